@@ -1,0 +1,65 @@
+"""The errors of the toolkit, as a tree. Every message is one line: what was being done to what, and what to do next.
+
+::
+
+    MigrateStorageError            the base: catch this to catch all of ours
+    ├── ConfigurationError         bad usage or configuration; nothing was changed   (exit code 2)
+    │   ├── UnknownOptionError     an option that no store knows, with the nearest known name
+    │   └── ApplicationError       the application failed to import or holds no such thing
+    ├── KeyRefusedError            a key that the store cannot address, never silently normalised
+    ├── RunError                   a run cannot go on; what was done is journaled       (exit code 3)
+    │   ├── PreflightError         found before anything was touched                    (exit code 2)
+    │   └── LeaseHeldError         another run holds the lease                          (exit code 2)
+    └── StoppedError               the person (or a signal) asked the run to stop       (exit code 130)
+
+One item's failure is a value (:class:`migrate_storage.model.Outcome`), never raised out of a run. Backends raise
+Python's own types where there is one: ``FileNotFoundError``, ``PermissionError``, ``FileExistsError``.
+"""
+
+__all__ = (
+    "ApplicationError",
+    "ConfigurationError",
+    "KeyRefusedError",
+    "LeaseHeldError",
+    "MigrateStorageError",
+    "PreflightError",
+    "RunError",
+    "StoppedError",
+    "UnknownOptionError",
+)
+
+
+class MigrateStorageError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(MigrateStorageError, ValueError):
+    """Bad usage or configuration. Nothing was changed."""
+
+
+class UnknownOptionError(ConfigurationError, TypeError):
+    """An option that the store does not know."""
+
+
+class ApplicationError(ConfigurationError):
+    """The application could not be imported, or does not hold what was asked of it."""
+
+
+class KeyRefusedError(MigrateStorageError, ValueError):
+    """A key that the store cannot address exactly; it is refused rather than normalised into another object."""
+
+
+class RunError(MigrateStorageError):
+    """The run cannot go on. All that was done is journaled: the same command goes on from here."""
+
+
+class PreflightError(RunError, ConfigurationError):
+    """Something that would make the run fail was found before anything was touched."""
+
+
+class LeaseHeldError(RunError, ConfigurationError):
+    """Another run, revert or purge holds the lease."""
+
+
+class StoppedError(RunError):
+    """The run was asked to stop. All that was done is journaled: the same command goes on from here."""

@@ -1,0 +1,84 @@
+"""What the engine tells while it works. The only way out for news: below the face nothing prints or logs progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from migrate_storage.model import Note, Outcome, Way
+
+__all__ = (
+    "BytesMoved",
+    "Event",
+    "ItemFinished",
+    "Listener",
+    "Noted",
+    "PassStarted",
+    "RunFinished",
+    "RunStarted",
+    "silent",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStarted:
+    """The facts are in and the way is chosen; the first object comes next."""
+
+    run: str
+    source: str
+    destination: str
+    way: Way
+    #: Why this way, in one line.
+    reason: str
+    dry_run: bool
+    #: Whether an earlier run of the same migration is taken up again.
+    resumed: bool
+    #: Rows that name the source key, over all columns; ``None`` when they were not counted.
+    rows: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassStarted:
+    """A pass over the rows begins; ``number`` counts from 1."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BytesMoved:
+    """That many bytes of an object's content were read since the last such event of its worker."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemFinished:
+    """One item ended."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noted:
+    """Something a person should know."""
+
+    note: Note
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFinished:
+    """The run is over; the report tells the rest."""
+
+    run: str
+    #: ``finished``, ``stopped``, ``limited`` or ``failed``.
+    state: str
+
+
+Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | RunFinished
+
+Listener = Callable[[Event], None]
+"""Called with each event, from any thread of the run, one call at a time."""
+
+
+def silent(event: Event) -> None:
+    """The default listener: says nothing."""
