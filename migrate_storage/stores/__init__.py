@@ -1,0 +1,1 @@
+"""Stores: one side of a transfer, opened from values."""
