@@ -1,1 +1,1 @@
-"""Stores: one side of a transfer, opened from values."""
+"""One side of a transfer, whatever library speaks to it."""
