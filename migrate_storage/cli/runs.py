@@ -1,0 +1,101 @@
+"""``runs``, ``status`` and ``report``: what the journal knows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import click
+
+from migrate_storage.cli.options import Door, Output, door_options, journal_options, output_options
+from migrate_storage.database import Database
+from migrate_storage.journal import Journal
+from migrate_storage.report import amount, duration, render, size
+from migrate_storage.tables import Tables
+from migrate_storage.text import visible
+
+__all__ = ("report", "runs", "status")
+
+
+@contextlib.contextmanager
+def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+    database = Database(url or door.engine())
+    try:
+        database.connect()
+        yield Journal(database, Tables(schema))
+    finally:
+        database.close()
+
+
+@click.command(short_help="List the runs.")
+@door_options
+@journal_options
+@output_options
+def runs(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+    """List the runs that the journal knows, the latest first.
+
+    \b
+    Example:
+      migrate-storage runs --app myapp.storage
+    """
+    with _journal(door, journal, journal_schema) as opened:
+        found = opened.runs()
+    for each in found:
+        if output.json:
+            click.echo(json.dumps(each.to_dict()))
+        else:
+            when = datetime.fromtimestamp(each.started, UTC).strftime("%Y-%m-%d %H:%M")
+            click.echo(
+                visible(
+                    f"{each.run}  {when}  {each.state:<8}  {each.way.value:<9}  {each.source} -> {each.destination}"
+                )
+            )
+    if not found and not output.json and not output.quiet:
+        click.echo("No run yet: `migrate-storage plan` says what one would do.")
+
+
+@click.command(short_help="Say in a few lines where a run stands.")
+@click.argument("run", required=False)
+@door_options
+@journal_options
+@output_options
+def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
+
+    \b
+    Example:
+      migrate-storage status --app myapp.storage
+    """
+    with _journal(door, journal, journal_schema) as opened:
+        found = opened.report(run)
+    if output.json:
+        click.echo(json.dumps(found.to_dict()))
+        return
+    click.echo(visible(f"{found.run}  {found.state}  {found.source} -> {found.destination} ({found.way.value})"))
+    click.echo(
+        f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
+        f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
+    )
+
+
+@click.command(short_help="Show a run's report.")
+@click.argument("run", required=False)
+@door_options
+@journal_options
+@output_options
+def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
+    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
+
+    \b
+    Example:
+      migrate-storage report --app myapp.storage --json
+    """
+    with _journal(door, journal, journal_schema) as opened:
+        found = opened.report(run)
+    if output.json:
+        click.echo(json.dumps(found.to_dict()))
+    elif not output.quiet or found.exit_code:
+        click.echo(render(found))
+    return found.exit_code
