@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output left, `| head` for instance; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
-    except BaseException as error:  # noqa: BLE001 - a panic of the Rust side is a BaseException too
+    except BaseException as error:  # a panic of the Rust side is no Exception
         if isinstance(error, SystemExit):
             raise
         log = _write_log(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from migrate_storage.cli.endings import program, show
-from migrate_storage.cli.options import Output, option, output_options
+from migrate_storage.cli.options import Output, example, option, output_options
 from migrate_storage.cli.run import perform
 from migrate_storage.demo import DEFAULT_DIRECTORY, Comparison, Demo
 from migrate_storage.report import amount
@@ -27,9 +27,12 @@ _NEXT = (
 )
 
 
-@click.command(short_help="See a whole run on an example application, in a few seconds.")
+@click.command(
+    short_help="See a whole run on an example application, in a few seconds.", epilog=example("migrate-storage demo")
+)
 @option(
     "--directory",
+    in_file=False,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_DIRECTORY,
@@ -42,10 +45,6 @@ def demo(directory: Path, output: Output) -> int:
 
     SQLite and local disk, no server, nothing outside of its folder. Afterwards every row is opened through
     FileObject.get_content() and compared byte by byte. Run it again to see a finished run resumed.
-
-    \b
-    Example:
-      migrate-storage demo
     """
 
     def say(line: str) -> None:
@@ -75,10 +74,10 @@ def demo(directory: Path, output: Output) -> int:
 
 
 def _verdict(compared: Comparison) -> str:
-    lines = [
-        f"Opened every row through FileObject.get_content(): {compared.equal:,} files are equal to their originals, "
-        f"byte by byte; {len(compared.different):,} differ."
-    ]
+    equal = (
+        f"{amount(compared.equal, 'file')} equal to the original, byte by byte; {len(compared.different):,} different"
+    )
+    lines = [f"Every row opened through FileObject.get_content(): {equal}."]
     if compared.later:
         lines.append(f"{amount(compared.later, 'file')} that the application saved later opened as well.")
     lines.extend(f"  differs: {visible(name)}" for name in compared.different)

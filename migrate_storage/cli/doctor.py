@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from migrate_storage.cli.options import Door, Output, Request, door_options, output_options, run_options
+from migrate_storage.cli.options import Door, Output, Request, door_options, example, output_options, run_options
 from migrate_storage.model import Severity
 from migrate_storage.preflight import check
 from migrate_storage.text import visible
@@ -15,7 +15,10 @@ from migrate_storage.text import visible
 __all__ = ("doctor",)
 
 
-@click.command(short_help="Probe the stores, the rights and the rows, as `run` does first.")
+@click.command(
+    short_help="Probe the stores, the rights and the rows, as `run` does first.",
+    epilog=example("migrate-storage doctor --app myapp.storage --from old --to new"),
+)
 @door_options
 @run_options
 @output_options
@@ -23,10 +26,6 @@ def doctor(door: Door, request: Request, output: Output) -> int:
     """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
-
-    \b
-    Example:
-      migrate-storage doctor --app myapp.storage --from old --to new
     """
     application = door.open()
     try:

@@ -8,25 +8,32 @@ from pathlib import Path
 import click
 import sqlalchemy as sa
 
-from migrate_storage.cli.options import Door, Output, Request, door_options, option, output_options, run_options
+from migrate_storage.cli.options import (
+    Door,
+    Output,
+    Request,
+    door_options,
+    example,
+    option,
+    output_options,
+    run_options,
+)
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.settings import DEFAULT_FILE
 
 __all__ = ("configuration", "init")
 
 
-@click.command(short_help="Write a commented configuration file to fill in.")
+@click.command(
+    short_help="Write a commented configuration file to fill in.",
+    epilog=example("migrate-storage init --app myapp.storage --from old --to new"),
+)
 @door_options
 @run_options
-@option("--force", is_flag=True, help="Replace a file that is there.")
+@option("--force", in_file=False, is_flag=True, help="Replace a file that is there.")
 @output_options
 def init(door: Door, request: Request, force: bool, output: Output) -> None:
-    """Write ./migrate-storage.toml, with what is said on the command line already filled in.
-
-    \b
-    Example:
-      migrate-storage init --app myapp.storage --from old --to new
-    """
+    """Write ./migrate-storage.toml, with what is said on the command line already filled in."""
     path = Path(DEFAULT_FILE)
     if path.exists() and not force:
         raise ConfigurationError(f"./{path} is there already: edit it, or replace it with --force")

@@ -23,12 +23,22 @@ from migrate_storage.options import MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
 
-__all__ = ("Door", "Output", "Request", "door_options", "journal_options", "option", "output_options", "run_options")
+__all__ = (
+    "Door",
+    "Output",
+    "Request",
+    "door_options",
+    "example",
+    "journal_options",
+    "option",
+    "output_options",
+    "run_options",
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SETTINGS = "migrate_storage.settings"
 _PARAMETERS: dict[str, str] = {}
-"""Names of all options, without the dashes, with the parameter of the function that each becomes."""
+"""Options of the configuration file, without the dashes, with the parameter of the function that each becomes."""
 
 
 class _Names(click.ParamType):  # type: ignore[type-arg]
@@ -55,12 +65,18 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
         return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
 
 
-def option(*declarations: str, **attributes: Any) -> Callable[[_Command], _Command]:
-    """Declare an option that the environment and the configuration file know by the same name."""
+def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
+    """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
     name = next(each for each in declarations if each.startswith("--")).partition("/")[0].removeprefix("--")
     parameter = next((each for each in declarations if not each.startswith("-")), name.replace("-", "_"))
-    _PARAMETERS[name] = parameter
+    if in_file:
+        _PARAMETERS[name] = parameter
     return click.option(*declarations, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **attributes)
+
+
+def example(*commands: str) -> str:
+    """Return the end of a command's help: what to type, kept as it is when the text around it is wrapped."""
+    return "\n".join(("\b", "Example:", *(f"  {command}" for command in commands)))
 
 
 def parameter_variable(name: str) -> str:
@@ -163,7 +179,7 @@ def _require(application: Application, name: str, key: str) -> None:
 
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     """Make the configuration file the defaults of this command; runs before any other option is looked at."""
-    settings = load_settings(value, _PARAMETERS.keys() - {"config", "json", "quiet", "help", "force"})
+    settings = load_settings(value, _PARAMETERS)
     context.meta[_SETTINGS] = settings
     defaults = {_PARAMETERS[name]: setting for name, setting in settings.options.items()}
     context.default_map = {**(context.default_map or {}), **defaults}
@@ -228,6 +244,7 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--config",
             metavar="FILE",
             type=click.Path(path_type=Path),
+            in_file=False,
             is_eager=True,
             expose_value=False,
             callback=_read_settings,
@@ -257,8 +274,8 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     return _decorate(
         with_output,
-        option("--json", is_flag=True, help="Speak JSON, one value a line, on standard output."),
-        option("--quiet", "-q", is_flag=True, help="Say nothing unless there is something to do."),
+        option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
+        option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
     )
 
 

@@ -8,7 +8,16 @@ import click
 
 from migrate_storage.application import Application
 from migrate_storage.cli.endings import show, stopped_by_signals
-from migrate_storage.cli.options import Door, Output, Request, door_options, option, output_options, run_options
+from migrate_storage.cli.options import (
+    Door,
+    Output,
+    Request,
+    door_options,
+    example,
+    option,
+    output_options,
+    run_options,
+)
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
 from migrate_storage.progress import JsonLines, shown_on
@@ -17,35 +26,32 @@ from migrate_storage.report import Report
 __all__ = ("perform", "plan", "run")
 
 
-@click.command(short_help="Move the files, verify each, re-point the rows.")
+@click.command(
+    short_help="Move the files, verify each, re-point the rows.",
+    epilog=example("migrate-storage run --app myapp.storage --from old --to new"),
+)
 @door_options
 @run_options
-@option("--dry-run", is_flag=True, help="Say what would happen, in the same counts; change nothing.")
+@option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
 @output_options
 def run(door: Door, request: Request, output: Output) -> int:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
     Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
     any moment, the same command goes on where it was.
-
-    \b
-    Example:
-      migrate-storage run --app myapp.storage --from old --to new
     """
     return _run(door, request, output, dry_run=False)
 
 
-@click.command(short_help="Say what a run would do; change nothing.")
+@click.command(
+    short_help="Say what a run would do; change nothing.",
+    epilog=example("migrate-storage plan --app myapp.storage --from old --to new"),
+)
 @door_options
 @run_options
 @output_options
 def plan(door: Door, request: Request, output: Output) -> int:
-    """Say what `run` with the same options would do, in the same counts, and change nothing.
-
-    \b
-    Example:
-      migrate-storage plan --app myapp.storage --from old --to new
-    """
+    """Say what `run` with the same options would do, in the same counts, and change nothing."""
     return _run(door, request, output, dry_run=True)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, journal_options, output_options
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, output_options
 from migrate_storage.database import Database
 from migrate_storage.journal import Journal
 from migrate_storage.report import amount, duration, render, size
@@ -29,17 +29,12 @@ def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journa
         database.close()
 
 
-@click.command(short_help="List the runs.")
+@click.command(short_help="List the runs.", epilog=example("migrate-storage runs --app myapp.storage"))
 @door_options
 @journal_options
 @output_options
 def runs(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
-    """List the runs that the journal knows, the latest first.
-
-    \b
-    Example:
-      migrate-storage runs --app myapp.storage
-    """
+    """List the runs that the journal knows, the latest first."""
     with _journal(door, journal, journal_schema) as opened:
         found = opened.runs()
     for each in found:
@@ -56,18 +51,15 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
         click.echo("No run yet: `migrate-storage plan` says what one would do.")
 
 
-@click.command(short_help="Say in a few lines where a run stands.")
+@click.command(
+    short_help="Say in a few lines where a run stands.", epilog=example("migrate-storage status --app myapp.storage")
+)
 @click.argument("run", required=False)
 @door_options
 @journal_options
 @output_options
 def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
-    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
-
-    \b
-    Example:
-      migrate-storage status --app myapp.storage
-    """
+    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest."""
     with _journal(door, journal, journal_schema) as opened:
         found = opened.report(run)
     if output.json:
@@ -80,18 +72,13 @@ def status(run: str | None, door: Door, journal: str | None, journal_schema: str
     )
 
 
-@click.command(short_help="Show a run's report.")
+@click.command(short_help="Show a run's report.", epilog=example("migrate-storage report --app myapp.storage --json"))
 @click.argument("run", required=False)
 @door_options
 @journal_options
 @output_options
 def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
-    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
-
-    \b
-    Example:
-      migrate-storage report --app myapp.storage --json
-    """
+    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
     with _journal(door, journal, journal_schema) as opened:
         found = opened.report(run)
     if output.json:

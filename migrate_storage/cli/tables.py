@@ -6,7 +6,7 @@ import json
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, journal_options, option, output_options
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
 from migrate_storage.database import Database
 from migrate_storage.tables import Tables
 
@@ -21,17 +21,12 @@ def tables() -> None:
     """
 
 
-@tables.command(short_help="Create the tables.")
+@tables.command(short_help="Create the tables.", epilog=example("migrate-storage tables create --app myapp.storage"))
 @door_options
 @journal_options
 @output_options
 def create(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
-    """Create what is missing of the journal's tables.
-
-    \b
-    Example:
-      migrate-storage tables create --app myapp.storage
-    """
+    """Create what is missing of the journal's tables."""
     database = _database(door, journal)
     try:
         database.transaction(Tables(journal_schema).create)
@@ -40,16 +35,14 @@ def create(door: Door, journal: str | None, journal_schema: str | None, output: 
     _say(output, "created", f"The journal's tables stand in {database}.")
 
 
-@tables.command(short_help="Print the statements that create the tables.")
+@tables.command(
+    short_help="Print the statements that create the tables.",
+    epilog=example("migrate-storage tables sql --app myapp.storage | psql appdb"),
+)
 @door_options
 @journal_options
 def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
-    """Print the statements that create the journal's tables, for someone who has the rights.
-
-    \b
-    Example:
-      migrate-storage tables sql --app myapp.storage | psql appdb
-    """
+    """Print the statements that create the journal's tables, for someone who has the rights."""
     database = _database(door, journal)
     try:
         click.echo(database.transaction(Tables(journal_schema).sql), nl=False)
@@ -57,18 +50,16 @@ def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
         database.close()
 
 
-@tables.command(short_help="Drop the tables: the journal is gone, and every way back.")
+@tables.command(
+    short_help="Drop the tables: the journal is gone, and every way back.",
+    epilog=example("migrate-storage tables drop --app myapp.storage --yes"),
+)
 @door_options
 @journal_options
-@option("--yes", is_flag=True, help="Do not ask.")
+@option("--yes", in_file=False, is_flag=True, help="Do not ask.")
 @output_options
 def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool, output: Output) -> None:
-    """Drop the journal's tables. After that nothing can be resumed, reported or reverted.
-
-    \b
-    Example:
-      migrate-storage tables drop --app myapp.storage --yes
-    """
+    """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
     database = _database(door, journal)
     try:
         if not yes:
