@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 
+from migrate_storage.cli.endings import program, show
 from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, output_options
 from migrate_storage.database import Database
-from migrate_storage.journal import Journal
-from migrate_storage.report import amount, duration, render, size
-from migrate_storage.tables import Tables
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.journal import Journal, Run
+from migrate_storage.report import Report, amount, duration, size
 from migrate_storage.text import visible
 
 __all__ = ("report", "runs", "status")
@@ -24,7 +27,7 @@ def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journa
     database = Database(url or door.engine())
     try:
         database.connect()
-        yield Journal(database, Tables(schema))
+        yield Journal(database, schema)
     finally:
         database.close()
 
@@ -39,14 +42,11 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
         found = opened.runs()
     for each in found:
         if output.json:
-            click.echo(json.dumps(each.to_dict()))
+            click.echo(json.dumps({**asdict(each), "report": None if each.report is None else json.loads(each.report)}))
         else:
             when = datetime.fromtimestamp(each.started, UTC).strftime("%Y-%m-%d %H:%M")
-            click.echo(
-                visible(
-                    f"{each.run}  {when}  {each.state:<8}  {each.way.value:<9}  {each.source} -> {each.destination}"
-                )
-            )
+            way = f"{each.source} -> {each.destination} ({each.way})"
+            click.echo(visible(f"{each.id}  {when}  {each.kind:<6}  {each.state:<8}  {way}"))
     if not found and not output.json and not output.quiet:
         click.echo("No run yet: `migrate-storage plan` says what one would do.")
 
@@ -61,15 +61,23 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
 def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest."""
     with _journal(door, journal, journal_schema) as opened:
-        found = opened.report(run)
+        line = opened.run(run)
+    found = _report(line)
     if output.json:
-        click.echo(json.dumps(found.to_dict()))
+        click.echo(json.dumps({**asdict(line), "report": found and found.to_dict()}))
         return
-    click.echo(visible(f"{found.run}  {found.state}  {found.source} -> {found.destination} ({found.way.value})"))
-    click.echo(
-        f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
-        f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
-    )
+    since = duration(max(0.0, time.time() - line.updated))
+    where = f", last sign of life {since} ago" if line.finished is None else ""
+    click.echo(visible(f"{line.id}  {line.state}{where}  {line.source} -> {line.destination} ({line.way})"))
+    if found is not None:
+        click.echo(
+            f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
+            f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
+        )
+
+
+def _report(line: Run) -> Report | None:
+    return None if line.report is None else Report.from_dict(json.loads(line.report))
 
 
 @click.command(short_help="Show a run's report.", epilog=example("migrate-storage report --app myapp.storage --json"))
@@ -80,9 +88,12 @@ def status(run: str | None, door: Door, journal: str | None, journal_schema: str
 def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
     """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
     with _journal(door, journal, journal_schema) as opened:
-        found = opened.report(run)
+        line = opened.run(run)
+    found = _report(line)
+    if found is None:
+        raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
     if output.json:
         click.echo(json.dumps(found.to_dict()))
     elif not output.quiet or found.exit_code:
-        click.echo(render(found))
+        show(found)
     return found.exit_code

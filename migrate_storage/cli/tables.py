@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import click
 
 from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
 from migrate_storage.database import Database
+from migrate_storage.report import amount
 from migrate_storage.tables import Tables
 
 __all__ = ("tables",)
@@ -68,6 +70,38 @@ def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool,
     finally:
         database.close()
     _say(output, "dropped", f"The journal's tables are gone from {database}.")
+
+
+@tables.command(
+    short_help="Forget the objects and rows of old runs.",
+    epilog=example("migrate-storage tables prune --app myapp.storage --days 90"),
+)
+@door_options
+@journal_options
+@option(
+    "--days",
+    metavar="N",
+    type=click.IntRange(min=0),
+    in_file=False,
+    default=90,
+    show_default=True,
+    help="Keep runs that finished within this time.",
+)
+@output_options
+def prune(door: Door, journal: str | None, journal_schema: str | None, days: int, output: Output) -> None:
+    """Forget the objects and rows of runs that finished long ago; those can no longer be reverted.
+
+    Their reports stay, and so do the lines of copies made in vain, which `purge` will need.
+    """
+    database = _database(door, journal)
+    try:
+        owned = Tables(journal_schema)
+        before = time.time() - days * 86400
+        there = database.transaction(owned.exist)
+        count = database.transaction(lambda connection: owned.prune(connection, before)) if there else 0
+    finally:
+        database.close()
+    _say(output, "pruned", f"Forgot {amount(count, 'line')} of runs that finished more than {amount(days, 'day')} ago.")
 
 
 def _database(door: Door, journal: str | None) -> Database:
