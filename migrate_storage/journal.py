@@ -374,7 +374,9 @@ class Journal:
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row
-        statement = select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')).order_by(table.c.id)
+        statement = (
+            select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')).order_by(table.c.id)
+        )
         if run is not None:
             statement = statement.where(table.c.run == run)
         return self._read(statement)

@@ -15,7 +15,16 @@ from migrate_storage.application import Application, load_application
 from migrate_storage.carry import Budget, Carrier
 from migrate_storage.database import Database
 from migrate_storage.errors import LeaseHeldError, RunError, StoppedError
-from migrate_storage.events import BytesMoved, ItemFinished, Listener, Noted, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.events import (
+    BytesMoved,
+    ItemFinished,
+    Listener,
+    Noted,
+    PassStarted,
+    RunFinished,
+    RunStarted,
+    silent,
+)
 from migrate_storage.journal import Entry, Journal, Run, new_run_id
 from migrate_storage.model import Action, Item, Outcome, OutcomeKind, Slot, Way
 from migrate_storage.options import RunOptions
@@ -52,7 +61,9 @@ class Migration:
         self._listed_total = 0
 
     @classmethod
-    def for_app(cls, spec: str, *, source: str, destination: str | None = None, listener: Listener = silent, **options: Any) -> Migration:
+    def for_app(
+        cls, spec: str, *, source: str, destination: str | None = None, listener: Listener = silent, **options: Any
+    ) -> Migration:
         """A migration of the application that ``spec`` names, as the command line's ``--app`` does.
 
         Args:
@@ -96,7 +107,9 @@ class Migration:
             journal.prepare()
             with self._lease(journal):
                 self._settle_intents(journal, database)
-                return self._job(facts, database, journal, retry, run=new_run_id(), resumed=self._resumes(journal, facts))
+                return self._job(
+                    facts, database, journal, retry, run=new_run_id(), resumed=self._resumes(journal, facts)
+                )
         finally:
             if journal_database is not database:
                 journal_database.close()
@@ -104,7 +117,9 @@ class Migration:
 
     # -- the job
 
-    def _job(self, facts: Facts, database: Database, journal: Journal | None, retry: Retry, *, run: str, resumed: bool) -> Report:
+    def _job(
+        self, facts: Facts, database: Database, journal: Journal | None, retry: Retry, *, run: str, resumed: bool
+    ) -> Report:
         options, route = self._options, facts.route
         began = time.time()
         estimate = sum(rows.estimate(options.source) for rows in facts.rows)
@@ -160,7 +175,9 @@ class Migration:
         self._tell(RunFinished(run=run, state=report.state))
         return report
 
-    def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal | None, run: str, retry: Retry) -> tuple[str, int]:
+    def _passes(
+        self, pipeline: Pipeline, facts: Facts, journal: Journal | None, run: str, retry: Retry
+    ) -> tuple[str, int]:
         """Pass after pass until one finds nothing new; then the last looks, and a last pass after them."""
         options = self._options
         number, settled, seen = 0, False, 0
@@ -203,7 +220,9 @@ class Migration:
         by_name = {(rows.column.schema, rows.column.table, rows.column.column): rows for rows in facts.rows}
         outcomes = (OutcomeKind.REWRITTEN, OutcomeKind.COPIED)
         for batch in journal.objects(run, state="held", outcomes=outcomes):
-            for entry, changed in zip(batch, pipeline.each(lambda entry: self._moved_on(facts, entry, retry), batch), strict=True):
+            for entry, changed in zip(
+                batch, pipeline.each(lambda entry: self._moved_on(facts, entry, retry), batch), strict=True
+            ):
                 if changed:
                     self._mend(pipeline, journal, by_name, entry, run)
             if self._stopping.is_set():
@@ -325,12 +344,23 @@ class Migration:
                 if state != "failed":
                     raise
         total = sum(count for kind, count in counts.items() if not kind.done)
-        return {"counts": counts, "evidence": self._evidence, "listed": tuple(self._listed.values())[:LISTED], "listed_total": total}
+        return {
+            "counts": counts,
+            "evidence": self._evidence,
+            "listed": tuple(self._listed.values())[:LISTED],
+            "listed_total": total,
+        }
 
     def _left(self, facts: Facts, state: str) -> int | None:
         if self._options.dry_run or state == "failed" or facts.route.way in (Way.SWAP, Way.TAKE_OVER):
             return None
-        return sum(1 for rows in facts.rows for window in rows.windows(self._options.source, 5000) for row in window if _still(rows, row, self._options.source))
+        return sum(
+            1
+            for rows in facts.rows
+            for window in rows.windows(self._options.source, 5000)
+            for row in window
+            if _still(rows, row, self._options.source)
+        )
 
     def _remain(self, facts: Facts) -> bool:
         return any(True for rows in facts.rows for window in rows.windows(self._options.source, 500) if window)
@@ -347,7 +377,10 @@ class Migration:
 
     def _resumes(self, journal: Journal, facts: Facts) -> bool:
         return any(
-            run.kind == "run" and run.source == facts.route.source.key and run.destination == facts.route.destination.key for run in journal.runs()
+            run.kind == "run"
+            and run.source == facts.route.source.key
+            and run.destination == facts.route.destination.key
+            for run in journal.runs()
         )
 
     def _settle_intents(self, journal: Journal, database: Database) -> None:
@@ -368,7 +401,9 @@ def _names(slot: Slot, entry: Entry) -> bool:
     return slot.file["backend"] == entry.destination_key and slot.file["filename"] == entry.destination_path
 
 
-def _intent_settler(journal: Journal, database: Database, columns: dict[str, Any]) -> Callable[[list[dict[str, Any]]], None]:
+def _intent_settler(
+    journal: Journal, database: Database, columns: dict[str, Any]
+) -> Callable[[list[dict[str, Any]]], None]:
     tables = {name: Rows(database, column) for name, column in columns.items()}
 
     def settle(batch: list[dict[str, Any]]) -> None:
@@ -378,7 +413,9 @@ def _intent_settler(journal: Journal, database: Database, columns: dict[str, Any
             if rows is None:
                 continue
             pk = load_key(line["pk"])
-            swapped = database.transaction(lambda connection, rows=rows, pk=pk, line=line: rows.holds(connection, pk, line["new_value"]))  # type: ignore[misc]
+            swapped = database.transaction(
+                lambda connection, rows=rows, pk=pk, line=line: rows.holds(connection, pk, line["new_value"])
+            )  # type: ignore[misc]
             journal.mark_row(line["id"], "swapped" if swapped else "kept")
 
     return settle

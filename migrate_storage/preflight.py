@@ -61,7 +61,9 @@ def examine(application: Application, options: RunOptions, database: Database, r
         PreflightError: a store that cannot be reached, read or written as the run would.
     """
     source = Side(_backend(application, options.source))
-    rows = tuple(Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns))
+    rows = tuple(
+        Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns)
+    )
     roots = _roots(rows, source)
     notes = [*source.registration.translation.notes, *_triggers(rows, database)]
     _check_source(source, roots, retry)
@@ -70,10 +72,14 @@ def examine(application: Application, options: RunOptions, database: Database, r
         route = choose(source, None, swap=swap, keep_rows=False, shared=True)
         return Facts(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
     if options.destination == options.source:
-        raise ConfigurationError(f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key")
+        raise ConfigurationError(
+            f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
+        )
     destination = Side(_backend(application, options.destination))
     if not destination.root.root and destination.registration.driver == "fsspec":
-        raise ConfigurationError(f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one")
+        raise ConfigurationError(
+            f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
+        )
     shared, doubt = _shared(source, destination, roots, retry, probe=not options.dry_run)
     route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
     capabilities = Capabilities()
@@ -82,7 +88,9 @@ def examine(application: Application, options: RunOptions, database: Database, r
     else:
         capabilities, found = _probe_destination(destination, retry)
         notes.extend(found)
-    return Facts(route=route, rows=rows, capabilities=capabilities, notes=tuple(notes), not_carried=_not_carried(source))
+    return Facts(
+        route=route, rows=rows, capabilities=capabilities, notes=tuple(notes), not_carried=_not_carried(source)
+    )
 
 
 def select_columns(columns: Sequence[Column], names: Sequence[str]) -> tuple[Column, ...]:
@@ -112,7 +120,9 @@ def _translated(source: Side) -> ObstoreBackend:
     try:
         return ObstoreBackend.from_fsspec(source.backend)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{source.key!r} has no obstore counterpart, so that it cannot be swapped: {error}; name a destination with --to") from error
+        raise ConfigurationError(
+            f"{source.key!r} has no obstore counterpart, so that it cannot be swapped: {error}; name a destination with --to"
+        ) from error
 
 
 def _roots(rows: Sequence[Rows], source: Side) -> list[Place]:
@@ -134,7 +144,9 @@ def _roots(rows: Sequence[Rows], source: Side) -> list[Place]:
                     place = source.place(slot.file["filename"])
                     found.setdefault(place.root, replace(place, key=""))
         if sample and len(broken) == len(sample):
-            raise ConfigurationError(f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?")
+            raise ConfigurationError(
+                f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
+            )
     return list(found.values())
 
 
@@ -159,7 +171,9 @@ def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
         if error.failure.kind is not FailureKind.MISSING:
             raise PreflightError(_unusable(what, "reading a key that does not exist", error)) from error
     else:
-        raise PreflightError(f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style")
+        raise PreflightError(
+            f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style"
+        )
     try:
         retry(lambda: next(iter(store.list(path.rpartition("/")[0])), None))
     except StoreFailure as error:
@@ -228,7 +242,10 @@ def _probe_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Not
         opened = retry(lambda: store.open(path))
         if opened.read() != content:
             raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
-        keeps = opened.attributes.content_type == attributes.content_type and opened.attributes.metadata == attributes.metadata
+        keeps = (
+            opened.attributes.content_type == attributes.content_type
+            and opened.attributes.metadata == attributes.metadata
+        )
         create = _refuses_to_replace(store, path)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         capabilities = Capabilities(create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps)
