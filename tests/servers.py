@@ -17,7 +17,8 @@ import pymysql
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from tests.gcsshim import gcs_shim
-from tests.services import HOST, S3_REGION, Service, launched
+from tests.recipes import HOST, S3_REGION
+from tests.services import Service, launched
 
 __all__ = (
     "AzureServer",
