@@ -1,3 +1,21 @@
 """Move an application's stored files from fsspec to obstore without losing one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from migrate_storage.backend import ObstoreBackend
+
 __version__ = "0.1.0"
+
+__all__ = ("ObstoreBackend", "__version__")
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that reading a value of the house loads neither obstore nor SQLAlchemy.
+    if name == "ObstoreBackend":
+        from migrate_storage.backend import ObstoreBackend
+
+        return ObstoreBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,413 @@
+"""Rows of StoredObject columns, read raw and rewritten by compare-and-swap inside the UPDATE.
+
+SQLAlchemy Core on bare ``table()`` and ``column()``: the ORM's listener would delete the source object, and a mapped
+Table would fire ``onupdate``. Keys and values pass through untyped, whatever reflection would call them; order and
+comparison of keys happen in the database only.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    inspect,
+    literal_column,
+    or_,
+    select,
+    table,
+    text,
+    types,
+    update,
+)
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
+from sqlalchemy.types import NullType
+
+from migrate_storage.database import Database, describe_failure
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.model import Column, RowRef, Slot
+
+__all__ = ("BrokenValueError", "Row", "Rows", "dump_key", "load_key", "parse_slots", "rewrite_value")
+
+_GROWTH = 32
+"""How far a window may grow, in multiples of the asked size, while windows come back empty."""
+
+
+class BrokenValueError(ValueError):
+    """A row's value is not JSON that a FileObject could have written; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row's key and the raw text of its column."""
+
+    pk: tuple[Any, ...]
+    value: str
+
+
+class Rows:
+    """The rows of one column.
+
+    Args:
+        database: where they are.
+        of: the column.
+        where: an SQL condition that narrows the rows, in the database's own dialect.
+
+    Raises:
+        ConfigurationError: no such table or column, or the condition is not SQL.
+    """
+
+    def __init__(self, database: Database, of: Column, *, where: str | None = None) -> None:
+        self.database = database
+        self.column = of
+        self._where = where
+        self._table = table(of.table, *(column(name) for name in (*of.key, of.column)), schema=of.schema)
+        self._key = [self._table.c[name] for name in of.key]
+        self._raw: ColumnElement[Any] = self._table.c[of.column]
+        self._type, self._kept = database.transaction(self._describe)
+        if database.dialect in ("mysql", "mariadb"):
+            self._text: ColumnElement[Any] = literal_column(
+                f"CONVERT({self._quoted(of.column)} USING utf8mb4)", types.Text()
+            )
+        else:
+            self._text = cast(self._raw, types.Text())
+        self._condition = text(f"({where})") if where else None
+        if where:
+            self._try_condition()
+
+    def _quoted(self, name: str) -> str:
+        return "`" + name.replace("`", "``") + "`"
+
+    def _describe(self, connection: Connection) -> tuple[str, tuple[str, ...]]:
+        """The column's type as the server calls it, and the columns that must be set to themselves."""
+        try:
+            columns = {
+                entry["name"]: entry
+                for entry in inspect(connection).get_columns(self.column.table, schema=self.column.schema)
+            }
+        except NoSuchTableError as error:
+            raise ConfigurationError(
+                f"no such table {self.column.table} in {self.database}: check --database, or create the table"
+            ) from error
+        missing = [name for name in (*self.column.key, self.column.column) if name not in columns]
+        if missing:
+            raise ConfigurationError(
+                f"table {self.column.table} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
+            )
+        kept: tuple[str, ...] = ()
+        if self.database.dialect in ("mysql", "mariadb"):
+            found = connection.execute(
+                text(
+                    "SELECT column_name FROM information_schema.columns WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t AND extra LIKE '%on update%'"
+                ),
+                {"s": self.column.schema, "t": self.column.table},
+            ).scalars()
+            kept = tuple(found)
+        return type(columns[self.column.column]["type"]).__name__.upper(), kept
+
+    def _try_condition(self) -> None:
+        try:
+            self.database.transaction(lambda connection: connection.execute(self._select().limit(0)))
+        except SQLAlchemyError as error:
+            raise ConfigurationError(
+                f"--where is not a condition on {self.column.table}: {describe_failure(error)}"
+            ) from error
+
+    def _select(self, *more: ColumnElement[Any]) -> Any:
+        statement = select(*self._key, *more).select_from(self._table)
+        return statement if self._condition is None else statement.where(self._condition)
+
+    def _after(self, key: Sequence[Any], name: str, *, inclusive: bool) -> ColumnElement[Any]:
+        """``key <= columns`` turned to what every database can use an index for."""
+        clauses: list[ColumnElement[bool]] = []
+        for depth, part in enumerate(self._key):
+            equal = [self._key[i] == _raw(f"{name}{i}", key[i]) for i in range(depth)]
+            last = depth == len(self._key) - 1
+            bound = _raw(f"{name}{depth}", key[depth])
+            if name == "after":
+                comparison = part > bound
+            else:
+                comparison = part <= bound if last and inclusive else part < bound
+            clauses.append(and_(*equal, comparison))
+        exact = or_(*clauses)
+        if len(self._key) == 1:
+            return exact
+        first = _raw(f"{name}0", key[0])
+        return and_(self._key[0] >= first if name == "after" else self._key[0] <= first, exact)
+
+    def windows(self, backend: str, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
+        """The rows that may name ``backend``, window by window in key order, each read in one short transaction.
+
+        Args:
+            backend: the backend key looked for. The database narrows by text; :func:`parse_slots` decides.
+            size: rows in a window.
+            after: the key to start behind.
+        """
+        span = size
+        while True:
+            rows, after, last = self.database.transaction(
+                lambda connection: self._window(connection, backend, span, after)
+            )
+            if rows:
+                yield rows
+            if last:
+                return
+            span = size if len(rows) * 4 > span else min(span * 2, size * _GROWTH)
+
+    def _window(
+        self, connection: Connection, backend: str, span: int, after: tuple[Any, ...] | None
+    ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
+        keys = self._select().order_by(*self._key).offset(span - 1).limit(1)
+        found = self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key)
+        pattern = _pattern(backend)
+        if pattern is not None:
+            found = found.where(self._text.like(bindparam("pattern", pattern), escape="!"))
+        if after is not None:
+            keys = keys.where(self._after(after, "after", inclusive=False))
+            found = found.where(self._after(after, "after", inclusive=False))
+        bound = connection.execute(keys).first()
+        if bound is not None:
+            found = found.where(self._after(tuple(bound), "until", inclusive=True))
+        width = len(self._key)
+        rows = [Row(tuple(entry[:width]), _as_text(entry[width])) for entry in connection.execute(found)]
+        return rows, None if bound is None else tuple(bound), bound is None
+
+    def sample(self, size: int) -> list[Row]:
+        """The first rows that hold anything."""
+
+        def read(connection: Connection) -> list[Row]:
+            found = (
+                self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key).limit(size)
+            )
+            return [Row(tuple(entry[:-1]), _as_text(entry[-1])) for entry in connection.execute(found)]
+
+        return self.database.transaction(read)
+
+    def estimate(self, backend: str) -> int:
+        """How many rows may name ``backend``, as the database counts them by text: for progress, not for proof."""
+        pattern = _pattern(backend)
+        statement = select(func.count()).select_from(self._table).where(self._raw.is_not(None))
+        if self._condition is not None:
+            statement = statement.where(self._condition)
+        if pattern is not None:
+            statement = statement.where(self._text.like(bindparam("pattern", pattern), escape="!"))
+        return int(self.database.transaction(lambda connection: connection.execute(statement).scalar_one()))
+
+    def read(self, connection: Connection, pk: Sequence[Any]) -> str | None:
+        """The value of one row now; ``None`` when the row is gone or holds NULL."""
+        value = connection.execute(select(self._text).select_from(self._table).where(*self._is(pk))).scalar()
+        return None if value is None else _as_text(value)
+
+    def swap(self, connection: Connection, pk: Sequence[Any], old: str, new: str) -> bool:
+        """Set the row's value to ``new`` if it still is ``old``; no other column changes.
+
+        Returns:
+            Whether the row now holds ``new``: also when an earlier attempt, whose commit was not answered, had set it.
+        """
+        values: dict[Any, Any] = {self._raw: self._value("new", new)}
+        for name in self._kept:
+            values[column(name)] = column(name)
+        statement = update(self._with(self._kept)).where(*self._is(pk), self._unchanged(old)).values(values)
+        if connection.execute(statement).rowcount == 1:
+            return True
+        now = self.read(connection, pk)
+        return now is not None and old != new and _same_json(now, new)
+
+    def _with(self, names: Sequence[str]) -> Any:
+        if not names:
+            return self._table
+        every = dict.fromkeys((*self.column.key, self.column.column, *names))
+        return table(self.column.table, *(column(name) for name in every), schema=self.column.schema)
+
+    def _is(self, pk: Sequence[Any]) -> list[ColumnElement[bool]]:
+        return [part == _raw(f"key{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]
+
+    def _value(self, name: str, value: str) -> ColumnElement[Any]:
+        bound = bindparam(name, value, type_=NullType())
+        if self.database.dialect == "postgresql" and self._type in ("JSONB", "JSON"):
+            return cast(bindparam(name, value, type_=types.Text()), _PostgresType(self._type))
+        return bound
+
+    def _unchanged(self, old: str) -> ColumnElement[bool]:
+        if self.database.dialect == "postgresql" and self._type == "JSONB":
+            return self._raw == self._value("old", old)
+        if self.database.dialect == "mysql" and self._type == "JSON":
+            return self._raw == text("CAST(:old AS JSON)").bindparams(old=old)
+        if self.database.dialect in ("mysql", "mariadb"):
+            return self._text.collate("utf8mb4_bin") == bindparam("old", old, type_=types.Text())
+        return self._text == bindparam("old", old, type_=types.Text())
+
+
+class _PostgresType(types.UserDefinedType[str]):
+    """``json`` or ``jsonb`` by name, without SQLAlchemy's own JSON serializer in between."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+
+def _raw(name: str, value: Any) -> Any:
+    return bindparam(name, value, type_=NullType(), unique=False)
+
+
+def _as_text(value: Any) -> str:
+    return (
+        bytes(value).decode("utf-8", "surrogateescape")
+        if isinstance(value, (bytes, bytearray, memoryview))
+        else str(value)
+    )
+
+
+def _pattern(backend: str) -> str | None:
+    """A LIKE pattern for the key as JSON text; ``None`` where JSON writers spell the key differently."""
+    if not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
+        return None
+    escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f'%"{escaped}"%'
+
+
+def _exact_float(literal: str) -> float:
+    number = float(literal)
+    if decimal.Decimal(literal) != decimal.Decimal(repr(number)):
+        raise BrokenValueError(f"its JSON holds a number that cannot be kept exactly: {literal[:40]}")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise BrokenValueError("its JSON holds the same key twice")
+    return value
+
+
+def _constant(name: str) -> float:
+    raise BrokenValueError(f"its JSON holds {name}")
+
+
+_decoder = json.JSONDecoder(parse_float=_exact_float, object_pairs_hook=_unique, parse_constant=_constant)
+
+
+def _load(value: str) -> Any:
+    try:
+        return _decoder.decode(value)
+    except BrokenValueError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BrokenValueError(f"its value is not JSON: {str(error)[:80]}") from error
+
+
+def _same_json(one: str, other: str) -> bool:
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return one == other
+
+
+def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
+    """The files that a row names, in order; empty for JSON ``null`` and empty lists.
+
+    Raises:
+        BrokenValueError: the value is not what a FileObject writes: not JSON, not an object or a list of them, or
+            without a filename or backend.
+    """
+    value = _load(row.value)
+    if value is None:
+        return ()
+    entries: list[tuple[int | None, Any]] = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+    slots = []
+    for index, entry in entries:
+        if entry is None:
+            continue
+        if not isinstance(entry, Mapping):
+            raise BrokenValueError(f"its value holds a {type(entry).__name__} where a file should be")
+        if not isinstance(entry.get("backend"), str):
+            raise BrokenValueError("a file in it names no backend")
+        if not isinstance(entry.get("filename"), str) or not entry["filename"]:
+            raise BrokenValueError("a file in it has no filename")
+        slots.append(Slot(RowRef(of, row.pk, index), entry))
+    return tuple(slots)
+
+
+def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -> str:
+    """The row's JSON with some of its files changed; all else stays as it was, in its order.
+
+    Args:
+        value: the JSON text as read.
+        changes: what to set, by slot index (``None`` for a single file).
+    """
+    loaded = _load(value)
+    for index, change in changes.items():
+        target = loaded if index is None else loaded[index]
+        target.update(change)
+    return json.dumps(loaded)
+
+
+def dump_key(pk: Sequence[Any]) -> str:
+    """A primary key as JSON that keeps the types of its parts: what the journal holds."""
+    return json.dumps([_dump_part(part) for part in pk], ensure_ascii=False, separators=(",", ":"))
+
+
+def load_key(dumped: str) -> tuple[Any, ...]:
+    """The primary key that :func:`dump_key` wrote."""
+    return tuple(_load_part(part) for part in json.loads(dumped))
+
+
+def _dump_part(part: Any) -> Any:
+    if isinstance(part, bool) or part is None or isinstance(part, (int, str)):
+        return part
+    if isinstance(part, float):
+        return {"float": part.hex()}
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        return {"bytes": base64.b64encode(bytes(part)).decode()}
+    if isinstance(part, uuid.UUID):
+        return {"uuid": str(part)}
+    if isinstance(part, decimal.Decimal):
+        return {"decimal": str(part)}
+    if isinstance(part, datetime.datetime):
+        return {"datetime": part.isoformat()}
+    if isinstance(part, datetime.date):
+        return {"date": part.isoformat()}
+    raise ConfigurationError(
+        f"a primary key of type {type(part).__name__} cannot be journaled: leave this table out with --column"
+    )
+
+
+def _load_part(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    ((kind, value),) = part.items()
+    return _LOADERS[kind](value)
+
+
+_LOADERS: dict[str, Callable[[str], Any]] = {
+    "float": float.fromhex,
+    "bytes": base64.b64decode,
+    "uuid": uuid.UUID,
+    "decimal": decimal.Decimal,
+    "datetime": datetime.datetime.fromisoformat,
+    "date": datetime.date.fromisoformat,
+}
+
+
+def row_id(of: Column, pk: Sequence[Any]) -> str:
+    """A digest that names one column of one row in the journal."""
+    named = json.dumps([of.schema, of.table, of.column, dump_key(pk)], ensure_ascii=False)
+    return hashlib.blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""One side of a transfer, whatever library speaks to it."""

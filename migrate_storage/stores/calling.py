@@ -1,0 +1,62 @@
+"""One logic for both worlds: an operation is a coroutine over a :class:`Caller`, awaited or run to its end at once.
+
+A :class:`Blocking` caller never suspends, so that :func:`run` can drive the coroutine on the spot, without a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+from migrate_storage.stores.fork import touch
+
+__all__ = ("AWAITING", "BLOCKING", "Awaiting", "Blocking", "Caller", "run")
+
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """Calls one of obstore's methods, that come in pairs: ``name`` and ``name_async``."""
+
+    #: Whether calls are awaited: whether asynchronous input can be read.
+    awaits: bool
+
+    async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
+        """Call ``owner.name(*arguments, **options)``, or its asynchronous pair."""
+
+
+class Blocking:
+    """Calls the synchronous one of each pair, and never suspends."""
+
+    awaits = False
+
+    async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
+        """Call ``owner.name``."""
+        touch()
+        return getattr(owner, name)(*arguments, **options)
+
+
+class Awaiting:
+    """Awaits the asynchronous one of each pair."""
+
+    awaits = True
+
+    async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
+        """Await ``owner.name_async``."""
+        touch()
+        return await getattr(owner, f"{name}_async")(*arguments, **options)
+
+
+BLOCKING = Blocking()
+AWAITING = Awaiting()
+
+
+def run(operation: Coroutine[Any, Any, T]) -> T:
+    """Drive an operation over :class:`Blocking` to its end, on this thread and without an event loop."""
+    try:
+        operation.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    operation.close()
+    raise RuntimeError("an operation over blocking calls was suspended; this is a fault of this package")

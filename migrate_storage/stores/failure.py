@@ -1,0 +1,180 @@
+"""What a store's error means, told in one place: what to do about it, and one clean line for a person.
+
+obstore gives the HTTP status only inside the text of an error; fsspec's filesystems give it as an attribute of the
+error or of its cause. Both are read here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ("Failure", "FailureKind", "classify")
+
+
+class FailureKind(enum.StrEnum):
+    """What a failed request means for the one who sent it."""
+
+    MISSING = "missing"
+    """There is no such object."""
+    NO_BUCKET = "no bucket"
+    """There is no such bucket or container: nothing here can work."""
+    DENIED = "denied"
+    """Credentials are refused, or lack a right."""
+    ARCHIVED = "archived"
+    """It must be restored from an archive class first."""
+    EXISTS = "exists"
+    """Something stands there already, and the request was not to replace it."""
+    SLOW_DOWN = "slow down"
+    """The service asks for fewer requests: wait, and send fewer at once."""
+    TRANSIENT = "transient"
+    """It may work when tried again."""
+    FULL = "full"
+    """No room is left."""
+    PERMANENT = "permanent"
+    """It will fail again."""
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same request is worth sending again."""
+        return self in (FailureKind.SLOW_DOWN, FailureKind.TRANSIENT)
+
+    @property
+    def of_the_store(self) -> bool:
+        """Whether it speaks of the whole store rather than of one object, so that other objects will fail alike."""
+        return self in (
+            FailureKind.NO_BUCKET,
+            FailureKind.DENIED,
+            FailureKind.SLOW_DOWN,
+            FailureKind.TRANSIENT,
+            FailureKind.FULL,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A store's error, understood."""
+
+    kind: FailureKind
+    #: One line without control characters, query strings or credentials.
+    message: str
+
+
+_STATUS = re.compile(r"status code: (\d{3})|\bHTTP (\d{3})\b")
+_QUERY = re.compile(r"\?[^\s\"'>,]*")
+_USERINFO = re.compile(r"://[^/\s@]+@")
+_CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
+_NOISE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_NO_BUCKET = (
+    "NoSuchBucket",
+    "ContainerNotFound",
+    "The specified bucket does not exist",
+    "The specified container does not exist",
+)
+_ARCHIVED = ("InvalidObjectState", "BlobArchived", "archive")
+_PASSING = (
+    "error sending request", "connection", "timed out", "timeout", "reset by peer", "incomplete", "body error",
+    "decoding response", "broken pipe", "end of file", "eof", "payload is not completed", "truncated", "temporarily",
+)  # fmt: skip
+_PASSING_TYPES = (
+    "ClientPayloadError",
+    "ServerDisconnectedError",
+    "ClientOSError",
+    "FSTimeoutError",
+    "ServerTimeoutError",
+)
+
+
+def classify(error: BaseException) -> Failure:
+    """Understand an error of obstore, fsspec or the operating system.
+
+    Args:
+        error: what was raised; a Rust panic (which derives from ``BaseException``) is understood too.
+    """
+    text = str(error)
+    head = text.split("\n\nDebug source:", 1)[0]
+    message = describe(head) or type(error).__name__
+    status = _status(error, head)
+    if any(word in head for word in _NO_BUCKET):
+        return Failure(FailureKind.NO_BUCKET, message)
+    if any(word in head for word in _ARCHIVED[:2]) and (status in (None, 403, 409)):
+        return Failure(FailureKind.ARCHIVED, message)
+    return Failure(_kind(error, head.lower(), status), message)
+
+
+def describe(text: str) -> str:
+    """A store's words as one safe line: no query string (signatures, SAS tokens), no control character."""
+    code = _CODE.search(text)
+    line = text.split("<?xml", 1)[0].split("<Error", 1)[0]
+    line = _NOISE.sub(" ", _USERINFO.sub("://", _QUERY.sub("", line))).strip(" :-")
+    return (f"{line} ({code.group(1)})" if code else line)[:400]
+
+
+def _kind(error: BaseException, text: str, status: int | None) -> FailureKind:
+    name = type(error).__name__
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return FailureKind.MISSING
+    if (
+        isinstance(error, FileExistsError)
+        or name in ("AlreadyExistsError", "PreconditionError")
+        or status in (409, 412)
+    ):
+        return FailureKind.EXISTS
+    if (
+        isinstance(error, PermissionError)
+        or name in ("PermissionDeniedError", "UnauthenticatedError")
+        or status in (401, 403)
+    ):
+        return FailureKind.DENIED
+    if status in (429, 503) or "slowdown" in text or "slow down" in text:
+        return FailureKind.SLOW_DOWN
+    if (
+        status == 507
+        or getattr(error, "errno", None) in (27, 28, 122)
+        or "no space left" in text
+        or "file too large" in text
+    ):
+        return FailureKind.FULL
+    if status is not None and (status >= 500 or status == 408) and status != 501:
+        return FailureKind.TRANSIENT
+    if status is None and _passing(error, text, name):
+        return FailureKind.TRANSIENT
+    return FailureKind.PERMANENT
+
+
+def _passing(error: BaseException, text: str, name: str) -> bool:
+    if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError)) or name in _PASSING_TYPES:
+        return True
+    return isinstance(error, (OSError, EOFError)) | (name in ("GenericError", "JoinError")) and any(
+        words in text for words in _PASSING
+    )
+
+
+def _status(error: BaseException, text: str) -> int | None:
+    found = _STATUS.search(text)
+    if found:
+        return int(found.group(1) or found.group(2))
+    for link in _chain(error):
+        for name in ("status", "status_code", "code"):
+            value = getattr(link, name, None)
+            if isinstance(value, int) and 100 <= value <= 599:
+                return value
+        response: Any = getattr(link, "response", None)
+        if isinstance(response, dict):
+            value = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if isinstance(value, int):
+                return value
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    for _ in range(6):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or link.__context__

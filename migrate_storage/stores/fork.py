@@ -1,0 +1,46 @@
+"""Whether obstore can still be used in this process after a fork.
+
+obstore runs on one runtime of threads for the whole process. Threads do not survive ``fork``, so a child of a
+process that had already used obstore would wait for ever, even with a store of its own. Constructing a store starts
+no threads: a store made before the fork and first used after it works.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ("ForkedAfterUseError", "touch")
+
+_used = False
+_cut_off = False
+
+
+class ForkedAfterUseError(RuntimeError):
+    """obstore was used before this process was forked, so that every call here would hang for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "obstore was used before this process was forked, and cannot work in the child: make the first request "
+            "after the fork (constructing backends before it is fine), or start the process by spawn"
+        )
+
+
+def touch() -> None:
+    """Say that obstore is about to be used. Call it before every operation, never when constructing a store.
+
+    Raises:
+        ForkedAfterUseError: at once, where the operation would hang.
+    """
+    global _used
+    if _cut_off:
+        raise ForkedAfterUseError
+    _used = True
+
+
+def _in_child() -> None:
+    global _cut_off
+    _cut_off = _used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

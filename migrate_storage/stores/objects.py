@@ -1,0 +1,200 @@
+"""A store that obstore speaks to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from obstore.store import LocalStore, MemoryStore
+
+from migrate_storage.model import Attributes, ObjectMeta
+
+__all__ = ("ObstoreStore", "plain_e_tag")
+
+T = TypeVar("T")
+
+_NAMED = {
+    "content-type": "content_type",
+    "content-encoding": "content_encoding",
+    "content-language": "content_language",
+    "content-disposition": "content_disposition",
+    "cache-control": "cache_control",
+}
+_HEADERS = {field: header.title() for header, field in _NAMED.items()}
+_DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What services say of an object that was stored without a type."""
+
+
+def plain_e_tag(e_tag: str | None) -> str | None:
+    """An entity tag without quotes and weakness mark: list, head and put spell the same one differently."""
+    if not e_tag:
+        return None
+    return e_tag.removeprefix("W/").strip('"') or None
+
+
+def to_meta(path: str, meta: Mapping[str, Any]) -> ObjectMeta:
+    """Obstore's own description of an object as ours."""
+    modified = meta.get("last_modified")
+    return ObjectMeta(
+        path=path,
+        size=int(meta["size"]),
+        e_tag=plain_e_tag(meta.get("e_tag")),
+        last_modified=modified.timestamp() if modified is not None else None,
+        version=meta.get("version"),
+    )
+
+
+def to_attributes(found: Mapping[Any, str]) -> Attributes:
+    """What obstore tells of an object's headers and user metadata."""
+    named: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    for key, value in found.items():
+        field = _NAMED.get(str(key).lower())
+        if field is not None:
+            named[field] = value
+        elif str(key).lower() != "storage-class":
+            metadata[str(key).lower()] = value
+    # adlfs stamps this on every blob: it says nothing of the file.
+    if metadata.get("is_directory") == "false":
+        del metadata["is_directory"]
+    if named.get("content_type") in _DEFAULT_TYPES:
+        del named["content_type"]
+    return Attributes(**named, metadata=metadata)
+
+
+def from_attributes(attributes: Attributes) -> dict[str, str]:
+    """The same in obstore's terms."""
+    headers = {header: value for field, header in _HEADERS.items() if (value := getattr(attributes, field))}
+    return {**attributes.metadata, **headers}
+
+
+class _Reading:
+    def __init__(self, path: str, result: Any, chunk: int) -> None:
+        self._result = result
+        self._chunk = chunk
+        self.meta = to_meta(path, result.meta)
+        self.attributes = to_attributes(result.attributes)
+
+    def read(self) -> bytes:
+        return bytes(_unpanicked(self._result.bytes))
+
+    def chunks(self) -> Iterator[bytes]:
+        stream = self._result.stream(min_chunk_size=self._chunk)
+        while (piece := _unpanicked(lambda: next(stream, None))) is not None:
+            yield bytes(piece)
+
+
+class ObstoreStore:
+    """One bucket, container or directory through obstore's sync API.
+
+    Args:
+        store: any obstore store.
+        name: what a person would call it.
+        within: for a local disk, the directory that no path may leave; ``None`` means the store's own root.
+        chunk: bytes that one piece of a stream has at least.
+    """
+
+    def __init__(self, store: Any, name: str, *, within: str | None = None, chunk: int = 1024 * 1024) -> None:
+        self._store = store
+        self.name = name
+        self._chunk = chunk
+        self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
+        self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
+        self.trusted = isinstance(store, (LocalStore, MemoryStore))
+        self._keeps_attributes = self._root is None
+
+    def head(self, path: str) -> ObjectMeta:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        return to_meta(path, _unpanicked(lambda: self._store.head(path)))
+
+    def open(self, path: str) -> _Reading:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        return _Reading(path, _unpanicked(lambda: self._store.get(path)), self._chunk)
+
+    def put(
+        self,
+        path: str,
+        content: bytes | Iterable[bytes],
+        *,
+        attributes: Attributes,
+        create: bool,
+        part_size: int | None,
+    ) -> ObjectMeta:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        arguments: dict[str, Any] = {"use_multipart": part_size is not None}
+        if part_size is not None:
+            arguments.update(chunk_size=part_size, max_concurrency=4)
+        elif create:
+            arguments["mode"] = "create"
+        if self._keeps_attributes:
+            arguments["attributes"] = from_attributes(attributes) or None
+        try:
+            answer = _unpanicked(lambda: self._store.put(path, content, **arguments))
+        except Exception as error:
+            if type(error).__name__ == "AlreadyExistsError":
+                raise FileExistsError(f"something stands at {path} already") from error
+            raise
+        if self._root is not None:
+            _flush(self._root / path)
+        found = self.head(path)
+        e_tag = plain_e_tag(answer.get("e_tag"))
+        if part_size is None and e_tag and found.e_tag != e_tag:
+            # Somebody replaced it between the put and the head: the put's own tag is the one that speaks of our bytes.
+            return ObjectMeta(
+                path=path,
+                size=found.size,
+                e_tag=e_tag,
+                last_modified=found.last_modified,
+                version=answer.get("version"),
+            )
+        return found
+
+    def delete(self, path: str) -> None:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        try:
+            _unpanicked(lambda: self._store.delete(path))
+        except FileNotFoundError:
+            return
+
+    def list(self, prefix: str) -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        stream = self._store.list(prefix or None)
+        while (batch := _unpanicked(lambda: next(stream, None))) is not None:
+            for meta in batch:
+                yield to_meta(cast("str", meta["path"]), meta)
+
+    def _guard(self, path: str) -> None:
+        """No path of a local store leaves its root, not through a link either."""
+        if self._root is None:
+            return
+        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
+        if self._within != "/" and os.path.commonpath((self._within, real)) != self._within:
+            raise PermissionError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
+
+
+def _flush(path: Path) -> None:
+    """Bytes and name are on the disk when this returns."""
+    for name, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(name, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unpanicked(call: Callable[[], T]) -> T:
+    """A Rust panic derives from ``BaseException``: let it be an error like any other."""
+    try:
+        return call()
+    except Exception:
+        raise
+    except BaseException as panic:
+        if type(panic).__name__ == "PanicException":
+            raise OSError(f"obstore panicked: {str(panic).splitlines()[0][:200]}") from None
+        raise

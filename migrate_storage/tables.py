@@ -1,0 +1,198 @@
+"""Our tables in a database: one module, one schema version.
+
+They stand in the application's own database unless told otherwise, so that a rewritten row and its entry commit
+together. Alembic's autogenerate proposes to drop tables that it does not know: pass :func:`include_object` to
+``context.configure``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    select,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from migrate_storage.errors import ConfigurationError
+
+__all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
+
+PREFIX = "migrate_storage_"
+SCHEMA_VERSION = 1
+
+_LONG = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+_ID = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Tables:
+    """The tables as SQLAlchemy Core objects.
+
+    Args:
+        schema: the database schema to keep them in; ``None`` is the connection's default.
+    """
+
+    def __init__(self, schema: str | None = None) -> None:
+        self.schema = schema
+        self.metadata = metadata = MetaData(schema=schema)
+        options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+
+        self.version = Table(
+            f"{PREFIX}version",
+            metadata,
+            Column("version", Integer, primary_key=True),
+            Column("created", Double, nullable=False),
+            **options,
+        )
+        #: One line a lease: run, revert and purge exclude each other by it.
+        self.lease = Table(
+            f"{PREFIX}lease",
+            metadata,
+            Column("name", String(64), primary_key=True),
+            Column("owner", String(64), nullable=False),
+            Column("expires", Double, nullable=False),
+            **options,
+        )
+        #: One line a run.
+        self.run = Table(
+            f"{PREFIX}run",
+            metadata,
+            Column("id", String(36), primary_key=True),
+            Column("kind", String(16), nullable=False),
+            Column("source", String(255), nullable=False),
+            Column("destination", String(255), nullable=False),
+            Column("way", String(16), nullable=False),
+            Column("state", String(16), nullable=False),
+            Column("started", Double, nullable=False),
+            Column("updated", Double, nullable=False),
+            Column("finished", Double),
+            #: The report as JSON, kept up to date while the run goes on.
+            Column("report", _LONG),
+            Index(f"{PREFIX}run_started", "started"),
+            **options,
+        )
+        #: One line an object: from the intent before the first byte is written to the end of its story.
+        self.object = Table(
+            f"{PREFIX}object",
+            metadata,
+            #: Digest of the source's place and the destination's key: one object has one line however many rows name it.
+            Column("id", String(32), primary_key=True),
+            Column("run", String(36), nullable=False),
+            Column("source_key", String(255), nullable=False),
+            Column("source_path", _LONG, nullable=False),
+            Column("destination_key", String(255), nullable=False),
+            Column("destination_path", _LONG, nullable=False),
+            #: Digest of the destination's key and path: two sources never share a destination.
+            Column("destination_id", String(32), nullable=False),
+            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``.
+            Column("state", String(16), nullable=False),
+            #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
+            Column("ours", Boolean),
+            Column("outcome", String(16)),
+            Column("reason", _LONG),
+            Column("evidence", String(32)),
+            Column("size", BigInteger),
+            Column("sha256", String(64)),
+            Column("source_etag", String(255)),
+            Column("source_modified", Double),
+            Column("source_version", String(1024)),
+            Column("destination_etag", String(255)),
+            Column("destination_modified", Double),
+            Column("destination_version", String(1024)),
+            Column("seconds", Double),
+            Column("updated", Double, nullable=False),
+            Index(f"{PREFIX}object_destination", "destination_id", unique=True),
+            Index(f"{PREFIX}object_run", "run", "state"),
+            **options,
+        )
+        #: One line a rewritten column of a row, with the value before and after: what an undo needs.
+        self.row = Table(
+            f"{PREFIX}row",
+            metadata,
+            Column("id", _ID, primary_key=True, autoincrement=True),
+            Column("run", String(36), nullable=False),
+            Column("table_schema", String(255)),
+            Column("table_name", String(255), nullable=False),
+            Column("column_name", String(255), nullable=False),
+            #: The primary key as JSON with its types, see :func:`migrate_storage.rows.dump_key`.
+            Column("pk", _LONG, nullable=False),
+            #: Digest of table, column and key.
+            Column("row_id", String(32), nullable=False),
+            #: JSON list of the ``object.id`` of each re-pointed slot.
+            Column("objects", _LONG, nullable=False),
+            Column("old_value", _LONG, nullable=False),
+            Column("new_value", _LONG, nullable=False),
+            #: ``intent`` (journal in another database, not yet settled), ``swapped``, ``kept`` (their write stood), ``reverted``.
+            Column("state", String(16), nullable=False),
+            Column("at", Double, nullable=False),
+            Index(f"{PREFIX}row_row", "row_id"),
+            Index(f"{PREFIX}row_run", "run", "state"),
+            **options,
+        )
+
+    def create(self, connection: Connection) -> None:
+        """Create what is missing, and check the schema version.
+
+        Raises:
+            ConfigurationError: no right to create tables, or tables of another version stand there.
+        """
+        try:
+            existing = inspect(connection).get_table_names(schema=self.schema)
+            if self.version.name in existing:
+                found = connection.execute(select(self.version.c.version)).scalars().first()
+                if found == SCHEMA_VERSION:
+                    return
+                if found is not None:
+                    raise ConfigurationError(
+                        f"the journal's tables are of version {found}, this program writes version {SCHEMA_VERSION}: finish with the version that made them, or 'migrate-storage tables drop'"
+                    )
+            self.metadata.create_all(connection)
+            connection.execute(self.version.insert().values(version=SCHEMA_VERSION, created=time.time()))
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            raise ConfigurationError(
+                f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage tables sql' run by someone who may, or keep them elsewhere with --journal URL"
+            ) from error
+
+    def exist(self, connection: Connection) -> bool:
+        """Whether the tables are there."""
+        return inspect(connection).has_table(self.version.name, schema=self.schema)
+
+    def drop(self, connection: Connection) -> None:
+        """Drop all of them: the journal is gone, and with it every way back."""
+        self.metadata.drop_all(connection)
+
+    def sql(self, connection: Connection) -> str:
+        """The statements that :meth:`create` would run, for someone who has the rights."""
+        statements = []
+        for table in self.metadata.sorted_tables:
+            statements.append(str(CreateTable(table).compile(connection)).strip())
+            statements.extend(
+                str(CreateIndex(index).compile(connection)).strip()
+                for index in sorted(table.indexes, key=lambda index: str(index.name))
+            )
+        statements.append(f"INSERT INTO {self.version.fullname} (version, created) VALUES ({SCHEMA_VERSION}, 0)")
+        return "".join(statement + ";\n" for statement in statements)
+
+
+def include_object(object_: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:  # noqa: ARG001
+    """For Alembic's ``context.configure(include_object=…)``: leave our tables alone."""
+    if type_ == "table":
+        return not (name or "").startswith(PREFIX)
+    table = getattr(object_, "table", None)
+    return not (table is not None and str(table.name).startswith(PREFIX))

@@ -1,0 +1,64 @@
+"""Which keys obstore can address exactly.
+
+Everything else is refused by obstore or, worse, silently normalised into another object: ``/a`` and ``a/`` become
+``a``. Tried on S3, Azure, local and memory stores with the keys of ``tests/translate/hostile.py``.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ("unaddressable",)
+
+#: LocalStore stages an upload of ``x`` as ``x#1``, and hides and refuses every file so named: first ``#``, ASCII digits.
+_STAGING_NAME = re.compile(r"[^#]*#[0-9]+")
+
+#: File systems allow 255 bytes for a name, and LocalStore needs two of them for ``#1``.
+_LONGEST_LOCAL_NAME = 253
+
+
+def unaddressable(key: str, *, local: bool = False) -> str | None:
+    r"""Tell why obstore cannot address a key exactly.
+
+    Args:
+        key: The key as it would be handed to obstore, raw: never percent-encoded.
+        local: Whether the store is a directory on a local disk, which has two more rules.
+
+    Returns:
+        The reason in a few words, without the key; ``None`` when the key can be read and written as it is.
+
+    Examples:
+        >>> unaddressable("a/b c#?%41.txt") is None
+        True
+        >>> unaddressable("a//b")
+        'has an empty path segment'
+    """
+    if key == "":
+        return "is empty"
+    if key[0] == "/":
+        return "starts with a slash"
+    if key[-1] == "/":
+        return "ends with a slash"
+    for segment in key.split("/"):
+        if segment == "":
+            return "has an empty path segment"
+        if segment in (".", ".."):
+            return f"has a path segment {segment!r}"
+        if any(ord(character) < 32 or ord(character) == 127 for character in segment):
+            return "holds a control character"
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in segment):
+            return "is not valid Unicode"
+    if local:
+        return _unaddressable_file(key)
+    return None
+
+
+def _unaddressable_file(key: str) -> str | None:
+    *folders, name = key.split("/")
+    if _STAGING_NAME.fullmatch(name):
+        return "has a file name that a local store keeps for uploads under way"
+    if len(name.encode()) > _LONGEST_LOCAL_NAME:
+        return f"has a file name longer than {_LONGEST_LOCAL_NAME} bytes"
+    if any(len(folder.encode()) > 255 for folder in folders):
+        return "has a folder name longer than 255 bytes"
+    return None

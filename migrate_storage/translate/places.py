@@ -1,0 +1,299 @@
+"""Where bytes physically are: the path rules of ``FSSpecBackend`` and of each fsspec filesystem, as pure functions.
+
+Each rule says what the installed filesystem does, quirks included; ``tests/translate/test_places.py`` holds them
+against the real classes.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from migrate_storage.model import Place
+
+__all__ = (
+    "GLOBAL_MEMORY",
+    "Split",
+    "join_folder",
+    "join_prefix",
+    "normalise_endpoint",
+    "s3_endpoint",
+    "same_service",
+    "split",
+)
+
+#: Root of the one dictionary that all ``MemoryFileSystem`` instances of a process share.
+GLOBAL_MEMORY = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A path as its filesystem takes it apart: bucket (or ``/``, or base URL) and the key in it."""
+
+    root: str
+    key: str
+
+
+def join_prefix(prefix: str | None, filename: str) -> str:
+    """Join as ``FSSpecBackend`` does: a prefix that is true, and then the leading slashes of the filename go."""
+    if not prefix:
+        return filename
+    return f"{prefix.rstrip('/')}/{filename.lstrip('/')}"
+
+
+def join_folder(folder: str, path: str) -> str:
+    """Join as ``DirFileSystem`` does: a leading slash of the path is kept, a trailing one goes."""
+    if not folder:
+        return path
+    if not path:
+        return folder
+    path = _strip(path, ("dir",)).rstrip("/")
+    return f"{folder}/{path}"
+
+
+def split(protocol: str, path: str) -> Split:
+    """Take a path apart as the filesystem of a protocol does. Never raises.
+
+    Args:
+        protocol: A canonical protocol: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http`` or another one.
+        path: The full path, prefix joined.
+    """
+    rule = _RULES.get(protocol)
+    return rule(path) if rule else Split("", path)
+
+
+def _strip(path: str, protocols: tuple[str, ...], separators: tuple[str, ...] = ("://", "::")) -> str:
+    for protocol in protocols:
+        for separator in separators:
+            if path.startswith(protocol + separator):
+                path = path[len(protocol + separator) :]
+                break
+    return path
+
+
+_ARN = re.compile(
+    r"(arn:aws[^/]*?:s3:[a-z\-0-9]*:[0-9]{12}:accesspoint[:/][^/]+"
+    r"|arn:aws[^/]*?:s3-object-lambda:[a-z\-0-9]+:[0-9]{12}:accesspoint[:/][a-zA-Z0-9\-]{1,63}"
+    r"|arn:aws[^/]*?:s3-outposts:[a-z\-0-9]+:[0-9]{12}:outpost[/:][a-zA-Z0-9\-]{1,63}"
+    r"[/:](?:bucket|accesspoint)[/:][a-zA-Z0-9\-]{1,63})[:/]?(.*)",
+    re.DOTALL,
+)
+
+
+def _split_s3(path: str) -> Split:
+    trail = path[len(path.rstrip("/")) :]
+    stripped = _strip(path, ("s3", "s3a")).rstrip("/").lstrip("/")
+    if "/" not in stripped:
+        return Split(stripped, "")
+    arn = _ARN.fullmatch(stripped)
+    bucket, rest = arn.groups() if arn else stripped.split("/", 1)
+    # s3fs cuts the version off even when it is not version aware.
+    return Split(bucket, rest.partition("?versionId=")[0] + trail)
+
+
+def _split_gcs(path: str) -> Split:
+    bucket, _, key = _strip(path, ("gs", "gcs")).lstrip("/").partition("/")
+    return Split(bucket, key)
+
+
+_AZURE_PROTOCOLS = ("abfs", "az", "abfss")
+_AZURE_STORE_SUFFIX = ".dfs.core.windows.net"
+
+
+def _split_azure(path: str) -> Split:
+    if not path.startswith(tuple(f"{protocol}://" for protocol in _AZURE_PROTOCOLS)):
+        rest = path.lstrip("/")
+    else:
+        rest = path.partition("://")[2]
+    authority, slash, key = rest.partition("/")
+    container, at, host = authority.rpartition("@")
+    if not at:
+        container = authority
+        if _AZURE_STORE_SUFFIX in host:
+            container, _, key = key.partition("/")
+    return Split(container, key.partition("?versionid=")[0] if slash else "")
+
+
+def _split_file(path: str) -> Split:
+    for protocol in ("file", "local"):
+        for separator in ("://", ":"):
+            if path.startswith(protocol + separator):
+                return _absolute(path[len(protocol + separator) :])
+    return _absolute(path)
+
+
+def _absolute(path: str) -> Split:
+    if path.startswith("~"):
+        path = posixpath.expanduser(path)
+    if not path.startswith("/"):
+        path = f"{os.getcwd()}/{path}"  # noqa: PTH109 - text, as fsspec does it
+    # Two leading slashes survive normpath; to the kernel they are one.
+    return Split("/", posixpath.normpath("/" + path.lstrip("/")).lstrip("/"))
+
+
+def _split_memory(path: str) -> Split:
+    path = path.removeprefix("memory://")
+    if "::" in path or "://" in path:
+        return Split(GLOBAL_MEMORY, path.rstrip("/"))
+    return Split(GLOBAL_MEMORY, path.strip("/"))
+
+
+def _split_http(path: str) -> Split:
+    # HTTPFileSystem never sends a fragment.
+    path = path.partition("#")[0]
+    parts = urlsplit(path) if "://" in path else None
+    if parts is None:
+        return Split("", path)
+    base = f"{parts.scheme}://{parts.netloc}"
+    return Split(normalise_endpoint(base), path[len(base) :].lstrip("/"))
+
+
+_RULES = {
+    "s3": _split_s3,
+    "gcs": _split_gcs,
+    "azure": _split_azure,
+    "file": _split_file,
+    "memory": _split_memory,
+    "http": _split_http,
+}
+
+
+def normalise_endpoint(url: str) -> str:
+    """Scheme, host, port and path of an endpoint, so that equal servers compare equal. No user, query or fragment.
+
+    An endpoint that is no URL comes back in lower case without its trailing slashes.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url.rpartition("@")[2].lower().rstrip("/")
+    if not parts.scheme or not parts.hostname:
+        return url.rpartition("@")[2].lower().rstrip("/")
+    scheme = parts.scheme.lower()
+    host = parts.hostname.rstrip(".")
+    if ":" in host:
+        host = f"[{host}]"
+    if port is not None and port != {"http": 80, "https": 443}.get(scheme):
+        host = f"{host}:{port}"
+    return f"{scheme}://{host}{parts.path.rstrip('/')}"
+
+
+#: Bucket names are global within a partition of AWS, so region and style of the endpoint do not matter.
+_AWS_PARTITIONS = (
+    (".amazonaws.com.cn", "aws-cn"),
+    (".amazonaws.com", ""),
+    (".amazonaws.eu", "aws-eusc"),
+    (".c2s.ic.gov", "aws-iso"),
+    (".sc2s.sgov.gov", "aws-iso-b"),
+)
+
+
+def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str = "", virtual: bool = False) -> str:
+    """The endpoint of a :class:`Place` on S3.
+
+    Args:
+        endpoint: What the store was given; ``None`` or empty for the vendor's own.
+        region: Tells the partition where there is no endpoint.
+        bucket: With ``virtual``, taken off the front of the host.
+        virtual: Whether the endpoint's host holds the bucket.
+
+    Returns:
+        Empty for AWS, ``aws-cn`` and the like for its other partitions, else a normalised URL.
+    """
+    if not endpoint:
+        region = region or ""
+        if region.startswith("cn-"):
+            return "aws-cn"
+        if region.startswith("us-gov-"):
+            return "aws-us-gov"
+        if region.startswith("eusc-"):
+            return "aws-eusc"
+        return ""
+    normal = normalise_endpoint(endpoint)
+    scheme, _, rest = normal.partition("://")
+    if virtual and bucket and rest.startswith(f"{bucket}."):
+        rest = rest[len(bucket) + 1 :]
+        normal = f"{scheme}://{rest}"
+    host = rest.partition("/")[0].partition(":")[0]
+    for suffix, partition in _AWS_PARTITIONS:
+        if host.endswith(suffix):
+            return "aws-us-gov" if "us-gov-" in host else partition
+    return normal
+
+
+#: Vendors whose hosts are known to be nobody else's: two different ones are two different services.
+_VENDORS = (
+    ("amazonaws.com", "aws"),
+    ("amazonaws.com.cn", "aws"),
+    ("r2.cloudflarestorage.com", "cloudflare"),
+    ("digitaloceanspaces.com", "digitalocean"),
+    ("backblazeb2.com", "backblaze"),
+    ("wasabisys.com", "wasabi"),
+    ("googleapis.com", "google"),
+    ("core.windows.net", "azure"),
+    ("core.chinacloudapi.cn", "azure"),
+    ("core.usgovcloudapi.net", "azure"),
+    ("fabric.microsoft.com", "azure"),
+    ("aliyuncs.com", "alibaba"),
+    ("oraclecloud.com", "oracle"),
+    ("linodeobjects.com", "linode"),
+    ("scw.cloud", "scaleway"),
+    ("storage.yandexcloud.net", "yandex"),
+)
+
+_VENDOR_OF_SERVICE = {"s3": "aws", "gcs": "google", "azure": "azure"}
+
+#: Services that give access to somebody's disk, perhaps this machine's.
+_REMOTE_DISKS = frozenset({"sftp", "ssh", "ftp", "smb", "webdav", "http", "hdfs", "webhdfs", "nfs", "jupyter"})
+
+
+def _vendor(place: Place) -> str | None:
+    if not place.endpoint or place.endpoint.startswith("aws-"):
+        return _VENDOR_OF_SERVICE.get(place.service)
+    host = place.endpoint.partition("://")[2].partition("/")[0].partition(":")[0]
+    for suffix, vendor in _VENDORS:
+        if host == suffix or host.endswith("." + suffix):
+            return vendor
+    return None
+
+
+def same_service(a: Place, b: Place) -> bool | None:
+    """Tell whether two places are on one service, so that equal root and key are the same object.
+
+    Args:
+        a: One place.
+        b: The other one.
+
+    Returns:
+        ``True`` when they are; ``False`` when they cannot be; ``None`` in doubt: two endpoints may be two names of
+        one server, and a server may serve a disk or a bucket that is also reached in another way. Only a look at
+        the objects can tell then.
+    """
+    if a.service == b.service and a.endpoint == b.endpoint:
+        return True
+    services = {a.service, b.service}
+    if "memory" in services:
+        return False
+    vendors = (_vendor(a), _vendor(b))
+    if services == {"file"}:
+        return True
+    if "file" in services:
+        other, vendor = (b, vendors[1]) if a.service == "file" else (a, vendors[0])
+        if other.service in _REMOTE_DISKS:
+            return None
+        return False if vendor or other.service in ("gcs", "azure") else None
+    if None not in vendors and vendors[0] != vendors[1]:
+        return False
+    if services in ({"s3", "azure"}, {"gcs", "azure"}):
+        return False
+    if a.service == b.service == "azure" and None not in vendors:
+        # A storage account is part of its host's name.
+        return False
+    if a.service == b.service == "s3" and vendors == ("aws", "aws"):
+        return False
+    return None
