@@ -7,7 +7,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ class S3Server:
             secret=service.credentials["secret"],
             service=service,
         )
+
+    def behind(self, endpoint: str) -> S3Server:
+        """The same server, through a proxy."""
+        return replace(self, endpoint=endpoint)
 
     def options(self) -> dict[str, Any]:
         """The arguments of ``obstore.store.S3Store``, save the bucket."""
