@@ -159,7 +159,13 @@ def _read_fsspec(backend: Any, environment: Mapping[str, str]) -> Registration:
 
 
 _CACHES = frozenset(
-    {"CachingFileSystem", "WholeFileCacheFileSystem", "SimpleCacheFileSystem", "ChainedFileSystem", "AsyncFileSystemWrapper"}
+    {
+        "CachingFileSystem",
+        "WholeFileCacheFileSystem",
+        "SimpleCacheFileSystem",
+        "ChainedFileSystem",
+        "AsyncFileSystemWrapper",
+    }
 )
 
 #: The public class of each implementation, told by name so that nothing is imported to look at it.

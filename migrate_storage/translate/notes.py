@@ -57,7 +57,8 @@ CODES: dict[str, Code] = {
         "Copy the objects to another prefix, reading them through fsspec",
     ),
     "place.version_suffix": Code(
-        _INFO, "A version suffix in a filename is cut off, as the source does; obstore would take it for a part of the key"
+        _INFO,
+        "A version suffix in a filename is cut off, as the source does; obstore would take it for a part of the key",
     ),
     "memory.process": Code(
         _WARNING,
