@@ -20,7 +20,7 @@ from migrate_storage.backend.content import DEFAULT_PART, prepare
 from migrate_storage.backend.failures import Explaining
 from migrate_storage.backend.options import get_options
 from migrate_storage.backend.reading import AsyncObjectReader, ObjectReader, Ranges
-from migrate_storage.errors import ConfigurationError, DeleteFailedError, KeyRefusedError
+from migrate_storage.errors import ConfigurationError, DeleteFailedError, KeyRefusedError, MissingBucketError
 from migrate_storage.model import Attributes, ObjectMeta, StoreConfig
 from migrate_storage.options import MiB
 from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
@@ -430,7 +430,7 @@ class ObstoreBackend(StorageBackend):
                 failures[path] = error
         if failures:
             path, first = next(iter(failures.items()))
-            if len(located) == 1:
+            if len(located) == 1 or isinstance(first, MissingBucketError):
                 raise first
             raise DeleteFailedError(
                 f"{len(failures)} of {len(located)} objects in {self._where} could not be deleted, {path!r} first: {first}",
