@@ -75,12 +75,19 @@ class Entry:
     @property
     def source_evidence(self) -> Evidence:
         """The source object as it was when it was copied."""
-        return Evidence(size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version)
+        return Evidence(
+            size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version
+        )
 
     @property
     def destination_evidence(self) -> Evidence:
         """The copy as it was when it was verified."""
-        return Evidence(size=self.size or 0, e_tag=self.destination_etag, last_modified=self.destination_modified, version=self.destination_version)
+        return Evidence(
+            size=self.size or 0,
+            e_tag=self.destination_etag,
+            last_modified=self.destination_modified,
+            version=self.destination_version,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +154,9 @@ class Journal:
 
     def begin(self, run: Run) -> None:
         """Write a run's line."""
-        self.database.transaction(lambda connection: connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in _RUN}))
+        self.database.transaction(
+            lambda connection: connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in _RUN})
+        )
 
     def progress(self, run: str, **values: Any) -> None:
         """Change a run's line: ``state``, ``report``, ``finished``."""
@@ -161,7 +170,9 @@ class Journal:
             return []
         table = self.tables.run
         statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
-        return self.database.transaction(lambda connection: [Run(**row._mapping) for row in connection.execute(statement)])  # noqa: SLF001 - SQLAlchemy's public name
+        return self.database.transaction(
+            lambda connection: [Run(**row._mapping) for row in connection.execute(statement)]
+        )  # noqa: SLF001 - SQLAlchemy's public name
 
     def run(self, name: str | None = None) -> Run:
         """One run by its id or the beginning of it; the latest when ``None``.
@@ -176,7 +187,9 @@ class Journal:
             return runs[0]
         found = [run for run in runs if run.id.startswith(name)]
         if len(found) != 1:
-            raise ConfigurationError(f"{len(found) or 'no'} runs begin with {name!r}: 'migrate-storage runs' lists them")
+            raise ConfigurationError(
+                f"{len(found) or 'no'} runs begin with {name!r}: 'migrate-storage runs' lists them"
+            )
         return found[0]
 
     # -- objects
@@ -210,13 +223,19 @@ class Journal:
             ids = [line["id"] for line in fresh]
             known: set[str] = set()
             for part in _parts(ids):
-                known.update(connection.execute(select(self.tables.object.c.id).where(self.tables.object.c.id.in_(part))).scalars())
+                known.update(
+                    connection.execute(
+                        select(self.tables.object.c.id).where(self.tables.object.c.id.in_(part))
+                    ).scalars()
+                )
             new = [line for line in fresh if line["id"] not in known]
             if new:
                 connection.execute(insert(self.tables.object), new)
             old = [line for line in fresh if line["id"] in known]
             if old:
-                self._update(connection, old, ("run", "state", "updated", "destination_path", "destination_id", "source_path"))
+                self._update(
+                    connection, old, ("run", "state", "updated", "destination_path", "destination_id", "source_path")
+                )
             return taken
 
         try:
@@ -233,7 +252,9 @@ class Journal:
             if wanted.setdefault(_destination_id(entry), entry.id) != entry.id:
                 taken.add(entry.id)
         for part in _parts(list(wanted)):
-            rows = connection.execute(select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part)))
+            rows = connection.execute(
+                select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part))
+            )
             taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
         return taken
 
@@ -245,10 +266,18 @@ class Journal:
 
     def _update(self, connection: Connection, lines: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
         table = self.tables.object
-        statement = update(table).where(table.c.id == bindparam("line")).values({name: bindparam(f"v_{name}") for name in columns})
-        connection.execute(statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines])
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("line"))
+            .values({name: bindparam(f"v_{name}") for name in columns})
+        )
+        connection.execute(
+            statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
+        )
 
-    def objects(self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500) -> Iterator[list[Entry]]:
+    def objects(
+        self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500
+    ) -> Iterator[list[Entry]]:
         """The objects of a run, batch by batch in the order of their ids, each read in a transaction of its own."""
         table = self.tables.object
         outcomes = tuple(outcomes)
@@ -260,7 +289,9 @@ class Journal:
             if outcomes:
                 statement = statement.where(table.c.outcome.in_(outcomes))
             statement = statement.order_by(table.c.id).limit(size)
-            batch = self.database.transaction(lambda connection, statement=statement: [Entry(**row._mapping) for row in connection.execute(statement)])  # type: ignore[misc]  # noqa: SLF001
+            batch = self.database.transaction(
+                lambda connection, statement=statement: [Entry(**row._mapping) for row in connection.execute(statement)]
+            )  # type: ignore[misc]  # noqa: SLF001
             if batch:
                 yield batch
             if len(batch) < size:
@@ -270,8 +301,14 @@ class Journal:
     def count(self, run: str) -> dict[str, int]:
         """Objects of a run by outcome."""
         table = self.tables.object
-        statement = select(table.c.outcome, func.count()).where(table.c.run == run, table.c.outcome.is_not(None)).group_by(table.c.outcome)
-        return self.database.transaction(lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)})
+        statement = (
+            select(table.c.outcome, func.count())
+            .where(table.c.run == run, table.c.outcome.is_not(None))
+            .group_by(table.c.outcome)
+        )
+        return self.database.transaction(
+            lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+        )
 
     # -- rows
 
@@ -302,7 +339,9 @@ class Journal:
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
         """Bring the state of a row's latest line of this run up to date, in the caller's transaction."""
         table = self.tables.row
-        statement = update(table).where(table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent")
+        statement = update(table).where(
+            table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent"
+        )
         connection.execute(statement.values(state=entry.state, new_value=entry.new_value))
 
     def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[Any]]:
@@ -313,7 +352,9 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
-            batch = self.database.transaction(lambda connection, statement=statement: list(connection.execute(statement)))  # type: ignore[misc]
+            batch = self.database.transaction(
+                lambda connection, statement=statement: list(connection.execute(statement))
+            )  # type: ignore[misc]
             if batch:
                 yield batch
             if len(batch) < size:
@@ -323,7 +364,9 @@ class Journal:
     def rows_of(self, run: str, id_: str) -> list[Any]:
         """Lines of the rows that this run re-pointed to one object."""
         table = self.tables.row
-        statement = select(table).where(table.c.run == run, table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%'))
+        statement = select(table).where(
+            table.c.run == run, table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')
+        )
         return self.database.transaction(lambda connection: list(connection.execute(statement)))
 
     # -- the lease
@@ -370,7 +413,9 @@ class Journal:
             return connection.execute(statement.values(expires=self.database.now(connection) + seconds)).rowcount
 
         if self.database.transaction(write) != 1:
-            raise LeaseHeldError("another run took the lease while this one was held up; what it did is journaled, this one stops")
+            raise LeaseHeldError(
+                "another run took the lease while this one was held up; what it did is journaled, this one stops"
+            )
 
     def release(self, owner: str, *, name: str = "engine") -> None:
         """Give the lease back."""

@@ -60,7 +60,11 @@ def _s3(name: str, server: S3Server, lacks: frozenset[str]) -> Bed:
 
 
 def rclone(request: pytest.FixtureRequest) -> Bed:
-    return _s3("rclone", request.getfixturevalue("rclone_s3"), frozenset({"ranges", "suffix", "create", "version", "conditions"}))
+    return _s3(
+        "rclone",
+        request.getfixturevalue("rclone_s3"),
+        frozenset({"ranges", "suffix", "create", "version", "conditions"}),
+    )
 
 
 def moto(request: pytest.FixtureRequest) -> Bed:

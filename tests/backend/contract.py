@@ -54,7 +54,9 @@ class Speak:
         return [item async for item in (await found if asyncio.iscoroutine(found) else found)]
 
     async def save(self, path: str, content: Any, file: dict[str, Any] | None = None, **options: Any) -> FileObject:
-        return await self("save_object", FileObject(backend=self.backend, filename=path, **(file or {})), content, **options)
+        return await self(
+            "save_object", FileObject(backend=self.backend, filename=path, **(file or {})), content, **options
+        )
 
     async def get(self, path: str, **options: Any) -> bytes:
         return await self("get_content", path, **options)
@@ -131,7 +133,9 @@ class StorageContract(Contract):
         with pytest.raises(FileNotFoundError):
             await speak.get("a*.txt")
 
-    @pytest.mark.parametrize("key", ["with space.txt", "ü/日本.txt", "emoji 🎉.txt", "a+b&c=d.txt", "[1] (2).txt", "~x,;'.txt"])
+    @pytest.mark.parametrize(
+        "key", ["with space.txt", "ü/日本.txt", "emoji 🎉.txt", "a+b&c=d.txt", "[1] (2).txt", "~x,;'.txt"]
+    )
     async def test_names_are_kept(self, speak: Speak, key: str) -> None:
         await speak.save(key, key.encode())
         assert await speak.get(key) == key.encode()
@@ -377,7 +381,12 @@ class CompleteContract(Contract):
         assert await speak.get("m.pdf") == b"1"
 
     async def test_metadata_never_overrides_a_header(self, speak: Speak, bed: Bed) -> None:
-        metadata = {"Content-Type": "text/evil", "contenttype": "text/evil", "Cache-Control": "no", "storageclass": "GLACIER"}
+        metadata = {
+            "Content-Type": "text/evil",
+            "contenttype": "text/evil",
+            "Cache-Control": "no",
+            "storageclass": "GLACIER",
+        }
         await speak.save("h.txt", b"1", {"metadata": metadata})
         found = await speak("attributes", "h.txt")
         if bed.has("metadata"):
@@ -457,7 +466,8 @@ class CompleteContract(Contract):
         assert await speak("exists", "n.bin") is False
 
     @pytest.mark.parametrize(
-        "key", ["", "/x", "x/", "/", "a//b", ".", "..", "a/../b", "a/./b", "a\nb", "a\x00b", "a\x7fb", "s3://b/x", "\ud800"]
+        "key",
+        ["", "/x", "x/", "/", "a//b", ".", "..", "a/../b", "a/./b", "a\nb", "a\x00b", "a\x7fb", "s3://b/x", "\ud800"],
     )
     async def test_keys_that_no_store_can_address_are_refused(self, speak: Speak, key: str) -> None:
         file = FileObject(backend=speak.backend, filename="x", to_filename=key or None)
@@ -498,7 +508,9 @@ class CompleteContract(Contract):
                 with pytest.raises(MissingBucketError, match="no-such-bucket-here"):
                     await attempt
 
-    @pytest.mark.parametrize("key", ["plain.txt", "with space.txt", "a#b.txt", "a?b=1.txt", "a%20b.txt", "100%.txt", "日本.txt", "%2E%2E/x"])
+    @pytest.mark.parametrize(
+        "key", ["plain.txt", "with space.txt", "a#b.txt", "a?b=1.txt", "a%20b.txt", "100%.txt", "日本.txt", "%2E%2E/x"]
+    )
     async def test_signed_urls_are_right_for_every_key(self, bed: Bed, key: str) -> None:
         if not bed.has("sign"):
             return
