@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
@@ -121,6 +121,18 @@ class Run:
 
 _ENTRY = tuple(column.name for column in fields(Entry))
 _RUN = tuple(column.name for column in fields(Run))
+_INTENT = (
+    "run",
+    "state",
+    "outcome",
+    "reason",
+    "updated",
+    "source_path",
+    "destination_key",
+    "destination_path",
+    "destination_id",
+)
+"""What an intent says anew; the evidence of an earlier copy stays."""
 _BATCH = 400
 """Ids in one IN list: below every database's limit on parameters."""
 
@@ -170,9 +182,7 @@ class Journal:
             return []
         table = self.tables.run
         statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
-        return self.database.transaction(
-            lambda connection: [Run(**row._mapping) for row in connection.execute(statement)]
-        )  # noqa: SLF001 - SQLAlchemy's public name
+        return [Run(**row) for row in self._read(statement)]
 
     def run(self, name: str | None = None) -> Run:
         """One run by its id or the beginning of it; the latest when ``None``.
@@ -201,8 +211,9 @@ class Journal:
             found: dict[str, Entry] = {}
             for part in _parts(ids):
                 table = self.tables.object
-                for row in connection.execute(select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))):
-                    entry = Entry(**row._mapping)  # noqa: SLF001
+                statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))
+                for row in connection.execute(statement).mappings():
+                    entry = Entry(**row)
                     found[entry.id] = entry
             return found
 
@@ -233,9 +244,7 @@ class Journal:
                 connection.execute(insert(self.tables.object), new)
             old = [line for line in fresh if line["id"] in known]
             if old:
-                self._update(
-                    connection, old, ("run", "state", "updated", "destination_path", "destination_id", "source_path")
-                )
+                self._update(connection, old, _INTENT)
             return taken
 
         try:
@@ -261,7 +270,7 @@ class Journal:
     def settle(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Bring the lines of these objects up to date, in the caller's transaction."""
         if entries:
-            columns = tuple(name for name in _ENTRY if name != "id")
+            columns = (*(name for name in _ENTRY if name != "id"), "destination_id")
             self._update(connection, [_line(entry) for entry in entries], columns)
 
     def _update(self, connection: Connection, lines: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
@@ -288,10 +297,7 @@ class Journal:
                 statement = statement.where(table.c.state == state)
             if outcomes:
                 statement = statement.where(table.c.outcome.in_(outcomes))
-            statement = statement.order_by(table.c.id).limit(size)
-            batch = self.database.transaction(
-                lambda connection, statement=statement: [Entry(**row._mapping) for row in connection.execute(statement)]
-            )  # type: ignore[misc]  # noqa: SLF001
+            batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
             if batch:
                 yield batch
             if len(batch) < size:
@@ -337,14 +343,20 @@ class Journal:
             )
 
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
-        """Bring the state of a row's latest line of this run up to date, in the caller's transaction."""
+        """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
         table = self.tables.row
         statement = update(table).where(
             table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent"
         )
         connection.execute(statement.values(state=entry.state, new_value=entry.new_value))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[Any]]:
+    def mark_row(self, line: int, state: str) -> None:
+        """Change the state of one line of a row, by the line's own id."""
+        table = self.tables.row
+        statement = update(table).where(table.c.id == line).values(state=state)
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -352,22 +364,27 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
-            batch = self.database.transaction(
-                lambda connection, statement=statement: list(connection.execute(statement))
-            )  # type: ignore[misc]
+            batch = self._read(statement)
             if batch:
                 yield batch
             if len(batch) < size:
                 return
-            last = batch[-1].id
+            last = batch[-1]["id"]
 
-    def rows_of(self, run: str, id_: str) -> list[Any]:
-        """Lines of the rows that this run re-pointed to one object."""
+    def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
+        """Lines of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row
-        statement = select(table).where(
-            table.c.run == run, table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')
+        statement = (
+            select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')).order_by(table.c.id)
         )
-        return self.database.transaction(lambda connection: list(connection.execute(statement)))
+        if run is not None:
+            statement = statement.where(table.c.run == run)
+        return self._read(statement)
+
+    def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        return self.database.transaction(
+            lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
+        )
 
     # -- the lease
 

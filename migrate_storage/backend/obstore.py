@@ -66,28 +66,32 @@ class ObstoreBackend(Reads, Writes):
         exact_last_modified: bool = False,
         **options: Any,
     ) -> None:
-        self.config: StoreConfig | None
         if isinstance(fs, StoreConfig):
-            self.config = fs
-            self.fs = open_store(fs)
+            config: StoreConfig | None = fs
+            store = open_store(fs)
         elif isinstance(fs, str | PurePath):
-            self.config = read_configuration(Path(fs) if isinstance(fs, PurePath) else fs, prefix, options)
-            self.fs = open_store(self.config)
+            config = read_configuration(Path(fs) if isinstance(fs, PurePath) else fs, prefix, options)
+            store = open_store(config)
         else:
             given = sorted(name for name, value in {**options, "prefix": prefix}.items() if value is not None)
             if given:
                 raise ConfigurationError(f"{', '.join(given)}: a store is opened already; pass options with a URL")
-            self.fs = fs
-            self.config = read_store(fs)
+            config, store = read_store(fs), fs
+        self._describe(key, store, config, store_metadata, exact_last_modified)
+
+    def _describe(
+        self, key: str, store: Any, config: StoreConfig | None, store_metadata: bool, exact_last_modified: bool
+    ) -> None:
         self.key = key
-        self.protocol = self.config.service if self.config else _protocol_of(fs)
+        self.fs = store
+        self.config = config
+        self.protocol = config.service if config else _protocol_of(store)
         self.store_metadata = store_metadata
         self.exact_last_modified = exact_last_modified
-        self._where = _name(self.config, self.protocol)
-        self._secrets = _secrets(self.config)
-        given_options = self.config.options if self.config else {}
         #: The store's options as given, without what is secret.
-        self.options = {name: "***" if name in SECRETS else value for name, value in given_options.items()}
+        self.options = {n: "***" if n in SECRETS else v for n, v in (config.options if config else {}).items()}
+        self._where = _name(config, self.protocol)
+        self._secrets = _secrets(config)
 
     @classmethod
     def from_fsspec(cls, backend: Any, *, key: str | None = None, **options: Any) -> ObstoreBackend:

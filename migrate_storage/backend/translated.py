@@ -27,9 +27,15 @@ class TranslatedBackend(ObstoreBackend):
 
     registration: Registration
 
-    def __init__(self, backend: Any, *, key: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        backend: Any,
+        *,
+        key: str | None = None,
+        store_metadata: bool = True,
+        exact_last_modified: bool = False,
+    ) -> None:
         self._source = backend
-        self._given = options
         self.registration = read(backend)
         config = self.registration.translation.config
         if config is None or config.service == "memory":
@@ -38,15 +44,11 @@ class TranslatedBackend(ObstoreBackend):
             raise ConfigurationError(f"the backend {backend.key!r} cannot be opened by obstore: {why}")
         self._stores: dict[str, tuple[Any, StoreConfig]] = {}
         self._lock = threading.Lock()
-        if config.root:
-            super().__init__(key or backend.key, config, **options)
-        else:
-            # A store is needed to construct with, and there is none before the first filename names its bucket.
-            super().__init__(key or backend.key, None, **options)
-            self._describe(config)
+        store = open_store(config) if config.root else None
+        self._describe(key or backend.key, store, config, store_metadata, exact_last_modified)
 
     def __reduce__(self) -> Any:
-        return _again, (type(self), self._source, self.key, self._given)
+        return _again, (type(self), self._source, self.key, self.store_metadata, self.exact_last_modified)
 
     def _locate(self, path: PathLike) -> tuple[Any, str]:
         name = text(path)
@@ -83,5 +85,7 @@ class TranslatedBackend(ObstoreBackend):
         return self.fs.list(folder or None)
 
 
-def _again(kind: type[TranslatedBackend], source: Any, key: str, options: dict[str, Any]) -> TranslatedBackend:
-    return kind(source, key=key, **options)
+def _again(
+    kind: type[TranslatedBackend], source: Any, key: str, store_metadata: bool, exact_last_modified: bool
+) -> TranslatedBackend:
+    return kind(source, key=key, store_metadata=store_metadata, exact_last_modified=exact_last_modified)

@@ -189,6 +189,6 @@ class Writes(Located):
             with self._explaining("deleting", path):
                 await call(store, "delete", key)
         except FileNotFoundError:
-            if self.protocol == "file" and store.prefix is not None and not os.path.isdir(store.prefix)  # noqa: ASYNC240, PTH112 - one look, only where nothing was found:
+            if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one look, once
                 raise
             return

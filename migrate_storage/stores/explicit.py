@@ -95,7 +95,7 @@ def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
         )
 
 
-def refine_gcs(config: StoreConfig, parts: Parts, until_constructed: ExitStack) -> Parts:
+def refine_gcs(_: StoreConfig, parts: Parts, until_constructed: ExitStack) -> Parts:
     """Google Cloud Storage: neither a token nor a key file of the environment beats an explicit one."""
     options, source = parts
     ambient = settings("gcs")
