@@ -144,7 +144,9 @@ def test_username_and_password_are_key_and_secret():
 
 
 def test_options_merged_from_fsspec_configuration(monkeypatch):
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"client_kwargs": {"region_name": "eu-west-1"}, "key": "k", "secret": "s"})
+    monkeypatch.setitem(
+        fsspec.config.conf, "s3", {"client_kwargs": {"region_name": "eu-west-1"}, "key": "k", "secret": "s"}
+    )
     assert config(s3fs.S3FileSystem(skip_instance_cache=True)).options["region"] == "eu-west-1"
 
 
@@ -170,19 +172,21 @@ def test_a_profile_is_made_explicit(tmp_path):
     assert found.options["endpoint"] == "https://b.s3.example.com"
     assert found.options["virtual_hosted_style_request"] is True
     assert str(found.client_options["root_certificate"]) == "/ca.pem"
-    registration = read_filesystem(
-        s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=environment
-    )
+    registration = read_filesystem(s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=environment)
     place = registration.place("other/x")
     assert place.endpoint == "https://s3.example.com"
     assert registration.config_at(place).options["endpoint"] == "https://other.s3.example.com"
     explicit = {**environment, "AWS_DEFAULT_REGION": "us-west-1"}
-    assert config(s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=explicit).options["region"] == "us-west-1"
+    assert (
+        config(s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=explicit).options["region"]
+        == "us-west-1"
+    )
 
 
 def test_generic_rows_name_their_own_service():
     generic = GenericFileSystem(
-        default_method="options", storage_options={"s3": {"endpoint_url": "http://127.0.0.1:9000", "key": "k", "secret": "s"}}
+        default_method="options",
+        storage_options={"s3": {"endpoint_url": "http://127.0.0.1:9000", "key": "k", "secret": "s"}},
     )
     registration = read(FSSpecBackend(key="g", fs=generic), {})
     assert registration.translation.refused
@@ -195,8 +199,11 @@ def test_generic_rows_name_their_own_service():
 
 def test_fsspec_store_is_copied_as_it_is():
     filesystem = FsspecStore(
-        "s3", aws_access_key_id="k", config={"secret_access_key": "s", "endpoint": "http://127.0.0.1:9000"},
-        client_options={"allow_http": True}, retry_config={"max_retries": 2},
+        "s3",
+        aws_access_key_id="k",
+        config={"secret_access_key": "s", "endpoint": "http://127.0.0.1:9000"},
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 2},
     )
     registration = read_filesystem(filesystem, "b/pre", environment={})
     found = registration.translation.config
@@ -219,14 +226,21 @@ def test_azure_credentials_in_adlfs_order():
 
 
 def test_azure_default_credential_that_adlfs_made_itself():
-    filesystem = AzureBlobFileSystem(account_name="acct", exclude_cli_credential=True, anon=False, skip_instance_cache=True)
+    filesystem = AzureBlobFileSystem(
+        account_name="acct", exclude_cli_credential=True, anon=False, skip_instance_cache=True
+    )
     found = config(filesystem, "c")
     assert found.credentials.kind == "azure"
     assert found.credentials.options == {"exclude_cli_credential": True}
 
 
 def test_obstore_stores_tell_their_endpoint_from_what_is_explicit_and_the_environment(tmp_path):
-    account = {"type": "service_account", "gcs_base_url": "http://127.0.0.1:4443", "client_email": "a@b", "private_key_id": "x"}
+    account = {
+        "type": "service_account",
+        "gcs_base_url": "http://127.0.0.1:4443",
+        "client_email": "a@b",
+        "private_key_id": "x",
+    }
     path = tmp_path / "account.json"
     account["private_key"] = _private_key()
     path.write_text(json.dumps(account))
@@ -291,5 +305,7 @@ def _private_key() -> str:
 
 def test_the_environment_of_this_process_is_the_default(monkeypatch):
     monkeypatch.setattr(os, "environ", {**os.environ, "AWS_DEFAULT_REGION": "ap-south-1"})
-    found = read(FSSpecBackend(key="a", fs=s3fs.S3FileSystem(key="k", secret="s", skip_instance_cache=True), prefix="b"))
+    found = read(
+        FSSpecBackend(key="a", fs=s3fs.S3FileSystem(key="k", secret="s", skip_instance_cache=True), prefix="b")
+    )
     assert found.translation.config.options["region"] == "ap-south-1"
