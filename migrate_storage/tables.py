@@ -177,6 +177,21 @@ class Tables:
         """Drop all of them: the journal is gone, and with it every way back."""
         self.metadata.drop_all(connection)
 
+    def prune(self, connection: Connection, before: float) -> int:
+        """Forget the objects and rows of runs that finished before a moment; their reports and leftovers stay.
+
+        Args:
+            connection: in a transaction of its own.
+            before: seconds since the epoch.
+
+        Returns:
+            How many lines went.
+        """
+        old = select(self.run.c.id).where(self.run.c.finished < before).scalar_subquery()
+        rows = connection.execute(self.row.delete().where(self.row.c.run.in_(old))).rowcount
+        copied = self.object.delete().where(self.object.c.run.in_(old), self.object.c.state != "leftover")
+        return rows + connection.execute(copied).rowcount
+
     def sql(self, connection: Connection) -> str:
         """The statements that :meth:`create` would run, for someone who has the rights."""
         statements = []

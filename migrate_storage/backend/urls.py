@@ -140,7 +140,9 @@ def _azure_options(account: str, host: str) -> dict[str, str]:
 def _first_segment(parts: SplitResult, what: str) -> tuple[str, str]:
     root, _, rest = parts.path.lstrip("/").partition("/")
     if not root:
-        raise ConfigurationError(f"{parts.scheme}://{parts.hostname}: no {what}; write {parts.scheme}://{parts.netloc}/{what.upper()}/")
+        raise ConfigurationError(
+            f"{parts.scheme}://{parts.hostname}: no {what}; write {parts.scheme}://{parts.netloc}/{what.upper()}/"
+        )
     return unquote(root), _prefix(rest)
 
 
@@ -200,7 +202,7 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
     host = (parts.hostname or "").lower()
     for pattern, read in _HOSTS:
         found = pattern.fullmatch(host)
-        if found and service in (None, read_service(read)):
+        if found and service in (None, _service(read)):
             return read(parts, found)
     if service == "s3":
         return _s3_path(parts)
@@ -212,9 +214,8 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
     return Target("http", f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"))
 
 
-def read_service(read: _Reader) -> str:
-    """The service whose URLs a reader reads."""
-    return {_gcs: "gcs", _azure: "azure"}.get(read, "s3")
+def _service(read: _Reader) -> str:
+    return "gcs" if read is _gcs else "azure" if read is _azure else "s3"
 
 
 def _azure_by_path(parts: SplitResult) -> Target:
@@ -245,5 +246,7 @@ def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
         found = pattern.fullmatch(host)
         if found and parts.path.strip("/") in ("", bucket) and found["bucket"] in (None, bucket):
             netloc = parts.netloc if found["bucket"] is None else parts.netloc[len(bucket) + 1 :]
-            return dict(read(urlsplit(f"{parts.scheme}://{netloc}/{bucket}"), pattern.fullmatch(netloc) or found).options)
+            return dict(
+                read(urlsplit(f"{parts.scheme}://{netloc}/{bucket}"), pattern.fullmatch(netloc) or found).options
+            )
     return {}

@@ -13,6 +13,7 @@ from migrate_storage.stores.objects import plain_e_tag, to_attributes
 
 __all__ = ("FsspecStore", "usable")
 
+_WRAPPERS = ("fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.implementations.chained")
 _BLOCK = 4 * 1024 * 1024
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "e_tag", "ino")
@@ -20,12 +21,14 @@ _VERSIONS = ("VersionId", "version_id", "generation")
 
 
 def usable(fs: Any) -> Any:
-    """The filesystem itself, unwrapped from caches (which answer stale) and rebuilt for use without an event loop.
+    """The innermost filesystem, which :attr:`migrate_storage.registration.Registration.path` speaks to.
+
+    Unwrapped from folders and from caches (which answer stale), and rebuilt for use without an event loop.
 
     Args:
         fs: any fsspec filesystem instance.
     """
-    while type(fs).__module__.startswith("fsspec.implementations.cached") and getattr(fs, "fs", None) is not None:
+    while type(fs).__module__.startswith(_WRAPPERS) and getattr(fs, "fs", None) is not None:
         fs = fs.fs
     if getattr(fs, "asynchronous", False):
         options = {**fs.storage_options, "asynchronous": False, "skip_instance_cache": True}
@@ -81,7 +84,7 @@ class FsspecStore:
         path: str,
         content: bytes | Iterable[bytes],
         *,
-        attributes: Attributes,
+        attributes: Attributes,  # noqa: ARG002 - fsspec has no common way to keep them
         create: bool,
         part_size: int | None,
     ) -> ObjectMeta:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from obstore.store import LocalStore, MemoryStore
 
 from migrate_storage.model import Attributes, ObjectMeta
+from migrate_storage.stores.fork import touch
 
 __all__ = ("ObstoreStore", "plain_e_tag")
 
@@ -92,14 +93,16 @@ class ObstoreStore:
     Args:
         store: any obstore store.
         name: what a person would call it.
+        within: for a local disk, the directory that no path may leave; ``None`` means the store's own root.
         chunk: bytes that one piece of a stream has at least.
     """
 
-    def __init__(self, store: Any, name: str, *, chunk: int = 1024 * 1024) -> None:
+    def __init__(self, store: Any, name: str, *, within: str | None = None, chunk: int = 1024 * 1024) -> None:
         self._store = store
         self.name = name
         self._chunk = chunk
         self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
+        self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
         self.trusted = isinstance(store, (LocalStore, MemoryStore))
         self._keeps_attributes = self._root is None
 
@@ -171,10 +174,9 @@ class ObstoreStore:
         """No path of a local store leaves its root, not through a link either."""
         if self._root is None:
             return
-        root = os.path.realpath(self._root)
-        real = os.path.realpath(os.path.join(root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
-        if root != "/" and os.path.commonpath((root, real)) != root:
-            raise PermissionError(f"{path} leads out of {root} (by .. or a symbolic link); it was not touched")
+        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
+        if self._within != "/" and os.path.commonpath((self._within, real)) != self._within:
+            raise PermissionError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
 
 
 def _flush(path: Path) -> None:
@@ -189,6 +191,7 @@ def _flush(path: Path) -> None:
 
 def _unpanicked(call: Callable[[], T]) -> T:
     """A Rust panic derives from ``BaseException``: let it be an error like any other."""
+    touch()
     try:
         return call()
     except Exception:

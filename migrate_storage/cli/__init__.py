@@ -1,0 +1,33 @@
+"""The command line: each command a small module, and the only place that meets click."""
+
+from __future__ import annotations
+
+import click
+
+from migrate_storage import __version__
+from migrate_storage.cli.demo import demo
+from migrate_storage.cli.doctor import doctor
+from migrate_storage.cli.init import init
+from migrate_storage.cli.options import example
+from migrate_storage.cli.run import plan, run
+from migrate_storage.cli.runs import report, runs, status
+from migrate_storage.cli.tables import tables
+
+__all__ = ("cli",)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=example("migrate-storage demo", "migrate-storage plan --app myapp.storage --from old --to new"),
+)
+@click.version_option(__version__, prog_name="migrate-storage")
+def cli() -> None:
+    """Move an application's stored files from fsspec to obstore without losing one.
+
+    Every option can also be set as MIGRATE_STORAGE_<OPTION> or in ./migrate-storage.toml; a flag wins over the
+    environment, the environment over the file.
+    """
+
+
+for command in (demo, doctor, init, plan, run, status, report, runs, tables):
+    cli.add_command(command)

@@ -1,0 +1,84 @@
+"""``demo``: the quickstart."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from migrate_storage.cli.endings import program, show
+from migrate_storage.cli.options import Output, example, option, output_options
+from migrate_storage.cli.run import perform
+from migrate_storage.demo import DEFAULT_DIRECTORY, Comparison, Demo
+from migrate_storage.report import amount
+from migrate_storage.text import visible
+
+__all__ = ("demo",)
+
+_NEXT = (
+    ("python app.py", "the application saves one more file under the old key"),
+    ("migrate-storage plan", "says what is to do now"),
+    ("migrate-storage run", "does it"),
+    ("migrate-storage report", "what the last run did"),
+    ("migrate-storage runs", "all runs"),
+)
+
+
+@click.command(
+    short_help="See a whole run on an example application, in a few seconds.", epilog=example("migrate-storage demo")
+)
+@option(
+    "--directory",
+    in_file=False,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DIRECTORY,
+    show_default=True,
+    help="Folder that it makes, and keeps everything in.",
+)
+@output_options
+def demo(directory: Path, output: Output) -> int:
+    """Make a small application with 500 files, and move it from fsspec to obstore.
+
+    SQLite and local disk, no server, nothing outside of its folder. Afterwards every row is opened through
+    FileObject.get_content() and compared byte by byte. Run it again to see a finished run resumed.
+    """
+
+    def say(line: str) -> None:
+        if not output.json and not output.quiet:
+            click.echo(line)
+
+    example = Demo(directory)
+    again = example.exists
+    say(f"An application with {example.prepare()} files {'is' if again else 'was made'} in {directory}/")
+    say("It saved them with FSSpecBackend; now they move to obstore." if not again else "Once more, where it was:")
+    say("")
+    application = example.application()
+    try:
+        report, code = perform(application, example.options, output)
+    finally:
+        application.close()
+    compared = example.compare()
+    if output.json:
+        click.echo(json.dumps({"event": "compared", **asdict(compared)}))
+    elif code or compared.different or not output.quiet:
+        show(replace(report, next_command=""))
+        click.echo(f"\n{_verdict(compared)}")
+        say(f"\nNext\n  cd {shlex.quote(str(directory))}")
+        for command, purpose in _NEXT:
+            say(f"  {command.replace('migrate-storage', program(), 1):<28}  # {purpose}")
+    return 1 if compared.different else code
+
+
+def _verdict(compared: Comparison) -> str:
+    equal = (
+        f"{amount(compared.equal, 'file')} equal to the original, byte by byte; {len(compared.different):,} different"
+    )
+    lines = [f"Every row opened through FileObject.get_content(): {equal}."]
+    if compared.later:
+        lines.append(f"{amount(compared.later, 'file')} that the application saved later opened as well.")
+    lines.extend(f"  differs: {visible(name)}" for name in compared.different)
+    return "\n".join(lines)

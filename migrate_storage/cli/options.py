@@ -1,0 +1,344 @@
+"""The options that commands share, each declared once, and the values that they become.
+
+Precedence is flag, environment (``MIGRATE_STORAGE_<OPTION>``), configuration file, default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import sqlalchemy as sa
+from click.core import ParameterSource
+
+from migrate_storage.application import AnyEngine, Application, engine_from_url, from_database, load_application
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.options import MiB, RunOptions
+from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
+from migrate_storage.text import visible
+
+__all__ = (
+    "Door",
+    "Output",
+    "Request",
+    "door_options",
+    "example",
+    "journal_options",
+    "option",
+    "output_options",
+    "run_options",
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_SETTINGS = "migrate_storage.settings"
+_PARAMETERS: dict[str, str] = {}
+"""Options of the configuration file, without the dashes, with the parameter of the function that each becomes."""
+
+
+class _Names(click.ParamType):  # type: ignore[type-arg]
+    """Names, separated by commas; a list where they come from the configuration file."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        del param, ctx
+        if isinstance(value, list | tuple):
+            return tuple(map(str, value))
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class _Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, with a unit or without: ``64MiB``, ``1G``, ``67108864``."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
+        if found is None:
+            self.fail(f"{value!r} is no number of bytes, such as 64MiB", param, ctx)
+        return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
+    """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
+    name = next(each for each in declarations if each.startswith("--")).partition("/")[0].removeprefix("--")
+    parameter = next((each for each in declarations if not each.startswith("-")), name.replace("-", "_"))
+    if in_file:
+        _PARAMETERS[name] = parameter
+    return click.option(*declarations, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **attributes)
+
+
+def example(*commands: str) -> str:
+    """Return the end of a command's help: what to type, kept as it is when the text around it is wrapped."""
+    return "\n".join(("\b", "Example:", *(f"  {command}" for command in commands)))
+
+
+def parameter_variable(name: str) -> str:
+    """Return the part of the environment variable's name that an option's name becomes."""
+    return name.replace("-", "_").upper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """How to reach the application, or the database without it."""
+
+    app: str | None
+    bind_key: str | None
+    lifespan: bool
+    database: str | None
+    columns: tuple[str, ...]
+    settings: Settings
+
+    def open(self) -> Application:
+        """Load the application, or reflect the database's columns.
+
+        Raises:
+            ConfigurationError: when neither is said, or what is said does not work.
+        """
+        backends = self.settings.backends()
+        if self.app:
+            loaded = load_application(
+                self.app,
+                bind_key=self.bind_key,
+                database=self.database,
+                lifespan=self.lifespan,
+                columns=self.columns,
+            )
+            return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
+        if not self.database:
+            raise self._nothing_said()
+        if not backends:
+            raise ConfigurationError(
+                "--database without --app needs [source] (and [destination]) in the configuration file, because no "
+                "application registers them: `migrate-storage init` writes one to fill in"
+            )
+        return from_database(self.database, self.columns, backends)
+
+    def engine(self) -> AnyEngine:
+        """Return the database's engine alone, for commands that only read the journal."""
+        if self.database:
+            return engine_from_url(self.database)
+        if not self.app:
+            raise self._nothing_said()
+        return self.open().engine
+
+    @staticmethod
+    def _nothing_said() -> ConfigurationError:
+        return ConfigurationError(
+            "say where the application is: --app module[:name], or --database URL, or both in "
+            f"./{DEFAULT_FILE} (`migrate-storage init` writes one; `migrate-storage demo` shows an example)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How a command speaks."""
+
+    json: bool
+    quiet: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A run as it was asked for; the application completes it."""
+
+    source: str | None
+    values: Mapping[str, Any]
+
+    def options(self, application: Application, *, dry_run: bool = False) -> RunOptions:
+        """Return the options of the run.
+
+        Raises:
+            ConfigurationError: when the keys are not among the application's backends, or a value is out of range.
+        """
+        if self.source is None:
+            raise ConfigurationError(f"say which backend to leave: --from KEY; {_known(application)}")
+        _require(application, "--from", self.source)
+        if self.values["destination"] is not None:
+            _require(application, "--to", self.values["destination"])
+        return RunOptions(source=self.source, **{**self.values, "dry_run": dry_run or self.values["dry_run"]})
+
+
+def _known(application: Application) -> str:
+    shown = ", ".join(f"{visible(key)} ({backend.driver})" for key, backend in sorted(application.backends.items()))
+    return f"there is {shown}" if shown else "no backend is registered"
+
+
+def _require(application: Application, name: str, key: str) -> None:
+    if key not in application.backends:
+        near = difflib.get_close_matches(key, application.backends, n=1)
+        hint = f"did you mean {visible(near[0])!r}? " if near else ""
+        raise ConfigurationError(f"{name} {visible(key)}: no backend has this key: {hint}{_known(application)}")
+
+
+def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    """Make the configuration file the defaults of this command; runs before any other option is looked at."""
+    settings = load_settings(value, _PARAMETERS)
+    context.meta[_SETTINGS] = settings
+    defaults = {_PARAMETERS[name]: setting for name, setting in settings.options.items()}
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return value
+
+
+def _warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    assert parameter.name is not None
+    if value and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+        try:
+            password = sa.make_url(value).password
+        except (sa.exc.ArgumentError, ValueError):
+            password = None
+        if password:
+            variable = f"MIGRATE_STORAGE_{parameter_variable(parameter.name)}"
+            click.echo(
+                f"migrate-storage: warning: a password in --{parameter.name} can be read by everybody on this machine "
+                f"while the command runs: put it in {variable}, or in ./{DEFAULT_FILE} as ${{ENV}}",
+                err=True,
+            )
+    return value
+
+
+def _decorate(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+    return functools.reduce(lambda decorated, decorate: decorate(decorated), reversed(decorators), command)
+
+
+def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the front doors, as ``door``."""
+
+    @functools.wraps(command)
+    def with_door(
+        *args: Any,
+        app: str | None,
+        bind_key: str | None,
+        lifespan: bool,
+        database: str | None,
+        columns: tuple[str, ...] | None,
+        **others: Any,
+    ) -> Any:
+        door = Door(
+            app=app,
+            bind_key=bind_key,
+            lifespan=lifespan,
+            database=database,
+            columns=columns or (),
+            settings=click.get_current_context().meta.get(_SETTINGS, Settings()),
+        )
+        return command(*args, door=door, **others)
+
+    return _decorate(
+        with_door,
+        option(
+            "--app",
+            metavar="MODULE[:NAME]",
+            help="The application: importing it registers backends and models. NAME may be a Litestar, FastAPI or "
+            "Flask application, an advanced-alchemy configuration, an engine, or a callable that returns one.",
+        ),
+        option("--bind-key", metavar="NAME", help="Which database, where the application has several."),
+        option("--lifespan/--no-lifespan", default=False, help="Enter the application's ASGI lifespan first."),
+        option(
+            "--config",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            in_file=False,
+            is_eager=True,
+            expose_value=False,
+            callback=_read_settings,
+            help=f"Configuration in TOML.  [default: ./{DEFAULT_FILE}, if there]",
+        ),
+        option(
+            "--database",
+            metavar="URL",
+            callback=_warn_of_password,
+            help="SQLAlchemy URL, instead of the application's own engine.",
+        ),
+        option(
+            "--columns",
+            metavar="NAMES",
+            type=_Names(),
+            help="Only these columns: table.column, separated by commas.  [default: all that hold files]",
+        ),
+    )
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--json`` and ``--quiet``, as ``output``."""
+
+    @functools.wraps(command)
+    def with_output(*args: Any, json: bool, quiet: bool, **others: Any) -> Any:
+        return command(*args, output=Output(json=json, quiet=quiet), **others)
+
+    return _decorate(
+        with_output,
+        option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
+        option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
+    )
+
+
+def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``journal`` and ``journal_schema``."""
+    return _decorate(
+        command,
+        option(
+            "--journal",
+            metavar="URL",
+            callback=_warn_of_password,
+            help="Keep the journal in another database.  [default: the application's own]",
+        ),
+        option("--journal-schema", metavar="NAME", help="Database schema of the journal's tables."),
+    )
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a run, as ``request``; ``door_options`` goes above."""
+    names = tuple(RunOptions.__dataclass_fields__.keys() - {"source", "columns"})
+
+    @functools.wraps(command)
+    def with_request(*args: Any, source: str | None, door: Door, dry_run: bool = False, **others: Any) -> Any:
+        values = {name: others.pop(name) for name in names if name in others}
+        request = Request(source=source, values={**values, "dry_run": dry_run, "columns": door.columns})
+        return command(*args, door=door, request=request, **others)
+
+    default = RunOptions(source="")
+    return _decorate(
+        journal_options(with_request),
+        option("--from", "source", metavar="KEY", help="Backend key that the rows name now."),
+        option(
+            "--to",
+            "destination",
+            metavar="KEY",
+            help="Backend key that the rows shall name.  [default: the same key, translated to obstore: the swap]",
+        ),
+        option("--where", metavar="SQL", help="Only rows that meet this condition."),
+        option("--limit", metavar="N", type=int, help="Only the first N rows, then stop with exit code 4."),
+        option("--copy-only", is_flag=True, help="Copy and verify; leave the rows for a later run."),
+        option("--keep-rows", is_flag=True, help="Take over: copy everything, never re-point a row."),
+        option(
+            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
+            help="Objects under way at once.",
+        ),
+        option(
+            "--window", metavar="N", type=int, default=default.window, show_default=True,
+            help="Rows read in one short transaction.",
+        ),
+        option(
+            "--memory", metavar="BYTES", type=_Bytes(), default=f"{default.memory // MiB}MiB", show_default=True,
+            help="Content held in memory at once, over all objects under way.",
+        ),
+        option(
+            "--attempts", metavar="N", type=int, default=default.attempts, show_default=True,
+            help="Attempts for one request, the first included.",
+        ),
+        option(
+            "--settle", metavar="SECONDS", type=float, default=default.settle, show_default=True,
+            help="Time to let late writes arrive before the last look at the sources.",
+        ),
+        option(
+            "--grace", metavar="SECONDS", type=float, default=default.grace, show_default=True,
+            help="Time that objects in flight get after Ctrl-C.",
+        ),
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""``run``, and ``plan``, which is a run that changes nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from migrate_storage.application import Application
+from migrate_storage.cli.endings import show, stopped_by_signals
+from migrate_storage.cli.options import (
+    Door,
+    Output,
+    Request,
+    door_options,
+    example,
+    option,
+    output_options,
+    run_options,
+)
+from migrate_storage.migration import Migration
+from migrate_storage.options import RunOptions
+from migrate_storage.progress import JsonLines, shown_on
+from migrate_storage.report import Report
+
+__all__ = ("perform", "plan", "run")
+
+
+@click.command(
+    short_help="Move the files, verify each, re-point the rows.",
+    epilog=example("migrate-storage run --app myapp.storage --from old --to new"),
+)
+@door_options
+@run_options
+@option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
+@output_options
+def run(door: Door, request: Request, output: Output) -> int:
+    """Move every file that a row names under --from to --to, verify each, and re-point the rows.
+
+    Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
+    any moment, the same command goes on where it was.
+    """
+    return _run(door, request, output, dry_run=False)
+
+
+@click.command(
+    short_help="Say what a run would do; change nothing.",
+    epilog=example("migrate-storage plan --app myapp.storage --from old --to new"),
+)
+@door_options
+@run_options
+@output_options
+def plan(door: Door, request: Request, output: Output) -> int:
+    """Say what `run` with the same options would do, in the same counts, and change nothing."""
+    return _run(door, request, output, dry_run=True)
+
+
+def _run(door: Door, request: Request, output: Output, *, dry_run: bool) -> int:
+    application = door.open()
+    try:
+        report, code = perform(application, request.options(application, dry_run=dry_run), output)
+    finally:
+        application.close()
+    if not output.json and (code or not output.quiet):
+        show(report)
+    return code
+
+
+def perform(application: Application, options: RunOptions, output: Output) -> tuple[Report, int]:
+    """Run a migration with its progress shown, stopped by Ctrl-C and SIGTERM.
+
+    Returns:
+        The report, already written where ``output`` is JSON, and the exit code.
+    """
+    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
+    migration = Migration(application, options, listener=shown)
+    with shown, stopped_by_signals(migration.stop, options.grace) as caught:
+        report = migration.run()
+    if isinstance(shown, JsonLines):
+        shown.report(report)
+    return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code

@@ -1,0 +1,99 @@
+"""``runs``, ``status`` and ``report``: what the journal knows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from migrate_storage.cli.endings import program, show
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, output_options
+from migrate_storage.database import Database
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.journal import Journal, Run
+from migrate_storage.report import Report, amount, duration, size
+from migrate_storage.text import visible
+
+__all__ = ("report", "runs", "status")
+
+
+@contextlib.contextmanager
+def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+    database = Database(url or door.engine())
+    try:
+        database.connect()
+        yield Journal(database, schema)
+    finally:
+        database.close()
+
+
+@click.command(short_help="List the runs.", epilog=example("migrate-storage runs --app myapp.storage"))
+@door_options
+@journal_options
+@output_options
+def runs(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+    """List the runs that the journal knows, the latest first."""
+    with _journal(door, journal, journal_schema) as opened:
+        found = opened.runs()
+    for each in found:
+        if output.json:
+            click.echo(json.dumps({**asdict(each), "report": None if each.report is None else json.loads(each.report)}))
+        else:
+            when = datetime.fromtimestamp(each.started, UTC).strftime("%Y-%m-%d %H:%M")
+            way = f"{each.source} -> {each.destination} ({each.way})"
+            click.echo(visible(f"{each.id}  {when}  {each.kind:<6}  {each.state:<8}  {way}"))
+    if not found and not output.json and not output.quiet:
+        click.echo("No run yet: `migrate-storage plan` says what one would do.")
+
+
+@click.command(
+    short_help="Say in a few lines where a run stands.", epilog=example("migrate-storage status --app myapp.storage")
+)
+@click.argument("run", required=False)
+@door_options
+@journal_options
+@output_options
+def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest."""
+    with _journal(door, journal, journal_schema) as opened:
+        line = opened.run(run)
+    found = _report(line)
+    if output.json:
+        click.echo(json.dumps({**asdict(line), "report": found and found.to_dict()}))
+        return
+    since = duration(max(0.0, time.time() - line.updated))
+    where = f", last sign of life {since} ago" if line.finished is None else ""
+    click.echo(visible(f"{line.id}  {line.state}{where}  {line.source} -> {line.destination} ({line.way})"))
+    if found is not None:
+        click.echo(
+            f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
+            f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
+        )
+
+
+def _report(line: Run) -> Report | None:
+    return None if line.report is None else Report.from_dict(json.loads(line.report))
+
+
+@click.command(short_help="Show a run's report.", epilog=example("migrate-storage report --app myapp.storage --json"))
+@click.argument("run", required=False)
+@door_options
+@journal_options
+@output_options
+def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
+    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
+    with _journal(door, journal, journal_schema) as opened:
+        line = opened.run(run)
+    found = _report(line)
+    if found is None:
+        raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
+    if output.json:
+        click.echo(json.dumps(found.to_dict()))
+    elif not output.quiet or found.exit_code:
+        show(found)
+    return found.exit_code

@@ -1,0 +1,117 @@
+"""``tables``: the journal's own tables, for people who look after the database."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.database import Database
+from migrate_storage.report import amount
+from migrate_storage.tables import Tables
+
+__all__ = ("tables",)
+
+
+@click.group(short_help="Create, show, prune or drop the journal's own tables.")
+def tables() -> None:
+    """Create, show, prune or drop the tables that the journal keeps, all named migrate_storage_*.
+
+    `run` creates them by itself where it has the right to; these commands are for those who look after the database.
+    """
+
+
+@tables.command(short_help="Create the tables.", epilog=example("migrate-storage tables create --app myapp.storage"))
+@door_options
+@journal_options
+@output_options
+def create(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+    """Create what is missing of the journal's tables."""
+    database = _database(door, journal)
+    try:
+        database.transaction(Tables(journal_schema).create)
+    finally:
+        database.close()
+    _say(output, "created", f"The journal's tables stand in {database}.")
+
+
+@tables.command(
+    short_help="Print the statements that create the tables.",
+    epilog=example("migrate-storage tables sql --app myapp.storage | psql appdb"),
+)
+@door_options
+@journal_options
+def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
+    """Print the statements that create the journal's tables, for someone who has the rights."""
+    database = _database(door, journal)
+    try:
+        click.echo(database.transaction(Tables(journal_schema).sql), nl=False)
+    finally:
+        database.close()
+
+
+@tables.command(
+    short_help="Drop the tables: the journal is gone, and every way back.",
+    epilog=example("migrate-storage tables drop --app myapp.storage --yes"),
+)
+@door_options
+@journal_options
+@option("--yes", in_file=False, is_flag=True, help="Do not ask.")
+@output_options
+def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool, output: Output) -> None:
+    """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
+    database = _database(door, journal)
+    try:
+        if not yes:
+            click.confirm(f"Drop the journal in {database}? No run can be reverted afterwards", abort=True, err=True)
+        database.transaction(Tables(journal_schema).drop)
+    finally:
+        database.close()
+    _say(output, "dropped", f"The journal's tables are gone from {database}.")
+
+
+@tables.command(
+    short_help="Forget the objects and rows of old runs.",
+    epilog=example("migrate-storage tables prune --app myapp.storage --days 90"),
+)
+@door_options
+@journal_options
+@option(
+    "--days",
+    metavar="N",
+    type=click.IntRange(min=0),
+    in_file=False,
+    default=90,
+    show_default=True,
+    help="Keep runs that finished within this time.",
+)
+@output_options
+def prune(door: Door, journal: str | None, journal_schema: str | None, days: int, output: Output) -> None:
+    """Forget the objects and rows of runs that finished long ago; those can no longer be reverted.
+
+    Their reports stay, and so do the lines of copies made in vain, which `purge` will need.
+    """
+    database = _database(door, journal)
+    try:
+        owned = Tables(journal_schema)
+        before = time.time() - days * 86400
+        there = database.transaction(owned.exist)
+        count = database.transaction(lambda connection: owned.prune(connection, before)) if there else 0
+    finally:
+        database.close()
+    _say(output, "pruned", f"Forgot {amount(count, 'line')} of runs that finished more than {amount(days, 'day')} ago.")
+
+
+def _database(door: Door, journal: str | None) -> Database:
+    database = Database(journal or door.engine())
+    database.connect()
+    return database
+
+
+def _say(output: Output, event: str, message: str) -> None:
+    if output.json:
+        click.echo(json.dumps({"event": event, "message": message}))
+    elif not output.quiet:
+        click.echo(message)

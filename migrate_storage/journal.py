@@ -1,0 +1,459 @@
+"""The journal: what was done to which object and row, kept where the rows are, so that both commit together.
+
+An object's line is written before its first byte (the intent) and settled in the transaction that re-points its rows.
+A lease keeps two runs apart: a heartbeat in the database, never a pid or a host name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from migrate_storage.database import Database
+from migrate_storage.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.model import Column, Evidence, Location, Place
+from migrate_storage.rows import dump_key, row_id
+from migrate_storage.tables import Tables
+
+__all__ = ("Entry", "Journal", "RowEntry", "Run", "object_id")
+
+
+def digest(*parts: str) -> str:
+    """A short name for a tuple of strings that no other tuple shares."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def object_id(place: Place, destination: str) -> str:
+    """The name of an object's line: its physical place and the backend key it goes to, however rows spell it."""
+    return digest(place.service, place.endpoint, place.root, place.key, destination)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One object's line."""
+
+    id: str
+    run: str
+    source_key: str
+    source_path: str
+    destination_key: str
+    destination_path: str
+    state: str = "intent"
+    ours: bool | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    evidence: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    source_etag: str | None = None
+    source_modified: float | None = None
+    source_version: str | None = None
+    destination_etag: str | None = None
+    destination_modified: float | None = None
+    destination_version: str | None = None
+    seconds: float | None = None
+    updated: float = field(default_factory=time.time)
+
+    @property
+    def source(self) -> Location:
+        """Where it came from."""
+        return Location(self.source_key, self.source_path)
+
+    @property
+    def destination(self) -> Location:
+        """Where it went."""
+        return Location(self.destination_key, self.destination_path)
+
+    @property
+    def source_evidence(self) -> Evidence:
+        """The source object as it was when it was copied."""
+        return Evidence(
+            size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version
+        )
+
+    @property
+    def destination_evidence(self) -> Evidence:
+        """The copy as it was when it was verified."""
+        return Evidence(
+            size=self.size or 0,
+            e_tag=self.destination_etag,
+            last_modified=self.destination_modified,
+            version=self.destination_version,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowEntry:
+    """One rewritten column of one row."""
+
+    run: str
+    column: Column
+    pk: tuple[Any, ...]
+    objects: tuple[str, ...]
+    old_value: str
+    new_value: str
+    state: str = "swapped"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run's line. ``report`` is its report as JSON, once there is one."""
+
+    id: str
+    kind: str
+    source: str
+    destination: str
+    way: str
+    state: str
+    started: float
+    updated: float
+    finished: float | None = None
+    report: str | None = None
+
+
+_ENTRY = tuple(column.name for column in fields(Entry))
+_RUN = tuple(column.name for column in fields(Run))
+_INTENT = (
+    "run",
+    "state",
+    "outcome",
+    "reason",
+    "updated",
+    "source_path",
+    "destination_key",
+    "destination_path",
+    "destination_id",
+)
+"""What an intent says anew; the evidence of an earlier copy stays."""
+_BATCH = 400
+"""Ids in one IN list: below every database's limit on parameters."""
+
+
+class Journal:
+    """The journal's tables in one database.
+
+    Args:
+        database: where they are kept.
+        schema: their database schema.
+    """
+
+    def __init__(self, database: Database, schema: str | None = None) -> None:
+        self.database = database
+        self.tables = Tables(schema)
+
+    def prepare(self) -> None:
+        """Create the tables where they are missing.
+
+        Raises:
+            ConfigurationError: no right to, or tables of another version.
+        """
+        self.database.transaction(self.tables.create)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever journaled here."""
+        return self.database.transaction(self.tables.exist)
+
+    # -- runs
+
+    def begin(self, run: Run) -> None:
+        """Write a run's line."""
+        self.database.transaction(
+            lambda connection: connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in _RUN})
+        )
+
+    def progress(self, run: str, **values: Any) -> None:
+        """Change a run's line: ``state``, ``report``, ``finished``."""
+        table = self.tables.run
+        statement = update(table).where(table.c.id == run).values(updated=time.time(), **values)
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def runs(self, limit: int = 50) -> list[Run]:
+        """The latest runs, newest first; none where nothing was ever journaled."""
+        if not self.exists:
+            return []
+        table = self.tables.run
+        statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
+        return [Run(**row) for row in self._read(statement)]
+
+    def run(self, name: str | None = None) -> Run:
+        """One run by its id or the beginning of it; the latest when ``None``.
+
+        Raises:
+            ConfigurationError: there is no such run, or several begin so.
+        """
+        runs = self.runs(limit=1000)
+        if not runs:
+            raise ConfigurationError(f"no run is journaled in {self.database}: start one with 'migrate-storage run'")
+        if name is None:
+            return runs[0]
+        found = [run for run in runs if run.id.startswith(name)]
+        if len(found) != 1:
+            raise ConfigurationError(
+                f"{len(found) or 'no'} runs begin with {name!r}: 'migrate-storage runs' lists them"
+            )
+        return found[0]
+
+    # -- objects
+
+    def find(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """The lines of these objects, where they have one."""
+
+        def read(connection: Connection) -> dict[str, Entry]:
+            found: dict[str, Entry] = {}
+            for part in _parts(ids):
+                table = self.tables.object
+                statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))
+                for row in connection.execute(statement).mappings():
+                    entry = Entry(**row)
+                    found[entry.id] = entry
+            return found
+
+        return self.database.transaction(read)
+
+    def intend(self, entries: Sequence[Entry]) -> set[str]:
+        """Write the intent to put these objects, before the first byte of any of them.
+
+        Returns:
+            Ids whose destination belongs to another source object already: they must not be written.
+        """
+        if not entries:
+            return set()
+
+        def write(connection: Connection) -> set[str]:
+            taken = self._taken(connection, entries)
+            fresh = [_line(entry) for entry in entries if entry.id not in taken]
+            ids = [line["id"] for line in fresh]
+            known: set[str] = set()
+            for part in _parts(ids):
+                known.update(
+                    connection.execute(
+                        select(self.tables.object.c.id).where(self.tables.object.c.id.in_(part))
+                    ).scalars()
+                )
+            new = [line for line in fresh if line["id"] not in known]
+            if new:
+                connection.execute(insert(self.tables.object), new)
+            old = [line for line in fresh if line["id"] in known]
+            if old:
+                self._update(connection, old, _INTENT)
+            return taken
+
+        try:
+            return self.database.transaction(write)
+        except IntegrityError:
+            # Another shard wrote one of them in between: what it wrote is there to be read now.
+            return self.database.transaction(write)
+
+    def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
+        table = self.tables.object
+        wanted: dict[str, str] = {}
+        taken: set[str] = set()
+        for entry in entries:
+            if wanted.setdefault(_destination_id(entry), entry.id) != entry.id:
+                taken.add(entry.id)
+        for part in _parts(list(wanted)):
+            rows = connection.execute(
+                select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part))
+            )
+            taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
+        return taken
+
+    def settle(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Bring the lines of these objects up to date, in the caller's transaction."""
+        if entries:
+            columns = (*(name for name in _ENTRY if name != "id"), "destination_id")
+            self._update(connection, [_line(entry) for entry in entries], columns)
+
+    def _update(self, connection: Connection, lines: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+        table = self.tables.object
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("line"))
+            .values({name: bindparam(f"v_{name}") for name in columns})
+        )
+        connection.execute(
+            statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
+        )
+
+    def objects(
+        self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500
+    ) -> Iterator[list[Entry]]:
+        """The objects of a run, batch by batch in the order of their ids, each read in a transaction of its own."""
+        table = self.tables.object
+        outcomes = tuple(outcomes)
+        last = ""
+        while True:
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.run == run, table.c.id > last)
+            if state is not None:
+                statement = statement.where(table.c.state == state)
+            if outcomes:
+                statement = statement.where(table.c.outcome.in_(outcomes))
+            batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
+            if batch:
+                yield batch
+            if len(batch) < size:
+                return
+            last = batch[-1].id
+
+    def count(self, run: str) -> dict[str, int]:
+        """Objects of a run by outcome."""
+        table = self.tables.object
+        statement = (
+            select(table.c.outcome, func.count())
+            .where(table.c.run == run, table.c.outcome.is_not(None))
+            .group_by(table.c.outcome)
+        )
+        return self.database.transaction(
+            lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+        )
+
+    # -- rows
+
+    def write_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
+        """Add lines of rewritten rows, in the caller's transaction."""
+        if entries:
+            now = time.time()
+            connection.execute(
+                insert(self.tables.row),
+                [
+                    {
+                        "run": entry.run,
+                        "table_schema": entry.column.schema,
+                        "table_name": entry.column.table,
+                        "column_name": entry.column.column,
+                        "pk": dump_key(entry.pk),
+                        "row_id": row_id(entry.column, entry.pk),
+                        "objects": json.dumps(entry.objects),
+                        "old_value": entry.old_value,
+                        "new_value": entry.new_value,
+                        "state": entry.state,
+                        "at": now,
+                    }
+                    for entry in entries
+                ],
+            )
+
+    def settle_row(self, connection: Connection, entry: RowEntry) -> None:
+        """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
+        table = self.tables.row
+        statement = update(table).where(
+            table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent"
+        )
+        connection.execute(statement.values(state=entry.state, new_value=entry.new_value))
+
+    def mark_row(self, line: int, state: str) -> None:
+        """Change the state of one line of a row, by the line's own id."""
+        table = self.tables.row
+        statement = update(table).where(table.c.id == line).values(state=state)
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+        """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
+        table = self.tables.row
+        last = 0
+        while True:
+            statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
+            if run is not None:
+                statement = statement.where(table.c.run == run)
+            batch = self._read(statement)
+            if batch:
+                yield batch
+            if len(batch) < size:
+                return
+            last = batch[-1]["id"]
+
+    def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
+        """Lines of the rows that were re-pointed to one object, by one run or any."""
+        table = self.tables.row
+        statement = (
+            select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')).order_by(table.c.id)
+        )
+        if run is not None:
+            statement = statement.where(table.c.run == run)
+        return self._read(statement)
+
+    def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        return self.database.transaction(
+            lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
+        )
+
+    # -- the lease
+
+    def acquire(self, owner: str, *, name: str = "engine", seconds: float) -> float:
+        """Take the lease if nobody holds it.
+
+        Args:
+            owner: who we are: a fresh random name.
+            name: which lease.
+            seconds: how long it is good for without a heartbeat.
+
+        Returns:
+            0.0 when it is ours now, else the seconds until the other's lease ends unless they renew it.
+        """
+
+        def take(connection: Connection) -> float:
+            table = self.tables.lease
+            now = self.database.now(connection)
+            mine = update(table).where(table.c.name == name, (table.c.expires < now) | (table.c.owner == owner))
+            if connection.execute(mine.values(owner=owner, expires=now + seconds)).rowcount == 1:
+                return 0.0
+            expires = connection.execute(select(table.c.expires).where(table.c.name == name)).scalar()
+            if expires is None:
+                connection.execute(insert(table).values(name=name, owner=owner, expires=now + seconds))
+                return 0.0
+            return max(0.001, float(expires) - now)
+
+        try:
+            return self.database.transaction(take)
+        except IntegrityError:
+            return self.database.transaction(take)
+
+    def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
+        """Heartbeat.
+
+        Raises:
+            LeaseHeldError: it ran out and somebody else took it.
+        """
+        table = self.tables.lease
+
+        def write(connection: Connection) -> int:
+            statement = update(table).where(table.c.name == name, table.c.owner == owner)
+            return connection.execute(statement.values(expires=self.database.now(connection) + seconds)).rowcount
+
+        if self.database.transaction(write) != 1:
+            raise LeaseHeldError(
+                "another run took the lease while this one was held up; what it did is journaled, this one stops"
+            )
+
+    def release(self, owner: str, *, name: str = "engine") -> None:
+        """Give the lease back."""
+        table = self.tables.lease
+        statement = update(table).where(table.c.name == name, table.c.owner == owner).values(expires=0.0)
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+
+def new_run_id() -> str:
+    """A fresh name for a run, sortable by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+
+
+def _destination_id(entry: Entry) -> str:
+    return digest(entry.destination_key, entry.destination_path)
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    return {**{name: getattr(entry, name) for name in _ENTRY}, "destination_id": _destination_id(entry)}
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _BATCH):
+        yield ids[start : start + _BATCH]

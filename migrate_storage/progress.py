@@ -1,0 +1,340 @@
+"""Listeners that show a run: a live display on a terminal, plain lines elsewhere, JSON lines for machines.
+
+Each is a context manager that is called with every event. A call costs about a microsecond, because it only counts;
+drawing happens a few times a second, on what was counted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from types import TracebackType
+from typing import IO, Any, Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from migrate_storage.events import (
+    BytesMoved,
+    Event,
+    ItemFinished,
+    Noted,
+    PassStarted,
+    RunFinished,
+    RunStarted,
+)
+from migrate_storage.model import Note, OutcomeKind, Severity
+from migrate_storage.report import Report, amount, duration, outcome_to_dict, size
+from migrate_storage.text import visible
+
+__all__ = ("JsonLines", "Lines", "LiveDisplay", "Quiet", "Shown", "Tally", "shown_on")
+
+REFRESHES_PER_SECOND = 5
+SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_JSON = 1.0
+
+
+class Shown(Protocol):
+    """A listener that is open while the run goes on."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the screen as a reader wants to find it."""
+
+
+def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lines: IO[str] | None = None) -> Shown:
+    """Return the listener that suits a stream: live on a terminal, lines in a file or pipe.
+
+    Args:
+        stream: Where a person reads; standard error, so that standard output holds the report alone.
+        as_json: Speak JSON on ``lines`` instead.
+        quiet: Say nothing.
+        lines: Where a machine reads; only needed with ``as_json``.
+    """
+    if as_json and lines is not None:
+        return JsonLines(lines)
+    if quiet:
+        return Quiet()
+    # `NO_COLOR` and `TERM=dumb` are rich's own business.
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else Lines(stream)
+
+
+@dataclass
+class Tally:
+    """What was seen so far. Plain additions, no lock: events come one call at a time."""
+
+    clock: Callable[[], float] = time.monotonic
+    began: float = 0.0
+    start: RunStarted | None = None
+    passes: int = 0
+    objects: int = 0
+    rows: int = 0
+    bytes: int = 0
+    failures: int = 0
+    state: str = ""
+    kinds: Counter[OutcomeKind] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+
+    def add(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, BytesMoved):
+            self.bytes += event.count
+        elif isinstance(event, ItemFinished):
+            outcome = event.outcome
+            self.objects += 1
+            self.kinds[outcome.kind] += 1
+            if not outcome.kind.done:
+                self.failures += 1
+            for ref in outcome.refs:
+                if not ref.index:  # a list of files is one row: its first slot stands for it
+                    self.rows += 1
+        elif isinstance(event, PassStarted):
+            self.passes = event.number
+        elif isinstance(event, RunStarted):
+            self.start = event
+        elif isinstance(event, RunFinished):
+            self.state = event.state
+
+    @property
+    def seconds(self) -> float:
+        """Since the display began."""
+        return max(self.clock() - self.began, 1e-9)
+
+    @property
+    def total(self) -> int | None:
+        """Rows to go through, where they were counted."""
+        return self.start.rows if self.start else None
+
+    @property
+    def done(self) -> float | None:
+        """The share that is done, from 0 to 1; ``None`` where the total is unknown."""
+        if self.state == "finished":
+            return 1.0
+        if self.total is None:
+            return None
+        return min(self.rows / self.total, 1.0) if self.total else 1.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest will take at the speed so far; ``None`` while nobody can know."""
+        share = self.done
+        if share is None or not self.rows or self.seconds < 1:
+            return None
+        return self.seconds * (1 - share) / share
+
+    def line(self) -> str:
+        """Return the state as one line of plain text."""
+        share = "" if self.done is None else f"{self.done:.0%}, "
+        left = "" if self.left is None or self.state else f", {duration(self.left)} left"
+        failures = f", {amount(self.failures, 'object')} to look at" if self.failures else ""
+        return (
+            f"{share}{amount(self.objects, 'object')}, {size(self.bytes)}, {self.objects / self.seconds:,.0f} objects/s, "
+            f"{size(self.bytes / self.seconds)}/s{failures}{left}"
+        )
+
+
+def _started(event: RunStarted) -> str:
+    what = "Plan" if event.dry_run else "Resuming run" if event.resumed else "Run"
+    rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
+    return visible(
+        f"{what} {event.run}: {event.source} -> {event.destination}{rows} ({event.way.value}: {event.reason})"
+    )
+
+
+def _noted(note: Note) -> str:
+    subject = f"{note.subject}: " if note.subject else ""
+    todo = f" - {note.todo}" if note.todo else ""
+    return visible(f"{note.severity.value}: {subject}{note.message}{todo}")
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event, and say nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class Lines:
+    """A plain line every few seconds, for logs and pipes."""
+
+    def __init__(
+        self,
+        stream: IO[str],
+        *,
+        every: float = SECONDS_BETWEEN_LINES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Write to ``stream``, at most one line of progress in ``every`` seconds of ``clock``."""
+        self._stream = stream
+        self._every = every
+        self._clock = clock
+        self._tally = Tally(clock)
+        self._due = clock() + every
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; write only when a line is due."""
+        self._tally.add(event)
+        if isinstance(event, RunStarted):
+            self._write(_started(event))
+        elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
+            self._write(_noted(event.note))
+        elif isinstance(event, RunFinished):
+            self._write(self._tally.line())
+        elif (now := self._clock()) >= self._due:
+            self._due = now + self._every
+            self._write(self._tally.line())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.flush()
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class JsonLines:
+    """One JSON object a line: ``run_started``, ``pass_started``, ``item``, ``note``, ``progress``, ``run_finished``.
+
+    Bytes come as ``progress``, about once a second. :meth:`report` writes the last line. The documentation's page
+    on events lists every name.
+    """
+
+    def __init__(
+        self,
+        stream: IO[str],
+        *,
+        every: float = SECONDS_BETWEEN_JSON,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Write to ``stream``, at most one ``progress`` in ``every`` seconds of ``clock``."""
+        self._stream = stream
+        self._every = every
+        self._clock = clock
+        self._tally = Tally(clock)
+        self._due = clock() + every
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        self._tally.add(event)
+        if isinstance(event, ItemFinished):
+            self._write("item", outcome_to_dict(event.outcome))
+        elif isinstance(event, RunStarted):
+            self._write("run_started", {each.name: getattr(event, each.name) for each in fields(event)})
+        elif isinstance(event, PassStarted):
+            self._write("pass_started", {"number": event.number})
+        elif isinstance(event, Noted):
+            self._write("note", asdict(event.note))
+        elif isinstance(event, RunFinished):
+            self._progress()
+            self._write("run_finished", {"run": event.run, "state": event.state})
+        if (now := self._clock()) >= self._due:
+            self._due = now + self._every
+            self._progress()
+
+    def report(self, report: Report) -> None:
+        """Write the report as the last line."""
+        self._write("report", report.to_dict())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.flush()
+
+    def _progress(self) -> None:
+        tally = self._tally
+        values = {"objects": tally.objects, "rows": tally.rows, "rows_total": tally.total, "bytes": tally.bytes}
+        seconds = {"seconds": round(tally.seconds, 3), "seconds_left": tally.left and round(tally.left, 1)}
+        self._write("progress", {**values, "failures": tally.failures, **seconds})
+
+    def _write(self, event: str, values: dict[str, Any]) -> None:
+        # ASCII only: whatever is in a key stays on its line and cannot speak to a terminal.
+        self._stream.write(json.dumps({"event": event, **values}, default=str) + "\n")
+        if event != "item":
+            self._stream.flush()
+
+
+class LiveDisplay:
+    """A bar with objects, bytes, rate, time left and failures so far; news scrolls above it."""
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Draw on ``console``, a few times a second."""
+        self._console = console
+        self._tally = Tally(clock)
+        self._live = Live(
+            console=console,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            get_renderable=self.render,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; drawing is left to the display's own thread."""
+        self._tally.add(event)
+        if isinstance(event, RunStarted):
+            self._console.print(Text(_started(event), style="bold"))
+        elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
+            self._console.print(Text(_noted(event.note), style="yellow"))
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def render(self) -> RenderableType:
+        """Return what is drawn now."""
+        tally = self._tally
+        if tally.start is None:
+            return Text("Looking at the stores and the rows ...", style="dim")
+        share = tally.done
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=1.0, completed=share or 0.0, width=40, pulse=share is None),
+            Text("" if share is None else f"{share:4.0%}"),
+            Text(_clock_line(tally), style="dim"),
+        )
+        numbers = Text.assemble(
+            (amount(tally.objects, "object"), "bold"),
+            f" at {tally.objects / tally.seconds:,.0f}/s   ",
+            (size(tally.bytes), "bold"),
+            f" at {size(tally.bytes / tally.seconds)}/s   ",
+            (f"{tally.failures:,} to look at", "bold red" if tally.failures else "green"),
+        )
+        failed = [f"{count:,} {kind.value}" for kind, count in sorted(tally.kinds.items()) if not kind.done]
+        return Group(bar, numbers, *([Text("  " + ", ".join(failed), style="red")] if failed else []))
+
+
+def _clock_line(tally: Tally) -> str:
+    number = f"pass {tally.passes}, " if tally.passes > 1 else ""
+    left = "" if tally.left is None or tally.state else f", {duration(tally.left)} left"
+    return f"{number}{duration(tally.seconds)}{left}"

@@ -1,0 +1,71 @@
+"""Trying again: bounded attempts, backoff with full jitter, an end when the run is told to stop."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from migrate_storage.errors import StoppedError
+from migrate_storage.stores.failure import Failure, FailureKind, classify
+
+__all__ = ("Retry", "StoreFailure")
+
+T = TypeVar("T")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 20.0
+
+
+class StoreFailure(Exception):  # noqa: N818 - it carries a Failure
+    """A request failed for good, or after all attempts."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Retry:
+    """How often and how patiently a request is sent again.
+
+    Args:
+        attempts: how often at most, the first included.
+        stopping: set when the run is to stop: no further attempt is made.
+        slow_down: called when a service asked for fewer requests.
+    """
+
+    def __init__(self, attempts: int, stopping: threading.Event, slow_down: Callable[[], None] = lambda: None) -> None:
+        self._attempts = attempts
+        self._stopping = stopping
+        self._slow_down = slow_down
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """Do ``work`` until it succeeds.
+
+        Raises:
+            StoreFailure: it failed for good.
+            StoppedError: the run was told to stop in between.
+        """
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return work()
+            except (StoreFailure, StoppedError):
+                raise
+            except Exception as error:
+                failure = classify(error)
+                if failure.kind is FailureKind.SLOW_DOWN:
+                    self._slow_down()
+                if not failure.kind.retriable or attempt == self._attempts:
+                    raise StoreFailure(failure) from error
+                self.pause(attempt)
+        raise AssertionError("unreachable")
+
+    def pause(self, attempt: int) -> None:
+        """Wait before the next attempt, longer each time.
+
+        Raises:
+            StoppedError: the run was told to stop while waiting.
+        """
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        if self._stopping.wait(random.uniform(0, longest)):  # noqa: S311 - jitter, not a secret
+            raise StoppedError("stopped while waiting to try a request again")

@@ -1,0 +1,121 @@
+"""One registered backend as a side of a transfer: from a row's filename to a store and the path to say to it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from migrate_storage.errors import KeyRefusedError
+from migrate_storage.model import Place
+from migrate_storage.registration import Registration, read
+from migrate_storage.stores.base import Store
+from migrate_storage.stores.files import FsspecStore
+from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.stores.opening import open_store
+from migrate_storage.translate import unaddressable
+
+__all__ = ("Side",)
+
+
+class Side:
+    """A backend and the stores behind it, one for each bucket, opened when first needed.
+
+    Args:
+        backend: a StorageBackend: FSSpecBackend, or an ObstoreBackend of this package or of advanced-alchemy.
+        attempts: how often obstore itself sends one request; the engine has its own retries above.
+    """
+
+    def __init__(self, backend: Any, *, attempts: int = 1) -> None:
+        self.backend = backend
+        self.registration: Registration = read(backend)
+        self._attempts = attempts
+        self._stores: dict[str, Store] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def key(self) -> str:
+        """The backend key that rows name."""
+        return str(self.backend.key)
+
+    @property
+    def root(self) -> Place:
+        """The place under which everything of this backend is; its ``root`` is empty when each row names a bucket."""
+        config = self.registration.translation.config
+        place = self.registration.place("x")
+        if config is None:
+            return replace(place, root="", key="")
+        return replace(place, root=place.root if config.root else "", key=place.key[: -len("x")] if config.root else "")
+
+    def place(self, filename: str) -> Place:
+        """Where the bytes of a row's filename are."""
+        return self.registration.place(filename)
+
+    def at(self, filename: str) -> tuple[Store, str]:
+        """The store that holds a row's file, and its path there.
+
+        Args:
+            filename: as the row has it.
+
+        Raises:
+            KeyRefusedError: no library reaches that key as it is.
+        """
+        place = self.place(filename)
+        local = place.service == "file"
+        reason = unaddressable(place.key, local=local)
+        if self.registration.driver == "fsspec":
+            config = self.registration.config_at(place)
+            if reason is not None or config is None:
+                return self._fsspec(), self.registration.path(filename)
+            return self._obstore(place, config), place.key
+        if reason is not None:
+            raise KeyRefusedError(reason)
+        config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
+        if config is None:
+            return self._live(), filename
+        return self._obstore(place, config), place.key
+
+    def at_place(self, place: Place) -> tuple[Store, str] | None:
+        """The store of this side in which a place would be, whoever named it; ``None`` where it cannot be asked."""
+        if self.registration.driver == "fsspec":
+            config = self.registration.config_at(place)
+            if config is not None:
+                return self._obstore(place, config), place.key
+            return self._fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
+        root = self.root
+        if root.root != place.root or not place.key.startswith(root.key):
+            return None
+        return self.at(place.key[len(root.key) :])
+
+    def fallback(self, filename: str) -> tuple[Store, str] | None:
+        """Another way to read the same file where the first one failed for good; ``None`` where there is none."""
+        if self.registration.driver != "fsspec" or self.registration.config_at(self.place(filename)) is None:
+            return None
+        return self._fsspec(), self.registration.path(filename)
+
+    def _fsspec(self) -> Store:
+        config = self.registration.translation.config
+        root = config.root if config is not None and config.service == "file" else None
+        return self._once("fsspec:", lambda: FsspecStore(self.backend.fs, self._name(""), root=root))
+
+    def _live(self) -> Store:
+        return self._once("live:", lambda: ObstoreStore(self.backend.fs, self._name("")))
+
+    def _obstore(self, place: Place, config: Any) -> Store:
+        whole = self.registration.translation.config
+        within = whole.root if whole is not None and whole.service == "file" else None
+
+        def build() -> Store:
+            prepared = replace(config, retry={"max_retries": self._attempts - 1})
+            return ObstoreStore(open_store(prepared), self._name(place.root), within=within)
+
+        return self._once(place.root, build)
+
+    def _name(self, root: str) -> str:
+        return f"{self.key} ({self.registration.protocol}{':' if root else ''}{root})"
+
+    def _once(self, root: str, build: Any) -> Store:
+        with self._lock:
+            if root not in self._stores:
+                self._stores[root] = build()
+            return self._stores[root]

@@ -1,0 +1,62 @@
+"""The manual is what the commands themselves say, and each of them says enough."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from migrate_storage.cli import cli
+from tests.cli.conftest import ROOT
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield " ".join((*names, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+
+
+ALL = dict(commands(cli, "migrate-storage"))
+LEAVES = {name: command for name, command in ALL.items() if not isinstance(command, click.Group)}
+
+
+def test_the_page_is_up_to_date() -> None:
+    ended = subprocess.run(
+        [sys.executable, "scripts/document", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_page_names_every_command_and_every_option() -> None:
+    sections = dict(part.split("\n", 1) for part in (ROOT / "docs/cli.md").read_text().split("\n## ")[1:])
+    for name, command in ALL.items():
+        for parameter in command.params:
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                if option.startswith("-"):
+                    assert option in sections[name], (name, option)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_every_command_has_an_example_and_says_what_each_option_is(name: str) -> None:
+    command = LEAVES[name]
+    assert f"Example:\n  {name}" in (command.epilog or "")
+    assert command.help
+    for parameter in command.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_the_environment_knows_every_option(name: str) -> None:
+    for parameter in LEAVES[name].params:
+        if isinstance(parameter, click.Option):
+            long = next(option for option in parameter.opts if option.startswith("--"))
+            assert parameter.envvar == "MIGRATE_STORAGE_" + long.removeprefix("--").replace("-", "_").upper()
+
+
+def test_the_pages_that_the_manual_speaks_of_are_there() -> None:
+    for page in ("exit-codes.md", "events.md"):
+        assert (ROOT / "docs" / page).is_file()

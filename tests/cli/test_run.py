@@ -1,0 +1,199 @@
+"""`run` and `plan` as a user types them, on an application on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.cli.conftest import ROOT, Project
+
+RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+PLAN = ("plan", *RUN[1:])
+
+
+def told(ended: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_a_run_moves_everything_and_a_second_one_finds_nothing_to_do(project: Project) -> None:
+    ended = project(*RUN)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("Finished: no row names 'old' any more.")
+    assert "10 rewritten" in ended.stdout
+    assert re.search(r"^Next\n  \S.*", ended.stdout, re.MULTILINE)
+    assert "Run " in ended.stderr
+    assert "100%, 10 objects" in ended.stderr
+    assert project.keys() == {"new": 10}
+    for number in range(10):
+        old, new = (project.directory / side / f"d/{number}.txt" for side in ("old", "new"))
+        assert new.read_bytes() == old.read_bytes()
+    again = project(*RUN)
+    assert again.returncode == 0
+    assert again.stdout.startswith("Finished: no row names 'old' any more.")
+
+
+def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> None:
+    before = project.snapshot()
+    ended = project(*PLAN)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("A plan, nothing was changed: 10 objects would be handled. 10 rows name 'old'.")
+    assert project.snapshot() == before
+    dry = project(*RUN, "--dry-run")
+    assert dry.stdout.splitlines()[0] == ended.stdout.splitlines()[0]
+    assert project.snapshot() == before
+
+
+def test_json_speaks_one_object_a_line_and_ends_with_the_report(project: Project) -> None:
+    ended = project(*RUN, "--json")
+    events = told(ended)
+    assert ended.stderr == ""
+    assert [each["event"] for each in events if each["event"] != "note"][:2] == ["run_started", "pass_started"]
+    assert sum(each["event"] == "item" for each in events) == 10
+    assert events[-1]["event"] == "report"
+    assert events[-1]["exit_code"] == ended.returncode == 0
+    assert events[-1]["counts"] == {"rewritten": 10}
+    later = told(project("report", "--app", "app", "--json"))
+    assert later[0] == {name: value for name, value in events[-1].items() if name != "event"}
+
+
+def test_quiet_says_nothing_when_all_is_well_and_the_report_when_not(project: Project) -> None:
+    (project.directory / "old/d/3.txt").unlink()
+    ended = project(*RUN, "--quiet")
+    assert ended.returncode == 1
+    assert "missing" in ended.stdout
+    assert "old:d/3.txt" in ended.stdout
+    assert ended.stderr == ""
+    with sa.create_engine(f"sqlite:///{project.directory}/app.db").begin() as connection:
+        connection.exec_driver_sql("DELETE FROM document WHERE title = '3'")
+    ended = project(*RUN, "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_limit_stops_with_code_4_and_the_same_command_goes_on(project: Project) -> None:
+    ended = project(*RUN, "--limit", "3")
+    assert ended.returncode == 4, ended.stderr
+    assert ended.stdout.startswith("Stopped at the limit that you set. 7 rows still name 'old'.")
+    assert project.keys() == {"new": 3, "old": 7}
+    assert project(*RUN).returncode == 0
+    assert project.keys() == {"new": 10}
+
+
+def test_flag_wins_over_environment_over_file_over_default(project: Project) -> None:
+    project.write('app = "app"\nfrom = "old"\nto = "new"\nlimit = 2\nsettle = 0', "migrate-storage.toml")
+    assert project("run").returncode == 4
+    assert project.keys()["new"] == 2
+    project.environment = {"MIGRATE_STORAGE_LIMIT": "3"}
+    assert project("run").returncode == 4
+    assert project.keys()["new"] == 5
+    assert project("run", "--limit", "4").returncode == 4
+    assert project.keys()["new"] == 9
+
+
+def test_the_database_door_needs_no_application_code(project: Project) -> None:
+    project.write(
+        f"""
+        database = "sqlite:///{project.directory}/app.db"
+        columns = ["document.file"]
+        settle = 0
+        [source]
+        key = "old"
+        fs = "file"
+        prefix = "${{HERE}}/old"
+        [destination]
+        key = "new"
+        fs = "file://${{HERE}}/new"
+        """,
+        "migrate-storage.toml",
+    )
+    project.environment = {"HERE": str(project.directory)}
+    (project.directory / "app.py").unlink()
+    ended = project("run")
+    assert ended.returncode == 0, ended.stderr
+    assert project.keys() == {"new": 10}
+
+
+def test_a_password_on_the_command_line_works_and_is_warned_about(project: Project) -> None:
+    url = "postgresql+psycopg://me:hunter2@127.0.0.1:9/db"
+    ended = project(*RUN, "--database", url)
+    assert "warning: a password in --database can be read by everybody on this machine" in ended.stderr
+    assert "hunter2" not in ended.stderr
+    project.environment = {"MIGRATE_STORAGE_DATABASE": url}
+    assert "warning" not in project(*RUN).stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_and_the_same_command_goes_on(project: Project, number: signal.Signals, code: int) -> None:
+    project.fill(1500, 2000)
+    process = project.start(*RUN, "--json", "--concurrency", "2")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "item":
+            break
+    process.send_signal(number)
+    rest, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    report = json.loads(rest.splitlines()[-1])
+    assert (report["event"], report["state"]) == ("report", "stopped")
+    assert "Stopping" in err
+    assert "Traceback" not in err
+    assert 0 < project.keys()["old"] < 1510
+    ended = project(*RUN, "--json")
+    assert ended.returncode == 0
+    assert told(ended)[-1]["resumed"] is True
+    assert project.keys() == {"new": 1510}
+
+
+def test_on_a_terminal_the_display_is_live_and_a_key_cannot_speak_to_it(project: Project) -> None:
+    with sa.create_engine(f"sqlite:///{project.directory}/app.db").begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE document SET file = json_set(file, '$.filename', 'd/' || char(27) || ']0;owned' || char(7)) WHERE title = '3'"
+        )
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "migrate_storage", *RUN],
+        cwd=project.directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "120"},
+        stdout=follower,
+        stderr=follower,
+        stdin=subprocess.DEVNULL,
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:  # Linux's word for "the other end is closed"
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(leader)
+    assert process.wait(timeout=60) == 1, seen
+    text = seen.decode()
+    assert "10 objects" in text
+    assert "1 to look at" in text
+    assert "\x1b]0;owned" not in text
+    assert r"\x1b]0;owned\x07" in text
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(project: Project) -> None:
+    process = project.start(*RUN, "--json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    process.stderr.close()
+    assert "Traceback" not in err
+    assert Path(project.directory, "app.db").exists()

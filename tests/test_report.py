@@ -1,0 +1,156 @@
+"""The report: one value, two renderings."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.report import Report, amount, duration, outcome_from_dict, outcome_to_dict, render, size
+
+COLUMN = Column(table="doc", column="file", schema="app", key=("id", "part"))
+MISSING = Outcome(
+    kind=OutcomeKind.MISSING,
+    source=Location("old", "a\x1b[31m/b.pdf"),
+    destination=Location("new", "a/b.pdf"),
+    reason="the source holds no such object",
+    refs=tuple(RowRef(COLUMN, (number, "x"), None) for number in range(5)),
+)
+NOTE = Note(severity=Severity.WARNING, code="s3.tags", subject="tags", message="tags stay behind", todo="copy them")
+
+
+def a_report(**changes: Any) -> Report:
+    values: dict[str, Any] = {
+        "run": "20240101-abc",
+        "way": Way.MOVE,
+        "way_reason": "another place",
+        "source": "old",
+        "destination": "new",
+        "state": "finished",
+        "started": 1_700_000_000.0,
+        "finished": 1_700_000_200.0,
+        "passes": 2,
+        "counts": {OutcomeKind.REWRITTEN: 1500, OutcomeKind.SKIPPED: 2},
+        "rows_moved": 1400,
+        "rows_left": 0,
+        "bytes_moved": 3 * 1024**3,
+        "evidence": {"md5": 1400, "read back": 100},
+        "next_command": "migrate-storage verify",
+    }
+    return Report(**(values | changes))
+
+
+def test_json_holds_everything_and_comes_back(tmp_path: Path) -> None:
+    report = a_report(
+        listed=(MISSING,), listed_total=1, notes=(NOTE,), not_carried=(NOTE,), error="x", resumed=True, dry_run=True
+    )
+    data = json.loads(json.dumps(report.to_dict()))
+    assert Report.from_dict(data) == replace(report, listed=Report.from_dict(data).listed)
+    assert Report.from_dict(data).to_dict() == report.to_dict()
+    assert {each.name for each in fields(Report)} <= data.keys(), "a field that the JSON does not have"
+
+
+def test_primary_keys_of_each_kind_come_back_or_as_text() -> None:
+    guid = uuid.UUID(int=5)
+    outcome = replace(
+        MISSING, refs=(RowRef(COLUMN, (7, "é"), 2), RowRef(COLUMN, (b"\x00\xff", None)), RowRef(COLUMN, (guid, 1)))
+    )
+    back = outcome_from_dict(json.loads(json.dumps(outcome_to_dict(outcome))))
+    assert [ref.pk for ref in back.refs] == [(7, "é"), (b"\x00\xff", None), (str(guid), 1)]
+    assert [ref.index for ref in back.refs] == [2, None, None]
+    assert [str(ref.column) for ref in back.refs] == ["app.doc.file"] * 3
+
+
+def test_a_later_schema_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="schema 99; this version reads 1"):
+        Report.from_dict({**a_report().to_dict(), "schema": 99})
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, 0),
+        ({"state": "planned", "dry_run": True, "rows_left": 900}, 0),
+        ({"listed_total": 3}, 1),
+        ({"rows_left": 2}, 1),
+        ({"rows_left": None}, 0),
+        ({"rows_left": 2, "way": Way.SWAP, "destination": "old"}, 0),
+        ({"rows_left": 2, "way": Way.TAKE_OVER}, 0),
+        ({"rows_left": 2, "counts": {OutcomeKind.COPIED: 2}}, 0),
+        ({"state": "failed", "error": "no disk", "rows_left": 2, "listed_total": 1}, 3),
+        ({"state": "limited", "rows_left": 2}, 4),
+        ({"state": "stopped", "rows_left": 2}, 130),
+    ],
+)
+def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, Any], code: int) -> None:
+    assert a_report(**changes).exit_code == code
+    assert a_report(**changes).to_dict()["exit_code"] == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({}, "Finished: no row names 'old' any more."),
+        ({"rows_left": 1}, "Finished. 1 row still names 'old'."),
+        ({"rows_left": 1200, "listed_total": 1}, "Finished, with 1 object to look at. 1,200 rows still name 'old'."),
+        ({"rows_left": None}, "Finished."),
+        ({"rows_left": 0, "way": Way.SWAP}, "Finished."),
+        ({"state": "failed", "error": "disk full", "rows_left": None}, "Stopped by an error: disk full."),
+        ({"state": "limited", "rows_left": 9}, "Stopped at the limit that you set. 9 rows still name 'old'."),
+        ({"state": "stopped", "rows_left": 9}, "Stopped, as asked. 9 rows still name 'old'."),
+        (
+            {"state": "planned", "dry_run": True, "rows_left": 9, "counts": {OutcomeKind.PLANNED: 7}},
+            "A plan, nothing was changed: 7 objects would be handled. 9 rows name 'old'.",
+        ),
+    ],
+)
+def test_the_first_line_says_how_it_ended_and_what_still_names_the_old_key(changes: dict[str, Any], first: str) -> None:
+    assert render(a_report(**changes)).splitlines()[0] == first
+
+
+def test_text_tells_the_facts_and_what_to_type_next() -> None:
+    text = render(a_report(notes=(NOTE,), not_carried=(replace(NOTE, subject="", message="ACLs"),)))
+    for part in (
+        "move: another place",
+        "20240101-abc, old -> new",
+        "1,500 rewritten, 2 skipped",
+        "1,400 rows re-pointed",
+        "3.0 GiB (15.4 MiB/s, 8 objects/s)",
+        "1,400 by md5, 100 by read back",
+        "3 min 20 s, 2 passes, from 2023-11-14 22:13:20 UTC",
+        "Not carried over\n  ! ACLs [s3.tags]\n    copy them",
+        "Notes\n  ! tags: tags stay behind [s3.tags]",
+        "Next\n  migrate-storage verify",
+    ):
+        assert part in text
+
+
+def test_listed_objects_are_named_with_their_reason_and_rows_and_cannot_speak_to_the_terminal() -> None:
+    text = render(a_report(listed=(MISSING,), listed_total=1201))
+    assert r"missing    old:a\x1b[31m/b.pdf: the source holds no such object" in text
+    assert "app.doc.file[0,x], app.doc.file[1,x], app.doc.file[2,x] and 2 more" in text
+    assert "To look at (1,201 objects)" in text
+    assert "and 1,200 more objects" in text
+    assert "\x1b" not in text
+
+
+def test_an_unknown_state_is_refused() -> None:
+    with pytest.raises(ValueError, match="state must be one of"):
+        a_report(state="done")
+
+
+def test_numbers_are_said_as_a_person_would() -> None:
+    assert [amount(0, "row"), amount(1, "row"), amount(1200, "pass", "passes")] == ["0 rows", "1 row", "1,200 passes"]
+    assert [size(0), size(1023), size(1024), size(5 * 1024**4)] == ["0 B", "1023 B", "1.0 KiB", "5.0 TiB"]
+    assert [duration(0.84), duration(59.96), duration(200), duration(7500)] == [
+        "0.8 s",
+        "60.0 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
