@@ -17,7 +17,7 @@ import click
 
 from migrate_storage.report import Report, render
 
-__all__ = ("program", "show", "stopped_by_signals")
+__all__ = ("interpreter", "program", "show", "stopped_by_signals")
 
 _NAME = "migrate-storage"
 
@@ -29,8 +29,14 @@ def program() -> str:
     if called.name == _NAME:
         return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(str(called.absolute()))
     if called.name == "__main__.py":
-        return f"{shlex.quote(sys.executable)} -m migrate_storage"
+        return f"{interpreter()} -m migrate_storage"
     return _NAME
+
+
+def interpreter() -> str:
+    """Return what to type for this Python: ``python`` where the shell finds it by that name, else its path."""
+    found = shutil.which("python")
+    return "python" if found and Path(found).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
 
 
 def show(report: Report) -> None:

@@ -132,7 +132,9 @@ def test_a_password_on_the_command_line_works_and_is_warned_about(project: Proje
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_the_run_and_the_same_command_goes_on(project: Project, number: signal.Signals, code: int) -> None:
+def test_a_signal_stops_the_run_and_the_same_command_goes_on(
+    project: Project, number: signal.Signals, code: int
+) -> None:
     project.fill(1500, 2000)
     process = project.start(*RUN, "--json", "--concurrency", "2")
     assert process.stdout is not None
