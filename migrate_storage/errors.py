@@ -7,6 +7,9 @@
     │   ├── UnknownOptionError     an option that no store knows, with the nearest known name
     │   └── ApplicationError       the application failed to import or holds no such thing
     ├── KeyRefusedError            a key that the store cannot address, never silently normalised
+    ├── ConditionFailedError       a read's condition (if_match and the like) did not hold
+    ├── DeleteFailedError          some of several objects could not be deleted; ``failures`` says which and why
+    ├── MissingBucketError         the bucket or container itself does not exist
     ├── RunError                   a run cannot go on; what was done is journaled       (exit code 3)
     │   ├── PreflightError         found before anything was touched                    (exit code 2)
     │   └── LeaseHeldError         another run holds the lease                          (exit code 2)
@@ -16,12 +19,19 @@ One item's failure is a value (:class:`migrate_storage.model.Outcome`), never ra
 Python's own types where there is one: ``FileNotFoundError``, ``PermissionError``, ``FileExistsError``.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 __all__ = (
     "ApplicationError",
+    "ConditionFailedError",
     "ConfigurationError",
+    "DeleteFailedError",
     "KeyRefusedError",
     "LeaseHeldError",
     "MigrateStorageError",
+    "MissingBucketError",
     "PreflightError",
     "RunError",
     "StoppedError",
@@ -47,6 +57,23 @@ class ApplicationError(ConfigurationError):
 
 class KeyRefusedError(MigrateStorageError, ValueError):
     """A key that the store cannot address exactly; it is refused rather than normalised into another object."""
+
+
+class ConditionFailedError(MigrateStorageError, OSError):
+    """The object is not as the condition of the request says."""
+
+
+class DeleteFailedError(MigrateStorageError, OSError):
+    """Some of several objects could not be deleted; all others were."""
+
+    def __init__(self, message: str, failures: Mapping[str, Exception]) -> None:
+        super().__init__(message)
+        #: By the path as it was given: why that one could not be deleted.
+        self.failures = failures
+
+
+class MissingBucketError(MigrateStorageError, OSError):
+    """The bucket or container does not exist. Never a ``FileNotFoundError``: nothing in it can be missing or deleted."""
 
 
 class RunError(MigrateStorageError):

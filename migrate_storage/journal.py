@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
@@ -75,12 +75,19 @@ class Entry:
     @property
     def source_evidence(self) -> Evidence:
         """The source object as it was when it was copied."""
-        return Evidence(size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version)
+        return Evidence(
+            size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version
+        )
 
     @property
     def destination_evidence(self) -> Evidence:
         """The copy as it was when it was verified."""
-        return Evidence(size=self.size or 0, e_tag=self.destination_etag, last_modified=self.destination_modified, version=self.destination_version)
+        return Evidence(
+            size=self.size or 0,
+            e_tag=self.destination_etag,
+            last_modified=self.destination_modified,
+            version=self.destination_version,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +121,18 @@ class Run:
 
 _ENTRY = tuple(column.name for column in fields(Entry))
 _RUN = tuple(column.name for column in fields(Run))
+_INTENT = (
+    "run",
+    "state",
+    "outcome",
+    "reason",
+    "updated",
+    "source_path",
+    "destination_key",
+    "destination_path",
+    "destination_id",
+)
+"""What an intent says anew; the evidence of an earlier copy stays."""
 _BATCH = 400
 """Ids in one IN list: below every database's limit on parameters."""
 
@@ -147,7 +166,9 @@ class Journal:
 
     def begin(self, run: Run) -> None:
         """Write a run's line."""
-        self.database.transaction(lambda connection: connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in _RUN}))
+        self.database.transaction(
+            lambda connection: connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in _RUN})
+        )
 
     def progress(self, run: str, **values: Any) -> None:
         """Change a run's line: ``state``, ``report``, ``finished``."""
@@ -161,7 +182,7 @@ class Journal:
             return []
         table = self.tables.run
         statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
-        return self.database.transaction(lambda connection: [Run(**row._mapping) for row in connection.execute(statement)])  # noqa: SLF001 - SQLAlchemy's public name
+        return [Run(**row) for row in self._read(statement)]
 
     def run(self, name: str | None = None) -> Run:
         """One run by its id or the beginning of it; the latest when ``None``.
@@ -176,7 +197,9 @@ class Journal:
             return runs[0]
         found = [run for run in runs if run.id.startswith(name)]
         if len(found) != 1:
-            raise ConfigurationError(f"{len(found) or 'no'} runs begin with {name!r}: 'migrate-storage runs' lists them")
+            raise ConfigurationError(
+                f"{len(found) or 'no'} runs begin with {name!r}: 'migrate-storage runs' lists them"
+            )
         return found[0]
 
     # -- objects
@@ -188,8 +211,9 @@ class Journal:
             found: dict[str, Entry] = {}
             for part in _parts(ids):
                 table = self.tables.object
-                for row in connection.execute(select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))):
-                    entry = Entry(**row._mapping)  # noqa: SLF001
+                statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))
+                for row in connection.execute(statement).mappings():
+                    entry = Entry(**row)
                     found[entry.id] = entry
             return found
 
@@ -210,13 +234,17 @@ class Journal:
             ids = [line["id"] for line in fresh]
             known: set[str] = set()
             for part in _parts(ids):
-                known.update(connection.execute(select(self.tables.object.c.id).where(self.tables.object.c.id.in_(part))).scalars())
+                known.update(
+                    connection.execute(
+                        select(self.tables.object.c.id).where(self.tables.object.c.id.in_(part))
+                    ).scalars()
+                )
             new = [line for line in fresh if line["id"] not in known]
             if new:
                 connection.execute(insert(self.tables.object), new)
             old = [line for line in fresh if line["id"] in known]
             if old:
-                self._update(connection, old, ("run", "state", "updated", "destination_path", "destination_id", "source_path"))
+                self._update(connection, old, _INTENT)
             return taken
 
         try:
@@ -233,22 +261,32 @@ class Journal:
             if wanted.setdefault(_destination_id(entry), entry.id) != entry.id:
                 taken.add(entry.id)
         for part in _parts(list(wanted)):
-            rows = connection.execute(select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part)))
+            rows = connection.execute(
+                select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part))
+            )
             taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
         return taken
 
     def settle(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Bring the lines of these objects up to date, in the caller's transaction."""
         if entries:
-            columns = tuple(name for name in _ENTRY if name != "id")
+            columns = (*(name for name in _ENTRY if name != "id"), "destination_id")
             self._update(connection, [_line(entry) for entry in entries], columns)
 
     def _update(self, connection: Connection, lines: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
         table = self.tables.object
-        statement = update(table).where(table.c.id == bindparam("line")).values({name: bindparam(f"v_{name}") for name in columns})
-        connection.execute(statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines])
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("line"))
+            .values({name: bindparam(f"v_{name}") for name in columns})
+        )
+        connection.execute(
+            statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
+        )
 
-    def objects(self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500) -> Iterator[list[Entry]]:
+    def objects(
+        self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500
+    ) -> Iterator[list[Entry]]:
         """The objects of a run, batch by batch in the order of their ids, each read in a transaction of its own."""
         table = self.tables.object
         outcomes = tuple(outcomes)
@@ -259,8 +297,7 @@ class Journal:
                 statement = statement.where(table.c.state == state)
             if outcomes:
                 statement = statement.where(table.c.outcome.in_(outcomes))
-            statement = statement.order_by(table.c.id).limit(size)
-            batch = self.database.transaction(lambda connection, statement=statement: [Entry(**row._mapping) for row in connection.execute(statement)])  # type: ignore[misc]  # noqa: SLF001
+            batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
             if batch:
                 yield batch
             if len(batch) < size:
@@ -270,8 +307,14 @@ class Journal:
     def count(self, run: str) -> dict[str, int]:
         """Objects of a run by outcome."""
         table = self.tables.object
-        statement = select(table.c.outcome, func.count()).where(table.c.run == run, table.c.outcome.is_not(None)).group_by(table.c.outcome)
-        return self.database.transaction(lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)})
+        statement = (
+            select(table.c.outcome, func.count())
+            .where(table.c.run == run, table.c.outcome.is_not(None))
+            .group_by(table.c.outcome)
+        )
+        return self.database.transaction(
+            lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+        )
 
     # -- rows
 
@@ -300,12 +343,20 @@ class Journal:
             )
 
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
-        """Bring the state of a row's latest line of this run up to date, in the caller's transaction."""
+        """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
         table = self.tables.row
-        statement = update(table).where(table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent")
+        statement = update(table).where(
+            table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent"
+        )
         connection.execute(statement.values(state=entry.state, new_value=entry.new_value))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[Any]]:
+    def mark_row(self, line: int, state: str) -> None:
+        """Change the state of one line of a row, by the line's own id."""
+        table = self.tables.row
+        statement = update(table).where(table.c.id == line).values(state=state)
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -313,18 +364,27 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
-            batch = self.database.transaction(lambda connection, statement=statement: list(connection.execute(statement)))  # type: ignore[misc]
+            batch = self._read(statement)
             if batch:
                 yield batch
             if len(batch) < size:
                 return
-            last = batch[-1].id
+            last = batch[-1]["id"]
 
-    def rows_of(self, run: str, id_: str) -> list[Any]:
-        """Lines of the rows that this run re-pointed to one object."""
+    def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
+        """Lines of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row
-        statement = select(table).where(table.c.run == run, table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%'))
-        return self.database.transaction(lambda connection: list(connection.execute(statement)))
+        statement = (
+            select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')).order_by(table.c.id)
+        )
+        if run is not None:
+            statement = statement.where(table.c.run == run)
+        return self._read(statement)
+
+    def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        return self.database.transaction(
+            lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
+        )
 
     # -- the lease
 
@@ -370,7 +430,9 @@ class Journal:
             return connection.execute(statement.values(expires=self.database.now(connection) + seconds)).rowcount
 
         if self.database.transaction(write) != 1:
-            raise LeaseHeldError("another run took the lease while this one was held up; what it did is journaled, this one stops")
+            raise LeaseHeldError(
+                "another run took the lease while this one was held up; what it did is journaled, this one stops"
+            )
 
     def release(self, owner: str, *, name: str = "engine") -> None:
         """Give the lease back."""

@@ -51,7 +51,7 @@ class Retry:
                 return work()
             except (StoreFailure, StoppedError):
                 raise
-            except Exception as error:  # noqa: BLE001 - classify understands every library's
+            except Exception as error:
                 failure = classify(error)
                 if failure.kind is FailureKind.SLOW_DOWN:
                     self._slow_down()

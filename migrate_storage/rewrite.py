@@ -62,7 +62,9 @@ def prepare(rows: Rows, row: Row, slots: Mapping[int | None, tuple[str, Verified
     return Swap(rows, row, rewrite_value(row.value, changes), tuple(dict.fromkeys(id_ for id_, _, _ in slots.values())))
 
 
-def rewrite(swaps: Sequence[Swap], entries: Sequence[Entry], *, run: str, journal: Journal, database: Database) -> list[bool]:
+def rewrite(
+    swaps: Sequence[Swap], entries: Sequence[Entry], *, run: str, journal: Journal, database: Database
+) -> list[bool]:
     """Re-point a batch of rows and settle the journal, in one short transaction where both share a database.
 
     Args:
@@ -80,7 +82,9 @@ def rewrite(swaps: Sequence[Swap], entries: Sequence[Entry], *, run: str, journa
 
         def together(connection: Connection) -> list[bool]:
             done = _swap(connection, swaps, ordered)
-            journal.write_rows(connection, [_entry(run, swap, "swapped") for swap, ok in zip(swaps, done, strict=True) if ok])
+            journal.write_rows(
+                connection, [_entry(run, swap, "swapped") for swap, ok in zip(swaps, done, strict=True) if ok]
+            )
             journal.settle(connection, entries)
             return done
 

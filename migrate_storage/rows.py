@@ -159,14 +159,17 @@ class Rows:
         """
         span = size
         while True:
-            rows, after, last = self.database.transaction(
-                lambda connection: self._window(connection, backend, span, after)
-            )
+            rows, after, last = self._next(backend, span, after)
             if rows:
                 yield rows
             if last:
                 return
             span = size if len(rows) * 4 > span else min(span * 2, size * _GROWTH)
+
+    def _next(
+        self, backend: str, span: int, after: tuple[Any, ...] | None
+    ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
+        return self.database.transaction(lambda connection: self._window(connection, backend, span, after))
 
     def _window(
         self, connection: Connection, backend: str, span: int, after: tuple[Any, ...] | None
@@ -224,8 +227,12 @@ class Rows:
         statement = update(self._with(self._kept)).where(*self._is(pk), self._unchanged(old)).values(values)
         if connection.execute(statement).rowcount == 1:
             return True
+        return old != new and self.holds(connection, pk, new)
+
+    def holds(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
+        """Whether the row holds this value now."""
         now = self.read(connection, pk)
-        return now is not None and old != new and _same_json(now, new)
+        return now is not None and _same_json(now, value)
 
     def _with(self, names: Sequence[str]) -> Any:
         if not names:

@@ -5,16 +5,30 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.options import MiB
 from migrate_storage.stores.base import Opened, Store
+from migrate_storage.stores.failure import FailureKind, classify
 
-__all__ = ("SMALL", "Copied", "Digests", "part_size", "transfer")
+__all__ = ("SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
 
 SMALL = 8 * MiB
 """Objects up to this size are held in memory whole and written by one request."""
+
+
+class SourceMissingError(Exception):
+    """The source holds no such object.
+
+    Args:
+        path: its full key.
+        name: the store that was asked.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        super().__init__(f"{name} holds no object {path!r}")
 
 
 def part_size(size: int) -> int:
@@ -46,7 +60,7 @@ class Digests:
                 part.update(view[: size - filled])
                 view = view[size - filled :]
                 done.append(part.digest())
-                part, filled = hashlib.md5(usedforsecurity=False), 0  # noqa: PLW2901
+                part, filled = hashlib.md5(usedforsecurity=False), 0
             part.update(view)
             self._parts[size] = (done, part, filled + len(view))
 
@@ -93,6 +107,8 @@ def transfer(
     content_type: str | None,
     create: bool,
     moved: Callable[[int], None],
+    hold: Callable[[int], AbstractContextManager[None]],
+    checkpoint: Callable[[], None],
 ) -> Copied:
     """Read an object here and write it there, in bounded memory.
 
@@ -103,31 +119,41 @@ def transfer(
         destination_path: its full key there.
         content_type: the row's content type, for a source that holds none worth keeping.
         create: refuse to replace an object, where the destination honours that.
-        moved: called with the bytes that passed; what it raises ends the transfer, and a multipart upload is aborted.
+        moved: called with the bytes that passed.
+        hold: entered with the object's size while its content is in memory.
+        checkpoint: called between the pieces of a large object: what it raises ends the transfer, and the multipart
+            upload is aborted.
 
     Returns:
         What was read and written, with its digests.
 
     Raises:
+        SourceMissingError: there is no such source object.
         ConnectionError: the body ended early.
         FileExistsError: ``create``, and something stands there.
         Exception: what the stores raise.
     """
-    opened = source.open(source_path)
+    try:
+        opened = source.open(source_path)
+    except FileNotFoundError as error:
+        if classify(error).kind is FailureKind.MISSING:
+            raise SourceMissingError(source_path, source.name) from error
+        raise
     size = opened.meta.size
     attributes = carried(opened.attributes, content_type)
-    if size <= SMALL:
-        content = opened.read()
-        digests = Digests(*_part_sizes(opened.meta))
-        digests.update(content)
-        _complete(source_path, digests.count, size)
-        moved(len(content))
-        written = destination.put(destination_path, content, attributes=attributes, create=create, part_size=None)
-    else:
-        part = part_size(size)
-        digests = Digests(part, *_part_sizes(opened.meta))
-        pieces = _digested(opened, source_path, digests, moved)
-        written = destination.put(destination_path, pieces, attributes=attributes, create=create, part_size=part)
+    with hold(size):
+        if size <= SMALL:
+            content = opened.read()
+            digests = Digests(*_part_sizes(opened.meta))
+            digests.update(content)
+            _complete(source_path, digests.count, size)
+            moved(len(content))
+            written = destination.put(destination_path, content, attributes=attributes, create=create, part_size=None)
+        else:
+            part = part_size(size)
+            digests = Digests(part, *_part_sizes(opened.meta))
+            pieces = _digested(opened, source_path, digests, moved, checkpoint)
+            written = destination.put(destination_path, pieces, attributes=attributes, create=create, part_size=part)
     return Copied(source=opened.meta, destination=written, sha256=digests.sha256, e_tags=digests.e_tags)
 
 
@@ -136,8 +162,11 @@ def carried(found: Attributes, content_type: str | None) -> Attributes:
     return replace(found, content_type=found.content_type or content_type)
 
 
-def _digested(opened: Opened, path: str, digests: Digests, moved: Callable[[int], None]) -> Iterator[bytes]:
+def _digested(
+    opened: Opened, path: str, digests: Digests, moved: Callable[[int], None], checkpoint: Callable[[], None]
+) -> Iterator[bytes]:
     for piece in opened.chunks():
+        checkpoint()
         digests.update(piece)
         moved(len(piece))
         yield piece

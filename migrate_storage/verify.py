@@ -58,7 +58,9 @@ def verify(copied: Copied, source: Store, source_path: str, destination: Store, 
         DiffersError: the destination holds other bytes than those that passed.
     """
     if copied.destination.size != copied.source.size:
-        raise DiffersError(f"{destination_path} holds {copied.destination.size} bytes, {copied.source.size} were written")
+        raise DiffersError(
+            f"{destination_path} holds {copied.destination.size} bytes, {copied.source.size} were written"
+        )
     return Verified(
         source=copied.source,
         destination=copied.destination,

@@ -14,9 +14,27 @@ import pytest
 from tests import services
 from tests.servers import AzureServer, DatabaseServer, GCSServer, S3Server, gcs_server
 
+pytest_plugins = ["tests.evidence"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test makes the run fail")
+    parser.addoption("--store", metavar="URL", help="run only the tests of a store, on this one of your own")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests of a store of one's own run when there is one, and then they alone."""
+    wanted = bool(config.getoption("--store"))
+    dropped = [item for item in items if ("store_url" in getattr(item, "fixturenames", ())) is not wanted]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+@pytest.fixture(scope="session")
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL after ``--store``."""
+    return str(request.config.getoption("--store"))
 
 
 @pytest.hookimpl(trylast=True)

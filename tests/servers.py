@@ -7,7 +7,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import pymysql
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from tests.gcsshim import gcs_shim
-from tests.services import HOST, S3_REGION, Service, launched
+from tests.recipes import HOST, S3_REGION
+from tests.services import Service, launched
 
 __all__ = (
     "AzureServer",
@@ -58,6 +59,10 @@ class S3Server:
             secret=service.credentials["secret"],
             service=service,
         )
+
+    def behind(self, endpoint: str) -> S3Server:
+        """The same server, through a proxy."""
+        return replace(self, endpoint=endpoint)
 
     def options(self) -> dict[str, Any]:
         """The arguments of ``obstore.store.S3Store``, save the bucket."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from migrate_storage.backend.urls import Target, known_endpoint, parse_path, parse_url
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import CredentialSource, StoreConfig
+from migrate_storage.registration import _store_config as store_config
 from migrate_storage.stores.names import CLIENT, OPTIONS, PREFIXES, canonical, unknown
+from migrate_storage.translate.azure_connection import emulator, parse_connection_string
 from migrate_storage.translate.keys import unaddressable
 
-__all__ = ("read_configuration",)
+__all__ = ("read_configuration", "read_store")
 
 
 def read_configuration(place: str | Path, prefix: str | None, options: Mapping[str, Any]) -> StoreConfig:
@@ -40,7 +43,8 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         if client.get(bare, value) != value:
             raise ConfigurationError(f"{bare} is given twice, with different values; keep one")
         client[bare] = value
-    store = _with_target(target, store)
+    store = _with_target(target, _plain_azure(target, store) if target.service == "azure" else store)
+    credentials = _credentials(given.get("credential_provider"), store.pop("profile", None))
     return StoreConfig(
         service=target.service,
         root=target.root,
@@ -48,7 +52,7 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         options=store,
         client_options=client,
         retry=_mapping(given, "retry_config"),
-        credentials=_credentials(given.get("credential_provider")),
+        credentials=credentials,
     )
 
 
@@ -89,6 +93,7 @@ def _with_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
     if named and store.pop(named, target.root) != target.root:
         raise ConfigurationError(f"{named} is not the one in the URL, {target.root!r}; keep one")
     implied = dict(target.options)
+    _agree({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
     if target.service == "s3" and "endpoint" in store:
         vendor = known_endpoint(str(store["endpoint"]), target.root)
         if vendor and str(store.get("virtual_hosted_style_request", "")).lower() != "true":
@@ -103,9 +108,37 @@ def _joined(target: Target, prefix: str | None) -> str:
     return whole
 
 
-def _credentials(provider: Any) -> CredentialSource | None:
+def _plain_azure(target: Target, store: dict[str, Any]) -> dict[str, Any]:
+    """Connection string and emulator, which obstore does not know or reads its own way, as plain options."""
+    text = store.pop("connection_string", None)
+    if text is not None:
+        parsed = parse_connection_string(str(text))
+        _agree(parsed, store, "the connection string")
+        store = {**store, **parsed}
+    if str(store.pop("use_emulator", "")).lower() in ("true", "1"):
+        store = {**emulator(store.pop("endpoint", None)), **store}
+    return store
+
+
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:
+    for name, value in one.items():
+        if str(other.get(name, value)) != str(value):
+            raise ConfigurationError(f"{name} is not the one in {what}; keep one of them")
+
+
+def _credentials(provider: Any, profile: Any) -> CredentialSource | None:
     if provider is None:
-        return None
+        return CredentialSource(kind="boto3", options={"profile_name": str(profile)}) if profile else None
     if isinstance(provider, CredentialSource):
         return provider
     return CredentialSource(kind="object", provider=provider)
+
+
+def read_store(store: Any) -> StoreConfig | None:
+    """The configuration of a live obstore store, its credential provider included; ``None`` where it does not tell."""
+    config = store_config(store)
+    if config is None or config.service not in PREFIXES:
+        return config
+    options = {canonical(config.service, name): value for name, value in config.options.items()}
+    provider = getattr(store, "credential_provider", None)
+    return replace(config, options=options, credentials=_credentials(provider, None))

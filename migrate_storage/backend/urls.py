@@ -140,7 +140,9 @@ def _azure_options(account: str, host: str) -> dict[str, str]:
 def _first_segment(parts: SplitResult, what: str) -> tuple[str, str]:
     root, _, rest = parts.path.lstrip("/").partition("/")
     if not root:
-        raise ConfigurationError(f"{parts.scheme}://{parts.hostname}: no {what}; write {parts.scheme}://{parts.netloc}/{what.upper()}/")
+        raise ConfigurationError(
+            f"{parts.scheme}://{parts.hostname}: no {what}; write {parts.scheme}://{parts.netloc}/{what.upper()}/"
+        )
     return unquote(root), _prefix(rest)
 
 
@@ -245,5 +247,7 @@ def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
         found = pattern.fullmatch(host)
         if found and parts.path.strip("/") in ("", bucket) and found["bucket"] in (None, bucket):
             netloc = parts.netloc if found["bucket"] is None else parts.netloc[len(bucket) + 1 :]
-            return dict(read(urlsplit(f"{parts.scheme}://{netloc}/{bucket}"), pattern.fullmatch(netloc) or found).options)
+            return dict(
+                read(urlsplit(f"{parts.scheme}://{netloc}/{bucket}"), pattern.fullmatch(netloc) or found).options
+            )
     return {}

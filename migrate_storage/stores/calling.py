@@ -5,7 +5,8 @@ A :class:`Blocking` caller never suspends, so that :func:`run` can drive the cor
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from migrate_storage.stores.fork import touch
@@ -24,6 +25,12 @@ class Caller(Protocol):
     async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Call ``owner.name(*arguments, **options)``, or its asynchronous pair."""
 
+    async def next(self, stream: Any) -> Any:
+        """The next of one of obstore's streams, ``None`` at its end."""
+
+    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what may take long without obstore: on another thread where there is an event loop to keep free."""
+
 
 class Blocking:
     """Calls the synchronous one of each pair, and never suspends."""
@@ -35,6 +42,15 @@ class Blocking:
         touch()
         return getattr(owner, name)(*arguments, **options)
 
+    async def next(self, stream: Any) -> Any:
+        """``next(stream)``."""
+        touch()
+        return next(stream, None)
+
+    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do it here."""
+        return work(*arguments)
+
 
 class Awaiting:
     """Awaits the asynchronous one of each pair."""
@@ -45,6 +61,15 @@ class Awaiting:
         """Await ``owner.name_async``."""
         touch()
         return await getattr(owner, f"{name}_async")(*arguments, **options)
+
+    async def next(self, stream: Any) -> Any:
+        """``await anext(stream)``."""
+        touch()
+        return await anext(stream, None)
+
+    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do it on a thread."""
+        return await asyncio.to_thread(work, *arguments)
 
 
 BLOCKING = Blocking()

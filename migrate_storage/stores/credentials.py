@@ -76,11 +76,15 @@ def provider(source: CredentialSource, service: str) -> Provider:
             return _Lazy(lambda: _azure_default(options), _ask_azure)
         case "object":
             return _from_object(source.provider, service)
-    raise ConfigurationError(f"credentials of the kind {source.kind!r} are not known; use boto3, google, azure or static")
+    raise ConfigurationError(
+        f"credentials of the kind {source.kind!r} are not known; use boto3, google, azure or static"
+    )
 
 
 def _botocore_credentials(options: Mapping[str, Any]) -> Any:
-    session = _import("botocore.session", "boto3").Session(profile=options.get("profile_name") or options.get("profile"))
+    session = _import("botocore.session", "boto3").Session(
+        profile=options.get("profile_name") or options.get("profile")
+    )
     return _found(session.get_credentials())
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from migrate_storage.stores.names import CLIENT, PREFIXES, canonical
 

@@ -84,7 +84,7 @@ class FsspecStore:
         path: str,
         content: bytes | Iterable[bytes],
         *,
-        attributes: Attributes,
+        attributes: Attributes,  # noqa: ARG002 - fsspec has no common way to keep them
         create: bool,
         part_size: int | None,
     ) -> ObjectMeta:

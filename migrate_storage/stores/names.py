@@ -166,7 +166,7 @@ _OTHER_TOOLS = {
 
 
 def canonical(service: str, name: str) -> str:
-    """obstore's name of an option, without its service's prefix; ``name`` in lower case where it is not known.
+    """Obstore's name of an option, without its service's prefix; ``name`` in lower case where it is not known.
 
     Args:
         service: ``s3``, ``gcs``, ``azure``, ``file``, ``memory`` or ``http``.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from obstore.store import LocalStore, MemoryStore
 
 from migrate_storage.model import Attributes, ObjectMeta
+from migrate_storage.stores.fork import touch
 
 __all__ = ("ObstoreStore", "plain_e_tag")
 
@@ -190,6 +191,7 @@ def _flush(path: Path) -> None:
 
 def _unpanicked(call: Callable[[], T]) -> T:
     """A Rust panic derives from ``BaseException``: let it be an error like any other."""
+    touch()
     try:
         return call()
     except Exception:

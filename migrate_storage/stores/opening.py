@@ -23,7 +23,6 @@ from migrate_storage.model import CredentialSource, StoreConfig
 from migrate_storage.stores.credentials import Provider, StaticCredentials, provider
 from migrate_storage.stores.environment import client_settings, settings
 from migrate_storage.stores.names import CLIENT, OPTIONS, PREFIXES, RETRY, unknown
-from migrate_storage.translate.azure_connection import emulator, parse_connection_string
 
 __all__ = ("Store", "is_panic", "open_store", "text_values")
 
@@ -112,9 +111,6 @@ def _open_cloud(config: StoreConfig) -> Store:
 def _refine_s3(config: StoreConfig, parts: _Parts) -> _Parts:
     options, source = parts
     ambient = settings("s3")
-    profile = options.pop("profile", None)
-    if profile and source is None:
-        source = provider(CredentialSource(kind="boto3", options={"profile_name": profile}), "s3")
     endpoint = options.get("endpoint")
     if endpoint:
         _check_endpoint("aws_endpoint", endpoint)
@@ -163,7 +159,9 @@ def _refine_gcs(config: StoreConfig, parts: _Parts) -> _Parts:
     for name in ("service_account", "application_credentials"):
         if name in options:
             options[name] = _readable(f"google_{name}", options[name])
-    own = [n for n in ("service_account", "service_account_key", "application_credentials", "bearer_token") if n in options]
+    own = [
+        n for n in ("service_account", "service_account_key", "application_credentials", "bearer_token") if n in options
+    ]
     anonymous = _is_true(options.get("skip_signature"))
     if (own or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
@@ -217,10 +215,6 @@ _AZURE_SOURCES = {
 def _refine_azure(config: StoreConfig, parts: _Parts) -> _Parts:
     options, source = parts
     ambient = settings("azure")
-    if "connection_string" in options:
-        options = _merge_connection(config, options)
-    if _is_true(options.pop("use_emulator", None)):
-        options = {**emulator(options.get("endpoint")), **{k: v for k, v in options.items() if k != "endpoint"}}
     account = options.get("account_name")
     endpoint = options.get("endpoint")
     if endpoint:
@@ -242,16 +236,6 @@ def _refine_azure(config: StoreConfig, parts: _Parts) -> _Parts:
     if (chosen or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
     return _Parts(options, source)
-
-
-def _merge_connection(config: StoreConfig, options: Mapping[str, str]) -> dict[str, str]:
-    parsed = text_values(parse_connection_string(options["connection_string"]))
-    for name, value in parsed.items():
-        if options.get(name, value) != value:
-            raise ConfigurationError(
-                f"az://{config.root}: azure_storage_{name} contradicts the connection string; give one of them"
-            )
-    return {**{name: value for name, value in options.items() if name != "connection_string"}, **parsed}
 
 
 def _check_base64(container: str, key: str) -> None:
@@ -309,7 +293,11 @@ def _client_value(name: str, value: Any) -> Any:
         return str(value)
     if name in ("root_certificate", "proxy_ca_certificate"):
         return _certificate(name, value)
-    if isinstance(value, str) and value.lower() in ("true", "false") and name not in ("default_content_type", "user_agent"):
+    if (
+        isinstance(value, str)
+        and value.lower() in ("true", "false")
+        and name not in ("default_content_type", "user_agent")
+    ):
         return value.lower() == "true"
     return value
 
@@ -322,7 +310,9 @@ def _certificate(name: str, value: Any) -> Any:
     try:
         return Path(text).expanduser().read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{name}: cannot read {text}: {error.strerror}; give PEM text or a file's path") from None
+        raise ConfigurationError(
+            f"{name}: cannot read {text}: {error.strerror}; give PEM text or a file's path"
+        ) from None
 
 
 def _retry(config: StoreConfig) -> Any:
@@ -389,7 +379,9 @@ def _construct(config: StoreConfig, construct: Callable[[], Store]) -> Store:
     except BaseException as error:
         if not is_panic(error):
             raise
-        raise ConfigurationError(f"{config.service} store {config.root!r}: obstore cannot read this configuration") from None
+        raise ConfigurationError(
+            f"{config.service} store {config.root!r}: obstore cannot read this configuration"
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,9 +17,6 @@ from migrate_storage.translate import unaddressable
 
 __all__ = ("Side",)
 
-_CLIENT = {"timeout": "12h", "read_timeout": "60s", "connect_timeout": "10s"}
-"""obstore's default ends a request after 30 s, the whole body included: here a slow body is no failure."""
-
 
 class Side:
     """A backend and the stores behind it, one for each bucket, opened when first needed.
@@ -78,6 +75,18 @@ class Side:
             return self._live(), filename
         return self._obstore(place, config), place.key
 
+    def at_place(self, place: Place) -> tuple[Store, str] | None:
+        """The store of this side in which a place would be, whoever named it; ``None`` where it cannot be asked."""
+        if self.registration.driver == "fsspec":
+            config = self.registration.config_at(place)
+            if config is not None:
+                return self._obstore(place, config), place.key
+            return self._fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
+        root = self.root
+        if root.root != place.root or not place.key.startswith(root.key):
+            return None
+        return self.at(place.key[len(root.key) :])
+
     def fallback(self, filename: str) -> tuple[Store, str] | None:
         """Another way to read the same file where the first one failed for good; ``None`` where there is none."""
         if self.registration.driver != "fsspec" or self.registration.config_at(self.place(filename)) is None:
@@ -97,11 +106,7 @@ class Side:
         within = whole.root if whole is not None and whole.service == "file" else None
 
         def build() -> Store:
-            prepared = replace(
-                config,
-                client_options={**config.client_options, **(_CLIENT if config.service != "file" else {})},
-                retry={"max_retries": self._attempts - 1},
-            )
+            prepared = replace(config, retry={"max_retries": self._attempts - 1})
             return ObstoreStore(open_store(prepared), self._name(place.root), within=within)
 
         return self._once(place.root, build)

@@ -6,15 +6,19 @@ Pure: values in, a value out. No filesystem, SDK or obstore is imported, nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from migrate_storage.model import Translation
-from migrate_storage.translate import local, memory, s3
+from migrate_storage.model import Note, Translation
+from migrate_storage.translate import azure, gcs, http, local, memory, s3
 from migrate_storage.translate.keys import unaddressable
 from migrate_storage.translate.notes import CODES, note
+from migrate_storage.translate.options import mapping, printable
+from migrate_storage.translate.others import ARCHIVES, SOURCE_ONLY
 from migrate_storage.translate.places import same_service
+from migrate_storage.translate.wrappers import Unwrapped, chain, unwrap
 
-__all__ = ("CODES", "PROTOCOLS", "same_service", "translate", "unaddressable")
+__all__ = ("CODES", "PROTOCOLS", "same_service", "translate", "translate_url", "unaddressable")
 
 _Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]
 
@@ -38,8 +42,11 @@ PROTOCOLS: dict[str, str] = {
 
 _TRANSLATORS: dict[str, _Translator] = {
     "s3": s3.translate,
+    "gcs": gcs.translate,
+    "azure": azure.translate,
     "file": local.translate,
     "memory": memory.translate,
+    "http": http.translate,
 }
 
 
@@ -61,11 +68,43 @@ def translate(
         The configuration, or ``None`` where there is no counterpart, and notes about all that has none. Never raises:
         what cannot be understood is a note.
     """
-    options = {str(key): value for key, value in (storage_options or {}).items()}
-    translator = _TRANSLATORS.get(PROTOCOLS.get(protocol, ""))
-    if translator is None:
-        return Translation(config=None, notes=(note("protocol.source_only", protocol),))
     try:
-        return translator(options, prefix, environment)
+        return _translate(unwrap(protocol, mapping(storage_options), prefix), environment)
     except Exception as error:  # noqa: BLE001 - any object may stand in an option; the answer is a note, never a traceback
         return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
+
+
+def translate_url(
+    url: str, storage_options: Mapping[str, Any] | None = None, environment: Mapping[str, str] = {}
+) -> Translation:
+    """Translate a URL with storage options, as ``fsspec.core.url_to_fs`` takes them; chained URLs too.
+
+    Args:
+        url: Such as ``s3://bucket/folder`` or ``simplecache::s3://bucket``.
+        storage_options: Options of the first protocol; those of further ones under their names.
+        environment: Environment variables that the filesystem would read.
+
+    Returns:
+        As :func:`translate`.
+    """
+    try:
+        return _translate(chain(url, mapping(storage_options)), environment)
+    except Exception as error:  # noqa: BLE001 - as in translate
+        return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
+
+
+def _translate(found: Unwrapped, environment: Mapping[str, str]) -> Translation:
+    translator = _TRANSLATORS.get(PROTOCOLS.get(found.protocol, ""))
+    if translator is None:
+        return Translation(config=None, notes=(*found.notes, _no_counterpart(found.protocol)))
+    translation = translator(found.options, found.prefix, environment)
+    return replace(translation, notes=(*found.notes, *translation.notes))
+
+
+def _no_counterpart(protocol: str) -> Note:
+    if protocol in ARCHIVES:
+        return note("protocol.archive", protocol)
+    if protocol == "generic":
+        return note("wrapper.generic")
+    known = SOURCE_ONLY.get(protocol)
+    return note("protocol.source_only", printable(protocol), why=f" ({known})" if known else "")

@@ -7,19 +7,14 @@ from typing import Any
 
 from migrate_storage.model import StoreConfig, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.options import Option, leftovers
+from migrate_storage.translate.options import NO_EFFECT, Option, leftovers
 from migrate_storage.translate.places import split
 
 __all__ = ("OPTIONS", "translate")
 
 OPTIONS = (
     Option("auto_mkdir", "mkdir", says="obstore creates missing folders, always"),
-    Option("use_listings_cache", code="option.no_effect"),
-    Option("listings_expiry_time", code="option.no_effect"),
-    Option("max_paths", code="option.no_effect"),
-    Option("skip_instance_cache", code="option.no_effect"),
-    Option("asynchronous", code="option.no_effect"),
-    Option("loop", code="option.no_effect"),
+    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
 )
 
 

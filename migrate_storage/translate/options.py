@@ -9,7 +9,13 @@ from typing import Any
 from migrate_storage.model import Note
 from migrate_storage.translate.notes import note
 
-__all__ = ("Option", "leftovers", "mapping", "text", "truth")
+__all__ = ("NO_EFFECT", "Option", "leftovers", "mapping", "printable", "text", "truth")
+
+#: Options of every fsspec filesystem, about its caches and its event loop.
+NO_EFFECT = (
+    *("use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"),
+    *("asynchronous", "loop", "batch_size"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +31,18 @@ class Option:
     says: str = ""
 
 
-def leftovers(table: Iterable[Option], options: Mapping[str, Any], parent: str = "") -> Iterator[Note]:
+def leftovers(
+    table: Iterable[Option], options: Mapping[str, Any], *, parent: str = "", unknown: str = "option.unknown"
+) -> Iterator[Note]:
     """Yield the notes of options that have no counterpart, and of those that no table knows.
 
     Options whose value is ``None`` were not given. Values are never looked at otherwise.
+
+    Args:
+        table: The options that are known.
+        options: Those that were given.
+        parent: What nested names begin with.
+        unknown: Code of the note for an option that is not in the table.
     """
     known = {option.name: option for option in table}
     for key, value in options.items():
@@ -38,9 +52,9 @@ def leftovers(table: Iterable[Option], options: Mapping[str, Any], parent: str =
         option = known.get(name)
         if option is None:
             if any(other.startswith(f"{name}.") for other in known):
-                yield from leftovers(known.values(), mapping(value), f"{name}.")
+                yield from leftovers(known.values(), mapping(value), parent=f"{name}.", unknown=unknown)
             else:
-                yield note("option.unknown", printable(name))
+                yield note(unknown, printable(name))
         elif option.code:
             yield note(option.code, name, why=f": {option.says}" if option.says else "")
 

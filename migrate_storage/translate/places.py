@@ -20,6 +20,7 @@ __all__ = (
     "join_folder",
     "join_prefix",
     "normalise_endpoint",
+    "root_and_prefix",
     "s3_endpoint",
     "same_service",
     "split",
@@ -65,6 +66,19 @@ def split(protocol: str, path: str) -> Split:
     return rule(path) if rule else Split("", path)
 
 
+def root_and_prefix(protocol: str, prefix: str | None) -> tuple[str, str]:
+    """The root and the inner prefix that the prefix of a backend names.
+
+    Returns:
+        An empty root where each row names its own. The inner prefix has no slash at its end, but may be one that
+        obstore cannot address.
+    """
+    parts = split(protocol, join_prefix(prefix, "x"))
+    if not prefix or parts.key[-1:] != "x" or not prefix.strip("/"):
+        return "", ""
+    return parts.root, parts.key[:-2]
+
+
 def _strip(path: str, protocols: tuple[str, ...], separators: tuple[str, ...] = ("://", "::")) -> str:
     for protocol in protocols:
         for separator in separators:
@@ -99,22 +113,28 @@ def _split_gcs(path: str) -> Split:
     return Split(bucket, key)
 
 
-_AZURE_PROTOCOLS = ("abfs", "az", "abfss")
+_AZURE_PROTOCOLS = ("abfs://", "az://", "abfss://")
 _AZURE_STORE_SUFFIX = ".dfs.core.windows.net"
 
 
 def _split_azure(path: str) -> Split:
-    if not path.startswith(tuple(f"{protocol}://" for protocol in _AZURE_PROTOCOLS)):
-        rest = path.lstrip("/")
-    else:
-        rest = path.partition("://")[2]
-    authority, slash, key = rest.partition("/")
-    container, at, host = authority.rpartition("@")
-    if not at:
-        container = authority
-        if _AZURE_STORE_SUFFIX in host:
-            container, _, key = key.partition("/")
-    return Split(container, key.partition("?versionid=")[0] if slash else "")
+    # adlfs reads every path as a URL.
+    url = path if path.startswith(_AZURE_PROTOCOLS) else f"abfs://{path.lstrip('/')}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        container, _, key = url.partition("://")[2].partition("/")
+        return Split(container, key)
+    stripped = f"{parts.path}#{parts.fragment}" if parts.fragment else parts.path
+    user, _, host = parts.netloc.rpartition("@")
+    if container := user.partition(":")[0]:
+        stripped = container + stripped
+    elif _AZURE_STORE_SUFFIX not in host:
+        stripped = host.rpartition(":")[0] + stripped if ":" in host else host + stripped
+    if parts.query:
+        stripped = f"{stripped}?{parts.query}"
+    container, _, key = stripped.lstrip("/").partition("/")
+    return Split(container, key.partition("?versionid=")[0])
 
 
 def _split_file(path: str) -> Split:

@@ -1,0 +1,117 @@
+"""What an object carries beside its bytes, so that it comes back exactly.
+
+Content type and user metadata are kept apart: obstore takes a metadata key spelled ``Content-Type``, ``cachecontrol`` or
+``Storage-Class`` for the header itself. A value that some store would change (its case, blanks, anything outside ASCII)
+or could never read back is not sent as it is: all such pairs go together, as JSON in ASCII, under one reserved key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.model import Attributes
+
+__all__ = ("RESERVED", "decode", "encode")
+
+RESERVED = "metadata_json"
+"""The user metadata key that holds all pairs which a store would not give back exactly."""
+
+#: Azure takes a name only if it is a C# identifier; S3 gives every name back in lower case.
+_PLAIN_KEY = re.compile(r"[a-z_][a-z0-9_]*")
+#: No blank at an end (trimmed on the way), no two together (they break the signature on some servers).
+_PLAIN_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
+#: What obstore takes for a header, in any case and with or without hyphens.
+_HEADERS = {
+    "contenttype": "content_type",
+    "contentencoding": "content_encoding",
+    "contentlanguage": "content_language",
+    "contentdisposition": "content_disposition",
+    "cachecontrol": "cache_control",
+}
+_TAKEN = frozenset({*_HEADERS, "storageclass", RESERVED})
+
+#: Bytes of user metadata, names and values together, that a service keeps for one object. Sources: Amazon S3 User
+#: Guide, "Working with object metadata"; Cloud Storage "Quotas & limits"; Azure REST "Setting and retrieving properties
+#: and metadata".
+_MOST = {"s3": 2048, "gcs": 8192, "azure": 8192}
+
+
+def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service: str) -> dict[str, str] | None:
+    """What to hand to obstore's ``put`` as attributes.
+
+    Args:
+        content_type: the header; ``None`` or empty for none.
+        metadata: user metadata with values of any JSON type; ``None`` or empty for none.
+        service: ``s3``, ``gcs``, ``azure``, ``memory``, ``file`` or ``http``.
+
+    Returns:
+        The attributes; ``None`` where there are none, or the service keeps none (a local disk, plain HTTP).
+
+    Raises:
+        ConfigurationError: for what no store could keep; nothing was written.
+    """
+    if service in ("file", "http"):
+        return None
+    attributes: dict[str, str] = {}
+    if content_type:
+        if not _PLAIN_VALUE.fullmatch(content_type):
+            raise ConfigurationError(f"content type {content_type!r}: only printable ASCII can be a header; correct it")
+        attributes["Content-Type"] = content_type
+    if metadata:
+        user = _encode_metadata(metadata)
+        most = _MOST.get(service)
+        size = sum(len(key) + len(value) for key, value in user.items())
+        if most is not None and size > most:
+            raise ConfigurationError(
+                f"metadata of {size} bytes is more than the {most} that {service} keeps; shorten it, or keep it in the "
+                "row only with store_metadata=False"
+            )
+        attributes.update(user)
+    return attributes or None
+
+
+def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    user: dict[str, str] = {}
+    rest: dict[str, Any] = {}
+    for key, value in metadata.items():
+        plain = isinstance(value, str) and _PLAIN_KEY.fullmatch(key) and _PLAIN_VALUE.fullmatch(value)
+        if plain and key not in _TAKEN:
+            user[key] = value
+        else:
+            rest[key] = value
+    if rest:
+        try:
+            text = json.dumps(rest, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"metadata cannot be written as JSON: {error}; use JSON types only") from None
+        if json.loads(text) != rest:
+            raise ConfigurationError(
+                "metadata would not come back the same from JSON: use text for keys, lists for tuples"
+            )
+        user[RESERVED] = text.replace(" ", "\\u0020").replace("\x7f", "\\u007f")
+    return user
+
+
+def decode(found: Mapping[Any, str]) -> Attributes:
+    """What an object carries, from obstore's ``GetResult.attributes``; the inverse of :func:`encode`."""
+    named: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    for key, value in found.items():
+        field = _HEADERS.get(str(key).lower().replace("-", ""))
+        if field:
+            named[field] = value
+        elif str(key).lower() not in ("storage-class", "storageclass"):
+            metadata[str(key)] = value
+    if RESERVED in metadata:
+        try:
+            rest = json.loads(metadata[RESERVED])
+        except ValueError:
+            rest = None
+        if isinstance(rest, dict):
+            del metadata[RESERVED]
+            metadata.update(rest)
+    return Attributes(**named, metadata=metadata)

@@ -1,0 +1,342 @@
+"""One object's way through the steps: looked at, transferred, verified, looked at again. What went wrong is a value."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from migrate_storage.errors import KeyRefusedError, StoppedError
+from migrate_storage.journal import Entry
+from migrate_storage.model import Action, Capabilities, Item, ObjectMeta, OutcomeKind
+from migrate_storage.plan import Route
+from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.stores.base import Store
+from migrate_storage.stores.failure import FailureKind, classify
+from migrate_storage.transfer import SourceMissingError, part_size, transfer
+from migrate_storage.verify import DiffersError, UnverifiedError, Verified, same, unchanged, verify
+
+__all__ = ("Budget", "Carried", "Carrier", "Job")
+
+_ROUNDS = 4
+"""How often one object is copied again because it changed meanwhile or did not verify."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An item to carry, with what the journal knew of it before this run."""
+
+    id: str
+    item: Item
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """What became of a job: ``verified``, or a kind and a reason."""
+
+    job: Job
+    kind: OutcomeKind = OutcomeKind.REWRITTEN
+    reason: str = ""
+    verified: Verified | None = None
+    #: Whether bytes were written by this job.
+    copied: bool = False
+    #: What we wrote and do not believe, as it stands at the destination.
+    left: ObjectMeta | None = None
+    #: What the failure says of the whole store; ``None`` when it concerns this object only.
+    failure: FailureKind | None = None
+    seconds: float = 0.0
+
+
+class Budget:
+    """Bytes of content held in memory at once, over all workers.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+        self._condition = threading.Condition()
+
+    @contextmanager
+    def __call__(self, wanted: int) -> Iterator[None]:
+        """Hold ``wanted`` bytes of the budget, at most all of it."""
+        wanted = min(wanted, self._limit)
+        with self._condition:
+            self._condition.wait_for(lambda: self._left >= wanted)
+            self._left -= wanted
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._left += wanted
+                self._condition.notify_all()
+
+
+class Carrier:
+    """Carries jobs of one route, from any thread.
+
+    Args:
+        route: from where to where.
+        capabilities: what the destination was seen to do.
+        retry: how a failed request is sent again.
+        budget: bytes in memory.
+        moved: called with the bytes that passed.
+        checkpoint: called between the pieces of a large object; it raises to stop half-way.
+        dry_run: look and compare, write nothing.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        capabilities: Capabilities,
+        *,
+        retry: Retry,
+        budget: Callable[[int], AbstractContextManager[None]],
+        moved: Callable[[int], None],
+        checkpoint: Callable[[], None],
+        dry_run: bool = False,
+    ) -> None:
+        self._route = route
+        self._create = capabilities.create_only
+        self._retry = retry
+        self._budget = budget
+        self._moved, self._checkpoint = moved, checkpoint
+        self._dry_run = dry_run
+
+    def __call__(self, job: Job) -> Carried:
+        """Carry one job to its end. Only being told to stop is raised.
+
+        Raises:
+            StoppedError: the run is to stop; nothing is half done.
+        """
+        began = time.monotonic()
+        result = self._safely(job)
+        return Carried(
+            job=result.job,
+            kind=result.kind,
+            reason=result.reason,
+            verified=result.verified,
+            copied=result.copied,
+            left=result.left,
+            failure=result.failure,
+            seconds=time.monotonic() - began,
+        )
+
+    def changed(self, filename: str, verified: Verified) -> bool:
+        """A later look: whether the source object is another than the one that was copied. A deleted one is not."""
+        store, path = self._route.source.at(filename)
+        try:
+            return not unchanged(verified.source.evidence, self._retry(lambda: store.head(path)).evidence)
+        except StoreFailure as error:
+            if error.failure.kind is FailureKind.MISSING:
+                return False
+            raise
+
+    def _safely(self, job: Job) -> Carried:
+        try:
+            return self._carry(job)
+        except StoppedError:
+            raise
+        except SourceMissingError as error:
+            return Carried(job=job, kind=OutcomeKind.MISSING, reason=str(error))
+        except KeyRefusedError as error:
+            return Carried(job=job, kind=OutcomeKind.FAILED, reason=str(error))
+        except StoreFailure as error:
+            return _failed(job, error)
+        except Exception as error:  # noqa: BLE001 - one item's failure is a value
+            return _failed(job, StoreFailure(classify(error)))
+
+    def _carry(self, job: Job) -> Carried:
+        source, source_path = self._route.source.at(job.item.source.path)
+        try:
+            return self._between(job, source, source_path)
+        except StoreFailure as error:
+            # obstore cannot read every object (a gzip-encoded one on GCS, say) that the old filesystem can.
+            other = self._route.source.fallback(job.item.source.path)
+            if (
+                error.failure.kind is not FailureKind.PERMANENT
+                or other is None
+                or job.item.action is not Action.TRANSFER
+            ):
+                raise
+            try:
+                return self._between(job, *other)
+            except StoreFailure:
+                raise error from None
+
+    def _between(self, job: Job, source: Store, source_path: str) -> Carried:
+        destination, path = self._route.destination.at(job.item.destination.path)
+        if job.item.action is Action.SKIP:
+            return self._compare(job, source, source_path, destination, path)
+        if job.item.action is Action.REWRITE:
+            held = self._head_source(source, source_path)
+            found = self._retry(lambda: destination.head(path))
+            if held.size != found.size:
+                return Carried(
+                    job=job,
+                    kind=OutcomeKind.DIFFERS,
+                    reason="seen from both keys, the same place holds objects of different size",
+                )
+            return Carried(
+                job=job, verified=Verified(source=held, destination=found, evidence="same place", ours=False)
+            )
+        return self._copy(job, source, source_path, destination, path)
+
+    def _compare(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
+        self._head_source(source, source_path)
+        verified = self._retry(lambda: same(source, source_path, destination, path))
+        if verified is None:
+            return Carried(
+                job=job,
+                kind=OutcomeKind.DIFFERS,
+                reason=f"opened through {destination.name} it holds other bytes than through {source.name}",
+            )
+        return Carried(job=job, kind=OutcomeKind.SKIPPED, verified=verified)
+
+    def _copy(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
+        replace = False
+        existing = (
+            None if self._create and not self._dry_run and not _held(job.entry) else self._head(destination, path)
+        )
+        if existing is not None:
+            settled = self._held(job, source, source_path, existing)
+            if settled is not None:
+                return settled
+            replace = _is_our_copy(job.entry, existing)
+            if not replace:
+                return self._occupied(job, source, source_path, destination, path)
+        if self._dry_run:
+            found = self._head_source(source, source_path)
+            return Carried(job=job, verified=Verified(source=found, destination=found, evidence="dry run"), copied=True)
+        # A store that cannot refuse to replace was asked just now: what appears there from here on is ours.
+        absent = not self._create and existing is None
+        return self._attempts(job, source, source_path, destination, path, replace=replace or absent)
+
+    def _attempts(
+        self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, replace: bool
+    ) -> Carried:
+        problem = (OutcomeKind.FAILED, "")
+        for _ in range(_ROUNDS):
+            create = self._create and not replace
+
+            def once(create: bool = create) -> Verified:
+                copied = transfer(
+                    source, source_path, destination, path,
+                    content_type=_content_type(job.item), create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
+                )  # fmt: skip
+                return self._retry(lambda: verify(copied, source, source_path, destination, path))
+
+            try:
+                verified = self._retry(once)
+            except StoreFailure as error:
+                if error.failure.kind is FailureKind.EXISTS and create:
+                    return self._occupied(job, source, source_path, destination, path)
+                raise
+            except DiffersError as error:
+                problem = (OutcomeKind.DIFFERS, str(error))
+            except UnverifiedError as error:
+                problem = (OutcomeKind.UNVERIFIED, str(error))
+            else:
+                now = self._head_source(source, source_path)
+                if unchanged(verified.source.evidence, now.evidence):
+                    return Carried(job=job, verified=verified, copied=True)
+                problem = (OutcomeKind.CHANGED, "the source kept changing while it was copied")
+            replace = True
+        return Carried(
+            job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
+        )
+
+    def _held(self, job: Job, source: Store, source_path: str, existing: ObjectMeta) -> Carried | None:
+        """What an earlier run verified, and what still is as it was on both sides, needs no bytes."""
+        entry = job.entry
+        if (
+            entry is None
+            or entry.state != "held"
+            or not _held(entry)
+            or not unchanged(entry.destination_evidence, existing.evidence)
+        ):
+            return None
+        now = self._head_source(source, source_path)
+        if not unchanged(entry.source_evidence, now.evidence):
+            return None
+        return Carried(
+            job=job,
+            verified=Verified(
+                source=now, destination=existing, evidence="journal", sha256=entry.sha256, ours=entry.ours
+            ),
+        )
+
+    def _occupied(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
+        """Something stands at the destination: equal, it is used and never removed by us; different, it is left."""
+        self._head_source(source, source_path)
+        verified = self._retry(lambda: same(source, source_path, destination, path))
+        if verified is not None:
+            return Carried(job=job, verified=verified)
+        if _held(job.entry):
+            return Carried(
+                job=job,
+                kind=OutcomeKind.CONFLICT,
+                reason="source and destination were both changed since the copy; both are kept: decide by hand which one is right",
+            )
+        return Carried(
+            job=job,
+            kind=OutcomeKind.OCCUPIED,
+            reason=f"another object stands at {job.item.destination} already: move it away or choose another prefix, then run again",
+        )
+
+    @contextmanager
+    def _hold(self, size: int) -> Iterator[None]:
+        with self._budget(min(size, 6 * part_size(size))):
+            yield
+
+    def _head(self, store: Store, path: str) -> ObjectMeta | None:
+        try:
+            return self._retry(lambda: store.head(path))
+        except StoreFailure as error:
+            if error.failure.kind is FailureKind.MISSING:
+                return None
+            raise
+
+    def _head_source(self, store: Store, path: str) -> ObjectMeta:
+        found = self._head(store, path)
+        if found is None:
+            raise SourceMissingError(path, store.name)
+        return found
+
+
+def _held(entry: Entry | None) -> bool:
+    """Whether the journal knows a copy of ours at the destination, believed or left over."""
+    return entry is not None and entry.state in ("held", "leftover") and entry.size is not None
+
+
+def _is_our_copy(entry: Entry | None, existing: ObjectMeta) -> bool:
+    return (
+        entry is not None
+        and bool(entry.ours)
+        and _held(entry)
+        and unchanged(entry.destination_evidence, existing.evidence)
+    )
+
+
+def _content_type(item: Item) -> str | None:
+    value = item.slots[0].file.get("content_type") if item.slots else None
+    return value if isinstance(value, str) and value else None
+
+
+def _failed(job: Job, error: StoreFailure) -> Carried:
+    failure = error.failure
+    if failure.kind is FailureKind.ARCHIVED:
+        return Carried(
+            job=job,
+            kind=OutcomeKind.ARCHIVED,
+            reason=f"restore it from its archive class first, then run again: {failure.message}",
+        )
+    # Only the source's own absence is Missing (it was asked for by name); here a destination answered so.
+    kind = FailureKind.NO_BUCKET if failure.kind is FailureKind.MISSING else failure.kind
+    return Carried(
+        job=job, kind=OutcomeKind.FAILED, reason=failure.message, failure=kind if kind.of_the_store else None
+    )

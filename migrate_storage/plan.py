@@ -1,0 +1,117 @@
+"""Which way a migration takes, and what is to be done with each object. Pure but for one probe, which is handed in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from migrate_storage.journal import object_id
+from migrate_storage.model import Action, Item, Location, Place, Slot, Way
+from migrate_storage.stores.side import Side
+
+__all__ = ("Route", "choose")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """From one backend key to another, with the path rule between them."""
+
+    source: Side
+    destination: Side
+    way: Way
+    #: Why this way, in one line.
+    reason: str
+    #: Whether both sides reach one storage, so that an equal place is the same object. In doubt they do.
+    shared: bool
+
+    def destination_path(self, filename: str) -> str:
+        """The filename that a row will hold.
+
+        An object that already is inside the destination is named where it is; any other keeps its key below the
+        source's own bucket and prefix.
+        """
+        if self.way is Way.SWAP:
+            return filename
+        place, root = actual(self.source.place(filename)), actual(self.destination.root)
+        if self.shared and root.root == place.root and place.key.startswith(root.key):
+            return place.key[len(root.key) :]
+        return self.source.registration.relative(filename)
+
+    def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
+        """One item for each source object that the slots name, by its id in the journal."""
+        found: dict[str, Item] = {}
+        for slot in slots:
+            filename = slot.file["filename"]
+            place = actual(self.source.place(filename))
+            id_ = object_id(place, self.destination.key)
+            if id_ in found:
+                found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
+                continue
+            path = self.destination_path(filename)
+            found[id_] = Item(
+                source=Location(self.source.key, filename),
+                destination=Location(self.destination.key, path),
+                action=self._action(place, path),
+                slots=(slot,),
+            )
+        return found
+
+    def _action(self, place: Place, path: str) -> Action:
+        if self.way is Way.SWAP:
+            return Action.SKIP
+        if self.shared:
+            there = actual(self.destination.place(path))
+            if (there.root, there.key) == (place.root, place.key):
+                return Action.REWRITE
+        return Action.TRANSFER
+
+
+def actual(place: Place) -> Place:
+    """A place on a local disk with its links resolved, so that two ways to one file are one place."""
+    if place.service != "file":
+        return place
+    slash = "/" if place.key.endswith("/") else ""
+    return replace(place, key=os.path.realpath("/" + place.key).lstrip("/") + slash)
+
+
+def choose(
+    source: Side, destination: Side | None, *, swap: Side | None, keep_rows: bool, shared: bool, doubt: str = ""
+) -> Route:
+    """Pick the way from the facts.
+
+    Args:
+        source: the side that rows name.
+        destination: the side they shall name; ``None`` for the swap.
+        swap: the translation of the source under its own key, where ``destination`` is ``None``.
+        keep_rows: whether rows stay as they are.
+        shared: whether both reach one storage.
+        doubt: how that was found out, when the registrations alone did not tell.
+    """
+    if destination is None:
+        assert swap is not None
+        return Route(
+            source=source,
+            destination=swap,
+            way=Way.SWAP,
+            reason="no --to is given: rows and bytes stay, and every row is opened through both registrations and compared",
+            shared=True,
+        )
+    there = actual(destination.root)
+    here = actual(source.root)
+    inside = (
+        shared
+        and (not here.root or here.root == there.root)
+        and (here.key.startswith(there.key) or there.key.startswith(here.key))
+    )
+    note = f" ({doubt})" if doubt else ""
+    if keep_rows:
+        way, reason = Way.TAKE_OVER, "--keep-rows is given: everything is copied and verified, rows stay as they are"
+    elif inside:
+        way, reason = Way.REKEY, f"both keys reach the same storage{note}: bytes stay where they are, only rows change"
+    else:
+        way, reason = (
+            Way.MOVE,
+            f"the keys reach different storage{note}: each object is copied and verified, then its rows are re-pointed",
+        )
+    return Route(source=source, destination=destination, way=way, reason=reason, shared=shared)

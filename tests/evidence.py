@@ -1,0 +1,95 @@
+"""What the soak tests showed, in one file: each fact with its numbers, the seed, the commit and the date.
+
+A plugin of the test run: ``--evidence PATH`` names the file, ``--seed N`` repeats a run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_KEY = "evidence"
+
+
+class Evidence:
+    """Takes down what a test shows; only what a passed test took down is kept."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+
+    def record(self, what: str, **numbers: Any) -> None:
+        """Say in one sentence what was shown, with the counts that show it."""
+        json.dumps(numbers)
+        self._item.user_properties.append((_KEY, {"what": what, **numbers}))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--evidence", metavar="PATH", help="write what the passed tests showed to this file")
+    parser.addoption(
+        "--seed", type=int, help="the seed of everything random; the header of a run tells the one it used"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before the workers start, so that all of them get the same.
+    if config.option.seed is None:
+        config.option.seed = random.SystemRandom().randrange(2**31)
+    if config.option.evidence and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Writer(config))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.option.seed} (repeat with --seed {config.option.seed})"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run."""
+    return int(request.config.option.seed)
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Evidence:
+    """Takes down what this test shows."""
+    return Evidence(request.node)
+
+
+class _Writer:
+    """Collects from the reports of all workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._shown: list[dict[str, Any]] = []
+        self._counts = {"passed": 0, "failed": 0, "skipped": 0}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self._counts[report.outcome] += 1
+        if report.when == "call" and report.passed:
+            self._shown += [{"test": report.nodeid, **value} for key, value in report.user_properties if key == _KEY]
+
+    def pytest_sessionfinish(self) -> None:
+        path = Path(self._config.option.evidence)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        told = {
+            "commit": _commit(self._config.rootpath),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": self._config.option.seed,
+            "tests": self._counts,
+            "shown": sorted(self._shown, key=lambda fact: fact["test"]),
+        }
+        path.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _commit(root: Path) -> str:
+    """The commit, marked when the tree held more than it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="], cwd=root, capture_output=True, text=True
+    )
+    return described.stdout.strip() or "unknown"
