@@ -71,7 +71,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=self.directory,
-            env={**kept, "PYTHONPATH": f"{ROOT}:/tmp/stubs", "COLUMNS": "100", **self.environment},
+            env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,

@@ -39,7 +39,7 @@ def test_a_run_moves_everything_and_a_second_one_finds_nothing_to_do(project: Pr
         assert new.read_bytes() == old.read_bytes()
     again = project(*RUN)
     assert again.returncode == 0
-    assert again.stdout.startswith("Finished: no row names 'old' any more.")
+    assert again.stdout.startswith("Finished, nothing was left to do: no row names 'old' any more.")
 
 
 def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> None:
