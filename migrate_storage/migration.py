@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application, load_application
@@ -398,7 +399,7 @@ def _still(rows: Rows, row: Row, key: str) -> bool:
 
 
 def _names(slot: Slot, entry: Entry) -> bool:
-    return slot.file["backend"] == entry.destination_key and slot.file["filename"] == entry.destination_path
+    return bool(slot.file["backend"] == entry.destination_key and slot.file["filename"] == entry.destination_path)
 
 
 def _intent_settler(
@@ -412,10 +413,7 @@ def _intent_settler(
             rows = tables.get(f"{line['table_schema']}.{name}" if line["table_schema"] else name)
             if rows is None:
                 continue
-            pk = load_key(line["pk"])
-            swapped = database.transaction(
-                lambda connection, rows=rows, pk=pk, line=line: rows.holds(connection, pk, line["new_value"])
-            )  # type: ignore[misc]
+            swapped = database.transaction(partial(rows.holds, pk=load_key(line["pk"]), value=line["new_value"]))
             journal.mark_row(line["id"], "swapped" if swapped else "kept")
 
     return settle

@@ -80,7 +80,7 @@ def examine(application: Application, options: RunOptions, database: Database, r
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
         )
-    shared, doubt = _shared(source, destination, roots, retry, probe=not options.dry_run)
+    shared, doubt = _shared(source, destination, retry, probe=not options.dry_run)
     route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
     capabilities = Capabilities()
     if options.dry_run:
@@ -168,7 +168,7 @@ def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
     try:
         retry(lambda: store.head(path))
     except StoreFailure as error:
-        if error.failure.kind is not FailureKind.MISSING:
+        if error.failure.kind != FailureKind.MISSING:
             raise PreflightError(_unusable(what, "reading a key that does not exist", error)) from error
     else:
         raise PreflightError(
@@ -192,7 +192,7 @@ def _unusable(what: str, doing: str, error: StoreFailure) -> str:
     return f"{what} cannot be used: {doing} failed: {error.failure.message}; {advice}"
 
 
-def _shared(source: Side, destination: Side, roots: Sequence[Place], retry: Retry, *, probe: bool) -> tuple[bool, str]:
+def _shared(source: Side, destination: Side, retry: Retry, *, probe: bool) -> tuple[bool, str]:
     """Whether both sides reach one storage; in doubt one object is written to the destination and looked for."""
     there = destination.root
     told = same_service(source.root, there)
