@@ -80,7 +80,13 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            text = (
+                ",".join(value)
+                if isinstance(value, tuple)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
             if masked(text) == text:
                 yield flag, text
 
