@@ -277,6 +277,8 @@ def _first_line(report: Report) -> str:
         head = "Stopped, as asked"
     elif report.listed_total:
         head = f"Finished, with {amount(report.listed_total, 'object')} to look at"
+    elif report.resumed and not report.objects:
+        head = "Finished, nothing was left to do"
     else:
         head = "Finished"
     if left is None:

@@ -43,7 +43,7 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         if client.get(bare, value) != value:
             raise ConfigurationError(f"{bare} is given twice, with different values; keep one")
         client[bare] = value
-    store = _with_target(target, _plain_azure(target, store) if target.service == "azure" else store)
+    store = _with_target(target, _plain_azure(store) if target.service == "azure" else store)
     credentials = _credentials(given.get("credential_provider"), store.pop("profile", None))
     return StoreConfig(
         service=target.service,
@@ -108,7 +108,7 @@ def _joined(target: Target, prefix: str | None) -> str:
     return whole
 
 
-def _plain_azure(target: Target, store: dict[str, Any]) -> dict[str, Any]:
+def _plain_azure(store: dict[str, Any]) -> dict[str, Any]:
     """Connection string and emulator, which obstore does not know or reads its own way, as plain options."""
     text = store.pop("connection_string", None)
     if text is not None:

@@ -106,7 +106,11 @@ async def prepare(
     elif chunk_size == DEFAULT_PART:
         part, max_concurrency = max(part, _UNKNOWN_PART), min(max_concurrency, 4)
     measure = Measure(None if size is not None or service in ("file", "memory") else part * _PARTS_LIMIT)
-    body = _measured_async(head, source, measure) if hasattr(source, "__anext__") else _measured(head, source, measure)
+    body = (
+        _measured_async(head, source, measure)
+        if isinstance(source, AsyncIterator)
+        else _measured(head, source, measure)
+    )
     return Upload(body, _options(True, part, max_concurrency, grew=part > chunk_size), measure)
 
 
@@ -211,7 +215,7 @@ async def _head(call: Caller, source: Any, most: int | None) -> tuple[bytes, boo
     """The beginning of a source, and whether there may be more; ``most`` is ``None`` to read it to its end."""
     pieces: list[bytes] = []
     size = 0
-    if hasattr(source, "__anext__"):
+    if isinstance(source, AsyncIterator):
         async for piece in source:
             pieces.append(piece)
             size += len(piece)

@@ -95,6 +95,6 @@ class Explaining:
 
 def _is_of_the_store(error: BaseException) -> bool:
     module = type(error).__module__.partition(".")[0]
-    return (
-        module in _LIBRARIES or (isinstance(error, OSError | ValueError | NotImplementedError) and module == "builtins")
+    return module in _LIBRARIES or (
+        isinstance(error, OSError | ValueError | NotImplementedError) and module == "builtins"
     )

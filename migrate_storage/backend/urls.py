@@ -202,7 +202,7 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
     host = (parts.hostname or "").lower()
     for pattern, read in _HOSTS:
         found = pattern.fullmatch(host)
-        if found and service in (None, read_service(read)):
+        if found and service in (None, _service(read)):
             return read(parts, found)
     if service == "s3":
         return _s3_path(parts)
@@ -214,9 +214,8 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
     return Target("http", f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"))
 
 
-def read_service(read: _Reader) -> str:
-    """The service whose URLs a reader reads."""
-    return {_gcs: "gcs", _azure: "azure"}.get(read, "s3")
+def _service(read: _Reader) -> str:
+    return "gcs" if read is _gcs else "azure" if read is _azure else "s3"
 
 
 def _azure_by_path(parts: SplitResult) -> Target:

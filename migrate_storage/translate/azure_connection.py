@@ -6,7 +6,6 @@ Source of the format: Microsoft Learn, "Configure Azure Storage connection strin
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -98,7 +97,7 @@ def parse_connection_string(text: str) -> dict[str, Any]:
     return options
 
 
-def _split(text: str) -> Mapping[str, str] | dict[str, str]:
+def _split(text: str) -> dict[str, str]:
     parts: dict[str, str] = {}
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":

@@ -80,7 +80,10 @@ def test_what_the_configuration_says_wrongly(project: Project, text: str, says: 
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("raise RuntimeError('vault at https://me:hunter2@host is sealed')", r"importing it raised RuntimeError: vault"),
+        (
+            "raise RuntimeError('vault at https://me:hunter2@host is sealed')",
+            r"importing it raised RuntimeError: vault",
+        ),
         ("import no_such_library", r"importing it needs 'no_such_library', which is not installed"),
         ("def (", r"importing it raised SyntaxError"),
         ("import sqlalchemy as sa\nengine = sa.create_engine('sqlite://')", r"no StoredObject column"),
@@ -140,7 +143,9 @@ def test_a_destination_that_cannot_be_used(
     refused(project, *RUN, says="(?i)" + says)
 
 
-def test_a_source_bucket_that_is_missing_is_not_taken_for_missing_objects(project: Project, rclone_s3: S3Server) -> None:
+def test_a_source_bucket_that_is_missing_is_not_taken_for_missing_objects(
+    project: Project, rclone_s3: S3Server
+) -> None:
     project.write(
         textwrap.dedent(APPLICATION).replace(
             """FSSpecBackend(key="old", fs=fsspec.filesystem("file", auto_mkdir=True), prefix=str(HERE / "old"))""",

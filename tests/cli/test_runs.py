@@ -65,7 +65,9 @@ def test_the_statements_make_the_same_tables_as_create(project: Project) -> None
         created = sa.inspect(sa.create_engine(f"sqlite:///{project.directory}/app.db"))
         written = sa.inspect(connection)
         for name in written.get_table_names():
-            columns = [[(each["name"], str(each["type"])) for each in side.get_columns(name)] for side in (created, written)]
+            columns = [
+                [(each["name"], str(each["type"])) for each in side.get_columns(name)] for side in (created, written)
+            ]
             assert columns[0] == columns[1]
 
 

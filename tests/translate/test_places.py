@@ -25,8 +25,38 @@ from migrate_storage.translate.places import (
 )
 from tests.translate.hostile import HOSTILE
 
-WORDS = ["b", "a", "/", "//", "x", ".", "..", "s3://", "s3a://", "gs://", "abfs://", "az://", "file:", "memory://", "local:///"]
-WORDS += ["?versionId=", "?versionid=", "#", "?", "%20", " ", "é", "~", "::", "c@acct.dfs.core.windows.net/", ":", "\t", "u:p@h:1/"]
+WORDS = [
+    "b",
+    "a",
+    "/",
+    "//",
+    "x",
+    ".",
+    "..",
+    "s3://",
+    "s3a://",
+    "gs://",
+    "abfs://",
+    "az://",
+    "file:",
+    "memory://",
+    "local:///",
+]
+WORDS += [
+    "?versionId=",
+    "?versionid=",
+    "#",
+    "?",
+    "%20",
+    " ",
+    "é",
+    "~",
+    "::",
+    "c@acct.dfs.core.windows.net/",
+    ":",
+    "\t",
+    "u:p@h:1/",
+]
 paths = st.lists(st.sampled_from(WORDS), max_size=6).map("".join)
 
 
