@@ -151,8 +151,9 @@ class World:
         """Rows of every kind."""
         files = self.files_at_once([f"{prefix}docs/{i % 7}/d{i}.bin" for i in range(documents)])
         rows: list[Base] = [Document(id=i + 1, title=f"t{i}", file=file) for i, file in enumerate(files)]
-        for i in range(albums):
-            rows.append(Album(pictures=[self.file(f"{prefix}albums/{i}/{j}.png") for j in range(i % 4)]))
+        rows.extend(
+            Album(pictures=[self.file(f"{prefix}albums/{i}/{j}.png") for j in range(i % 4)]) for i in range(albums)
+        )
         shared = self.file(f"{prefix}notes/shared.wav") if notes else None
         for i in range(notes):
             scan = self.file(f"{prefix}notes/{i}.tif") if i % 3 == 0 else None
