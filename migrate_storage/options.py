@@ -53,6 +53,8 @@ class RunOptions:
     lease: float = 15.0
     #: Seconds given to objects in flight after the first interrupt.
     grace: float = 20.0
+    #: Seconds after which a run that died without a word no longer holds up the next one.
+    lease: float = 15.0
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -63,6 +65,7 @@ class RunOptions:
             ("settle", 0),
             ("lease", 1),
             ("grace", 0),
+            ("lease", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")

@@ -33,6 +33,8 @@ class Report:
         ValueError: when ``state`` is none of its values.
     """
 
+    #: ``run``, ``revert``, ``verify`` or ``purge``.
+    kind: str = "run"
     #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
     run: str
     way: Way
@@ -115,6 +117,7 @@ class Report:
         """Return the report as values that JSON can hold."""
         return {
             "schema": SCHEMA,
+            "kind": self.kind,
             "run": self.run,
             "state": self.state,
             "exit_code": self.exit_code,
@@ -152,7 +155,7 @@ class Report:
         plain = {
             name: data[name]
             for name in (
-                *("run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
+                *("kind", "run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
                 *("finished", "passes", "rows_left", "rows_moved", "bytes_moved", "listed_total", "next_command"),
             )
         }
