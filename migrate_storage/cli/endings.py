@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import signal
@@ -30,7 +31,7 @@ def program() -> str:
     called = Path(sys.argv[0])
     found = shutil.which(_NAME)
     if called.name == _NAME:
-        return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(str(called.absolute()))
+        return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(os.path.normpath(called.absolute()))
     if called.name == "__main__.py":
         return f"{interpreter()} -m migrate_storage"
     return _NAME
