@@ -53,8 +53,6 @@ class RunOptions:
     lease: float = 15.0
     #: Seconds given to objects in flight after the first interrupt.
     grace: float = 20.0
-    #: Seconds after which a run that died without a word no longer holds up the next one.
-    lease: float = 15.0
 
     def __post_init__(self) -> None:
         for name, least in (
