@@ -15,14 +15,17 @@ _used = False
 _cut_off = False
 
 
+_ADVICE = (
+    "obstore was used before this process was forked, and cannot work in the child: make the first request after the fork "
+    "(constructing backends before it is fine), or start the process by spawn"
+)
+
+
 class ForkedAfterUseError(RuntimeError):
     """obstore was used before this process was forked, so that every call here would hang for ever."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "obstore was used before this process was forked, and cannot work in the child: make the first request "
-            "after the fork (constructing backends before it is fine), or start the process by spawn"
-        )
+    def __init__(self, message: str = _ADVICE) -> None:
+        super().__init__(message)
 
 
 def touch() -> None:
