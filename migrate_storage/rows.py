@@ -8,13 +8,16 @@ comparison of keys happen in the database only.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import decimal
 import hashlib
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -149,11 +152,12 @@ class Rows:
         first = _raw(f"{name}0", key[0])
         return and_(self._key[0] >= first if name == "after" else self._key[0] <= first, exact)
 
-    def windows(self, backend: str, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
+    def windows(self, backend: str | None, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
         """The rows that may name ``backend``, window by window in key order, each read in one short transaction.
 
         Args:
-            backend: the backend key looked for. The database narrows by text; :func:`parse_slots` decides.
+            backend: the backend key looked for (the database narrows by text, :func:`parse_slots` decides); ``None``
+                means all rows that hold anything.
             size: rows in a window.
             after: the key to start behind.
         """
@@ -167,12 +171,12 @@ class Rows:
             span = size if len(rows) * 4 > span else min(span * 2, size * _GROWTH)
 
     def _next(
-        self, backend: str, span: int, after: tuple[Any, ...] | None
+        self, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         return self.database.transaction(lambda connection: self._window(connection, backend, span, after))
 
     def _window(
-        self, connection: Connection, backend: str, span: int, after: tuple[Any, ...] | None
+        self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         keys = self._select().order_by(*self._key).offset(span - 1).limit(1)
         found = self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key)
@@ -214,6 +218,22 @@ class Rows:
         """The value of one row now; ``None`` when the row is gone or holds NULL."""
         value = connection.execute(select(self._text).select_from(self._table).where(*self._is(pk))).scalar()
         return None if value is None else _as_text(value)
+
+    def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
+        """One row by its key as a person types it, with the key as the database has it; ``None`` when there is none.
+
+        Args:
+            typed: the key's parts as text: numbers, strings, UUIDs with or without dashes, bytes in hex.
+        """
+        for key in itertools.product(*(_spellings(part) for part in typed)):
+            statement = select(*self._key, self._text).select_from(self._table).where(*self._is(key))
+            try:
+                found = self.database.transaction(partial(_first, statement))
+            except SQLAlchemyError:
+                continue  # not of the column's type
+            if found is not None:
+                return tuple(found[:-1]), None if found[-1] is None else _as_text(found[-1])
+        return None
 
     def swap(self, connection: Connection, pk: Sequence[Any], old: str, new: str) -> bool:
         """Set the row's value to ``new`` if it still is ``old``; no other column changes.
@@ -271,6 +291,25 @@ class _PostgresType(types.UserDefinedType[str]):
         return self.name
 
 
+def _first(statement: Any, connection: Connection) -> Any:
+    return connection.execute(statement).first()
+
+
+def _spellings(typed: str) -> Iterator[Any]:
+    """What a typed key may be in the database."""
+    if typed.lstrip("-").isdigit():
+        yield int(typed)
+    yield typed
+    try:
+        number = uuid.UUID(typed)
+    except ValueError:
+        pass
+    else:
+        yield from (number, number.bytes, number.hex, str(number))
+    with contextlib.suppress(ValueError):
+        yield bytes.fromhex(typed)
+
+
 def _raw(name: str, value: Any) -> Any:
     return bindparam(name, value, type_=NullType(), unique=False)
 
@@ -283,9 +322,9 @@ def _as_text(value: Any) -> str:
     )
 
 
-def _pattern(backend: str) -> str | None:
+def _pattern(backend: str | None) -> str | None:
     """A LIKE pattern for the key as JSON text; ``None`` where JSON writers spell the key differently."""
-    if not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
+    if backend is None or not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
         return None
     escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f'%"{escaped}"%'

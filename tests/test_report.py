@@ -97,6 +97,7 @@ def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, An
     ("changes", "first"),
     [
         ({}, "Finished: no row names 'old' any more."),
+        ({"resumed": True, "counts": {}}, "Finished, nothing was left to do: no row names 'old' any more."),
         ({"rows_left": 1}, "Finished. 1 row still names 'old'."),
         ({"rows_left": 1200, "listed_total": 1}, "Finished, with 1 object to look at. 1,200 rows still name 'old'."),
         ({"rows_left": None}, "Finished."),
@@ -105,8 +106,8 @@ def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, An
         ({"state": "limited", "rows_left": 9}, "Stopped at the limit that you set. 9 rows still name 'old'."),
         ({"state": "stopped", "rows_left": 9}, "Stopped, as asked. 9 rows still name 'old'."),
         (
-            {"state": "planned", "dry_run": True, "rows_left": 9, "counts": {OutcomeKind.PLANNED: 7}},
-            "A plan, nothing was changed: 7 objects would be handled. 9 rows name 'old'.",
+            {"state": "planned", "dry_run": True, "rows_left": 9, "counts": {OutcomeKind.REWRITTEN: 7}},
+            "A plan, nothing was changed: 7 objects to handle. 9 rows name 'old'.",
         ),
     ],
 )

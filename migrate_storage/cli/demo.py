@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from migrate_storage.cli.endings import program, show
+from migrate_storage.cli.endings import interpreter, program, show
 from migrate_storage.cli.options import Output, example, option, output_options
 from migrate_storage.cli.run import perform
 from migrate_storage.demo import DEFAULT_DIRECTORY, Comparison, Demo
@@ -51,26 +51,34 @@ def demo(directory: Path, output: Output) -> int:
         if not output.json and not output.quiet:
             click.echo(line)
 
-    example = Demo(directory)
-    again = example.exists
-    say(f"An application with {example.prepare()} files {'is' if again else 'was made'} in {directory}/")
-    say("It saved them with FSSpecBackend; now they move to obstore." if not again else "Once more, where it was:")
-    say("")
-    application = example.application()
+    made = Demo(directory)
+    again = made.exists
+    files = amount(made.prepare(), "file")
+    if again:
+        say(f"The application in {directory}/ is there from before, with {files}. Once more:\n")
+    else:
+        say(f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:\n")
+    application = made.application()
     try:
-        report, code = perform(application, example.options, output)
+        report, code = perform(application, made.options, output)
     finally:
         application.close()
-    compared = example.compare()
+    compared = made.compare()
     if output.json:
         click.echo(json.dumps({"event": "compared", **asdict(compared)}))
     elif code or compared.different or not output.quiet:
         show(replace(report, next_command=""))
-        click.echo(f"\n{_verdict(compared)}")
-        say(f"\nNext\n  cd {shlex.quote(str(directory))}")
-        for command, purpose in _NEXT:
-            say(f"  {command.replace('migrate-storage', program(), 1):<28}  # {purpose}")
+        click.echo(f"\n{_verdict(compared)}\n")
+        say(_next(directory))
     return 1 if compared.different else code
+
+
+def _next(directory: Path) -> str:
+    names = {"migrate-storage": program(), "python": interpreter()}
+    commands = [(" ".join(names.get(word, word) for word in command.split()), purpose) for command, purpose in _NEXT]
+    width = max(len(command) for command, _ in commands)
+    lines = [f"  {command:<{width}}  # {purpose}" for command, purpose in commands]
+    return "\n".join(("Next", f"  cd {shlex.quote(str(directory))}", *lines))
 
 
 def _verdict(compared: Comparison) -> str:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import click
 
+from migrate_storage.cli.endings import following
 from migrate_storage.cli.options import Door, Output, Request, door_options, example, output_options, run_options
-from migrate_storage.model import Severity
-from migrate_storage.preflight import check
+from migrate_storage.database import Database
+from migrate_storage.preflight import Facts, examine
+from migrate_storage.retry import Retry
 from migrate_storage.text import visible
 
 __all__ = ("doctor",)
+
+_CAPABILITIES = {
+    "create_only": "the destination refuses to replace an object where that is asked",
+    "etag_is_md5": "its ETag is the MD5 of the bytes, so it is evidence",
+    "attributes": "it keeps content types and user metadata",
+    "ordered_listing": "it lists keys in order",
+    "ranges": "it answers ranged reads",
+}
 
 
 @click.command(
@@ -22,27 +35,39 @@ __all__ = ("doctor",)
 @door_options
 @run_options
 @output_options
-def doctor(door: Door, request: Request, output: Output) -> int:
+def doctor(door: Door, request: Request, output: Output) -> None:
     """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
     """
     application = door.open()
     try:
-        notes = check(application, request.options(application))
+        options = request.options(application)
+        database = Database(application.engine)
+        try:
+            database.connect()
+            facts = examine(application, options, database, Retry(options.attempts, threading.Event()))
+        finally:
+            database.close()
     finally:
         application.close()
-    refused = [note for note in notes if note.severity is Severity.REFUSED]
-    for note in notes:
-        if output.json:
-            click.echo(json.dumps(asdict(note)))
-        elif not output.quiet or note in refused:
+    if output.json:
+        for line in _told(facts):
+            click.echo(json.dumps(line))
+    elif not output.quiet:
+        click.echo(visible(f"{facts.route.way.value}: {facts.route.reason}"))
+        for name, can in asdict(facts.capabilities).items():
+            click.echo(f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}")
+        for note in (*facts.notes, *facts.not_carried):
             subject = f"{note.subject}: " if note.subject else ""
-            click.echo(visible(f"{note.severity.value:<8} {subject}{note.message} [{note.code}]"))
+            click.echo(visible(f"{note.severity.value}: {subject}{note.message} [{note.code}]"))
             if note.todo:
-                click.echo(visible(f"{'':<8} {note.todo}"))
-    if not output.json and not output.quiet:
-        click.echo(
-            "A run would be refused." if refused else "A run can begin: `migrate-storage plan` says what it would do."
-        )
-    return 2 if refused else 0
+                click.echo(visible(f"  {note.todo}"))
+        click.echo(f"\nA run can begin.\n\nNext\n  {following('migrate-storage plan')}")
+
+
+def _told(facts: Facts) -> Iterator[dict[str, Any]]:
+    yield {"event": "way", "way": facts.route.way.value, "reason": facts.route.reason}
+    yield {"event": "destination", **asdict(facts.capabilities)}
+    for note in (*facts.notes, *facts.not_carried):
+        yield {"event": "note", **asdict(note)}

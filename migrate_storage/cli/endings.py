@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import os
 import shlex
 import shutil
 import signal
@@ -14,10 +14,14 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from click.core import ParameterSource
+from rich.console import Console
+from rich.text import Text
 
 from migrate_storage.report import Report, render
+from migrate_storage.text import masked
 
-__all__ = ("program", "show", "stopped_by_signals")
+__all__ = ("following", "interpreter", "program", "show", "stopped_by_signals", "styled")
 
 _NAME = "migrate-storage"
 
@@ -27,16 +31,90 @@ def program() -> str:
     called = Path(sys.argv[0])
     found = shutil.which(_NAME)
     if called.name == _NAME:
-        return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(str(called.absolute()))
+        return (
+            _NAME
+            if found and Path(found).resolve() == called.resolve()
+            else shlex.quote(os.path.normpath(called.absolute()))
+        )
     if called.name == "__main__.py":
-        return f"{shlex.quote(sys.executable)} -m migrate_storage"
+        return f"{interpreter()} -m migrate_storage"
     return _NAME
+
+
+def interpreter() -> str:
+    """Return what to type for this Python: ``python`` where the shell finds it by that name, else its path."""
+    found = shutil.which("python")
+    return "python" if found and Path(found).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
+
+
+def following(command: str) -> str:
+    """Return the next command as it can be typed here: with the flags that were typed, where that command has them.
+
+    Args:
+        command: Begins with the program's name; what it says already is not said twice.
+    """
+    words = shlex.split(command)
+    target = _target(words[1:])
+    context = click.get_current_context(silent=True)
+    if context is not None and target is not None:
+        known = {flag for parameter in target.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        for flag, value in _typed(context):
+            if flag in known and flag not in words:
+                words += [flag] if value is None else [flag, value]
+    return " ".join((program(), *map(shlex.quote, words[1:])))
+
+
+def _target(words: list[str]) -> click.Command | None:
+    context = click.get_current_context(silent=True)
+    group = context.find_root().command if context is not None else None
+    return group.commands.get(words[0]) if isinstance(group, click.Group) and words else None
+
+
+_ONCE = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes", "--directory", "--days"})
+
+
+def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
+    """Yield the flags that were typed; not those that were for this time only, and no URL with a password."""
+    for parameter in context.command.params:
+        assert parameter.name is not None
+        source = context.get_parameter_source(parameter.name)
+        value = context.params.get(parameter.name)
+        if not isinstance(parameter, click.Option) or source is not ParameterSource.COMMANDLINE:
+            continue
+        flag = next(each for each in parameter.opts if each.startswith("--"))
+        if flag in _ONCE:
+            continue
+        if parameter.is_flag:
+            yield (flag if value else parameter.secondary_opts[0]), None
+        else:
+            text = (
+                ",".join(value)
+                if isinstance(value, tuple)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
+            if masked(text) == text:
+                yield flag, text
 
 
 def show(report: Report) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
-    following = re.sub(rf"^{_NAME}(?=\s|$)", lambda _: program(), report.next_command)
-    click.echo(render(replace(report, next_command=following)))
+    told = replace(report, next_command=following(report.next_command)) if report.next_command else report
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
+
+
+_STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}
+
+
+def styled(report: Report) -> Text:
+    """Return the report's text with its first line in the colour of its ending and its titles in bold."""
+    first, *others = render(report).splitlines()
+    text = Text(first, style="")
+    text.stylize(_STYLES.get(report.exit_code, "bold red"))
+    for line in others:
+        text.append(f"\n{line}", style="bold" if line and not line.startswith(" ") else "")
+    return text
 
 
 @contextlib.contextmanager

@@ -11,12 +11,11 @@ import sqlalchemy as sa
 from migrate_storage.cli.options import (
     Door,
     Output,
-    Request,
     door_options,
     example,
     option,
     output_options,
-    run_options,
+    route_options,
 )
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.settings import DEFAULT_FILE
@@ -29,15 +28,15 @@ __all__ = ("configuration", "init")
     epilog=example("migrate-storage init --app myapp.storage --from old --to new"),
 )
 @door_options
-@run_options
+@route_options
 @option("--force", in_file=False, is_flag=True, help="Replace a file that is there.")
 @output_options
-def init(door: Door, request: Request, force: bool, output: Output) -> None:
+def init(door: Door, source: str | None, destination: str | None, force: bool, output: Output) -> None:
     """Write ./migrate-storage.toml, with what is said on the command line already filled in."""
     path = Path(DEFAULT_FILE)
     if path.exists() and not force:
         raise ConfigurationError(f"./{path} is there already: edit it, or replace it with --force")
-    text = configuration(door, source=request.source, destination=request.values["destination"])
+    text = configuration(door, source=source, destination=destination)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

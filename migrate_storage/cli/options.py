@@ -32,6 +32,7 @@ __all__ = (
     "journal_options",
     "option",
     "output_options",
+    "route_options",
     "run_options",
 )
 
@@ -293,6 +294,20 @@ def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def route_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``source`` and ``destination``, both optional."""
+    return _decorate(
+        command,
+        option("--from", "source", metavar="KEY", help="Backend key that the rows name now."),
+        option(
+            "--to",
+            "destination",
+            metavar="KEY",
+            help="Backend key that the rows shall name.  [default: the same key, translated to obstore: the swap]",
+        ),
+    )
+
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a run, as ``request``; ``door_options`` goes above."""
     names = tuple(RunOptions.__dataclass_fields__.keys() - {"source", "columns"})
@@ -306,13 +321,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default = RunOptions(source="")
     return _decorate(
         journal_options(with_request),
-        option("--from", "source", metavar="KEY", help="Backend key that the rows name now."),
-        option(
-            "--to",
-            "destination",
-            metavar="KEY",
-            help="Backend key that the rows shall name.  [default: the same key, translated to obstore: the swap]",
-        ),
+        route_options,
         option("--where", metavar="SQL", help="Only rows that meet this condition."),
         option("--limit", metavar="N", type=int, help="Only the first N rows, then stop with exit code 4."),
         option("--copy-only", is_flag=True, help="Copy and verify; leave the rows for a later run."),
@@ -340,5 +349,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             "--grace", metavar="SECONDS", type=float, default=default.grace, show_default=True,
             help="Time that objects in flight get after Ctrl-C.",
+        ),
+        option(
+            "--lease", metavar="SECONDS", type=float, default=default.lease, show_default=True,
+            help="Time after which a run that died no longer holds up the next one.",
         ),
     )  # fmt: skip

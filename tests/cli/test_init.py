@@ -20,7 +20,9 @@ def test_every_line_that_is_commented_out_is_right_once_it_is_not(project: Proje
     path = project.directory / "migrate-storage.toml"
     lines = path.read_text().splitlines()
     bare = [line.removeprefix("# ") if "=" in line or line.startswith("# [") else line for line in lines]
-    said = tomllib.loads("\n".join(line for line in bare if not line.startswith("# ") and "MIGRATE_STORAGE_" not in line))
+    said = tomllib.loads(
+        "\n".join(line for line in bare if not line.startswith("# ") and "MIGRATE_STORAGE_" not in line)
+    )
     assert {"app", "database", "from", "to", "columns", "source", "destination"} <= said.keys()
 
 

@@ -39,14 +39,14 @@ def test_a_run_moves_everything_and_a_second_one_finds_nothing_to_do(project: Pr
         assert new.read_bytes() == old.read_bytes()
     again = project(*RUN)
     assert again.returncode == 0
-    assert again.stdout.startswith("Finished: no row names 'old' any more.")
+    assert again.stdout.startswith("Finished, nothing was left to do: no row names 'old' any more.")
 
 
 def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> None:
     before = project.snapshot()
     ended = project(*PLAN)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("A plan, nothing was changed: 10 objects would be handled. 10 rows name 'old'.")
+    assert ended.stdout.startswith("A plan, nothing was changed: 10 objects to handle.")
     assert project.snapshot() == before
     dry = project(*RUN, "--dry-run")
     assert dry.stdout.splitlines()[0] == ended.stdout.splitlines()[0]
@@ -132,7 +132,9 @@ def test_a_password_on_the_command_line_works_and_is_warned_about(project: Proje
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_the_run_and_the_same_command_goes_on(project: Project, number: signal.Signals, code: int) -> None:
+def test_a_signal_stops_the_run_and_the_same_command_goes_on(
+    project: Project, number: signal.Signals, code: int
+) -> None:
     project.fill(1500, 2000)
     process = project.start(*RUN, "--json", "--concurrency", "2")
     assert process.stdout is not None
