@@ -8,6 +8,7 @@ no threads: a store made before the fork and first used after it works.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 __all__ = ("ForkedAfterUseError", "touch")
 
@@ -40,10 +41,29 @@ def touch() -> None:
     _used = True
 
 
+def _before() -> None:
+    """Whoever used obstore counts: upstream's backend, an application's own store."""
+    global _used
+    _used = _used or _runtime_runs()
+
+
+def _runtime_runs() -> bool:
+    """Whether a runtime of Rust threads runs in this process, where the system tells (Linux).
+
+    Their name is that of any program's, not only obstore's: in doubt an error is better than waiting for ever.
+    """
+    try:
+        with os.scandir("/proc/self/task") as tasks:
+            names = [Path(task.path, "comm").read_text() for task in tasks]
+    except OSError:
+        return False
+    return any(name.startswith("tokio-") for name in names)
+
+
 def _in_child() -> None:
     global _cut_off
     _cut_off = _used
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_child=_in_child)

@@ -75,7 +75,17 @@ def _answer_when_up(url: str, log: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("used_before", [False, True], ids=["constructed before", "used before"])
 def test_gunicorn_preload(store: dict[str, Any], tmp_path: Path, used_before: bool) -> None:
     port = _free_port()
-    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", f"127.0.0.1:{port}", "tests.backend.forking"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--preload",
+        "-w",
+        "2",
+        "-b",
+        f"127.0.0.1:{port}",
+        "tests.backend.forking",
+    ]
     environment = {"STORE": json.dumps(store), "USE_BEFORE_FORK": "1" if used_before else ""}
     with _running(command, environment, tmp_path / "log") as master:
         answer = _answer_when_up(f"http://127.0.0.1:{port}/?hello", tmp_path / "log")
@@ -100,14 +110,29 @@ def test_celery_prefork(
         "USE_BEFORE_FORK": "1" if used_before else "",
         "CELERY_FOLDER": str(tmp_path),
     }
-    command = [sys.executable, "-m", "celery", "-A", "tests.backend.forking:app", "worker", "--pool", "prefork", "-c", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tests.backend.forking:app",
+        "worker",
+        "--pool",
+        "prefork",
+        "-c",
+        "1",
+    ]
     client = Celery("client", broker="filesystem://", backend=(tmp_path / "results").as_uri())
     client.conf.broker_transport_options = {
         "data_folder_in": str(tmp_path / "queue"),
         "data_folder_out": str(tmp_path / "queue"),
         "control_folder": str(tmp_path / "control"),
     }
-    with _running([*command, "-O", "fair", "--without-gossip", "--without-mingle", "--without-heartbeat"], environment, tmp_path / "log") as parent:
+    with _running(
+        [*command, "-O", "fair", "--without-gossip", "--without-mingle", "--without-heartbeat"],
+        environment,
+        tmp_path / "log",
+    ) as parent:
         answer = json.loads(client.send_task("save", ["from celery"]).get(timeout=60))
         assert answer.pop("pid") != parent.pid
     if used_before:
@@ -124,7 +149,7 @@ def _in_fork(job: Any) -> Any:
         try:
             try:
                 result = job()
-            except Exception as error:  # noqa: BLE001 - handed to the parent
+            except Exception as error:
                 result = error
             os.write(writing, pickle.dumps(result))
         finally:
@@ -163,7 +188,7 @@ async def test_every_operation_raises_at_once_in_a_child(tmp_path: Path) -> None
             lambda: backend.delete_object(["a", "b"]),
             lambda: FileObject(backend=backend, filename="a").save(b"2"),
             # A new store is no better: the runtime is one for the whole process.
-            lambda: ObstoreBackend("new", "s3://b", region="r", access_key_id="k", secret_access_key="s").sign("a"),  # noqa: S106
+            lambda: ObstoreBackend("new", "s3://b", region="r", access_key_id="k", secret_access_key="s").sign("a"),
             lambda: ObstoreBackend("new", "memory://").exists("a"),
         ):
             try:
@@ -174,6 +199,29 @@ async def test_every_operation_raises_at_once_in_a_child(tmp_path: Path) -> None
 
     assert _in_fork(job) == ["at once"] * 14
     assert backend.get_content("a") == b"1"
+
+
+def test_whoever_used_obstore_before_the_fork() -> None:
+    """Upstream's backend or a store of the application's own, in a process of its own so that nothing else used it."""
+    script = """
+import os, sys
+from obstore.store import MemoryStore
+from migrate_storage import ObstoreBackend
+if sys.argv[1] == "used":
+    MemoryStore().put("a", b"1")
+pid = os.fork()
+if pid == 0:
+    try:
+        print(ObstoreBackend("k", "memory://").exists("a"))
+    except RuntimeError as error:
+        print(type(error).__name__)
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    for how, says in {"used": "ForkedAfterUseError", "not": "False"}.items():
+        done = subprocess.run([sys.executable, "-c", script, how], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == says, done.stderr
 
 
 def _save(backend: ObstoreBackend, name: str) -> None:

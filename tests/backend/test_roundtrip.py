@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
-from tests.backend.beds import BEDS, Bed, bed_named
+from tests.backend.beds import BEDS, Bed
 
 HOSTILE = "/.\\#?%&+ ~\t\n\x00\x7f\x85éÉ:*\"'<>|[]{}^`;@=$,!()" + "a1-_"
 #: No lone surrogate but a few: they are refused, and would make most examples boring.
@@ -38,7 +38,7 @@ names = st.one_of(
 
 @pytest.fixture(params=list(BEDS))
 def bed(request: pytest.FixtureRequest) -> Bed:
-    return bed_named(request.param, request)
+    return BEDS[request.param](request)
 
 
 def slow(examples: int) -> Any:
