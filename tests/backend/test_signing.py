@@ -187,3 +187,9 @@ def test_what_azure_would_refuse_is_refused_by_name() -> None:
     backend = ObstoreBackend("k", "az://c", account_name="a", token="t")
     with pytest.raises(KeyRefusedError, match="a b"):
         backend.sign("a b")
+
+
+def test_the_account_of_the_environment_signs_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "acct")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY)
+    assert str(ObstoreBackend("k", "az://c").sign("a b")).startswith("https://acct.blob.core.windows.net/c/a%20b?")
