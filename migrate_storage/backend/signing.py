@@ -145,7 +145,7 @@ def _with_account(config: StoreConfig) -> StoreConfig:
     if config.credentials is not None or own & set(config.options):
         return config
     ambient = settings("azure")
-    found = {name: ambient[name] for name in ("account_name", "account_key", "endpoint") if name in ambient}
+    found: dict[str, Any] = {n: ambient[n] for n in ("account_name", "account_key", "endpoint") if n in ambient}
     return replace(config, options={**found, **config.options}) if "account_key" in found else config
 
 
