@@ -7,7 +7,7 @@ import sys
 import click
 
 from migrate_storage.application import Application
-from migrate_storage.cli.endings import show, stopped_by_signals
+from migrate_storage.cli.endings import outliving_reader, show, stopped_by_signals
 from migrate_storage.cli.options import (
     Door,
     Output,
@@ -18,6 +18,7 @@ from migrate_storage.cli.options import (
     output_options,
     run_options,
 )
+from migrate_storage.events import Event
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
 from migrate_storage.progress import JsonLines, shown_on
@@ -72,10 +73,17 @@ def perform(application: Application, options: RunOptions, output: Output) -> tu
     Returns:
         The report, already written where ``output`` is JSON, and the exit code.
     """
+    stream = sys.stdout if output.json else sys.stderr
     shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
-    migration = Migration(application, options, listener=shown)
+
+    def listen(event: Event) -> None:
+        with outliving_reader(stream, otherwise=migration.stop):
+            shown(event)
+
+    migration = Migration(application, options, listener=listen)
     with shown, stopped_by_signals(migration.stop, options.grace) as caught:
         report = migration.run()
     if isinstance(shown, JsonLines):
-        shown.report(report)
+        with outliving_reader(stream):
+            shown.report(report)
     return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,14 +187,16 @@ def test_on_a_terminal_the_display_is_live_and_a_key_cannot_speak_to_it(project:
     assert r"\x1b]0;owned\x07" in text
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(project: Project) -> None:
-    process = project.start(*RUN, "--json")
+def test_a_reader_that_leaves_early_stops_the_run_and_the_same_command_goes_on(project: Project) -> None:
+    project.fill(500)
+    process = project.start(*RUN, "--json", "--concurrency", "1")
     assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.stderr is not None
     err = process.stderr.read()
-    process.wait(timeout=60)
     process.stderr.close()
-    assert "Traceback" not in err
-    assert Path(project.directory, "app.db").exists()
+    assert (process.wait(timeout=60), err) == (130, "")
+    assert project.keys()["old"] > 0
+    assert project("status", "--app", "app").stdout.split()[1] == "stopped"
+    assert project(*RUN).returncode == 0
