@@ -12,7 +12,7 @@ from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.options import MiB
 from migrate_storage.retry import Verdict
 from migrate_storage.stores.base import Opened, Store
-from migrate_storage.stores.failure import FailureKind, Verdict, classify
+from migrate_storage.stores.failure import FailureKind, classify
 
 __all__ = ("SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from migrate_storage.model import Evidence, ObjectMeta
 from migrate_storage.retry import Verdict
 from migrate_storage.stores.base import Store
-from migrate_storage.stores.failure import Verdict
 from migrate_storage.transfer import SMALL, Copied
 
 __all__ = ("DiffersError", "UnverifiedError", "Verified", "same", "sha256_of", "unchanged", "verify")
