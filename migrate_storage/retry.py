@@ -10,15 +10,11 @@ from typing import TypeVar
 from migrate_storage.errors import StoppedError
 from migrate_storage.stores.failure import Failure, FailureKind, classify
 
-__all__ = ("Retry", "StoreFailure", "Verdict")
+__all__ = ("Retry", "StoreFailure")
 
 T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 20.0
-
-
-class Verdict(Exception):  # noqa: N818 - nothing failed
-    """What a step found out about an object: an answer, not a request that failed. It is never tried again."""
 
 
 class StoreFailure(Exception):  # noqa: N818 - it carries a Failure
@@ -48,7 +44,6 @@ class Retry:
 
         Raises:
             StoreFailure: it failed for good.
-            Verdict: as ``work`` raised it.
             StoppedError: the run was told to stop in between.
             Verdict: what the work found out about its object.
         """
