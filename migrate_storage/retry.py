@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from migrate_storage.errors import StoppedError
-from migrate_storage.stores.failure import Failure, FailureKind, classify
+from migrate_storage.stores.failure import Failure, FailureKind, Verdict, classify
 
 __all__ = ("Retry", "StoreFailure")
 

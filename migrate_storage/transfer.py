@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.options import MiB
 from migrate_storage.stores.base import Opened, Store
-from migrate_storage.stores.failure import FailureKind, classify
+from migrate_storage.stores.failure import FailureKind, Verdict, classify
 
 __all__ = ("SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from migrate_storage.model import Evidence, ObjectMeta
 from migrate_storage.stores.base import Store
+from migrate_storage.stores.failure import Verdict
 from migrate_storage.transfer import SMALL, Copied
 
 __all__ = ("DiffersError", "UnverifiedError", "Verified", "same", "sha256_of", "unchanged", "verify")
