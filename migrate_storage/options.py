@@ -49,6 +49,8 @@ class RunOptions:
     journal: str | None = None
     #: Database schema of the journal's tables.
     journal_schema: str | None = None
+    #: Seconds after which a run that died without a word no longer holds up the next one.
+    lease: float = 15.0
     #: Seconds given to objects in flight after the first interrupt.
     grace: float = 20.0
 
@@ -59,7 +61,9 @@ class RunOptions:
             ("attempts", 1),
             ("memory", MiB),
             ("settle", 0),
+            ("lease", 1),
             ("grace", 0),
+            ("lease", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")

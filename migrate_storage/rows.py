@@ -8,13 +8,16 @@ comparison of keys happen in the database only.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import decimal
 import hashlib
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -75,10 +78,11 @@ class Rows:
         self.database = database
         self.column = of
         self._where = where
-        self._table = table(of.table, *(column(name) for name in (*of.key, of.column)), schema=of.schema)
+        self._type, self._kept = database.transaction(self._describe)
+        names = dict.fromkeys((*of.key, of.column, *self._kept))
+        self._table = table(of.table, *(column(name) for name in names), schema=of.schema)
         self._key = [self._table.c[name] for name in of.key]
         self._raw: ColumnElement[Any] = self._table.c[of.column]
-        self._type, self._kept = database.transaction(self._describe)
         if database.dialect in ("mysql", "mariadb"):
             self._text: ColumnElement[Any] = literal_column(
                 f"CONVERT({self._quoted(of.column)} USING utf8mb4)", types.Text()
@@ -149,11 +153,12 @@ class Rows:
         first = _raw(f"{name}0", key[0])
         return and_(self._key[0] >= first if name == "after" else self._key[0] <= first, exact)
 
-    def windows(self, backend: str, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
+    def windows(self, backend: str | None, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
         """The rows that may name ``backend``, window by window in key order, each read in one short transaction.
 
         Args:
-            backend: the backend key looked for. The database narrows by text; :func:`parse_slots` decides.
+            backend: the backend key looked for (the database narrows by text, :func:`parse_slots` decides); ``None``
+                means all rows that hold anything.
             size: rows in a window.
             after: the key to start behind.
         """
@@ -167,12 +172,12 @@ class Rows:
             span = size if len(rows) * 4 > span else min(span * 2, size * _GROWTH)
 
     def _next(
-        self, backend: str, span: int, after: tuple[Any, ...] | None
+        self, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         return self.database.transaction(lambda connection: self._window(connection, backend, span, after))
 
     def _window(
-        self, connection: Connection, backend: str, span: int, after: tuple[Any, ...] | None
+        self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         keys = self._select().order_by(*self._key).offset(span - 1).limit(1)
         found = self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key)
@@ -215,6 +220,22 @@ class Rows:
         value = connection.execute(select(self._text).select_from(self._table).where(*self._is(pk))).scalar()
         return None if value is None else _as_text(value)
 
+    def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
+        """One row by its key as a person types it, with the key as the database has it; ``None`` when there is none.
+
+        Args:
+            typed: the key's parts as text: numbers, strings, UUIDs with or without dashes, bytes in hex.
+        """
+        for key in itertools.product(*(_spellings(part) for part in typed)):
+            statement = select(*self._key, self._text).select_from(self._table).where(*self._is(key))
+            try:
+                found = self.database.transaction(partial(_first, statement))
+            except SQLAlchemyError:
+                continue  # not of the column's type
+            if found is not None:
+                return tuple(found[:-1]), None if found[-1] is None else _as_text(found[-1])
+        return None
+
     def swap(self, connection: Connection, pk: Sequence[Any], old: str, new: str) -> bool:
         """Set the row's value to ``new`` if it still is ``old``; no other column changes.
 
@@ -223,8 +244,8 @@ class Rows:
         """
         values: dict[Any, Any] = {self._raw: self._value("new", new)}
         for name in self._kept:
-            values[column(name)] = column(name)
-        statement = update(self._with(self._kept)).where(*self._is(pk), self._unchanged(old)).values(values)
+            values[self._table.c[name]] = self._table.c[name]
+        statement = update(self._table).where(*self._is(pk), self._unchanged(old)).values(values)
         if connection.execute(statement).rowcount == 1:
             return True
         return old != new and self.holds(connection, pk, new)
@@ -233,12 +254,6 @@ class Rows:
         """Whether the row holds this value now."""
         now = self.read(connection, pk)
         return now is not None and _same_json(now, value)
-
-    def _with(self, names: Sequence[str]) -> Any:
-        if not names:
-            return self._table
-        every = dict.fromkeys((*self.column.key, self.column.column, *names))
-        return table(self.column.table, *(column(name) for name in every), schema=self.column.schema)
 
     def _is(self, pk: Sequence[Any]) -> list[ColumnElement[bool]]:
         return [part == _raw(f"key{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]
@@ -271,6 +286,25 @@ class _PostgresType(types.UserDefinedType[str]):
         return self.name
 
 
+def _first(statement: Any, connection: Connection) -> Any:
+    return connection.execute(statement).first()
+
+
+def _spellings(typed: str) -> Iterator[Any]:
+    """What a typed key may be in the database."""
+    if typed.lstrip("-").isdigit():
+        yield int(typed)
+    yield typed
+    try:
+        number = uuid.UUID(typed)
+    except ValueError:
+        pass
+    else:
+        yield from (number, number.bytes, number.hex, str(number))
+    with contextlib.suppress(ValueError):
+        yield bytes.fromhex(typed)
+
+
 def _raw(name: str, value: Any) -> Any:
     return bindparam(name, value, type_=NullType(), unique=False)
 
@@ -283,9 +317,9 @@ def _as_text(value: Any) -> str:
     )
 
 
-def _pattern(backend: str) -> str | None:
+def _pattern(backend: str | None) -> str | None:
     """A LIKE pattern for the key as JSON text; ``None`` where JSON writers spell the key differently."""
-    if not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
+    if backend is None or not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
         return None
     escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f'%"{escaped}"%'

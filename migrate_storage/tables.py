@@ -105,7 +105,7 @@ class Tables:
             Column("ours", Boolean),
             Column("outcome", String(16)),
             Column("reason", _LONG),
-            Column("evidence", String(32)),
+            Column("evidence", String(64)),
             Column("size", BigInteger),
             Column("sha256", String(64)),
             Column("source_etag", String(255)),

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from migrate_storage.application import Application
-from migrate_storage.cli.endings import show, stopped_by_signals
 from migrate_storage.cli.options import (
     Door,
     Output,
@@ -18,12 +14,10 @@ from migrate_storage.cli.options import (
     output_options,
     run_options,
 )
+from migrate_storage.cli.watching import finished
 from migrate_storage.migration import Migration
-from migrate_storage.options import RunOptions
-from migrate_storage.progress import JsonLines, shown_on
-from migrate_storage.report import Report
 
-__all__ = ("perform", "plan", "run")
+__all__ = ("plan", "run")
 
 
 @click.command(
@@ -58,24 +52,7 @@ def plan(door: Door, request: Request, output: Output) -> int:
 def _run(door: Door, request: Request, output: Output, *, dry_run: bool) -> int:
     application = door.open()
     try:
-        report, code = perform(application, request.options(application, dry_run=dry_run), output)
+        options = request.options(application, dry_run=dry_run)
+        return finished(lambda listener: Migration(application, options, listener), output, options.grace)
     finally:
         application.close()
-    if not output.json and (code or not output.quiet):
-        show(report)
-    return code
-
-
-def perform(application: Application, options: RunOptions, output: Output) -> tuple[Report, int]:
-    """Run a migration with its progress shown, stopped by Ctrl-C and SIGTERM.
-
-    Returns:
-        The report, already written where ``output`` is JSON, and the exit code.
-    """
-    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
-    migration = Migration(application, options, listener=shown)
-    with shown, stopped_by_signals(migration.stop, options.grace) as caught:
-        report = migration.run()
-    if isinstance(shown, JsonLines):
-        shown.report(report)
-    return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code

@@ -1,0 +1,129 @@
+"""What one run writes down of its objects, in the journal's terms. In a dry run it knows nothing and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from migrate_storage.carry import Carried, Job
+from migrate_storage.database import Database
+from migrate_storage.journal import Entry, Journal
+from migrate_storage.model import Location, OutcomeKind
+from migrate_storage.rewrite import Swap, rewrite
+
+__all__ = ("Ledger",)
+
+
+class Ledger:
+    """The journal, for one run.
+
+    Args:
+        journal: ``None`` in a dry run.
+        database: where the rows are.
+        run: the run's id.
+    """
+
+    def __init__(self, journal: Journal | None, database: Database, run: str) -> None:
+        self._journal, self._database, self.run = journal, database, run
+
+    def known(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """The lines of these objects, where they have one."""
+        return self._journal.find(ids) if self._journal is not None and ids else {}
+
+    def intend(self, jobs: Iterable[Job]) -> set[str]:
+        """Write the intents of these jobs; returns those whose destination belongs to another source object."""
+        if self._journal is None:
+            return set()
+        return self._journal.intend([self._line(job, state="held" if _held(job) else "intent") for job in jobs])
+
+    def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
+        """Re-point rows and settle lines together; for each row whether it now names the new place."""
+        if self._journal is None:
+            return [True] * len(swaps)
+        return rewrite(swaps, entries, run=self.run, journal=self._journal, database=self._database)
+
+    def settle(self, *entries: Entry) -> None:
+        """Settle lines by themselves."""
+        journal = self._journal
+        if journal is not None:
+            journal.database.transaction(lambda connection: journal.settle(connection, entries))
+
+    def refuse(self, id_: str, source: Location, kind: OutcomeKind, reason: str) -> bool:
+        """List what never came to have a destination of its own; whether it is news to this run."""
+        if self._journal is None:
+            return True
+        known = self._journal.find([id_]).get(id_)
+        if known is not None and known.run == self.run and known.outcome == kind:
+            return False
+        entry = Entry(
+            id=id_, run=self.run, source_key=source.backend, source_path=source.path, destination_key="", destination_path=id_,
+            state="listed", outcome=kind, reason=reason,
+        )  # fmt: skip
+        self._journal.intend([entry])
+        self.settle(entry)
+        return True
+
+    def named(self, id_: str) -> bool:
+        """Whether a row was ever re-pointed to this object."""
+        return self._journal is not None and bool(self._journal.rows_of(id_))
+
+    def line(self, carried: Carried, *, state: str, outcome: OutcomeKind) -> Entry:
+        """An object's line as it is to be settled."""
+        entry = replace(
+            self._line(carried.job, state=state),
+            outcome=outcome,
+            reason=carried.reason or None,
+            seconds=carried.seconds,
+        )
+        verified, left, before = carried.verified, carried.left, carried.job.entry
+        if verified is None and left is None and before is not None and before.state == "held":
+            # What an earlier copy left behind is still there, and an undo needs to know it.
+            return replace(before, run=self.run, outcome=outcome, reason=carried.reason or None, updated=entry.updated)
+        if verified is not None:
+            return replace(
+                entry,
+                ours=_ours(carried),
+                evidence=verified.evidence[:64],
+                size=verified.source.size,
+                sha256=verified.sha256,
+                source_etag=verified.source.e_tag,
+                source_modified=verified.source.last_modified,
+                source_version=verified.source.version,
+                destination_etag=verified.destination.e_tag,
+                destination_modified=verified.destination.last_modified,
+                destination_version=verified.destination.version,
+            )
+        if left is not None:
+            return replace(
+                entry,
+                ours=True,
+                size=left.size,
+                destination_etag=left.e_tag,
+                destination_modified=left.last_modified,
+                destination_version=left.version,
+            )
+        return entry
+
+    def _line(self, job: Job, *, state: str) -> Entry:
+        item = job.item
+        return Entry(
+            id=job.id,
+            run=self.run,
+            source_key=item.source.backend,
+            source_path=item.source.path,
+            destination_key=item.destination.backend,
+            destination_path=item.destination.path,
+            state=state,
+        )
+
+
+def _held(job: Job) -> bool:
+    return job.entry is not None and job.entry.state == "held"
+
+
+def _ours(carried: Carried) -> bool | None:
+    """Whether we wrote what stands there. A killed run may have written what is found equal now: then nobody knows."""
+    before, verified = carried.job.entry, carried.verified
+    if not carried.copied and before is not None and before.state == "intent":
+        return None
+    return verified.ours if verified is not None else None

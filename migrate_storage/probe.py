@@ -1,0 +1,182 @@
+"""What a store can do and what rights are there, seen by trying it: never deduced from its type.
+
+The source is only ever read. The destination gets a few objects under a scratch prefix of its own, which are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from migrate_storage.errors import KeyRefusedError, PreflightError
+from migrate_storage.model import Attributes, Capabilities, Note, Place, Severity
+from migrate_storage.plan import actual
+from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.stores.base import Store
+from migrate_storage.stores.failure import FailureKind
+from migrate_storage.stores.side import Side
+from migrate_storage.translate import same_service
+
+__all__ = ("SCRATCH", "check_absent", "check_source", "same_storage", "try_destination")
+
+SCRATCH = ".migrate-storage"
+"""The prefix under which objects are written to try a destination."""
+
+
+def check_source(source: Side, roots: Sequence[Place], retry: Retry) -> None:
+    """A key that cannot exist must be "not found", and a bucket that is missing must be told from a missing key."""
+    nowhere = f"{SCRATCH}-{uuid.uuid4().hex}/nothing"
+    for root in roots:
+        asked = source.at_place(replace(root, key=root.key + nowhere))
+        if asked is None:
+            continue
+        _absent(*asked, f"the source {source.key!r} ({root.service} {root.root})", retry)
+
+
+def check_absent(side: Side, retry: Retry) -> None:
+    """A dry run's look at the destination: it answers, and a key that cannot exist is "not found"."""
+    _absent(
+        *side.at(f"{SCRATCH}/{uuid.uuid4().hex}"),
+        f"the destination {side.key!r} ({side.root.service} {side.root.root})",
+        retry,
+    )
+
+
+def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
+    try:
+        retry(lambda: store.head(path))
+    except StoreFailure as missing:
+        if missing.failure.kind is not FailureKind.MISSING:
+            raise PreflightError(_unusable(what, "reading a key that does not exist", missing)) from missing
+    else:
+        raise PreflightError(
+            f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style"
+        )
+    try:
+        retry(lambda: next(iter(store.list(path.rpartition("/")[0])), None))
+    except StoreFailure as error:
+        kind = error.failure.kind
+        if kind is FailureKind.NO_BUCKET:
+            raise PreflightError(_unusable(what, "listing", error)) from error
+
+
+def _unusable(what: str, doing: str, error: StoreFailure) -> str:
+    advice = {
+        FailureKind.NO_BUCKET: "create the bucket or correct its name",
+        FailureKind.DENIED: "check the credentials; S3 also answers so for a missing key where the right to list is missing: grant s3:ListBucket",
+        FailureKind.TRANSIENT: "check the endpoint and that the service runs",
+        FailureKind.FULL: "make room",
+    }.get(error.failure.kind, "check its configuration with 'migrate-storage doctor'")
+    return f"{what} cannot be used: {doing} failed: {error.failure.message}; {advice}"
+
+
+def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) -> tuple[bool, str]:
+    """Whether both sides reach one storage; in doubt one object is written to the destination and looked for."""
+    there = destination.root
+    told = same_service(source.root, there)
+    if told is not None:
+        return told, ""
+    if not probe:
+        return False, "not provably so: a dry run writes no probe"
+    name = f"{SCRATCH}/{uuid.uuid4().hex}"
+    store, path = destination.at(name)
+    place = actual(destination.place(name))
+    what = f"the destination {destination.key!r} ({there.service} {there.root})"
+    try:
+        retry(lambda: store.put(path, b"probe", attributes=Attributes(), create=False, part_size=None))
+        asked = source.at_place(replace(source.root, root=place.root, key=place.key))
+        if asked is None:
+            return True, "in doubt: taken for the same"
+        try:
+            retry(lambda: asked[0].head(asked[1]))
+        except StoreFailure as error:
+            if error.failure.kind in (FailureKind.MISSING, FailureKind.NO_BUCKET):
+                return False, "a probe object at the destination is not seen through the source"
+            return True, "in doubt: taken for the same"
+        return True, "a probe object at the destination is seen through the source"
+    except StoreFailure as error:
+        raise PreflightError(_unusable(what, "writing a probe object", error)) from error
+    finally:
+        with contextlib.suppress(Exception):
+            store.delete(path)
+        _tidy(destination, name)
+
+
+def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]:
+    """Write, read, replace, list and delete a small object.
+
+    Raises:
+        PreflightError: the destination cannot be written or read as a run would.
+    """
+    name = f"{SCRATCH}/{uuid.uuid4().hex}"
+    what = f"the destination {side.key!r} ({side.root.service} {side.root.root})"
+    try:
+        store, path = side.at(name)
+    except KeyRefusedError as error:
+        raise PreflightError(f"{what} cannot be used: {error}") from error
+    _absent(store, path, what, retry)
+    content = b"migrate-storage looks whether it may write here"
+    attributes = Attributes(content_type="text/x-probe", metadata={"probe": "1"})
+    notes: list[Note] = []
+    doing = "writing a probe object"
+    try:
+        written = retry(lambda: store.put(path, content, attributes=attributes, create=True, part_size=None))
+        doing = "reading the probe object back"
+        opened = retry(lambda: store.open(path))
+        if opened.read() != content:
+            raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
+        keeps = (
+            opened.attributes.content_type == attributes.content_type
+            and opened.attributes.metadata == attributes.metadata
+        )
+        create = _refuses_to_replace(store, path)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        capabilities = Capabilities(create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps)
+    except StoreFailure as error:
+        raise PreflightError(_unusable(what, doing, error)) from error
+    try:
+        retry(lambda: store.delete(path))
+        _tidy(side, name)
+    except StoreFailure as error:
+        notes.append(
+            Note(
+                severity=Severity.WARNING,
+                code="destination.delete",
+                subject=side.key,
+                message=f"the probe object {name} cannot be removed: {error.failure.message}",
+                todo="remove it by hand; 'purge' will need the right to delete",
+            )
+        )
+    if not keeps:
+        notes.append(
+            Note(
+                severity=Severity.INFO,
+                code="destination.attributes",
+                subject=side.key,
+                message="the destination keeps no content type or metadata beside the bytes",
+                todo="nothing: they stay in the rows",
+            )
+        )
+    return capabilities, notes
+
+
+def _refuses_to_replace(store: Store, path: str) -> bool:
+    try:
+        store.put(path, b"other", attributes=Attributes(), create=True, part_size=None)
+    except FileExistsError:
+        return True
+    except Exception:  # noqa: BLE001 - a store that answers anything else is asked by head before each put
+        return False
+    return False
+
+
+def _tidy(side: Side, name: str) -> None:
+    """Local disks keep the scratch folder when its object is gone."""
+    place = side.place(name)
+    if place.service == "file":
+        with contextlib.suppress(OSError):
+            Path("/" + place.key).parent.rmdir()

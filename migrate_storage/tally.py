@@ -1,0 +1,61 @@
+"""What a run has to tell: events to the listener as they come, and the sums that its report needs."""
+
+from __future__ import annotations
+
+import threading
+
+from migrate_storage.events import BytesMoved, Event, ItemFinished, Listener
+from migrate_storage.model import Outcome, OutcomeKind
+from migrate_storage.report import LISTED
+
+__all__ = ("Tally",)
+
+
+class Tally:
+    """Passes events on, one at a time from whatever thread, and counts.
+
+    Args:
+        listener: called with each event.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._lock = listener, threading.Lock()
+        #: Bytes of content that passed through this process.
+        self.bytes = 0
+        #: Outcomes by kind, as told: an object that several passes saw counts each time.
+        self.counts: dict[OutcomeKind, int] = {}
+        #: Done objects by how equality was proved.
+        self.evidence: dict[str, int] = {}
+        self._listed: dict[tuple[str, str], Outcome] = {}
+
+    @property
+    def listed(self) -> tuple[Outcome, ...]:
+        """The latest outcome of each object that is not done, at most as many as a report lists."""
+        return tuple(self._listed.values())
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on."""
+        with self._lock:
+            self._listener(event)
+
+    def moved(self, count: int) -> None:
+        """That many bytes passed."""
+        with self._lock:
+            self.bytes += count
+            self._listener(BytesMoved(count=count))
+
+    def ended(self, outcome: Outcome) -> None:
+        """An item ended."""
+        with self._lock:
+            key = (
+                str(outcome.source),
+                ",".join(str(ref) for ref in outcome.refs[:1]) if not outcome.destination.path else "",
+            )
+            if outcome.kind.done:
+                self._listed.pop(key, None)
+                if outcome.evidence:
+                    self.evidence[outcome.evidence] = self.evidence.get(outcome.evidence, 0) + 1
+            elif key in self._listed or len(self._listed) < LISTED:
+                self._listed[key] = outcome
+            self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1
+            self._listener(ItemFinished(outcome=outcome))
