@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -118,6 +118,8 @@ class Run:
     finished: float | None = None
     report: str | None = None
 
+
+T = TypeVar("T")
 
 _ENTRY = tuple(column.name for column in fields(Entry))
 _RUN = tuple(column.name for column in fields(Run))
@@ -371,6 +373,45 @@ class Journal:
                 return
             last = batch[-1]["id"]
 
+    def swapped_rows(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each row that these runs re-pointed, row by row: all of its lines that were not undone."""
+        table = self.tables.row
+        last = ""
+        while True:
+            wanted = select(table.c.row_id).where(
+                table.c.run.in_(runs), table.c.state == "swapped", table.c.row_id > last
+            )
+            names = [line["row_id"] for line in self._read(wanted.distinct().order_by(table.c.row_id).limit(size))]
+            if not names:
+                return
+            statement = select(table).where(
+                table.c.row_id.in_(names), table.c.run.in_(runs), table.c.state == "swapped"
+            )
+            groups: dict[str, list[dict[str, Any]]] = {}
+            for line in self._read(statement.order_by(table.c.row_id, table.c.id)):
+                groups.setdefault(line["row_id"], []).append(line)
+            yield from groups.values()
+            last = names[-1]
+
+    def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
+        """Mark lines of rows as undone, in the caller's transaction."""
+        table = self.tables.row
+        for part in _parts(lines):
+            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
+
+    def release_objects(self, ids: Iterable[str]) -> None:
+        """After an undo: a copy of ours that no row was left pointing at is a leftover."""
+        table = self.tables.object
+        free = [id_ for id_ in ids if not self.rows_of(id_)]
+
+        def write(connection: Connection) -> None:
+            for part in _parts(free):
+                statement = update(table).where(table.c.id.in_(part), table.c.state == "held")
+                connection.execute(statement.values(state="leftover", outcome=None, updated=time.time()))
+
+        if free:
+            self.database.transaction(write)
+
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row
@@ -454,6 +495,6 @@ def _line(entry: Entry) -> dict[str, Any]:
     return {**{name: getattr(entry, name) for name in _ENTRY}, "destination_id": _destination_id(entry)}
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def _parts(ids: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(ids), _BATCH):
         yield ids[start : start + _BATCH]

@@ -11,6 +11,7 @@ from typing import Any
 
 from migrate_storage.application import Application, load_application
 from migrate_storage.carry import Budget, Carrier
+from migrate_storage.connections import connected
 from migrate_storage.database import Database
 from migrate_storage.errors import RunError, StoppedError
 from migrate_storage.events import Listener, Noted, PassStarted, RunFinished, RunStarted, silent
@@ -76,26 +77,14 @@ class Migration:
             LeaseHeldError: another run is at work on this database.
         """
         options = self._options
-        with contextlib.ExitStack() as stack:
-            database = Database(self._application.engine)
-            stack.callback(database.close)
-            database.connect()
-            journal = Journal(self._journal_database(database, stack), options.journal_schema)
+        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             facts = examine(self._application, options, database, self._retry)
             if options.dry_run:
                 return self._job(facts, database, None, resumed=False)
             journal.prepare()
-            stack.enter_context(hold(journal, options.lease, stopping=self._stopping, lost=self._lost))
-            settle_intents(journal, database, self._application.columns)
-            return self._job(facts, database, journal, resumed=_resumes(journal, facts))
-
-    def _journal_database(self, database: Database, stack: contextlib.ExitStack) -> Database:
-        if not self._options.journal:
-            return database
-        other = Database(self._options.journal)
-        stack.callback(other.close)
-        other.connect()
-        return other
+            with hold(journal, options.lease, stopping=self._stopping, lost=self._lost):
+                settle_intents(journal, database, self._application.columns)
+                return self._job(facts, database, journal, resumed=_resumes(journal, facts))
 
     def _lost(self, error: RunError) -> None:
         self._fatal = error

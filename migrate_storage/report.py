@@ -33,6 +33,8 @@ class Report:
         ValueError: when ``state`` is none of its values.
     """
 
+    #: ``run``, ``revert``, ``verify`` or ``purge``.
+    kind: str = "run"
     #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
     run: str
     way: Way
@@ -115,6 +117,7 @@ class Report:
         """Return the report as values that JSON can hold."""
         return {
             "schema": SCHEMA,
+            "kind": self.kind,
             "run": self.run,
             "state": self.state,
             "exit_code": self.exit_code,
@@ -152,7 +155,7 @@ class Report:
         plain = {
             name: data[name]
             for name in (
-                *("run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
+                *("kind", "run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
                 *("finished", "passes", "rows_left", "rows_moved", "bytes_moved", "listed_total", "next_command"),
             )
         }
@@ -270,7 +273,7 @@ def _first_line(report: Report) -> str:
     if report.state == "failed":
         head = f"Stopped by an error: {report.error}"
     elif report.state == "planned" or report.dry_run:
-        head = f"A plan, nothing was changed: {_planned(report)}"
+        head = f"A plan, nothing was changed: {amount(report.objects, 'object')} to handle"
     elif report.state == "limited":
         head = "Stopped at the limit that you set"
     elif report.state == "stopped":
@@ -291,20 +294,17 @@ def _first_line(report: Report) -> str:
     return f"{head}. {amount(left, 'row')} {verb} {report.source!r}."
 
 
-def _planned(report: Report) -> str:
-    return f"{amount(report.counts.get(OutcomeKind.PLANNED, 0), 'object')} would be handled"
-
-
 def _facts(report: Report) -> Iterator[str]:
     arrow = f"{report.source} -> {report.destination}"
     yield f"  {'way':<10} {report.way.value}: {report.way_reason}"
     yield f"  {'run':<10} {report.run}, {arrow}{', resumed' if report.resumed else ''}"
     counted = [f"{report.counts[kind]:,} {kind.value}" for kind in OutcomeKind if report.counts.get(kind)]
-    yield f"  {'objects':<10} {', '.join(counted) or 'none'}"
+    would = "would be " if report.dry_run and counted else ""
+    yield f"  {'objects':<10} {would}{', '.join(counted) or 'none'}"
     if not report.dry_run:
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed"
-    yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
-    if report.evidence:
+        yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
+    if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
         yield f"  {'verified':<10} {proofs}"
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -312,7 +312,7 @@ def _facts(report: Report) -> Iterator[str]:
 
 
 def _rate(report: Report) -> str:
-    if report.dry_run or not report.bytes_moved or report.seconds < 0.001:
+    if not report.bytes_moved or report.seconds < 0.001:
         return ""
     return f" ({size(report.bytes_moved / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
 

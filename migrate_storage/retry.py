@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from migrate_storage.errors import StoppedError
-from migrate_storage.stores.failure import Failure, FailureKind, classify
+from migrate_storage.stores.failure import Failure, FailureKind, Verdict, classify
 
 __all__ = ("Retry", "StoreFailure")
 
@@ -45,11 +45,12 @@ class Retry:
         Raises:
             StoreFailure: it failed for good.
             StoppedError: the run was told to stop in between.
+            Verdict: what the work found out about its object.
         """
         for attempt in range(1, self._attempts + 1):
             try:
                 return work()
-            except (StoreFailure, StoppedError):
+            except (StoreFailure, StoppedError, Verdict):
                 raise
             except Exception as error:
                 failure = classify(error)

@@ -149,11 +149,12 @@ class Rows:
         first = _raw(f"{name}0", key[0])
         return and_(self._key[0] >= first if name == "after" else self._key[0] <= first, exact)
 
-    def windows(self, backend: str, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
+    def windows(self, backend: str | None, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
         """The rows that may name ``backend``, window by window in key order, each read in one short transaction.
 
         Args:
-            backend: the backend key looked for. The database narrows by text; :func:`parse_slots` decides.
+            backend: the backend key looked for (the database narrows by text, :func:`parse_slots` decides); ``None``
+                means all rows that hold anything.
             size: rows in a window.
             after: the key to start behind.
         """
@@ -167,12 +168,12 @@ class Rows:
             span = size if len(rows) * 4 > span else min(span * 2, size * _GROWTH)
 
     def _next(
-        self, backend: str, span: int, after: tuple[Any, ...] | None
+        self, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         return self.database.transaction(lambda connection: self._window(connection, backend, span, after))
 
     def _window(
-        self, connection: Connection, backend: str, span: int, after: tuple[Any, ...] | None
+        self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         keys = self._select().order_by(*self._key).offset(span - 1).limit(1)
         found = self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key)
@@ -283,9 +284,9 @@ def _as_text(value: Any) -> str:
     )
 
 
-def _pattern(backend: str) -> str | None:
+def _pattern(backend: str | None) -> str | None:
     """A LIKE pattern for the key as JSON text; ``None`` where JSON writers spell the key differently."""
-    if not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
+    if backend is None or not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
         return None
     escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f'%"{escaped}"%'

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.options import MiB
 from migrate_storage.stores.base import Opened, Store
-from migrate_storage.stores.failure import FailureKind, classify
+from migrate_storage.stores.failure import FailureKind, Verdict, classify
 
 __all__ = ("SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
 
@@ -19,7 +19,7 @@ SMALL = 8 * MiB
 """Objects up to this size are held in memory whole and written by one request."""
 
 
-class SourceMissingError(Exception):
+class SourceMissingError(Verdict):
     """The source holds no such object.
 
     Args:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from migrate_storage.model import Evidence, ObjectMeta
 from migrate_storage.stores.base import Store
+from migrate_storage.stores.failure import Verdict
 from migrate_storage.transfer import SMALL, Copied
 
 __all__ = ("DiffersError", "UnverifiedError", "Verified", "same", "sha256_of", "unchanged", "verify")
@@ -21,11 +22,11 @@ _CLOCK = 1e-4
 """Seconds by which the same timestamp may differ after a trip through a database."""
 
 
-class DiffersError(Exception):
+class DiffersError(Verdict):
     """Read back, the destination does not hold what passed."""
 
 
-class UnverifiedError(Exception):
+class UnverifiedError(Verdict):
     """Two reads of the source gave different bytes."""
 
 

@@ -96,6 +96,8 @@ def test_local_places_follow_links(tmp_path):
     assert one.relative("a/b") == "a/b"
     assert one.relative("../x") == "../x"
     assert other.config_at(other.place("a")).root == "/"
+    assert one.contains("a/b")
+    assert not one.contains("../x")
 
 
 def test_relative_local_names_start_where_the_process_does(tmp_path, monkeypatch):

@@ -106,8 +106,8 @@ def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, An
         ({"state": "limited", "rows_left": 9}, "Stopped at the limit that you set. 9 rows still name 'old'."),
         ({"state": "stopped", "rows_left": 9}, "Stopped, as asked. 9 rows still name 'old'."),
         (
-            {"state": "planned", "dry_run": True, "rows_left": 9, "counts": {OutcomeKind.PLANNED: 7}},
-            "A plan, nothing was changed: 7 objects would be handled. 9 rows name 'old'.",
+            {"state": "planned", "dry_run": True, "rows_left": 9, "counts": {OutcomeKind.REWRITTEN: 7}},
+            "A plan, nothing was changed: 7 objects to handle. 9 rows name 'old'.",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 from migrate_storage.backend.urls import Target, known_endpoint, parse_path, parse_url
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import CredentialSource, StoreConfig
-from migrate_storage.registration import _store_config as store_config
+from migrate_storage.registration import store_config
 from migrate_storage.stores.names import CLIENT, OPTIONS, PREFIXES, canonical, unknown
 from migrate_storage.translate.azure_connection import emulator, parse_connection_string
 from migrate_storage.translate.keys import unaddressable

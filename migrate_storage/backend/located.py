@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any
 
 from advanced_alchemy.types.file_object.base import PathLike, StorageBackend
 
@@ -46,4 +46,4 @@ def text(path: PathLike) -> str:
 
 def several(paths: PathLike | Sequence[PathLike]) -> list[PathLike]:
     """One path or many, as many."""
-    return [cast("PathLike", paths)] if isinstance(paths, str | os.PathLike) else list(paths)
+    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)

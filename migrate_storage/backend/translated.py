@@ -56,15 +56,13 @@ class TranslatedBackend(ObstoreBackend):
             self._check(name)
         place = self.registration.place(name)
         self._check(place.key)
-        self._stay_inside(name, place)
+        self._stay_inside(name)
         return self._store(place)[0], place.key
 
-    def _stay_inside(self, name: str, place: Place) -> None:
-        config = self.config
-        if place.service == "file" and config and config.root.strip("/"):
-            below = f"{config.root.strip('/')}/"
-            if not place.key.startswith(below):
-                raise KeyRefusedError(f"the key {name!r} leads out of {config.root}; it was not touched")
+    def _stay_inside(self, name: str) -> None:
+        if not self.registration.contains(name):
+            where = self.config.root if self.config else "its root"
+            raise KeyRefusedError(f"the key {name!r} leads out of {where}; it was not touched")
 
     def _store(self, place: Place) -> tuple[Any, StoreConfig]:
         with self._lock:

@@ -91,7 +91,7 @@ class Writes(Located):
         file_object.size = upload.measure.size
         file_object.checksum = upload.measure.checksum
         file_object.last_modified = meta["last_modified"].timestamp() if meta else saved
-        file_object.etag = result["e_tag"] or (meta["e_tag"] if meta else None)
+        file_object.etag = result["e_tag"] or (meta["e_tag"] if meta else "")
         file_object.version_id = result["version"]
         return file_object
 

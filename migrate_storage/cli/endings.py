@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import signal
@@ -14,11 +15,13 @@ from types import FrameType
 
 import click
 from click.core import ParameterSource
+from rich.console import Console
+from rich.text import Text
 
 from migrate_storage.report import Report, render
 from migrate_storage.text import masked
 
-__all__ = ("following", "interpreter", "program", "show", "stopped_by_signals")
+__all__ = ("following", "interpreter", "program", "show", "stopped_by_signals", "styled")
 
 _NAME = "migrate-storage"
 
@@ -28,7 +31,7 @@ def program() -> str:
     called = Path(sys.argv[0])
     found = shutil.which(_NAME)
     if called.name == _NAME:
-        return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(str(called.absolute()))
+        return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(os.path.normpath(called.absolute()))
     if called.name == "__main__.py":
         return f"{interpreter()} -m migrate_storage"
     return _NAME
@@ -80,7 +83,13 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            text = (
+                ",".join(value)
+                if isinstance(value, tuple)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
             if masked(text) == text:
                 yield flag, text
 
@@ -88,7 +97,20 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
 def show(report: Report) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
     told = replace(report, next_command=following(report.next_command)) if report.next_command else report
-    click.echo(render(told))
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
+
+
+_STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}
+
+
+def styled(report: Report) -> Text:
+    """Return the report's text with its first line in the colour of its ending and its titles in bold."""
+    first, *others = render(report).splitlines()
+    text = Text(first, style="")
+    text.stylize(_STYLES.get(report.exit_code, "bold red"))
+    for line in others:
+        text.append(f"\n{line}", style="bold" if line and not line.startswith(" ") else "")
+    return text
 
 
 @contextlib.contextmanager

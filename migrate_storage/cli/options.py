@@ -350,4 +350,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--grace", metavar="SECONDS", type=float, default=default.grace, show_default=True,
             help="Time that objects in flight get after Ctrl-C.",
         ),
+        option(
+            "--lease", metavar="SECONDS", type=float, default=default.lease, show_default=True,
+            help="Time after which a run that died no longer holds up the next one.",
+        ),
     )  # fmt: skip

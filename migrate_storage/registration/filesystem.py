@@ -56,7 +56,13 @@ def filesystem_registration(
     else:
         found = _plain(key, innermost, chain, environment)
     notes = (*chain.notes, *found.translation.notes)
-    return replace(found, prefix=prefix, translation=replace(found.translation, notes=notes))
+    return replace(
+        found,
+        prefix=prefix,
+        translation=replace(found.translation, notes=notes),
+        filesystem=innermost,
+        _path=chain.path,
+    )
 
 
 _CACHES = frozenset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from migrate_storage.model import Place, StoreConfig, Translation
 
@@ -13,6 +14,10 @@ __all__ = ("Registration",)
 
 def _nowhere(filename: str) -> Place:
     return Place(service="", endpoint="", root="", key=filename)
+
+
+def _unchanged(filename: str) -> str:
+    return filename
 
 
 def _no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - a rule like any other
@@ -36,8 +41,27 @@ class Registration:
     root: str = ""
     #: What every key begins with, up to and with the slash; empty for none.
     below: str = ""
+    #: The live fsspec filesystem below all wrappers; ``None`` on obstore's side. Caches are left out: they go stale.
+    filesystem: Any = field(default=None, repr=False, compare=False)
+    _path: Callable[[str], str] = field(default=_unchanged, repr=False, compare=False)
     _place: Callable[[str], Place] = field(default=_nowhere, repr=False, compare=False)
     _config_at: Callable[[Place], StoreConfig | None] = field(default=_no_store, repr=False, compare=False)
+
+    @property
+    def base(self) -> Place:
+        """The place below which all files are, its key with a slash at the end; no root where each row names one."""
+        place = self._place("x")
+        if not self.root:
+            return replace(place, root="", key="")
+        base = replace(place, root=self.root, key=self.below)
+        if base.service != "file":
+            return base
+        folder = _without_links(base).key
+        return replace(base, key=f"{folder}/" if folder else "")
+
+    def path(self, filename: str) -> str:
+        """The path that :attr:`filesystem` is to be given for a row's filename."""
+        return self._path(filename)
 
     def place(self, filename: str) -> Place:
         """Where the bytes of a row's filename physically are.
@@ -67,6 +91,10 @@ class Registration:
         if not place.key.startswith(self.below):
             return filename
         return place.key[len(self.below) :]
+
+    def contains(self, filename: str) -> bool:
+        """Whether a filename stays below the registration's prefix: ``../x`` on a local disk does not."""
+        return self._place(filename).key.startswith(self.below)
 
     def config_at(self, place: Place) -> StoreConfig | None:
         """The store for a place's root, with an empty prefix, so that ``place.key`` is the key in it.

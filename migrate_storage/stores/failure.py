@@ -13,7 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("Failure", "FailureKind", "classify")
+__all__ = ("Failure", "FailureKind", "Verdict", "classify")
+
+
+class Verdict(Exception):  # noqa: N818 - nothing failed: the request was answered
+    """Something was found out about one object. Sending the request again would not change it."""
 
 
 class FailureKind(enum.StrEnum):

@@ -41,11 +41,7 @@ class Side:
     @property
     def root(self) -> Place:
         """The place under which everything of this backend is; its ``root`` is empty when each row names a bucket."""
-        config = self.registration.translation.config
-        place = self.registration.place("x")
-        if config is None:
-            return replace(place, root="", key="")
-        return replace(place, root=place.root if config.root else "", key=place.key[: -len("x")] if config.root else "")
+        return self.registration.base
 
     def place(self, filename: str) -> Place:
         """Where the bytes of a row's filename are."""
@@ -96,7 +92,7 @@ class Side:
     def _fsspec(self) -> Store:
         config = self.registration.translation.config
         root = config.root if config is not None and config.service == "file" else None
-        return self._once("fsspec:", lambda: FsspecStore(self.backend.fs, self._name(""), root=root))
+        return self._once("fsspec:", lambda: FsspecStore(self.registration.filesystem, self._name(""), root=root))
 
     def _live(self) -> Store:
         return self._once("live:", lambda: ObstoreStore(self.backend.fs, self._name("")))

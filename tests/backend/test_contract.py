@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
 from tests.backend.beds import BEDS, Bed, bed_named
 from tests.backend.contract import CompleteContract, StorageContract
+from tests.backend.differences import DIFFERENCES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -24,3 +28,23 @@ class TestObstore(StorageContract, CompleteContract):
     @pytest.fixture
     def backend(self, bed: Bed) -> ObstoreBackend:
         return bed.backend()
+
+
+class TestFsspec(StorageContract):
+    """Where both should agree, advanced-alchemy's FSSpecBackend is held to the same; each difference is in the docs."""
+
+    @pytest.fixture
+    def backend(self, bed: Bed, request: pytest.FixtureRequest) -> FSSpecBackend:
+        name = request.node.name.partition("[")[0]
+        if bed.name == "local" and name == "test_a_hundred_saves_at_once":
+            pytest.xfail("fsspec's local filesystem makes folders in a race: fails now and then")
+        for difference in DIFFERENCES:
+            if difference.test == name and bed.name in difference.beds and difference.only in request.node.name:
+                request.applymarker(pytest.mark.xfail(strict=True, reason=difference.line))
+        return bed.fsspec_backend()
+
+
+def test_every_difference_is_in_the_docs() -> None:
+    text = " ".join(Path("docs/backend.md").read_text().split())
+    missing = [difference.line for difference in DIFFERENCES if difference.line not in text]
+    assert missing == []

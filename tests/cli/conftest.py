@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,11 +127,19 @@ def empty(tmp_path: Path) -> Project:
     return Project(folder)
 
 
+@pytest.fixture(scope="session")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application with ten documents; nothing in it says where it stands, so it can be copied."""
+    made = Project(tmp_path_factory.mktemp("pattern"))
+    made.write(APPLICATION)
+    made.fill(10)
+    return made.directory
+
+
 @pytest.fixture
-def project(empty: Project) -> Project:
+def project(empty: Project, pattern: Path) -> Project:
     """An application with ten documents, saved through FSSpecBackend."""
-    empty.write(APPLICATION)
-    empty.fill(10)
+    shutil.copytree(pattern, empty.directory, dirs_exist_ok=True)
     return empty
 
 

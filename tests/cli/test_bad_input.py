@@ -29,7 +29,7 @@ def refused(project: Project, *arguments: str, says: str, code: int = 2) -> None
     [
         (("run",), r"say where the application is: --app module\[:name\], or --database URL.*migrate-storage init"),
         (("run", "--app", "app"), r"say which backend to leave: --from KEY; there is new \(obstore\), old \(fsspec\)"),
-        (("run", "--app", "app", "--from", "odl", "--to", "new"), r"--from odl: no backend has this key: did you mean old\?"),
+        (("run", "--app", "app", "--from", "odl", "--to", "new"), r"--from odl: no backend has this key: did you mean 'old'\?"),
         (("run", "--app", "app", "--from", "old", "--to", "zzz"), r"--to zzz: no backend has this key: there is new"),
         (("run", "--app", "app", "--form", "old"), r"No such option '--form'"),
         (("rum",), r"No such command 'rum'"),
@@ -109,7 +109,7 @@ def test_values_that_are_not_json(project: Project) -> None:
         """,
         "migrate-storage.toml",
     )
-    refused(project, "run", says=r"document\.title.*JSON")
+    refused(project, "run", says=r"document\.title does not hold files: .* is it a StoredObject column\?")
 
 
 S3_APPLICATION = APPLICATION.replace(
@@ -124,9 +124,9 @@ S3_APPLICATION = APPLICATION.replace(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"BUCKET": "no-such-bucket-here"}, r"no-such-bucket-here.*(not exist|no such|missing)"),
-        ({"SECRET": "hunter2"}, r"(credentials|refuses|denied|signature)"),
-        ({"ENDPOINT": "http://127.0.0.1:9"}, r"(connect|reach)"),
+        ({"BUCKET": "no-such-bucket-here"}, r"no-such-bucket-here.*create the bucket or correct its name"),
+        ({"SECRET": "hunter2"}, r"check the credentials"),
+        ({"ENDPOINT": "http://127.0.0.1:9"}, r"check the endpoint"),
     ],
 )
 def test_a_destination_that_cannot_be_used(
@@ -140,7 +140,7 @@ def test_a_destination_that_cannot_be_used(
     }
     project.environment = right | wrong
     project.write(S3_APPLICATION)
-    refused(project, *RUN, says="(?i)" + says)
+    refused(project, *RUN, says=says)
 
 
 def test_a_source_bucket_that_is_missing_is_not_taken_for_missing_objects(
@@ -149,10 +149,11 @@ def test_a_source_bucket_that_is_missing_is_not_taken_for_missing_objects(
     project.write(
         textwrap.dedent(APPLICATION).replace(
             """FSSpecBackend(key="old", fs=fsspec.filesystem("file", auto_mkdir=True), prefix=str(HERE / "old"))""",
-            f"""FSSpecBackend(key="old", fs="s3", prefix="no-such-bucket-here", **{rclone_s3.fs_options()!r})""",
+            f"""FSSpecBackend(
+        key="old", fs=fsspec.filesystem("s3", **{rclone_s3.fs_options()!r}), prefix="no-such-bucket-here")""",
         )
     )
-    refused(project, *RUN, says="(?i)no-such-bucket-here.*(not exist|no such|missing)")
+    refused(project, *RUN, says=r"no-such-bucket-here.*create the bucket or correct its name")
 
 
 def test_no_right_to_create_the_journals_tables(project: Project, postgres_url: str) -> None:
@@ -163,7 +164,8 @@ def test_no_right_to_create_the_journals_tables(project: Project, postgres_url: 
             project.environment = {"APP_DATABASE": postgres_url}
             project.fill(3)
             connection.execute(f'GRANT SELECT, UPDATE ON document TO "{role}"'.encode())
-            project.environment = {"APP_DATABASE": postgres_url.replace("root@", f"{role}@")}
+            url = sa.make_url(postgres_url).set(username=role)
+            project.environment = {"APP_DATABASE": url.render_as_string(hide_password=False)}
             refused(project, *RUN, says=r"cannot create the journal's tables.*tables sql.*--journal")
             with sa.create_engine(postgres_url).connect() as reader:
                 assert sa.inspect(reader).get_table_names() == ["document"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 
-from tests.cli.conftest import Project
+import sqlalchemy as sa
+
+from tests.cli.conftest import Project, one_line_of
 
 DOCTOR = ("doctor", "--app", "app", "--from", "old", "--to", "new")
 
@@ -14,15 +15,21 @@ def test_a_healthy_application_can_begin_and_nothing_is_left_behind(project: Pro
     before = project.snapshot()
     ended = project(*DOCTOR)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.endswith("A run can begin: `migrate-storage plan` says what it would do.\n")
+    assert ended.stdout.startswith("move: ")
+    assert "yes  the destination refuses to replace an object" in ended.stdout
+    assert "A run can begin.\n\nNext\n  " in ended.stdout
+    assert ended.stdout.endswith("plan --app app --from old --to new\n")
     assert project.snapshot() == before
     assert project(*DOCTOR, "--quiet").stdout == ""
-    for line in project(*DOCTOR, "--json").stdout.splitlines():
-        assert {"severity", "code", "message"} <= json.loads(line).keys()
+    told = [json.loads(line) for line in project(*DOCTOR, "--json").stdout.splitlines()]
+    assert [each["event"] for each in told[:3]] == ["way", "destination", "note"]
+    assert told[0]["way"] == "move"
+    assert told[1]["create_only"] is True
 
 
-def test_a_source_that_is_gone_is_found(project: Project) -> None:
-    shutil.rmtree(project.directory / "old")
+def test_a_table_that_is_not_there_is_found(project: Project) -> None:
+    with sa.create_engine(f"sqlite:///{project.directory}/app.db").begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE document RENAME TO elsewhere")
     ended = project(*DOCTOR)
-    assert ended.returncode == 2, ended.stdout
-    assert "old" in ended.stdout + ended.stderr
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "document" in one_line_of(ended)

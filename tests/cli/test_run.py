@@ -46,7 +46,7 @@ def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> No
     before = project.snapshot()
     ended = project(*PLAN)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("A plan, nothing was changed: 10 objects would be handled. 10 rows name 'old'.")
+    assert ended.stdout.startswith("A plan, nothing was changed: 10 objects to handle.")
     assert project.snapshot() == before
     dry = project(*RUN, "--dry-run")
     assert dry.stdout.splitlines()[0] == ended.stdout.splitlines()[0]

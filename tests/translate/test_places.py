@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import s3fs
 from adlfs import AzureBlobFileSystem
 from advanced_alchemy.types.file_object.backends.fsspec import _join_path
 from fsspec.implementations.dirfs import DirFileSystem
@@ -15,6 +16,7 @@ from s3fs import S3FileSystem
 
 from migrate_storage.model import Place
 from migrate_storage.translate.places import (
+    Split,
     join_folder,
     join_prefix,
     normalise_endpoint,
@@ -74,6 +76,9 @@ S3 = S3FileSystem(anon=True)
 def test_s3_splits_as_s3fs_does(path):
     parts = split("s3", path)
     bucket, key, _ = S3.split_path(path)
+    if s3fs.__version__ < "2026.2":
+        # It wrote `x/` as `x` then. To us it is `x/` whatever the version, and so it is refused, not guessed.
+        parts = Split(parts.root, parts.key.rstrip("/"))
     assert (parts.root, parts.key) == (bucket, key)
 
 

@@ -1,0 +1,120 @@
+"""The World's application as another process imports it, for tests that kill, stop or measure that process.
+
+``WORLD`` in the environment says where its rows and files are, ``AT`` what the process does to itself and when: a
+number of steps (requests to a store, statements of a database, pieces of a body) after which it sends itself a signal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from advanced_alchemy.types.file_object import storages
+
+from tests.engine import places, world  # noqa: F401 - importing the models is what an application does
+
+ROOT = Path(__file__).parent.parent.parent
+ARGUMENTS = ("--app", "tests.engine.outside:engine", "--from", "old", "--to", "new", "--settle", "0.1", "--lease", "1")
+
+
+def command(
+    url: str, old: places.Registration, new: places.Registration, *arguments: str, **settings: Any
+) -> tuple[list[str], dict[str, str]]:
+    """The command line of a run, and its environment.
+
+    Args:
+        url: the database.
+        old: what is registered under ``old``.
+        new: what is registered under ``new``.
+        arguments: more of the command line.
+        settings: ``signal``, ``steps`` and ``of`` (``body``: only pieces of bodies are counted).
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
+    told = json.dumps({"url": url, "backends": [old.to_dict(), new.to_dict()]})
+    environment = {**kept, "WORLD": told, "AT": json.dumps(settings), "PYTHONPATH": str(ROOT)}
+    return [sys.executable, "-m", "tests.engine.outside", "run", *ARGUMENTS, *arguments], environment
+
+
+def run(
+    url: str, old: places.Registration, new: places.Registration, *arguments: str, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a migration in another process, to its end or its death."""
+    line, environment = command(url, old, new, "--json", *arguments, **settings)
+    return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+
+
+def told(done: subprocess.CompletedProcess[str], event: str) -> dict[str, Any]:
+    """The last event of a kind that a process told."""
+    found = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == event]
+    assert found, done.stderr
+    return found[-1]
+
+
+class _Steps:
+    """Counts what happens, and sends the signal when it is time."""
+
+    def __init__(self, number: int, steps: int) -> None:
+        self._number, self._left = number, steps
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), self._number)
+
+    def on(self, owner: Any, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def stepping(*args: Any, **kwargs: Any) -> Any:
+            self()
+            return original(*args, **kwargs)
+
+        setattr(owner, name, stepping)
+
+
+def _arm(settings: dict[str, Any]) -> None:
+    from migrate_storage.stores.files import FsspecStore
+    from migrate_storage.stores.objects import ObstoreStore
+    from migrate_storage.transfer import Digests
+
+    steps = _Steps(settings["signal"], settings["steps"])
+    steps.on(Digests, "update")
+    if settings.get("of") == "body":
+        return
+    for store in (ObstoreStore, FsspecStore):
+        for name in ("head", "open", "put", "delete"):
+            steps.on(store, name)
+    for event in ("before_cursor_execute", "commit"):
+        sa.event.listen(sa.Engine, event, lambda *_: steps())
+
+
+def peak() -> int:
+    """The most bytes of memory that this process ever had: not ``ru_maxrss``, in which the parent's may be."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+if __name__ != "__main__" and "WORLD" in os.environ:
+    _told = json.loads(os.environ["WORLD"])
+    for _each in _told["backends"]:
+        storages.register_backend(places.Registration(**_each).build())
+    engine = sa.create_engine(_told["url"])
+
+if __name__ == "__main__":
+    from migrate_storage.__main__ import main
+
+    if settings := json.loads(os.environ["AT"]):
+        _arm({**settings, "signal": settings.get("signal", signal.SIGKILL)})
+    try:
+        sys.exit(main())
+    finally:
+        print(json.dumps({"event": "peak", "bytes": peak()}))
