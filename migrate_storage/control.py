@@ -100,4 +100,10 @@ class Helm:
     def _doing(self) -> dict[str, Any]:
         gate = self._gate
         rates = {"bandwidth": self._pace.bandwidth.per_second, "requests_per_second": self._pace.requests.per_second}
-        return {"paused": gate.paused, "concurrency": gate.width, "most_concurrency": gate.widest, **rates, **self._state()}
+        return {
+            "paused": gate.paused,
+            "concurrency": gate.width,
+            "most_concurrency": gate.widest,
+            **rates,
+            **self._state(),
+        }

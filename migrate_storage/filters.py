@@ -50,7 +50,9 @@ class Filters:
         return not self._include or any(pattern.fullmatch(filename) for pattern in self._include)
 
 
-_TOKENS = re.compile(r"(?P<deep>\*\*/)|(?P<all>\*\*)|(?P<some>\*)|(?P<one>\?)|\[(?P<set>!?\]?[^\]]*)\]|(?P<plain>.)", re.S)
+_TOKENS = re.compile(
+    r"(?P<deep>\*\*/)|(?P<all>\*\*)|(?P<some>\*)|(?P<one>\?)|\[(?P<set>!?\]?[^\]]*)\]|(?P<plain>.)", re.DOTALL
+)
 
 _SPECIAL = re.compile(r"[\\\[\]^&~|]")
 """What means more in a set of a regular expression than in one of a glob."""
@@ -65,7 +67,7 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
     elif "/" not in pattern:
         glob = f"**/{glob}"
     try:
-        return re.compile("".join(_part(found) for found in _TOKENS.finditer(glob)), re.S)
+        return re.compile("".join(_part(found) for found in _TOKENS.finditer(glob)), re.DOTALL)
     except re.error:
         raise ConfigurationError(
             f"{option} {pattern!r} is no pattern: a set in it is not in order, write it as [a-z]"

@@ -84,7 +84,6 @@ class RunOptions:
             ("settle", 0),
             ("lease", 1),
             ("grace", 0),
-            ("lease", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")
