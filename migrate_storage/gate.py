@@ -35,7 +35,7 @@ class Gate:
         self,
         widest: int,
         stopping: threading.Event,
-        changed: Callable[[Gate], None] = lambda gate: None,
+        changed: Callable[[Gate], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._condition = threading.Condition()

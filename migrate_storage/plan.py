@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from migrate_storage.filters import Filters
 from migrate_storage.journal import object_id
@@ -27,7 +27,7 @@ class Route:
     #: Whether both sides reach one storage, so that an equal place is the same object. In doubt they do.
     shared: bool
     #: Filenames that the run deals with.
-    filters: Filters = Filters()
+    filters: Filters = field(default_factory=Filters)
     #: Give keys that the destination cannot address a percent-encoded name, see ``translate.keys``.
     encode: bool = False
 

@@ -19,11 +19,12 @@ from migrate_storage.journal import Journal, Run
 from migrate_storage.report import Report, amount, duration, size
 from migrate_storage.text import visible
 
-__all__ = ("report", "runs", "status")
+__all__ = ("opened_journal", "report", "runs", "status")
 
 
 @contextlib.contextmanager
-def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+    """The journal of an application, connected."""
     database = Database(url or door.engine())
     try:
         database.connect()
@@ -38,7 +39,7 @@ def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journa
 @output_options
 def runs(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """List the runs that the journal knows, the latest first."""
-    with _journal(door, journal, journal_schema) as opened:
+    with opened_journal(door, journal, journal_schema) as opened:
         found = opened.runs()
     for each in found:
         if output.json:
@@ -60,7 +61,7 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
 @output_options
 def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest."""
-    with _journal(door, journal, journal_schema) as opened:
+    with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
     found = _report(line)
     if output.json:
@@ -87,7 +88,7 @@ def _report(line: Run) -> Report | None:
 @output_options
 def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
     """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
-    with _journal(door, journal, journal_schema) as opened:
+    with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
     found = _report(line)
     if found is None:
