@@ -220,13 +220,17 @@ class Carrier:
         self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, replace: bool
     ) -> Carried:
         problem = (OutcomeKind.FAILED, "")
+        content_type = _content_type(job.item)
+        if content_type is None and replace and not job.item.slots and _held(job.entry):
+            # No row tells it to a last look; what we wrote with the first copy still does.
+            content_type = self._retry(lambda: destination.open(path)).attributes.content_type
         for _ in range(_ROUNDS):
             create = self._create and not replace
 
             def once(create: bool = create) -> Verified:
                 copied = transfer(
                     source, source_path, destination, path,
-                    content_type=_content_type(job.item), create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
+                    content_type=content_type, create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
                 )  # fmt: skip
                 return self._retry(lambda: verify(copied, source, source_path, destination, path))
 

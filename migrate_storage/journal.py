@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
@@ -310,6 +310,26 @@ class Journal:
             statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
         )
 
+    def at_destination(self, key: str, path: str) -> Entry | None:
+        """The line of the copy that stands under a backend key and filename."""
+        return self._first(self.tables.object.c.destination_id == digest(key, path))
+
+    def from_source(self, key: str, path: str) -> Entry | None:
+        """A line of an object that was to be moved from a backend key and filename."""
+        table = self.tables.object
+        return self._first((table.c.source_key == key) & (table.c.source_path == path))
+
+    def _first(self, condition: ColumnElement[bool]) -> Entry | None:
+        table = self.tables.object
+        found = self._read(select(*(table.c[name] for name in _ENTRY)).where(condition).limit(1))
+        return Entry(**found[0]) if found else None
+
+    def purging(self, id_: str, state: str) -> None:
+        """Say that an object is about to be deleted (``purging``), or was (``purged``)."""
+        table = self.tables.object
+        statement = update(table).where(table.c.id == id_).values(state=state, updated=time.time())
+        self.database.transaction(lambda connection: connection.execute(statement))
+
     def objects(
         self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500
     ) -> Iterator[list[Entry]]:
@@ -445,6 +465,11 @@ class Journal:
         if run is not None:
             statement = statement.where(table.c.run == run)
         return self._read(statement)
+
+    def history(self, row: str) -> list[dict[str, Any]]:
+        """All lines of one row, oldest first."""
+        table = self.tables.row
+        return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
 
     def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         return self.database.transaction(

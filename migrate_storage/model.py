@@ -287,8 +287,8 @@ class OutcomeKind(enum.StrEnum):
     """Copied and verified; the rows were left as they are, as asked."""
     SKIPPED = "skipped"
     """Nothing had to change: opened and found equal, or done before."""
-    PLANNED = "planned"
-    """A dry run: what would be done."""
+    PURGED = "purged"
+    """Deleted, after everything was looked at once more."""
     CHANGED = "changed"
     """The row or the source was changed by somebody else; theirs stands, and the next pass looks again."""
     MISSING = "missing"
@@ -312,7 +312,7 @@ class OutcomeKind(enum.StrEnum):
         return self in _DONE
 
 
-_DONE = frozenset({OutcomeKind.REWRITTEN, OutcomeKind.COPIED, OutcomeKind.SKIPPED, OutcomeKind.PLANNED})
+_DONE = frozenset({OutcomeKind.REWRITTEN, OutcomeKind.COPIED, OutcomeKind.SKIPPED, OutcomeKind.PURGED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,13 +8,16 @@ comparison of keys happen in the database only.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import decimal
 import hashlib
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -216,6 +219,22 @@ class Rows:
         value = connection.execute(select(self._text).select_from(self._table).where(*self._is(pk))).scalar()
         return None if value is None else _as_text(value)
 
+    def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
+        """One row by its key as a person types it, with the key as the database has it; ``None`` when there is none.
+
+        Args:
+            typed: the key's parts as text: numbers, strings, UUIDs with or without dashes, bytes in hex.
+        """
+        for key in itertools.product(*(_spellings(part) for part in typed)):
+            statement = select(*self._key, self._text).select_from(self._table).where(*self._is(key))
+            try:
+                found = self.database.transaction(partial(_first, statement))
+            except SQLAlchemyError:
+                continue  # not of the column's type
+            if found is not None:
+                return tuple(found[:-1]), None if found[-1] is None else _as_text(found[-1])
+        return None
+
     def swap(self, connection: Connection, pk: Sequence[Any], old: str, new: str) -> bool:
         """Set the row's value to ``new`` if it still is ``old``; no other column changes.
 
@@ -270,6 +289,25 @@ class _PostgresType(types.UserDefinedType[str]):
 
     def get_col_spec(self, **_: Any) -> str:
         return self.name
+
+
+def _first(statement: Any, connection: Connection) -> Any:
+    return connection.execute(statement).first()
+
+
+def _spellings(typed: str) -> Iterator[Any]:
+    """What a typed key may be in the database."""
+    if typed.lstrip("-").isdigit():
+        yield int(typed)
+    yield typed
+    try:
+        number = uuid.UUID(typed)
+    except ValueError:
+        pass
+    else:
+        yield from (number, number.bytes, number.hex, str(number))
+    with contextlib.suppress(ValueError):
+        yield bytes.fromhex(typed)
 
 
 def _raw(name: str, value: Any) -> Any:

@@ -179,6 +179,8 @@ class ObstoreBackend(Reads, Writes):
             whole = f"{self.config.prefix}/{key}" if self.config and self.config.prefix else key
             if len(whole.encode()) > _LONGEST_KEY:
                 reason = f"is longer than {_LONGEST_KEY} bytes"
+            elif "\ufffe" in key or "\uffff" in key:
+                reason = "holds a character that XML cannot, in which services list and delete"
             elif self.protocol == "azure" and "\\" in key:
                 reason = "holds a backslash, which Azure takes for a slash"
         if reason:

@@ -31,7 +31,11 @@ def program() -> str:
     called = Path(sys.argv[0])
     found = shutil.which(_NAME)
     if called.name == _NAME:
-        return _NAME if found and Path(found).resolve() == called.resolve() else shlex.quote(os.path.normpath(called.absolute()))
+        return (
+            _NAME
+            if found and Path(found).resolve() == called.resolve()
+            else shlex.quote(os.path.normpath(called.absolute()))
+        )
     if called.name == "__main__.py":
         return f"{interpreter()} -m migrate_storage"
     return _NAME

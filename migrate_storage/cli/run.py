@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from migrate_storage.application import Application
-from migrate_storage.cli.endings import show, stopped_by_signals
+from migrate_storage.cli.endings import show
 from migrate_storage.cli.options import (
     Door,
     Output,
@@ -18,9 +16,9 @@ from migrate_storage.cli.options import (
     output_options,
     run_options,
 )
+from migrate_storage.cli.watching import watched
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
-from migrate_storage.progress import JsonLines, shown_on
 from migrate_storage.report import Report
 
 __all__ = ("perform", "plan", "run")
@@ -72,10 +70,4 @@ def perform(application: Application, options: RunOptions, output: Output) -> tu
     Returns:
         The report, already written where ``output`` is JSON, and the exit code.
     """
-    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
-    migration = Migration(application, options, listener=shown)
-    with shown, stopped_by_signals(migration.stop, options.grace) as caught:
-        report = migration.run()
-    if isinstance(shown, JsonLines):
-        shown.report(report)
-    return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code
+    return watched(lambda listener: Migration(application, options, listener=listener), output, options.grace)

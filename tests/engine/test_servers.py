@@ -122,11 +122,12 @@ def test_an_async_engine_is_taken_as_it_is(
     url = request.getfixturevalue(f"{database}_url")
     world = World(url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build(), seed)
     world.fill(30, 8, 9)
+    world.sql("UPDATE documents SET updated_at = '2020-02-02 02:02:02'")
     world.other_engine = create_async_engine(async_url(url))
     report = world.run()
     assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
     assert world.check(backend="new") == 30 + sum(i % 4 for i in range(8)) + 3 + 4
-    assert world.sql("SELECT count(*) FROM documents WHERE updated_at <> 0") == [(0,)]
+    assert world.sql("SELECT count(*) FROM documents WHERE updated_at <> '2020-02-02 02:02:02'") == [(0,)]
     world.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import random
 import uuid
@@ -32,13 +33,17 @@ class Base(DeclarativeBase):
     pass
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+
 class Document(Base):
     """One file."""
 
     __tablename__ = "documents"
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(sa.String(100))
-    updated_at: Mapped[int] = mapped_column(default=0, onupdate=sa.text("updated_at + 1"))
+    updated_at: Mapped[datetime.datetime] = mapped_column(sa.DateTime(timezone=True), default=_now, onupdate=_now)
     file: Mapped[FileObject | None] = mapped_column(StoredObject(backend="old"))
 
 

@@ -91,7 +91,7 @@ def test_no_counterpart_as_a_destination(protocol):
     assert "secret" not in str(translation)
 
 
-@pytest.mark.parametrize("protocol", ARCHIVES)
+@pytest.mark.parametrize("protocol", sorted(ARCHIVES))
 def test_archives(protocol):
     assert [note.code for note in translate(protocol, {"fo": "x.zip"}).refused] == ["protocol.archive"]
 

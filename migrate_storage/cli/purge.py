@@ -1,0 +1,87 @@
+"""``purge``: delete what a migration left behind, at last."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.watching import finished
+from migrate_storage.purge import Purge, PurgeOptions
+
+__all__ = ("Age", "purge")
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+class Age(click.ParamType[float]):
+    """A time span such as ``30d``, ``12h`` or ``45`` seconds."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The span in seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
+        return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+
+
+@click.command(
+    short_help="Delete source objects whose copies serve, after everything is looked at again.",
+    epilog=example(
+        "migrate-storage purge --app myapp.storage --older-than 30d",
+        "migrate-storage purge --app myapp.storage --older-than 30d --max-delete 50000 --yes",
+        "migrate-storage purge --app myapp.storage --leftovers --older-than 1d --yes",
+    ),
+)
+@click.argument("run", required=False)
+@door_options
+@journal_options
+@option(
+    "--older-than",
+    type=Age(),
+    default="7d",
+    show_default=True,
+    metavar="AGE",
+    help="Only what was verified so long ago.",
+)
+@option(
+    "--max-delete",
+    type=int,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="More than this, and nothing is deleted.",
+)
+@option("--leftovers", is_flag=True, help="Copies made in vain, at the destination, instead of source objects.")
+@option("--deleted", is_flag=True, help="Also objects whose rows the application has deleted since.")
+@option(
+    "--references",
+    multiple=True,
+    metavar="SQL|FILE",
+    help="More filenames in use: a SELECT, or a file with one a line.",
+)
+@option("--yes", in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
+@output_options
+def purge(
+    run: str | None, door: Door, journal: str | None, journal_schema: str | None, older_than: float, max_delete: int,
+    leftovers: bool, deleted: bool, references: tuple[str, ...], yes: bool, output: Output,
+) -> int:  # fmt: skip
+    """Delete the source objects of a run, or of all runs between its keys, where nothing speaks against it.
+
+    Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
+    since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
+    """
+    application = door.open()
+    options = PurgeOptions(
+        leftovers=leftovers, deleted=deleted, older_than=older_than, max_delete=max_delete, references=references, yes=yes,
+        journal=journal, journal_schema=journal_schema,
+    )  # fmt: skip
+    try:
+        return finished(lambda listener: Purge(application, options, run=run, listener=listener), output)
+    finally:
+        application.close()

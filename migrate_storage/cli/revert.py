@@ -1,0 +1,50 @@
+"""``revert``: rows back to the old key."""
+
+from __future__ import annotations
+
+import click
+
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.watching import finished
+from migrate_storage.revert import Revert
+
+__all__ = ("revert",)
+
+
+@click.command(
+    short_help="Undo: put rows back as they were.",
+    epilog=example(
+        "migrate-storage revert --app myapp.storage --dry-run", "migrate-storage revert --app myapp.storage"
+    ),
+)
+@click.argument("run", required=False)
+@door_options
+@journal_options
+@option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
+@option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
+@output_options
+def revert(
+    run: str | None,
+    door: Door,
+    journal: str | None,
+    journal_schema: str | None,
+    concurrency: int,
+    dry_run: bool,
+    output: Output,
+) -> int:
+    """Put rows back to the key that they named before, wherever that is still right; list the others.
+
+    RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
+    Content that changed since, or that is gone from the source, is copied back first, and verified.
+    """
+    application = door.open()
+    try:
+        return finished(
+            lambda listener: Revert(
+                application, run=run, dry_run=dry_run, concurrency=concurrency, journal=journal, journal_schema=journal_schema,
+                listener=listener,
+            ),
+            output,
+        )  # fmt: skip
+    finally:
+        application.close()

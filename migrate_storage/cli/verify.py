@@ -1,0 +1,86 @@
+"""``verify``: look at what rows name, any time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from migrate_storage.audit import Audit, AuditOptions
+from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.watching import finished
+from migrate_storage.differences import KINDS, Differences
+from migrate_storage.events import Event, ItemFinished, Listener
+
+__all__ = ("verify",)
+
+
+class _Percent(click.ParamType[float]):
+    name = "percent"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(str(value).removesuffix("%"))
+        except ValueError:
+            self.fail(f"{value!r} is no percentage: write 5 or 5%", param, ctx)
+
+
+@click.command(
+    short_help="Look at what rows name: is it there, and is it what it should be?",
+    epilog=example(
+        "migrate-storage verify --app myapp.storage",
+        "migrate-storage verify --app myapp.storage --deep --sample 5% --combined differences.txt",
+        "migrate-storage verify --app myapp.storage --key old --with new",
+    ),
+)
+@door_options
+@journal_options
+@option("--key", metavar="KEY", help="Only rows that name this backend.  [default: all]")
+@option("--where", metavar="SQL", help="Only rows that meet this condition.")
+@option("--deep", is_flag=True, help="Read both sides of what was copied, and compare the bytes.")
+@option("--with", "through", metavar="KEY", help="Open every row through this registration too, and compare.")
+@option(
+    "--sample", type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
+)
+@option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
+@option("--combined", type=click.Path(path_type=Path), metavar="FILE", help="All objects with a sign: = - + * !")
+@option("--match", type=click.Path(path_type=Path), metavar="FILE", help="Objects that are equal.")
+@option("--differ", type=click.Path(path_type=Path), metavar="FILE", help="Objects that differ.")
+@option(
+    "--missing-on-dst",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Objects that rows name and no store holds.",
+)
+@option("--missing-on-src", type=click.Path(path_type=Path), metavar="FILE", help="Objects of the other side only.")
+@option("--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be compared.")
+@output_options
+def verify(
+    door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
+    through: str | None, sample: float, concurrency: int, output: Output, **files: Path | None,
+) -> int:  # fmt: skip
+    """Look at every object that a row names: it exists, and is what the row and the journal say.
+
+    Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
+    bytes.
+    """
+    application = door.open()
+    options = AuditOptions(
+        key=key, columns=door.columns, where=where, deep=deep, through=through, sample=sample, concurrency=concurrency,
+        journal=journal, journal_schema=journal_schema,
+    )  # fmt: skip
+    wanted = {kind: path for kind in KINDS if (path := files[kind.replace("-", "_")]) is not None}
+    try:
+        with Differences(wanted) as differences:
+
+            def make(listener: Listener) -> Audit:
+                def told(event: Event) -> None:
+                    if isinstance(event, ItemFinished):
+                        differences.write(event.outcome)
+                    listener(event)
+
+                return Audit(application, options, listener=told)
+
+            return finished(make, output)
+    finally:
+        application.close()
