@@ -209,14 +209,14 @@ def _read_settings(context: click.Context, _: click.Parameter, value: Path | Non
 
 def _warn_of_password(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     assert parameter.name is not None
-    if value and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
-        if any(map(_has_password, value if isinstance(value, tuple) else (value,))):
-            variable = f"MIGRATE_STORAGE_{parameter_variable(parameter.name)}"
-            click.echo(
-                f"migrate-storage: warning: a password in --{parameter.name} can be read by everybody on this machine "
-                f"while the command runs: put it in {variable}, or in ./{DEFAULT_FILE} as ${{ENV}}",
-                err=True,
-            )
+    urls = value if isinstance(value, tuple) else (value,) if value else ()
+    if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE and any(map(_has_password, urls)):
+        variable = f"MIGRATE_STORAGE_{parameter_variable(parameter.name)}"
+        click.echo(
+            f"migrate-storage: warning: a password in --{parameter.name} can be read by everybody on this machine "
+            f"while the command runs: put it in {variable}, or in ./{DEFAULT_FILE} as ${{ENV}}",
+            err=True,
+        )
     return value
 
 
