@@ -225,20 +225,21 @@ async def test_azure_account_key(azurite: AzureServer) -> None:
 async def test_azure_sas_token(azurite: AzureServer) -> None:
     import datetime
 
-    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-    token = generate_account_sas(
+    container = azurite.new_container()
+    token = generate_container_sas(
         azurite.account,
+        container,
         azurite.key,
-        ResourceTypes(container=True, object=True),
-        AccountSasPermissions(read=True, write=True, delete=True, list=True, create=True),
-        datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1),
+        permission=ContainerSasPermissions(read=True, write=True, delete=True, list=True, create=True),
+        expiry=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1),
     )
     for spelled in (token, f"?{token}"):
         await _works(
             ObstoreBackend(
                 key="azure",
-                fs=f"az://{azurite.new_container()}/",
+                fs=f"az://{container}/",
                 azure_storage_account_name=azurite.account,
                 azure_storage_sas_token=spelled,
                 azure_storage_endpoint=azurite.endpoint,
