@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.options import MiB
-from migrate_storage.retry import Verdict
 from migrate_storage.stores.base import Opened, Store
 from migrate_storage.stores.failure import FailureKind, Verdict, classify
 

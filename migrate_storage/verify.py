@@ -12,7 +12,6 @@ import hashlib
 from dataclasses import dataclass
 
 from migrate_storage.model import Evidence, ObjectMeta
-from migrate_storage.retry import Verdict
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import Verdict
 from migrate_storage.transfer import SMALL, Copied
