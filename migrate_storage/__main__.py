@@ -44,12 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), USAGE)
     except MigrateStorageError as error:
         return _say(str(error), FATAL)
-    except BrokenPipeError:
-        # The reader of our output left, `| head` for instance; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
     except BaseException as error:  # a panic of the Rust side is no Exception
-        if isinstance(error, SystemExit):
+        if isinstance(error, SystemExit):  # click's answer where the reader of our output has left
             raise
         log = _write_log(error)
         return _say(f"unforeseen error, please report it with {log}: {one_line(error)}", UNFORESEEN)

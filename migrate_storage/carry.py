@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migrate_storage.errors import KeyRefusedError, StoppedError
 from migrate_storage.journal import Entry
@@ -164,9 +164,21 @@ class Carrier:
             ):
                 raise
             try:
-                return self._between(job, *other)
+                return self._told_by(source, source_path, lambda: self._between(job, *other))
             except StoreFailure:
                 raise error from None
+
+    def _told_by(self, source: Store, path: str, carry: Callable[[], Carried]) -> Carried:
+        """Carry by another way, with the evidence of the store that later looks will ask: each has tags of its own."""
+        try:
+            before = self._head(source, path)
+        except StoreFailure:
+            return carry()
+        result = carry()
+        now = self._head(source, path)
+        if result.verified is None or before is None or now is None or not unchanged(before.evidence, now.evidence):
+            return result
+        return replace(result, verified=replace(result.verified, source=now))
 
     def _between(self, job: Job, source: Store, source_path: str) -> Carried:
         destination, path = self._route.destination.at(job.item.destination.path)
@@ -198,7 +210,7 @@ class Carrier:
         return Carried(job=job, kind=OutcomeKind.SKIPPED, verified=verified)
 
     def _copy(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
-        replace = False
+        over = False
         existing = (
             None if self._create and not self._dry_run and not _held(job.entry) else self._head(destination, path)
         )
@@ -206,26 +218,26 @@ class Carrier:
             settled = self._held(job, source, source_path, existing)
             if settled is not None:
                 return settled
-            replace = _is_our_copy(job.entry, existing)
-            if not replace:
+            over = _is_our_copy(job.entry, existing)
+            if not over:
                 return self._occupied(job, source, source_path, destination, path)
         if self._dry_run:
             found = self._head_source(source, source_path)
             return Carried(job=job, verified=Verified(source=found, destination=found, evidence="dry run"), copied=True)
         # A store that cannot refuse to replace was asked just now: what appears there from here on is ours.
         absent = not self._create and existing is None
-        return self._attempts(job, source, source_path, destination, path, replace=replace or absent)
+        return self._attempts(job, source, source_path, destination, path, over=over or absent)
 
     def _attempts(
-        self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, replace: bool
+        self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, over: bool
     ) -> Carried:
         problem = (OutcomeKind.FAILED, "")
         content_type = _content_type(job.item)
-        if content_type is None and replace and not job.item.slots and _held(job.entry):
+        if content_type is None and over and not job.item.slots and _held(job.entry):
             # No row tells it to a last look; what we wrote with the first copy still does.
             content_type = self._retry(lambda: destination.open(path)).attributes.content_type
         for _ in range(_ROUNDS):
-            create = self._create and not replace
+            create = self._create and not over
 
             def once(create: bool = create) -> Verified:
                 copied = transfer(
@@ -249,7 +261,7 @@ class Carrier:
                 if unchanged(verified.source.evidence, now.evidence):
                     return Carried(job=job, verified=verified, copied=True)
                 problem = (OutcomeKind.CHANGED, "the source kept changing while it was copied")
-            replace = True
+            over = True
         return Carried(
             job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
         )

@@ -78,10 +78,11 @@ class Rows:
         self.database = database
         self.column = of
         self._where = where
-        self._table = table(of.table, *(column(name) for name in (*of.key, of.column)), schema=of.schema)
+        self._type, self._kept = database.transaction(self._describe)
+        names = dict.fromkeys((*of.key, of.column, *self._kept))
+        self._table = table(of.table, *(column(name) for name in names), schema=of.schema)
         self._key = [self._table.c[name] for name in of.key]
         self._raw: ColumnElement[Any] = self._table.c[of.column]
-        self._type, self._kept = database.transaction(self._describe)
         if database.dialect in ("mysql", "mariadb"):
             self._text: ColumnElement[Any] = literal_column(
                 f"CONVERT({self._quoted(of.column)} USING utf8mb4)", types.Text()
@@ -243,8 +244,8 @@ class Rows:
         """
         values: dict[Any, Any] = {self._raw: self._value("new", new)}
         for name in self._kept:
-            values[column(name)] = column(name)
-        statement = update(self._with(self._kept)).where(*self._is(pk), self._unchanged(old)).values(values)
+            values[self._table.c[name]] = self._table.c[name]
+        statement = update(self._table).where(*self._is(pk), self._unchanged(old)).values(values)
         if connection.execute(statement).rowcount == 1:
             return True
         return old != new and self.holds(connection, pk, new)
@@ -253,12 +254,6 @@ class Rows:
         """Whether the row holds this value now."""
         now = self.read(connection, pk)
         return now is not None and _same_json(now, value)
-
-    def _with(self, names: Sequence[str]) -> Any:
-        if not names:
-            return self._table
-        every = dict.fromkeys((*self.column.key, self.column.column, *names))
-        return table(self.column.table, *(column(name) for name in every), schema=self.column.schema)
 
     def _is(self, pk: Sequence[Any]) -> list[ColumnElement[bool]]:
         return [part == _raw(f"key{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from advanced_alchemy.types.file_object import StorageBackend
 
 from migrate_storage.errors import ConfigurationError
@@ -70,7 +71,9 @@ class BackendSettings:
             if self.driver == "fsspec":
                 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
-                return FSSpecBackend(key=self.key, fs=self.fs, prefix=self.prefix, **self.options)
+                # Made here, because filesystems have options called `key` too.
+                filesystem = fsspec.filesystem(self.fs, **self.options)
+                return FSSpecBackend(key=self.key, fs=filesystem, prefix=self.prefix)
             from migrate_storage.backend import ObstoreBackend
 
             return ObstoreBackend(key=self.key, fs=self.fs, prefix=self.prefix or "", **self.options)

@@ -11,8 +11,9 @@ import click
 
 from migrate_storage.cli.endings import interpreter, program, show
 from migrate_storage.cli.options import Output, example, option, output_options
-from migrate_storage.cli.run import perform
+from migrate_storage.cli.watching import watched
 from migrate_storage.demo import DEFAULT_DIRECTORY, Comparison, Demo
+from migrate_storage.migration import Migration
 from migrate_storage.report import amount
 from migrate_storage.text import visible
 
@@ -60,7 +61,9 @@ def demo(directory: Path, output: Output) -> int:
         say(f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:\n")
     application = made.application()
     try:
-        report, code = perform(application, made.options, output)
+        report, code = watched(
+            lambda listener: Migration(application, made.options, listener), output, made.options.grace
+        )
     finally:
         application.close()
     compared = made.compare()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import click
 from click.core import ParameterSource
@@ -21,7 +22,7 @@ from rich.text import Text
 from migrate_storage.report import Report, render
 from migrate_storage.text import masked
 
-__all__ = ("following", "interpreter", "program", "show", "stopped_by_signals", "styled")
+__all__ = ("following", "interpreter", "outliving_reader", "program", "show", "stopped_by_signals", "styled")
 
 _NAME = "migrate-storage"
 
@@ -101,7 +102,26 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
 def show(report: Report) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
     told = replace(report, next_command=following(report.next_command)) if report.next_command else report
-    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
+    with outliving_reader(sys.stdout):
+        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
+
+
+@contextlib.contextmanager
+def outliving_reader(stream: IO[str], *, otherwise: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Go on quietly where the reader of our output has left, such as ``| head``.
+
+    Args:
+        stream: What is written to; from then on it leads nowhere.
+        otherwise: Called when the reader has left.
+    """
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:
+        # rich makes a SystemExit of a broken pipe.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        otherwise()
 
 
 _STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from migrate_storage.application import Application
-from migrate_storage.cli.endings import show
 from migrate_storage.cli.options import (
     Door,
     Output,
@@ -16,12 +14,10 @@ from migrate_storage.cli.options import (
     output_options,
     run_options,
 )
-from migrate_storage.cli.watching import watched
+from migrate_storage.cli.watching import finished
 from migrate_storage.migration import Migration
-from migrate_storage.options import RunOptions
-from migrate_storage.report import Report
 
-__all__ = ("perform", "plan", "run")
+__all__ = ("plan", "run")
 
 
 @click.command(
@@ -56,18 +52,7 @@ def plan(door: Door, request: Request, output: Output) -> int:
 def _run(door: Door, request: Request, output: Output, *, dry_run: bool) -> int:
     application = door.open()
     try:
-        report, code = perform(application, request.options(application, dry_run=dry_run), output)
+        options = request.options(application, dry_run=dry_run)
+        return finished(lambda listener: Migration(application, options, listener), output, options.grace)
     finally:
         application.close()
-    if not output.json and (code or not output.quiet):
-        show(report)
-    return code
-
-
-def perform(application: Application, options: RunOptions, output: Output) -> tuple[Report, int]:
-    """Run a migration with its progress shown, stopped by Ctrl-C and SIGTERM.
-
-    Returns:
-        The report, already written where ``output`` is JSON, and the exit code.
-    """
-    return watched(lambda listener: Migration(application, options, listener=listener), output, options.grace)

@@ -15,7 +15,7 @@ from migrate_storage.events import Event, ItemFinished, Listener
 __all__ = ("verify",)
 
 
-class _Percent(click.ParamType[float]):
+class _Percent(click.ParamType):  # type: ignore[type-arg]
     name = "percent"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from migrate_storage.cli.endings import show, stopped_by_signals
+from migrate_storage.cli.endings import outliving_reader, show, stopped_by_signals
 from migrate_storage.cli.options import Output
-from migrate_storage.events import Listener
+from migrate_storage.events import Event, Listener
 from migrate_storage.progress import JsonLines, shown_on
 from migrate_storage.report import Report
 
@@ -36,12 +36,19 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
     Returns:
         The report, already written where ``output`` is JSON, and the exit code.
     """
+    stream = sys.stdout if output.json else sys.stderr
     shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
-    job = make(shown)
+
+    def listen(event: Event) -> None:
+        with outliving_reader(stream, otherwise=job.stop):
+            shown(event)
+
+    job = make(listen)
     with shown, stopped_by_signals(job.stop, grace) as caught:
         report = job.run()
     if isinstance(shown, JsonLines):
-        shown.report(report)
+        with outliving_reader(stream):
+            shown.report(report)
     return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code
 
 

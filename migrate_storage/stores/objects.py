@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -134,8 +135,12 @@ class ObstoreStore:
             arguments["mode"] = "create"
         if self._keeps_attributes:
             arguments["attributes"] = from_attributes(attributes) or None
+        if part_size is not None and create and self._stands(path):
+            # No service can be told to complete an upload in parts only where nothing stands.
+            raise FileExistsError(f"something stands at {path} already")
+        pieces = content if isinstance(content, bytes) else _read_elsewhere(iter(content))
         try:
-            answer = _unpanicked(lambda: self._store.put(path, content, **arguments))
+            answer = _unpanicked(lambda: self._store.put(path, pieces, **arguments))
         except Exception as error:
             if type(error).__name__ == "AlreadyExistsError":
                 raise FileExistsError(f"something stands at {path} already") from error
@@ -154,6 +159,13 @@ class ObstoreStore:
                 version=answer.get("version"),
             )
         return found
+
+    def _stands(self, path: str) -> bool:
+        try:
+            self.head(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""
@@ -177,6 +189,18 @@ class ObstoreStore:
         real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
         if self._within != "/" and os.path.commonpath((self._within, real)) != self._within:
             raise PermissionError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
+
+
+def _read_elsewhere(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces, read one ahead on a thread of their own.
+
+    obstore asks for them on a thread that drives its runtime, where reading them through obstore would panic.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        ahead = reader.submit(next, pieces, None)
+        while (piece := ahead.result()) is not None:
+            ahead = reader.submit(next, pieces, None)
+            yield piece
 
 
 def _flush(path: Path) -> None:

@@ -134,7 +134,8 @@ def _split_azure(path: str) -> Split:
     if parts.query:
         stripped = f"{stripped}?{parts.query}"
     container, _, key = stripped.lstrip("/").partition("/")
-    return Split(container, key.partition("?versionid=")[0])
+    # The service takes a backslash for a slash.
+    return Split(container, key.partition("?versionid=")[0].replace("\\", "/"))
 
 
 def _split_file(path: str) -> Split:

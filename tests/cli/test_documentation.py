@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,3 +61,25 @@ def test_the_environment_knows_every_option(name: str) -> None:
 def test_the_pages_that_the_manual_speaks_of_are_there() -> None:
     for page in ("exit-codes.md", "events.md"):
         assert (ROOT / "docs" / page).is_file()
+
+
+WRITTEN = sorted(
+    {
+        line.split("#")[0].strip()
+        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for line in page.read_text().splitlines()
+        if line.strip().startswith("migrate-storage ")
+    }
+)
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_what_the_pages_say_to_type_can_be_typed(line: str) -> None:
+    words = shlex.split(line.partition("|")[0])[1:]
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    context = click.Context(command, resilient_parsing=True)
+    _, left, _ = command.make_parser(context).parse_args(list(words))
+    assert left == []
+    assert len(WRITTEN) > 10

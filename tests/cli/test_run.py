@@ -9,13 +9,14 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
+import textwrap
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from tests.cli.conftest import ROOT, Project
+from tests.cli.conftest import APPLICATION, ROOT, Project
+from tests.servers import S3Server
 
 RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
 PLAN = ("plan", *RUN[1:])
@@ -122,6 +123,84 @@ def test_the_database_door_needs_no_application_code(project: Project) -> None:
     assert project.keys() == {"new": 10}
 
 
+def test_the_database_door_reaches_real_servers_with_secrets_from_environment_and_file(
+    project: Project, rclone_s3: S3Server, postgres_url: str
+) -> None:
+    before, after = rclone_s3.new_bucket(), rclone_s3.new_bucket()
+    project.environment = {"APP_DATABASE": postgres_url}
+    project.fill(5)
+    for number in range(5):
+        rclone_s3.store(before).put(f"up/d/{number}.txt", (project.directory / f"old/d/{number}.txt").read_bytes())
+    (project.directory / "secret").write_text(f"{rclone_s3.secret}\n")
+    (project.directory / "app.py").unlink()
+    project.environment = {"APP_DATABASE": postgres_url, "S3_KEY": rclone_s3.key, "HERE": str(project.directory)}
+    project.write(
+        f"""
+        database = "${{APP_DATABASE}}"
+        columns = ["document.file"]
+        settle = 0
+        [source]
+        key = "old"
+        fs = "s3"
+        prefix = "{before}/up"
+        [source.options]
+        key = "${{S3_KEY}}"
+        secret = "${{file:{project.directory}/secret}}"
+        endpoint_url = "{rclone_s3.endpoint}"
+        client_kwargs = {{ region_name = "{rclone_s3.region}" }}
+        [destination]
+        key = "new"
+        fs = "s3://{after}/moved"
+        [destination.options]
+        access_key_id = "${{S3_KEY}}"
+        secret_access_key = "${{file:{project.directory}/secret}}"
+        endpoint = "{rclone_s3.endpoint}"
+        region = "{rclone_s3.region}"
+        virtual_hosted_style_request = false
+        client_options = {{ allow_http = true }}
+        """,
+        "migrate-storage.toml",
+    )
+    ended = project("run")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert rclone_s3.secret not in ended.stdout + ended.stderr
+    assert rclone_s3.store(after).get("moved/d/3.txt").bytes().to_bytes() == b"3 ".ljust(10, b".")
+    with sa.create_engine(postgres_url).connect() as connection:
+        files = connection.exec_driver_sql("SELECT file FROM document ORDER BY id").scalars().all()
+    assert [(file["backend"], file["filename"]) for file in files] == [
+        ("new", f"d/{number}.txt") for number in range(5)
+    ]
+
+
+ASYNC = """
+    import contextlib
+    from litestar import Litestar
+    from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig, SQLAlchemyPlugin
+
+    new = storages.get_backend("new")
+    storages.unregister_backend("new")
+
+    @contextlib.asynccontextmanager
+    async def open_stores(_):
+        storages.register_backend(new)
+        yield
+        storages.unregister_backend("new")
+
+    config = SQLAlchemyAsyncConfig(connection_string=f"sqlite+aiosqlite:///{HERE}/app.db")
+    site = Litestar(plugins=[SQLAlchemyPlugin(config=config)], lifespan=[open_stores])
+"""
+
+
+def test_a_litestar_application_with_an_async_engine_and_stores_of_its_lifespan(project: Project) -> None:
+    project.write(textwrap.dedent(APPLICATION) + textwrap.dedent(ASYNC))
+    door = ("run", "--app", "app:site", "--from", "old", "--to", "new", "--settle", "0")
+    assert "--to new: no backend has this key" in project(*door).stderr
+    ended = project(*door, "--lifespan")
+    assert ended.returncode == 0, ended.stderr
+    assert project.keys() == {"new": 10}
+    assert "--lifespan" in ended.stdout.splitlines()[-1]
+
+
 def test_a_password_on_the_command_line_works_and_is_warned_about(project: Project) -> None:
     url = "postgresql+psycopg://me:hunter2@127.0.0.1:9/db"
     ended = project(*RUN, "--database", url)
@@ -188,14 +267,16 @@ def test_on_a_terminal_the_display_is_live_and_a_key_cannot_speak_to_it(project:
     assert r"\x1b]0;owned\x07" in text
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(project: Project) -> None:
-    process = project.start(*RUN, "--json")
+def test_a_reader_that_leaves_early_stops_the_run_and_the_same_command_goes_on(project: Project) -> None:
+    project.fill(500)
+    process = project.start(*RUN, "--json", "--concurrency", "1")
     assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.stderr is not None
     err = process.stderr.read()
-    process.wait(timeout=60)
     process.stderr.close()
-    assert "Traceback" not in err
-    assert Path(project.directory, "app.db").exists()
+    assert (process.wait(timeout=60), err) == (130, "")
+    assert project.keys()["old"] > 0
+    assert project("status", "--app", "app").stdout.split()[1] == "stopped"
+    assert project(*RUN).returncode == 0
