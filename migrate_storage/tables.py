@@ -83,6 +83,10 @@ class Tables:
             Column("finished", Double),
             #: The report as JSON, kept up to date while the run goes on.
             Column("report", _LONG),
+            #: What ``control`` wants of it, as JSON: ``paused``, ``stop``, ``concurrency``, ``bandwidth``.
+            Column("wanted", _LONG),
+            #: What it does now, as JSON, about once a second.
+            Column("doing", _LONG),
             Index(f"{PREFIX}run_started", "started"),
             **options,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from migrate_storage import __version__
+from migrate_storage.cli.control import control
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
 from migrate_storage.cli.explain import explain
@@ -33,5 +34,5 @@ def cli() -> None:
     """
 
 
-for command in (demo, doctor, explain, init, plan, run, verify, revert, purge, status, report, runs, tables):
+for command in (demo, doctor, explain, init, plan, run, verify, revert, purge, status, control, report, runs, tables):
     cli.add_command(command)

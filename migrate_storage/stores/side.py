@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from migrate_storage.errors import KeyRefusedError
+from migrate_storage.limits import Pace
 from migrate_storage.model import Place
 from migrate_storage.registration import Registration, read
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.stores.opening import open_store
+from migrate_storage.stores.paced import PacedStore
 from migrate_storage.translate import unaddressable
 
 __all__ = ("Side",)
@@ -24,9 +26,11 @@ class Side:
     Args:
         backend: a StorageBackend: FSSpecBackend, or an ObstoreBackend of this package or of advanced-alchemy.
         attempts: how often obstore itself sends one request; the engine has its own retries above.
+        pace: how fast the stores are spoken to; ``None`` sets no limit.
     """
 
-    def __init__(self, backend: Any, *, attempts: int = 1) -> None:
+    def __init__(self, backend: Any, *, attempts: int = 1, pace: Pace | None = None) -> None:
+        self._pace = pace
         self.backend = backend
         self.registration: Registration = read(backend)
         self._attempts = attempts
@@ -113,5 +117,6 @@ class Side:
     def _once(self, root: str, build: Any) -> Store:
         with self._lock:
             if root not in self._stores:
-                self._stores[root] = build()
+                store = build()
+                self._stores[root] = store if self._pace is None else PacedStore(store, self._pace)
             return self._stores[root]
