@@ -40,7 +40,9 @@ class Line:
     def done(self) -> dict[str, int]:
         """How often each fault was done, on both sides together."""
         both = (self.source.counts, self.destination.counts)
-        return {str(fault): sum(counts.get(fault, 0) for counts in both) for fault in Fault if any(fault in c for c in both)}
+        return {
+            str(fault): sum(counts.get(fault, 0) for counts in both) for fault in Fault if any(fault in c for c in both)
+        }
 
     def held(self, name: str) -> bytes | None:
         """What the destination holds, by another client than the tool's and past the proxy."""
