@@ -1,0 +1,188 @@
+"""The decision table of a cutover: which side is written and read, in which order, in each phase.
+
+Pure values. :data:`TABLE` is the whole rule, :func:`decide` reads it, ``docs/cutover.md`` is written from it, and the search in
+``tests/cutover/test_model.py`` shows that no acknowledged write is lost, stale or resurrected under it.
+
+An *entry* is a key's open line in the outbox: its two sides may differ, and it names the one to trust. While it stands all
+processes read that side and write it first, whatever their phase. So the side that repair overwrites is never the one that
+holds what was acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+__all__ = ("TABLE", "Decision", "Operation", "Phase", "Rule", "Side", "Trust", "adjacent", "decide", "decisions")
+
+
+class Side(StrEnum):
+    """One of the two stores."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+    @property
+    def other(self) -> Side:
+        """The other one."""
+        return Side.DESTINATION if self is Side.SOURCE else Side.SOURCE
+
+
+class Phase(StrEnum):
+    """How far a process has moved. Phases in force at one time are at most one step apart."""
+
+    SOURCE = "source"
+    DUAL_WRITE = "dual_write"
+    DESTINATION_FIRST = "destination_first"
+    DESTINATION = "destination"
+
+
+class Operation(StrEnum):
+    """What an application asks of a backend."""
+
+    SAVE = "save"
+    DELETE = "delete"
+    READ = "read"
+    HEAD = "head"
+    SIGN = "sign"
+    SIGN_UPLOAD = "sign_upload"
+    LIST = "list"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """What one phase does with a key that has no entry."""
+
+    #: Sides in the order in which they are written. A save is acknowledged when the first holds it, and either the second
+    #: does too or the entry stands.
+    writes: tuple[Side, ...]
+    #: Sides in the order in which they are asked: the second only when the first says "not found" and no tombstone stands.
+    reads: tuple[Side, ...]
+    #: Whether a write opens an entry before its first byte, and a read looks for one.
+    entries: bool
+    #: Whether a delete leaves a tombstone although it deletes on one side only.
+    buries: bool = False
+
+
+_S, _D = Side.SOURCE, Side.DESTINATION
+
+TABLE: Mapping[Phase, Rule] = MappingProxyType(
+    {
+        Phase.SOURCE: Rule(writes=(_S,), reads=(_S,), entries=False),
+        Phase.DUAL_WRITE: Rule(writes=(_S, _D), reads=(_S,), entries=True),
+        Phase.DESTINATION_FIRST: Rule(writes=(_D, _S), reads=(_D, _S), entries=True),
+        Phase.DESTINATION: Rule(writes=(_D,), reads=(_D,), entries=False, buries=True),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trust:
+    """What an open entry says of its key."""
+
+    #: The side that holds what was acknowledged.
+    side: Side
+    #: The key is being deleted, or was: what the other side still holds must not come back.
+    tombstone: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What to do for one operation on one key."""
+
+    #: Writes: the sides in order. Reads: the sides in order, the next only on "not found". A list: the sides to join.
+    sides: tuple[Side, ...]
+    #: Whether an entry is opened first (writes), or was looked for (reads).
+    entry: bool
+    #: Whether a tombstone is left.
+    tombstone: bool = False
+
+
+def decide(
+    phase: Phase, operation: Operation, trust: Trust | None = None, table: Mapping[Phase, Rule] = TABLE
+) -> Decision:
+    """What a process in a phase does for an operation.
+
+    Args:
+        phase: the phase of this process.
+        operation: what is asked.
+        trust: what the key's open entry says; ``None`` where none stands. The outer phases never look.
+        table: the rules.
+
+    Returns:
+        The sides to go to, in order.
+    """
+    rule = table[phase]
+    trust = trust if rule.entries else None
+    if operation in (Operation.SAVE, Operation.DELETE):
+        sides = rule.writes if trust is None else (trust.side, trust.side.other)
+        return Decision(
+            sides=sides,
+            entry=rule.entries,
+            tombstone=operation is Operation.DELETE and (rule.entries or rule.buries),
+        )
+    if operation is Operation.SIGN_UPLOAD:
+        # Whoever holds the URL writes one side only, behind our back: the entry stands in every phase.
+        return Decision(sides=rule.writes[:1] if trust is None else (trust.side,), entry=True)
+    if trust is None or operation is Operation.LIST:
+        return Decision(sides=rule.reads, entry=rule.entries)
+    if trust.side is Side.SOURCE or trust.tombstone:
+        return Decision(sides=(trust.side,), entry=True)
+    return Decision(sides=(Side.DESTINATION, Side.SOURCE), entry=True)
+
+
+def adjacent(one: Phase, other: Phase) -> bool:
+    """Whether two phases may be in force at the same time: the same, or one step apart."""
+    order = list(Phase)
+    return abs(order.index(one) - order.index(other)) <= 1
+
+
+_ENTRIES: Mapping[str, Trust | None] = MappingProxyType(
+    {
+        "none": None,
+        "source": Trust(side=_S),
+        "source, deleted": Trust(side=_S, tombstone=True),
+        "destination": Trust(side=_D),
+        "destination, deleted": Trust(side=_D, tombstone=True),
+    }
+)
+
+
+def decisions() -> str:
+    """The table as Markdown: a line for each phase, and the operations and entries for which it decides the same."""
+    lines = ["| phase | operation | the key's entry | sides, in order | |", "| --- | --- | --- | --- | --- |"]
+    for phase in Phase:
+        told: dict[tuple[str, ...], list[str]] = {}
+        for operation in Operation:
+            same: dict[Decision, list[str]] = {}
+            for name, trust in _ENTRIES.items():
+                same.setdefault(decide(phase, operation, trust), []).append(name)
+            for decision, names in same.items():
+                entries = "any" if len(same) == 1 else "; ".join(names)
+                if not decision.entry:
+                    entries = "not asked"
+                line = (entries, _sides(operation, decision), _more(operation, decision))
+                told.setdefault(line, []).append(operation)
+        lines += [
+            f"| {phase.name} | {', '.join(operations)} | {' | '.join(line)} |"
+            for line, operations in sorted(told.items(), key=lambda each: list(Operation).index(Operation(each[1][0])))
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _sides(operation: Operation, decision: Decision) -> str:
+    if operation is Operation.LIST:
+        return ", and what only the other has: ".join(decision.sides)
+    writes = operation in (Operation.SAVE, Operation.DELETE)
+    return (", then " if writes else ', on "not found" ').join(decision.sides)
+
+
+def _more(operation: Operation, decision: Decision) -> str:
+    if operation in (Operation.SAVE, Operation.DELETE):
+        opened = "opens an entry" if decision.entry else ""
+        return opened or ("leaves a tombstone" if decision.tombstone else "")
+    if operation is Operation.LIST and decision.entry:
+        return "keys with an entry are looked at one by one"
+    return "opens an entry until the URL expires" if operation is Operation.SIGN_UPLOAD else ""

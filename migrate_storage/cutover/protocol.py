@@ -1,0 +1,367 @@
+"""What a process does for one operation on one key, step by step, without doing it.
+
+Each protocol is a generator: it yields a :class:`Step`, whoever drives it performs the step and sends the answer back, or
+throws the error in. The backend drives them against two stores and a database; the search in the tests drives the very same
+ones against every order of steps, every failure and every kill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from migrate_storage.cutover.phases import TABLE, Operation, Phase, Rule, Side, Trust, decide
+from migrate_storage.errors import ConfigurationError, KeyRefusedError
+
+__all__ = (
+    "Bury",
+    "Claim",
+    "Close",
+    "Entry",
+    "Erase",
+    "Fate",
+    "Flip",
+    "Get",
+    "Head",
+    "Leave",
+    "Look",
+    "Note",
+    "Open",
+    "Protocol",
+    "Put",
+    "Release",
+    "Repaired",
+    "Settle",
+    "Step",
+    "UnacknowledgedError",
+    "delete",
+    "read",
+    "repair",
+    "save",
+)
+
+_ATTEMPTS = 5
+"""How often a write is begun anew because a repair ended under it, and a repair because somebody wrote."""
+
+NOTHING_WRITTEN = (KeyRefusedError, ConfigurationError, TypeError)
+"""Errors that a backend raises before it sends a byte."""
+
+
+class UnacknowledgedError(OSError):
+    """A write was overtaken again and again by repairs of its key. It may have happened, or not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A key's open line in the outbox, as one process saw it."""
+
+    #: New whenever the line is made, and whenever the side to trust changes.
+    epoch: str
+    #: 1 for whoever made it; one more for everybody who came since.
+    sequence: int
+    side: Side
+    tombstone: bool = False
+
+    @property
+    def trust(self) -> Trust:
+        """What it says to others."""
+        return Trust(side=self.side, tombstone=self.tombstone)
+
+
+class Fate(Enum):
+    """What became of an entry."""
+
+    CLOSED = "closed"
+    STAYS = "stays"
+    #: A repair settled it while the write was under way: what the write did may have been overwritten.
+    VANISHED = "vanished"
+
+
+class Repaired(Enum):
+    """How a repair ended."""
+
+    SETTLED = "settled"
+    #: Somebody else is at it, or it needs a side that may not be written now.
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Step):
+    """The key's entry, or ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Step):
+    """Open an entry, or join the one that stands: its side stays, its sequence grows. Answered with the :class:`Entry`."""
+
+    side: Side
+    tombstone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Step):
+    """Close an entry if it is this writer's alone; else it stays. Answered with its :class:`Fate`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Leave(Step):
+    """Leave an entry to repair. Answered with its :class:`Fate`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Bury(Step):
+    """A tombstone for a key that was deleted at the destination only: an entry that names the destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Step):
+    """An entry for repair, if none stands; one that stands is not touched."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Step):
+    """Take the key's lease; the sequence grows. Answered with the :class:`Entry`; ``None`` if none stands or another has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip(Step):
+    """Trust the other side from now on, if nobody came since. Answered with the :class:`Entry`, or ``None``."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Settle(Step):
+    """Close a claimed entry, if nobody came since. Answered with whether it is closed."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Step):
+    """Give the key's lease back; the entry stands."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Get(Step):
+    """Read an object. Answered with what was asked; ``FileNotFoundError`` where there is none."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Head(Step):
+    """What would differ if an object had been replaced; ``None`` where there is none."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Step):
+    """Write an object whole."""
+
+    side: Side
+    content: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Erase(Step):
+    """Delete an object; one that is not there is no error, or a ``FileNotFoundError``."""
+
+    side: Side
+
+
+Protocol = Generator[Step, Any, Any]
+
+
+def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
+    """Write an object.
+
+    Args:
+        phase: the phase of this process.
+        content: handed on in each :class:`Put`; both sides get the same.
+        table: the rules.
+
+    Returns:
+        What the deciding side's :class:`Put` answered.
+
+    Raises:
+        UnacknowledgedError: repairs overtook it again and again.
+    """
+    decision = decide(phase, Operation.SAVE, table=table)
+    if not decision.entry:
+        return (yield Put(decision.sides[0], content))
+    for _ in range(_ATTEMPTS):
+        entry: Entry = yield Open(decision.sides[0])
+        first, second = decide(phase, Operation.SAVE, entry.trust, table).sides
+        try:
+            held = yield Put(first, content)
+        except NOTHING_WRITTEN:
+            yield Close(entry)
+            raise
+        except Exception:
+            yield Leave(entry)
+            raise
+        try:
+            yield Put(second, content)
+        except Exception:  # noqa: BLE001 - the entry stands for it
+            fate = yield Leave(entry)
+        else:
+            fate = yield Close(entry)
+        if fate is not Fate.VANISHED:
+            return held
+    raise UnacknowledgedError("repairs of the key overtook the save each time; it may have happened or not: save again")
+
+
+def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
+    """Delete an object.
+
+    Args:
+        phase: the phase of this process.
+        table: the rules.
+
+    Raises:
+        UnacknowledgedError: repairs overtook it again and again.
+    """
+    decision = decide(phase, Operation.DELETE, table=table)
+    if not decision.entry:
+        yield Erase(decision.sides[0])
+        if decision.tombstone:
+            # Afterwards: one that was there before could be settled by a repair that still saw the object.
+            yield Bury()
+        return None
+    for _ in range(_ATTEMPTS):
+        entry: Entry = yield Open(decision.sides[0], tombstone=True)
+        first, second = decide(phase, Operation.DELETE, entry.trust, table).sides
+        refused = None
+        try:
+            yield Erase(first)
+        except FileNotFoundError:
+            pass
+        except KeyRefusedError as error:
+            # A key that a side cannot hold is not there; the other may hold it.
+            refused = error
+        except Exception:
+            yield Leave(entry)
+            raise
+        try:
+            yield Erase(second)
+        except KeyRefusedError:
+            if refused is not None:
+                yield Close(entry)
+                raise refused from None
+            fate = yield Close(entry)
+        except FileNotFoundError:
+            fate = yield Close(entry)
+        except Exception:  # noqa: BLE001 - the entry stands for it
+            fate = yield Leave(entry)
+        else:
+            fate = yield Close(entry)
+        if fate is not Fate.VANISHED:
+            return None
+    raise UnacknowledgedError("repairs of the key overtook the delete each time; delete again")
+
+
+def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
+    """Read an object: its content, its head or a URL for it.
+
+    Args:
+        phase: the phase of this process.
+        operation: which of the reads it is.
+        table: the rules.
+
+    Returns:
+        What :class:`Get` answered for the side that holds the object.
+
+    Raises:
+        FileNotFoundError: no side that may answer holds it. A side that fails raises; it is no answer.
+    """
+    entry: Entry | None = (yield Look()) if table[phase].entries else None
+    sides = decide(phase, operation, entry.trust if entry else None, table).sides
+    missing: Exception | None = None
+    for side in sides:
+        try:
+            found = yield Get(side)
+        except (FileNotFoundError, KeyRefusedError) as error:
+            missing = missing or error
+            continue
+        if missing is not None:
+            yield Note(sides[0])
+        return found
+    assert missing is not None
+    raise missing
+
+
+def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
+    """Make the two sides of a key the same, as its entry says.
+
+    Args:
+        writable: the sides that no process writes without an entry: the destination while one may be in SOURCE, the source
+            while one may be in DESTINATION, else both.
+        backfill: open an entry that names this side first, if none stands; ``None`` does nothing where none stands.
+
+    Returns:
+        How it ended.
+    """
+    if backfill is not None:
+        yield Note(backfill)
+    for _ in range(_ATTEMPTS):
+        entry: Entry | None = yield Claim()
+        if entry is None:
+            return Repaired.LEFT
+        try:
+            settled = yield from _once(entry, writable)
+        except Exception:
+            yield Release(entry)
+            raise
+        if settled:
+            return Repaired.SETTLED
+        yield Release(entry)
+        if settled is None:
+            return Repaired.LEFT
+    return Repaired.LEFT
+
+
+def _once(entry: Entry, writable: frozenset[Side]) -> Generator[Step, Any, bool | None]:
+    """Whether the key is settled; ``None`` where that needs a side that may not be written."""
+    before = yield Head(entry.side)
+    if before is None and entry.side is Side.DESTINATION and not entry.tombstone:
+        # Nobody deleted it: it never came there.
+        before = yield Head(Side.SOURCE)
+        if before is not None:
+            if Side.DESTINATION not in writable:
+                return None
+            flipped: Entry | None = yield Flip(entry)
+            if flipped is None:
+                return False
+            entry = flipped
+    target = entry.side.other
+    if target not in writable:
+        return None
+    try:
+        content = yield Get(entry.side)
+    except FileNotFoundError:
+        with contextlib.suppress(FileNotFoundError, KeyRefusedError):
+            yield Erase(target)
+    else:
+        yield Put(target, content)
+    if (yield Head(entry.side)) != before:
+        return False
+    settled: bool = yield Settle(entry)
+    return settled
