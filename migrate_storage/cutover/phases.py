@@ -62,7 +62,7 @@ class Rule:
     reads: tuple[Side, ...]
     #: Whether a write opens an entry before its first byte, and a read looks for one.
     entries: bool
-    #: Whether a delete leaves a tombstone although it deletes on one side only.
+    #: Whether a delete opens an entry although it deletes on one side only: what the other holds must not come back.
     buries: bool = False
 
 
@@ -118,11 +118,8 @@ def decide(
     trust = trust if rule.entries else None
     if operation in (Operation.SAVE, Operation.DELETE):
         sides = rule.writes if trust is None else (trust.side, trust.side.other)
-        return Decision(
-            sides=sides,
-            entry=rule.entries,
-            tombstone=operation is Operation.DELETE and (rule.entries or rule.buries),
-        )
+        tombstone = operation is Operation.DELETE and (rule.entries or rule.buries)
+        return Decision(sides=sides, entry=rule.entries or tombstone, tombstone=tombstone)
     if operation is Operation.SIGN_UPLOAD:
         # Whoever holds the URL writes one side only, behind our back: the entry stands in every phase.
         return Decision(sides=rule.writes[:1] if trust is None else (trust.side,), entry=True)
@@ -182,7 +179,7 @@ def _sides(operation: Operation, decision: Decision) -> str:
 def _more(operation: Operation, decision: Decision) -> str:
     if operation in (Operation.SAVE, Operation.DELETE):
         opened = "opens an entry" if decision.entry else ""
-        return opened or ("leaves a tombstone" if decision.tombstone else "")
+        return f"{opened}, which stays" if decision.entry and len(decision.sides) == 1 else opened
     if operation is Operation.LIST and decision.entry:
         return "keys with an entry are looked at one by one"
     return "opens an entry until the URL expires" if operation is Operation.SIGN_UPLOAD else ""

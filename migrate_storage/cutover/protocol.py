@@ -17,7 +17,6 @@ from migrate_storage.cutover.phases import TABLE, Operation, Phase, Rule, Side, 
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
 
 __all__ = (
-    "Bury",
     "Claim",
     "Close",
     "Entry",
@@ -108,21 +107,16 @@ class Open(Step):
 
 @dataclass(frozen=True, slots=True)
 class Close(Step):
-    """Close an entry if it is this writer's alone; else it stays. Answered with its :class:`Fate`."""
+    """Close an entry if it is this writer's alone; else leave it. Answered with its :class:`Fate`."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Leave(Step):
-    """Leave an entry to repair. Answered with its :class:`Fate`."""
+    """Leave an entry to repair; the sequence grows, so that one under way looks again. Answered with its :class:`Fate`."""
 
     entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Bury(Step):
-    """A tombstone for a key that was deleted at the destination only: an entry that names the destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,40 +236,38 @@ def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
     decision = decide(phase, Operation.DELETE, table=table)
     if not decision.entry:
         yield Erase(decision.sides[0])
-        if decision.tombstone:
-            # Afterwards: one that was there before could be settled by a repair that still saw the object.
-            yield Bury()
-        return None
+        return
     for _ in range(_ATTEMPTS):
         entry: Entry = yield Open(decision.sides[0], tombstone=True)
-        first, second = decide(phase, Operation.DELETE, entry.trust, table).sides
-        refused = None
+        sides = decide(phase, Operation.DELETE, entry.trust, table).sides
+        fate = yield from _erase(entry, sides)
+        if fate is not Fate.VANISHED:
+            return
+    raise UnacknowledgedError("repairs of the key overtook the delete each time; delete again")
+
+
+def _erase(entry: Entry, sides: tuple[Side, ...]) -> Generator[Step, Any, Fate]:
+    refused: list[KeyRefusedError] = []
+    failed = False
+    for side in sides:
         try:
-            yield Erase(first)
+            yield Erase(side)
         except FileNotFoundError:
             pass
         except KeyRefusedError as error:
             # A key that a side cannot hold is not there; the other may hold it.
-            refused = error
+            refused.append(error)
         except Exception:
-            yield Leave(entry)
-            raise
-        try:
-            yield Erase(second)
-        except KeyRefusedError:
-            if refused is not None:
-                yield Close(entry)
-                raise refused from None
-            fate = yield Close(entry)
-        except FileNotFoundError:
-            fate = yield Close(entry)
-        except Exception:  # noqa: BLE001 - the entry stands for it
-            fate = yield Leave(entry)
-        else:
-            fate = yield Close(entry)
-        if fate is not Fate.VANISHED:
-            return None
-    raise UnacknowledgedError("repairs of the key overtook the delete each time; delete again")
+            if side is sides[0]:
+                yield Leave(entry)
+                raise
+            failed = True
+    if len(refused) == len(sides):
+        yield Close(entry)
+        raise refused[0]
+    # What is deleted on one side only stays an entry, until repair has deleted the other.
+    fate: Fate = (yield Leave(entry)) if failed or len(sides) == 1 else (yield Close(entry))
+    return fate
 
 
 def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
@@ -293,19 +285,25 @@ def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Pha
         FileNotFoundError: no side that may answer holds it. A side that fails raises; it is no answer.
     """
     entry: Entry | None = (yield Look()) if table[phase].entries else None
-    sides = decide(phase, operation, entry.trust if entry else None, table).sides
-    missing: Exception | None = None
-    for side in sides:
+    while True:
+        sides = decide(phase, operation, entry.trust if entry else None, table).sides
         try:
-            found = yield Get(side)
-        except (FileNotFoundError, KeyRefusedError) as error:
-            missing = missing or error
-            continue
-        if missing is not None:
-            yield Note(sides[0])
-        return found
-    assert missing is not None
-    raise missing
+            return (yield Get(sides[0]))
+        except (FileNotFoundError, KeyRefusedError):
+            if len(sides) == 1:
+                raise
+            # A delete may have come in between: then what the other side still holds is not to be seen any more.
+            before, entry = entry, (yield Look())
+            if entry != before:
+                continue
+            try:
+                found = yield Get(sides[1])
+            except (FileNotFoundError, KeyRefusedError):
+                pass
+            else:
+                yield Note(sides[0])
+                return found
+            raise
 
 
 def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
