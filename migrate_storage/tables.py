@@ -148,6 +148,35 @@ class Tables:
             Index(f"{PREFIX}row_run", "run", "state"),
             **options,
         )
+        #: One line a key whose two sides may differ while a cutover is under way.
+        self.outbox = Table(
+            f"{PREFIX}outbox",
+            metadata,
+            #: Digest of the backend's key and the path.
+            Column("id", String(32), primary_key=True),
+            Column("backend", String(255), nullable=False),
+            Column("path", _LONG, nullable=False),
+            #: New whenever the line is made and whenever its side changes: whoever holds another saw a line that is gone.
+            Column("epoch", String(32), nullable=False),
+            #: 1 for whoever made it, and one more for everybody who touched it since.
+            Column("sequence", BigInteger, nullable=False),
+            #: The side to trust.
+            Column("side", String(16), nullable=False),
+            Column("tombstone", Boolean, nullable=False),
+            #: Content type and metadata of the save, as JSON: what not every store keeps.
+            Column("about", _LONG),
+            Column("opened", Double, nullable=False),
+            #: A writer is at work, probably: until then repair lets it be.
+            Column("busy_until", Double, nullable=False),
+            #: Until then somebody may upload to a signed URL: never closed before.
+            Column("expires", Double, nullable=False),
+            Column("claimed_by", String(32)),
+            Column("claimed_until", Double, nullable=False),
+            #: Why the last repair failed.
+            Column("failure", _LONG),
+            Index(f"{PREFIX}outbox_backend", "backend", "busy_until"),
+            **options,
+        )
 
     def create(self, connection: Connection) -> None:
         """Create what is missing, and check the schema version.
@@ -160,6 +189,7 @@ class Tables:
             if self.version.name in existing:
                 found = connection.execute(select(self.version.c.version)).scalars().first()
                 if found == SCHEMA_VERSION:
+                    self.metadata.create_all(connection)
                     return
                 if found is not None:
                     raise ConfigurationError(

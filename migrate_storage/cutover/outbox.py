@@ -1,0 +1,291 @@
+"""The outbox: one line for each key whose two sides may differ, in the application's database, on connections of our own."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, case, delete, func, insert, literal, select, update
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from migrate_storage.cutover.phases import Side
+from migrate_storage.cutover.protocol import Entry, Fate
+from migrate_storage.database import Database
+from migrate_storage.journal import digest
+from migrate_storage.tables import Tables
+
+__all__ = ("Outbox", "Waiting")
+
+GRACE = 300.0
+"""Seconds that a write is left alone by repair, unless it said that it is done. Safety does not rest on it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """A key that waits for repair."""
+
+    path: str
+    side: Side
+    tombstone: bool
+    #: Seconds since the epoch.
+    opened: float
+    expires: float
+    #: Content type and metadata of the save, if it told.
+    about: Mapping[str, Any]
+    failure: str | None
+
+
+class Outbox:
+    """The open entries of one backend. Opening, closing and looking up are one indexed statement each.
+
+    Args:
+        database: where the table is; usually the application's own.
+        backend: key of the cutover backend.
+        schema: database schema of the table.
+        grace: seconds that a write is left alone by repair.
+        clock: seconds since the epoch, for tests.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        backend: str,
+        schema: str | None = None,
+        *,
+        grace: float = GRACE,
+        clock: Any = time.time,
+    ) -> None:
+        self.database = database
+        self.backend = backend
+        self._tables = Tables(schema)
+        self._table = self._tables.outbox
+        self._grace = grace
+        self._clock = clock
+
+    def prepare(self) -> None:
+        """Create the table where it is missing.
+
+        Raises:
+            ConfigurationError: no right to.
+        """
+        self.database.transaction(self._tables.create)
+
+    def look(self, path: str) -> Entry | None:
+        """The entry of a key."""
+        table = self._table
+        statement = select(table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone).where(self._is(path))
+        return _entry(self.database.transaction(lambda connection: connection.execute(statement).first()))
+
+    def open(
+        self,
+        path: str,
+        side: Side,
+        *,
+        tombstone: bool = False,
+        about: Mapping[str, Any] | None = None,
+        expires: float = 0,
+    ) -> Entry:
+        """Open an entry for a write, or join the one that stands.
+
+        Args:
+            path: the key.
+            side: to trust, where none stands; the side of one that stands stays.
+            tombstone: the key is to be deleted; a tombstone that stands stays.
+            about: content type and metadata of the save.
+            expires: seconds since the epoch until which it is not closed.
+        """
+        table = self._table
+        values = self._new(path, side, tombstone, about, expires)
+        changes: dict[str, Any] = {
+            "sequence": table.c.sequence + 1,
+            "busy_until": _later(table.c.busy_until, values["busy_until"]),
+        }
+        if tombstone:
+            changes["tombstone"] = True
+        if about is not None:
+            changes["about"] = values["about"]
+        if expires:
+            changes["expires"] = _later(table.c.expires, expires)
+
+        def work(connection: Connection) -> Entry:
+            wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
+            statement = _upsert(connection, table, values, changes)
+            if connection.dialect.insert_returning:
+                found = connection.execute(statement.returning(*wanted)).one()
+            else:
+                connection.execute(statement)
+                found = connection.execute(select(*wanted).where(self._is(path))).one()
+            opened = _entry(found)
+            assert opened is not None
+            return opened
+
+        return self.database.transaction(work)
+
+    def note(self, path: str, side: Side) -> None:
+        """An entry for repair at once, where none stands."""
+        values = {**self._new(path, side, False, None, 0), "busy_until": 0.0}
+        same = {"epoch": self._table.c.epoch}
+        self.database.transaction(
+            lambda connection: connection.execute(_upsert(connection, self._table, values, same)) and None
+        )
+
+    def close(self, path: str, entry: Entry) -> Fate:
+        """Close an entry that nobody else touched; else leave it."""
+        if entry.sequence == 1 and self._delete(path, entry, self._table.c.expires <= self._clock()):
+            return Fate.CLOSED
+        return self.leave(path, entry)
+
+    def leave(self, path: str, entry: Entry) -> Fate:
+        """Leave an entry to repair."""
+        table = self._table
+        alone = table.c.sequence == entry.sequence
+        changes = {
+            # Others may be at work where the sequence moved on.
+            "busy_until": case((alone, 0.0), else_=table.c.busy_until),
+            "sequence": table.c.sequence + 1,
+        }
+        return Fate.STAYS if self._update(path, entry, changes) else Fate.VANISHED
+
+    def claim(self, path: str, owner: str, seconds: float) -> Entry | None:
+        """Take a key's lease for repair.
+
+        Args:
+            path: the key.
+            owner: who takes it.
+            seconds: how long it is good for.
+
+        Returns:
+            The entry; ``None`` if there is none, another has it, or a writer is at work.
+        """
+        table, now = self._table, self._clock()
+        free = (table.c.claimed_by.is_(None) | (table.c.claimed_until < now)) & (table.c.busy_until <= now)
+        changes = {"sequence": table.c.sequence + 1, "claimed_by": owner, "claimed_until": now + seconds}
+
+        def work(connection: Connection) -> Entry | None:
+            if not connection.execute(update(table).where(self._is(path), free).values(changes)).rowcount:
+                return None
+            wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
+            return _entry(connection.execute(select(*wanted).where(self._is(path))).first())
+
+        return self.database.transaction(work)
+
+    def flip(self, path: str, entry: Entry) -> Entry | None:
+        """Trust the other side of a claimed key from now on; ``None`` if somebody came since."""
+        flipped = Entry(epoch=uuid.uuid4().hex, sequence=2, side=entry.side.other, tombstone=entry.tombstone)
+        changes = {"epoch": flipped.epoch, "sequence": flipped.sequence, "side": flipped.side.value}
+        return flipped if self._update(path, entry, changes, self._table.c.sequence == entry.sequence) else None
+
+    def settle(self, path: str, entry: Entry) -> bool:
+        """Close a claimed entry, unless somebody came since or an upload may still come."""
+        return self._delete(path, entry, self._table.c.expires <= self._clock())
+
+    def release(self, path: str, owner: str, failure: str | None = None) -> None:
+        """Give a key's lease back, and say why it could not be repaired."""
+        table = self._table
+        statement = update(table).where(self._is(path), table.c.claimed_by == owner)
+        statement = statement.values(claimed_by=None, claimed_until=0.0, failure=failure)
+        self.database.transaction(lambda connection: connection.execute(statement) and None)
+
+    def count(self) -> int:
+        """How many entries are open."""
+        statement = select(func.count()).select_from(self._table).where(self._table.c.backend == self.backend)
+        return self.database.transaction(lambda connection: int(connection.execute(statement).scalar_one()))
+
+    def waiting(self, page: int = 500) -> Iterator[Waiting]:
+        """All open entries, in no order; those that come meanwhile may be missed."""
+        table, after = self._table, ""
+        while True:
+            statement = (
+                select(table)
+                .where(table.c.backend == self.backend, table.c.id > after)
+                .order_by(table.c.id)
+                .limit(page)
+            )
+            found = self.database.transaction(_all(statement))
+            for row in found:
+                yield Waiting(
+                    path=row.path,
+                    side=Side(row.side),
+                    tombstone=bool(row.tombstone),
+                    opened=row.opened,
+                    expires=row.expires,
+                    about=json.loads(row.about) if row.about else {},
+                    failure=row.failure,
+                )
+            if len(found) < page:
+                return
+            after = found[-1].id
+
+    def about(self, path: str) -> dict[str, Any]:
+        """Content type and metadata of the last save of a key, while its entry stands."""
+        statement = select(self._table.c.about).where(self._is(path))
+        found = self.database.transaction(lambda connection: connection.execute(statement).scalar())
+        return dict(json.loads(found)) if found else {}
+
+    # -- within
+
+    def _is(self, path: str) -> Any:
+        return self._table.c.id == digest(self.backend, path)
+
+    def _new(
+        self, path: str, side: Side, tombstone: bool, about: Mapping[str, Any] | None, expires: float
+    ) -> dict[str, Any]:
+        now = self._clock()
+        return {
+            "id": digest(self.backend, path),
+            "backend": self.backend,
+            "path": path,
+            "epoch": uuid.uuid4().hex,
+            "sequence": 1,
+            "side": side.value,
+            "tombstone": tombstone,
+            "about": json.dumps(about, default=str) if about is not None else None,
+            "opened": now,
+            "busy_until": now + self._grace,
+            "expires": expires,
+            "claimed_until": 0.0,
+        }
+
+    def _delete(self, path: str, entry: Entry, condition: Any) -> bool:
+        table = self._table
+        statement = delete(table).where(
+            self._is(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, condition
+        )
+        return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
+
+    def _update(self, path: str, entry: Entry, changes: Mapping[str, Any], condition: Any = None) -> bool:
+        table = self._table
+        # In this order: MariaDB and MySQL let an expression see what was set before it.
+        statement = update(table).where(self._is(path), table.c.epoch == entry.epoch).ordered_values(*changes.items())
+        if condition is not None:
+            statement = statement.where(condition)
+        return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
+
+
+def _all(statement: Any) -> Callable[[Connection], Sequence[Any]]:
+    return lambda connection: connection.execute(statement).all()
+
+
+def _later(column: Any, value: float) -> Any:
+    return case((column > value, column), else_=literal(value))
+
+
+def _entry(row: Any) -> Entry | None:
+    if row is None:
+        return None
+    return Entry(epoch=row.epoch, sequence=row.sequence, side=Side(row.side), tombstone=bool(row.tombstone))
+
+
+def _upsert(connection: Connection, table: Any, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+    match connection.dialect.name:
+        case "postgresql":
+            return postgresql.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
+        case "sqlite":
+            return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
+        case "mysql" | "mariadb":
+            return mysql.insert(table).values(values).on_duplicate_key_update(**changes)
+    return insert(table).values(values)

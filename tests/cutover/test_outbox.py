@@ -1,0 +1,166 @@
+"""The outbox on each database, step by step as the search assumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import Side
+from migrate_storage.cutover.protocol import Fate
+from migrate_storage.database import Database
+
+S, D = Side.SOURCE, Side.DESTINATION
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outbox(database_url: str, clock: Clock) -> Iterator[Outbox]:
+    database = Database(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    made = Outbox(database, "files", clock=clock)
+    made.prepare()
+    yield made
+    database.close()
+
+
+def test_a_write_alone(outbox: Outbox) -> None:
+    assert outbox.look("a/b") is None
+    entry = outbox.open("a/b", S)
+    assert (entry.sequence, entry.side, entry.tombstone) == (1, S, False)
+    assert outbox.look("a/b") == entry
+    assert outbox.look("a/c") is None
+    assert outbox.close("a/b", entry) is Fate.CLOSED
+    assert outbox.look("a/b") is None
+    assert outbox.close("a/b", entry) is Fate.VANISHED
+    assert outbox.leave("a/b", entry) is Fate.VANISHED
+
+
+def test_two_writers_leave_it_and_the_first_ones_side_stays(outbox: Outbox) -> None:
+    first = outbox.open("k", S, about={"content_type": "text/plain"})
+    second = outbox.open("k", D, tombstone=True)
+    assert (second.epoch, second.sequence, second.side, second.tombstone) == (first.epoch, 2, S, True)
+    assert outbox.close("k", first) is Fate.STAYS
+    assert outbox.close("k", second) is Fate.STAYS
+    third = outbox.open("k", D)
+    assert third.tombstone is True
+    assert outbox.count() == 1
+    assert outbox.about("k") == {"content_type": "text/plain"}
+
+
+def test_an_entry_made_anew_is_another(outbox: Outbox) -> None:
+    first = outbox.open("k", S)
+    outbox.close("k", first)
+    outbox.open("k", D)
+    assert outbox.close("k", first) is Fate.VANISHED
+    assert outbox.leave("k", first) is Fate.VANISHED
+
+
+def test_a_note_touches_no_entry_that_stands(outbox: Outbox) -> None:
+    entry = outbox.open("k", S)
+    outbox.note("k", D)
+    assert outbox.look("k") == entry
+    outbox.note("other", D)
+    assert [(each.path, each.side) for each in sorted(outbox.waiting(), key=lambda each: each.path)] == [
+        ("k", S),
+        ("other", D),
+    ]
+
+
+def test_repair_lets_a_writer_be_until_it_is_done_or_late(outbox: Outbox, clock: Clock) -> None:
+    entry = outbox.open("k", S)
+    assert outbox.claim("k", "me", 30) is None
+    assert outbox.leave("k", entry) is Fate.STAYS
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    outbox.open("late", S)
+    clock.now += 301
+    assert outbox.claim("late", "me", 30) is not None
+
+
+def test_one_repair_at_a_time_until_its_lease_ends(outbox: Outbox, clock: Clock) -> None:
+    outbox.note("k", S)
+    mine = outbox.claim("k", "me", 30)
+    assert mine is not None
+    assert outbox.claim("k", "you", 30) is None
+    clock.now += 31
+    yours = outbox.claim("k", "you", 30)
+    assert yours is not None
+    assert outbox.settle("k", mine) is False
+    outbox.release("k", "me")
+    assert outbox.claim("k", "she", 30) is None
+    outbox.release("k", "you", "no such bucket")
+    assert next(outbox.waiting()).failure == "no such bucket"
+    assert outbox.claim("k", "she", 30) is not None
+
+
+def test_a_repair_does_not_close_what_moved_on(outbox: Outbox) -> None:
+    outbox.note("k", S)
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    writer = outbox.open("k", D)
+    assert outbox.settle("k", claimed) is False
+    assert outbox.flip("k", claimed) is None
+    assert outbox.leave("k", writer) is Fate.STAYS
+
+
+def test_a_writer_that_leaves_stops_the_repair_that_claimed_after_it_opened(outbox: Outbox, clock: Clock) -> None:
+    writer = outbox.open("k", S)
+    clock.now += 301
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    assert outbox.leave("k", writer) is Fate.STAYS
+    assert outbox.settle("k", claimed) is False
+
+
+def test_the_side_changes_with_the_epoch(outbox: Outbox) -> None:
+    outbox.note("k", D)
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    flipped = outbox.flip("k", claimed)
+    assert flipped is not None
+    assert (flipped.side, outbox.look("k")) == (S, flipped)
+    assert outbox.settle("k", claimed) is False
+    assert outbox.settle("k", flipped) is True
+
+
+def test_an_upload_keeps_its_entry_until_its_url_expires(outbox: Outbox, clock: Clock) -> None:
+    entry = outbox.open("k", S, expires=clock.now + 60)
+    assert outbox.close("k", entry) is Fate.STAYS
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    assert outbox.settle("k", claimed) is False
+    clock.now += 61
+    assert outbox.settle("k", claimed) is True
+
+
+def test_opened_by_many_at_once_each_has_its_own_sequence(outbox: Outbox) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: outbox.open("k", S), range(16)))
+    assert sorted(each.sequence for each in found) == list(range(1, 17))
+    assert len({each.epoch for each in found}) == 1
+
+
+def test_looking_up_uses_the_index(outbox: Outbox) -> None:
+    if outbox.database.dialect != "sqlite":
+        return
+    plan = outbox.database.transaction(
+        lambda connection: connection.execute(
+            text("EXPLAIN QUERY PLAN SELECT side FROM migrate_storage_outbox WHERE id = 'x'")
+        ).all()
+    )
+    assert "INDEX" in str(plan)
