@@ -1,0 +1,458 @@
+"""CutoverBackend: one storage backend over two, so that an application moves from the one to the other while it runs."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from advanced_alchemy.types.file_object import FileObject
+from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, PathLike, StorageBackend
+
+from migrate_storage.backend.content import DEFAULT_PART
+from migrate_storage.backend.located import several, text
+from migrate_storage.cutover import protocol
+from migrate_storage.cutover.content import Spooled, spooled
+from migrate_storage.cutover.counters import Counters
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, decide
+from migrate_storage.cutover.protocol import Protocol, Step
+from migrate_storage.errors import ConfigurationError, DeleteFailedError, KeyRefusedError
+from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
+
+__all__ = ("PHASE_VARIABLE", "CutoverBackend")
+
+PHASE_VARIABLE = "MIGRATE_STORAGE_PHASE"
+_log = logging.getLogger("migrate_storage.cutover")
+_READS = {"head": Operation.HEAD, "attributes": Operation.READ, "stream": Operation.READ, "open": Operation.READ}
+"""Reads that advanced-alchemy does not ask for: there where both sides have them."""
+_UPLOAD_HOUR = 3600
+_Urls = str | list[str]
+
+
+class CutoverBackend(StorageBackend):
+    """Files in two stores, the source and the destination, as the phase says.
+
+    Register it under the key that the models name. Which side is asked in which phase, and in which order, is the table in
+    ``docs/cutover.md``; every operation comes in two, ``name`` and ``name_async``. What is saved while both sides are written
+    is read to its end first, into memory, beyond 8 MiB into a temporary file.
+
+    Args:
+        key: the name under which rows and columns know the backend.
+        source: the backend that is left.
+        destination: the backend that is moved to.
+        phase: the phase of this process, a function that says it, or ``None`` for the environment variable
+            ``MIGRATE_STORAGE_PHASE`` (``source`` if unset). A function is asked once for each operation.
+        outbox: where entries are kept; needed as soon as the phase is not SOURCE.
+        counters: what counts.
+
+    Raises:
+        ConfigurationError: there is no such phase, or a phase that needs an outbox has none.
+    """
+
+    driver = "cutover"
+
+    def __init__(
+        self,
+        key: str,
+        source: StorageBackend,
+        destination: StorageBackend,
+        *,
+        phase: Phase | str | Callable[[], Phase] | None = None,
+        outbox: Outbox | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        self.key = key
+        self.source = source
+        self.destination = destination
+        self.outbox = outbox
+        self.counters = counters or Counters()
+        self.options = {}
+        self._phase = phase if callable(phase) else functools.partial(_phase, phase or os.environ.get(PHASE_VARIABLE))
+        if not callable(phase) and self.phase is not Phase.SOURCE and outbox is None:
+            raise ConfigurationError(f"a cutover in phase {self.phase} writes down what is not settled: pass outbox=")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(key={self.key!r}, source={self.source!r}, destination={self.destination!r})"
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of this process now."""
+        return self._phase()
+
+    @property
+    def protocol(self) -> str:  # type: ignore[override]
+        """That of the side which is asked first."""
+        return self._side(TABLE[self.phase].reads[0]).protocol
+
+    @property
+    def fs(self) -> Any:
+        """That of the side which is asked first."""
+        return self._side(TABLE[self.phase].reads[0]).fs
+
+    # Reading
+
+    def get_content(self, path: PathLike, *, options: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes of an object.
+
+        Args:
+            path: its key.
+            options: handed on to the side that is read.
+
+        Raises:
+            FileNotFoundError: no side that may answer holds it. A side that fails raises its own error.
+        """
+        found: bytes = run(self._read(BLOCKING, "get_content", Operation.READ, path, options=options))
+        return found
+
+    async def get_content_async(self, path: PathLike, *, options: Mapping[str, Any] | None = None) -> bytes:
+        """See :meth:`get_content`."""
+        found: bytes = await self._read(AWAITING, "get_content", Operation.READ, path, options=options)
+        return found
+
+    def exists(self, path: PathLike) -> bool:
+        """Whether there is such an object. A side that fails raises; it is no answer."""
+        return run(self._exists(BLOCKING, path))
+
+    async def exists_async(self, path: PathLike) -> bool:
+        """See :meth:`exists`."""
+        return await self._exists(AWAITING, path)
+
+    async def _exists(self, call: Caller, path: PathLike) -> bool:
+        try:
+            await self._read(call, "head", Operation.HEAD, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        base = name.removesuffix("_async")
+        if base not in _READS or not all(hasattr(side, name) for side in (self.source, self.destination)):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name == base:
+            return lambda path, **options: run(self._read(BLOCKING, base, _READS[base], path, **options))
+        return lambda path, **options: self._read(AWAITING, base, _READS[base], path, **options)
+
+    async def _read(self, call: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
+        async def get(side: Side) -> Any:
+            return await _ask(call, self._side(side), name, path, **options)
+
+        return await self._drive(call, protocol.read(self.phase, operation), path, get=get)
+
+    def list(self, prefix: PathLike = "") -> Iterator[Any]:
+        """All objects below a folder, in no order; where both sides can list.
+
+        Where both sides are asked, what the second has is looked for on the first, one by one: no listing is held in memory.
+
+        Args:
+            prefix: whole path segments. Empty for all.
+        """
+        phase = self.phase
+        sides, asked = self._listing(phase)
+        for side in sides:
+            for meta in self._side(side).list(prefix):  # type: ignore[attr-defined]
+                if meta.path not in asked and (len(sides) == 1 or not self._seen(meta.path, side, sides)):
+                    yield meta
+        for path in asked:
+            if _below(path, prefix) and (found := self._looked(path, phase)) is not None:
+                yield found
+
+    async def list_async(self, prefix: PathLike = "") -> AsyncIterator[Any]:
+        """See :meth:`list`."""
+        import asyncio
+
+        iterator = await asyncio.to_thread(lambda: iter(self.list(prefix)))
+        while (found := await asyncio.to_thread(next, iterator, None)) is not None:
+            yield found
+
+    def _listing(self, phase: Phase) -> tuple[tuple[Side, ...], frozenset[str]]:
+        decision = decide(phase, Operation.LIST)
+        asked = {each.path for each in self._needed().waiting()} if decision.entry else set()
+        return decision.sides, frozenset(asked)
+
+    def _seen(self, path: str, side: Side, sides: Sequence[Side]) -> bool:
+        """Whether the side before has it; asked one by one, so that no listing is held in memory."""
+        if side is sides[0]:
+            return False
+        try:
+            self._side(sides[0]).head(path)  # type: ignore[attr-defined]
+        except (FileNotFoundError, KeyRefusedError):
+            return False
+        return True
+
+    def _looked(self, path: str, phase: Phase) -> Any:
+        async def get(side: Side) -> Any:
+            return self._side(side).head(path)  # type: ignore[attr-defined]
+
+        try:
+            return run(self._drive(BLOCKING, protocol.read(phase, Operation.HEAD), path, get=get))
+        except (FileNotFoundError, KeyRefusedError):
+            return None
+
+    # Writing
+
+    def save_object(
+        self,
+        file_object: FileObject,
+        data: DataLike,
+        *,
+        use_multipart: bool | None = None,
+        chunk_size: int = DEFAULT_PART,
+        max_concurrency: int = 12,
+    ) -> FileObject:
+        """Save content under the file's path.
+
+        Args:
+            file_object: names the object; what the deciding side answers is set in it.
+            data: bytes, a path, a binary file, or an iterable of bytes.
+            use_multipart: handed on.
+            chunk_size: handed on.
+            max_concurrency: handed on.
+
+        Returns:
+            ``file_object``.
+
+        Raises:
+            UnacknowledgedError: repairs of the key overtook the save again and again.
+        """
+        how = {"use_multipart": use_multipart, "chunk_size": chunk_size, "max_concurrency": max_concurrency}
+        return run(self._save(BLOCKING, file_object, data, how))
+
+    async def save_object_async(
+        self,
+        file_object: FileObject,
+        data: AsyncDataLike,
+        *,
+        use_multipart: bool | None = None,
+        chunk_size: int = DEFAULT_PART,
+        max_concurrency: int = 12,
+    ) -> FileObject:
+        """See :meth:`save_object`; ``data`` may be asynchronous too."""
+        how = {"use_multipart": use_multipart, "chunk_size": chunk_size, "max_concurrency": max_concurrency}
+        return await self._save(AWAITING, file_object, data, how)
+
+    async def _save(self, call: Caller, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
+        phase = self.phase
+        if not TABLE[phase].entries:
+
+            async def hand_on(side: Side, content: Any) -> Any:
+                return await _ask(call, self._side(side), "save_object", file, content, **how)
+
+            await self._drive(call, protocol.save(phase, data), file.path, put=hand_on)
+            return file
+        content = await spooled(call, data)
+        first: list[Side] = []
+
+        async def put(side: Side, content: Spooled) -> Any:
+            backend = self._side(side)
+            first[:] = first or [side]
+            # The row shall tell of the side that is read, not of the one that was written last.
+            target = file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copied(about))
+            ready = await call.aside(lambda: content.again(whole=backend.driver == "fsspec"))
+            await _ask(call, backend, "save_object", target, ready, **how)
+
+        about = _copied({"content_type": file.content_type, "metadata": file.metadata})
+        try:
+            await self._drive(call, protocol.save(phase, content), file.path, put=put, about=about)
+        finally:
+            await call.aside(content.close)
+        return file
+
+    def delete_object(self, paths: PathLike | Sequence[PathLike]) -> None:
+        """Delete one or more objects.
+
+        Args:
+            paths: key or keys. In the outer phases, what is not there is an error where the side says so.
+
+        Raises:
+            DeleteFailedError: of several, some could not be deleted; ``failures`` names each.
+        """
+        run(self._delete(BLOCKING, paths))
+
+    async def delete_object_async(self, paths: PathLike | Sequence[PathLike]) -> None:
+        """See :meth:`delete_object`."""
+        await self._delete(AWAITING, paths)
+
+    async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
+        phase = self.phase
+        if not decide(phase, Operation.DELETE).entry:
+            (side,) = TABLE[phase].writes
+            self.counters.add("delete", side)
+            await _ask(call, self._side(side), "delete_object", paths)
+            return
+        failures: dict[str, Exception] = {}
+        wanted = several(paths)
+        for path in wanted:
+            try:
+                await self._drive(call, protocol.delete(phase), path)
+            except Exception as error:  # noqa: BLE001 - reported by key, below
+                failures[text(path)] = error
+        if failures:
+            path, worst = next(iter(failures.items()))
+            if len(wanted) == 1 or isinstance(worst, KeyRefusedError):
+                raise worst
+            raise DeleteFailedError(
+                f"{len(failures)} of {len(wanted)} objects could not be deleted, {path!r} first: {worst}", failures
+            ) from worst
+
+    # Signed URLs
+
+    def sign(
+        self, paths: PathLike | Sequence[PathLike], *, expires_in: int | None = None, for_upload: bool = False
+    ) -> _Urls:
+        """URLs, each for the side that holds the object; for an upload, for the side that is written first.
+
+        Where the deciding side is the only one that may hold an object, nothing is asked of it first.
+
+        Args:
+            paths: key or keys.
+            expires_in: seconds.
+            for_upload: for a URL to upload to: an entry stands until it has expired.
+
+        Raises:
+            NotImplementedError: the side has no signed URLs.
+        """
+        return run(self._sign(BLOCKING, paths, expires_in, for_upload))
+
+    async def sign_async(
+        self, paths: PathLike | Sequence[PathLike], *, expires_in: int | None = None, for_upload: bool = False
+    ) -> _Urls:
+        """See :meth:`sign`."""
+        return await self._sign(AWAITING, paths, expires_in, for_upload)
+
+    async def _sign(
+        self, call: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
+    ) -> _Urls:
+        phase = self.phase
+        if not TABLE[phase].entries and not for_upload:
+            (side,) = TABLE[phase].reads
+            found: _Urls = await _ask(call, self._side(side), "sign", paths, expires_in=expires_in)
+            return found
+        one = self._sign_upload if for_upload else self._sign_read
+        urls = [await one(call, phase, path, expires_in) for path in several(paths)]
+        return urls[0] if isinstance(paths, str | os.PathLike) else urls
+
+    async def _sign_read(self, call: Caller, phase: Phase, path: PathLike, expires_in: int | None) -> str:
+        async def get(side: Side) -> str:
+            backend = self._side(side)
+            url: str = await _ask(call, backend, "sign", path, expires_in=expires_in)
+            if phase is Phase.DESTINATION_FIRST:
+                # A URL can be made for what is not there.
+                await _ask(call, backend, "head" if hasattr(backend, "head") else "get_content", path)
+            return url
+
+        try:
+            signed: str = await self._drive(call, protocol.read(phase, Operation.SIGN), path, get=get)
+        except FileNotFoundError:
+            signed = await _ask(call, self._side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
+        return signed
+
+    async def _sign_upload(self, call: Caller, phase: Phase, path: PathLike, expires_in: int | None) -> str:
+        (side,) = decide(phase, Operation.SIGN_UPLOAD).sides
+        if self.outbox is not None or phase is not Phase.SOURCE:
+            lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
+            entry = await call.aside(lambda: self._needed().open(text(path), side, expires=time.time() + lasts))
+            await call.aside(self._needed().leave, text(path), entry)
+            side = entry.side if TABLE[phase].entries else side
+        url: str = await _ask(call, self._side(side), "sign", path, expires_in=expires_in, for_upload=True)
+        return url
+
+    # Within
+
+    def _side(self, side: Side) -> StorageBackend:
+        return self.source if side is Side.SOURCE else self.destination
+
+    def _needed(self) -> Outbox:
+        if self.outbox is None:
+            raise ConfigurationError(f"a cutover in phase {self.phase} writes down what is not settled: pass outbox=")
+        return self.outbox
+
+    async def _drive(
+        self,
+        call: Caller,
+        made: Protocol,
+        path: PathLike,
+        *,
+        get: Callable[[Side], Awaitable[Any]] | None = None,
+        put: Callable[[Side, Any], Awaitable[Any]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Perform the steps of a protocol to its end."""
+        key = text(path)
+        try:
+            step = next(made)
+            while True:
+                try:
+                    answer = await self._perform(call, step, key, get, put, about)
+                except Exception as error:  # noqa: BLE001 - the protocol decides
+                    step = made.throw(error)
+                else:
+                    step = made.send(answer)
+        except StopIteration as stop:
+            return stop.value
+
+    async def _perform(self, call: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
+        match step:
+            case protocol.Look():
+                return await call.aside(self._needed().look, path)
+            case protocol.Open(side, tombstone):
+                outbox = self._needed()
+                return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
+            case protocol.Close(entry):
+                return await call.aside(self._needed().close, path, entry)
+            case protocol.Leave(entry):
+                self.counters.add("left", entry.side)
+                return await call.aside(self._needed().leave, path, entry)
+            case protocol.Note(side):
+                return await self._fallback(call, path, side)
+            case protocol.Get(side):
+                return await self._counted("read", side, get(side))
+            case protocol.Put(side, content):
+                return await self._counted("write", side, put(side, content))
+            case protocol.Erase(side):
+                return await self._counted("delete", side, _ask(call, self._side(side), "delete_object", path))
+        raise AssertionError(step)
+
+    async def _counted(self, kind: str, side: Side, doing: Awaitable[Any]) -> Any:
+        self.counters.add(kind, side)
+        try:
+            return await doing
+        except (FileNotFoundError, *protocol.NOTHING_WRITTEN):
+            raise
+        except Exception as error:
+            self.counters.add("failure", side)
+            _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, type(error).__name__)
+            raise
+
+    async def _fallback(self, call: Caller, path: str, side: Side) -> None:
+        self.counters.add("fallback", side.other)
+        try:
+            await call.aside(self._needed().note, path, side)
+        except Exception as error:  # noqa: BLE001 - what was read is right without it
+            _log.warning("%s: a fallback read left no entry: %s", self.key, type(error).__name__)
+
+
+def _phase(given: Phase | str | None) -> Phase:
+    try:
+        return Phase((given or Phase.SOURCE).lower())
+    except ValueError:
+        raise ConfigurationError(f"{given!r} is no phase of a cutover: use one of {', '.join(Phase)}") from None
+
+
+async def _ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Any:
+    # Not through the caller itself: that says that obstore was used, and the source may be none of it.
+    if call.awaits:
+        return await getattr(backend, f"{name}_async")(*arguments, **options)
+    return getattr(backend, name)(*arguments, **options)
+
+
+def _copied(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {**about, "metadata": dict(about["metadata"] or {})}
+
+
+def _below(path: str, prefix: PathLike) -> bool:
+    folder = text(prefix).strip("/")
+    return not folder or path.startswith(f"{folder}/")

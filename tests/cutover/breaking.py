@@ -1,0 +1,47 @@
+"""A backend that fails when told to, over one that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from migrate_storage import ObstoreBackend
+
+
+class Breaking(ObstoreBackend):
+    """Fails each request for which ``broken`` says so; before it has an effect, or after."""
+
+    broken: Callable[[str], str | None] = staticmethod(lambda _: None)
+
+    def _harm(self, name: str, work: Callable[[], Any]) -> Any:
+        how = self.broken(name)
+        if how == "before":
+            raise OSError("broken before")
+        done = work()
+        if how == "after":
+            raise OSError("broken after")
+        return done
+
+    def save_object(self, *arguments: Any, **options: Any) -> Any:
+        return self._harm("save", lambda: super(Breaking, self).save_object(*arguments, **options))
+
+    async def save_object_async(self, *arguments: Any, **options: Any) -> Any:
+        return self.save_object(*arguments, **options)
+
+    def delete_object(self, *arguments: Any, **options: Any) -> Any:
+        return self._harm("delete", lambda: super(Breaking, self).delete_object(*arguments, **options))
+
+    async def delete_object_async(self, *arguments: Any, **options: Any) -> Any:
+        return self.delete_object(*arguments, **options)
+
+    def get_content(self, *arguments: Any, **options: Any) -> Any:
+        return self._harm("read", lambda: super(Breaking, self).get_content(*arguments, **options))
+
+    async def get_content_async(self, *arguments: Any, **options: Any) -> Any:
+        return self.get_content(*arguments, **options)
+
+    def head(self, *arguments: Any, **options: Any) -> Any:
+        return self._harm("head", lambda: super(Breaking, self).head(*arguments, **options))
+
+    async def head_async(self, *arguments: Any, **options: Any) -> Any:
+        return self.head(*arguments, **options)
