@@ -279,6 +279,9 @@ class Search:
                 # Each attempt begins from nothing: so there may be any number of them.
                 again = "repair" if op.kind == "backfill" else op.kind
                 return _with(state, agent, replace(op, kind=again, answers=()))
+            if op.kind == "read" and len(op.answers) == 3 and op.answers[0] != op.answers[2]:
+                # It looked again, saw another entry and begins with that.
+                return _with(state, agent, replace(op, answers=op.answers[2:]))
             return state
         state = _with(state, agent, None)
         if op.kind == "read":

@@ -1,0 +1,209 @@
+"""Repair: what a cutover left unsettled is made the same on both sides, key by key, under the key's lease."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from advanced_alchemy.types.file_object import FileObject
+from advanced_alchemy.types.file_object.base import StorageBackend
+
+from migrate_storage.cutover import protocol
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.protocol import Repaired, Step
+from migrate_storage.database import describe_failure
+from migrate_storage.errors import KeyRefusedError
+
+__all__ = ("Repair", "Result", "writable")
+
+LEASE = 300.0
+"""Seconds that one copy may take: a repair that is slower is taken over by the next one."""
+
+
+def writable(phases: Iterable[Phase]) -> frozenset[Side]:
+    """The sides that repair may write while processes are in these phases.
+
+    A process in SOURCE writes the source without an entry, one in DESTINATION the destination: there a copy could not know
+    that it is overtaken.
+    """
+    outer = {Phase.SOURCE: Side.SOURCE, Phase.DESTINATION: Side.DESTINATION}
+    return frozenset(Side) - {outer[phase] for phase in phases if phase in outer}
+
+
+@dataclass(kw_only=True, slots=True)
+class Result:
+    """What a round of repairs did."""
+
+    settled: int = 0
+    #: Somebody is at work on the key, or it needs a side that may not be written now.
+    left: int = 0
+    #: By path: why a repair failed.
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Repair:
+    """Repairs the keys of one cutover backend.
+
+    Args:
+        source: the backend that is left.
+        destination: the backend that is moved to.
+        outbox: where the entries are.
+        phases: the phases that processes may be in.
+        lease: seconds that one copy may take.
+    """
+
+    def __init__(
+        self,
+        source: StorageBackend,
+        destination: StorageBackend,
+        outbox: Outbox,
+        *,
+        phases: Iterable[Phase],
+        lease: float = LEASE,
+    ) -> None:
+        self._sides = {Side.SOURCE: source, Side.DESTINATION: destination}
+        self._outbox = outbox
+        self._writable = writable(phases)
+        self._lease = lease
+
+    def once(self, stopping: Callable[[], bool] = lambda: False) -> Result:
+        """Repair every key that waits.
+
+        Args:
+            stopping: asked before each key.
+
+        Returns:
+            What was done. A key that fails keeps its entry, and is tried again next time.
+        """
+        result = Result()
+        for waiting in self._outbox.waiting():
+            if stopping():
+                break
+            self._told(result, waiting.path, None)
+        return result
+
+    def watch(self, told: Callable[[Result], None], *, every: float, stop: threading.Event) -> None:
+        """Repair again and again.
+
+        Args:
+            told: called after each round.
+            every: seconds between two rounds.
+            stop: ends it.
+        """
+        while not stop.is_set():
+            told(self.once(stop.is_set))
+            stop.wait(every)
+
+    def backfill(self, paths: Iterable[str], trusted: Side, stopping: Callable[[], bool] = lambda: False) -> Result:
+        """Copy objects to the other side, each under an entry, so that writers and readers know.
+
+        Args:
+            paths: keys.
+            trusted: the side to copy from, where no entry says otherwise.
+            stopping: asked before each key.
+        """
+        result = Result()
+        for path in paths:
+            if stopping():
+                break
+            self._told(result, path, trusted)
+        return result
+
+    def key(self, path: str, backfill: Side | None = None) -> Repaired:
+        """Repair one key.
+
+        Args:
+            path: the key.
+            backfill: the side to trust where no entry stands; ``None`` leaves such a key alone.
+
+        Raises:
+            Exception: what a side answered; the entry stands, and holds the reason.
+        """
+        work = _Work(self._sides, self._outbox, path, self._lease)
+        return work.drive(protocol.repair(self._writable, backfill))
+
+    def _told(self, result: Result, path: str, backfill: Side | None) -> None:
+        try:
+            ended = self.key(path, backfill)
+        except Exception as error:  # noqa: BLE001 - one key's failure is a value
+            result.failures[path] = describe_failure(error)
+            return
+        if ended is Repaired.SETTLED:
+            result.settled += 1
+        else:
+            result.left += 1
+
+
+class _Work:
+    """One key under repair."""
+
+    def __init__(self, sides: dict[Side, StorageBackend], outbox: Outbox, path: str, lease: float) -> None:
+        self._sides, self._outbox, self._path, self._lease = sides, outbox, path, lease
+        self._owner = uuid.uuid4().hex
+        self._about: dict[str, Any] = {}
+        self._failure: str | None = None
+
+    def drive(self, made: protocol.Protocol) -> Repaired:
+        try:
+            step = next(made)
+            while True:
+                try:
+                    answer = self._perform(step)
+                except Exception as error:  # noqa: BLE001 - the protocol decides
+                    self._failure = describe_failure(error)
+                    step = made.throw(error)
+                else:
+                    step = made.send(answer)
+        except StopIteration as stop:
+            ended: Repaired = stop.value
+            return ended
+
+    def _perform(self, step: Step) -> Any:
+        path, outbox = self._path, self._outbox
+        match step:
+            case protocol.Note(side):
+                return outbox.note(path, side)
+            case protocol.Claim():
+                entry = outbox.claim(path, self._owner, self._lease)
+                self._about = outbox.about(path) if entry else {}
+                return entry
+            case protocol.Flip(entry):
+                return outbox.flip(path, entry)
+            case protocol.Settle(entry):
+                return outbox.settle(path, entry)
+            case protocol.Release():
+                return outbox.release(path, self._owner, self._failure)
+            case protocol.Head(side):
+                return self._evidence(side)
+            case protocol.Get(side):
+                return self._sides[side].get_content(path)
+            case protocol.Put(side, content):
+                return self._put(side, content)
+            case protocol.Erase(side):
+                return self._sides[side].delete_object(path)
+        raise AssertionError(step)
+
+    def _evidence(self, side: Side) -> str | None:
+        """A digest of the content: no listing, etag or time that a filesystem may have kept from before."""
+        try:
+            return hashlib.sha256(self._sides[side].get_content(self._path)).hexdigest()
+        except (FileNotFoundError, KeyRefusedError):
+            return None
+
+    def _put(self, side: Side, content: bytes) -> None:
+        backend = self._sides[side]
+        about = self._about or self._kept(side.other)
+        backend.save_object(FileObject(backend=backend, filename=self._path, **about), content)
+
+    def _kept(self, side: Side) -> dict[str, Any]:
+        """Content type and metadata as the store kept them, where it tells."""
+        look = getattr(self._sides[side], "attributes", None)
+        if look is None:
+            return {}
+        found = look(self._path)
+        return {"content_type": found.content_type, "metadata": dict(found.metadata)}
