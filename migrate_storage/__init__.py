@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from migrate_storage.backend import ObstoreBackend
+    from migrate_storage.cutover.backend import CutoverBackend
 
 __version__ = "0.1.0"
 
-__all__ = ("ObstoreBackend", "__version__")
+__all__ = ("CutoverBackend", "ObstoreBackend", "__version__")
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from migrate_storage.backend import ObstoreBackend
 
         return ObstoreBackend
+    if name == "CutoverBackend":
+        from migrate_storage.cutover.backend import CutoverBackend
+
+        return CutoverBackend
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ import click
 
 from migrate_storage import __version__
 from migrate_storage.cli.control import control
+from migrate_storage.cli.cutover import cutover
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
 from migrate_storage.cli.explain import explain
@@ -41,6 +42,7 @@ _COMMANDS = (
     *(inspect, translate, doctor, explain),
     *(plan, run, verify, revert, purge),
     *(runs, status, control, report),
+    cutover,
     tables,
 )
 

@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-__all__ = ("TABLE", "Decision", "Operation", "Phase", "Rule", "Side", "Trust", "adjacent", "decide", "decisions")
+__all__ = (
+    "TABLE",
+    "Decision",
+    "Operation",
+    "Phase",
+    "Rule",
+    "Side",
+    "Trust",
+    "adjacent",
+    "decide",
+    "decisions",
+    "neighbours",
+)
 
 
 class Side(StrEnum):
@@ -134,6 +146,11 @@ def adjacent(one: Phase, other: Phase) -> bool:
     """Whether two phases may be in force at the same time: the same, or one step apart."""
     order = list(Phase)
     return abs(order.index(one) - order.index(other)) <= 1
+
+
+def neighbours(phase: Phase) -> tuple[Phase, ...]:
+    """The phases that other processes may be in while one is in this."""
+    return tuple(other for other in Phase if adjacent(phase, other))
 
 
 _ENTRIES: Mapping[str, Trust | None] = MappingProxyType(
