@@ -56,7 +56,7 @@ def status(backend: str | None, door: Door, output: Output) -> int:
     elif not output.quiet or waiting:
         click.echo(visible(f"{found.key}: phase {found.phase.name}, {amount(len(waiting), 'key')} not settled"))
         for each in waiting[:_SHOWN]:
-            stone = ", deleted" if each.tombstone else ""
+            stone = ", and what the other has is old" if each.tombstone else ""
             click.echo(
                 visible(f"  {each.path}: the {each.side} is right{stone}{f'; {each.failure}' if each.failure else ''}")
             )

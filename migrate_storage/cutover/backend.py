@@ -403,9 +403,10 @@ class CutoverBackend(StorageBackend):
                 return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
             case protocol.Close(entry):
                 return await call.aside(self._needed().close, path, entry)
-            case protocol.Leave(entry):
+            case protocol.Leave(entry, held):
+                outbox = self._needed()
                 self.counters.add("left", entry.side)
-                return await call.aside(self._needed().leave, path, entry)
+                return await call.aside(lambda: outbox.leave(path, entry, held=held))
             case protocol.Note(side):
                 return await self._fallback(call, path, side)
             case protocol.Get(side):

@@ -139,15 +139,17 @@ class Outbox:
             return Fate.CLOSED
         return self.leave(path, entry)
 
-    def leave(self, path: str, entry: Entry) -> Fate:
-        """Leave an entry to repair."""
+    def leave(self, path: str, entry: Entry, *, held: bool = False) -> Fate:
+        """Leave an entry to repair; ``held`` buries what the side that is not trusted still has."""
         table = self._table
         alone = table.c.sequence == entry.sequence
-        changes = {
+        changes: dict[str, Any] = {
             # Others may be at work where the sequence moved on.
             "busy_until": case((alone, 0.0), else_=table.c.busy_until),
             "sequence": table.c.sequence + 1,
         }
+        if held:
+            changes["tombstone"] = True
         return Fate.STAYS if self._update(path, entry, changes) else Fate.VANISHED
 
     def claim(self, path: str, owner: str, seconds: float) -> Entry | None:

@@ -117,6 +117,8 @@ class Leave(Step):
     """Leave an entry to repair; the sequence grows, so that one under way looks again. Answered with its :class:`Fate`."""
 
     entry: Entry
+    #: The side to trust holds the new content: what the other has is old, and is buried.
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
         try:
             yield Put(second, content)
         except Exception:  # noqa: BLE001 - the entry stands for it
-            fate = yield Leave(entry)
+            fate = yield Leave(entry, held=True)
         else:
             fate = yield Close(entry)
         if fate is not Fate.VANISHED:

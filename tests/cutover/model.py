@@ -323,11 +323,14 @@ class Search:
                     yield "closes", _vanished(state, None), Fate.CLOSED
                 else:
                     yield "does not close", _touched(state), Fate.STAYS
-            case protocol.Leave(entry):
+            case protocol.Leave(entry, held):
                 if row is None or entry.epoch != NOW:
                     yield "finds it gone", state, Fate.VANISHED
                 else:
-                    yield "leaves", _touched(state), Fate.STAYS
+                    left = _touched(state)
+                    assert left.row is not None
+                    buried = replace(left.row, tombstone=left.row.tombstone or held)
+                    yield "leaves", replace(left, row=buried), Fate.STAYS
             case protocol.Claim():
                 if row is None or row.claimed:
                     yield "claims nothing", state, None
