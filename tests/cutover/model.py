@@ -103,6 +103,7 @@ class Search:
         writable: sides that repair may write.
         backfill: the side that a backfill trusts.
         overlapping: whether both processes may be in the middle of a write at once.
+        grace: whether repair lets a key be while a write is under way, as it does for five minutes.
         slow_reads: whether a read may be in the middle while a write is.
         rules: what is searched.
     """
@@ -112,6 +113,7 @@ class Search:
     backfill: Side
     overlapping: bool = False
     slow_reads: bool = False
+    grace: bool = False
     rules: Rules = field(default_factory=Rules)
     states: int = 0
 
@@ -332,7 +334,7 @@ class Search:
                     buried = replace(left.row, tombstone=left.row.tombstone or held)
                     yield "leaves", replace(left, row=buried), Fate.STAYS
             case protocol.Claim():
-                if row is None or row.claimed:
+                if row is None or row.claimed or (self.grace and _written(state)):
                     yield "claims nothing", state, None
                 else:
                     row = replace(row, sequence=row.sequence + 1, claimed=True)
@@ -371,6 +373,16 @@ class Search:
 
 def _entry(row: Row) -> Entry:
     return Entry(epoch=NOW, sequence=row.sequence, side=row.side, tombstone=row.tombstone)
+
+
+def _written(state: State) -> bool:
+    """Whether a writer that has opened the entry is at work."""
+    return any(
+        isinstance(answer, Entry) and answer.epoch == NOW
+        for op in state.ops[:2]
+        if op is not None
+        for answer in op.answers
+    )
 
 
 def _touched(state: State) -> State:

@@ -84,7 +84,7 @@ def test_a_slow_read_while_two_write(pair: str) -> None:
     "how",
     [
         {"left": 4, "repairs": 1},
-        {"left": 2, "repairs": 1, "overlapping": True},
+        {"left": 2, "repairs": 1, "overlapping": True, "grace": True},
         {"left": 3, "overlapping": True},
         {"left": 2, "slow_reads": True},
         {"left": 2, "overlapping": True, "slow_reads": True},
