@@ -65,7 +65,9 @@ def test_every_heading_has_a_test() -> None:
     for place in ELSEWHERE.values():
         file, _, name = place.partition("::")
         tree = ast.parse((Path(__file__).parent / file).read_text())
-        assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in {
+            node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +197,9 @@ def test_spaces() -> None:
 @covers("Google Cloud Storage", "Service Account")
 async def test_google(gcs: GCSServer) -> None:
     await _works(
-        ObstoreBackend(key="gcs", fs=f"gs://{gcs.new_bucket()}/", google_service_account=gcs.service_account_path, allow_http=True)
+        ObstoreBackend(
+            key="gcs", fs=f"gs://{gcs.new_bucket()}/", google_service_account=gcs.service_account_path, allow_http=True
+        )
     )
 
 
@@ -314,7 +318,12 @@ async def test_environment_variables(minio: dict[str, Any], monkeypatch: pytest.
 async def test_multiple_backends(minio: dict[str, Any], gcs: GCSServer, tmp_path: Path) -> None:
     storages.register_backend(ObstoreBackend(key="documents", **minio))
     storages.register_backend(
-        ObstoreBackend(key="images", fs=f"gs://{gcs.new_bucket()}", google_service_account=gcs.service_account_path, allow_http=True)
+        ObstoreBackend(
+            key="images",
+            fs=f"gs://{gcs.new_bucket()}",
+            google_service_account=gcs.service_account_path,
+            allow_http=True,
+        )
     )
     storages.register_backend(ObstoreBackend(key="temp", fs=f"file://{tmp_path}/uploads/"))
     for key in ("documents", "images", "temp"):

@@ -73,7 +73,9 @@ def test_on_disk(tmp_path: Path) -> None:
     for before in (
         FSSpecBackend("files", fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "one")),
         FSSpecBackend("files", DirFileSystem(str(tmp_path / "two"), fsspec.filesystem("file", auto_mkdir=True))),
-        FSSpecBackend("files", DirFileSystem(str(tmp_path / "three"), fsspec.filesystem("file", auto_mkdir=True)), prefix="p"),
+        FSSpecBackend(
+            "files", DirFileSystem(str(tmp_path / "three"), fsspec.filesystem("file", auto_mkdir=True)), prefix="p"
+        ),
     ):
         FileObject(backend=before, filename="a/x.txt").save(b"1")
         after = ObstoreBackend.from_fsspec(before)
