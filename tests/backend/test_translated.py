@@ -29,7 +29,8 @@ async def test_below_a_prefix(rclone_s3: S3Server, name: str) -> None:
         before.fs.invalidate_cache()
         assert before.get_content(name) == b"new"
         url = str(after.sign(name))
-        assert httpx.get(url).content == b"new"
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).content == b"new"
         after.delete_object(name)
         with pytest.raises(FileNotFoundError):
             before.get_content(name)
