@@ -36,6 +36,9 @@ from migrate_storage.tally import Tally
 
 __all__ = ("Migration",)
 
+_PASSES = 100
+"""Passes after which a run ends although each found something new: rows are written to the old key faster than moved."""
+
 
 class Migration:
     """One migration of an application's rows from one backend key to another.
@@ -201,9 +204,9 @@ class Migration:
                 return "limited" if self._remain(facts) else "finished", number
             if journal is None:
                 return "finished", number
-            if pipeline.news > before:
+            if pipeline.news > before and number < _PASSES:
                 settled = False
-            elif settled:
+            elif settled or number > _PASSES:
                 return "finished", number
             else:
                 if self._stopping.wait(self._options.settle):
