@@ -210,6 +210,9 @@ class Migration:
         return sum(_names(rows, row, self._options.source) for rows, window in windows for row in window)
 
     def _remain(self, facts: Facts) -> bool:
+        if self._options.limit is not None and (self._options.dry_run or self._options.copy_only):
+            # These rows stay where they are: whether there are more is a matter of counting.
+            return sum(rows.estimate(self._options.source) for rows in facts.rows) > self._options.limit
         return any(True for rows in facts.rows for _ in rows.windows(self._options.source, 500))
 
 
