@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,6 @@ SCRATCH = ".migrate-storage"
 """The prefix under which objects are written to try a destination."""
 _CACHED = 1.5
 """Seconds for which a server of a disk may not have seen what was put there behind its back."""
-_BUCKETS = frozenset({"s3", "gcs", "azure"})
 _TRIES = 3
 """How often a probe object is written at most until it comes back as it was: a bit may flip on the way."""
 
@@ -86,9 +85,6 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
     told = same_service(source.root, there)
     if told is not None:
         return told, ""
-    if "file" in (services := {source.root.service, there.service}) and services & _BUCKETS:
-        # A server may serve that very folder: then each object is found standing at its destination, and equal.
-        return False, "one is a folder, the other a bucket"
     if not probe:
         return False, "not provably so: a dry run writes no probe"
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
@@ -119,11 +115,22 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
 
 
 def _shown(source: Side, place: Place, retry: Retry) -> bool:
-    """Whether a server shows what was put on a disk: at once, or when its cache of the directory has run out."""
-    if any(_seen(*asked, retry) for asked in source.would_serve(place)):
-        return True
-    time.sleep(_CACHED)
-    return any(_seen(*asked, retry) for asked in source.would_serve(place))
+    """Whether a disk and the server of it are the two sides: looked for at once, and when its caches have run out."""
+    for wait in (0.0, _CACHED):
+        time.sleep(wait)
+        if source.root.service == "file":
+            if any(path.exists() for path in _served(source.root, place)):
+                return True
+        elif any(_seen(*asked, retry) for asked in source.would_serve(place)):
+            return True
+    return False
+
+
+def _served(folder: Place, place: Place) -> Iterator[Path]:
+    """Files of this folder that an object of a server may be, if the server's disk holds the folder."""
+    parts = [place.root, *place.key.split("/")]
+    for start in range(len(parts)):
+        yield Path("/", folder.key, *parts[start:])
 
 
 def _seen(store: Store, path: str, retry: Retry) -> bool:
