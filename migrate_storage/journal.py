@@ -279,6 +279,10 @@ class Journal:
             # Another shard wrote one of them in between: what it wrote is there to be read now.
             return self.database.transaction(write)
 
+    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+        """Ids of entries whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, entries))
+
     def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
         table = self.tables.object
         wanted: dict[str, str] = {}
