@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from migrate_storage import __version__
+from migrate_storage.cli.convert import convert
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
 from migrate_storage.cli.explain import explain
@@ -35,5 +36,5 @@ def cli() -> None:
     """
 
 
-for command in (demo, inspect, translate, doctor, explain, init, plan, run, verify, revert, purge, status, report, runs, tables):
+for command in (demo, inspect, translate, convert, doctor, explain, init, plan, run, verify, revert, purge, status, report, runs, tables):
     cli.add_command(command)
