@@ -182,32 +182,20 @@ class Carrier:
 
     def _between(self, job: Job, source: Store, source_path: str) -> Carried:
         destination, path = self._route.destination.at(job.item.destination.path)
-        if job.item.action is Action.SKIP:
-            return self._compare(job, source, source_path, destination, path)
+        if job.item.action is Action.TRANSFER:
+            return self._copy(job, source, source_path, destination, path)
+        held, found = self._head_source(source, source_path), self._head(destination, path)
+        if found is None or held.size != found.size:
+            seen = "is not there" if found is None else f"has {found.size} bytes instead of {held.size}"
+            return Carried(job=job, kind=OutcomeKind.DIFFERS, reason=f"seen through {destination.name} it {seen}")
         if job.item.action is Action.REWRITE:
-            held = self._head_source(source, source_path)
-            found = self._retry(lambda: destination.head(path))
-            if held.size != found.size:
-                return Carried(
-                    job=job,
-                    kind=OutcomeKind.DIFFERS,
-                    reason="seen from both keys, the same place holds objects of different size",
-                )
-            return Carried(
-                job=job, verified=Verified(source=held, destination=found, evidence="same place", ours=False)
-            )
-        return self._copy(job, source, source_path, destination, path)
-
-    def _compare(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
-        self._head_source(source, source_path)
-        verified = self._retry(lambda: same(source, source_path, destination, path))
-        if verified is None:
-            return Carried(
-                job=job,
-                kind=OutcomeKind.DIFFERS,
-                reason=f"opened through {destination.name} it holds other bytes than through {source.name}",
-            )
-        return Carried(job=job, kind=OutcomeKind.SKIPPED, verified=verified)
+            verified = Verified(source=held, destination=found, evidence="same place", ours=False)
+            return Carried(job=job, verified=verified)
+        same_bytes = self._retry(lambda: same(source, source_path, destination, path))
+        if same_bytes is None:
+            reason = f"opened through {destination.name} it holds other bytes than through {source.name}"
+            return Carried(job=job, kind=OutcomeKind.DIFFERS, reason=reason)
+        return Carried(job=job, kind=OutcomeKind.SKIPPED, verified=same_bytes)
 
     def _copy(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
         over = False
@@ -244,7 +232,8 @@ class Carrier:
                     source, source_path, destination, path,
                     content_type=content_type, create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
                 )  # fmt: skip
-                return self._retry(lambda: verify(copied, source, source_path, destination, path))
+                verified = self._retry(lambda: verify(copied, source, source_path, destination, path))
+                return self._dated(verified, destination, path)
 
             try:
                 verified = self._retry(once)
@@ -265,6 +254,14 @@ class Carrier:
         return Carried(
             job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
         )
+
+    def _dated(self, verified: Verified, destination: Store, path: str) -> Verified:
+        """With the time that the destination tells, where the look right after the put got no answer."""
+        if verified.destination.last_modified is not None:
+            return verified
+        found = self._head(destination, path)
+        ours = found is not None and found.e_tag == verified.destination.e_tag
+        return replace(verified, destination=found) if found is not None and ours else verified
 
     def _held(self, job: Job, source: Store, source_path: str, existing: ObjectMeta) -> Carried | None:
         """What an earlier run verified, and what still is as it was on both sides, needs no bytes."""
@@ -330,12 +327,10 @@ def _held(entry: Entry | None) -> bool:
 
 
 def _is_our_copy(entry: Entry | None, existing: ObjectMeta) -> bool:
-    return (
-        entry is not None
-        and bool(entry.ours)
-        and _held(entry)
-        and unchanged(entry.destination_evidence, existing.evidence)
-    )
+    if entry is None or not entry.ours or not _held(entry):
+        return False
+    known = entry.destination_etag is not None or entry.destination_modified is not None
+    return known and unchanged(entry.destination_evidence, existing.evidence)
 
 
 def _content_type(item: Item) -> str | None:
@@ -351,8 +346,9 @@ def _failed(job: Job, error: StoreFailure) -> Carried:
             kind=OutcomeKind.ARCHIVED,
             reason=f"restore it from its archive class first, then run again: {failure.message}",
         )
-    # Only the source's own absence is Missing (it was asked for by name); here a destination answered so.
-    kind = FailureKind.NO_BUCKET if failure.kind is FailureKind.MISSING else failure.kind
+    # Only the source's own absence is Missing (it was asked for by name). A destination that answers so may have lost
+    # one object or its whole bucket: many in a row tell.
+    kind = FailureKind.TRANSIENT if failure.kind is FailureKind.MISSING else failure.kind
     return Carried(
         job=job, kind=OutcomeKind.FAILED, reason=failure.message, failure=kind if kind.of_the_store else None
     )

@@ -66,10 +66,10 @@ class ConditionFailedError(MigrateStorageError, OSError):
 class DeleteFailedError(MigrateStorageError, OSError):
     """Some of several objects could not be deleted; all others were."""
 
-    def __init__(self, message: str, failures: Mapping[str, Exception]) -> None:
+    def __init__(self, message: str, failures: Mapping[str, Exception] | None = None) -> None:
         super().__init__(message)
         #: By the path as it was given: why that one could not be deleted.
-        self.failures = failures
+        self.failures = dict(failures or {})
 
 
 class MissingBucketError(MigrateStorageError, OSError):

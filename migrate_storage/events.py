@@ -13,6 +13,7 @@ __all__ = (
     "ItemFinished",
     "Listener",
     "Noted",
+    "PaceChanged",
     "PassStarted",
     "RunFinished",
     "RunStarted",
@@ -66,6 +67,18 @@ class Noted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PaceChanged:
+    """The run was paused or resumed, or lets another number of objects be under way at once."""
+
+    #: How many may be under way at once from here on.
+    concurrency: int
+    #: How many were asked for; fewer are let through while a service asks to slow down.
+    most_concurrency: int
+    #: Why nothing is begun, in one line; empty while the run goes on.
+    paused: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunFinished:
     """The run is over; the report tells the rest."""
 
@@ -74,7 +87,7 @@ class RunFinished:
     state: str
 
 
-Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | RunFinished
+Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | PaceChanged | RunFinished
 
 Listener = Callable[[Event], None]
 """Called with each event, from any thread of the run, one call at a time."""

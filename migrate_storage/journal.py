@@ -117,6 +117,10 @@ class Run:
     updated: float
     finished: float | None = None
     report: str | None = None
+    #: What ``control`` wants of it, as JSON.
+    wanted: str | None = None
+    #: What it was doing when it last wrote, as JSON.
+    doing: str | None = None
 
 
 T = TypeVar("T")
@@ -177,6 +181,26 @@ class Journal:
         table = self.tables.run
         statement = update(table).where(table.c.id == run).values(updated=time.time(), **values)
         self.database.transaction(lambda connection: connection.execute(statement))
+
+    def wanted(self, run: str) -> dict[str, Any]:
+        """What was asked of a run while it goes on; empty where nothing was."""
+        table = self.tables.run
+        statement = select(table.c.wanted).where(table.c.id == run)
+        value = self.database.transaction(lambda connection: connection.execute(statement).scalar())
+        return dict(json.loads(value)) if value else {}
+
+    def want(self, run: str, **wishes: Any) -> None:
+        """Ask something of a run while it goes on; what was asked before and is not named stays."""
+        table = self.tables.run
+
+        def write(connection: Connection) -> None:
+            line = select(table.c.wanted).where(table.c.id == run)
+            # SQLite knows no FOR UPDATE; there the whole database has one writer.
+            value = connection.execute(line.with_for_update()).scalar()
+            wanted = json.dumps({**(json.loads(value) if value else {}), **wishes})
+            connection.execute(update(table).where(table.c.id == run).values(wanted=wanted))
+
+        self.database.transaction(write)
 
     def runs(self, limit: int = 50) -> list[Run]:
         """The latest runs, newest first; none where nothing was ever journaled."""

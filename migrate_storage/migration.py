@@ -6,29 +6,38 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from migrate_storage.application import Application, load_application
 from migrate_storage.carry import Budget, Carrier
 from migrate_storage.connections import connected
+from migrate_storage.control import Helm
 from migrate_storage.database import Database
 from migrate_storage.errors import RunError, StoppedError
-from migrate_storage.events import Listener, Noted, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.gate import Gate
 from migrate_storage.journal import Journal, Run, new_run_id
 from migrate_storage.lease import hold
 from migrate_storage.ledger import Ledger
+from migrate_storage.limits import Allowance, Pace
 from migrate_storage.looks import last_looks, settle_intents
 from migrate_storage.model import OutcomeKind, Way
 from migrate_storage.options import RunOptions
 from migrate_storage.pipeline import Pipeline
+from migrate_storage.plan import Route
 from migrate_storage.preflight import Facts, examine
+from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
 from migrate_storage.tally import Tally
 
 __all__ = ("Migration",)
+
+_PASSES = 100
+"""Passes after which a run ends although each found something new: rows are written to the old key faster than moved."""
 
 
 class Migration:
@@ -44,7 +53,11 @@ class Migration:
         self._application, self._options = application, options
         self._tally = Tally(listener)
         self._stopping = threading.Event()
-        self._retry = Retry(options.attempts, self._stopping)
+        self._gate = Gate(options.concurrency, self._stopping, self._told)
+        self._pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
+        self._retry = Retry(options.attempts, self._stopping, self._gate.slow_down)
+        self._allowance = Allowance(options.max_duration, options.max_bytes, lambda: self._tally.bytes)
+        self._filtered = 0
         self._fatal: RunError | None = None
 
     @classmethod
@@ -77,14 +90,32 @@ class Migration:
             LeaseHeldError: another run is at work on this database.
         """
         options = self._options
-        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
-            facts = examine(self._application, options, database, self._retry)
+        with (
+            connected(self._application, options.journal, options.journal_schema) as (database, journal),
+            self._asked(database) as pressure,
+        ):
+            facts = examine(self._application, options, database, self._retry, self._pace)
             if options.dry_run:
-                return self._job(facts, database, None, resumed=False)
+                return self._job(facts, database, None, pressure, resumed=False)
             journal.prepare()
             with hold(journal, options.lease, stopping=self._stopping, lost=self._lost):
                 settle_intents(journal, database, self._application.columns)
-                return self._job(facts, database, journal, resumed=_resumes(journal, facts))
+                return self._job(facts, database, journal, pressure, resumed=_resumes(journal, facts))
+
+    @contextlib.contextmanager
+    def _asked(self, database: Database) -> Iterator[Pressure]:
+        """What is asked whether the database needs peace."""
+        options = self._options
+        with contextlib.ExitStack() as stack:
+            replicas = [stack.enter_context(contextlib.closing(Database(url))) for url in options.replicas]
+            pressure = Pressure(
+                database, query=options.throttle_query, max_lag=options.max_replica_lag, replicas=replicas
+            )
+            pressure.check()
+            yield pressure
+
+    def _told(self, gate: Gate) -> None:
+        self._tally.tell(PaceChanged(concurrency=gate.width, most_concurrency=gate.widest, paused=gate.paused))
 
     def _lost(self, error: RunError) -> None:
         self._fatal = error
@@ -92,7 +123,9 @@ class Migration:
 
     # -- the job
 
-    def _job(self, facts: Facts, database: Database, journal: Journal | None, *, resumed: bool) -> Report:
+    def _job(
+        self, facts: Facts, database: Database, journal: Journal | None, pressure: Pressure, *, resumed: bool
+    ) -> Report:
         options, route, run, began = self._options, facts.route, new_run_id(), time.time()
         estimate = sum(rows.estimate(options.source) for rows in facts.rows)
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
@@ -107,9 +140,14 @@ class Migration:
         for note in (*facts.notes, *facts.not_carried):
             self._tally.tell(Noted(note=note))
         pipeline = self._pipeline(facts, Ledger(journal, database, run))
+        helm = Helm(
+            journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
+            state=lambda: {**self._tally.totals, "rows_moved": pipeline.rows_moved},
+        )  # fmt: skip
         state, error, passes = "finished", "", 0
         try:
-            state, passes = self._passes(pipeline, facts, journal, run)
+            with helm.held():
+                state, passes = self._passes(pipeline, facts, journal, run)
         except (StoppedError, KeyboardInterrupt):
             state = "stopped"
         except RunError as failure:
@@ -123,7 +161,8 @@ class Migration:
         report = Report(
             run=run, way_reason=route.reason, state="planned" if options.dry_run and state == "finished" else state,
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
-            rows_moved=pipeline.rows_moved, rows_left=self._left(facts, state), bytes_moved=self._tally.bytes,
+            rows_moved=pipeline.rows_moved, rows_left=self._left(facts, state), rows_filtered=self._filtered,
+            bytes_moved=self._tally.bytes,
             not_carried=facts.not_carried, notes=facts.notes, evidence=self._tally.evidence,
             listed=self._tally.listed[:LISTED], **self._counts(journal, run, state), **named,
         )  # fmt: skip
@@ -143,7 +182,8 @@ class Migration:
         )  # fmt: skip
         return Pipeline(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
-            concurrency=options.concurrency, tell=self._tally.ended, stopping=self._stopping, grace=options.grace,
+            gate=self._gate, tell=self._tally.ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
+            grace=options.grace,
         )  # fmt: skip
 
     def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal | None, run: str) -> tuple[str, int]:
@@ -160,13 +200,13 @@ class Migration:
             left = self._pass(pipeline, facts, left)
             if self._stopping.is_set():
                 return "stopped", number
-            if left == 0:
+            if left == 0 or self._allowance.spent:
                 return "limited" if self._remain(facts) else "finished", number
             if journal is None:
                 return "finished", number
-            if pipeline.news > before:
+            if pipeline.news > before and number < _PASSES:
                 settled = False
-            elif settled:
+            elif settled or number > _PASSES:
                 return "finished", number
             else:
                 if self._stopping.wait(self._options.settle):
@@ -177,14 +217,19 @@ class Migration:
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""
+        self._filtered = 0
+        self._gate.wait()
         for rows in facts.rows:
             for window in rows.windows(self._options.source, self._options.window):
-                taken = window if left is None else window[:left]
+                wanted = [row for row in window if _names(rows, row, facts.route)] if facts.route.filters else window
+                self._filtered += len(window) - len(wanted)
+                taken = wanted if left is None else wanted[:left]
                 pipeline.window(rows, taken)
                 left = None if left is None else left - len(taken)
-                if left == 0 or self._stopping.is_set():
+                if left == 0 or self._stopping.is_set() or self._allowance.spent:
                     pipeline.finish()
                     return left
+                self._gate.wait()
         pipeline.finish()
         return left
 
@@ -206,11 +251,19 @@ class Migration:
         """Rows that still name the source key, counted afresh; ``None`` where that says nothing."""
         if self._options.dry_run or state == "failed" or facts.route.way in (Way.SWAP, Way.TAKE_OVER):
             return None
-        windows = ((rows, window) for rows in facts.rows for window in rows.windows(self._options.source, 5000))
-        return sum(_names(rows, row, self._options.source) for rows, window in windows for row in window)
+        return sum(self._naming(facts, 5000))
 
     def _remain(self, facts: Facts) -> bool:
-        return any(True for rows in facts.rows for _ in rows.windows(self._options.source, 500))
+        if self._options.limit is not None and (self._options.dry_run or self._options.copy_only):
+            # These rows stay where they are: whether there are more is a matter of counting.
+            return sum(self._naming(facts, 500)) > self._options.limit
+        return any(self._naming(facts, 500))
+
+    def _naming(self, facts: Facts, size: int) -> Iterator[bool]:
+        """For each row that may be left, whether it is one that the run deals with."""
+        for rows in facts.rows:
+            for window in rows.windows(self._options.source, size):
+                yield from (_names(rows, row, facts.route) for row in window)
 
 
 def _forgiving(state: str) -> contextlib.AbstractContextManager[None]:
@@ -223,9 +276,9 @@ def _resumes(journal: Journal, facts: Facts) -> bool:
     return any(run.kind == "run" and (run.source, run.destination) == keys for run in journal.runs())
 
 
-def _names(rows: Rows, row: Row, key: str) -> bool:
+def _names(rows: Rows, row: Row, route: Route) -> bool:
     try:
-        return any(slot.file["backend"] == key for slot in parse_slots(rows.column, row))
+        return any(route.wants(slot) for slot in parse_slots(rows.column, row))
     except BrokenValueError:
         return True
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from migrate_storage.errors import ConfigurationError
 
-__all__ = ("MiB", "RunOptions")
+__all__ = ("KEY_RULES", "MiB", "RunOptions")
 
 MiB = 1024 * 1024
+KEY_RULES = ("refuse", "encode")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,26 @@ class RunOptions:
     concurrency: int = 32
     #: Rows read in one short transaction.
     window: int = 500
+    #: Patterns of filenames, see :mod:`migrate_storage.filters`; empty includes all.
+    include: tuple[str, ...] = ()
+    #: Patterns of filenames that are left alone, included or not.
+    exclude: tuple[str, ...] = ()
+    #: What is done with a key that the destination cannot address: ``refuse`` (listed) or ``encode``.
+    key_rule: str = "refuse"
+    #: Bytes of content read in a second, over all objects under way; ``None`` sets no limit.
+    bandwidth: int | None = None
+    #: Requests in a second, about; ``None`` sets no limit.
+    max_requests_per_second: float | None = None
+    #: Bytes of content after which no further object is begun, with exit code 4.
+    max_bytes: int | None = None
+    #: Seconds after which no further object is begun, with exit code 4.
+    max_duration: float | None = None
+    #: SQL query on the rows' database: while its first value is true, or a number above zero, the run pauses.
+    throttle_query: str | None = None
+    #: Seconds that a replica of the rows' database may lag behind before the run pauses.
+    max_replica_lag: float | None = None
+    #: URLs of replicas to ask how far they lag; empty asks the primary, where it knows.
+    replicas: tuple[str, ...] = ()
     #: Copy and verify, leave the rows for a later run.
     copy_only: bool = False
     #: Take over: rows are never rewritten.
@@ -63,12 +84,23 @@ class RunOptions:
             ("settle", 0),
             ("lease", 1),
             ("grace", 0),
-            ("lease", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:
             raise ConfigurationError(f"--limit must be at least 1, not {self.limit}")
+        for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(
+                    f"--{name.replace('_', '-')} must be more than 0, not {value}; leave it out for no limit"
+                )
+        if self.max_replica_lag is not None and self.max_replica_lag < 0:
+            raise ConfigurationError(f"--max-replica-lag must be at least 0, not {self.max_replica_lag}")
+        if self.replicas and self.max_replica_lag is None:
+            raise ConfigurationError("--replicas says whom to ask; --max-replica-lag SECONDS says what is too much")
+        if self.key_rule not in KEY_RULES:
+            raise ConfigurationError(f"--key-rule must be {' or '.join(KEY_RULES)}, not {self.key_rule!r}")
         if self.copy_only and self.keep_rows:
             raise ConfigurationError(
                 "--copy-only and --keep-rows exclude each other: the first leaves rows for a later run, the second for good"

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from migrate_storage.carry import Carried, Carrier, Job
 from migrate_storage.errors import RunError, StoppedError
 from migrate_storage.flight import ObjectInFlight, RowInFlight
+from migrate_storage.gate import Gate
 from migrate_storage.journal import Entry, digest
 from migrate_storage.ledger import Ledger
 from migrate_storage.model import Action, Item, Location, Outcome, OutcomeKind, RowRef, Way
@@ -30,8 +31,12 @@ from migrate_storage.stores.failure import FailureKind
 
 __all__ = ("Pipeline",)
 
+T = TypeVar("T")
+
 _BATCH = 250
 """Rows re-pointed in one transaction."""
+_LATEST = 1.0
+"""Seconds after which rows that are ready are re-pointed though their batch is not full: objects may come slowly."""
 _MENDS = 3
 """How often an object whose source changed after its rows were re-pointed is copied again."""
 _AGAIN = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
@@ -49,9 +54,10 @@ class Pipeline:
         ledger: where it is written down.
         keep_rows: copy only: no row is re-pointed.
         dry_run: nothing is written; what would be is told.
-        concurrency: workers.
+        gate: how many workers may be at it at once; while it is paused, rows are left alone too.
         tell: called with each outcome, on the thread that runs the pass.
         stopping: set when no further object is to be begun.
+        spent: whether a limit is reached, so that none is to be begun either.
         grace: seconds that objects in flight are waited for once stopping.
     """
 
@@ -63,22 +69,25 @@ class Pipeline:
         *,
         keep_rows: bool,
         dry_run: bool,
-        concurrency: int,
+        gate: Gate,
         tell: Callable[[Outcome], None],
         stopping: threading.Event,
+        spent: Callable[[], bool],
         grace: float,
     ) -> None:
         self._route, self._carrier, self._ledger = route, carrier, ledger
         self._rewrites = not keep_rows and route.way is not Way.SWAP
-        self._dry_run, self._concurrency = dry_run, concurrency
-        self._tell, self._stopping, self._grace = tell, stopping, grace
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="carry")
+        self._dry_run, self._gate = dry_run, gate
+        self._tell, self._stopping, self._spent, self._grace = tell, stopping, spent, grace
+        self._workers = gate.widest
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carry")
         self._done: queue.SimpleQueue[tuple[str, str, Future[Any]]] = queue.SimpleQueue()
         self._under_way = 0
         self._objects: dict[str, ObjectInFlight] = {}
         self._ready: list[RowInFlight] = []
         self._settling: dict[str, Entry] = {}
         self._failures = 0
+        self._flushed = time.monotonic()
         #: Rows that name another place now.
         self.rows_moved = 0
         #: Objects that ended otherwise than an earlier pass of this run had them.
@@ -103,7 +112,7 @@ class Pipeline:
             if self._objects[id_].concluded and id_ not in self._settling:
                 del self._objects[id_]
         self._take(block=False)
-        while self._under_way > 4 * self._concurrency or len(self._objects) > 8 * max(len(window), self._concurrency):
+        while self._under_way > 4 * self._workers or len(self._objects) > 8 * max(len(window), self._workers):
             self._take(block=True)
             if not self._under_way:
                 self._flush()
@@ -143,7 +152,7 @@ class Pipeline:
 
     def each(self, work: Callable[[Entry], bool], entries: Sequence[Entry]) -> list[bool]:
         """Ask something of each of a batch of journaled objects, as many at once as there are workers."""
-        return list(self._pool.map(work, entries))
+        return list(self._pool.map(lambda entry: self._let_in(partial(work, entry), fresh=False), entries))
 
     def close(self) -> None:
         """Let the workers go."""
@@ -153,7 +162,7 @@ class Pipeline:
 
     def _admit(self, rows: Rows, row: Row) -> tuple[RowInFlight, dict[str, Item]] | None:
         try:
-            slots = [slot for slot in parse_slots(rows.column, row) if slot.file["backend"] == self._route.source.key]
+            slots = [slot for slot in parse_slots(rows.column, row) if self._route.wants(slot)]
             items = self._route.items(slots)
         except ValueError as error:
             self._broken(RowRef(rows.column, row.pk), str(error))
@@ -204,14 +213,22 @@ class Pipeline:
     # -- what workers bring back
 
     def _submit(self, kind: str, entity: ObjectInFlight, work: Callable[[], Any]) -> None:
+        if self._gate.widest > self._workers:
+            # A pool does not grow: what the old one has it finishes, and the gate counts the workers of both.
+            self._pool.shutdown(wait=False)
+            self._workers = self._gate.widest
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carry")
         self._under_way += 1
-        future: Future[Any] = self._pool.submit(self._unless_stopping, work)
+        fresh = kind == "carry" and not entity.mends
+        future: Future[Any] = self._pool.submit(self._let_in, work, fresh=fresh)
         future.add_done_callback(lambda done: self._done.put((kind, entity.job.id, done)))
 
-    def _unless_stopping(self, work: Callable[[], Any]) -> Any:
-        if self._stopping.is_set():
-            raise StoppedError("not begun")
-        return work()
+    def _let_in(self, work: Callable[[], T], *, fresh: bool) -> T:
+        """Do a piece of work when its turn comes. A limit keeps fresh objects out; those begun are brought to their end."""
+        with self._gate():
+            if self._stopping.is_set() or (fresh and self._spent()):
+                raise StoppedError("not begun")
+            return work()
 
     def _take(self, *, block: bool) -> None:
         """Take what is done; with ``block`` wait a little for at least one."""
@@ -235,7 +252,7 @@ class Pipeline:
                 self._finished(entity)
             else:
                 (self._looked if kind == "look" else self._arrived)(entity, result)
-            if len(self._ready) >= _BATCH:
+            if len(self._ready) >= _BATCH or time.monotonic() - self._flushed > _LATEST:
                 self._flush()
 
     def _arrived(self, entity: ObjectInFlight, carried: Carried) -> None:
@@ -269,7 +286,7 @@ class Pipeline:
             self._failures = 0
             return
         self._failures += 1
-        if failure is FailureKind.NO_BUCKET or self._failures >= max(_PATIENCE, self._concurrency):
+        if failure is FailureKind.NO_BUCKET or self._failures >= max(_PATIENCE, self._workers):
             times = f"{self._failures} objects in a row" if self._failures > 1 else "an object"
             raise RunError(
                 f"{times} failed for a reason that concerns all: {reason}; mend that and run the same command again, it goes on from here"
@@ -279,6 +296,8 @@ class Pipeline:
 
     def _flush(self) -> None:
         """Re-point the rows that are ready, and settle the journal with them."""
+        self._gate.wait()
+        self._flushed = time.monotonic()
         ready, self._ready = self._ready, []
         entries, self._settling = list(self._settling.values()), {}
         if not ready and not entries:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from migrate_storage.filters import Filters
 from migrate_storage.journal import object_id
 from migrate_storage.model import Action, Item, Location, Place, Slot, Way
 from migrate_storage.stores.side import Side
+from migrate_storage.translate import encode_key
 
 __all__ = ("Route", "choose")
 
@@ -24,6 +26,14 @@ class Route:
     reason: str
     #: Whether both sides reach one storage, so that an equal place is the same object. In doubt they do.
     shared: bool
+    #: Filenames that the run deals with.
+    filters: Filters = field(default_factory=Filters)
+    #: Give keys that the destination cannot address a percent-encoded name, see ``translate.keys``.
+    encode: bool = False
+
+    def wants(self, slot: Slot) -> bool:
+        """Whether the run deals with what this slot names."""
+        return slot.file["backend"] == self.source.key and self.filters(slot.file["filename"])
 
     def destination_path(self, filename: str) -> str:
         """The filename that a row will hold.
@@ -35,8 +45,10 @@ class Route:
             return filename
         place, root = actual(self.source.place(filename)), actual(self.destination.root)
         if self.shared and root.root == place.root and place.key.startswith(root.key):
-            return place.key[len(root.key) :]
-        return self.source.registration.relative(filename)
+            path = place.key[len(root.key) :]
+        else:
+            path = self.source.registration.relative(filename)
+        return encode_key(path, local=root.service == "file") if self.encode else path
 
     def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
         """One item for each source object that the slots name, by its id in the journal."""

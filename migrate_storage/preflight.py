@@ -13,6 +13,8 @@ from migrate_storage.application import Application
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
+from migrate_storage.filters import Filters
+from migrate_storage.limits import Pace
 from migrate_storage.model import Capabilities, Column, Note, Place, Severity
 from migrate_storage.options import RunOptions
 from migrate_storage.plan import Route, choose
@@ -38,7 +40,9 @@ class Facts:
     not_carried: tuple[Note, ...]
 
 
-def examine(application: Application, options: RunOptions, database: Database, retry: Retry) -> Facts:
+def examine(
+    application: Application, options: RunOptions, database: Database, retry: Retry, pace: Pace | None = None
+) -> Facts:
     """Look at everything a run needs.
 
     Args:
@@ -46,12 +50,14 @@ def examine(application: Application, options: RunOptions, database: Database, r
         options: the run's options.
         database: where the rows are, connected.
         retry: how a failed request is sent again.
+        pace: how fast the stores are spoken to; ``None`` sets no limit.
 
     Raises:
         ConfigurationError: bad options, no such key or column, values that are no JSON.
         PreflightError: a store that cannot be reached, read or written as the run would.
     """
-    source = Side(_backend(application, options.source))
+    filters = Filters(options.include, options.exclude)
+    source = Side(_backend(application, options.source), pace=pace)
     rows = tuple(
         Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns)
     )
@@ -59,20 +65,21 @@ def examine(application: Application, options: RunOptions, database: Database, r
     notes = [*source.registration.translation.notes, *_triggers(rows, database)]
     check_source(source, roots, retry)
     if options.destination is None:
-        swap = Side(_translated(source))
-        route = choose(source, None, swap=swap, keep_rows=False, shared=True)
+        swap = Side(_translated(source), pace=pace)
+        route = replace(choose(source, None, swap=swap, keep_rows=False, shared=True), filters=filters)
         return Facts(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
     if options.destination == options.source:
         raise ConfigurationError(
             f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
         )
-    destination = Side(_backend(application, options.destination))
+    destination = Side(_backend(application, options.destination), pace=pace)
     if not destination.root.root and destination.registration.driver == "fsspec":
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
         )
     shared, doubt = same_storage(source, destination, retry, probe=not options.dry_run)
     route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
+    route = replace(route, filters=filters, encode=options.key_rule == "encode")
     capabilities = Capabilities()
     if options.dry_run:
         check_absent(destination, retry)

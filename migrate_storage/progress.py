@@ -25,6 +25,7 @@ from migrate_storage.events import (
     Event,
     ItemFinished,
     Noted,
+    PaceChanged,
     PassStarted,
     RunFinished,
     RunStarted,
@@ -86,6 +87,7 @@ class Tally:
     bytes: int = 0
     failures: int = 0
     state: str = ""
+    pace: PaceChanged | None = None
     kinds: Counter[OutcomeKind] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class Tally:
             self.passes = event.number
         elif isinstance(event, RunStarted):
             self.start = event
+        elif isinstance(event, PaceChanged):
+            self.pace = event
         elif isinstance(event, RunFinished):
             self.state = event.state
 
@@ -138,14 +142,26 @@ class Tally:
             return None
         return self.seconds * (1 - share) / share
 
+    @property
+    def held(self) -> str:
+        """Why the run is slower than asked for, in a few words; empty where it is not."""
+        if self.pace is None or self.state:
+            return ""
+        if self.pace.paused:
+            return visible(f"paused: {self.pace.paused}")
+        if self.pace.concurrency < self.pace.most_concurrency:
+            return f"slowed down to {self.pace.concurrency:,} of {self.pace.most_concurrency:,} at once"
+        return ""
+
     def line(self) -> str:
         """Return the state as one line of plain text."""
         share = "" if self.done is None else f"{self.done:.0%}, "
         left = "" if self.left is None or self.state else f", {duration(self.left)} left"
         failures = f", {amount(self.failures, 'object')} to look at" if self.failures else ""
+        held = f", {self.held}" if self.held else ""
         return (
             f"{share}{amount(self.objects, 'object')}, {size(self.bytes)}, {self.objects / self.seconds:,.0f} objects/s, "
-            f"{size(self.bytes / self.seconds)}/s{failures}{left}"
+            f"{size(self.bytes / self.seconds)}/s{failures}{left}{held}"
         )
 
 
@@ -218,7 +234,7 @@ class Lines:
 
 
 class JsonLines:
-    """One JSON object a line: ``run_started``, ``pass_started``, ``item``, ``note``, ``progress``, ``run_finished``.
+    """One JSON object a line: ``run_started``, ``pass_started``, ``item``, ``note``, ``pace``, ``progress``, ``run_finished``.
 
     Bytes come as ``progress``, about once a second. :meth:`report` writes the last line. The documentation's page
     on events lists every name.
@@ -249,6 +265,8 @@ class JsonLines:
             self._write("pass_started", {"number": event.number})
         elif isinstance(event, Noted):
             self._write("note", asdict(event.note))
+        elif isinstance(event, PaceChanged):
+            self._write("pace", {each.name: getattr(event, each.name) for each in fields(event)})
         elif isinstance(event, RunFinished):
             self._progress()
             self._write("run_finished", {"run": event.run, "state": event.state})
@@ -331,7 +349,10 @@ class LiveDisplay:
             (f"{tally.failures:,} to look at", "bold red" if tally.failures else "green"),
         )
         failed = [f"{count:,} {kind.value}" for kind, count in sorted(tally.kinds.items()) if not kind.done]
-        return Group(bar, numbers, *([Text("  " + ", ".join(failed), style="red")] if failed else []))
+        more = [Text("  " + ", ".join(failed), style="red")] if failed else []
+        if tally.held:
+            more.append(Text("  " + tally.held, style="yellow"))
+        return Group(bar, numbers, *more)
 
 
 def _clock_line(tally: Tally) -> str:

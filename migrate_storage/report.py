@@ -62,6 +62,8 @@ class Report:
     rows_moved: int = 0
     #: Rows that still name ``source``, counted at the end; ``None`` when they were not counted.
     rows_left: int | None = None
+    #: Rows that still name ``source`` and were left alone, because include and exclude patterns leave their files out.
+    rows_filtered: int = 0
     bytes_moved: int = 0
     #: Items by how equality was proved, such as ``{"md5": 500}``.
     evidence: Mapping[str, int] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class Report:
             "finished": self.finished,
             "passes": self.passes,
             "rows_left": self.rows_left,
+            "rows_filtered": self.rows_filtered,
             "rows_moved": self.rows_moved,
             "bytes_moved": self.bytes_moved,
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
@@ -155,8 +158,20 @@ class Report:
         plain = {
             name: data[name]
             for name in (
-                *("kind", "run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
-                *("finished", "passes", "rows_left", "rows_moved", "bytes_moved", "listed_total", "next_command"),
+                *(
+                    "kind",
+                    "run",
+                    "way_reason",
+                    "source",
+                    "destination",
+                    "state",
+                    "error",
+                    "dry_run",
+                    "resumed",
+                    "started",
+                ),
+                *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved", "listed_total"),
+                "next_command",
             )
         }
         return cls(
@@ -302,7 +317,8 @@ def _facts(report: Report) -> Iterator[str]:
     would = "would be " if report.dry_run and counted else ""
     yield f"  {'objects':<10} {would}{', '.join(counted) or 'none'}"
     if not report.dry_run:
-        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed"
+        left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
+        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
         yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))

@@ -15,6 +15,8 @@ __all__ = ("Retry", "StoreFailure")
 T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 20.0
+_PATIENCE = 4.0
+"""How much longer one waits who was asked to slow down: its ``Retry-After`` cannot be seen."""
 
 
 class StoreFailure(Exception):  # noqa: N818 - it carries a Failure
@@ -58,15 +60,19 @@ class Retry:
                     self._slow_down()
                 if not failure.kind.retriable or attempt == self._attempts:
                     raise StoreFailure(failure) from error
-                self.pause(attempt)
+                self.pause(attempt, patience=_PATIENCE if failure.kind is FailureKind.SLOW_DOWN else 1.0)
         raise AssertionError("unreachable")
 
-    def pause(self, attempt: int) -> None:
+    def pause(self, attempt: int, patience: float = 1.0) -> None:
         """Wait before the next attempt, longer each time.
+
+        Args:
+            attempt: how many were made.
+            patience: how much longer than usual.
 
         Raises:
             StoppedError: the run was told to stop while waiting.
         """
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        longest = min(_LONGEST_PAUSE, patience * _FIRST_PAUSE * 2**attempt)
         if self._stopping.wait(random.uniform(0, longest)):  # noqa: S311 - jitter, not a secret
             raise StoppedError("stopped while waiting to try a request again")

@@ -83,6 +83,10 @@ class Tables:
             Column("finished", Double),
             #: The report as JSON, kept up to date while the run goes on.
             Column("report", _LONG),
+            #: What ``control`` wants of it, as JSON: ``paused``, ``stop``, ``concurrency``, ``bandwidth``.
+            Column("wanted", _LONG),
+            #: What it does now, as JSON, about once a second.
+            Column("doing", _LONG),
             Index(f"{PREFIX}run_started", "started"),
             **options,
         )
@@ -170,8 +174,9 @@ class Tables:
             ) from error
 
     def exist(self, connection: Connection) -> bool:
-        """Whether the tables are there."""
-        return inspect(connection).has_table(self.version.name, schema=self.schema)
+        """Whether the tables are there, all of them: not every database creates them at once."""
+        existing = inspect(connection).get_table_names(schema=self.schema)
+        return all(table.name in existing for table in self.metadata.tables.values())
 
     def drop(self, connection: Connection) -> None:
         """Drop all of them: the journal is gone, and with it every way back."""

@@ -33,6 +33,17 @@ class Tally:
         """The latest outcome of each object that is not done, at most as many as a report lists."""
         return tuple(self._listed.values())
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """Objects and bytes so far: ``objects``, ``bytes``, and ``listed`` of the objects."""
+        with self._lock:
+            done = sum(count for kind, count in self.counts.items() if kind.done)
+            return {
+                "objects": sum(self.counts.values()),
+                "listed": sum(self.counts.values()) - done,
+                "bytes": self.bytes,
+            }
+
     def tell(self, event: Event) -> None:
         """Pass an event on."""
         with self._lock:

@@ -33,8 +33,8 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
     """
     given = {name: value for name, value in options.items() if value is not None}
     plain = {**_mapping(given, "config"), **{n: v for n, v in given.items() if n not in _STRUCTURED}}
-    for name in _mapping(given, "config"):
-        if name in given and given[name] != plain[name]:
+    for name, value in _mapping(given, "config").items():
+        if plain[name] != value:
             raise ConfigurationError(f"{name} is given twice, with different values; keep one")
     target = parse_path(place) if isinstance(place, Path) else parse_url(place, _service_of(plain))
     store, client = _sort(target.service, plain)

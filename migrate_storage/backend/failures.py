@@ -84,7 +84,7 @@ class Explaining:
         text = failure.message.lower()
         if isinstance(error, ValueError):
             return ValueError(detail)
-        if "timed out" in text or "operation timeout" in text:
+        if isinstance(error, TimeoutError) or "TimedOut" in str(error) or "timed out" in text:
             return TimeoutError(errno.ETIMEDOUT, detail)
         if "error sending request" in text or "connection" in text:
             return ConnectionError(detail)

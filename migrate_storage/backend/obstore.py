@@ -213,7 +213,16 @@ def _protocol_of(store: Any) -> str:
     )
 
 
+class _Hidden(tuple[str, ...]):
+    """Texts that are never shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 def _secrets(config: StoreConfig | None) -> tuple[str, ...]:
     if config is None:
         return ()
-    return tuple(str(value) for name, value in config.options.items() if name in SECRETS and len(str(value)) > 3)
+    return _Hidden(str(value) for name, value in config.options.items() if name in SECRETS and len(str(value)) > 3)

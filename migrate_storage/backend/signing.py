@@ -22,6 +22,7 @@ import obstore
 from migrate_storage.errors import KeyRefusedError
 from migrate_storage.model import StoreConfig
 from migrate_storage.stores.calling import Caller
+from migrate_storage.stores.environment import settings
 from migrate_storage.stores.opening import open_store
 
 __all__ = ("DEFAULT_LIFETIME", "LONGEST", "azure_url", "lifetime", "sign")
@@ -124,8 +125,8 @@ def _encoded(key: str) -> str:
 async def _sign_azure(
     call: Caller, store: Any, config: StoreConfig, keys: Sequence[str], expires_in: int, method: str
 ) -> list[str]:
-    account_key = config.options.get("account_key")
-    if account_key and config.options.get("account_name"):
+    config = _with_account(config)
+    if config.options.get("account_key") and config.options.get("account_name"):
         until = datetime.now(UTC) + timedelta(seconds=expires_in)
         prefix = f"{config.prefix}/" if config.prefix else ""
         return [azure_url(config, f"{prefix}{key}", until, method) for key in keys]
@@ -136,6 +137,16 @@ async def _sign_azure(
                 "sign with the account key, or use another filename"
             )
     return await _obstore(call, store, keys, expires_in, method)
+
+
+def _with_account(config: StoreConfig) -> StoreConfig:
+    """The configuration with the account of the environment, where obstore takes its credentials from there."""
+    own = {"account_key", "sas_key", "token", "client_secret", "federated_token_file", "credential_type"}
+    if config.credentials is not None or own & set(config.options):
+        return config
+    ambient = settings("azure")
+    found: dict[str, Any] = {n: ambient[n] for n in ("account_name", "account_key", "endpoint") if n in ambient}
+    return replace(config, options={**found, **config.options}) if "account_key" in found else config
 
 
 def azure_url(config: StoreConfig, key: str, until: datetime, method: str) -> str:

@@ -15,6 +15,7 @@ from migrate_storage.backend.content import DEFAULT_PART, prepare
 from migrate_storage.backend.located import Located, several, text
 from migrate_storage.errors import DeleteFailedError, MissingBucketError
 from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
+from migrate_storage.stores.fork import touch
 
 __all__ = ("Writes",)
 
@@ -155,6 +156,7 @@ class Writes(Located):
         if isinstance(paths, str | os.PathLike):
             await self._delete_one(call, paths, *self._locate(paths))
             return
+        touch()
         located = {text(path): self._locate(path) for path in several(paths)}
         if len(located) > 1 and await self._delete_at_once(call, list(located.values())):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from migrate_storage import __version__
+from migrate_storage.cli.control import control
 from migrate_storage.cli.convert import convert
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
@@ -36,5 +37,13 @@ def cli() -> None:
     """
 
 
-for command in (demo, inspect, translate, convert, doctor, explain, init, plan, run, verify, revert, purge, status, report, runs, tables):
+_COMMANDS = (
+    *(demo, init),
+    *(inspect, translate, convert, doctor, explain),
+    *(plan, run, verify, revert, purge),
+    *(runs, status, control, report),
+    tables,
+)
+
+for command in _COMMANDS:
     cli.add_command(command)

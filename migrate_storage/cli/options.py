@@ -19,11 +19,13 @@ from click.core import ParameterSource
 
 from migrate_storage.application import AnyEngine, Application, engine_from_url, from_database, load_application
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.options import MiB, RunOptions
+from migrate_storage.options import KEY_RULES, MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
 
 __all__ = (
+    "BYTES",
+    "SECONDS",
     "Door",
     "Output",
     "Request",
@@ -64,6 +66,24 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
         if found is None:
             self.fail(f"{value!r} is no number of bytes, such as 64MiB", param, ctx)
         return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A time, with units or in seconds: ``2h``, ``1h30m``, ``90``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip().lower()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+        if not text or found is None:
+            self.fail(f"{value!r} is no time, such as 2h, 1h30m or 90s", param, ctx)
+        return sum(int(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+
+
+BYTES, SECONDS = _Bytes(), _Seconds()
 
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
@@ -187,21 +207,24 @@ def _read_settings(context: click.Context, _: click.Parameter, value: Path | Non
     return value
 
 
-def _warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def _warn_of_password(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     assert parameter.name is not None
-    if value and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
-        try:
-            password = sa.make_url(value).password
-        except (sa.exc.ArgumentError, ValueError):
-            password = None
-        if password:
-            variable = f"MIGRATE_STORAGE_{parameter_variable(parameter.name)}"
-            click.echo(
-                f"migrate-storage: warning: a password in --{parameter.name} can be read by everybody on this machine "
-                f"while the command runs: put it in {variable}, or in ./{DEFAULT_FILE} as ${{ENV}}",
-                err=True,
-            )
+    urls = value if isinstance(value, tuple) else (value,) if value else ()
+    if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE and any(map(_has_password, urls)):
+        variable = f"MIGRATE_STORAGE_{parameter_variable(parameter.name)}"
+        click.echo(
+            f"migrate-storage: warning: a password in --{parameter.name} can be read by everybody on this machine "
+            f"while the command runs: put it in {variable}, or in ./{DEFAULT_FILE} as ${{ENV}}",
+            err=True,
+        )
     return value
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(sa.make_url(url).password)
+    except (sa.exc.ArgumentError, ValueError):
+        return False
 
 
 def _decorate(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -324,18 +347,63 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         route_options,
         option("--where", metavar="SQL", help="Only rows that meet this condition."),
         option("--limit", metavar="N", type=int, help="Only the first N rows, then stop with exit code 4."),
+        option(
+            "--include", metavar="PATTERNS", type=_Names(), default=(),
+            help="Only files whose name matches one of these, separated by commas: '*.jpg' anywhere, 'docs/*.pdf' in a "
+            "folder, 'docs/**' below it.",
+        ),
+        option(
+            "--exclude", metavar="PATTERNS", type=_Names(), default=(),
+            help="Leave files alone whose name matches one of these, included or not.",
+        ),
+        option(
+            "--key-rule", type=click.Choice(KEY_RULES), default=default.key_rule, show_default=True,
+            help="A key that the destination cannot address, such as a//b: list it, or percent-encode what cannot be "
+            "said.",
+        ),
         option("--copy-only", is_flag=True, help="Copy and verify; leave the rows for a later run."),
         option("--keep-rows", is_flag=True, help="Take over: copy everything, never re-point a row."),
         option(
             "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
-            help="Objects under way at once.",
+            help="Objects under way at once, at most: fewer while a service asks to slow down.",
+        ),
+        option(
+            "--bandwidth", metavar="BYTES", type=BYTES,
+            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
+        ),
+        option(
+            "--max-requests-per-second", metavar="N", type=float,
+            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
+            "[default: no limit]",
+        ),
+        option(
+            "--max-bytes", metavar="BYTES", type=BYTES,
+            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
+        ),
+        option(
+            "--max-duration", metavar="TIME", type=SECONDS,
+            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
+        ),
+        option(
+            "--throttle-query", metavar="SQL",
+            help="Pause while this query on the rows' database answers true or a number above zero; asked about once "
+            "a second.",
+        ),
+        option(
+            "--max-replica-lag", metavar="SECONDS", type=float,
+            help="Pause while a replica of the rows' database is further behind. A PostgreSQL primary knows (the user "
+            "needs pg_monitor); MariaDB and MySQL need --replicas.",
+        ),
+        option(
+            "--replicas", metavar="URLS", type=_Names(), default=(), callback=_warn_of_password,
+            help="Replicas to ask how far behind they are, separated by commas.",
         ),
         option(
             "--window", metavar="N", type=int, default=default.window, show_default=True,
             help="Rows read in one short transaction.",
         ),
         option(
-            "--memory", metavar="BYTES", type=_Bytes(), default=f"{default.memory // MiB}MiB", show_default=True,
+            "--memory", metavar="BYTES", type=BYTES, default=f"{default.memory // MiB}MiB", show_default=True,
             help="Content held in memory at once, over all objects under way.",
         ),
         option(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -19,11 +20,12 @@ from migrate_storage.journal import Journal, Run
 from migrate_storage.report import Report, amount, duration, size
 from migrate_storage.text import visible
 
-__all__ = ("report", "runs", "status")
+__all__ = ("opened_journal", "report", "runs", "status")
 
 
 @contextlib.contextmanager
-def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+    """The journal of an application, connected."""
     database = Database(url or door.engine())
     try:
         database.connect()
@@ -38,7 +40,7 @@ def _journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journa
 @output_options
 def runs(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """List the runs that the journal knows, the latest first."""
-    with _journal(door, journal, journal_schema) as opened:
+    with opened_journal(door, journal, journal_schema) as opened:
         found = opened.runs()
     for each in found:
         if output.json:
@@ -60,20 +62,40 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
 @output_options
 def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest."""
-    with _journal(door, journal, journal_schema) as opened:
+    with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
     found = _report(line)
+    doing = json.loads(line.doing) if line.doing and line.finished is None else None
     if output.json:
-        click.echo(json.dumps({**asdict(line), "report": found and found.to_dict()}))
+        wanted = json.loads(line.wanted) if line.wanted else None
+        more = {"report": found and found.to_dict(), "wanted": wanted, "doing": doing}
+        click.echo(json.dumps({**asdict(line), **more}))
         return
     since = duration(max(0.0, time.time() - line.updated))
     where = f", last sign of life {since} ago" if line.finished is None else ""
     click.echo(visible(f"{line.id}  {line.state}{where}  {line.source} -> {line.destination} ({line.way})"))
+    if doing is not None:
+        for each in _doing_lines(doing):
+            click.echo(visible(each))
     if found is not None:
         click.echo(
             f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
             f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
         )
+
+
+def _doing_lines(doing: Mapping[str, Any]) -> Iterator[str]:
+    if doing["paused"]:
+        yield f"paused: {doing['paused']}"
+    yield (
+        f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {amount(doing['rows_moved'], 'row')} re-pointed, "
+        f"{amount(doing['listed'], 'object')} to look at"
+    )
+    now, most = doing["concurrency"], doing["most_concurrency"]
+    slowed = f" of {most:,}, because a service asked to slow down" if now < most else ""
+    bandwidth = f", {size(doing['bandwidth'])}/s at most" if doing["bandwidth"] else ""
+    requests = f", {doing['requests_per_second']:g} requests/s at most" if doing["requests_per_second"] else ""
+    yield f"{now:,} at once{slowed}{bandwidth}{requests}"
 
 
 def _report(line: Run) -> Report | None:
@@ -87,7 +109,7 @@ def _report(line: Run) -> Report | None:
 @output_options
 def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
     """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
-    with _journal(door, journal, journal_schema) as opened:
+    with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
     found = _report(line)
     if found is None:

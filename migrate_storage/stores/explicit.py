@@ -63,7 +63,7 @@ def refine_s3(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
         _check_virtual_host(config.root, options)
         options.setdefault("virtual_hosted_style_request", "false")
         if "endpoint_url_s3" in ambient:
-            options["endpoint_url_s3"] = options.pop("endpoint")
+            options["aws_endpoint_url_s3"] = options.pop("endpoint")
     elif "endpoint" not in ambient and "endpoint_url_s3" not in ambient:
         region = options.get("region", "")
         if region.startswith("cn-"):

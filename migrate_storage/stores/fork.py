@@ -8,6 +8,7 @@ no threads: a store made before the fork and first used after it works.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 __all__ = ("ForkedAfterUseError", "touch")
 
@@ -15,14 +16,17 @@ _used = False
 _cut_off = False
 
 
+_ADVICE = (
+    "obstore was used before this process was forked, and cannot work in the child: make the first request after the fork "
+    "(constructing backends before it is fine), or start the process by spawn"
+)
+
+
 class ForkedAfterUseError(RuntimeError):
     """obstore was used before this process was forked, so that every call here would hang for ever."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "obstore was used before this process was forked, and cannot work in the child: make the first request "
-            "after the fork (constructing backends before it is fine), or start the process by spawn"
-        )
+    def __init__(self, message: str = _ADVICE) -> None:
+        super().__init__(message)
 
 
 def touch() -> None:
@@ -37,10 +41,29 @@ def touch() -> None:
     _used = True
 
 
+def _before() -> None:
+    """Whoever used obstore counts: upstream's backend, an application's own store."""
+    global _used
+    _used = _used or _runtime_runs()
+
+
+def _runtime_runs() -> bool:
+    """Whether a runtime of Rust threads runs in this process, where the system tells (Linux).
+
+    Their name is that of any program's, not only obstore's: in doubt an error is better than waiting for ever.
+    """
+    try:
+        with os.scandir("/proc/self/task") as tasks:
+            names = [Path(task.path, "comm").read_text() for task in tasks]
+    except OSError:
+        return False
+    return any(name.startswith("tokio-") for name in names)
+
+
 def _in_child() -> None:
     global _cut_off
     _cut_off = _used
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_child=_in_child)

@@ -189,6 +189,8 @@ def unknown(service: str, name: str) -> UnknownOptionError:
     bare = next((name[len(p) :] for p in PREFIXES.get(service, ()) if name.startswith(p)), name)
     near = difflib.get_close_matches(bare, known, 1, 0.5)
     prefix = PREFIXES.get(service, ("",))[0]
+    if any(name.startswith(prefixes) for other, prefixes in PREFIXES.items() if other != service):
+        near = []
     advice = _OTHER_TOOLS.get(bare) or (f"{'' if near[0] in CLIENT else prefix}{near[0]}" if near else "")
     shown = "".join(character if character.isprintable() else "?" for character in name[:60])
     return UnknownOptionError(

@@ -84,7 +84,7 @@ def _open_cloud(config: StoreConfig) -> Store:
     source = provider(config.credentials, config.service) if config.credentials else None
     with ExitStack() as until_constructed:
         options, source = refine(config, Parts(given, source), until_constructed)
-        endpoint = str(options.get("endpoint") or options.get("endpoint_url_s3") or options.get("base_url") or "")
+        endpoint = str(options.get("endpoint") or options.get("aws_endpoint_url_s3") or options.get("base_url") or "")
         arguments = {
             "prefix": config.prefix or None,
             "config": options,

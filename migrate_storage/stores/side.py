@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from migrate_storage.errors import KeyRefusedError
+from migrate_storage.limits import Pace
 from migrate_storage.model import Place
 from migrate_storage.registration import Registration, read
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.stores.opening import open_store
+from migrate_storage.stores.paced import PacedStore
 from migrate_storage.translate import unaddressable
 
 __all__ = ("Side",)
@@ -24,9 +27,11 @@ class Side:
     Args:
         backend: a StorageBackend: FSSpecBackend, or an ObstoreBackend of this package or of advanced-alchemy.
         attempts: how often obstore itself sends one request; the engine has its own retries above.
+        pace: how fast the stores are spoken to; ``None`` sets no limit.
     """
 
-    def __init__(self, backend: Any, *, attempts: int = 1) -> None:
+    def __init__(self, backend: Any, *, attempts: int = 1, pace: Pace | None = None) -> None:
+        self._pace = pace
         self.backend = backend
         self.registration: Registration = read(backend)
         self._attempts = attempts
@@ -83,6 +88,23 @@ class Side:
             return None
         return self.at(place.key[len(root.key) :])
 
+    def would_serve(self, place: Place) -> Iterator[tuple[Store, str]]:
+        """Where this side would show a place of another kind of service: a disk that a server serves, say.
+
+        Args:
+            place: a place of the other side; each end of its path is a key that this side may know it by.
+        """
+        root = self.root
+        parts = [part for part in (*place.root.split("/"), *place.key.split("/")) if part]
+        for start in range(len(parts)):
+            tail = parts[start:]
+            bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
+            # Of a disk only what is below the root is ever touched; a server knows nothing of the folder it serves.
+            below = root.key if root.service == "file" else ""
+            asked = self.at_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
+            if asked is not None:
+                yield asked
+
     def fallback(self, filename: str) -> tuple[Store, str] | None:
         """Another way to read the same file where the first one failed for good; ``None`` where there is none."""
         if self.registration.driver != "fsspec" or self.registration.config_at(self.place(filename)) is None:
@@ -113,5 +135,6 @@ class Side:
     def _once(self, root: str, build: Any) -> Store:
         with self._lock:
             if root not in self._stores:
-                self._stores[root] = build()
+                store = build()
+                self._stores[root] = store if self._pace is None else PacedStore(store, self._pace)
             return self._stores[root]

@@ -11,14 +11,23 @@ from typing import Any
 
 from migrate_storage.model import Note, Translation
 from migrate_storage.translate import azure, gcs, http, local, memory, s3
-from migrate_storage.translate.keys import unaddressable
+from migrate_storage.translate.keys import decode_key, encode_key, unaddressable
 from migrate_storage.translate.notes import CODES, note
 from migrate_storage.translate.options import mapping, printable
 from migrate_storage.translate.others import ARCHIVES, SOURCE_ONLY
 from migrate_storage.translate.places import same_service
 from migrate_storage.translate.wrappers import Unwrapped, chain, unwrap
 
-__all__ = ("CODES", "PROTOCOLS", "same_service", "translate", "translate_url", "unaddressable")
+__all__ = (
+    "CODES",
+    "PROTOCOLS",
+    "decode_key",
+    "encode_key",
+    "same_service",
+    "translate",
+    "translate_url",
+    "unaddressable",
+)
 
 _Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]
 

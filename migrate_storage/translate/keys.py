@@ -7,8 +7,9 @@ Everything else is refused by obstore or, worse, silently normalised into anothe
 from __future__ import annotations
 
 import re
+import urllib.parse
 
-__all__ = ("unaddressable",)
+__all__ = ("decode_key", "encode_key", "unaddressable")
 
 #: LocalStore stages an upload of ``x`` as ``x#1``, and hides and refuses every file so named: first ``#``, ASCII digits.
 _STAGING_NAME = re.compile(r"[^#]*#[0-9]+")
@@ -62,3 +63,54 @@ def _unaddressable_file(key: str) -> str | None:
     if any(len(folder.encode()) > 255 for folder in folders):
         return "has a folder name longer than 255 bytes"
     return None
+
+
+def encode_key(key: str, *, local: bool = False) -> str:
+    r"""Give a key that obstore cannot address a name that it can: the ``encode`` rule.
+
+    Only what cannot be addressed is percent-encoded (RFC 3986, over UTF-8), and ``%`` itself, so that
+    :func:`decode_key` gives the key back. A key that can be addressed stays as it is, and so does one that no encoding
+    helps: an empty one, or a name that is too long for a disk.
+
+    Args:
+        key: The key as it would be handed to obstore, raw.
+        local: Whether the store is a directory on a local disk.
+
+    Examples:
+        >>> encode_key("a//b/../50%\n")
+        'a/%2Fb/%2E%2E/50%25%0A'
+        >>> encode_key("100% fine")
+        '100% fine'
+    """
+    if unaddressable(key, local=local) is None:
+        return key
+    # An empty segment has no spelling of its own: the slash that follows it becomes a part of the next segment's name.
+    lead = len(key) - len(key.lstrip("/"))
+    text = key[lead:].replace("%", "%25")
+    text = _SLASHES.sub(lambda found: found[0][:1] + "%2F" * (len(found[0]) - 1), text)
+    if text.endswith("/"):
+        text = f"{text[:-1]}%2F"
+    segments = [_encoded(segment) for segment in ("%2F" * lead + text).split("/")]
+    encoded = "/".join(segments)
+    if local and _STAGING_NAME.fullmatch(segments[-1]):
+        encoded = "/".join((*segments[:-1], segments[-1].replace("#", "%23", 1)))
+    return encoded
+
+
+def decode_key(encoded: str) -> str:
+    """The key that :func:`encode_key` changed into this one."""
+    return urllib.parse.unquote_to_bytes(encoded.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+
+_SLASHES = re.compile(r"/{2,}")
+
+
+def _encoded(segment: str) -> str:
+    if segment in (".", ".."):
+        return segment.replace(".", "%2E")
+    return "".join(
+        "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        if ord(character) < 32 or ord(character) == 127 or 0xD800 <= ord(character) <= 0xDFFF
+        else character
+        for character in segment
+    )

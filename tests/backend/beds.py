@@ -12,7 +12,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage import ObstoreBackend
 from tests.servers import AzureServer, GCSServer, S3Server, fresh
 
-__all__ = ("BEDS", "Bed", "bed_named")
+__all__ = ("BEDS", "Bed", "of_the_user")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,10 @@ class Bed:
     def backend(self, **more: Any) -> ObstoreBackend:
         """Our backend there."""
         return ObstoreBackend(more.pop("key", self.name), self.url, **{**self.options, **more})
+
+    def below(self, prefix: str | None) -> ObstoreBackend:
+        """Our backend at a prefix there."""
+        return self.backend(prefix="/".join(filter(None, (self.options.get("prefix"), prefix))) or None)
 
     def fsspec_backend(self) -> FSSpecBackend:
         """advanced-alchemy's fsspec backend there."""
@@ -118,10 +122,15 @@ def memory(request: pytest.FixtureRequest) -> Bed:
     )
 
 
-def of_the_user(request: pytest.FixtureRequest) -> Bed:
-    """``scripts/test --store URL``: the user's own bucket, with the credentials of the environment."""
-    url = request.config.getoption("--store")
-    return Bed(name="own", url=url, options={"prefix": fresh("contract")})
+def of_the_user(url: str) -> Bed:
+    """``scripts/test --store URL``: the user's own bucket, with the credentials of the environment, below a new prefix."""
+    scheme = url.partition(":")[0]
+    lacks = {"version", "buckets"}
+    if scheme in ("file", "memory"):
+        lacks |= {"sign", "metadata"}
+    elif ObstoreBackend("own", url).protocol == "azure":
+        lacks |= {"suffix"}
+    return Bed(name="own", url=url, options={"prefix": fresh("contract")}, lacks=frozenset(lacks))
 
 
 BEDS: Mapping[str, Callable[[pytest.FixtureRequest], Bed]] = {
@@ -132,7 +141,3 @@ BEDS: Mapping[str, Callable[[pytest.FixtureRequest], Bed]] = {
     "azurite": azurite,
     "gcs": gcs,
 }
-
-
-def bed_named(name: str, request: pytest.FixtureRequest) -> Bed:
-    return of_the_user(request) if name == "own" else BEDS[name](request)

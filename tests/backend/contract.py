@@ -514,7 +514,7 @@ class CompleteContract(Contract):
         if not bed.has("sign"):
             return
         for prefix in (None, "pre fix#1/é%"):
-            backend = bed.backend(prefix=prefix)
+            backend = bed.below(prefix)
             for awaits in (False, True):
                 speak = Speak(backend, awaits)
                 await speak.save(key, key.encode())

@@ -63,7 +63,9 @@ DIFFERENCES = (
         "Signed URLs carry Signature Version 4 on S3, where s3fs signs with version 2 unless told otherwise; "
         "on Google Cloud Storage a service account's file is enough.",
     ),
-    Difference("test_several_urls_are_signed", ("rclone", "gcs"), "Several URLs are signed in one call, on every cloud."),
+    Difference(
+        "test_several_urls_are_signed", ("rclone", "gcs"), "Several URLs are signed in one call, on every cloud."
+    ),
     Difference(
         "test_a_signed_url_takes_an_upload",
         ("rclone", "moto", "azurite", "gcs"),

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from tests.backend.beds import BEDS, Bed, bed_named
+from tests.backend.beds import BEDS, Bed, of_the_user
 from tests.backend.contract import CompleteContract, StorageContract
 from tests.backend.differences import DIFFERENCES
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "bed" in metafunc.fixturenames:
-        own = metafunc.config.getoption("--store", None)
-        metafunc.parametrize("bed", ["own"] if own else list(BEDS), indirect=True)
-
-
-@pytest.fixture
+@pytest.fixture(params=list(BEDS))
 def bed(request: pytest.FixtureRequest) -> Bed:
-    return bed_named(request.param, request)
+    return BEDS[request.param](request)
 
 
 class TestObstore(StorageContract, CompleteContract):
+    @pytest.fixture
+    def backend(self, bed: Bed) -> ObstoreBackend:
+        return bed.backend()
+
+
+class TestOwnStore(StorageContract, CompleteContract):
+    """With ``--store URL``: the same on a bucket of the user's own, which is left as it was."""
+
+    @pytest.fixture
+    def bed(self, store_url: str) -> Iterator[Bed]:
+        made = of_the_user(store_url)
+        yield made
+        left = made.backend()
+        left.delete_object([meta.path for meta in left.list()])
+
     @pytest.fixture
     def backend(self, bed: Bed) -> ObstoreBackend:
         return bed.backend()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
-from tests.backend.beds import BEDS, Bed, bed_named
+from tests.backend.beds import BEDS, Bed
 
 HOSTILE = "/.\\#?%&+ ~\t\n\x00\x7f\x85éÉ:*\"'<>|[]{}^`;@=$,!()" + "a1-_"
 #: No lone surrogate but a few: they are refused, and would make most examples boring.
@@ -30,13 +30,15 @@ values = st.recursive(
 names = st.one_of(
     st.text(max_size=12),
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,8}", fullmatch=True),
-    st.sampled_from(["Content-Type", "contenttype", "Cache-Control", "storage-class", "metadata_json", "KEY", "key", "1a"]),
+    st.sampled_from(
+        ["Content-Type", "contenttype", "Cache-Control", "storage-class", "metadata_json", "KEY", "key", "1a"]
+    ),
 )
 
 
 @pytest.fixture(params=list(BEDS))
 def bed(request: pytest.FixtureRequest) -> Bed:
-    return bed_named(request.param, request)
+    return BEDS[request.param](request)
 
 
 def slow(examples: int) -> Any:
@@ -71,7 +73,9 @@ def _somewhere(bed: Bed, **options: Any) -> ObstoreBackend:
 @example("a?versionId=x")
 def test_any_key_round_trips_or_is_refused(bed: Bed, key: str) -> None:
     # These two keep objects in files, whose names the file system bounds.
-    assume(bed.name not in ("rclone", "gcs") or all(len(part.encode(errors="replace")) < 200 for part in key.split("/")))
+    assume(
+        bed.name not in ("rclone", "gcs") or all(len(part.encode(errors="replace")) < 200 for part in key.split("/"))
+    )
     backend = _somewhere(bed)
     try:
         file = FileObject(backend=backend, filename="x", to_filename=key).save(b"content") if key else None

@@ -2,9 +2,11 @@
 
 import obstore
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore
 
-from migrate_storage.translate import unaddressable
+from migrate_storage.translate import decode_key, encode_key, unaddressable
 from tests.translate.hostile import HOSTILE
 
 
@@ -38,3 +40,25 @@ def test_s3_agrees(key, moto_s3):
 
 def test_lone_surrogates_are_refused_with_words():
     assert unaddressable("a\ud800") == "is not valid Unicode"
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("key", HOSTILE)
+def test_the_encode_rule_makes_every_key_addressable_that_a_name_can_help(key, local, tmp_path):
+    encoded = encode_key(key, local=local)
+    if unaddressable(key, local=local) is None:
+        assert encoded == key
+        return
+    if key == "" or "longer" in str(unaddressable(key, local=local)):
+        assert unaddressable(encoded, local=local)
+        return
+    assert decode_key(encoded) == key
+    assert addressed(LocalStore(tmp_path, mkdir=True) if local else MemoryStore(), encoded)
+
+
+@given(st.text(alphabet=st.sampled_from("/./.%#1a\x00\n\ud800é2F"), min_size=1, max_size=12), st.booleans())
+def test_the_encode_rule_can_be_undone_and_is_addressable(key, local):
+    encoded = encode_key(key, local=local)
+    assert unaddressable(encoded, local=local) is None
+    if encoded != key:
+        assert decode_key(encoded) == key
