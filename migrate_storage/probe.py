@@ -28,7 +28,6 @@ SCRATCH = ".migrate-storage"
 """The prefix under which objects are written to try a destination."""
 _CACHED = 1.5
 """Seconds for which a server of a disk may not have seen what was put there behind its back."""
-_BUCKETS = frozenset({"s3", "gcs", "azure"})
 _TRIES = 3
 """How often a probe object is written at most until it comes back as it was: a bit may flip on the way."""
 
@@ -86,9 +85,6 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
     told = same_service(source.root, there)
     if told is not None:
         return told, ""
-    if "file" in (services := {source.root.service, there.service}) and services & _BUCKETS:
-        # A server may serve that very folder: then each object is found standing at its destination, and equal.
-        return False, "one is a folder, the other a bucket"
     if not probe:
         return False, "not provably so: a dry run writes no probe"
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
