@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,11 +115,22 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
 
 
 def _shown(source: Side, place: Place, retry: Retry) -> bool:
-    """Whether a server shows what was put on a disk: at once, or when its cache of the directory has run out."""
-    if any(_seen(*asked, retry) for asked in source.would_serve(place)):
-        return True
-    time.sleep(_CACHED)
-    return any(_seen(*asked, retry) for asked in source.would_serve(place))
+    """Whether a disk and the server of it are the two sides: looked for at once, and when its caches have run out."""
+    for wait in (0.0, _CACHED):
+        time.sleep(wait)
+        if source.root.service == "file":
+            if any(path.exists() for path in _served(source.root, place)):
+                return True
+        elif any(_seen(*asked, retry) for asked in source.would_serve(place)):
+            return True
+    return False
+
+
+def _served(folder: Place, place: Place) -> Iterator[Path]:
+    """Files of this folder that an object of a server may be, if the server's disk holds the folder."""
+    parts = [place.root, *place.key.split("/")]
+    for start in range(len(parts)):
+        yield Path("/", folder.key, *parts[start:])
 
 
 def _seen(store: Store, path: str, retry: Retry) -> bool:

@@ -121,7 +121,7 @@ class FsspecStore:
                 yield self._meta(str(info["name"]), info)
 
     def _require_bucket(self, path: str) -> None:
-        """fsspec lists a bucket that does not exist as an empty one."""
+        """Fsspec lists a bucket that does not exist as an empty one."""
         bucket = path.strip("/").partition("/")[0]
         try:
             self._fs.info(bucket)

@@ -125,7 +125,6 @@ def test_an_object_that_far_apart_rows_share_counts_once(world: World) -> None:
     assert dry.counts == world.run(window=2, concurrency=1).counts == {OutcomeKind.REWRITTEN: 199}
 
 
-@pytest.mark.xfail(reason="only the journal knows what earlier windows put where, and a dry run has none")
 def test_two_sources_that_would_become_one_are_said(rclone_s3, sqlite_url: str) -> None:
     one, two, bucket = (rclone_s3.new_bucket() for _ in range(3))
     world = World(sqlite_url, places.old_s3(rclone_s3, None).build(), places.new_s3(rclone_s3, bucket).build())
