@@ -68,9 +68,7 @@ class Job:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("points", [12, pytest.param(1000, marks=pytest.mark.soak)])
-def test_killed_at_single_steps_of_a_small_job(
-    tmp_path: Path, seed: int, points: int, evidence: Evidence
-) -> None:
+def test_killed_at_single_steps_of_a_small_job(tmp_path: Path, seed: int, points: int, evidence: Evidence) -> None:
     """Each point anew from the same beginning: SQLite and two folders, copied."""
     made = tmp_path / "made"
     backends = (places.old_local(tmp_path / "old"), places.new_local(tmp_path / "new"))

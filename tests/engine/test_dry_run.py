@@ -29,7 +29,7 @@ def difficult(world: World) -> None:
     shared = world.file("shared")
     world.add(*(Document(id=i, title="", file=shared) for i in range(100, 110)))
     world.old.delete_object("docs/1/d1.bin")
-    world.sql("UPDATE documents SET file = '{\"backend\": \"old\"}' WHERE id = 3")
+    world.sql('UPDATE documents SET file = \'{"backend": "old"}\' WHERE id = 3')
     for name, content in (("docs/3/d3.bin", world.contents["docs/3/d3.bin"]), ("docs/4/d4.bin", b"other")):
         world.new.save_object(FileObject(backend="new", filename=name), content)
 

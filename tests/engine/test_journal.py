@@ -44,7 +44,9 @@ def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Rows in one database, the journal in another."""
     rows, journal = request.param
     found = request.getfixturevalue(f"{rows}_url")
-    return found, f"sqlite:///{tmp_path}/journal.db" if journal == "sqlite" else request.getfixturevalue(f"{journal}_url")
+    return found, f"sqlite:///{tmp_path}/journal.db" if journal == "sqlite" else request.getfixturevalue(
+        f"{journal}_url"
+    )
 
 
 def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) -> None:
