@@ -90,7 +90,7 @@ def fold(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, An
     return value, tuple(used)
 
 
-class _Moved(Verdict):  # noqa: N818 - see Verdict
+class _Moved(Verdict):
     """Somebody else wrote the source while it was to be replaced."""
 
 

@@ -99,6 +99,8 @@ class Side:
         for start in range(len(parts)):
             tail = parts[start:]
             bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
+            if root.service == "file":
+                key = [*root.key.strip("/").split("/"), *tail]
             asked = self.at_place(replace(root, root=bucket, key="/".join(key))) if key else None
             if asked is not None:
                 yield asked
