@@ -344,13 +344,13 @@ class Journal:
 
     def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
         """The lines of the copies that stand at these locations, where they have one."""
-        wanted = {digest(each.backend, each.path): each for each in locations}
         table = self.tables.object
         found = {}
-        for part in _parts(list(wanted)):
-            statement = select(table.c.destination_id, *(table.c[name] for name in _ENTRY))
-            for row in self._read(statement.where(table.c.destination_id.in_(part))):
-                found[wanted[row.pop("destination_id")]] = Entry(**row)
+        for part in _parts(list({digest(each.backend, each.path) for each in locations})):
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
+            for row in self._read(statement):
+                entry = Entry(**row)
+                found[entry.destination] = entry
         return found
 
     def any_in(self, *states: str) -> bool:
