@@ -307,6 +307,10 @@ class Journal:
             # Another shard wrote one of them in between: what it wrote is there to be read now.
             return self.database.transaction(write)
 
+    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+        """Ids of entries whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, entries))
+
     def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
         table = self.tables.object
         wanted: dict[str, str] = {}
@@ -446,7 +450,9 @@ class Journal:
         statement = update(table).where(table.c.id == line).values(state=state)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+    def rows_in(
+        self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
+    ) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -454,6 +460,8 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
+            if since is not None:
+                statement = statement.where(table.c.at >= since)
             batch = self._read(statement)
             if batch:
                 yield batch
@@ -482,10 +490,10 @@ class Journal:
             last = names[-1]
 
     def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
-        """Mark lines of rows as undone, in the caller's transaction."""
+        """Mark lines of rows as undone just now, in the caller's transaction."""
         table = self.tables.row
         for part in _parts(lines):
-            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
+            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
 
     def release_objects(self) -> int:
         """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""
