@@ -92,7 +92,9 @@ def test_what_the_application_writes_right_before_the_swap_stands(
         assert world.journal[name].ours is True
         assert world.new.get_content(name) == world.contents[name], "a run deletes nothing"
     assert report.counts[OutcomeKind.CHANGED] == 3
-    assert {str(ref) for outcome in report.listed for ref in outcome.refs} == {f"documents.file[{i}]" for i in (1, 2, 3)}
+    assert {str(ref) for outcome in report.listed for ref in outcome.refs} == {
+        f"documents.file[{i}]" for i in (1, 2, 3)
+    }
     assert world.run().exit_code == 0
 
 
@@ -122,9 +124,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
     assert world.journal["docs/0/d0.bin"].state == "leftover"
 
 
-def test_a_row_that_the_application_moved_itself_keeps_its_place(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.fill(3)
 
     def write(*_: Any) -> None:
@@ -143,9 +143,7 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(
     assert world.old.get_content("docs/0/d0.bin") == world.contents["docs/0/d0.bin"]
 
 
-def test_a_source_replaced_right_after_the_swap_is_copied_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that loaded the FileObject before its row was re-pointed still saves to the old key, with no SQL."""
     world.fill(6)
     with world.session() as session:

@@ -72,9 +72,7 @@ def test_swap_lists_what_the_rows_name_and_the_store_lacks(rclone_s3, sqlite_url
 def test_rekey_takes_the_bucket_out_of_the_filename(rclone_s3, postgres_url: str) -> None:
     """Without a prefix the filename is bucket/key: obstore is one bucket a store."""
     bucket, other = rclone_s3.new_bucket(), rclone_s3.new_bucket()
-    world = World(
-        postgres_url, places.old_s3(rclone_s3, None).build(), places.new_s3(rclone_s3, bucket).build()
-    )
+    world = World(postgres_url, places.old_s3(rclone_s3, None).build(), places.new_s3(rclone_s3, bucket).build())
     world.fill(12, 4, prefix=f"{bucket}/")
     objects = keys(rclone_s3.store(bucket))
     report = world.run()
