@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -55,14 +56,15 @@ def meanwhile(work: Callable[[], Any], every: float) -> Iterator[list[Any]]:
 
 def admin(url: str) -> psycopg.Connection[Any]:
     parsed = make_url(url)
-    return psycopg.connect(
-        host=parsed.host, port=parsed.port, user=parsed.username, dbname="postgres", autocommit=True
-    )
+    return psycopg.connect(host=parsed.host, port=parsed.port, user=parsed.username, dbname="postgres", autocommit=True)
 
 
 def nothing_half(world: World) -> None:
     """Rows and their journal agree, row by row: both committed, or neither."""
-    swapped = {int(key.strip("[]")) for (key,) in world.sql("SELECT pk FROM migrate_storage_row WHERE state = 'swapped'")}
+    world.engine.dispose()  # the application's own connections may be gone
+    swapped = {
+        int(key.strip("[]")) for (key,) in world.sql("SELECT pk FROM migrate_storage_row WHERE state = 'swapped'")
+    }
     moved = {key for key, value in zip(sorted(_keys(world)), world.raw(), strict=True) if value["backend"] == "new"}
     assert swapped == moved
 
@@ -82,7 +84,7 @@ def ended(world: World, report: Report, rows: int) -> int:
         runs += 1
         assert runs < 5
         report = world.run(lease=1)
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
+    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), [each.reason for each in report.listed] or report
     nothing_half(world)
     assert world.check(backend="new") == rows
     assert {entry.state for entry in world.journal.values()} == {"held"}
@@ -110,14 +112,21 @@ def test_postgresql_ends_all_connections_five_times_a_second(
     assert killed > 2
     runs = ended(world, report, rows)
     evidence.record(
-        "pg_terminate_backend on every connection of the job each 200 ms", rows=rows, connections_ended=killed, runs=runs
+        "pg_terminate_backend on every connection of the job each 200 ms",
+        rows=rows,
+        connections_ended=killed,
+        runs=runs,
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [300, pytest.param(2000, marks=pytest.mark.soak)])
 def test_mariadb_restarts_in_the_middle(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, rows: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: int,
+    evidence: Evidence,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import tempfile
 
@@ -168,7 +177,7 @@ def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monke
         def lost(self: Any, dbapi_connection: Any) -> None:
             original(self, dbapi_connection)
             commits.append(1)
-            if len(commits) % 3 == 0:
+            if len(commits) % 5 == 0:
                 pid = dbapi_connection.driver_connection.info.backend_pid
                 connection.execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
                 dbapi_connection.driver_connection.execute("SELECT 1")
@@ -176,7 +185,7 @@ def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monke
         monkeypatch.setattr(DefaultDialect, "do_commit", lost)
         report = world.run(window=20)
         monkeypatch.undo()
-    assert len(commits) > 9
+    assert len(commits) > 10
     ended(world, report, 60)
 
 
@@ -184,7 +193,7 @@ def _locked(world: World, wait: float) -> Callable[[], None]:
     """Another transaction that holds some of the rows, for longer than we wait for a lock."""
 
     def hold() -> None:
-        with world.engine.begin() as connection:
+        with contextlib.suppress(sa.exc.OperationalError), world.engine.begin() as connection:
             connection.execute(sa.text("UPDATE documents SET title = 'held' WHERE id IN (3, 31)"))
             time.sleep(wait)
 
@@ -311,7 +320,6 @@ def test_a_database_that_does_not_come_back_stops_the_run(
         return original(self, work)
 
     monkeypatch.setattr(database.Database, "_run", run)
-    monkeypatch.setattr(database.time, "sleep", lambda _: None)
     swap = Rows.swap
 
     def last(self: Rows, *args: Any) -> bool:
@@ -319,7 +327,8 @@ def test_a_database_that_does_not_come_back_stops_the_run(
         raise sa.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
 
     monkeypatch.setattr(Rows, "swap", last)
-    report = world.run()
+    monkeypatch.setattr(database, "random", SimpleNamespace(uniform=lambda *_: 0.0))
+    report = world.run(lease=1)
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "database is locked" in report.error
     gone.clear()
@@ -340,7 +349,9 @@ def test_a_row_that_the_database_refuses_is_listed_and_the_others_move(
 ) -> None:
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path, 40)
     if kind == "postgres":
-        world.sql("CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE 'row % is frozen', NEW.id; END $$ LANGUAGE plpgsql")
+        world.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE 'row % is frozen', NEW.id; END $$ LANGUAGE plpgsql"
+        )
     world.sql(REFUSALS[kind])
     report = world.run()
     assert (report.state, report.exit_code, report.rows_moved, report.rows_left) == ("finished", 1, 39, 1), report
