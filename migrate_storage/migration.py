@@ -142,7 +142,7 @@ class Migration:
             self._tally.tell(Noted(note=note))
         pipeline = self._pipeline(facts, ledger)
         helm = Helm(
-            None if options.dry_run else journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
+            journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
             state=lambda: {**self._tally.totals, "rows_moved": pipeline.rows_moved},
         )  # fmt: skip
         state, error, passes = "finished", "", 0
