@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
 from migrate_storage.diskset import DiskSet
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.errors import ConfigurationError, LeaseHeldError, RefusedError
 from migrate_storage.model import Column, Evidence, Location, Place
 from migrate_storage.rows import dump_key, row_id
 from migrate_storage.tables import Tables
@@ -301,11 +301,8 @@ class Journal:
                 self._update(connection, old, _INTENT)
             return taken
 
-        try:
-            return self.database.transaction(write)
-        except IntegrityError:
-            # Another shard wrote one of them in between: what it wrote is there to be read now.
-            return self.database.transaction(write)
+        # Another shard may write one of them in between: what it wrote is there to be read the second time.
+        return self._twice(write)
 
     def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
         """Ids of entries whose destination belongs to another source object."""
@@ -348,13 +345,13 @@ class Journal:
 
     def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
         """The lines of the copies that stand at these locations, where they have one."""
-        wanted = {digest(each.backend, each.path): each for each in locations}
         table = self.tables.object
         found = {}
-        for part in _parts(list(wanted)):
-            statement = select(table.c.destination_id, *(table.c[name] for name in _ENTRY))
-            for row in self._read(statement.where(table.c.destination_id.in_(part))):
-                found[wanted[row.pop("destination_id")]] = Entry(**row)
+        for part in _parts(list({digest(each.backend, each.path) for each in locations})):
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
+            for row in self._read(statement):
+                entry = Entry(**row)
+                found[entry.destination] = entry
         return found
 
     def any_in(self, *states: str) -> bool:
@@ -450,7 +447,9 @@ class Journal:
         statement = update(table).where(table.c.id == line).values(state=state)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+    def rows_in(
+        self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
+    ) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -458,6 +457,8 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
+            if since is not None:
+                statement = statement.where(table.c.at >= since)
             batch = self._read(statement)
             if batch:
                 yield batch
@@ -486,10 +487,10 @@ class Journal:
             last = names[-1]
 
     def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
-        """Mark lines of rows as undone, in the caller's transaction."""
+        """Mark lines of rows as undone just now, in the caller's transaction."""
         table = self.tables.row
         for part in _parts(lines):
-            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
+            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
 
     def release_objects(self) -> int:
         """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""
@@ -524,6 +525,15 @@ class Journal:
         table = self.tables.row
         return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
 
+    def _twice(self, work: Callable[[Connection], T]) -> T:
+        """A transaction that is done once more where somebody else inserted the same line first."""
+        try:
+            return self.database.transaction(work)
+        except RefusedError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            return self.database.transaction(work)
+
     def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         return self.database.transaction(
             lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
@@ -555,10 +565,7 @@ class Journal:
                 return 0.0
             return max(0.001, float(expires) - now)
 
-        try:
-            return self.database.transaction(take)
-        except IntegrityError:
-            return self.database.transaction(take)
+        return self._twice(take)
 
     def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
         """Heartbeat.
