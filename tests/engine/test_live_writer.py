@@ -263,9 +263,12 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
         return written
 
     monkeypatch.setattr(ObstoreStore, "put", put)
+    at_the_swap: list[bytes] = []
+    before(monkeypatch, Rows, "swap", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
     assert world.run().exit_code == 0
     assert not left
+    assert at_the_swap == [b"replaced meanwhile"], "no row ever named the older copy"
     assert world.check(backend="new") == 6
 
 
