@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from migrate_storage.errors import ConfigurationError, RunError
+from migrate_storage.errors import ConfigurationError, RefusedError, RunError
 
 __all__ = ("Database", "describe_failure")
 
@@ -133,14 +133,19 @@ class Database:
             work: called with the connection, perhaps several times: it must hold all that is to be redone together.
 
         Raises:
-            RunError: it failed for good, or still after all attempts.
+            RefusedError: the database refuses it; the cause is SQLAlchemy's own error.
+            RunError: it still failed after all attempts.
         """
         for attempt in range(1, self._attempts + 1):
             try:
                 return self._run(work)
             except (SQLAlchemyError, OSError) as error:
                 if isinstance(error, DBAPIError) and not is_transient(error):
-                    raise
+                    reason = describe_failure(error)
+                    raise RefusedError(
+                        f"the database {self} refuses: {reason}; nothing is half done: mend that, then run the same command again to go on",
+                        reason,
+                    ) from error
                 if not is_transient(error) or attempt == self._attempts:
                     raise RunError(
                         f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half done, run the same command again to go on"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
 from migrate_storage.diskset import DiskSet
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.errors import ConfigurationError, LeaseHeldError, RefusedError
 from migrate_storage.model import Column, Evidence, Location, Place
 from migrate_storage.rows import dump_key, row_id
 from migrate_storage.tables import Tables
@@ -301,11 +301,8 @@ class Journal:
                 self._update(connection, old, _INTENT)
             return taken
 
-        try:
-            return self.database.transaction(write)
-        except IntegrityError:
-            # Another shard wrote one of them in between: what it wrote is there to be read now.
-            return self.database.transaction(write)
+        # Another shard may write one of them in between: what it wrote is there to be read the second time.
+        return self._twice(write)
 
     def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
         """Ids of entries whose destination belongs to another source object."""
@@ -528,6 +525,15 @@ class Journal:
         table = self.tables.row
         return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
 
+    def _twice(self, work: Callable[[Connection], T]) -> T:
+        """A transaction that is done once more where somebody else inserted the same line first."""
+        try:
+            return self.database.transaction(work)
+        except RefusedError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            return self.database.transaction(work)
+
     def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         return self.database.transaction(
             lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
@@ -559,10 +565,7 @@ class Journal:
                 return 0.0
             return max(0.001, float(expires) - now)
 
-        try:
-            return self.database.transaction(take)
-        except IntegrityError:
-            return self.database.transaction(take)
+        return self._twice(take)
 
     def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
         """Heartbeat.

@@ -41,7 +41,7 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import NullType
 
 from migrate_storage.database import Database, describe_failure
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.errors import ConfigurationError, RefusedError
 from migrate_storage.model import Column, RowRef, Slot
 
 __all__ = (
@@ -136,9 +136,9 @@ class Rows:
     def _try_condition(self) -> None:
         try:
             self.database.transaction(lambda connection: connection.execute(self._select().limit(0)))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, RefusedError) as error:
             raise ConfigurationError(
-                f"--where is not a condition on {self.column.table}: {describe_failure(error)}"
+                f"--where is not a condition on {self.column.table}: {getattr(error, 'reason', None) or describe_failure(error)}"
             ) from error
 
     def _select(self, *more: ColumnElement[Any]) -> Any:
@@ -240,7 +240,7 @@ class Rows:
             statement = select(*self._key, self._text).select_from(self._table).where(*self._is(key))
             try:
                 found = self.database.transaction(partial(_first, statement))
-            except SQLAlchemyError:
+            except (SQLAlchemyError, RefusedError):
                 continue  # not of the column's type
             if found is not None:
                 return tuple(found[:-1]), None if found[-1] is None else _as_text(found[-1])

@@ -29,6 +29,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from migrate_storage.database import is_transient
 from migrate_storage.errors import ConfigurationError
 
 __all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
@@ -169,6 +170,8 @@ class Tables:
             self.metadata.create_all(connection)
             connection.execute(self.version.insert().values(version=SCHEMA_VERSION, created=time.time()))
         except SQLAlchemyError as error:
+            if is_transient(error):
+                raise
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(
                 f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage tables sql' run by someone who may, or keep them elsewhere with --journal URL"

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from migrate_storage import pipeline
+from migrate_storage import carry, pipeline
 from migrate_storage.application import Application
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
@@ -42,7 +42,7 @@ class Life:
     backends: tuple[places.Registration, places.Registration]
     #: After which step it dies; 0 lets it live to its end.
     steps: int
-    #: Where it notes each put, one path a line, and at its end the number of its steps and how it ended.
+    #: Where it notes each copy that it begins, a path a line, and at its end the number of its steps and how it ended.
     notes: Path
     options: dict[str, Any]
 
@@ -103,7 +103,8 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
     for store in (ObstoreStore, FsspecStore):
         for name in ("head", "open", "delete"):
             steps.around(store, name)
-        steps.around(store, "put", lambda _, path, *__: None if ".migrate-storage" in path else note(f"put {path}"))
+        steps.around(store, "put")
+    steps.around(carry, "transfer", lambda _, path, *__: note(f"copy {path}"))
     steps.around(Digests, "update")
     steps.around(DefaultDialect, "do_commit")
     sa.event.listen(sa.Engine, "before_cursor_execute", steps)

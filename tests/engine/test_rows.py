@@ -188,8 +188,9 @@ def test_column(mixed: World) -> None:
     assert set(backends(mixed, "notes", "voice")) == {"old"}
 
 
-def test_limit_stops_and_the_same_command_goes_on(mixed: World) -> None:
-    moved = []
+def test_limit_stops_and_the_same_command_goes_on(world: World) -> None:
+    mixed, moved = world, []
+    mixed.fill(10, 4, 6)
     for _ in range(20):
         report = mixed.run(limit=4, window=3)
         moved.append(report.rows_moved)
