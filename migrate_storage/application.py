@@ -121,16 +121,13 @@ def load_application(
         raise
 
 
-def from_database(
-    url: str, columns: Sequence[str], backends: Mapping[str, StorageBackend], *, schema: str | None = None
-) -> Application:
+def from_database(url: str, columns: Sequence[str], backends: Mapping[str, StorageBackend]) -> Application:
     """Take columns from a database by reflection, without any application code.
 
     Args:
         url: SQLAlchemy URL of the database; async drivers will do.
         columns: ``table.column`` or ``schema.table.column`` names.
         backends: The storage backends, by the key that rows name them with.
-        schema: Schema of the tables that name none.
 
     Returns:
         The application. Whether a column holds single files or lists is left to its values.
@@ -140,7 +137,7 @@ def from_database(
     """
     engine = engine_from_url(url)
     try:
-        found = _inspected(engine, tuple(columns), schema)
+        found = _inspected(engine, tuple(columns))
     except sa.exc.SQLAlchemyError as error:
         raise ConfigurationError(
             f"cannot connect to {engine.url.render_as_string()}: {one_line(_cause(error))}: check the database URL"
@@ -369,12 +366,12 @@ def _cause(error: BaseException) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
-def _inspected(engine: AnyEngine, columns: tuple[str, ...], schema: str | None) -> tuple[Column, ...]:
+def _inspected(engine: AnyEngine, columns: tuple[str, ...]) -> tuple[Column, ...]:
     def read(connection: sa.Connection) -> tuple[Column, ...]:
         inspector = sa.inspect(connection)
         if not columns:
             raise ConfigurationError('no column is named: say columns = ["table.column"] in the configuration')
-        return tuple(_inspected_column(inspector, name, schema) for name in dict.fromkeys(columns))
+        return tuple(_inspected_column(inspector, name) for name in dict.fromkeys(columns))
 
     if isinstance(engine, AsyncEngine):
 
@@ -390,12 +387,12 @@ def _inspected(engine: AnyEngine, columns: tuple[str, ...], schema: str | None) 
         return read(connection)
 
 
-def _inspected_column(inspector: sa.Inspector, name: str, schema: str | None) -> Column:
+def _inspected_column(inspector: sa.Inspector, name: str) -> Column:
     owner, _, column = name.rpartition(".")
-    named, _, table = owner.rpartition(".")
+    schema, _, table = owner.rpartition(".")
     if not table or not column:
         raise ConfigurationError(f"column {name!r}: write it as table.column or schema.table.column")
-    where = named or schema
+    where = schema or None
     if not inspector.has_table(table, schema=where):
         raise ConfigurationError(f"column {name!r}: the database has no table {owner!r}")
     there = [each["name"] for each in inspector.get_columns(table, schema=where)]

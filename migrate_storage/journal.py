@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
+from migrate_storage.diskset import DiskSet
 from migrate_storage.errors import ConfigurationError, LeaseHeldError, RefusedError
 from migrate_storage.model import Column, Evidence, Location, Place
 from migrate_storage.rows import dump_key, row_id
@@ -210,6 +211,33 @@ class Journal:
         statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
         return [Run(**row) for row in self._read(statement)]
 
+    def move(self, name: str | None = None) -> Run:
+        """One run that went from one key to another, by its id or the beginning of it; the latest such when ``None``.
+
+        Raises:
+            ConfigurationError: there is none, or the one named is a revert, a purge or a swap.
+        """
+        if name is not None:
+            found = self.run(name)
+            if found.kind != "run" or found.source == found.destination:
+                what = "a swap, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
+                raise ConfigurationError(f"{found.id} is {what}: 'migrate-storage runs' lists them")
+            return found
+        for run in self.runs(limit=1000):
+            if run.kind == "run" and run.source != run.destination:
+                return run
+        raise ConfigurationError(
+            f"no run from one key to another is journaled in {self.database}: start one with 'migrate-storage run'"
+        )
+
+    def moves(self, like: Run) -> list[Run]:
+        """All runs between the same two keys, the latest first."""
+        return [
+            run
+            for run in self.runs(limit=1000)
+            if (run.kind, run.source, run.destination) == ("run", like.source, like.destination)
+        ]
+
     def run(self, name: str | None = None) -> Run:
         """One run by its id or the beginning of it; the latest when ``None``.
 
@@ -276,6 +304,10 @@ class Journal:
         # Another shard may write one of them in between: what it wrote is there to be read the second time.
         return self._twice(write)
 
+    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+        """Ids of entries whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, entries))
+
     def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
         table = self.tables.object
         wanted: dict[str, str] = {}
@@ -310,6 +342,22 @@ class Journal:
     def at_destination(self, key: str, path: str) -> Entry | None:
         """The line of the copy that stands under a backend key and filename."""
         return self._first(self.tables.object.c.destination_id == digest(key, path))
+
+    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
+        """The lines of the copies that stand at these locations, where they have one."""
+        wanted = {digest(each.backend, each.path): each for each in locations}
+        table = self.tables.object
+        found = {}
+        for part in _parts(list(wanted)):
+            statement = select(table.c.destination_id, *(table.c[name] for name in _ENTRY))
+            for row in self._read(statement.where(table.c.destination_id.in_(part))):
+                found[wanted[row.pop("destination_id")]] = Entry(**row)
+        return found
+
+    def any_in(self, *states: str) -> bool:
+        """Whether any object is in one of these states."""
+        table = self.tables.object
+        return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
 
     def from_source(self, key: str, path: str) -> Entry | None:
         """A line of an object that was to be moved from a backend key and filename."""
@@ -440,18 +488,23 @@ class Journal:
         for part in _parts(lines):
             connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
 
-    def release_objects(self, ids: Iterable[str]) -> None:
-        """After an undo: a copy of ours that no row was left pointing at is a leftover."""
+    def release_objects(self) -> int:
+        """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""
+        with DiskSet() as free:
+            free.add(id_ for batch in self.rows_in("reverted") for line in batch for id_ in json.loads(line["objects"]))
+            for state in ("swapped", "intent"):
+                free.discard(
+                    id_ for batch in self.rows_in(state) for line in batch for id_ in json.loads(line["objects"])
+                )
+            return sum(self._release(part) for part in free.parts(_BATCH))
+
+    def _release(self, ids: Sequence[str]) -> int:
         table = self.tables.object
-        free = [id_ for id_ in ids if not self.rows_of(id_)]
-
-        def write(connection: Connection) -> None:
-            for part in _parts(free):
-                statement = update(table).where(table.c.id.in_(part), table.c.state == "held")
-                connection.execute(statement.values(state="leftover", outcome=None, updated=time.time()))
-
-        if free:
-            self.database.transaction(write)
+        statement = update(table).where(
+            table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed"))
+        )
+        statement = statement.values(state="leftover", updated=time.time())
+        return self.database.transaction(lambda connection: int(connection.execute(statement).rowcount))
 
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""

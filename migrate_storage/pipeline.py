@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 _BATCH = 250
 """Rows re-pointed in one transaction."""
+_LATEST = 1.0
+"""Seconds after which rows that are ready are re-pointed though their batch is not full: objects may come slowly."""
 _MENDS = 3
 """How often an object whose source changed after its rows were re-pointed is copied again."""
 _AGAIN = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
@@ -85,6 +87,7 @@ class Pipeline:
         self._ready: list[RowInFlight] = []
         self._settling: dict[str, Entry] = {}
         self._failures = self._refusals = 0
+        self._flushed = time.monotonic()
         #: Rows that name another place now.
         self.rows_moved = 0
         #: Objects that ended otherwise than an earlier pass of this run had them.
@@ -249,7 +252,7 @@ class Pipeline:
                 self._finished(entity)
             else:
                 (self._looked if kind == "look" else self._arrived)(entity, result)
-            if len(self._ready) >= _BATCH:
+            if len(self._ready) >= _BATCH or time.monotonic() - self._flushed > _LATEST:
                 self._flush()
 
     def _arrived(self, entity: ObjectInFlight, carried: Carried) -> None:
@@ -294,6 +297,7 @@ class Pipeline:
     def _flush(self) -> None:
         """Re-point the rows that are ready, and settle the journal with them."""
         self._gate.wait()
+        self._flushed = time.monotonic()
         ready, self._ready = self._ready, []
         entries, self._settling = list(self._settling.values()), {}
         if not ready and not entries:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ __all__ = ("SCRATCH", "check_absent", "check_source", "same_storage", "try_desti
 
 SCRATCH = ".migrate-storage"
 """The prefix under which objects are written to try a destination."""
+_CACHED = 1.5
+"""Seconds for which a server of a disk may not have seen what was put there behind its back."""
 _TRIES = 3
 """How often a probe object is written at most until it comes back as it was: a bit may flip on the way."""
 
@@ -90,22 +93,53 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
     what = f"the destination {destination.key!r} ({there.service} {there.root})"
     try:
         retry(lambda: store.put(path, b"probe", attributes=Attributes(), create=False, part_size=None))
+        if place.service != source.root.service:
+            if _shown(source, place, retry):
+                raise PreflightError(
+                    f"{what} and the source {source.key!r} are one storage reached in two ways: nothing moves between them; "
+                    "register both by the same way, and 'run' re-points the rows"
+                )
+            return False, "a probe object at the destination is not seen through the source"
         asked = source.at_place(replace(source.root, root=place.root, key=place.key))
         if asked is None:
             return True, "in doubt: taken for the same"
-        try:
-            retry(lambda: asked[0].head(asked[1]))
-        except StoreFailure as error:
-            if error.failure.kind in (FailureKind.MISSING, FailureKind.NO_BUCKET):
-                return False, "a probe object at the destination is not seen through the source"
-            return True, "in doubt: taken for the same"
-        return True, "a probe object at the destination is seen through the source"
+        if _seen(*asked, retry):
+            return True, "a probe object at the destination is seen through the source"
+        return False, "a probe object at the destination is not seen through the source"
     except StoreFailure as error:
         raise PreflightError(_unusable(what, "writing a probe object", error)) from error
     finally:
         with contextlib.suppress(Exception):
             store.delete(path)
         _tidy(destination, name)
+
+
+def _shown(source: Side, place: Place, retry: Retry) -> bool:
+    """Whether a disk and the server of it are the two sides: looked for at once, and when its caches have run out."""
+    for wait in (0.0, _CACHED):
+        time.sleep(wait)
+        if source.root.service == "file":
+            if any(path.exists() for path in _served(source.root, place)):
+                return True
+        elif any(_seen(*asked, retry) for asked in source.would_serve(place)):
+            return True
+    return False
+
+
+def _served(folder: Place, place: Place) -> Iterator[Path]:
+    """Files of this folder that an object of a server may be, if the server's disk holds the folder."""
+    parts = [place.root, *place.key.split("/")]
+    for start in range(len(parts)):
+        yield Path("/", folder.key, *parts[start:])
+
+
+def _seen(store: Store, path: str, retry: Retry) -> bool:
+    """Whether an object is there; in doubt it is."""
+    try:
+        retry(lambda: store.head(path))
+    except StoreFailure as error:
+        return error.failure.kind not in (FailureKind.MISSING, FailureKind.NO_BUCKET)
+    return True
 
 
 def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]:

@@ -177,8 +177,9 @@ class Tables:
             ) from error
 
     def exist(self, connection: Connection) -> bool:
-        """Whether the tables are there."""
-        return inspect(connection).has_table(self.version.name, schema=self.schema)
+        """Whether the tables are there, all of them: not every database creates them at once."""
+        existing = inspect(connection).get_table_names(schema=self.schema)
+        return all(table.name in existing for table in self.metadata.tables.values())
 
     def drop(self, connection: Connection) -> None:
         """Drop all of them: the journal is gone, and with it every way back."""

@@ -298,6 +298,25 @@ def test_the_database_door_finds_keys_by_inspection(reflected: str, driver: str)
     assert (column.table, column.column, column.key, column.multiple) == ("doc", "file", ("a", "b"), None)
 
 
+def test_the_database_door_finds_tables_of_a_schema(postgres_url: str) -> None:
+    with sa.create_engine(postgres_url).begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA archive")
+        connection.exec_driver_sql('CREATE TABLE archive.doc ("Id" uuid PRIMARY KEY, file jsonb)')
+    asyncpg = postgres_url.replace("+psycopg", "+asyncpg")
+    for url in (postgres_url, asyncpg):
+        (column,) = from_database(url, ["archive.doc.file"], {}).columns
+        assert (str(column), column.key) == ("archive.doc.file", ("Id",))
+    with pytest.raises(ConfigurationError, match="the database has no table 'doc'"):
+        from_database(postgres_url, ["doc.file"], {})
+
+
+def test_the_database_door_finds_keys_in_mariadb(mariadb_url: str) -> None:
+    with sa.create_engine(mariadb_url).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE doc (name varchar(50), no int, file json, PRIMARY KEY (name, no))")
+    (column,) = from_database(mariadb_url, ["doc.file"], {}).columns
+    assert (str(column), column.key) == ("doc.file", ("name", "no"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -38,7 +38,9 @@ def keys(folder: Path) -> dict[str, int]:
     """How many files name each backend key, counted in the database's own words."""
     single = "SELECT json_extract(source, '$.backend') AS key FROM module"
     listed = "SELECT json_extract(value, '$.backend') FROM package, json_each(sources)"
-    nullable = "SELECT json_extract(sample, '$.backend') FROM author WHERE json_extract(sample, '$.backend') IS NOT NULL"
+    nullable = (
+        "SELECT json_extract(sample, '$.backend') FROM author WHERE json_extract(sample, '$.backend') IS NOT NULL"
+    )
     with sa.create_engine(f"sqlite:///{folder}/app.db").connect() as connection:
         rows = connection.exec_driver_sql(
             f"SELECT key, count(*) FROM ({single} UNION ALL {listed} UNION ALL {nullable}) GROUP BY key"

@@ -6,16 +6,19 @@ import click
 
 from migrate_storage import __version__
 from migrate_storage.cli.control import control
+from migrate_storage.cli.convert import convert
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
 from migrate_storage.cli.explain import explain
 from migrate_storage.cli.init import init
+from migrate_storage.cli.inspect import inspect
 from migrate_storage.cli.options import example
 from migrate_storage.cli.purge import purge
 from migrate_storage.cli.revert import revert
 from migrate_storage.cli.run import plan, run
 from migrate_storage.cli.runs import report, runs, status
 from migrate_storage.cli.tables import tables
+from migrate_storage.cli.translate import translate
 from migrate_storage.cli.verify import verify
 
 __all__ = ("cli",)
@@ -34,5 +37,13 @@ def cli() -> None:
     """
 
 
-for command in (demo, doctor, explain, init, plan, run, verify, revert, purge, status, control, report, runs, tables):
+_COMMANDS = (
+    *(demo, init),
+    *(inspect, translate, convert, doctor, explain),
+    *(plan, run, verify, revert, purge),
+    *(runs, status, control, report),
+    tables,
+)
+
+for command in _COMMANDS:
     cli.add_command(command)

@@ -15,6 +15,8 @@ __all__ = ("FsspecStore", "usable")
 
 _WRAPPERS = ("fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.implementations.chained")
 _BLOCK = 4 * 1024 * 1024
+_BUCKETED = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "cos", "obs"})
+"""Protocols whose paths begin with a bucket or container."""
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "e_tag", "ino")
 _VERSIONS = ("VersionId", "version_id", "generation")
@@ -67,6 +69,7 @@ class FsspecStore:
         protocol = self._fs.protocol
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         self._local = "file" in protocols
+        self._bucketed = not _BUCKETED.isdisjoint(protocols)
         self.trusted = self._local or "memory" in protocols
         self._root = os.path.realpath(root) if root and self._local else None
 
@@ -111,9 +114,21 @@ class FsspecStore:
     def list(self, prefix: str) -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._fs.invalidate_cache()
+        if self._bucketed:
+            self._require_bucket(prefix)
         for _, _, files in self._fs.walk(prefix, detail=True):
             for info in files.values():
                 yield self._meta(str(info["name"]), info)
+
+    def _require_bucket(self, path: str) -> None:
+        """Fsspec lists a bucket that does not exist as an empty one."""
+        bucket = path.strip("/").partition("/")[0]
+        try:
+            self._fs.info(bucket)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"The specified bucket does not exist: {bucket}") from error
+        except Exception:  # noqa: BLE001 - who may list a bucket's objects may not always ask for the bucket
+            return
 
     def _info(self, path: str) -> Mapping[str, Any]:
         self._guard(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -86,6 +87,23 @@ class Side:
         if root.root != place.root or not place.key.startswith(root.key):
             return None
         return self.at(place.key[len(root.key) :])
+
+    def would_serve(self, place: Place) -> Iterator[tuple[Store, str]]:
+        """Where this side would show a place of another kind of service: a disk that a server serves, say.
+
+        Args:
+            place: a place of the other side; each end of its path is a key that this side may know it by.
+        """
+        root = self.root
+        parts = [part for part in (*place.root.split("/"), *place.key.split("/")) if part]
+        for start in range(len(parts)):
+            tail = parts[start:]
+            bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
+            # Of a disk only what is below the root is ever touched; a server knows nothing of the folder it serves.
+            below = root.key if root.service == "file" else ""
+            asked = self.at_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
+            if asked is not None:
+                yield asked
 
     def fallback(self, filename: str) -> tuple[Store, str] | None:
         """Another way to read the same file where the first one failed for good; ``None`` where there is none."""

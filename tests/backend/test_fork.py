@@ -204,11 +204,14 @@ async def test_every_operation_raises_at_once_in_a_child(tmp_path: Path) -> None
 def test_whoever_used_obstore_before_the_fork() -> None:
     """Upstream's backend or a store of the application's own, in a process of its own so that nothing else used it."""
     script = """
-import os, sys
+import glob, os, sys
 from obstore.store import MemoryStore
 from migrate_storage import ObstoreBackend
 if sys.argv[1] == "used":
     MemoryStore().put("a", b"1")
+    # The threads name themselves, a moment after they were started.
+    while not any(open(name).read().startswith("tokio-") for name in glob.glob("/proc/self/task/*/comm")):
+        pass
 pid = os.fork()
 if pid == 0:
     try:

@@ -78,7 +78,7 @@ def test_what_the_application_writes_right_before_the_swap_stands(
     before(monkeypatch, Rows, "swap", write)
     report = world.run()
     assert (report.state, report.rows_left) == ("finished", 0)
-    values = {number: value for number, value in world.sql("SELECT id, title FROM documents")}
+    values = dict(world.sql("SELECT id, title FROM documents"))
     assert sorted(values) == [1, *range(3, 13)], "the deleted row stays deleted"
     assert values[4] == "renamed"
     with world.session() as session:

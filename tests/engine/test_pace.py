@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -43,12 +44,12 @@ def test_fewer_at_once_while_the_service_says_slow_down_and_more_again_after(
         report = world.run(concurrency=8)
         throttled = proxy.counts[Fault.THROTTLE]
         proxy.set()
-    assert report.exit_code == 0, report
-    assert world.check(backend="new") == 300
+        assert report.exit_code == 0, report
+        assert world.check(backend="new") == 300
     assert throttled >= 5
     widths = [8, *(event.concurrency for event in world.events if isinstance(event, PaceChanged))]
-    down = [(one, other) for one, other in zip(widths, widths[1:], strict=False) if other < one]
-    up = [(one, other) for one, other in zip(widths, widths[1:], strict=False) if other > one]
+    down = [(one, other) for one, other in itertools.pairwise(widths) if other < one]
+    up = [(one, other) for one, other in itertools.pairwise(widths) if other > one]
     assert down
     assert all(other == max(1, one // 2) for one, other in down)
     assert up

@@ -78,7 +78,7 @@ def test_toml_is_a_configuration_file(case, tmp_path):
     (entry,) = written(case)
     path = tmp_path / "migrate-storage.toml"
     path.write_text(as_toml([entry]), encoding="utf-8")
-    environment = {name: "c2VjcmV0" for name in variables([entry])}
+    environment = dict.fromkeys(variables([entry]), "c2VjcmV0")
     settings = load_settings(path, (), environment)
     assert settings.destination.key == "my key"
     backend = settings.destination.build()
