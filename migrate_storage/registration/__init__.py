@@ -12,15 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from migrate_storage.model import StoreConfig, Translation
-from migrate_storage.registration.filesystem import filesystem_registration
+from migrate_storage.registration.filesystem import filesystem_registration, protocol_registration
 from migrate_storage.registration.reading import Registration
 from migrate_storage.registration.store import config_registration, store_config, store_registration
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.places import same_service
 
-__all__ = ("Registration", "read", "read_filesystem", "same_service", "store_config")
-
-_store_config = store_config
+__all__ = ("Registration", "protocol_registration", "read", "read_filesystem", "same_service", "store_config")
 
 
 def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registration:

@@ -99,7 +99,9 @@ class Side:
         for start in range(len(parts)):
             tail = parts[start:]
             bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
-            asked = self.at_place(replace(root, root=bucket, key="/".join(key))) if key else None
+            # Of a disk only what is below the root is ever touched; a server knows nothing of the folder it serves.
+            below = root.key if root.service == "file" else ""
+            asked = self.at_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
             if asked is not None:
                 yield asked
 
