@@ -45,6 +45,8 @@ class ObjectInFlight:
     swapped: list[tuple[RowInFlight, str]] = field(default_factory=list)
     #: Rows in which somebody else's write stood.
     lost: int = 0
+    #: Why the database refuses to re-point one of its rows; empty while it does not.
+    refused: str = ""
     #: How often it was copied again because its source changed after rows were re-pointed.
     mends: int = 0
     #: No row is to be re-pointed to it: it goes when its journal line is settled.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.diskset import DiskSet
+from migrate_storage.errors import ConfigurationError, LeaseHeldError, RefusedError
 from migrate_storage.model import Column, Evidence, Location, Place
 from migrate_storage.rows import dump_key, row_id
 from migrate_storage.tables import Tables
@@ -210,6 +211,33 @@ class Journal:
         statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
         return [Run(**row) for row in self._read(statement)]
 
+    def move(self, name: str | None = None) -> Run:
+        """One run that went from one key to another, by its id or the beginning of it; the latest such when ``None``.
+
+        Raises:
+            ConfigurationError: there is none, or the one named is a revert, a purge or a swap.
+        """
+        if name is not None:
+            found = self.run(name)
+            if found.kind != "run" or found.source == found.destination:
+                what = "a swap, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
+                raise ConfigurationError(f"{found.id} is {what}: 'migrate-storage runs' lists them")
+            return found
+        for run in self.runs(limit=1000):
+            if run.kind == "run" and run.source != run.destination:
+                return run
+        raise ConfigurationError(
+            f"no run from one key to another is journaled in {self.database}: start one with 'migrate-storage run'"
+        )
+
+    def moves(self, like: Run) -> list[Run]:
+        """All runs between the same two keys, the latest first."""
+        return [
+            run
+            for run in self.runs(limit=1000)
+            if (run.kind, run.source, run.destination) == ("run", like.source, like.destination)
+        ]
+
     def run(self, name: str | None = None) -> Run:
         """One run by its id or the beginning of it; the latest when ``None``.
 
@@ -273,11 +301,12 @@ class Journal:
                 self._update(connection, old, _INTENT)
             return taken
 
-        try:
-            return self.database.transaction(write)
-        except IntegrityError:
-            # Another shard wrote one of them in between: what it wrote is there to be read now.
-            return self.database.transaction(write)
+        # Another shard may write one of them in between: what it wrote is there to be read the second time.
+        return self._twice(write)
+
+    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+        """Ids of entries whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, entries))
 
     def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
         table = self.tables.object
@@ -313,6 +342,22 @@ class Journal:
     def at_destination(self, key: str, path: str) -> Entry | None:
         """The line of the copy that stands under a backend key and filename."""
         return self._first(self.tables.object.c.destination_id == digest(key, path))
+
+    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
+        """The lines of the copies that stand at these locations, where they have one."""
+        table = self.tables.object
+        found = {}
+        for part in _parts(list({digest(each.backend, each.path) for each in locations})):
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
+            for row in self._read(statement):
+                entry = Entry(**row)
+                found[entry.destination] = entry
+        return found
+
+    def any_in(self, *states: str) -> bool:
+        """Whether any object is in one of these states."""
+        table = self.tables.object
+        return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
 
     def from_source(self, key: str, path: str) -> Entry | None:
         """A line of an object that was to be moved from a backend key and filename."""
@@ -402,7 +447,9 @@ class Journal:
         statement = update(table).where(table.c.id == line).values(state=state)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+    def rows_in(
+        self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
+    ) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -410,6 +457,8 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
+            if since is not None:
+                statement = statement.where(table.c.at >= since)
             batch = self._read(statement)
             if batch:
                 yield batch
@@ -438,23 +487,28 @@ class Journal:
             last = names[-1]
 
     def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
-        """Mark lines of rows as undone, in the caller's transaction."""
+        """Mark lines of rows as undone just now, in the caller's transaction."""
         table = self.tables.row
         for part in _parts(lines):
-            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
+            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
 
-    def release_objects(self, ids: Iterable[str]) -> None:
-        """After an undo: a copy of ours that no row was left pointing at is a leftover."""
+    def release_objects(self) -> int:
+        """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""
+        with DiskSet() as free:
+            free.add(id_ for batch in self.rows_in("reverted") for line in batch for id_ in json.loads(line["objects"]))
+            for state in ("swapped", "intent"):
+                free.discard(
+                    id_ for batch in self.rows_in(state) for line in batch for id_ in json.loads(line["objects"])
+                )
+            return sum(self._release(part) for part in free.parts(_BATCH))
+
+    def _release(self, ids: Sequence[str]) -> int:
         table = self.tables.object
-        free = [id_ for id_ in ids if not self.rows_of(id_)]
-
-        def write(connection: Connection) -> None:
-            for part in _parts(free):
-                statement = update(table).where(table.c.id.in_(part), table.c.state == "held")
-                connection.execute(statement.values(state="leftover", outcome=None, updated=time.time()))
-
-        if free:
-            self.database.transaction(write)
+        statement = update(table).where(
+            table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed"))
+        )
+        statement = statement.values(state="leftover", updated=time.time())
+        return self.database.transaction(lambda connection: int(connection.execute(statement).rowcount))
 
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""
@@ -470,6 +524,15 @@ class Journal:
         """All lines of one row, oldest first."""
         table = self.tables.row
         return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
+
+    def _twice(self, work: Callable[[Connection], T]) -> T:
+        """A transaction that is done once more where somebody else inserted the same line first."""
+        try:
+            return self.database.transaction(work)
+        except RefusedError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            return self.database.transaction(work)
 
     def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         return self.database.transaction(
@@ -502,10 +565,7 @@ class Journal:
                 return 0.0
             return max(0.001, float(expires) - now)
 
-        try:
-            return self.database.transaction(take)
-        except IntegrityError:
-            return self.database.transaction(take)
+        return self._twice(take)
 
     def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
         """Heartbeat.

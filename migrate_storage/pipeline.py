@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from migrate_storage.carry import Carried, Carrier, Job
-from migrate_storage.errors import RunError, StoppedError
+from migrate_storage.errors import RefusedError, RunError, StoppedError
 from migrate_storage.flight import ObjectInFlight, RowInFlight
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Entry, digest
@@ -86,7 +86,7 @@ class Pipeline:
         self._objects: dict[str, ObjectInFlight] = {}
         self._ready: list[RowInFlight] = []
         self._settling: dict[str, Entry] = {}
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._flushed = time.monotonic()
         #: Rows that name another place now.
         self.rows_moved = 0
@@ -303,21 +303,47 @@ class Pipeline:
         if not ready and not entries:
             return
         kept, swaps = self._prepare(ready)
-        done = self._ledger.write(swaps, entries)
+        done, refused = self._write(swaps, entries)
         for entry in entries:
             entity = self._objects.get(entry.id)
             if entity is not None and entity.concluded:
                 del self._objects[entry.id]
         touched: dict[str, ObjectInFlight] = {}
-        for row, swap, ok in zip(kept, swaps, done, strict=True):
+        for number, (row, swap, ok) in enumerate(zip(kept, swaps, done, strict=True)):
             entities = [self._objects[id_] for id_ in swap.objects if id_ in self._objects]
             self.rows_moved += ok and not any(entity.mends for entity in entities)
             for entity in entities:
                 touched[entity.job.id] = entity
                 entity.written(row, swap.new_value if ok else None)
+                entity.refused = refused.get(number, entity.refused)
         for entity in touched.values():
             if entity.idle:
                 self._swapped(entity)
+
+    def _write(self, swaps: list[Swap], entries: list[Entry]) -> tuple[list[bool], dict[int, str]]:
+        """All in one transaction. Where the database refuses that, row by row: one that it refuses is an item's failure.
+
+        Returns:
+            For each swap whether it was done, and by number why the database refuses it.
+        """
+        try:
+            done = self._ledger.write(swaps, entries)
+        except RefusedError:
+            self._ledger.write((), entries)
+        else:
+            self._refusals = 0
+            return done, {}
+        done, refused = [False] * len(swaps), {}
+        for number, swap in enumerate(swaps):
+            try:
+                [done[number]] = self._ledger.write([swap], ())
+                self._refusals = 0
+            except RefusedError as error:
+                refused[number] = f"the database refuses {RowRef(swap.rows.column, swap.row.pk)}: {error.reason}"
+                self._refusals += 1
+                if self._refusals >= _PATIENCE:
+                    raise
+        return done, refused
 
     def _prepare(self, ready: list[RowInFlight]) -> tuple[list[RowInFlight], list[Swap]]:
         kept, swaps = [], []
@@ -336,7 +362,10 @@ class Pipeline:
         assert entity.carried is not None
         verified = entity.carried.verified
         assert verified is not None
-        if entity.lost and not entity.swapped:
+        if entity.refused:
+            state = "held" if self._ledger.named(entity.job.id) else "leftover"
+            self._ended(entity, OutcomeKind.FAILED, entity.refused, state=state)
+        elif entity.lost and not entity.swapped:
             vain = entity.carried.copied and not self._ledger.named(entity.job.id)
             reason = "the row was changed meanwhile; that write stands, and the next pass looks again"
             self._changed(entity, reason, state="leftover" if vain else "held")
@@ -368,9 +397,13 @@ class Pipeline:
 
     def _changed(self, entity: ObjectInFlight, reason: str, *, state: str) -> None:
         """Somebody else's write stands: of the row, or of the source."""
+        self._ended(entity, OutcomeKind.CHANGED, reason, state=state)
+
+    def _ended(self, entity: ObjectInFlight, kind: OutcomeKind, reason: str, *, state: str) -> None:
+        """Copied and verified, and listed all the same."""
         assert entity.carried is not None
-        entity.carried = replace(entity.carried, kind=OutcomeKind.CHANGED, reason=reason)
-        self._ledger.settle(self._ledger.line(entity.carried, state=state, outcome=OutcomeKind.CHANGED))
+        entity.carried = replace(entity.carried, kind=kind, reason=reason)
+        self._ledger.settle(self._ledger.line(entity.carried, state=state, outcome=kind))
         self._report(entity)
         self._objects.pop(entity.job.id, None)
 

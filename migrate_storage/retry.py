@@ -63,6 +63,20 @@ class Retry:
                 self.pause(attempt, patience=_PATIENCE if failure.kind is FailureKind.SLOW_DOWN else 1.0)
         raise AssertionError("unreachable")
 
+    def unless_missing(self, work: Callable[[], T]) -> T | None:
+        """Do ``work`` until it succeeds; ``None`` where the store answers that there is no such object.
+
+        Raises:
+            StoreFailure: it failed for good, otherwise than so.
+            StoppedError: the run was told to stop in between.
+        """
+        try:
+            return self(work)
+        except StoreFailure as error:
+            if error.failure.kind is FailureKind.MISSING:
+                return None
+            raise
+
     def pause(self, attempt: int, patience: float = 1.0) -> None:
         """Wait before the next attempt, longer each time.
 

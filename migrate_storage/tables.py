@@ -29,6 +29,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from migrate_storage.database import is_transient
 from migrate_storage.errors import ConfigurationError
 
 __all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
@@ -103,7 +104,8 @@ class Tables:
             Column("destination_path", _LONG, nullable=False),
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
-            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``.
+            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
+            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover).
             Column("state", String(16), nullable=False),
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
             Column("ours", Boolean),
@@ -168,6 +170,8 @@ class Tables:
             self.metadata.create_all(connection)
             connection.execute(self.version.insert().values(version=SCHEMA_VERSION, created=time.time()))
         except SQLAlchemyError as error:
+            if is_transient(error):
+                raise
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(
                 f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage tables sql' run by someone who may, or keep them elsewhere with --journal URL"

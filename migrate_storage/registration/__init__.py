@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from migrate_storage.model import StoreConfig, Translation
@@ -39,6 +40,10 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
             key, backend.fs, prefix, environment, prepare=getattr(backend, "_prepare_path", None)
         )
     if driver == "obstore":
+        translated = getattr(backend, "registration", None)
+        if isinstance(translated, Registration):
+            # An obstore backend made from an fsspec one: its files are where those are.
+            return replace(translated, key=key)
         config = getattr(backend, "config", None)
         if isinstance(config, StoreConfig):
             return config_registration(key, config, backend.fs, environment)

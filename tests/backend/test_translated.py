@@ -14,6 +14,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.registration import read
 from tests.servers import AzureServer, S3Server
 
 
@@ -108,3 +109,11 @@ def test_it_is_a_backend_like_any_other(tmp_path: Path) -> None:
     assert file.checksum
     assert pickle.loads(pickle.dumps(after)).get_content("a.txt") == b"1"
     storages.unregister_backend("translated")
+
+
+def test_it_is_read_as_the_place_that_it_is(rclone_s3: S3Server) -> None:
+    before = FSSpecBackend("files", rclone_s3.fs())
+    after = ObstoreBackend.from_fsspec(before, key="new")
+    assert read(after).key == "new"
+    for name in ("bucket/a", "s3://bucket/a", "/bucket/a"):
+        assert read(after).place(name) == read(before).place(name)

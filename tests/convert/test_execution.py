@@ -63,7 +63,11 @@ def test_the_same_stores(path, tmp_path):
         assert new[key].driver == "obstore"
         before, after = read(backend), read(new[key])
         assert after.place("d/x") == before.place("d/x")
-        expected = {name: value for name, value in before.translation.config.options.items() if name not in ("endpoint", "mkdir")}
+        expected = {
+            name: value
+            for name, value in before.translation.config.options.items()
+            if name not in ("endpoint", "mkdir")
+        }
         if "region" not in after.translation.config.options:
             expected.pop("region", None)
         got = {name: value for name, value in after.translation.config.options.items() if name in expected}
