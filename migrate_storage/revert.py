@@ -168,7 +168,9 @@ class Revert:
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
-    def _undo(self, database: Database, journal: Journal, runs: Sequence[str], source: Side, destination: Side) -> None:
+    def _undo(
+        self, database: Database, journal: Journal, runs: Sequence[str], source: Side, destination: Side, began: float
+    ) -> None:
         putback = PutBack(
             source, destination, retry=self._retry, budget=Budget(64 * MiB), moved=self._tally.moved, dry_run=self._dry_run
         )  # fmt: skip
