@@ -84,7 +84,9 @@ def ended(world: World, report: Report, rows: int) -> int:
         runs += 1
         assert runs < 5
         report = world.run(lease=1)
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), [each.reason for each in report.listed] or report
+    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), [
+        each.reason for each in report.listed
+    ] or report
     nothing_half(world)
     assert world.check(backend="new") == rows
     assert {entry.state for entry in world.journal.values()} == {"held"}
