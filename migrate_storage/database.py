@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -36,10 +37,13 @@ LOCK_TIMEOUT = 10
 """Seconds that one statement waits for a lock that the application holds."""
 
 _TRANSIENT_STATES = frozenset(
-    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"}
+    {"40001", "40P01", "40003", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
+    | {"08000", "08001", "08003", "08004", "08006", "08007"}
 )
 """PostgreSQL SQLSTATEs after which the same transaction may succeed: serialization, deadlock, lock timeout, restart."""
-_TRANSIENT_CODES = frozenset({1205, 1213, 1040, 2002, 2003, 2006, 2013, 2055, 1927, 4031})
+_TRANSIENT_CODES = frozenset(
+    {1020, 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1412, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 4031}
+)
 """MySQL and MariaDB error numbers of the same meaning."""
 _READ_ONLY = ("25006", 1290, 1792, 1836)
 """A server that answers as a read-only replica: a failover in progress, worth the same wait."""
@@ -59,12 +63,13 @@ def is_transient(error: BaseException) -> bool:
     if error.connection_invalidated:
         return True
     original: Any = error.orig
+    code = original.args[0] if original is not None and original.args else None
+    if isinstance(code, int):
+        # Before the state: a lock timeout of MySQL and MariaDB has the same as a trigger's refusal.
+        return code in _TRANSIENT_CODES or code in _READ_ONLY
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     if state is not None:
         return state in _TRANSIENT_STATES or state in _READ_ONLY
-    code = original.args[0] if original is not None and original.args else None
-    if isinstance(code, int):
-        return code in _TRANSIENT_CODES or code in _READ_ONLY
     message = str(original).lower()
     if "locked" in message or "busy" in message:
         return True
@@ -96,6 +101,8 @@ class Database:
             self._engine, self._owned = engine, True
         else:
             self._engine, self._owned = _private(engine)
+        # SQLite in memory is one connection for all threads: they take turns.
+        self._turn: AbstractContextManager[Any] = nullcontext() if self._owned else threading.RLock()
         self.url = self._sync_engine.url
         #: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``: told apart from the server's answer, not the URL's name.
         self.dialect = self._sync_engine.dialect.name
@@ -154,6 +161,10 @@ class Database:
         raise AssertionError("unreachable")
 
     def _run(self, work: Callable[[Connection], T]) -> T:
+        with self._turn:
+            return self._reached(work)
+
+    def _reached(self, work: Callable[[Connection], T]) -> T:
         if isinstance(self._engine, AsyncEngine):
             return self._bridge(self._run_async(self._engine, work))
         with self._engine.connect() as connection:

@@ -85,3 +85,21 @@ def test_no_further_attempt_once_the_run_is_to_stop() -> None:
     with pytest.raises(StoppedError):
         Retry(4, stopping)(work)
     assert len(calls) == 1
+
+
+def test_who_is_asked_to_slow_down_says_so_and_waits_longer() -> None:
+    waited: list[float] = []
+    told: list[str] = []
+
+    class Noting(Retry):
+        def pause(self, attempt: int, *, patience: float = 1.0) -> None:
+            waited.append(patience)
+
+    retry = Noting(5, threading.Event(), lambda: told.append("slow down"))
+    slow, _ = failing(2, OSError("Client error with status code: 503 Slow Down"))
+    assert retry(slow) == "done"
+    assert told == ["slow down"] * 2
+    passing, _ = failing(1, ConnectionResetError("reset"))
+    assert retry(passing) == "done"
+    assert len(told) == 2
+    assert waited[0] == waited[1] > waited[2] == 1.0

@@ -172,7 +172,8 @@ def backends(world: World, table: str = "documents", column: str = "file") -> li
 
 
 def test_where(mixed: World) -> None:
-    report = mixed.run(where="id <= 4", columns=("documents.file",))
+    condition = "id <= 4 AND title LIKE 't%' AND title <> 'a :b ::c \\ %s'"
+    report = mixed.run(where=condition, columns=("documents.file",))
     assert (report.state, report.rows_moved, report.rows_left) == ("finished", 4, 0)
     assert backends(mixed) == ["new"] * 4 + ["old"] * 6
     assert mixed.run().exit_code == 0
