@@ -181,6 +181,8 @@ class Carrier:
         return replace(result, verified=replace(result.verified, source=now))
 
     def _between(self, job: Job, source: Store, source_path: str) -> Carried:
+        if job.item.action is Action.TRANSFER and (refusal := self._route.refusal(job.item.destination.path)):
+            raise KeyRefusedError(refusal)
         destination, path = self._route.destination.at(job.item.destination.path)
         if job.item.action is Action.TRANSFER:
             return self._copy(job, source, source_path, destination, path)

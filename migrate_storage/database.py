@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -100,6 +101,8 @@ class Database:
             self._engine, self._owned = engine, True
         else:
             self._engine, self._owned = _private(engine)
+        # SQLite in memory is one connection for all threads: they take turns.
+        self._turn: AbstractContextManager[Any] = nullcontext() if self._owned else threading.RLock()
         self.url = self._sync_engine.url
         #: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``: told apart from the server's answer, not the URL's name.
         self.dialect = self._sync_engine.dialect.name
@@ -158,6 +161,10 @@ class Database:
         raise AssertionError("unreachable")
 
     def _run(self, work: Callable[[Connection], T]) -> T:
+        with self._turn:
+            return self._reached(work)
+
+    def _reached(self, work: Callable[[Connection], T]) -> T:
         if isinstance(self._engine, AsyncEngine):
             return self._bridge(self._run_async(self._engine, work))
         with self._engine.connect() as connection:

@@ -345,13 +345,13 @@ class Journal:
 
     def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
         """The lines of the copies that stand at these locations, where they have one."""
-        wanted = {digest(each.backend, each.path): each for each in locations}
         table = self.tables.object
         found = {}
-        for part in _parts(list(wanted)):
-            statement = select(table.c.destination_id, *(table.c[name] for name in _ENTRY))
-            for row in self._read(statement.where(table.c.destination_id.in_(part))):
-                found[wanted[row.pop("destination_id")]] = Entry(**row)
+        for part in _parts(list({digest(each.backend, each.path) for each in locations})):
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
+            for row in self._read(statement):
+                entry = Entry(**row)
+                found[entry.destination] = entry
         return found
 
     def any_in(self, *states: str) -> bool:
@@ -447,7 +447,9 @@ class Journal:
         statement = update(table).where(table.c.id == line).values(state=state)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+    def rows_in(
+        self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
+    ) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -455,6 +457,8 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
+            if since is not None:
+                statement = statement.where(table.c.at >= since)
             batch = self._read(statement)
             if batch:
                 yield batch
@@ -483,10 +487,10 @@ class Journal:
             last = names[-1]
 
     def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
-        """Mark lines of rows as undone, in the caller's transaction."""
+        """Mark lines of rows as undone just now, in the caller's transaction."""
         table = self.tables.row
         for part in _parts(lines):
-            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
+            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
 
     def release_objects(self) -> int:
         """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""

@@ -36,6 +36,11 @@ def check_source(source: Side, roots: Sequence[Place], retry: Retry) -> None:
     """A key that cannot exist must be "not found", and a bucket that is missing must be told from a missing key."""
     nowhere = f"{SCRATCH}-{uuid.uuid4().hex}/nothing"
     for root in roots:
+        folder = Path("/", root.key)
+        if root.service == "file" and not folder.is_dir():
+            raise PreflightError(
+                f"the source {source.key!r} is the folder {folder}, which is not there: is its disk mounted?"
+            )
         asked = source.at_place(replace(root, key=root.key + nowhere))
         if asked is None:
             continue

@@ -22,7 +22,7 @@ from migrate_storage.stores.side import Side
 from migrate_storage.transfer import transfer
 from migrate_storage.verify import Verified, same, unchanged, verify
 
-__all__ = ("PutBack", "Ready", "Undo", "fold")
+__all__ = ("PutBack", "Ready", "Undo", "fold", "settled")
 
 _ROUNDS = 4
 """How often one object is copied back again because it changed meanwhile or did not verify."""
@@ -156,6 +156,26 @@ class PutBack:
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
             return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=classify(error).message)
 
+    def again(self, entry: Entry, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
+        """A later look at an object whose rows are back: what was still written to the destination is copied back too.
+
+        Returns:
+            ``REWRITTEN`` with a proof where it was, ``SKIPPED`` where nothing had to be, else what a person must look at.
+
+        Raises:
+            StoppedError: the job is to stop.
+        """
+        try:
+            there = _head(self._retry, self._destination, entry.destination_path)
+            if there is None or entry.evidence == "same place" or unchanged(entry.destination_evidence, there.evidence):
+                return OutcomeKind.SKIPPED, "", None
+            return self._object(entry, content_type)
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one item's failure is a value
+            known = isinstance(error, (Verdict, KeyRefusedError, StoreFailure))
+            return OutcomeKind.FAILED, str(error) if known else classify(error).message, None
+
     def _look(self, undo: Undo) -> Ready:
         slots = parse_slots(undo.rows.column, Row(undo.pk, undo.before))
         fields: dict[int | None, dict[str, Any]] = {}
@@ -176,7 +196,7 @@ class PutBack:
                 return Ready(undo=undo, kind=kind, reason=reason)
             if verified is not None:
                 evidence = reason
-                entries.append(_settled(entry, verified))
+                entries.append(settled(entry, verified))
                 for slot in named:
                     fields[slot.ref.index] = new_fields(verified, Location(slot.file["backend"], slot.file["filename"]))
         value = rewrite_value(undo.before, fields) if fields else undo.before
@@ -278,7 +298,7 @@ class PutBack:
             return self._capabilities.create_only
 
 
-def _settled(entry: Entry, verified: Verified) -> Entry:
+def settled(entry: Entry, verified: Verified) -> Entry:
     """The line of an object as it is on both sides now: what stood at the destination is ours only while it was ours."""
     there, here = verified.source, verified.destination
     return replace(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -16,18 +17,20 @@ from migrate_storage.carry import Budget
 from migrate_storage.connections import connected
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.events import Listener, RunFinished, RunStarted, silent
-from migrate_storage.journal import Journal, Run, new_run_id
+from migrate_storage.events import Listener, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.journal import Entry, Journal, Run, new_run_id
 from migrate_storage.lease import hold
 from migrate_storage.looks import settle_intents
-from migrate_storage.model import Column, Location, Outcome, OutcomeKind, Way
+from migrate_storage.model import Column, Location, Outcome, OutcomeKind, RowRef, Way
 from migrate_storage.options import MiB
-from migrate_storage.putback import PutBack, Ready, Undo, fold
+from migrate_storage.putback import PutBack, Ready, Undo, fold, settled
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
-from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, same_json
+from migrate_storage.rewrite import new_fields
+from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, rewrite_value, same_json
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
+from migrate_storage.verify import Verified
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Revert",)
@@ -49,7 +52,8 @@ class Revert:
         concurrency: rows looked at at once.
         journal: URL of another database that holds the journal.
         journal_schema: database schema of the journal's tables.
-        lease: see :class:`migrate_storage.options.RunOptions`.
+        settle: seconds before the last look at the destination, see :class:`migrate_storage.options.RunOptions`.
+        lease: see there.
         listener: called with each event.
     """
 
@@ -62,11 +66,12 @@ class Revert:
         concurrency: int = 32,
         journal: str | None = None,
         journal_schema: str | None = None,
+        settle: float = 5.0,
         lease: float = 15.0,
         listener: Listener = silent,
     ) -> None:
         self._application, self._wanted, self._dry_run = application, run, dry_run
-        self._concurrency, self._lease = concurrency, lease
+        self._concurrency, self._settle, self._lease = concurrency, settle, lease
         self._journal_url, self._journal_schema = journal, journal_schema
         self._tally = Tally(listener)
         self._stopping = threading.Event()
@@ -137,7 +142,7 @@ class Revert:
             journal.begin(Run(id=name, kind="revert", state="running", started=began, updated=began, **named))
         state, error = "finished", ""
         try:
-            self._undo(database, journal, runs, source, destination)
+            self._undo(database, journal, runs, source, destination, began)
             if self._stopping.is_set():
                 state = "stopped"
             if not self._dry_run:
@@ -153,7 +158,7 @@ class Revert:
         report = Report(
             kind="revert", run=name, way_reason=reason, error=error, dry_run=self._dry_run,
             state="planned" if self._dry_run and state == "finished" else state,
-            started=began, finished=time.time(), passes=1, counts=counts, rows_moved=self._moved,
+            started=began, finished=time.time(), passes=2 if self._moved else 1, counts=counts, rows_moved=self._moved,
             bytes_moved=self._tally.bytes, listed=self._tally.listed[:LISTED], evidence=self._tally.evidence,
             listed_total=sum(count for kind, count in counts.items() if not kind.done),
             next_command=again if self._dry_run or state != "finished" else "migrate-storage verify", **named,
@@ -163,7 +168,9 @@ class Revert:
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
-    def _undo(self, database: Database, journal: Journal, runs: Sequence[str], source: Side, destination: Side) -> None:
+    def _undo(
+        self, database: Database, journal: Journal, runs: Sequence[str], source: Side, destination: Side, began: float
+    ) -> None:
         putback = PutBack(
             source, destination, retry=self._retry, budget=Budget(64 * MiB), moved=self._tally.moved, dry_run=self._dry_run
         )  # fmt: skip
@@ -171,11 +178,48 @@ class Revert:
         def look(row: Undo | Ready) -> Ready:
             return row if isinstance(row, Ready) else putback(row)
 
+        self._tally.tell(PassStarted(number=1))
         rows = self._rows(database, journal, runs)
         for batch in _batches(in_parallel(look, rows, self._concurrency), _BATCH):
             self._put_back(database, journal, [ready for _, ready in batch])
             if self._stopping.is_set():
-                break
+                return
+        if self._moved and not self._dry_run:
+            self._tally.tell(PassStarted(number=2))
+            self._stopping.wait(self._settle)
+            self._last_looks(putback, database, journal, began)
+
+    def _last_looks(self, putback: PutBack, database: Database, journal: Journal, began: float) -> None:
+        """A process that loaded its FileObject before the row went back still saves to the destination: that is copied back too."""
+        tables: dict[tuple[str | None, str, str], Rows] = {}
+        columns = {(column.schema, column.table, column.column): column for column in self._application.columns}
+        for lines in journal.rows_in("reverted", since=began):
+            entries = journal.find(_objects(lines))
+
+            def look(entry: Entry) -> tuple[OutcomeKind, str, Verified | None]:
+                return putback.again(entry, None)
+
+            for entry, (kind, reason, verified) in in_parallel(look, entries.values(), self._concurrency):
+                naming = [line for line in lines if entry.id in json.loads(line["objects"])]
+                if verified is not None:
+                    self._tell_rows(database, journal, entry, verified, naming, tables, columns)
+                elif kind is not OutcomeKind.SKIPPED:
+                    refs = tuple(RowRef(columns[_name(line)], load_key(line["pk"])) for line in naming)
+                    self._tally.ended(
+                        Outcome(kind=kind, source=entry.destination, destination=entry.source, reason=reason, refs=refs)
+                    )
+            if self._stopping.is_set():
+                return
+
+    def _tell_rows(
+        self, database: Database, journal: Journal, entry: Entry, verified: Verified, lines: Sequence[Any],
+        tables: dict[tuple[str | None, str, str], Rows], columns: Mapping[tuple[str | None, str, str], Column],
+    ) -> None:  # fmt: skip
+        """Rows that name the source again hold its new size and tag; the journal knows both sides as they are."""
+        for line in lines:
+            rows = tables.setdefault(_name(line), Rows(database, columns[_name(line)]))
+            database.transaction(partial(_refresh, rows=rows, pk=load_key(line["pk"]), entry=entry, verified=verified))
+        journal.database.transaction(lambda connection: journal.settle(connection, [settled(entry, verified)]))
 
     def _rows(self, database: Database, journal: Journal, runs: Sequence[str]) -> Iterator[Undo | Ready]:
         """Each re-pointed row once: what is to be undone of it, or why that cannot be."""
@@ -185,7 +229,7 @@ class Revert:
             entries = journal.find(_objects(line for group in groups for line in group))
             undoes: list[Undo | Ready] = []
             for group in groups:
-                name = (group[-1]["table_schema"], group[-1]["table_name"], group[-1]["column_name"])
+                name = _name(group[-1])
                 if name not in tables:
                     tables[name] = Rows(database, _column(columns, name))
                 rows, pk = tables[name], load_key(group[-1]["pk"])
@@ -278,6 +322,27 @@ def _first(row: Undo, value: str) -> Location:
     """Where a row's first file is, for a list that a person reads."""
     found = _locations(row, value)
     return found[0] if found else Location("", "")
+
+
+def _refresh(connection: Connection, *, rows: Rows, pk: tuple[Any, ...], entry: Entry, verified: Verified) -> None:
+    now = rows.read(connection, pk)
+    if now is None:
+        return
+    try:
+        slots = parse_slots(rows.column, Row(pk, now))
+    except BrokenValueError:
+        return
+    fields = {
+        slot.ref.index: new_fields(verified, entry.source)
+        for slot in slots
+        if (slot.file["backend"], slot.file["filename"]) == (entry.source_key, entry.source_path)
+    }
+    if fields:
+        rows.swap(connection, pk, now, rewrite_value(now, fields))
+
+
+def _name(line: Mapping[str, Any]) -> tuple[str | None, str, str]:
+    return line["table_schema"], line["table_name"], line["column_name"]
 
 
 def _column(columns: dict[tuple[str | None, str, str], Column], name: tuple[str | None, str, str]) -> Column:

@@ -99,7 +99,9 @@ class Rows:
             )
         else:
             self._text = cast(self._raw, types.Text())
-        self._condition = text(f"({where})") if where else None
+        # Literally: text() would take ':name' in it for a parameter.
+        condition: ColumnElement[bool] = literal_column(f"({where})", types.Boolean())
+        self._condition = condition if where else None
         if where:
             self._try_condition()
 

@@ -104,7 +104,8 @@ class Tables:
             Column("destination_path", _LONG, nullable=False),
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
-            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``.
+            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
+            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover).
             Column("state", String(16), nullable=False),
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
             Column("ours", Boolean),

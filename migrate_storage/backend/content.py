@@ -35,9 +35,9 @@ class Measure:
 
     __slots__ = ("_hash", "error", "limit", "size")
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._hash = hashlib.sha256()
-        self.size = 0
+    def __init__(self, limit: int | None = None, content: bytes = b"") -> None:
+        self._hash = hashlib.sha256(content)
+        self.size = len(content)
         self.limit = limit
         self.error: BaseException | None = None
 
@@ -85,8 +85,11 @@ async def prepare(
     Raises:
         TypeError: for what is none of these, and for asynchronous sources in a synchronous call.
     """
+    if type(data) is bytes and len(data) <= _HASH_HERE and not use_multipart and len(data) <= chunk_size:
+        # By far most saves: nothing to open, to grow or to hand to another thread.
+        return Upload(data, {"use_multipart": False}, Measure(content=data))
     part = max(chunk_size, DEFAULT_PART) if service in ("s3", "gcs") else max(chunk_size, 1)
-    if type(data) is not bytes:
+    if not isinstance(data, bytes):
         if isinstance(data, str):
             data = data.encode()
         elif isinstance(data, bytearray | memoryview):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import click
 
@@ -76,7 +77,8 @@ def purge(
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
     since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
     """
-    application = door.open()
+    # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
+    application = replace(door, columns=()).open() if door.app else door.open()
     options = PurgeOptions(
         leftovers=leftovers, deleted=deleted, older_than=older_than, max_delete=max_delete, references=references, yes=yes,
         journal=journal, journal_schema=journal_schema,

@@ -6,6 +6,9 @@ A :class:`Blocking` caller never suspends, so that :func:`run` can drive the cor
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -60,6 +63,7 @@ class Awaiting:
     async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Await ``owner.name_async``."""
         touch()
+        _leave_in_peace()
         return await getattr(owner, f"{name}_async")(*arguments, **options)
 
     async def next(self, stream: Any) -> Any:
@@ -70,6 +74,12 @@ class Awaiting:
     async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do it on a thread."""
         return await asyncio.to_thread(work, *arguments)
+
+
+@functools.cache
+def _leave_in_peace() -> None:
+    """Let obstore's threads let go of the last results before the interpreter goes: else the process may abort."""
+    atexit.register(time.sleep, 0.02)
 
 
 BLOCKING = Blocking()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from migrate_storage.errors import KeyRefusedError
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.stores.objects import plain_e_tag, to_attributes
 
@@ -69,8 +70,9 @@ class FsspecStore:
         protocol = self._fs.protocol
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         self._local = "file" in protocols
+        self._memory = "memory" in protocols
         self._bucketed = not _BUCKETED.isdisjoint(protocols)
-        self.trusted = self._local or "memory" in protocols
+        self.trusted = self._local or self._memory
         self._root = os.path.realpath(root) if root and self._local else None
 
     def head(self, path: str) -> ObjectMeta:
@@ -134,6 +136,14 @@ class FsspecStore:
         self._guard(path)
         self._fs.invalidate_cache(path)
         info: Mapping[str, Any] = self._fs.info(path)
+        if info.get("type") == "directory" and self._memory:
+            # It holds ``a`` beside ``a/b``, and tells of the folder alone.
+            held = self._fs.store.get(self._fs._strip_protocol(path))  # noqa: SLF001 - fsspec's own name for it
+            info = info if held is None else {"name": path, "size": held.size, "modified": held.modified}
+        if info.get("type") == "directory" and path.endswith("/"):
+            raise KeyRefusedError(
+                f"{path} ends with a slash, and {self.name} shows a folder there: give the object another name"
+            )
         if info.get("type") == "directory":
             raise FileNotFoundError(f"{path} is a directory")
         return info
@@ -143,7 +153,7 @@ class FsspecStore:
             return
         real = os.path.realpath(self._fs._strip_protocol(path))  # noqa: SLF001 - fsspec's own name for it
         if self._root != "/" and os.path.commonpath((self._root, real)) != self._root:
-            raise PermissionError(f"{path} leads out of {self._root} (by .. or a symbolic link); it was not touched")
+            raise KeyRefusedError(f"{path} leads out of {self._root} (by .. or a symbolic link); it was not touched")
 
     def _meta(self, path: str, info: Mapping[str, Any]) -> ObjectMeta:
         version = _first(info, _VERSIONS)

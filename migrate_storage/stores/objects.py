@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from obstore.store import LocalStore, MemoryStore
 
+from migrate_storage.errors import KeyRefusedError
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.stores.fork import touch
 
@@ -192,7 +193,7 @@ class ObstoreStore:
             return
         real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
         if self._within != "/" and os.path.commonpath((self._within, real)) != self._within:
-            raise PermissionError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
+            raise KeyRefusedError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
 
 
 def _read_elsewhere(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -238,3 +238,14 @@ def test_a_spawned_child_works(tmp_path: Path) -> None:
     child.start()
     child.join(60)
     assert backend.get_content("spawned") == b"spawned"
+
+
+def test_a_process_that_ends_right_after_an_operation_ends_well() -> None:
+    """obstore's threads may still hold a result when the interpreter goes, and then abort the process."""
+    script = """
+import asyncio
+from migrate_storage import ObstoreBackend
+asyncio.run(ObstoreBackend("k", "memory://").exists_async("a"))
+"""
+    running = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(4)]
+    assert [process.wait(120) for process in running] == [0] * 4

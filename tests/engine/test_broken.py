@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,10 +207,14 @@ def test_a_streamed_body_is_read_again_and_not_replayed(tmp_path: Path, sqlite_u
         new = ObstoreBackend(key="new", fs=f"s3://{bucket}/", **rclone_s3.behind(proxy.endpoint).options())
         world = World(sqlite_url, old, new)
         world.add(Document(title="large", file=world.file("docs/large", content)))
-        proxy.set(cut_request=0.3)
-        report = world.run(attempts=12)
+        proxy.set(cut_request=1.0)
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(world.run, attempts=20)
+            while not proxy.counts and not run.done():
+                time.sleep(0.01)
+            proxy.set()
+            report = run.result()
         assert report.exit_code == 0, report
         assert proxy.counts[Fault.CUT_REQUEST] >= 1
-        proxy.set()
         assert report.bytes_moved > len(content), "a second attempt read the source again"
         assert world.check(backend="new") == 1

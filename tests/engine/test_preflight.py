@@ -222,24 +222,6 @@ def test_it_is_a_preflight_error(world: World, moto_s3) -> None:
         world.run()
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_folder_that_the_server_serves_as_a_bucket_loses_nothing(
-    rclone_s3, tmp_path: Path, sqlite_url: str, turned: bool
-) -> None:
-    """The same bytes by two roads: what stands at the destination is found equal, and is not ours."""
-    bucket = rclone_s3.new_bucket()
-    folder = Path(rclone_s3.service.directory) / "data" / bucket
-    old, new = places.old_local(folder), places.new_s3(rclone_s3, bucket)
-    if turned:
-        old, new = places.old_s3(rclone_s3, bucket), places.new_local(folder)
-    world = World(sqlite_url, old.build(), new.build())
-    world.fill(4)
-    report = world.run()
-    assert (report.exit_code, report.rows_left) == (0, 0), report
-    assert {entry.ours for entry in world.journal.values()} == {False}
-    assert world.check(backend="new") == 4
-
-
 def test_s3_to_a_folder(rclone_s3, tmp_path: Path, sqlite_url: str) -> None:
     old, new = places.old_s3(rclone_s3, rclone_s3.new_bucket()), places.new_local(tmp_path / "new")
     world = World(sqlite_url, old.build(), new.build())

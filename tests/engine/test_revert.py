@@ -36,7 +36,7 @@ def s3_world(rclone_s3, sqlite_url: str) -> Iterator[World]:
 
 
 def revert(world: World, **options: Any) -> Report:
-    return Revert(world.application, **{"lease": 1.0, "listener": world.events.append, **options}).run()
+    return Revert(world.application, **{"lease": 1.0, "settle": 0.05, "listener": world.events.append, **options}).run()
 
 
 def values(world: World) -> dict[str, list[tuple[Any, ...]]]:
@@ -341,6 +341,30 @@ def test_mended_rows_go_back_to_what_they_were_before_the_first_of_their_lines(s
     assert revert(world).exit_code == 0
     assert world.raw() == before
     assert world.check(backend="old") == 3
+
+
+def test_what_is_still_written_to_the_destination_after_the_row_went_back_is_copied_back(s3_world: World) -> None:
+    """A process that loaded its FileObject before saves to the new key; the last look finds it."""
+    world = s3_world
+    world.fill(3)
+    world.run()
+
+    class Events(list):
+        def append(self, event: Any) -> None:
+            if event == PassStarted(number=2):
+                assert {value["backend"] for value in world.raw()} == {"old"}
+                write_new(world, D0, b"saved by a process that knows nothing")
+                write_new(world, D1, b"saved to both")
+                write_old(world, D1, b"saved to both, and otherwise")
+            super().append(event)
+
+    world.events = Events()
+    report = revert(world)
+    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.CONFLICT: 1}
+    assert [(outcome.source.path, len(outcome.refs)) for outcome in report.listed] == [(D1, 1)]
+    world.contents[D1] = b"saved to both, and otherwise"
+    assert world.check(backend="old") == 3
+    assert world.raw()[0]["size"] == len(world.contents[D0])
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def moved(world: World, documents: int, evidence: Evidence, what: str) -> None:
     assert (report.state, report.way, report.exit_code) == ("finished", Way.MOVE, 0), report
     assert report.counts == {OutcomeKind.REWRITTEN: documents}
     assert (report.rows_moved, report.rows_left, report.listed_total) == (documents, 0, 0)
-    assert report.bytes_moved == sum(map(len, world.contents.values()))
+    assert report.bytes_moved >= sum(map(len, world.contents.values())), "a request may be sent twice"
     assert world.check(backend="new") == documents
     evidence.record(
         what, rows=documents, objects=documents, verified=dict(report.evidence), seconds=round(seconds, 1),
