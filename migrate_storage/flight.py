@@ -53,6 +53,8 @@ class ObjectInFlight:
     concluded: bool = False
     #: Its outcome was told.
     told: bool = False
+    #: How many of its rows were told with it.
+    refs_told: int = 0
 
     def resolve(self, row: RowInFlight, *, rewritten: bool) -> bool:
         """Give a row what became of this object.

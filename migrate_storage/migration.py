@@ -196,7 +196,7 @@ class Migration:
         while True:
             number += 1
             self._tally.tell(PassStarted(number=number))
-            before = pipeline.news
+            before, pipeline.first_pass = pipeline.news, number == 1
             left = self._pass(pipeline, facts, left)
             if self._stopping.is_set():
                 return "stopped", number

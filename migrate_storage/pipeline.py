@@ -88,6 +88,8 @@ class Pipeline:
         self._settling: dict[str, Entry] = {}
         self._failures = self._refusals = 0
         self._flushed = time.monotonic()
+        #: Whether every row that comes is seen for the first time in this run.
+        self.first_pass = True
         #: Rows that name another place now.
         self.rows_moved = 0
         #: Objects that ended otherwise than an earlier pass of this run had them.
@@ -109,8 +111,11 @@ class Pipeline:
         for row, items in admitted:
             self._attach(row, items)
         for id_ in wanted:
-            if self._objects[id_].concluded and id_ not in self._settling:
-                del self._objects[id_]
+            entity = self._objects[id_]
+            if entity.concluded:
+                self._tell_more(entity)
+                if id_ not in self._settling:
+                    del self._objects[id_]
         self._take(block=False)
         while self._under_way > 4 * self._workers or len(self._objects) > 8 * max(len(window), self._workers):
             self._take(block=True)
@@ -182,7 +187,9 @@ class Pipeline:
             entity = self._objects[id_] = ObjectInFlight(job)
             if id_ in concluded:
                 assert job.entry is not None
-                entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind(str(job.entry.outcome))), True
+                reason = job.entry.reason or ""
+                entity.carried = Carried(job=job, kind=OutcomeKind(str(job.entry.outcome)), reason=reason)
+                entity.concluded = True
             elif id_ in taken:
                 self._collided(entity)
             else:
@@ -199,6 +206,7 @@ class Pipeline:
         job = entity.job
         reason = f"another source object goes to {job.item.destination} already: give one of them another name"
         entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind.OCCUPIED, reason=reason), True
+        entity.refs_told = len(job.item.slots)
         self._list(job.id, job.item.source, OutcomeKind.OCCUPIED, reason, tuple(slot.ref for slot in job.item.slots))
 
     def _attach(self, row: RowInFlight, items: dict[str, Item]) -> None:
@@ -419,13 +427,22 @@ class Pipeline:
         if before is None or before.run != self._ledger.run or before.outcome != carried.kind:
             self.news += 1
             self._report(entity)
+        else:
+            self._tell_more(entity)
         self._settling[entity.job.id] = self._ledger.line(carried, state=state, outcome=carried.kind)
         if len(self._settling) >= _BATCH:
             self._flush()
 
-    def _report(self, entity: ObjectInFlight) -> None:
-        entity.told = True
-        self._tell(entity.outcome())
+    def _tell_more(self, entity: ObjectInFlight) -> None:
+        """Rows of a later window name an object that is listed already: each of them is listed with it, once."""
+        assert entity.carried is not None
+        if self.first_pass and not entity.carried.kind.done and len(entity.refs) > entity.refs_told:
+            self._report(entity, since=entity.refs_told)
+
+    def _report(self, entity: ObjectInFlight, *, since: int = 0) -> None:
+        entity.told, entity.refs_told = True, len(entity.refs)
+        outcome = entity.outcome()
+        self._tell(replace(outcome, refs=outcome.refs[since:]))
 
     def _broken(self, ref: RowRef, reason: str) -> None:
         """A row that holds no file that could be read or written."""
