@@ -14,11 +14,6 @@ from migrate_storage import ObstoreBackend
 from tests.servers import AzureServer, GCSServer, S3Server
 
 
-_alive: list[Any] = []
-"""An application keeps its filesystems too: collected ones close their sessions on the loop that all of them share, and
-twice in many runs the next one's first requests then never ended."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Registration:
     """What an application writes to register one backend."""
@@ -34,7 +29,6 @@ class Registration:
     def build(self) -> StorageBackend:
         if self.driver == "fsspec":
             fs = fsspec.filesystem(self.fs, skip_instance_cache=True, **self.options)
-            _alive.append(fs)
             return FSSpecBackend(key=self.key, fs=fs, prefix=self.prefix)
         return ObstoreBackend(key=self.key, fs=self.fs, **self.options)
 
