@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from migrate_storage.database import Database
-from migrate_storage.journal import Entry, Journal, Run, RowEntry
+from migrate_storage.journal import Entry, Journal, RowEntry, Run
 from migrate_storage.model import Column
 
 ROWS = 20_000
