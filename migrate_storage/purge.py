@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,11 @@ from migrate_storage.tally import Tally
 from migrate_storage.verify import certainly_unchanged, sha256_of, unchanged
 
 __all__ = ("Purge", "PurgeOptions")
+
+_AGAIN = 60.0
+"""Seconds after which the rows are read anew: somebody may have re-pointed one to the old key, though nobody should."""
+_SHARE = 10
+"""How many times longer than it takes to read them it is at least until they are read anew."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +124,13 @@ class Purge:
             RunStarted(run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named)
         )
         with References(services) as references:
-            references.add_rows(database, self._application.columns, sides)
+
+            def reread() -> float:
+                began = time.monotonic()
+                references.add_rows(database, self._application.columns, sides)
+                return time.monotonic() + max(_AGAIN, _SHARE * (time.monotonic() - began))
+
+            fresh_until = reread()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))
             judge = _Judge(source, destination, references, services, options, self._retry)
@@ -130,7 +141,7 @@ class Purge:
                 )
             if options.yes:
                 journal.begin(Run(id=name, kind="purge", state="running", started=began, updated=began, **named))
-            state, error = self._each(journal, judge, runs)
+            state, error = self._each(journal, judge, runs, reread, fresh_until)
         counts = dict(self._tally.counts)
         again = " ".join(("migrate-storage purge", *([self._wanted] if self._wanted else ()), "--yes"))
         report = Report(
@@ -145,7 +156,9 @@ class Purge:
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
-    def _each(self, journal: Journal, judge: _Judge, runs: Sequence[str]) -> tuple[str, str]:
+    def _each(
+        self, journal: Journal, judge: _Judge, runs: Sequence[str], reread: Callable[[], float], fresh_until: float
+    ) -> tuple[str, str]:
         """Judge and delete, one after the other; how it ended, and why."""
         state, error = "finished", ""
         try:
@@ -153,6 +166,8 @@ class Purge:
                 if self._stopping.is_set():
                     state = "stopped"
                     break
+                if time.monotonic() > fresh_until:
+                    fresh_until = reread()
                 self._one(journal, judge, entry)
         except (StoppedError, KeyboardInterrupt):
             state = "stopped"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.database import Database, describe_failure
 from migrate_storage.diskset import DiskSet
-from migrate_storage.errors import ConfigurationError, RunError
+from migrate_storage.errors import ConfigurationError, RefusedError, RunError
 from migrate_storage.journal import digest
 from migrate_storage.model import Column, Place
 from migrate_storage.plan import actual
@@ -120,9 +120,9 @@ class References(DiskSet):
                 rows = Rows(database, column)
                 for window in rows.windows(None, 2000):
                     self.add_places(place for row in window for place in _places(rows, row, sides))
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, RefusedError) as error:
                 raise RunError(
-                    f"{column} cannot be read: {describe_failure(error)}; nobody knows what it names, so nothing is deleted"
+                    f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
                 ) from error
 
     def add_listed(self, source: str, database: Database, sides: Sequence[Side]) -> None:
@@ -146,7 +146,7 @@ class References(DiskSet):
         except StopIteration:
             raise ConfigurationError(f"--references {source[:80]!r} names nothing: nothing was deleted") from None
         except Exception as error:
-            reason = describe_failure(error) if isinstance(error, SQLAlchemyError) else error
+            reason = describe_failure(error.__cause__) if isinstance(error, RefusedError) and error.__cause__ else error
             raise ConfigurationError(
                 f"--references {source[:80]!r} cannot be read: {reason}; nothing was deleted"
             ) from error

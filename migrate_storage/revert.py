@@ -16,7 +16,7 @@ from migrate_storage.application import Application
 from migrate_storage.carry import Budget
 from migrate_storage.connections import connected
 from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, RunError, StoppedError
+from migrate_storage.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.journal import Entry, Journal, Run, new_run_id
 from migrate_storage.lease import hold
@@ -246,6 +246,17 @@ class Revert:
             yield from database.transaction(lambda connection, batch=undoes: [_read(connection, row) for row in batch])  # type: ignore[misc]
 
     def _put_back(self, database: Database, journal: Journal, batch: Sequence[Ready]) -> None:
+        """As :meth:`_put_back_together`; where the database refuses a row, it alone is listed."""
+        try:
+            self._put_back_together(database, journal, batch)
+        except RefusedError as error:
+            if len(batch) > 1:
+                for ready in batch:
+                    self._put_back(database, journal, [ready])
+            else:
+                self._tell(Ready(undo=batch[0].undo, kind=OutcomeKind.FAILED, reason=str(error)))
+
+    def _put_back_together(self, database: Database, journal: Journal, batch: Sequence[Ready]) -> None:
         """Swap the rows that may be, mark their lines, and tell how each ended."""
         if self._dry_run:
             for ready in batch:

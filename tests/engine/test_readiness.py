@@ -15,7 +15,6 @@ from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal
 from migrate_storage.lease import hold
 from migrate_storage.readiness import ready_to_unregister
-from tests.cli.conftest import empty, pattern, project  # noqa: F401 - fixtures
 from tests.engine.world import World
 
 

@@ -457,6 +457,21 @@ def test_killed_between_the_copy_back_and_the_row_a_revert_goes_on(
     assert world.check(backend="old") == 4
 
 
+def test_a_row_that_the_database_refuses_is_listed_and_the_others_go_back(world: World) -> None:
+    world.fill(5)
+    world.run()
+    world.sql(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON documents WHEN NEW.id = 3 BEGIN SELECT RAISE(ABORT, 'row 3 is kept by law'); END"
+    )
+    report = revert(world)
+    assert report.counts == {OutcomeKind.REWRITTEN: 4, OutcomeKind.FAILED: 1}
+    assert "kept by law" in report.listed[0].reason
+    assert [value["backend"] for value in world.raw()] == ["old", "old", "new", "old", "old"]
+    world.sql("DROP TRIGGER refuse")
+    assert revert(world).rows_moved == 1
+    assert world.check(backend="old") == 5
+
+
 class _Death(BaseException):
     """As if killed: nothing catches it."""
 
