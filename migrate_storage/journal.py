@@ -365,11 +365,6 @@ class Journal:
         table = self.tables.object
         return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
 
-    def from_source(self, key: str, path: str) -> Entry | None:
-        """A line of an object that was to be moved from a backend key and filename."""
-        table = self.tables.object
-        return self._first((table.c.source_key == key) & (table.c.source_path == path))
-
     def _first(self, condition: ColumnElement[bool]) -> Entry | None:
         table = self.tables.object
         found = self._read(select(*(table.c[name] for name in _ENTRY)).where(condition).limit(1))
@@ -607,6 +602,27 @@ class Journal:
             raise LeaseHeldError(
                 "another run took the lease while this one was held up; what it did is journaled, this one stops"
             )
+
+    def leased(self) -> float:
+        """Seconds that a lease is still good for; 0.0 when nobody is at work."""
+        expires = func.max(self.tables.lease.c.expires)
+
+        def read(connection: Connection) -> float:
+            latest = connection.execute(select(expires)).scalar()
+            return 0.0 if latest is None else max(0.0, float(latest) - self.database.now(connection))
+
+        return self.database.transaction(read)
+
+    def last_swap(self, runs: Sequence[str]) -> float | None:
+        """When one of these runs last re-pointed a row, in seconds since the epoch."""
+        table = self.tables.row
+        found: list[Any] = []
+        for part in _parts(runs):
+            statement = select(func.max(table.c.at).label("last")).where(
+                table.c.run.in_(part), table.c.state == "swapped"
+            )
+            found.extend(line["last"] for line in self._read(statement))
+        return max((float(each) for each in found if each is not None), default=None)
 
     def release(self, owner: str, *, name: str = "engine") -> None:
         """Give the lease back."""

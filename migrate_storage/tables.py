@@ -186,20 +186,29 @@ class Tables:
         """Drop all of them: the journal is gone, and with it every way back."""
         self.metadata.drop_all(connection)
 
-    def prune(self, connection: Connection, before: float) -> int:
-        """Forget the objects and rows of runs that finished before a moment; their reports and leftovers stay.
+    def prune(self, connection: Connection, before: float, size: int = 400) -> int:
+        """Forget some objects and rows of runs that finished before a moment; to be called until it finds none.
+
+        Reports stay, and so do the lines of leftovers and of what a purge has in hand.
 
         Args:
-            connection: in a transaction of its own.
+            connection: in a transaction of its own: each is short.
             before: seconds since the epoch.
+            size: lines at most.
 
         Returns:
             How many lines went.
         """
-        old = select(self.run.c.id).where(self.run.c.finished < before).scalar_subquery()
-        rows = connection.execute(self.row.delete().where(self.row.c.run.in_(old))).rowcount
-        copied = self.object.delete().where(self.object.c.run.in_(old), self.object.c.state != "leftover")
-        return rows + connection.execute(copied).rowcount
+        kept = ("leftover", "purging", "removing")
+        old = select(self.run.c.id).where(self.run.c.finished < before)
+        for table, condition in (
+            (self.row, self.row.c.run.in_(old)),
+            (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(kept)),
+        ):
+            ids = list(connection.execute(select(table.c.id).where(condition).limit(size)).scalars())
+            if ids:
+                return int(connection.execute(table.delete().where(table.c.id.in_(ids))).rowcount)
+        return 0
 
     def sql(self, connection: Connection) -> str:
         """The statements that :meth:`create` would run, for someone who has the rights."""

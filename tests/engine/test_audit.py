@@ -17,8 +17,8 @@ from migrate_storage.events import ItemFinished
 from migrate_storage.model import Location, Outcome, OutcomeKind
 from migrate_storage.purge import Purge, PurgeOptions
 from migrate_storage.report import Report
-from tests.engine import places
 from tests.cli.conftest import empty, pattern, project  # noqa: F401 - fixtures
+from tests.engine import places
 from tests.engine.world import World
 
 D = [f"docs/{i % 7}/d{i}.bin" for i in range(10)]
