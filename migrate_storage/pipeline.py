@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from migrate_storage.carry import Carried, Carrier, Job
 from migrate_storage.errors import RefusedError, RunError, StoppedError
-from migrate_storage.flight import ObjectInFlight, RowInFlight
+from migrate_storage.flight import ObjectInFlight, Pointing, RowInFlight
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Entry, digest
 from migrate_storage.ledger import Ledger
@@ -54,6 +54,7 @@ class Pipeline:
         ledger: where it is written down.
         keep_rows: copy only: no row is re-pointed.
         dry_run: nothing is written; what would be is told.
+        earlier: the rows that were re-pointed to an object, by whichever run.
         gate: how many workers may be at it at once; while it is paused, rows are left alone too.
         tell: called with each outcome, on the thread that runs the pass.
         stopping: set when no further object is to be begun.
@@ -69,6 +70,7 @@ class Pipeline:
         *,
         keep_rows: bool,
         dry_run: bool,
+        earlier: Callable[[Entry], Iterable[Pointing]],
         gate: Gate,
         tell: Callable[[Outcome], None],
         stopping: threading.Event,
@@ -77,7 +79,7 @@ class Pipeline:
     ) -> None:
         self._route, self._carrier, self._ledger = route, carrier, ledger
         self._rewrites = not keep_rows and route.way is not Way.SWAP
-        self._dry_run, self._gate = dry_run, gate
+        self._dry_run, self._gate, self._earlier = dry_run, gate, earlier
         self._tell, self._stopping, self._spent, self._grace = tell, stopping, spent, grace
         self._workers = gate.widest
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carry")
@@ -124,17 +126,19 @@ class Pipeline:
             if not self._under_way or self._stopping.is_set():
                 return
 
-    def mend(self, entry: Entry, item: Item, rows: Iterable[tuple[Rows, Row, tuple[int | None, ...]]]) -> None:
-        """Copy an object again whose source changed since this run re-pointed rows to it.
+    def mend(self, entry: Entry) -> None:
+        """Copy an object again whose source changed since rows were re-pointed to it, and tell those rows.
 
         Args:
             entry: its journal line.
-            item: what it was.
-            rows: the rows that name it, as they were written, with the slots.
         """
+        rows = list(self._earlier(entry))
+        slots = tuple(slot for pointing in rows for slot in pointing.slots)
+        item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=slots)
         entity = self._objects[entry.id] = ObjectInFlight(Job(entry.id, item, entry), mends=1)
-        for table, row, indexes in rows:
-            entity.rows.append(RowInFlight(table, row, dict.fromkeys(indexes, entry.id), {entry.id}))
+        for pointing in rows:
+            slots_of_row = dict.fromkeys(pointing.indexes, entry.id)
+            entity.rows.append(RowInFlight(pointing.rows, pointing.row, slots_of_row, {entry.id}))
         self._submit("carry", entity, partial(self._carrier, entity.job))
 
     def finish(self) -> None:
@@ -267,6 +271,8 @@ class Pipeline:
         self._watch(carried.failure, carried.reason)
         entity.carried = carried
         waiting, entity.rows = entity.rows, []
+        if carried.verified is not None and carried.copied and self._rewrites:
+            waiting += self._told_too(entity, waiting)
         if carried.verified is None or not self._rewrites:
             self._conclude(entity)
         else:
@@ -276,6 +282,18 @@ class Pipeline:
         for row in waiting:
             if entity.resolve(row, rewritten=self._rewrites):
                 self._ready.append(row)
+
+    def _told_too(self, entity: ObjectInFlight, waiting: list[RowInFlight]) -> list[RowInFlight]:
+        """Rows that were re-pointed to an earlier copy: what that place holds is another object now."""
+        entry = entity.job.entry
+        if entry is None or entry.state != "held" or self._dry_run:
+            return []
+        known = {(row.rows.column, row.row.pk) for row in waiting}
+        return [
+            RowInFlight(pointing.rows, pointing.row, dict.fromkeys(pointing.indexes, entry.id), {entry.id})
+            for pointing in self._earlier(entry)
+            if (pointing.rows.column, pointing.row.pk) not in known
+        ]
 
     def _looked(self, entity: ObjectInFlight, changed: bool) -> None:
         if entity.unwritten:
