@@ -25,6 +25,8 @@ __all__ = ("BEAT", "PAUSED", "Helm")
 
 BEAT = 1.0
 """Seconds between two looks."""
+_PATIENCE = 5.0
+"""Seconds that the last look is waited for."""
 PAUSED = "asked to pause by 'migrate-storage control'"
 
 
@@ -73,7 +75,8 @@ class Helm:
             yield
         finally:
             over.set()
-            thread.join()
+            # A database that is gone is asked for a while yet; the run does not wait for that to end.
+            thread.join(_PATIENCE)
 
     def look(self) -> None:
         """Once: do what is wanted, pause or go on, and say so. A database that does not answer is looked at again later."""

@@ -74,6 +74,15 @@ class Finder(cst.CSTVisitor):
             return
         self.others.append((self.line(node), "FSSpecBackend is used otherwise than by calling it"))
 
+    def is_free(self, at: cst.CSTNode, source: str, name: str) -> bool:
+        """Whether a name can be imported from a module: it means nothing else where it is to be used."""
+        scope = self.get_metadata(ScopeProvider, at, None)
+        taken = list(scope[name]) if scope is not None else []
+        return all(
+            {found.name for found in assignment.get_qualified_names_for(name)} <= {f"{source}.{name}"}
+            for assignment in taken
+        )
+
     def lookup(self, name: cst.Name) -> tuple[cst.BaseExpression, cst.SimpleStatementLine | None]:
         """The expression that a name was assigned, once and unconditionally."""
         scope = self.get_metadata(ScopeProvider, name, None)

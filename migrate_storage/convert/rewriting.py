@@ -146,6 +146,10 @@ def _plan(call: cst.Call, values: Values, finder: Finder, line: int) -> _Plan:
         arguments.append(("retry_config", values.back(dict(config.retry)), None))
     upstream = any(not name.startswith("migrate_storage.") for name in finder.bound)
     imports.append(("migrate_storage.backend", "ObstoreBackend as MigratedBackend" if upstream else "ObstoreBackend"))
+    for source, name in imports:
+        bound = name.rpartition(" as ")[2]
+        if not finder.is_free(call.func, source, bound):
+            raise NotLiteralError(f"{bound} means something else in this file")
     new = in_layout(call, found, "MigratedBackend" if upstream else "ObstoreBackend", arguments)
     notes = tuple(f"{note.message} [{note.code}]" for note in translation.notes if note.severity is Severity.WARNING)
     return _Plan(call, line, new, found.obsolete, lost_comments(call, found, new), imports, notes)

@@ -1,5 +1,6 @@
 """Recognisable secrets in every option and variable; every command, format and failure; nothing of them comes out."""
 
+import json
 import subprocess
 
 import pytest
@@ -124,13 +125,25 @@ TRANSLATING = [
     ("inspect", "--json"),
 ]
 
+#: Runs commands one after the other in one process, and keeps what each says, Rust's side included.
+DRIVER = """
+import json, os, sys
+from pathlib import Path
+from migrate_storage.__main__ import main
 
-@pytest.mark.parametrize("command", TRANSLATING, ids=" ".join)
-def test_translating(planted, command):
-    ended = planted(*command, "--app", "app")
-    assert ended.stdout or ended.stderr
-    clean(planted, ended)
-
+said = []
+for number, command in enumerate(json.loads(Path("commands.json").read_text())):
+    kept = [os.dup(1), os.dup(2)]
+    files = [open(f"logs/{number}.{name}", "wb") for name in ("out", "err")]
+    for descriptor, file in zip((1, 2), files):
+        os.dup2(file.fileno(), descriptor)
+    code = main(command)
+    sys.stdout.flush(), sys.stderr.flush()
+    for descriptor, old in zip((1, 2), kept):
+        os.dup2(old, descriptor)
+    said.append([code, *(Path(file.name).read_text() for file in files)])
+Path("said.json").write_text(json.dumps(said))
+"""
 
 CONVERTING = [("convert", "one.py"), ("convert", "one.py", "--json"), ("convert", "one.py", "--write")]
 
@@ -170,16 +183,28 @@ ARGUMENTS = {
 OTHERS = [name for name in LEAVES if ARGUMENTS.get(name, ()) is not None]
 
 
-@pytest.mark.parametrize("json_lines", [False, True], ids=["text", "json"])
-@pytest.mark.parametrize("name", OTHERS)
-def test_every_other_command(planted, name, json_lines):
-    arguments = [*name.split()[1:], *ARGUMENTS.get(name, ())]
-    known = {option for parameter in LEAVES[name].params for option in parameter.opts}
-    if "--app" in known:
-        arguments += ["--app", "app"]
-    if json_lines and "--json" in known:
-        arguments.append("--json")
-    clean(planted, planted(*arguments))
+def commands() -> list[list[str]]:
+    found = [[*command, "--app", "app"] for command in TRANSLATING]
+    for name in OTHERS:
+        arguments = [*name.split()[1:], *ARGUMENTS.get(name, ())]
+        known = {option for parameter in LEAVES[name].params for option in parameter.opts}
+        if "--app" in known:
+            arguments += ["--app", "app"]
+        found += [arguments, [*arguments, "--json"]] if "--json" in known else [arguments]
+    return found
+
+
+def test_every_command(planted):
+    planted.write(DRIVER, "drive.py")
+    (planted.directory / "commands.json").write_text(json.dumps(commands()))
+    process = planted.process("drive.py")
+    streams = process.communicate(timeout=280)
+    assert process.returncode == 0, streams
+    said = json.loads((planted.directory / "said.json").read_text())
+    for command, (code, output, errors) in zip(commands(), said, strict=True):
+        assert code in (*range(5), 130), (command, code, errors)
+        assert output or errors or "--json" in command, command
+        clean(planted, subprocess.CompletedProcess(command, code, output, errors))
 
 
 def test_every_command_is_here():

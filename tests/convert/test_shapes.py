@@ -25,6 +25,7 @@ REASONS = {
     "12_half_a_key": "one half of the access key",
     "13_position": "by position",
     "14_prefix_cannot_be_addressed": "starts with a slash",
+    "15_taken_name": "quote means something else",
 }
 
 

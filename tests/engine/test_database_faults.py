@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +21,18 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.default import DefaultDialect
 
 from migrate_storage import database, pipeline
+from migrate_storage.application import Application
+from migrate_storage.migration import Migration
 from migrate_storage.model import OutcomeKind
+from migrate_storage.options import RunOptions
 from migrate_storage.report import Report
+from migrate_storage.revert import Revert
 from migrate_storage.rows import Rows
 from tests.engine import places
-from tests.engine.world import World
+from tests.engine.world import COLUMNS, World
 from tests.evidence import Evidence
-from tests.servers import start_mariadb
+from tests.servers import start_mariadb, start_pgbouncer
+from tests.services import ensure
 
 
 def local(url: str, tmp_path: Path, rows: int = 60) -> World:
@@ -94,7 +100,7 @@ def ended(world: World, report: Report, rows: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [400, pytest.param(2000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rows", [150, pytest.param(2000, marks=pytest.mark.soak)])
 def test_postgresql_ends_all_connections_five_times_a_second(
     postgres_url: str, tmp_path: Path, rows: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,8 +136,6 @@ def test_mariadb_restarts_in_the_middle(
     evidence: Evidence,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import tempfile
-
     monkeypatch.setattr(pipeline, "_BATCH", 10)
     directory = Path(tempfile.mkdtemp(prefix="ms-m-"))
     directory.chmod(0o755)
@@ -336,6 +340,38 @@ def test_a_database_that_does_not_come_back_stops_the_run(
     gone.clear()
     monkeypatch.setattr(Rows, "swap", swap)
     assert ended(world, world.run(lease=1), 60) == 1
+
+
+@pytest.mark.parametrize("rows", [120, pytest.param(2000, marks=pytest.mark.soak)])
+def test_through_pgbouncer_in_transaction_mode(
+    postgres_url: str, tmp_path: Path, rows: int, evidence: Evidence
+) -> None:
+    """Each transaction on whatever server connection is free: nothing of a session may be relied on."""
+    upstream = make_url(postgres_url)
+    directory = Path(tempfile.mkdtemp(prefix="ms-b-"))
+    directory.chmod(0o755)
+    with start_pgbouncer(directory, ensure("postgres")) as server:
+        through = server.url(str(upstream.database))
+        local(postgres_url, tmp_path, rows).close()
+        world = World(through, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+        straight = sa.create_engine(postgres_url)
+        application = Application(
+            engine=sa.create_engine(through), columns=COLUMNS, backends={"old": world.old, "new": world.new}
+        )
+        first = Migration(application, RunOptions(source="old", destination="new", settle=0.1, limit=rows // 2)).run()
+        assert (first.exit_code, first.rows_moved) == (4, rows // 2)
+        undone = Revert(application).run()
+        assert (undone.exit_code, undone.rows_moved) == (0, rows // 2)
+        last = Migration(application, RunOptions(source="old", destination="new", settle=0.1)).run()
+        assert (last.exit_code, last.rows_moved, last.rows_left) == (0, rows, 0)
+        with straight.connect() as connection:
+            moved = connection.execute(sa.text("SELECT count(*) FROM documents WHERE file ->> 'backend' = 'new'"))
+            assert moved.scalar_one() == rows
+        application.engine.dispose()
+        straight.dispose()
+        world.close()
+    assert "closing because" in (directory / "log").read_text()
+    evidence.record("half a job, its undo and the whole job through PgBouncer in transaction mode", rows=rows)
 
 
 REFUSALS = {

@@ -114,7 +114,7 @@ def finishes_right(line: Line, sides: str, rows: int, evidence: Evidence, what: 
 @pytest.mark.parametrize("kind", list(Fault))
 def test_every_kind_of_fault_on_both_sides(rclone_s3, line: Any, kind: Fault, evidence: Evidence) -> None:
     # Who is asked to slow down does so, and that takes its time.
-    rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 200)
+    rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 150)
     made = line(rclone_s3, rows, stall=0.2)
     finishes_right(made, "both", rows, evidence, f"{kind} at 10% on both sides of rclone", **{kind: RATE})
 

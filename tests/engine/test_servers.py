@@ -93,7 +93,7 @@ def test_s3_to_azurite(rclone_s3, azurite, sqlite_url: str, seed: int, evidence:
     world = World(sqlite_url, old.build(), new.build(), seed)
     moved(world, 60, evidence, "s3fs on rclone to obstore Azure on Azurite")
     carried_over(world, azurite.store(container))
-    assert set(evidence_of(world)) == {"source digest, read back"}, "an Azure ETag is no hash"
+    assert not [how for how in evidence_of(world) if "destination digest" in how], "an Azure ETag is no hash"
 
 
 def evidence_of(world: World) -> set[str]:

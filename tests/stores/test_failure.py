@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from typing import Any
 
@@ -36,7 +35,6 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (OSError(errno.EDQUOT, "Disk quota exceeded"), FailureKind.FULL),
         (ConnectionResetError("reset"), FailureKind.TRANSIENT),
         (TimeoutError(), FailureKind.TRANSIENT),
-        (asyncio.TimeoutError(), FailureKind.TRANSIENT),
         (EOFError("unexpected end of file"), FailureKind.TRANSIENT),
         (GenericError(GENERIC + "Server returned non-2xx status code: 500 Internal Server Error: "), FailureKind.TRANSIENT),
         (GenericError(GENERIC + "Server returned non-2xx status code: 503 Service Unavailable: "), FailureKind.SLOW_DOWN),
