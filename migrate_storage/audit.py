@@ -18,7 +18,7 @@ from migrate_storage.journal import Entry, Journal, new_run_id
 from migrate_storage.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot, Way
 from migrate_storage.preflight import select_columns
 from migrate_storage.report import LISTED, Report
-from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import classify
@@ -181,6 +181,7 @@ class _Look:
 
     def __init__(self, sides: dict[str, Side], options: AuditOptions, retry: Retry) -> None:
         self._sides, self._options, self._retry = sides, options, retry
+        self._patience = Patience()
 
     def __call__(self, given: _Known | Outcome) -> Outcome:
         if isinstance(given, Outcome):
@@ -195,10 +196,15 @@ class _Look:
             )  # fmt: skip
 
         try:
-            return self._look(given.slot, given.entry, here, outcome)
-        except StoppedError:
+            found = self._look(given.slot, given.entry, here, outcome)
+            self._patience(None)
+            return found
+        except RunError:
             raise
-        except (KeyRefusedError, StoreFailure) as error:
+        except StoreFailure as error:
+            self._patience(error.failure)
+            return outcome(OutcomeKind.FAILED, str(error))
+        except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
             return outcome(OutcomeKind.FAILED, classify(error).message)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from migrate_storage.carry import Budget
-from migrate_storage.errors import KeyRefusedError, StoppedError
+from migrate_storage.errors import KeyRefusedError, RunError
 from migrate_storage.journal import Entry, object_id
 from migrate_storage.model import Capabilities, Location, ObjectMeta, OutcomeKind, RowRef
 from migrate_storage.plan import actual
 from migrate_storage.probe import try_destination
-from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.rewrite import new_fields
 from migrate_storage.rows import BrokenValueError, Row, Rows, exchange_files, parse_slots, rewrite_value, same_json
 from migrate_storage.stores.base import Store
@@ -136,22 +136,29 @@ class PutBack:
     ) -> None:
         self._source, self._destination = source, destination
         self._retry, self._budget, self._moved, self._dry_run = retry, budget, moved, dry_run
+        self._patience = Patience()
         self._lock = threading.Lock()
         self._locks = tuple(threading.Lock() for _ in range(64))
         self._capabilities: Capabilities | None = None
         self._back: dict[str, Verified] = {}
 
     def __call__(self, undo: Undo) -> Ready:
-        """Look at one row. Only being told to stop is raised.
+        """Look at one row.
 
         Raises:
             StoppedError: the job is to stop.
+            RunError: nothing works any more.
         """
         try:
-            return self._look(undo)
-        except StoppedError:
+            ready = self._look(undo)
+            self._patience(None)
+            return ready
+        except RunError:
             raise
-        except (Verdict, BrokenValueError, KeyRefusedError, StoreFailure) as error:
+        except StoreFailure as error:
+            self._patience(error.failure)
+            return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
+        except (Verdict, BrokenValueError, KeyRefusedError) as error:
             return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
             return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=classify(error).message)
@@ -164,13 +171,14 @@ class PutBack:
 
         Raises:
             StoppedError: the job is to stop.
+            RunError: nothing works any more.
         """
         try:
             there = _head(self._retry, self._destination, entry.destination_path)
             if there is None or entry.evidence == "same place" or unchanged(entry.destination_evidence, there.evidence):
                 return OutcomeKind.SKIPPED, "", None
             return self._object(entry, content_type)
-        except StoppedError:
+        except RunError:
             raise
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
             known = isinstance(error, (Verdict, KeyRefusedError, StoreFailure))

@@ -472,6 +472,25 @@ def test_a_row_that_the_database_refuses_is_listed_and_the_others_go_back(world:
     assert world.check(backend="old") == 5
 
 
+def test_when_nothing_works_any_more_it_stops_and_goes_on_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from migrate_storage.audit import Audit, AuditOptions
+    from migrate_storage.stores.objects import ObstoreStore
+
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise PermissionError("the credentials are over")
+
+    world.fill(80)
+    world.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(ObstoreStore, "head", refuses)
+        for report in (revert(world), Audit(world.application, AuditOptions()).run()):
+            assert (report.state, report.exit_code) == ("failed", 3)
+            assert "concerns all: " in report.error
+    assert world.check() == 80
+    assert revert(world).exit_code == 0
+    assert world.check(backend="old") == 80
+
+
 class _Death(BaseException):
     """As if killed: nothing catches it."""
 
