@@ -212,11 +212,14 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=8192, help="bytes of an object")
     parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
     options = parser.parse_args(args)
+    busy = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         services.launched("rclone", Path(folder)) as service,
     ):
         report = asyncio.run(_rounds_of(S3Server.of(service), options))
+    # A machine that does other work has no figures to trust: told, so that a reader knows.
+    report["machine"]["load_before"] = round(busy, 1)
     text = json.dumps(report, indent=2) + "\n"
     if not options.no_write:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)

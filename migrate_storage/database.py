@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 LOCK_TIMEOUT = 10
 """Seconds that one statement waits for a lock that the application holds."""
+IDLE_TIMEOUT = 10
+"""Seconds after which PostgreSQL and MariaDB end a transaction of ours that says nothing: its process was stopped or cut
+off, and it must not keep its locks on rows and lease until it comes back."""
 
 _TRANSIENT_STATES = frozenset(
     {"40001", "40P01", "40003", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
@@ -187,7 +190,13 @@ class Database:
             driver_connection.prepare_threshold = None
         with connection.begin():
             if self.dialect == "postgresql":
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+                connection.exec_driver_sql(
+                    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}s', true), set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT}s', true)"
+                )
+            elif self.dialect == "mariadb":
+                connection.exec_driver_sql(
+                    f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}, SESSION idle_transaction_timeout = {IDLE_TIMEOUT}"
+                )
             else:
                 connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
             return work(connection)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from migrate_storage.database import Database
 from migrate_storage.diskset import DiskSet
@@ -162,7 +162,13 @@ class Journal:
         Raises:
             ConfigurationError: no right to, or tables of another version.
         """
-        self.database.transaction(self.tables.create)
+        try:
+            self.database.transaction(self.tables.create)
+        except ConfigurationError as error:
+            if not isinstance(error.__cause__, SQLAlchemyError):
+                raise
+            # Two first runs that begin at once create them at once: what the other made is there the second time.
+            self.database.transaction(self.tables.create)
 
     @property
     def exists(self) -> bool:
@@ -405,7 +411,15 @@ class Journal:
     # -- rows
 
     def write_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
-        """Add lines of rewritten rows, in the caller's transaction."""
+        """Add lines of rewritten rows, in the caller's transaction.
+
+        What a line says already is not said twice: a commit whose answer was lost is tried again, and a run that slept
+        past its lease may find its rows re-pointed just as it would have done.
+        """
+        said = self._said(connection, entries)
+        entries = [
+            each for each in entries if (row_id(each.column, each.pk), each.old_value, each.new_value) not in said
+        ]
         if entries:
             now = time.time()
             connection.execute(
@@ -427,6 +441,16 @@ class Journal:
                     for entry in entries
                 ],
             )
+
+    def _said(self, connection: Connection, entries: Sequence[RowEntry]) -> set[tuple[str, str, str]]:
+        table = self.tables.row
+        states = {"swapped", *(entry.state for entry in entries)}
+        said: set[tuple[str, str, str]] = set()
+        for part in _parts([row_id(entry.column, entry.pk) for entry in entries]):
+            statement = select(table.c.row_id, table.c.old_value, table.c.new_value)
+            found = connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states)))
+            said.update((line.row_id, line.old_value, line.new_value) for line in found)
+        return said
 
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
         """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""

@@ -6,6 +6,7 @@ was re-pointed still saves to the old key. So every source is looked at once mor
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +17,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from migrate_storage.database import Database
+from migrate_storage.flight import Pointing
 from migrate_storage.journal import Entry, Journal
-from migrate_storage.model import Action, Column, Item, Outcome, OutcomeKind, RowRef, Slot
+from migrate_storage.model import Column, Outcome, OutcomeKind, RowRef, Slot
 from migrate_storage.pipeline import Pipeline
 from migrate_storage.plan import Route
 from migrate_storage.putback import PutBack, settled
@@ -27,13 +29,12 @@ from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_sl
 from migrate_storage.verify import Verified, unchanged
 from migrate_storage.workers import in_parallel
 
-__all__ = ("last_looks", "looks_back", "settle_intents")
+__all__ = ("last_looks", "looks_back", "rows_pointing", "settle_intents")
 
 
 def last_looks(
     pipeline: Pipeline,
     route: Route,
-    rows: Sequence[Rows],
     journal: Journal,
     run: str,
     retry: Retry,
@@ -44,7 +45,6 @@ def last_looks(
     Args:
         pipeline: carries what changed.
         route: from where to where.
-        rows: the columns of the run.
         journal: knows what was copied, and how the source was then.
         run: the run's id.
         retry: how a failed request is sent again.
@@ -64,30 +64,32 @@ def last_looks(
     for batch in journal.objects(run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED)):
         for entry, changed in zip(batch, pipeline.each(moved_on, batch), strict=True):
             if changed:
-                _mend(pipeline, rows, journal, run, entry)
+                pipeline.mend(replace(entry, run=run))
         if stopping.is_set():
             break
     pipeline.finish()
 
 
-def _mend(pipeline: Pipeline, rows: Sequence[Rows], journal: Journal, run: str, entry: Entry) -> None:
+def rows_pointing(rows: Sequence[Rows], journal: Journal, entry: Entry) -> list[Pointing]:
+    """The rows that were re-pointed to an object, by whichever run, with what they held then.
+
+    Args:
+        rows: the columns of the run.
+        journal: knows which rows those are.
+        entry: the object's line.
+    """
     tables = {(each.column.schema, each.column.table, each.column.column): each for each in rows}
-    latest = {line["row_id"]: line for line in journal.rows_of(entry.id, run=run)}
-    slots: list[Slot] = []
-    naming: list[tuple[Rows, Row, tuple[int | None, ...]]] = []
+    latest = {line["row_id"]: line for line in journal.rows_of(entry.id)}
+    found: list[Pointing] = []
     for line in latest.values():
         table = tables.get((line["table_schema"], line["table_name"], line["column_name"]))
         if table is None:
             continue
         row = Row(load_key(line["pk"]), line["new_value"])
-        try:
-            found = [slot for slot in parse_slots(table.column, row) if _names(slot, entry)]
-        except BrokenValueError:
-            continue
-        slots.extend(found)
-        naming.append((table, row, tuple(slot.ref.index for slot in found)))
-    item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=tuple(slots))
-    pipeline.mend(replace(entry, run=run), item, naming)
+        with contextlib.suppress(BrokenValueError):
+            slots = tuple(slot for slot in parse_slots(table.column, row) if _names(slot, entry))
+            found.append(Pointing(table, row, slots))
+    return found
 
 
 def _names(slot: Slot, entry: Entry) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application, load_application
@@ -22,7 +23,7 @@ from migrate_storage.journal import Journal, Run, new_run_id
 from migrate_storage.lease import hold
 from migrate_storage.ledger import Ledger, Rehearsal, scratch
 from migrate_storage.limits import Allowance, Pace
-from migrate_storage.looks import last_looks, settle_intents
+from migrate_storage.looks import last_looks, rows_pointing, settle_intents
 from migrate_storage.model import OutcomeKind, Way
 from migrate_storage.options import RunOptions
 from migrate_storage.pipeline import Pipeline
@@ -140,7 +141,7 @@ class Migration:
         )  # fmt: skip
         for note in (*facts.notes, *facts.not_carried):
             self._tally.tell(Noted(note=note))
-        pipeline = self._pipeline(facts, ledger)
+        pipeline = self._pipeline(facts, ledger, journal)
         helm = Helm(
             journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
             state=lambda: {**self._tally.totals, "rows_moved": pipeline.rows_moved},
@@ -174,7 +175,7 @@ class Migration:
         self._tally.tell(RunFinished(run=run, state=report.state))
         return report
 
-    def _pipeline(self, facts: Facts, ledger: Ledger) -> Pipeline:
+    def _pipeline(self, facts: Facts, ledger: Ledger, journal: Journal) -> Pipeline:
         options = self._options
         carrier = Carrier(
             facts.route, facts.capabilities, retry=self._retry, budget=Budget(options.memory), moved=self._tally.moved,
@@ -182,7 +183,7 @@ class Migration:
         )  # fmt: skip
         return Pipeline(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
-            gate=self._gate, tell=self._tally.ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
+            earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._tally.ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
             grace=options.grace,
         )  # fmt: skip
 
@@ -196,7 +197,7 @@ class Migration:
         while True:
             number += 1
             self._tally.tell(PassStarted(number=number))
-            before = pipeline.news
+            before, pipeline.first_pass = pipeline.news, number == 1
             left = self._pass(pipeline, facts, left)
             if self._stopping.is_set():
                 return "stopped", number
@@ -212,7 +213,7 @@ class Migration:
                 if self._stopping.wait(self._options.settle):
                     return "stopped", number
                 if facts.route.way is not Way.SWAP:
-                    last_looks(pipeline, facts.route, facts.rows, journal, run, self._retry, self._stopping)
+                    last_looks(pipeline, facts.route, journal, run, self._retry, self._stopping)
                 settled = True
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:

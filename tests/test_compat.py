@@ -13,6 +13,8 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.compat import FallbackWarning, FSSpecBackend, convert_registrations
+from migrate_storage.errors import KeyRefusedError
+from migrate_storage.stores.side import Side
 
 
 def empty() -> StorageRegistry:
@@ -131,3 +133,16 @@ def test_all_registrations_at_once(tmp_path, moto_s3):
     assert not found["new"].reason
     again = convert_registrations(registry)
     assert not any(each.converted for each in again)
+
+
+def test_a_run_can_leave_it_again(rclone_s3, tmp_path):
+    """Its files are found where they are; what only fsspec could reach is refused, since there is no filesystem."""
+    backend = FSSpecBackend(key="k", fs="s3", prefix=f"{rclone_s3.new_bucket()}/up", **protocol_options(rclone_s3))
+    backend.save_object(FileObject(backend=backend, filename="/a"), b"1")
+    side = Side(backend)
+    store, key = side.at("/a")
+    assert (store.open(key).read(), key) == (b"1", "up/a")
+    assert side.fallback("/a") is None
+    with pytest.raises(KeyRefusedError):
+        side.at("a//b")
+    assert Side(ObstoreBackend.from_fsspec(Upstream(key="k", fs=rclone_s3.fs(), prefix="b"))).fallback("/a") is not None

@@ -220,3 +220,21 @@ def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, line: Any
     assert widths[0] == 8, "halved at the first refusal"
     assert any(later > earlier for earlier, later in pairwise(widths)), "and raised again"
     assert made.judge(report, 150) == {"moved": 150, "listed": 0}
+
+
+def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
+    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = line(rclone_s3, 40)
+
+    def broken(*_: Any) -> bool:
+        raise ZeroDivisionError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(carry.Carrier, "changed", broken)
+        with pytest.raises(ZeroDivisionError):
+            made.world.run(lease=1)
+    assert made.world.check() == 40
+    report = made.world.run(lease=1)
+    assert (report.state, report.exit_code) == ("finished", 0)
+    assert made.world.check(backend="new") == 40

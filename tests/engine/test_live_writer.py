@@ -215,7 +215,6 @@ def test_an_upload_into_a_row_that_was_moved_is_moved_too(small_world: World) ->
     assert world.check(backend="new") == 6
 
 
-@pytest.mark.xfail(reason="only the rows of the run that copies again are told what the object is now")
 def test_rows_that_an_earlier_run_moved_are_told_when_their_object_is_copied_again(small_world: World) -> None:
     world = small_world
     shared = world.file("shared", b"before", "text/plain")
