@@ -163,20 +163,28 @@ class PutBack:
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
             return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=classify(error).message)
 
+    def changed(self, entry: Entry) -> bool:
+        """A later look at an object whose rows are back: whether the destination was written since.
+
+        Raises:
+            StoreFailure: no answer.
+            StoppedError: the job is to stop.
+        """
+        there = _head(self._retry, self._destination, entry.destination_path)
+        if there is None or entry.evidence == "same place":
+            return False
+        return not unchanged(entry.destination_evidence, there.evidence)
+
     def again(self, entry: Entry, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
-        """A later look at an object whose rows are back: what was still written to the destination is copied back too.
+        """Copy back what was written to the destination since its rows went back.
 
         Returns:
-            ``REWRITTEN`` with a proof where it was, ``SKIPPED`` where nothing had to be, else what a person must look at.
+            ``REWRITTEN`` with a proof, else what a person must look at, and why.
 
         Raises:
             StoppedError: the job is to stop.
-            RunError: nothing works any more.
         """
         try:
-            there = _head(self._retry, self._destination, entry.destination_path)
-            if there is None or entry.evidence == "same place" or unchanged(entry.destination_evidence, there.evidence):
-                return OutcomeKind.SKIPPED, "", None
             return self._object(entry, content_type)
         except RunError:
             raise
@@ -239,13 +247,15 @@ class PutBack:
         theirs = here is not None and unchanged(entry.source_evidence, here.evidence)
         if ours and theirs:
             return OutcomeKind.REWRITTEN, "", None
+        back = self._back.get(entry.id)
         if (
-            entry.id in self._back
+            back is not None
             and here is not None
-            and unchanged(self._back[entry.id].destination.evidence, here.evidence)
+            and unchanged(back.destination.evidence, here.evidence)
+            and unchanged(back.source.evidence, there.evidence)
         ):
             # Another row of the same object had it copied back.
-            return OutcomeKind.REWRITTEN, "copied back", self._back[entry.id]
+            return OutcomeKind.REWRITTEN, "copied back", back
         if here is not None and not theirs:
             return self._compare(entry)
         if self._dry_run:

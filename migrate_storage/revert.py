@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -18,19 +17,17 @@ from migrate_storage.connections import connected
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, PassStarted, RunFinished, RunStarted, silent
-from migrate_storage.journal import Entry, Journal, Run, new_run_id
+from migrate_storage.journal import Journal, Run, new_run_id
 from migrate_storage.lease import hold
-from migrate_storage.looks import settle_intents
-from migrate_storage.model import Column, Location, Outcome, OutcomeKind, RowRef, Way
+from migrate_storage.looks import looks_back, settle_intents
+from migrate_storage.model import Column, Location, Outcome, OutcomeKind, Way
 from migrate_storage.options import MiB
-from migrate_storage.putback import PutBack, Ready, Undo, fold, settled
+from migrate_storage.putback import PutBack, Ready, Undo, fold
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
-from migrate_storage.rewrite import new_fields
-from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, rewrite_value, same_json
+from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, same_json
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
-from migrate_storage.verify import Verified
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Revert",)
@@ -187,39 +184,9 @@ class Revert:
         if self._moved and not self._dry_run:
             self._tally.tell(PassStarted(number=2))
             self._stopping.wait(self._settle)
-            self._last_looks(putback, database, journal, began)
-
-    def _last_looks(self, putback: PutBack, database: Database, journal: Journal, began: float) -> None:
-        """A process that loaded its FileObject before the row went back still saves to the destination: that is copied back too."""
-        tables: dict[tuple[str | None, str, str], Rows] = {}
-        columns = {(column.schema, column.table, column.column): column for column in self._application.columns}
-        for lines in journal.rows_in("reverted", since=began):
-            entries = journal.find(_objects(lines))
-
-            def look(entry: Entry) -> tuple[OutcomeKind, str, Verified | None]:
-                return putback.again(entry, None)
-
-            for entry, (kind, reason, verified) in in_parallel(look, entries.values(), self._concurrency):
-                naming = [line for line in lines if entry.id in json.loads(line["objects"])]
-                if verified is not None:
-                    self._tell_rows(database, journal, entry, verified, naming, tables, columns)
-                elif kind is not OutcomeKind.SKIPPED:
-                    refs = tuple(RowRef(columns[_name(line)], load_key(line["pk"])) for line in naming)
-                    self._tally.ended(
-                        Outcome(kind=kind, source=entry.destination, destination=entry.source, reason=reason, refs=refs)
-                    )
-            if self._stopping.is_set():
-                return
-
-    def _tell_rows(
-        self, database: Database, journal: Journal, entry: Entry, verified: Verified, lines: Sequence[Any],
-        tables: dict[tuple[str | None, str, str], Rows], columns: Mapping[tuple[str | None, str, str], Column],
-    ) -> None:  # fmt: skip
-        """Rows that name the source again hold its new size and tag; the journal knows both sides as they are."""
-        for line in lines:
-            rows = tables.setdefault(_name(line), Rows(database, columns[_name(line)]))
-            database.transaction(partial(_refresh, rows=rows, pk=load_key(line["pk"]), entry=entry, verified=verified))
-        journal.database.transaction(lambda connection: journal.settle(connection, [settled(entry, verified)]))
+            columns = self._application.columns
+            for outcome in looks_back(putback, database, journal, columns, began, self._concurrency, self._stopping):
+                self._tally.ended(outcome)
 
     def _rows(self, database: Database, journal: Journal, runs: Sequence[str]) -> Iterator[Undo | Ready]:
         """Each re-pointed row once: what is to be undone of it, or why that cannot be."""
@@ -333,23 +300,6 @@ def _first(row: Undo, value: str) -> Location:
     """Where a row's first file is, for a list that a person reads."""
     found = _locations(row, value)
     return found[0] if found else Location("", "")
-
-
-def _refresh(connection: Connection, *, rows: Rows, pk: tuple[Any, ...], entry: Entry, verified: Verified) -> None:
-    now = rows.read(connection, pk)
-    if now is None:
-        return
-    try:
-        slots = parse_slots(rows.column, Row(pk, now))
-    except BrokenValueError:
-        return
-    fields = {
-        slot.ref.index: new_fields(verified, entry.source)
-        for slot in slots
-        if (slot.file["backend"], slot.file["filename"]) == (entry.source_key, entry.source_path)
-    }
-    if fields:
-        rows.swap(connection, pk, now, rewrite_value(now, fields))
 
 
 def _name(line: Mapping[str, Any]) -> tuple[str | None, str, str]:

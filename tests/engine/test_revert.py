@@ -348,6 +348,7 @@ def test_what_is_still_written_to_the_destination_after_the_row_went_back_is_cop
     world = s3_world
     world.fill(3)
     world.run()
+    write_new(world, D0, b"copied back in the first pass")
 
     class Events(list):
         def append(self, event: Any) -> None:
@@ -365,6 +366,24 @@ def test_what_is_still_written_to_the_destination_after_the_row_went_back_is_cop
     world.contents[D1] = b"saved to both, and otherwise"
     assert world.check(backend="old") == 3
     assert world.raw()[0]["size"] == len(world.contents[D0])
+
+
+def test_what_is_written_later_for_a_row_that_went_elsewhere_is_left_where_it_is(s3_world: World) -> None:
+    world = s3_world
+    world.fill(2)
+    world.run()
+    before = world.contents[D0]
+
+    class Events(list):
+        def append(self, event: Any) -> None:
+            if event == PassStarted(number=2):
+                world.sql("UPDATE documents SET file = NULL WHERE id = 1")
+                world.new.save_object(FileObject(backend="new", filename=D0), b"nobody's")
+            super().append(event)
+
+    world.events = Events()
+    assert revert(world).counts == {OutcomeKind.REWRITTEN: 2}
+    assert world.old.get_content(D0) == before
 
 
 @pytest.fixture
