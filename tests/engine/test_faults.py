@@ -106,7 +106,7 @@ def finishes_right(line: Line, sides: str, rows: int, evidence: Evidence, what: 
     assert done, "no fault was done: this test shows nothing"
     ends = line.judge(report, rows)
     # Requests fail at most twice in a row here: what keeps trying comes through, all of it.
-    assert ends["moved"] == rows, report.listed[:3]
+    assert ends["moved"] == rows, [each.reason for each in report.listed[:3]]
     evidence.record(what, rows=rows, faults=done, **ends)
 
 
