@@ -106,7 +106,7 @@ def finishes_right(line: Line, sides: str, rows: int, evidence: Evidence, what: 
     assert done, "no fault was done: this test shows nothing"
     ends = line.judge(report, rows)
     # Requests fail at most twice in a row here: what keeps trying comes through, all of it.
-    assert ends["moved"] == rows, report.listed[:3]
+    assert ends["moved"] == rows, [each.reason for each in report.listed[:3]]
     evidence.record(what, rows=rows, faults=done, **ends)
 
 
@@ -238,3 +238,22 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
     report = made.world.run(lease=1)
     assert (report.state, report.exit_code) == ("finished", 0)
     assert made.world.check(backend="new") == 40
+
+
+def test_an_object_that_failed_in_passing_is_tried_once_more_by_the_next_pass(
+    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = line(rclone_s3, 20)
+    original, failed = carry.transfer, []  # type: Any, list[str]
+
+    def transfer(source: Any, path: str, *args: Any, **kwargs: Any) -> Copied:
+        if path.endswith("d7.bin") and len(failed) < 2:
+            failed.append(path)
+            raise ConnectionError("connection reset by peer")
+        return original(source, path, *args, **kwargs)
+
+    monkeypatch.setattr(carry, "transfer", transfer)
+    report = made.world.run(attempts=2)
+    assert len(failed) == 2, "all attempts of the first pass failed"
+    assert made.judge(report, 20) == {"moved": 20, "listed": 0}
+    assert (report.listed, report.listed_total, report.counts) == ((), 0, {OutcomeKind.REWRITTEN: 20})
