@@ -41,8 +41,6 @@ _MENDS = 3
 """How often an object whose source changed after its rows were re-pointed is copied again."""
 _AGAIN = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
 """Outcomes of objects that a later pass looks at again when a row still, or again, names them."""
-_REMEMBERED = 10_000
-"""Objects that failed in passing and are tried once more by a later pass, at most."""
 _PATIENCE = 30
 """Failures of a whole store in a row, none succeeding between, after which the run stops rather than fail each object."""
 
@@ -94,8 +92,6 @@ class Pipeline:
         self._flushed = time.monotonic()
         #: Whether every row that comes is seen for the first time in this run.
         self.first_pass = True
-        #: Objects that failed in passing: whether they were tried once more.
-        self._passing: dict[str, bool] = {}
         #: Rows that name another place now.
         self.rows_moved = 0
         #: Objects that ended otherwise than an earlier pass of this run had them.
@@ -206,9 +202,6 @@ class Pipeline:
     def _concluded(self, entry: Entry | None) -> bool:
         """Whether this very run has dealt with an object for good: rows that still name it wait for a person."""
         if entry is None or entry.run != self._ledger.run or entry.outcome is None:
-            return False
-        if self._passing.get(entry.id) is False:
-            self._passing[entry.id] = True
             return False
         return OutcomeKind(entry.outcome) not in _AGAIN
 
@@ -454,8 +447,6 @@ class Pipeline:
             self._report(entity)
         else:
             self._tell_more(entity)
-        if carried.failure is not None and carried.failure.retriable and len(self._passing) < _REMEMBERED:
-            self._passing.setdefault(entity.job.id, False)
         self._settling[entity.job.id] = self._ledger.line(carried, state=state, outcome=carried.kind)
         if len(self._settling) >= _BATCH:
             self._flush()

@@ -238,22 +238,3 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
     report = made.world.run(lease=1)
     assert (report.state, report.exit_code) == ("finished", 0)
     assert made.world.check(backend="new") == 40
-
-
-def test_an_object_that_failed_in_passing_is_tried_once_more_by_the_next_pass(
-    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = line(rclone_s3, 20)
-    original, failed = carry.transfer, []  # type: Any, list[str]
-
-    def transfer(source: Any, path: str, *args: Any, **kwargs: Any) -> Copied:
-        if path.endswith("d7.bin") and len(failed) < 2:
-            failed.append(path)
-            raise ConnectionError("connection reset by peer")
-        return original(source, path, *args, **kwargs)
-
-    monkeypatch.setattr(carry, "transfer", transfer)
-    report = made.world.run(attempts=2)
-    assert len(failed) == 2, "all attempts of the first pass failed"
-    assert made.judge(report, 20) == {"moved": 20, "listed": 0}
-    assert (report.listed, report.listed_total, report.counts) == ((), 0, {OutcomeKind.REWRITTEN: 20})
