@@ -12,15 +12,16 @@ from typing import Any
 from migrate_storage.application import Application
 from migrate_storage.connections import connected
 from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, RunFinished, RunStarted, silent
 from migrate_storage.journal import Entry, Journal, new_run_id
-from migrate_storage.model import Location, Outcome, OutcomeKind, RowRef, Slot, Way
+from migrate_storage.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot, Way
 from migrate_storage.preflight import select_columns
 from migrate_storage.report import LISTED, Report
-from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
-from migrate_storage.stores.failure import FailureKind
+from migrate_storage.stores.base import Store
+from migrate_storage.stores.failure import classify
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
 from migrate_storage.verify import sha256_of, unchanged
@@ -98,43 +99,51 @@ class Audit:
         )
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             self._tally.tell(RunStarted(run=name, reason=how, dry_run=True, resumed=False, rows=None, **named))
-            look = _Look(sides, journal if journal.exists else None, options, self._retry)
-            state = "finished"
-            for _, outcome in in_parallel(look, self._slots(database), options.concurrency):
-                self._tally.ended(outcome)
-                if self._stopping.is_set():
-                    state = "stopped"
-                    break
+            state, error = self._each(_Look(sides, options, self._retry), database, journal if journal.exists else None)
         counts = dict(self._tally.counts)
         report = Report(
-            kind="verify", run=name, way_reason=how, state=state, started=began, finished=time.time(), passes=1, counts=counts,
-            evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
+            kind="verify", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(), passes=1,
+            counts=counts, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
             listed_total=sum(count for kind, count in counts.items() if not kind.done), next_command="", **named,
         )  # fmt: skip
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
-    def _slots(self, database: Database) -> Iterator[Slot | Outcome]:
+    def _each(self, look: _Look, database: Database, journal: Journal | None) -> tuple[str, str]:
+        """Look at one after the other; how it ended, and why."""
+        try:
+            for _, outcome in in_parallel(look, self._slots(database, journal), self._options.concurrency):
+                self._tally.ended(outcome)
+                if self._stopping.is_set():
+                    return "stopped", ""
+        except (StoppedError, KeyboardInterrupt):
+            return "stopped", ""
+        except RunError as failure:
+            return "failed", str(failure)
+        return "finished", ""
+
+    def _slots(self, database: Database, journal: Journal | None) -> Iterator[_Known | Outcome]:
+        """The slots of all rows, each with what the journal knows of it; asked of the database on this thread only."""
         options = self._options
         for column in select_columns(self._application.columns, options.columns):
             rows = Rows(database, column, where=options.where)
             for window in rows.windows(options.key, 1000):
+                found: list[Slot] = []
                 for row in window:
                     try:
                         slots = parse_slots(column, row)
                     except BrokenValueError as error:
-                        ref = RowRef(column, row.pk)
-                        yield Outcome(
-                            kind=OutcomeKind.FAILED,
-                            source=Location("", str(ref)),
-                            destination=Location("", ""),
-                            reason=str(error),
-                            refs=(ref,),
-                        )
+                        yield _broken(RowRef(column, row.pk), str(error))
                         continue
-                    for slot in slots:
-                        if (options.key is None or slot.file["backend"] == options.key) and self._sampled(slot):
-                            yield slot
+                    found.extend(
+                        slot
+                        for slot in slots
+                        if (options.key is None or slot.file["backend"] == options.key) and self._sampled(slot)
+                    )
+                entries = journal.at_destinations([_location(slot) for slot in found]) if journal else {}
+                for slot in found:
+                    entry = entries.get(_location(slot))
+                    yield _Known(slot, entry if entry is not None and entry.state in _VERIFIED else None)
                 if self._stopping.is_set():
                     return
 
@@ -144,98 +153,137 @@ class Audit:
         return share * 100 < self._options.sample
 
 
-class _Look:
-    def __init__(self, sides: dict[str, Side], journal: Journal | None, options: AuditOptions, retry: Retry) -> None:
-        self._sides, self._journal, self._options, self._retry = sides, journal, options, retry
+_VERIFIED = ("held", "purging", "purged")
+"""States of a journal line that say: this copy was proved to be one."""
 
-    def __call__(self, given: Slot | Outcome) -> Outcome:
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A slot of a row, with the journal's line of the copy that it names."""
+
+    slot: Slot
+    entry: Entry | None
+
+
+def _location(slot: Slot) -> Location:
+    return Location(slot.file["backend"], slot.file["filename"])
+
+
+def _broken(ref: RowRef, reason: str) -> Outcome:
+    nowhere = Location("", "")
+    return Outcome(
+        kind=OutcomeKind.FAILED, source=Location("", str(ref)), destination=nowhere, reason=reason, refs=(ref,)
+    )
+
+
+class _Look:
+    """Looks at one slot, from any thread."""
+
+    def __init__(self, sides: dict[str, Side], options: AuditOptions, retry: Retry) -> None:
+        self._sides, self._options, self._retry = sides, options, retry
+        self._patience = Patience()
+
+    def __call__(self, given: _Known | Outcome) -> Outcome:
         if isinstance(given, Outcome):
             return given
-        began = time.monotonic()
-        here = Location(given.file["backend"], given.file["filename"])
+        began, here = time.monotonic(), _location(given.slot)
         other = Location(self._options.through or here.backend, here.path)
 
         def outcome(kind: OutcomeKind, reason: str = "", evidence: str = "", size: int | None = None) -> Outcome:
             return Outcome(
-                kind=kind,
-                source=here,
-                destination=other,
-                reason=reason,
-                evidence=evidence,
-                size=size,
-                refs=(given.ref,),
-                seconds=time.monotonic() - began,
-            )
+                kind=kind, source=here, destination=other, reason=reason, evidence=evidence, size=size,
+                refs=(given.slot.ref,), seconds=time.monotonic() - began,
+            )  # fmt: skip
 
         try:
-            return self._look(given, here, outcome)
+            found = self._look(given.slot, given.entry, here, outcome)
+            self._patience(None)
+            return found
+        except RunError:
+            raise
+        except StoreFailure as error:
+            self._patience(error.failure)
+            return outcome(OutcomeKind.FAILED, str(error))
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
-        except StoreFailure as error:
-            return outcome(OutcomeKind.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - one item's failure is a value
+            return outcome(OutcomeKind.FAILED, classify(error).message)
 
-    def _look(self, slot: Slot, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
+    def _look(self, slot: Slot, entry: Entry | None, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
         side = self._sides.get(here.backend)
         if side is None:
             return outcome(OutcomeKind.FAILED, f"the row names the backend {here.backend!r}, which is not registered")
         store, key = side.at(here.path)
         found = self._head(store, key)
         if found is None:
-            return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
+            return self._missing(here, outcome)
         size = slot.file.get("size")
         if isinstance(size, int) and size != found.size:
             return outcome(
                 OutcomeKind.DIFFERS, f"the row says {size} bytes, the object has {found.size}", size=found.size
             )
         if self._options.through is not None:
-            return self._compare(store, key, *self._sides[self._options.through].at(here.path), outcome, found.size)
-        entry = self._entry(here)
-        if self._options.deep and entry is not None:
-            source = self._sides.get(entry.source_key)
-            if source is not None:
-                return self._compare(*source.at(entry.source_path), store, key, outcome, found.size)
-        checksum = slot.file.get("checksum")
-        if self._options.deep and isinstance(checksum, str) and checksum.startswith("sha256:"):
-            if self._retry(lambda: sha256_of(store, key)) == checksum.removeprefix("sha256:"):
-                return outcome(OutcomeKind.SKIPPED, evidence="row's checksum", size=found.size)
-            return outcome(OutcomeKind.DIFFERS, "the object's bytes do not have the row's checksum", size=found.size)
+            return self._through(store, key, here, outcome, found.size)
+        if self._options.deep:
+            return self._deep(slot, entry, store, key, outcome, found)
         if entry is not None and unchanged(entry.destination_evidence, found.evidence):
             return outcome(OutcomeKind.SKIPPED, evidence="journal", size=found.size)
         if entry is not None:
-            return outcome(
-                OutcomeKind.DIFFERS,
-                "it was replaced since it was verified (by the application, perhaps)",
-                size=found.size,
-            )
-        return outcome(
-            OutcomeKind.UNVERIFIED,
-            "it exists and opens, but nothing tells what it should hold: --deep or --with compares bytes",
-            size=found.size,
-        )
+            reason = "it was replaced since it was verified (by the application, perhaps)"
+            return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
+        return outcome(OutcomeKind.UNVERIFIED, _UNVERIFIED, size=found.size)
 
-    def _compare(
-        self, one: Any, one_key: str, other: Any, other_key: str, outcome: Callable[..., Outcome], size: int
-    ) -> Outcome:
-        if self._head(other, other_key) is None:
+    def _missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
+        reason = f"the row names an object that {here.backend!r} does not hold"
+        if self._options.through is not None:
+            other, path = self._sides[self._options.through].at(here.path)
+            only = self._head(other, path)
+            if only is not None:
+                return outcome(OutcomeKind.MISSING, f"{reason}; {other.name} does", size=only.size)
+        return outcome(OutcomeKind.MISSING, reason)
+
+    def _through(self, store: Store, key: str, here: Location, outcome: Callable[..., Outcome], size: int) -> Outcome:
+        """Read it through both registrations."""
+        other, path = self._sides[str(self._options.through)].at(here.path)
+        if self._head(other, path) is None:
             return outcome(OutcomeKind.MISSING, f"{other.name} does not hold it")
-        if self._head(one, one_key) is None:
-            return outcome(
-                OutcomeKind.UNVERIFIED, f"{one.name} does not hold it any more, so that nothing can be compared"
-            )
+        return self._read(store, key, other, path, outcome, size)
+
+    def _deep(
+        self,
+        slot: Slot,
+        entry: Entry | None,
+        store: Store,
+        key: str,
+        outcome: Callable[..., Outcome],
+        found: ObjectMeta,
+    ) -> Outcome:
+        """Read it, and what it was copied from; where that is gone, the digest of what was copied speaks for it."""
+        source = self._sides.get(entry.source_key) if entry is not None else None
+        if entry is not None and source is not None:
+            origin, path = source.at(entry.source_path)
+            if self._head(origin, path) is not None:
+                return self._read(origin, path, store, key, outcome, found.size)
+        checksum = slot.file.get("checksum")
+        known = entry.sha256 if entry is not None else None
+        whose = "journal's SHA-256"
+        if known is None and isinstance(checksum, str) and checksum.startswith("sha256:"):
+            known, whose = checksum.removeprefix("sha256:"), "row's SHA-256"
+        if known is None:
+            return outcome(OutcomeKind.UNVERIFIED, "there is nothing to compare it with", size=found.size)
+        if self._retry(lambda: sha256_of(store, key)) == known:
+            return outcome(OutcomeKind.SKIPPED, evidence=whose, size=found.size)
+        return outcome(OutcomeKind.DIFFERS, f"its bytes do not have the {whose}", size=found.size)
+
+    def _read(
+        self, one: Store, one_key: str, other: Store, other_key: str, outcome: Callable[..., Outcome], size: int
+    ) -> Outcome:
         if self._retry(lambda: sha256_of(one, one_key)) == self._retry(lambda: sha256_of(other, other_key)):
             return outcome(OutcomeKind.SKIPPED, evidence="both read", size=size)
         return outcome(OutcomeKind.DIFFERS, f"{one.name} and {other.name} hold different bytes", size=size)
 
-    def _entry(self, here: Location) -> Entry | None:
-        """The journal's line of the copy that a row names."""
-        if self._journal is None:
-            return None
-        return self._journal.at_destination(here.backend, here.path)
+    def _head(self, store: Store, key: str) -> ObjectMeta | None:
+        return self._retry.unless_missing(lambda: store.head(key))
 
-    def _head(self, store: Any, key: str) -> Any:
-        try:
-            return self._retry(lambda: store.head(key))
-        except StoreFailure as error:
-            if error.failure.kind is FailureKind.MISSING:
-                return None
-            raise
+
+_UNVERIFIED = "it exists, but nothing tells what it should hold: --deep or --with compares bytes"

@@ -181,6 +181,8 @@ class Carrier:
         return replace(result, verified=replace(result.verified, source=now))
 
     def _between(self, job: Job, source: Store, source_path: str) -> Carried:
+        if job.item.action is Action.TRANSFER and (refusal := self._route.refusal(job.item.destination.path)):
+            raise KeyRefusedError(refusal)
         destination, path = self._route.destination.at(job.item.destination.path)
         if job.item.action is Action.TRANSFER:
             return self._copy(job, source, source_path, destination, path)
@@ -232,7 +234,8 @@ class Carrier:
                     source, source_path, destination, path,
                     content_type=content_type, create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
                 )  # fmt: skip
-                return self._retry(lambda: verify(copied, source, source_path, destination, path))
+                verified = self._retry(lambda: verify(copied, source, source_path, destination, path))
+                return self._dated(verified, destination, path)
 
             try:
                 verified = self._retry(once)
@@ -253,6 +256,14 @@ class Carrier:
         return Carried(
             job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
         )
+
+    def _dated(self, verified: Verified, destination: Store, path: str) -> Verified:
+        """With the time that the destination tells, where the look right after the put got no answer."""
+        if verified.destination.last_modified is not None:
+            return verified
+        found = self._head(destination, path)
+        ours = found is not None and found.e_tag == verified.destination.e_tag
+        return replace(verified, destination=found) if found is not None and ours else verified
 
     def _held(self, job: Job, source: Store, source_path: str, existing: ObjectMeta) -> Carried | None:
         """What an earlier run verified, and what still is as it was on both sides, needs no bytes."""

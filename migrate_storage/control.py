@@ -25,6 +25,8 @@ __all__ = ("BEAT", "PAUSED", "Helm")
 
 BEAT = 1.0
 """Seconds between two looks."""
+_PATIENCE = 5.0
+"""Seconds that the last look is waited for."""
 PAUSED = "asked to pause by 'migrate-storage control'"
 
 
@@ -32,7 +34,7 @@ class Helm:
     """Steers one run.
 
     Args:
-        journal: where wishes are read and the state is written; ``None`` in a dry run.
+        journal: where wishes are read and the state is written.
         run: the run's id.
         gate: paused, resumed and resized.
         pace: its bandwidth is set.
@@ -43,7 +45,7 @@ class Helm:
 
     def __init__(
         self,
-        journal: Journal | None,
+        journal: Journal,
         run: str,
         *,
         gate: Gate,
@@ -73,19 +75,18 @@ class Helm:
             yield
         finally:
             over.set()
-            thread.join()
+            # A database that is gone is asked for a while yet; the run does not wait for that to end.
+            thread.join(_PATIENCE)
 
     def look(self) -> None:
         """Once: do what is wanted, pause or go on, and say so. A database that does not answer is looked at again later."""
         wanted: Mapping[str, Any] = self._obeyed
-        if self._journal is not None:
-            with contextlib.suppress(RunError, SQLAlchemyError):
-                wanted = self._journal.wanted(self._run)
+        with contextlib.suppress(RunError, SQLAlchemyError):
+            wanted = self._journal.wanted(self._run)
         self._obey(wanted)
         self._gate.pause(PAUSED if wanted.get("paused") else self._pressure.ask())
-        if self._journal is not None:
-            with contextlib.suppress(RunError, SQLAlchemyError):
-                self._journal.progress(self._run, doing=json.dumps(self._doing()))
+        with contextlib.suppress(RunError, SQLAlchemyError):
+            self._journal.progress(self._run, doing=json.dumps(self._doing()))
 
     def _obey(self, wanted: Mapping[str, Any]) -> None:
         new = {name: value for name, value in wanted.items() if self._obeyed.get(name, ...) != value}

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -26,7 +27,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from migrate_storage.errors import ConfigurationError, RunError
+from migrate_storage.errors import ConfigurationError, RefusedError, RunError
 
 __all__ = ("Database", "describe_failure")
 
@@ -34,12 +35,18 @@ T = TypeVar("T")
 
 LOCK_TIMEOUT = 10
 """Seconds that one statement waits for a lock that the application holds."""
+IDLE_TIMEOUT = 10
+"""Seconds after which PostgreSQL and MariaDB end a transaction of ours that says nothing: its process was stopped or cut
+off, and it must not keep its locks on rows and lease until it comes back."""
 
 _TRANSIENT_STATES = frozenset(
-    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"}
+    {"40001", "40P01", "40003", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
+    | {"08000", "08001", "08003", "08004", "08006", "08007"}
 )
 """PostgreSQL SQLSTATEs after which the same transaction may succeed: serialization, deadlock, lock timeout, restart."""
-_TRANSIENT_CODES = frozenset({1205, 1213, 1040, 2002, 2003, 2006, 2013, 2055, 1927, 4031})
+_TRANSIENT_CODES = frozenset(
+    {1020, 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1412, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 4031}
+)
 """MySQL and MariaDB error numbers of the same meaning."""
 _READ_ONLY = ("25006", 1290, 1792, 1836)
 """A server that answers as a read-only replica: a failover in progress, worth the same wait."""
@@ -59,12 +66,13 @@ def is_transient(error: BaseException) -> bool:
     if error.connection_invalidated:
         return True
     original: Any = error.orig
+    code = original.args[0] if original is not None and original.args else None
+    if isinstance(code, int):
+        # Before the state: a lock timeout of MySQL and MariaDB has the same as a trigger's refusal.
+        return code in _TRANSIENT_CODES or code in _READ_ONLY
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     if state is not None:
         return state in _TRANSIENT_STATES or state in _READ_ONLY
-    code = original.args[0] if original is not None and original.args else None
-    if isinstance(code, int):
-        return code in _TRANSIENT_CODES or code in _READ_ONLY
     message = str(original).lower()
     if "locked" in message or "busy" in message:
         return True
@@ -96,6 +104,8 @@ class Database:
             self._engine, self._owned = engine, True
         else:
             self._engine, self._owned = _private(engine)
+        # SQLite in memory is one connection for all threads: they take turns.
+        self._turn: AbstractContextManager[Any] = nullcontext() if self._owned else threading.RLock()
         self.url = self._sync_engine.url
         #: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``: told apart from the server's answer, not the URL's name.
         self.dialect = self._sync_engine.dialect.name
@@ -133,14 +143,19 @@ class Database:
             work: called with the connection, perhaps several times: it must hold all that is to be redone together.
 
         Raises:
-            RunError: it failed for good, or still after all attempts.
+            RefusedError: the database refuses it; the cause is SQLAlchemy's own error.
+            RunError: it still failed after all attempts.
         """
         for attempt in range(1, self._attempts + 1):
             try:
                 return self._run(work)
             except (SQLAlchemyError, OSError) as error:
                 if isinstance(error, DBAPIError) and not is_transient(error):
-                    raise
+                    reason = describe_failure(error)
+                    raise RefusedError(
+                        f"the database {self} refuses: {reason}; nothing is half done: mend that, then run the same command again to go on",
+                        reason,
+                    ) from error
                 if not is_transient(error) or attempt == self._attempts:
                     raise RunError(
                         f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half done, run the same command again to go on"
@@ -149,6 +164,10 @@ class Database:
         raise AssertionError("unreachable")
 
     def _run(self, work: Callable[[Connection], T]) -> T:
+        with self._turn:
+            return self._reached(work)
+
+    def _reached(self, work: Callable[[Connection], T]) -> T:
         if isinstance(self._engine, AsyncEngine):
             return self._bridge(self._run_async(self._engine, work))
         with self._engine.connect() as connection:
@@ -171,7 +190,13 @@ class Database:
             driver_connection.prepare_threshold = None
         with connection.begin():
             if self.dialect == "postgresql":
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+                connection.exec_driver_sql(
+                    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}s', true), set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT}s', true)"
+                )
+            elif self.dialect == "mariadb":
+                connection.exec_driver_sql(
+                    f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}, SESSION idle_transaction_timeout = {IDLE_TIMEOUT}"
+                )
             else:
                 connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
             return work(connection)

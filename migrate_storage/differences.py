@@ -4,8 +4,8 @@
 sign  meaning
 ====  =======================================================
 =     equal on both sides
--     missing on the source, only at the destination
-+     missing at the destination, only on the source
+-     missing on the source (where the row says that it is), only at the destination (through ``--with``)
++     missing at the destination: a row names it
 *     on both sides, and different
 !     could not be compared: an error, or nothing that proves it
 ====  =======================================================
@@ -39,7 +39,12 @@ KINDS = {"combined": "", "match": "=", "missing-on-src": "-", "missing-on-dst": 
 
 
 def sign(outcome: Outcome) -> str:
-    """The sign of an outcome. What is not proved equal is never ``=``."""
+    """The sign of an outcome. What is not proved equal is never ``=``.
+
+    A missing object whose size is known is held by the other side only.
+    """
+    if outcome.kind is OutcomeKind.MISSING and outcome.size is not None:
+        return "-"
     return _SIGNS.get(outcome.kind, "!")
 
 

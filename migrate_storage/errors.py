@@ -11,6 +11,7 @@
     ├── DeleteFailedError          some of several objects could not be deleted; ``failures`` says which and why
     ├── MissingBucketError         the bucket or container itself does not exist
     ├── RunError                   a run cannot go on; what was done is journaled       (exit code 3)
+    │   ├── RefusedError           the database refuses a statement, and would again
     │   ├── PreflightError         found before anything was touched                    (exit code 2)
     │   └── LeaseHeldError         another run holds the lease                          (exit code 2)
     └── StoppedError               the person (or a signal) asked the run to stop       (exit code 130)
@@ -33,6 +34,7 @@ __all__ = (
     "MigrateStorageError",
     "MissingBucketError",
     "PreflightError",
+    "RefusedError",
     "RunError",
     "StoppedError",
     "UnknownOptionError",
@@ -78,6 +80,19 @@ class MissingBucketError(MigrateStorageError, OSError):
 
 class RunError(MigrateStorageError):
     """The run cannot go on. All that was done is journaled: the same command goes on from here."""
+
+
+class RefusedError(RunError):
+    """The database refuses a statement, and would refuse it again. Its transaction was rolled back.
+
+    Args:
+        message: one line.
+        reason: the database's own words within it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class PreflightError(RunError, ConfigurationError):

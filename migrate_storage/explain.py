@@ -9,11 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from migrate_storage.application import Application
+from migrate_storage.carry import Budget
 from migrate_storage.connections import connected
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
-from migrate_storage.journal import Journal
-from migrate_storage.model import Column, Evidence
+from migrate_storage.journal import Entry, Journal, object_id
+from migrate_storage.model import Column, Evidence, OutcomeKind
+from migrate_storage.options import MiB
+from migrate_storage.plan import actual
 from migrate_storage.preflight import select_columns
+from migrate_storage.putback import PutBack, Undo, fold
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots, row_id
 from migrate_storage.stores.failure import FailureKind
@@ -60,6 +64,7 @@ def explain(
             lines.extend(f"    {line}" for line in _file(slot.file, sides, known))
         if known is not None:
             lines.extend(f"  {line}" for line in _history(known, chosen, key))
+            lines.extend(f"  {line}" for line in _would_undo(known, chosen, key, rows, sides))
         return lines
 
 
@@ -90,11 +95,56 @@ def _file(file: Any, sides: dict[str, Side], journal: Journal | None) -> Iterato
         if origin is not None:
             yield from _seen(origin, entry.source_path, retry, entry.source_evidence, "the source")
         return
-    line = None if journal is None else journal.from_source(file["backend"], file["filename"])
-    if line is None:
+    ids = [object_id(actual(side.place(file["filename"])), key) for key in sides]
+    lines = sorted(journal.find(ids).values(), key=lambda each: each.updated) if journal is not None else []
+    if not lines:
         yield "the journal knows nothing of it: a run from this key would copy it"
+    for line in lines:
+        why = f" ({line.reason})" if line.reason else ""
+        yield f"run {line.run} to {line.destination_key or 'nowhere'}: {line.state}, {line.outcome or 'not concluded'}{why}"
+        if line.destination_key and line.size is not None and line.destination_key in sides:
+            yield from _seen(
+                sides[line.destination_key], line.destination_path, retry, line.destination_evidence, "the copy"
+            )
+        yield f"now: {_would_run(line)}"
+
+
+def _would_run(line: Entry) -> str:
+    """What a run would do with an object that rows still name at the source."""
+    if line.state in ("purged", "purging"):
+        return "its source object was purged: a run finds what stands there now"
+    if line.state in ("held", "leftover") and line.size is not None:
+        return "a run uses the copy while both sides are as journaled, and copies again where only the source changed"
+    return "a run looks at it again, and copies it if it can"
+
+
+def _would_undo(
+    journal: Journal, column: Column, pk: tuple[Any, ...], rows: Rows, sides: dict[str, Side]
+) -> Iterator[str]:
+    """What a revert would do with the row now; nothing is written."""
+    lines = [line for line in journal.history(row_id(column, pk)) if line["state"] == "swapped"]
+    if not lines:
         return
-    yield f"run {line.run}: {line.outcome or 'begun'}{f' ({line.reason})' if line.reason else ''}; a run would look at it again"
+    before, used = fold(lines)
+    entries = journal.find(list(dict.fromkeys(id_ for line in used for id_ in json.loads(line["objects"]))))
+    keys = {(entry.source_key, entry.destination_key) for entry in entries.values()}
+    if any(entry.state in ("purged", "purging") for entry in entries.values()):
+        yield "now: a revert refuses, because a source object was purged"
+        return
+    if len(keys) != 1 or not all(key in sides for key in next(iter(keys))):
+        yield "now: a revert cannot tell both of its sides: the keys are not registered, or the journal was pruned"
+        return
+    source, destination = next(iter(keys))
+    putback = PutBack(
+        sides[source], sides[destination], retry=Retry(3, threading.Event()), budget=Budget(MiB), moved=lambda _: None, dry_run=True
+    )  # fmt: skip
+    known = {id_: entries.get(id_) for line in used for id_ in json.loads(line["objects"])}
+    numbers = tuple(line["id"] for line in lines)
+    ready = putback(Undo(rows=rows, pk=pk, lines=numbers, now=lines[-1]["new_value"], before=before, entries=known))
+    if ready.kind is OutcomeKind.REWRITTEN:
+        yield f"now: a revert would name {_names(json.loads(before))} again, if the row still holds what the run wrote"
+    else:
+        yield f"now: a revert would leave it: {ready.kind}, {ready.reason}"
 
 
 def _seen(side: Side, path: str, retry: Retry, known: Evidence | None, what: str) -> Iterator[str]:

@@ -5,11 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrate_storage.carry import Carried, Job
-from migrate_storage.model import Location, Outcome, RowRef
+from migrate_storage.model import Location, Outcome, RowRef, Slot
 from migrate_storage.rows import Row, Rows
 from migrate_storage.verify import Verified
 
-__all__ = ("ObjectInFlight", "RowInFlight")
+__all__ = ("ObjectInFlight", "Pointing", "RowInFlight")
+
+
+@dataclass(frozen=True, slots=True)
+class Pointing:
+    """A row that was re-pointed to an object, as the journal has it."""
+
+    rows: Rows
+    row: Row
+    slots: tuple[Slot, ...]
+
+    @property
+    def indexes(self) -> tuple[int | None, ...]:
+        """The slots that name the object."""
+        return tuple(slot.ref.index for slot in self.slots)
 
 
 @dataclass(slots=True, eq=False)
@@ -45,12 +59,16 @@ class ObjectInFlight:
     swapped: list[tuple[RowInFlight, str]] = field(default_factory=list)
     #: Rows in which somebody else's write stood.
     lost: int = 0
+    #: Why the database refuses to re-point one of its rows; empty while it does not.
+    refused: str = ""
     #: How often it was copied again because its source changed after rows were re-pointed.
     mends: int = 0
     #: No row is to be re-pointed to it: it goes when its journal line is settled.
     concluded: bool = False
     #: Its outcome was told.
     told: bool = False
+    #: How many of its rows were told with it.
+    refs_told: int = 0
 
     def resolve(self, row: RowInFlight, *, rewritten: bool) -> bool:
         """Give a row what became of this object.

@@ -37,6 +37,8 @@ class BackendUse:
     key: str
     #: ``None`` where rows name a key that no backend has.
     registration: Registration | None
+    #: ``fsspec``, ``obstore`` (also where it was made from an fsspec backend) or another; empty where there is none.
+    driver: str = ""
     #: Files that rows name, by column.
     files: Mapping[Column, int] = field(default_factory=dict)
     #: Files by bucket, container or folder, where each row names its own.
@@ -71,13 +73,14 @@ def inspect(application: Application) -> Inspection:
         ConfigurationError: when the database cannot be reached.
     """
     registrations = {key: read(backend) for key, backend in application.backends.items()}
+    drivers = {key: str(backend.driver) for key, backend in application.backends.items()}
     counting = {key: _Counting(registration) for key, registration in registrations.items()}
     broken: Counter[Column] = Counter()
     for ref, file in _files(application, broken):
         key = str(file["backend"])
         counting.setdefault(key, _Counting(None)).add(ref, str(file["filename"]))
     return Inspection(
-        backends=tuple(counting[key].use(key) for key in sorted(counting)),
+        backends=tuple(counting[key].use(key, drivers.get(key, "")) for key in sorted(counting)),
         columns=application.columns,
         broken=dict(broken),
     )
@@ -146,9 +149,10 @@ class _Counting:
             if len(self._odd) < _LISTED:
                 self._odd.append(OddKey(ref=ref, filename=filename, reason=reason))
 
-    def use(self, key: str) -> BackendUse:
+    def use(self, key: str, driver: str) -> BackendUse:
         return BackendUse(
             key=key,
+            driver=driver,
             registration=self._registration,
             files=dict(self._files),
             roots=dict(self._roots),

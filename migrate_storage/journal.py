@@ -10,15 +10,16 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.diskset import DiskSet
+from migrate_storage.errors import ConfigurationError, LeaseHeldError, RefusedError
 from migrate_storage.model import Column, Evidence, Location, Place
 from migrate_storage.rows import dump_key, row_id
 from migrate_storage.tables import Tables
@@ -161,7 +162,13 @@ class Journal:
         Raises:
             ConfigurationError: no right to, or tables of another version.
         """
-        self.database.transaction(self.tables.create)
+        try:
+            self.database.transaction(self.tables.create)
+        except ConfigurationError as error:
+            if not isinstance(error.__cause__, SQLAlchemyError):
+                raise
+            # Two first runs that begin at once create them at once: what the other made is there the second time.
+            self.database.transaction(self.tables.create)
 
     @property
     def exists(self) -> bool:
@@ -209,6 +216,33 @@ class Journal:
         table = self.tables.run
         statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
         return [Run(**row) for row in self._read(statement)]
+
+    def move(self, name: str | None = None) -> Run:
+        """One run that went from one key to another, by its id or the beginning of it; the latest such when ``None``.
+
+        Raises:
+            ConfigurationError: there is none, or the one named is a revert, a purge or a swap.
+        """
+        if name is not None:
+            found = self.run(name)
+            if found.kind != "run" or found.source == found.destination:
+                what = "a swap, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
+                raise ConfigurationError(f"{found.id} is {what}: 'migrate-storage runs' lists them")
+            return found
+        for run in self.runs(limit=1000):
+            if run.kind == "run" and run.source != run.destination:
+                return run
+        raise ConfigurationError(
+            f"no run from one key to another is journaled in {self.database}: start one with 'migrate-storage run'"
+        )
+
+    def moves(self, like: Run) -> list[Run]:
+        """All runs between the same two keys, the latest first."""
+        return [
+            run
+            for run in self.runs(limit=1000)
+            if (run.kind, run.source, run.destination) == ("run", like.source, like.destination)
+        ]
 
     def run(self, name: str | None = None) -> Run:
         """One run by its id or the beginning of it; the latest when ``None``.
@@ -273,11 +307,12 @@ class Journal:
                 self._update(connection, old, _INTENT)
             return taken
 
-        try:
-            return self.database.transaction(write)
-        except IntegrityError:
-            # Another shard wrote one of them in between: what it wrote is there to be read now.
-            return self.database.transaction(write)
+        # Another shard may write one of them in between: what it wrote is there to be read the second time.
+        return self._twice(write)
+
+    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+        """Ids of entries whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, entries))
 
     def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
         table = self.tables.object
@@ -314,10 +349,21 @@ class Journal:
         """The line of the copy that stands under a backend key and filename."""
         return self._first(self.tables.object.c.destination_id == digest(key, path))
 
-    def from_source(self, key: str, path: str) -> Entry | None:
-        """A line of an object that was to be moved from a backend key and filename."""
+    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
+        """The lines of the copies that stand at these locations, where they have one."""
         table = self.tables.object
-        return self._first((table.c.source_key == key) & (table.c.source_path == path))
+        found = {}
+        for part in _parts(list({digest(each.backend, each.path) for each in locations})):
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
+            for row in self._read(statement):
+                entry = Entry(**row)
+                found[entry.destination] = entry
+        return found
+
+    def any_in(self, *states: str) -> bool:
+        """Whether any object is in one of these states."""
+        table = self.tables.object
+        return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
 
     def _first(self, condition: ColumnElement[bool]) -> Entry | None:
         table = self.tables.object
@@ -365,7 +411,15 @@ class Journal:
     # -- rows
 
     def write_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
-        """Add lines of rewritten rows, in the caller's transaction."""
+        """Add lines of rewritten rows, in the caller's transaction.
+
+        What a line says already is not said twice: a commit whose answer was lost is tried again, and a run that slept
+        past its lease may find its rows re-pointed just as it would have done.
+        """
+        said = self._said(connection, entries)
+        entries = [
+            each for each in entries if (row_id(each.column, each.pk), each.old_value, each.new_value) not in said
+        ]
         if entries:
             now = time.time()
             connection.execute(
@@ -388,6 +442,16 @@ class Journal:
                 ],
             )
 
+    def _said(self, connection: Connection, entries: Sequence[RowEntry]) -> set[tuple[str, str, str]]:
+        table = self.tables.row
+        states = {"swapped", *(entry.state for entry in entries)}
+        said: set[tuple[str, str, str]] = set()
+        for part in _parts([row_id(entry.column, entry.pk) for entry in entries]):
+            statement = select(table.c.row_id, table.c.old_value, table.c.new_value)
+            found = connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states)))
+            said.update((line.row_id, line.old_value, line.new_value) for line in found)
+        return said
+
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
         """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
         table = self.tables.row
@@ -402,7 +466,9 @@ class Journal:
         statement = update(table).where(table.c.id == line).values(state=state)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def rows_in(self, state: str, *, run: str | None = None, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+    def rows_in(
+        self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
+    ) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
         table = self.tables.row
         last = 0
@@ -410,6 +476,8 @@ class Journal:
             statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
             if run is not None:
                 statement = statement.where(table.c.run == run)
+            if since is not None:
+                statement = statement.where(table.c.at >= since)
             batch = self._read(statement)
             if batch:
                 yield batch
@@ -438,23 +506,28 @@ class Journal:
             last = names[-1]
 
     def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
-        """Mark lines of rows as undone, in the caller's transaction."""
+        """Mark lines of rows as undone just now, in the caller's transaction."""
         table = self.tables.row
         for part in _parts(lines):
-            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted"))
+            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
 
-    def release_objects(self, ids: Iterable[str]) -> None:
-        """After an undo: a copy of ours that no row was left pointing at is a leftover."""
+    def release_objects(self) -> int:
+        """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""
+        with DiskSet() as free:
+            free.add(id_ for batch in self.rows_in("reverted") for line in batch for id_ in json.loads(line["objects"]))
+            for state in ("swapped", "intent"):
+                free.discard(
+                    id_ for batch in self.rows_in(state) for line in batch for id_ in json.loads(line["objects"])
+                )
+            return sum(self._release(part) for part in free.parts(_BATCH))
+
+    def _release(self, ids: Sequence[str]) -> int:
         table = self.tables.object
-        free = [id_ for id_ in ids if not self.rows_of(id_)]
-
-        def write(connection: Connection) -> None:
-            for part in _parts(free):
-                statement = update(table).where(table.c.id.in_(part), table.c.state == "held")
-                connection.execute(statement.values(state="leftover", outcome=None, updated=time.time()))
-
-        if free:
-            self.database.transaction(write)
+        statement = update(table).where(
+            table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed"))
+        )
+        statement = statement.values(state="leftover", updated=time.time())
+        return self.database.transaction(lambda connection: int(connection.execute(statement).rowcount))
 
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""
@@ -470,6 +543,15 @@ class Journal:
         """All lines of one row, oldest first."""
         table = self.tables.row
         return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
+
+    def _twice(self, work: Callable[[Connection], T]) -> T:
+        """A transaction that is done once more where somebody else inserted the same line first."""
+        try:
+            return self.database.transaction(work)
+        except RefusedError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            return self.database.transaction(work)
 
     def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         return self.database.transaction(
@@ -502,10 +584,7 @@ class Journal:
                 return 0.0
             return max(0.001, float(expires) - now)
 
-        try:
-            return self.database.transaction(take)
-        except IntegrityError:
-            return self.database.transaction(take)
+        return self._twice(take)
 
     def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
         """Heartbeat.
@@ -523,6 +602,27 @@ class Journal:
             raise LeaseHeldError(
                 "another run took the lease while this one was held up; what it did is journaled, this one stops"
             )
+
+    def leased(self) -> float:
+        """Seconds that a lease is still good for; 0.0 when nobody is at work."""
+        expires = func.max(self.tables.lease.c.expires)
+
+        def read(connection: Connection) -> float:
+            latest = connection.execute(select(expires)).scalar()
+            return 0.0 if latest is None else max(0.0, float(latest) - self.database.now(connection))
+
+        return self.database.transaction(read)
+
+    def last_swap(self, runs: Sequence[str]) -> float | None:
+        """When one of these runs last re-pointed a row, in seconds since the epoch."""
+        table = self.tables.row
+        found: list[Any] = []
+        for part in _parts(runs):
+            statement = select(func.max(table.c.at).label("last")).where(
+                table.c.run.in_(part), table.c.state == "swapped"
+            )
+            found.extend(line["last"] for line in self._read(statement))
+        return max((float(each) for each in found if each is not None), default=None)
 
     def release(self, owner: str, *, name: str = "engine") -> None:
         """Give the lease back."""

@@ -62,8 +62,10 @@ def hold(
 
 
 def _take(journal: Journal, owner: str, seconds: float, stopping: threading.Event) -> None:
-    until = time.monotonic() + seconds + 1
+    until: float | None = None
     while left := journal.acquire(owner, seconds=seconds):
+        # Whoever holds it may have asked for longer than we do.
+        until = until or time.monotonic() + max(seconds, left) + 1
         if time.monotonic() > until:
             raise LeaseHeldError(
                 f"another run, revert or purge is at work on {journal.database}: see 'migrate-storage status', then wait for it or stop it"

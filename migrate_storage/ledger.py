@@ -1,9 +1,13 @@
-"""What one run writes down of its objects, in the journal's terms. In a dry run it knows nothing and writes nothing."""
+"""What one run writes down of its objects, in the journal's terms; and the same for a run that is only rehearsed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+
+from sqlalchemy import create_engine, event
 
 from migrate_storage.carry import Carried, Job
 from migrate_storage.database import Database
@@ -11,47 +15,42 @@ from migrate_storage.journal import Entry, Journal
 from migrate_storage.model import Location, OutcomeKind
 from migrate_storage.rewrite import Swap, rewrite
 
-__all__ = ("Ledger",)
+__all__ = ("Ledger", "Rehearsal", "scratch")
 
 
 class Ledger:
     """The journal, for one run.
 
     Args:
-        journal: ``None`` in a dry run.
+        journal: where it is written down.
         database: where the rows are.
         run: the run's id.
     """
 
-    def __init__(self, journal: Journal | None, database: Database, run: str) -> None:
+    def __init__(self, journal: Journal, database: Database, run: str) -> None:
         self._journal, self._database, self.run = journal, database, run
 
     def known(self, ids: Sequence[str]) -> dict[str, Entry]:
         """The lines of these objects, where they have one."""
-        return self._journal.find(ids) if self._journal is not None and ids else {}
+        return self._journal.find(ids) if ids else {}
 
     def intend(self, jobs: Iterable[Job]) -> set[str]:
         """Write the intents of these jobs; returns those whose destination belongs to another source object."""
-        if self._journal is None:
-            return set()
-        return self._journal.intend([self._line(job, state="held" if _held(job) else "intent") for job in jobs])
+        return self._intend([self._line(job, state="held" if _held(job) else "intent") for job in jobs])
+
+    def _intend(self, entries: list[Entry]) -> set[str]:
+        return self._journal.intend(entries)
 
     def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
         """Re-point rows and settle lines together; for each row whether it now names the new place."""
-        if self._journal is None:
-            return [True] * len(swaps)
         return rewrite(swaps, entries, run=self.run, journal=self._journal, database=self._database)
 
     def settle(self, *entries: Entry) -> None:
         """Settle lines by themselves."""
-        journal = self._journal
-        if journal is not None:
-            journal.database.transaction(lambda connection: journal.settle(connection, entries))
+        self._journal.database.transaction(lambda connection: self._journal.settle(connection, entries))
 
     def refuse(self, id_: str, source: Location, kind: OutcomeKind, reason: str) -> bool:
         """List what never came to have a destination of its own; whether it is news to this run."""
-        if self._journal is None:
-            return True
         known = self._journal.find([id_]).get(id_)
         if known is not None and known.run == self.run and known.outcome == kind:
             return False
@@ -65,7 +64,7 @@ class Ledger:
 
     def named(self, id_: str) -> bool:
         """Whether a row was ever re-pointed to this object."""
-        return self._journal is not None and bool(self._journal.rows_of(id_))
+        return bool(self._journal.rows_of(id_))
 
     def line(self, carried: Carried, *, state: str, outcome: OutcomeKind) -> Entry:
         """An object's line as it is to be settled."""
@@ -115,6 +114,53 @@ class Ledger:
             destination_path=item.destination.path,
             state=state,
         )
+
+
+class Rehearsal(Ledger):
+    """A ledger for a dry run: it knows what the journal knows, writes to a journal of its own, and leaves the rows.
+
+    Args:
+        notes: a journal that is thrown away, see :func:`scratch`.
+        journal: the real one, which is only read; ``None`` where there is none yet.
+        database: where the rows are.
+        run: the run's id.
+    """
+
+    def __init__(self, notes: Journal, journal: Journal | None, database: Database, run: str) -> None:
+        super().__init__(notes, database, run)
+        self._real = journal
+
+    def known(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """What this rehearsal noted, else what the real journal knows."""
+        noted = super().known(ids)
+        if self._real is None:
+            return noted
+        return {**self._real.find([id_ for id_ in ids if id_ not in noted]), **noted}
+
+    def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
+        """Note what would be; every row would be re-pointed."""
+        self.settle(*entries)
+        return [True] * len(swaps)
+
+    def _intend(self, entries: list[Entry]) -> set[str]:
+        taken = super()._intend(entries)
+        return taken if self._real is None else taken | self._real.owned_by_others(entries)
+
+
+@contextmanager
+def scratch() -> Iterator[Journal]:
+    """A journal in a temporary file, gone at the end: a rehearsal's memory stays bounded however many rows there are."""
+    with tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder:
+        engine = create_engine(f"sqlite:///{folder}/rehearsal.db")
+        # Nobody needs it after a crash.
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+        database = Database(engine)
+        try:
+            journal = Journal(database)
+            journal.prepare()
+            yield journal
+        finally:
+            database.close()
 
 
 def _held(job: Job) -> bool:

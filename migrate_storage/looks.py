@@ -6,27 +6,35 @@ was re-pointed still saves to the old key. So every source is looked at once mor
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
 
 from migrate_storage.database import Database
+from migrate_storage.flight import Pointing
 from migrate_storage.journal import Entry, Journal
-from migrate_storage.model import Action, Column, Item, OutcomeKind, Slot
+from migrate_storage.model import Column, Outcome, OutcomeKind, RowRef, Slot
 from migrate_storage.pipeline import Pipeline
 from migrate_storage.plan import Route
+from migrate_storage.putback import PutBack, settled
 from migrate_storage.retry import Retry, StoreFailure
-from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots
-from migrate_storage.verify import unchanged
+from migrate_storage.rewrite import new_fields
+from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, rewrite_value
+from migrate_storage.verify import Verified, unchanged
+from migrate_storage.workers import in_parallel
 
-__all__ = ("last_looks", "settle_intents")
+__all__ = ("last_looks", "looks_back", "rows_pointing", "settle_intents")
 
 
 def last_looks(
     pipeline: Pipeline,
     route: Route,
-    rows: Sequence[Rows],
     journal: Journal,
     run: str,
     retry: Retry,
@@ -37,7 +45,6 @@ def last_looks(
     Args:
         pipeline: carries what changed.
         route: from where to where.
-        rows: the columns of the run.
         journal: knows what was copied, and how the source was then.
         run: the run's id.
         retry: how a failed request is sent again.
@@ -57,34 +64,117 @@ def last_looks(
     for batch in journal.objects(run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED)):
         for entry, changed in zip(batch, pipeline.each(moved_on, batch), strict=True):
             if changed:
-                _mend(pipeline, rows, journal, run, entry)
+                pipeline.mend(replace(entry, run=run))
         if stopping.is_set():
             break
     pipeline.finish()
 
 
-def _mend(pipeline: Pipeline, rows: Sequence[Rows], journal: Journal, run: str, entry: Entry) -> None:
+def rows_pointing(rows: Sequence[Rows], journal: Journal, entry: Entry) -> list[Pointing]:
+    """The rows that were re-pointed to an object, by whichever run, with what they held then.
+
+    Args:
+        rows: the columns of the run.
+        journal: knows which rows those are.
+        entry: the object's line.
+    """
     tables = {(each.column.schema, each.column.table, each.column.column): each for each in rows}
-    latest = {line["row_id"]: line for line in journal.rows_of(entry.id, run=run)}
-    slots: list[Slot] = []
-    naming: list[tuple[Rows, Row, tuple[int | None, ...]]] = []
+    latest = {line["row_id"]: line for line in journal.rows_of(entry.id)}
+    found: list[Pointing] = []
     for line in latest.values():
         table = tables.get((line["table_schema"], line["table_name"], line["column_name"]))
         if table is None:
             continue
         row = Row(load_key(line["pk"]), line["new_value"])
-        try:
-            found = [slot for slot in parse_slots(table.column, row) if _names(slot, entry)]
-        except BrokenValueError:
-            continue
-        slots.extend(found)
-        naming.append((table, row, tuple(slot.ref.index for slot in found)))
-    item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=tuple(slots))
-    pipeline.mend(replace(entry, run=run), item, naming)
+        with contextlib.suppress(BrokenValueError):
+            slots = tuple(slot for slot in parse_slots(table.column, row) if _names(slot, entry))
+            found.append(Pointing(table, row, slots))
+    return found
 
 
 def _names(slot: Slot, entry: Entry) -> bool:
     return (slot.file["backend"], slot.file["filename"]) == (entry.destination_key, entry.destination_path)
+
+
+def looks_back(
+    putback: PutBack,
+    database: Database,
+    journal: Journal,
+    columns: Sequence[Column],
+    since: float,
+    concurrency: int,
+    stopping: threading.Event,
+) -> Iterator[Outcome]:
+    """The last looks of an undo: a process that loaded its row before it went back still saves to the destination.
+
+    What it wrote is copied back too, and rows that name the source again hold its new size and tag.
+
+    Args:
+        putback: looks, and copies.
+        database: where the rows are.
+        journal: knows which rows went back, and how both sides were then.
+        columns: all columns of the application.
+        since: when the undo began, in seconds since the epoch.
+        concurrency: objects looked at at once.
+        stopping: ends it between two batches.
+
+    Yields:
+        What a person must look at.
+    """
+    known = {(column.schema, column.table, column.column): column for column in columns}
+
+    def moved_on(entry: Entry) -> bool:
+        try:
+            return putback.changed(entry)
+        except StoreFailure:
+            return False  # no answer: what went back stands
+
+    for lines in journal.rows_in("reverted", since=since):
+        entries = journal.find(list({id_ for line in lines for id_ in json.loads(line["objects"])}))
+        for entry, changed in in_parallel(moved_on, entries.values(), concurrency):
+            if not changed:
+                continue
+            named = [
+                (rows, pk)
+                for line in lines
+                if entry.id in json.loads(line["objects"])
+                for rows, pk in [(Rows(database, known[_column_of(line)]), load_key(line["pk"]))]
+                if database.transaction(partial(_refresh, rows=rows, pk=pk, entry=entry, verified=None))
+            ]
+            if not named:
+                continue  # no row names it at the source any more: whatever was written there is not ours to move
+            kind, reason, verified = putback.again(entry, None)
+            if verified is None:
+                refs = tuple(RowRef(rows.column, pk) for rows, pk in named)
+                yield Outcome(kind=kind, source=entry.destination, destination=entry.source, reason=reason, refs=refs)
+                continue
+            for rows, pk in named:
+                database.transaction(partial(_refresh, rows=rows, pk=pk, entry=entry, verified=verified))
+            journal.database.transaction(partial(journal.settle, entries=[settled(entry, verified)]))
+        if stopping.is_set():
+            return
+
+
+def _column_of(line: Mapping[str, Any]) -> tuple[str | None, str, str]:
+    return line["table_schema"], line["table_name"], line["column_name"]
+
+
+def _refresh(
+    connection: Connection, *, rows: Rows, pk: tuple[Any, ...], entry: Entry, verified: Verified | None
+) -> bool:
+    """Whether a row names the source object; with a proof, tell it the object's size and tag."""
+    now = rows.read(connection, pk)
+    try:
+        slots = parse_slots(rows.column, Row(pk, now)) if now is not None else ()
+    except BrokenValueError:
+        return False
+    naming = [
+        slot for slot in slots if (slot.file["backend"], slot.file["filename"]) == (entry.source_key, entry.source_path)
+    ]
+    if now is not None and verified is not None and naming:
+        fields = {slot.ref.index: new_fields(verified, entry.source) for slot in naming}
+        rows.swap(connection, pk, now, rewrite_value(now, fields))
+    return bool(naming)
 
 
 def settle_intents(journal: Journal, database: Database, columns: Sequence[Column]) -> None:

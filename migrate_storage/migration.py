@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application, load_application
@@ -20,9 +21,9 @@ from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, Ru
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Journal, Run, new_run_id
 from migrate_storage.lease import hold
-from migrate_storage.ledger import Ledger
+from migrate_storage.ledger import Ledger, Rehearsal, scratch
 from migrate_storage.limits import Allowance, Pace
-from migrate_storage.looks import last_looks, settle_intents
+from migrate_storage.looks import last_looks, rows_pointing, settle_intents
 from migrate_storage.model import OutcomeKind, Way
 from migrate_storage.options import RunOptions
 from migrate_storage.pipeline import Pipeline
@@ -95,12 +96,16 @@ class Migration:
             self._asked(database) as pressure,
         ):
             facts = examine(self._application, options, database, self._retry, self._pace)
+            run = new_run_id()
             if options.dry_run:
-                return self._job(facts, database, None, pressure, resumed=False)
+                with scratch() as notes:
+                    rehearsal = Rehearsal(notes, journal if journal.exists else None, database, run)
+                    return self._job(facts, rehearsal, notes, pressure, resumed=False)
             journal.prepare()
             with hold(journal, options.lease, stopping=self._stopping, lost=self._lost):
                 settle_intents(journal, database, self._application.columns)
-                return self._job(facts, database, journal, pressure, resumed=_resumes(journal, facts))
+                ledger = Ledger(journal, database, run)
+                return self._job(facts, ledger, journal, pressure, resumed=_resumes(journal, facts))
 
     @contextlib.contextmanager
     def _asked(self, database: Database) -> Iterator[Pressure]:
@@ -123,14 +128,11 @@ class Migration:
 
     # -- the job
 
-    def _job(
-        self, facts: Facts, database: Database, journal: Journal | None, pressure: Pressure, *, resumed: bool
-    ) -> Report:
-        options, route, run, began = self._options, facts.route, new_run_id(), time.time()
+    def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
+        options, route, run, began = self._options, facts.route, ledger.run, time.time()
         estimate = sum(rows.estimate(options.source) for rows in facts.rows)
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
-        if journal is not None:
-            journal.begin(Run(id=run, kind="run", state="running", started=began, updated=began, **named))
+        journal.begin(Run(id=run, kind="run", state="running", started=began, updated=began, **named))
         self._tally.tell(
             RunStarted(
                 run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
@@ -139,7 +141,7 @@ class Migration:
         )  # fmt: skip
         for note in (*facts.notes, *facts.not_carried):
             self._tally.tell(Noted(note=note))
-        pipeline = self._pipeline(facts, Ledger(journal, database, run))
+        pipeline = self._pipeline(facts, ledger, journal)
         helm = Helm(
             journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
             state=lambda: {**self._tally.totals, "rows_moved": pipeline.rows_moved},
@@ -167,14 +169,13 @@ class Migration:
             listed=self._tally.listed[:LISTED], **self._counts(journal, run, state), **named,
         )  # fmt: skip
         report = replace(report, next_command=_next_command(report, options))
-        if journal is not None:
-            # Where the database itself failed, the run's line says "running" until the next run looks.
-            with _forgiving(state):
-                journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+        # Where the database itself failed, the run's line says "running" until the next run looks.
+        with _forgiving(state):
+            journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=run, state=report.state))
         return report
 
-    def _pipeline(self, facts: Facts, ledger: Ledger) -> Pipeline:
+    def _pipeline(self, facts: Facts, ledger: Ledger, journal: Journal) -> Pipeline:
         options = self._options
         carrier = Carrier(
             facts.route, facts.capabilities, retry=self._retry, budget=Budget(options.memory), moved=self._tally.moved,
@@ -182,11 +183,11 @@ class Migration:
         )  # fmt: skip
         return Pipeline(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
-            gate=self._gate, tell=self._tally.ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
+            earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._tally.ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
             grace=options.grace,
         )  # fmt: skip
 
-    def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal | None, run: str) -> tuple[str, int]:
+    def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
         """Pass after pass until one finds nothing new; then the last looks, and a last pass after them.
 
         Returns:
@@ -196,13 +197,13 @@ class Migration:
         while True:
             number += 1
             self._tally.tell(PassStarted(number=number))
-            before = pipeline.news
+            before, pipeline.first_pass = pipeline.news, number == 1
             left = self._pass(pipeline, facts, left)
             if self._stopping.is_set():
                 return "stopped", number
             if left == 0 or self._allowance.spent:
                 return "limited" if self._remain(facts) else "finished", number
-            if journal is None:
+            if self._options.dry_run:
                 return "finished", number
             if pipeline.news > before and number < _PASSES:
                 settled = False
@@ -212,7 +213,7 @@ class Migration:
                 if self._stopping.wait(self._options.settle):
                     return "stopped", number
                 if facts.route.way is not Way.SWAP:
-                    last_looks(pipeline, facts.route, facts.rows, journal, run, self._retry, self._stopping)
+                    last_looks(pipeline, facts.route, journal, run, self._retry, self._stopping)
                 settled = True
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
@@ -239,12 +240,11 @@ class Migration:
 
     # -- the report
 
-    def _counts(self, journal: Journal | None, run: str, state: str) -> dict[str, Any]:
+    def _counts(self, journal: Journal, run: str, state: str) -> dict[str, Any]:
         """Objects by outcome, from the journal: there an object counts once, however many passes saw it."""
         counts = self._tally.counts
-        if journal is not None:
-            with _forgiving(state):
-                counts = {OutcomeKind(kind): count for kind, count in journal.count(run).items()}
+        with _forgiving(state):
+            counts = {OutcomeKind(kind): count for kind, count in journal.count(run).items()}
         return {"counts": counts, "listed_total": sum(count for kind, count in counts.items() if not kind.done)}
 
     def _left(self, facts: Facts, state: str) -> int | None:
@@ -254,6 +254,9 @@ class Migration:
         return sum(self._naming(facts, 5000))
 
     def _remain(self, facts: Facts) -> bool:
+        if self._options.limit is not None and (self._options.dry_run or self._options.copy_only):
+            # These rows stay where they are: whether there are more is a matter of counting.
+            return sum(self._naming(facts, 500)) > self._options.limit
         return any(self._naming(facts, 500))
 
     def _naming(self, facts: Facts, size: int) -> Iterator[bool]:

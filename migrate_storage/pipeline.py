@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from migrate_storage.carry import Carried, Carrier, Job
-from migrate_storage.errors import RunError, StoppedError
-from migrate_storage.flight import ObjectInFlight, RowInFlight
+from migrate_storage.errors import RefusedError, RunError, StoppedError
+from migrate_storage.flight import ObjectInFlight, Pointing, RowInFlight
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Entry, digest
 from migrate_storage.ledger import Ledger
@@ -54,6 +54,7 @@ class Pipeline:
         ledger: where it is written down.
         keep_rows: copy only: no row is re-pointed.
         dry_run: nothing is written; what would be is told.
+        earlier: the rows that were re-pointed to an object, by whichever run.
         gate: how many workers may be at it at once; while it is paused, rows are left alone too.
         tell: called with each outcome, on the thread that runs the pass.
         stopping: set when no further object is to be begun.
@@ -69,6 +70,7 @@ class Pipeline:
         *,
         keep_rows: bool,
         dry_run: bool,
+        earlier: Callable[[Entry], Iterable[Pointing]],
         gate: Gate,
         tell: Callable[[Outcome], None],
         stopping: threading.Event,
@@ -77,7 +79,7 @@ class Pipeline:
     ) -> None:
         self._route, self._carrier, self._ledger = route, carrier, ledger
         self._rewrites = not keep_rows and route.way is not Way.SWAP
-        self._dry_run, self._gate = dry_run, gate
+        self._dry_run, self._gate, self._earlier = dry_run, gate, earlier
         self._tell, self._stopping, self._spent, self._grace = tell, stopping, spent, grace
         self._workers = gate.widest
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carry")
@@ -86,8 +88,10 @@ class Pipeline:
         self._objects: dict[str, ObjectInFlight] = {}
         self._ready: list[RowInFlight] = []
         self._settling: dict[str, Entry] = {}
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._flushed = time.monotonic()
+        #: Whether every row that comes is seen for the first time in this run.
+        self.first_pass = True
         #: Rows that name another place now.
         self.rows_moved = 0
         #: Objects that ended otherwise than an earlier pass of this run had them.
@@ -109,8 +113,11 @@ class Pipeline:
         for row, items in admitted:
             self._attach(row, items)
         for id_ in wanted:
-            if self._objects[id_].concluded and id_ not in self._settling:
-                del self._objects[id_]
+            entity = self._objects[id_]
+            if entity.concluded:
+                self._tell_more(entity)
+                if id_ not in self._settling:
+                    del self._objects[id_]
         self._take(block=False)
         while self._under_way > 4 * self._workers or len(self._objects) > 8 * max(len(window), self._workers):
             self._take(block=True)
@@ -119,17 +126,19 @@ class Pipeline:
             if not self._under_way or self._stopping.is_set():
                 return
 
-    def mend(self, entry: Entry, item: Item, rows: Iterable[tuple[Rows, Row, tuple[int | None, ...]]]) -> None:
-        """Copy an object again whose source changed since this run re-pointed rows to it.
+    def mend(self, entry: Entry) -> None:
+        """Copy an object again whose source changed since rows were re-pointed to it, and tell those rows.
 
         Args:
             entry: its journal line.
-            item: what it was.
-            rows: the rows that name it, as they were written, with the slots.
         """
+        rows = list(self._earlier(entry))
+        slots = tuple(slot for pointing in rows for slot in pointing.slots)
+        item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=slots)
         entity = self._objects[entry.id] = ObjectInFlight(Job(entry.id, item, entry), mends=1)
-        for table, row, indexes in rows:
-            entity.rows.append(RowInFlight(table, row, dict.fromkeys(indexes, entry.id), {entry.id}))
+        for pointing in rows:
+            slots_of_row = dict.fromkeys(pointing.indexes, entry.id)
+            entity.rows.append(RowInFlight(pointing.rows, pointing.row, slots_of_row, {entry.id}))
         self._submit("carry", entity, partial(self._carrier, entity.job))
 
     def finish(self) -> None:
@@ -182,7 +191,9 @@ class Pipeline:
             entity = self._objects[id_] = ObjectInFlight(job)
             if id_ in concluded:
                 assert job.entry is not None
-                entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind(str(job.entry.outcome))), True
+                reason = job.entry.reason or ""
+                entity.carried = Carried(job=job, kind=OutcomeKind(str(job.entry.outcome)), reason=reason)
+                entity.concluded = True
             elif id_ in taken:
                 self._collided(entity)
             else:
@@ -199,6 +210,7 @@ class Pipeline:
         job = entity.job
         reason = f"another source object goes to {job.item.destination} already: give one of them another name"
         entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind.OCCUPIED, reason=reason), True
+        entity.refs_told = len(job.item.slots)
         self._list(job.id, job.item.source, OutcomeKind.OCCUPIED, reason, tuple(slot.ref for slot in job.item.slots))
 
     def _attach(self, row: RowInFlight, items: dict[str, Item]) -> None:
@@ -259,6 +271,8 @@ class Pipeline:
         self._watch(carried.failure, carried.reason)
         entity.carried = carried
         waiting, entity.rows = entity.rows, []
+        if carried.verified is not None and carried.copied and self._rewrites:
+            waiting += self._told_too(entity, waiting)
         if carried.verified is None or not self._rewrites:
             self._conclude(entity)
         else:
@@ -268,6 +282,18 @@ class Pipeline:
         for row in waiting:
             if entity.resolve(row, rewritten=self._rewrites):
                 self._ready.append(row)
+
+    def _told_too(self, entity: ObjectInFlight, waiting: list[RowInFlight]) -> list[RowInFlight]:
+        """Rows that were re-pointed to an earlier copy: what that place holds is another object now."""
+        entry = entity.job.entry
+        if entry is None or entry.state != "held" or self._dry_run:
+            return []
+        known = {(row.rows.column, row.row.pk) for row in waiting}
+        return [
+            RowInFlight(pointing.rows, pointing.row, dict.fromkeys(pointing.indexes, entry.id), {entry.id})
+            for pointing in self._earlier(entry)
+            if (pointing.rows.column, pointing.row.pk) not in known
+        ]
 
     def _looked(self, entity: ObjectInFlight, changed: bool) -> None:
         if entity.unwritten:
@@ -303,21 +329,47 @@ class Pipeline:
         if not ready and not entries:
             return
         kept, swaps = self._prepare(ready)
-        done = self._ledger.write(swaps, entries)
+        done, refused = self._write(swaps, entries)
         for entry in entries:
             entity = self._objects.get(entry.id)
             if entity is not None and entity.concluded:
                 del self._objects[entry.id]
         touched: dict[str, ObjectInFlight] = {}
-        for row, swap, ok in zip(kept, swaps, done, strict=True):
+        for number, (row, swap, ok) in enumerate(zip(kept, swaps, done, strict=True)):
             entities = [self._objects[id_] for id_ in swap.objects if id_ in self._objects]
             self.rows_moved += ok and not any(entity.mends for entity in entities)
             for entity in entities:
                 touched[entity.job.id] = entity
                 entity.written(row, swap.new_value if ok else None)
+                entity.refused = refused.get(number, entity.refused)
         for entity in touched.values():
             if entity.idle:
                 self._swapped(entity)
+
+    def _write(self, swaps: list[Swap], entries: list[Entry]) -> tuple[list[bool], dict[int, str]]:
+        """All in one transaction. Where the database refuses that, row by row: one that it refuses is an item's failure.
+
+        Returns:
+            For each swap whether it was done, and by number why the database refuses it.
+        """
+        try:
+            done = self._ledger.write(swaps, entries)
+        except RefusedError:
+            self._ledger.write((), entries)
+        else:
+            self._refusals = 0
+            return done, {}
+        done, refused = [False] * len(swaps), {}
+        for number, swap in enumerate(swaps):
+            try:
+                [done[number]] = self._ledger.write([swap], ())
+                self._refusals = 0
+            except RefusedError as error:
+                refused[number] = f"the database refuses {RowRef(swap.rows.column, swap.row.pk)}: {error.reason}"
+                self._refusals += 1
+                if self._refusals >= _PATIENCE:
+                    raise
+        return done, refused
 
     def _prepare(self, ready: list[RowInFlight]) -> tuple[list[RowInFlight], list[Swap]]:
         kept, swaps = [], []
@@ -336,7 +388,10 @@ class Pipeline:
         assert entity.carried is not None
         verified = entity.carried.verified
         assert verified is not None
-        if entity.lost and not entity.swapped:
+        if entity.refused:
+            state = "held" if self._ledger.named(entity.job.id) else "leftover"
+            self._ended(entity, OutcomeKind.FAILED, entity.refused, state=state)
+        elif entity.lost and not entity.swapped:
             vain = entity.carried.copied and not self._ledger.named(entity.job.id)
             reason = "the row was changed meanwhile; that write stands, and the next pass looks again"
             self._changed(entity, reason, state="leftover" if vain else "held")
@@ -368,9 +423,13 @@ class Pipeline:
 
     def _changed(self, entity: ObjectInFlight, reason: str, *, state: str) -> None:
         """Somebody else's write stands: of the row, or of the source."""
+        self._ended(entity, OutcomeKind.CHANGED, reason, state=state)
+
+    def _ended(self, entity: ObjectInFlight, kind: OutcomeKind, reason: str, *, state: str) -> None:
+        """Copied and verified, and listed all the same."""
         assert entity.carried is not None
-        entity.carried = replace(entity.carried, kind=OutcomeKind.CHANGED, reason=reason)
-        self._ledger.settle(self._ledger.line(entity.carried, state=state, outcome=OutcomeKind.CHANGED))
+        entity.carried = replace(entity.carried, kind=kind, reason=reason)
+        self._ledger.settle(self._ledger.line(entity.carried, state=state, outcome=kind))
         self._report(entity)
         self._objects.pop(entity.job.id, None)
 
@@ -386,13 +445,22 @@ class Pipeline:
         if before is None or before.run != self._ledger.run or before.outcome != carried.kind:
             self.news += 1
             self._report(entity)
+        else:
+            self._tell_more(entity)
         self._settling[entity.job.id] = self._ledger.line(carried, state=state, outcome=carried.kind)
         if len(self._settling) >= _BATCH:
             self._flush()
 
-    def _report(self, entity: ObjectInFlight) -> None:
-        entity.told = True
-        self._tell(entity.outcome())
+    def _tell_more(self, entity: ObjectInFlight) -> None:
+        """Rows of a later window name an object that is listed already: each of them is listed with it, once."""
+        assert entity.carried is not None
+        if self.first_pass and not entity.carried.kind.done and len(entity.refs) > entity.refs_told:
+            self._report(entity, since=entity.refs_told)
+
+    def _report(self, entity: ObjectInFlight, *, since: int = 0) -> None:
+        entity.told, entity.refs_told = True, len(entity.refs)
+        outcome = entity.outcome()
+        self._tell(replace(outcome, refs=outcome.refs[since:]))
 
     def _broken(self, ref: RowRef, reason: str) -> None:
         """A row that holds no file that could be read or written."""

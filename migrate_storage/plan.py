@@ -10,7 +10,7 @@ from migrate_storage.filters import Filters
 from migrate_storage.journal import object_id
 from migrate_storage.model import Action, Item, Location, Place, Slot, Way
 from migrate_storage.stores.side import Side
-from migrate_storage.translate import encode_key
+from migrate_storage.translate import encode_key, unaddressable
 
 __all__ = ("Route", "choose")
 
@@ -35,6 +35,16 @@ class Route:
         """Whether the run deals with what this slot names."""
         return slot.file["backend"] == self.source.key and self.filters(slot.file["filename"])
 
+    def refusal(self, path: str) -> str | None:
+        """Why the destination cannot hold a filename as it is, and what helps; ``None`` where it can."""
+        local = self.destination.root.service == "file"
+        reason = unaddressable(path, local=local)
+        if reason is None:
+            return None
+        helps = not self.encode and unaddressable(encode_key(path, local=local), local=local) is None
+        advice = "--key-rule encode gives it a percent-encoded name" if helps else "give it another name"
+        return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
+
     def destination_path(self, filename: str) -> str:
         """The filename that a row will hold.
 
@@ -51,10 +61,16 @@ class Route:
         return encode_key(path, local=root.service == "file") if self.encode else path
 
     def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
-        """One item for each source object that the slots name, by its id in the journal."""
+        """One item for each source object that the slots name, by its id in the journal.
+
+        Raises:
+            ValueError: a filename is no text that could be sent anywhere.
+        """
         found: dict[str, Item] = {}
         for slot in slots:
             filename = slot.file["filename"]
+            if not _is_unicode(filename):
+                raise ValueError("a filename in it is no valid Unicode: no store and no database can be asked for it")
             place = actual(self.source.place(filename))
             id_ = object_id(place, self.destination.key)
             if id_ in found:
@@ -77,6 +93,14 @@ class Route:
             if (there.root, there.key) == (place.root, place.key):
                 return Action.REWRITE
         return Action.TRANSFER
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def actual(place: Place) -> Place:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -15,16 +17,13 @@ from migrate_storage.errors import ConfigurationError, RunError
 __all__ = ("Pressure",)
 
 _PRIMARY = """
-SELECT count(*), count(state), max(GREATEST(
-    COALESCE(EXTRACT(epoch FROM replay_lag), 0),
-    CASE WHEN replay_lsn IS NULL OR replay_lsn >= pg_current_wal_lsn() THEN 0
-         ELSE EXTRACT(epoch FROM clock_timestamp() - reply_time) END))
+SELECT count(*), count(state), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), min(pg_wal_lsn_diff(replay_lsn, '0/0')),
+    EXTRACT(epoch FROM max(replay_lag) FILTER (WHERE replay_lsn < pg_current_wal_lsn()))
 FROM pg_stat_replication
 """
-"""``replay_lag`` stays as it was last measured when a standby falls silent: then the age of its last word counts."""
 _STANDBY = """
-SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-            ELSE EXTRACT(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END
+SELECT (SELECT count(*) FROM pg_stat_wal_receiver), 1, pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0'),
+    pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), NULL
 """
 _BEHIND = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 
@@ -48,6 +47,7 @@ class Pressure:
         replicas: Sequence[Database] = (),
     ) -> None:
         self._database, self._query, self._max_lag, self._replicas = database, query, max_lag, tuple(replicas)
+        self._lags = [_Lag(each) for each in self._replicas or (database,)]
 
     def check(self) -> None:
         """See that everything can be asked, before anything is touched.
@@ -66,12 +66,12 @@ class Pressure:
             return
         for database in self._replicas:
             database.connect()
-        for database in self._replicas or (self._database,):
+        for lag in self._lags:
             try:
-                _lag(database)
+                lag.seconds()
             except (SQLAlchemyError, RunError) as error:
                 raise ConfigurationError(
-                    f"--max-replica-lag cannot be asked of {database}: {describe_failure(error)}; "
+                    f"--max-replica-lag cannot be asked of {lag.database}: {describe_failure(error)}; "
                     "on MariaDB and MySQL grant REPLICA MONITOR (or REPLICATION CLIENT)"
                 ) from error
 
@@ -84,15 +84,15 @@ class Pressure:
             return f"--throttle-query fails: {describe_failure(error)}"
         if self._max_lag is None:
             return ""
-        for database in self._replicas or (self._database,):
+        for lag in self._lags:
             try:
-                lag = _lag(database)
+                seconds = lag.seconds()
             except (SQLAlchemyError, RunError, ConfigurationError) as error:
-                return f"{database} does not say how far it lags: {describe_failure(error)}"
-            if lag is None:
-                return f"replication to {database} has stopped"
-            if lag > self._max_lag:
-                return f"a replica is {lag:.0f} s behind, --max-replica-lag allows {self._max_lag:g} s"
+                return f"{lag.database} does not say how far its replication lags: {describe_failure(error)}"
+            if seconds is None:
+                return f"replication to {lag.database} has stopped"
+            if seconds > self._max_lag:
+                return f"a replica is {seconds:.0f} s behind, --max-replica-lag allows {self._max_lag:g} s"
         return ""
 
     def _answer(self) -> str:
@@ -113,28 +113,46 @@ class Pressure:
         raise ValueError(f"its first value is a {type(value).__name__}: write it as a number or a condition")
 
 
-def _lag(database: Database) -> float | None:
-    """Seconds that the slowest replica is behind; ``None`` where replication has stopped.
+class _Lag:
+    """How far behind the slowest replica is that one server knows of.
 
-    Raises:
-        ConfigurationError: this server cannot tell.
+    PostgreSQL tells positions in its log, and a time only of what was replayed: of what was not, the time counts since
+    we saw it written.
     """
-    if database.dialect == "postgresql":
-        return database.transaction(lambda connection: _postgresql_lag(connection, database))
-    if database.dialect in ("mysql", "mariadb"):
-        return database.transaction(lambda connection: _mysql_lag(connection, database))
-    raise ConfigurationError(f"{database} has no replicas: leave --max-replica-lag out")
 
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._written: deque[tuple[float, Decimal]] = deque(maxlen=100_000)
 
-def _postgresql_lag(connection: Connection, database: Database) -> float | None:
-    if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
-        return float(connection.exec_driver_sql(_STANDBY).scalar_one() or 0)
-    known, told, lag = connection.exec_driver_sql(_PRIMARY).one()
-    if known != told:
-        raise ConfigurationError(
-            f"this user may not see how far the replicas of {database} lag: GRANT pg_monitor to it, or name the replicas with --replicas"
-        )
-    return float(lag or 0)
+    def seconds(self) -> float | None:
+        """``None`` where replication has stopped.
+
+        Raises:
+            ConfigurationError: this server cannot tell.
+        """
+        if self.database.dialect == "postgresql":
+            return self.database.transaction(self._postgresql)
+        if self.database.dialect in ("mysql", "mariadb"):
+            return self.database.transaction(lambda connection: _mysql_lag(connection, self.database))
+        raise ConfigurationError(f"{self.database} has no replicas: leave --max-replica-lag out")
+
+    def _postgresql(self, connection: Connection) -> float | None:
+        standby = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one()
+        known, told, written, replayed, lag = connection.exec_driver_sql(_STANDBY if standby else _PRIMARY).one()
+        if standby and not known:
+            return None
+        if not standby and known != told:
+            raise ConfigurationError(
+                f"this user may not see how far the replicas of {self.database} lag: GRANT pg_monitor to it, or name the replicas with --replicas"
+            )
+        if written is None or replayed is None:
+            return 0.0
+        now = time.monotonic()
+        if not self._written or self._written[-1][1] < written:
+            self._written.append((now, written))
+        while self._written and self._written[0][1] <= replayed:
+            self._written.popleft()
+        return max(now - self._written[0][0] if self._written else 0.0, float(lag or 0))
 
 
 def _mysql_lag(connection: Connection, database: Database) -> float | None:

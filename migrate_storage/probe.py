@@ -9,12 +9,12 @@ import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from migrate_storage.errors import KeyRefusedError, PreflightError
-from migrate_storage.model import Attributes, Capabilities, Note, Place, Severity
+from migrate_storage.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
 from migrate_storage.plan import actual
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.base import Store
@@ -28,12 +28,19 @@ SCRATCH = ".migrate-storage"
 """The prefix under which objects are written to try a destination."""
 _CACHED = 1.5
 """Seconds for which a server of a disk may not have seen what was put there behind its back."""
+_TRIES = 3
+"""How often a probe object is written at most until it comes back as it was: a bit may flip on the way."""
 
 
 def check_source(source: Side, roots: Sequence[Place], retry: Retry) -> None:
     """A key that cannot exist must be "not found", and a bucket that is missing must be told from a missing key."""
     nowhere = f"{SCRATCH}-{uuid.uuid4().hex}/nothing"
     for root in roots:
+        folder = Path("/", root.key)
+        if root.service == "file" and not folder.is_dir():
+            raise PreflightError(
+                f"the source {source.key!r} is the folder {folder}, which is not there: is its disk mounted?"
+            )
         asked = source.at_place(replace(root, key=root.key + nowhere))
         if asked is None:
             continue
@@ -113,11 +120,22 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
 
 
 def _shown(source: Side, place: Place, retry: Retry) -> bool:
-    """Whether a server shows what was put on a disk: at once, or when its cache of the directory has run out."""
-    if any(_seen(*asked, retry) for asked in source.would_serve(place)):
-        return True
-    time.sleep(_CACHED)
-    return any(_seen(*asked, retry) for asked in source.would_serve(place))
+    """Whether a disk and the server of it are the two sides: looked for at once, and when its caches have run out."""
+    for wait in (0.0, _CACHED):
+        time.sleep(wait)
+        if source.root.service == "file":
+            if any(path.exists() for path in _served(source.root, place)):
+                return True
+        elif any(_seen(*asked, retry) for asked in source.would_serve(place)):
+            return True
+    return False
+
+
+def _served(folder: Place, place: Place) -> Iterator[Path]:
+    """Files of this folder that an object of a server may be, if the server's disk holds the folder."""
+    parts = [place.root, *place.key.split("/")]
+    for start in range(len(parts)):
+        yield Path("/", folder.key, *parts[start:])
 
 
 def _seen(store: Store, path: str, retry: Retry) -> bool:
@@ -146,17 +164,19 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
     attributes = Attributes(content_type="text/x-probe", metadata={"probe": "1"})
     notes: list[Note] = []
     doing = "writing a probe object"
+    create = True
     try:
-        written = retry(lambda: store.put(path, content, attributes=attributes, create=True, part_size=None))
-        doing = "reading the probe object back"
-        opened = retry(lambda: store.open(path))
-        if opened.read() != content:
+        for _ in range(_TRIES):
+            written = _write(store, path, content, attributes, retry, create=create)
+            doing = "reading the probe object back"
+            found, back = retry(lambda: _read(store, path))
+            if back == content:
+                break
+            doing, create = "writing a probe object", False
+        else:
             raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
-        keeps = (
-            opened.attributes.content_type == attributes.content_type
-            and opened.attributes.metadata == attributes.metadata
-        )
-        create = _refuses_to_replace(store, path)
+        keeps = found.content_type == attributes.content_type and found.metadata == attributes.metadata
+        create = _refuses_to_replace(store, path, retry)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         capabilities = Capabilities(create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps)
     except StoreFailure as error:
@@ -187,13 +207,29 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
     return capabilities, notes
 
 
-def _refuses_to_replace(store: Store, path: str) -> bool:
+def _write(
+    store: Store, path: str, content: bytes, attributes: Attributes, retry: Retry, *, create: bool
+) -> ObjectMeta:
     try:
-        store.put(path, b"other", attributes=Attributes(), create=True, part_size=None)
-    except FileExistsError:
-        return True
-    except Exception:  # noqa: BLE001 - a store that answers anything else is asked by head before each put
-        return False
+        return retry(lambda: store.put(path, content, attributes=attributes, create=create, part_size=None))
+    except StoreFailure as error:
+        if error.failure.kind is not FailureKind.EXISTS:
+            raise
+        # Nobody else knows the name: it was written before, and the answer was lost.
+        return retry(lambda: store.put(path, content, attributes=attributes, create=False, part_size=None))
+
+
+def _read(store: Store, path: str) -> tuple[Attributes, bytes]:
+    opened = store.open(path)
+    return opened.attributes, opened.read()
+
+
+def _refuses_to_replace(store: Store, path: str, retry: Retry) -> bool:
+    try:
+        retry(lambda: store.put(path, b"other", attributes=Attributes(), create=True, part_size=None))
+    except StoreFailure as error:
+        # A store that answers anything else is asked by head before each put.
+        return error.failure.kind is FailureKind.EXISTS
     return False
 
 

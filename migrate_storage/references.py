@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
+import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, RunError
+from migrate_storage.database import Database, describe_failure
+from migrate_storage.diskset import DiskSet
+from migrate_storage.errors import ConfigurationError, RefusedError, RunError
 from migrate_storage.journal import digest
 from migrate_storage.model import Column, Place
 from migrate_storage.plan import actual
@@ -33,6 +34,8 @@ def sides_of(backends: Mapping[str, Any]) -> dict[str, Side]:
     for key, backend in backends.items():
         try:
             sides[key] = Side(backend)
+            if not sides[key].root.service:
+                raise ValueError(f"{type(backend).__name__} tells no place that is known here")
         except Exception as error:
             raise ConfigurationError(
                 f"the backend {key!r} cannot be resolved to a place: {error}; nothing is deleted while that is so"
@@ -41,7 +44,9 @@ def sides_of(backends: Mapping[str, Any]) -> dict[str, Side]:
 
 
 class Services:
-    """Which endpoints are one service, so that equal bucket and key there are one object. In doubt they are one.
+    """Which endpoints may be one service, so that equal bucket and key there are one object. In doubt they are one.
+
+    That is no equivalence: one endpoint may be in doubt with two others that are known to be apart.
 
     Args:
         sides: every registered backend.
@@ -49,114 +54,110 @@ class Services:
     """
 
     def __init__(self, sides: Iterable[Side], *, apart: tuple[Side, Side] | None = None) -> None:
-        self._group: dict[tuple[str, str], int] = {}
-        known: list[Place] = []
+        roots = {_service(side.root): side.root for side in sides}
         told = {_service(side.root) for side in apart} if apart else set()
-        for side in sides:
-            place = side.root
-            same = [
-                self._group[_service(other)]
-                for other in known
-                if same_service(place, other) is not False and {_service(place), _service(other)} != told
-            ]
-            number = min(same, default=len(known))
-            for name, group in self._group.items():
-                if group in same:
-                    self._group[name] = number
-            self._group[_service(place)] = number
-            known.append(place)
+        self._near = {
+            one: tuple(
+                other
+                for other, root in roots.items()
+                if one == other or (same_service(place, root) is not False and {one, other} != told)
+            )
+            for one, place in roots.items()
+        }
 
     def name(self, place: Place) -> str:
-        """A digest that is equal for equal places."""
+        """A digest of where a place says it is."""
         place = actual(place)
-        group = self._group.get(_service(place))
-        return digest(place.service if group is None else str(group), place.root, place.key)
+        return digest(*_service(place), place.root, place.key)
+
+    def names(self, place: Place) -> tuple[str, ...]:
+        """The digests of all places that may be this one."""
+        place = actual(place)
+        near = self._near.get(_service(place), (_service(place),))
+        return tuple(digest(service, endpoint, place.root, place.key) for service, endpoint in near)
+
+    def one(self, place: Place, other: Place) -> bool:
+        """Whether two places may be one."""
+        return self.name(other) in self.names(place)
 
 
 def _service(place: Place) -> tuple[str, str]:
     return place.service, place.endpoint
 
 
-class References:
-    """The places that rows and other lists name, as digests in a temporary SQLite file.
+class References(DiskSet):
+    """The places that rows and other lists name, as digests.
 
     Args:
-        services: tells which places are one.
+        services: tells which places may be one.
     """
 
     def __init__(self, services: Services) -> None:
+        super().__init__()
         self._services = services
-        self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
-        self._file = sqlite3.connect(Path(self._folder.name) / "references.db", isolation_level=None)
-        self._file.execute("PRAGMA journal_mode = OFF")
-        self._file.execute("PRAGMA synchronous = OFF")
-        self._file.execute("CREATE TABLE place (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def __enter__(self) -> Self:
-        return self
+    def names(self, place: Place) -> bool:
+        """Whether anything names what may be this place."""
+        return any(name in self for name in self._services.names(place))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        self._folder.cleanup()
-
-    def __contains__(self, place: Place) -> bool:
-        return (
-            self._file.execute("SELECT 1 FROM place WHERE id = ?", (self._services.name(place),)).fetchone() is not None
-        )
-
-    def add(self, places: Iterable[Place]) -> None:
+    def add_places(self, places: Iterable[Place]) -> None:
         """Take in places."""
-        self._file.execute("BEGIN")
-        self._file.executemany(
-            "INSERT OR IGNORE INTO place VALUES (?)", ((self._services.name(place),) for place in places)
-        )
-        self._file.execute("COMMIT")
+        self.add(self._services.name(place) for place in places)
 
-    def add_rows(
-        self, database: Database, columns: Sequence[Column], sides: Mapping[str, Side], *, key: str | None = None
-    ) -> None:
-        """Take in what the rows of these columns name, whatever narrows a run.
+    def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, Side]) -> None:
+        """Take in what the rows of these columns name under any key, whatever narrows a run.
 
         Args:
             database: where they are.
             columns: all StoredObject columns of the application.
             sides: every registered backend.
-            key: only rows that name this backend key; ``None`` means all.
 
         Raises:
-            RunError: a row cannot be read, or names a backend that is not registered.
+            RunError: a table or a row cannot be read, or a row names a backend that is not registered.
         """
         for column in columns:
-            rows = Rows(database, column)
-            for window in rows.windows(key, 2000):
-                self.add(place for row in window for place in _places(rows, row, sides))
+            try:
+                rows = Rows(database, column)
+                for window in rows.windows(None, 2000):
+                    self.add_places(place for row in window for place in _places(rows, row, sides))
+            except (SQLAlchemyError, RefusedError) as error:
+                raise RunError(
+                    f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
+                ) from error
 
-    def add_listed(self, source: str, database: Database, side: Side) -> None:
+    def add_listed(self, source: str, database: Database, sides: Sequence[Side]) -> None:
         """Take in filenames that something else names: a file with one a line, or an SQL query's first column.
 
         Args:
             source: path of a file, or a SELECT.
             database: where a SELECT runs.
-            side: the backend that the filenames are of.
+            sides: the backends that the filenames may be of.
 
         Raises:
-            ConfigurationError: neither can be read.
+            ConfigurationError: neither can be read, or a file names nothing.
         """
         try:
-            if source.lstrip()[:6].lower() == "select":
-                names = database.transaction(
-                    lambda connection: [str(row[0]) for row in connection.execute(text(source)) if row[0] is not None]
-                )
-                self.add(side.place(name) for name in names)
+            if re.match(r"\s*(select|with)\s", source, re.IGNORECASE):
+                database.transaction(lambda connection: self._add_selected(connection, source, sides))
                 return
             with Path(source).open(encoding="utf-8", errors="surrogateescape") as lines:
-                self.add(side.place(name) for line in lines if (name := line.rstrip("\r\n")))
+                names = (name for line in lines if (name := line.rstrip("\r\n")))
+                self._add_names(itertools.chain((next(names),), names), sides)
+        except StopIteration:
+            raise ConfigurationError(f"--references {source[:80]!r} names nothing: nothing was deleted") from None
         except Exception as error:
+            reason = describe_failure(error.__cause__) if isinstance(error, RefusedError) and error.__cause__ else error
             raise ConfigurationError(
-                f"--references {source[:80]!r} cannot be read: {error}; nothing was deleted"
+                f"--references {source[:80]!r} cannot be read: {reason}; nothing was deleted"
             ) from error
+
+    def _add_selected(self, connection: Connection, query: str, sides: Sequence[Side]) -> None:
+        # Colons are not parameters here: a driver sees the statement as it was typed.
+        found = connection.exec_driver_sql(query)
+        self._add_names((str(row[0]) for row in found if row[0] is not None), sides)
+
+    def _add_names(self, names: Iterable[str], sides: Sequence[Side]) -> None:
+        self.add_places(side.place(name) for name in names for side in sides)
 
 
 def _places(rows: Rows, row: Any, sides: Mapping[str, Side]) -> Iterable[Place]:

@@ -271,11 +271,11 @@ def _lines(report: Report) -> Iterator[str]:
                 yield from _note_lines(note)
     if report.listed_total:
         yield ""
-        yield f"To look at ({amount(report.listed_total, 'object')})"
+        yield f"To look at ({amount(report.listed_total, _noun(report))})"
         for outcome in report.listed:
             yield from _outcome_lines(outcome)
         if report.listed_total > len(report.listed):
-            yield f"  and {amount(report.listed_total - len(report.listed), 'more object')}"
+            yield f"  and {amount(report.listed_total - len(report.listed), f'more {_noun(report)}')}"
     if report.next_command:
         yield ""
         yield "Next"
@@ -288,17 +288,23 @@ def _first_line(report: Report) -> str:
     if report.state == "failed":
         head = f"Stopped by an error: {report.error}"
     elif report.state == "planned" or report.dry_run:
-        head = f"A plan, nothing was changed: {amount(report.objects, 'object')} to handle"
+        count = report.counts.get(OutcomeKind.PURGED, 0) if report.kind == "purge" else report.objects
+        aim = {"revert": "to look at", "purge": "to delete"}.get(report.kind, "to handle")
+        head = f"A plan, nothing was changed: {amount(count, _noun(report))} {aim}"
     elif report.state == "limited":
         head = "Stopped at the limit that you set"
     elif report.state == "stopped":
         head = "Stopped, as asked"
     elif report.listed_total:
-        head = f"Finished, with {amount(report.listed_total, 'object')} to look at"
+        head = f"Finished, with {amount(report.listed_total, _noun(report))} to look at"
     elif report.resumed and not report.objects:
         head = "Finished, nothing was left to do"
     else:
-        head = "Finished"
+        head = {
+            "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
+            "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
+            "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
+        }.get(report.kind, "Finished")
     if left is None:
         return f"{head}."
     if left == 0:
@@ -311,20 +317,42 @@ def _first_line(report: Report) -> str:
 
 def _facts(report: Report) -> Iterator[str]:
     arrow = f"{report.source} -> {report.destination}"
-    yield f"  {'way':<10} {report.way.value}: {report.way_reason}"
-    yield f"  {'run':<10} {report.run}, {arrow}{', resumed' if report.resumed else ''}"
-    counted = [f"{report.counts[kind]:,} {kind.value}" for kind in OutcomeKind if report.counts.get(kind)]
+    way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
+    yield f"  {'way' if report.kind == 'run' else 'what':<10} {way}"
+    between = arrow if report.source != report.destination else report.source
+    yield f"  {'run':<10} {report.run}, {between}{', resumed' if report.resumed else ''}"
+    counted = [f"{report.counts[kind]:,} {_word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
     would = "would be " if report.dry_run and counted else ""
-    yield f"  {'objects':<10} {would}{', '.join(counted) or 'none'}"
-    if not report.dry_run:
+    yield f"  {_noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
+    if report.kind == "run" and not report.dry_run:
         left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
         yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
+    elif report.bytes_moved and not report.dry_run:
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} {'freed' if report.kind == 'purge' else 'copied back'}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
         yield f"  {'verified':<10} {proofs}"
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    yield f"  {'took':<10} {duration(report.seconds)}, {amount(report.passes, 'pass', 'passes')}, from {when}"
+    passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
+    yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
+
+
+def _noun(report: Report) -> str:
+    """What a job of this kind counts."""
+    return "row" if report.kind == "revert" else "object"
+
+
+def _word(report: Report, kind: OutcomeKind) -> str:
+    """An outcome as a person would say it of a job of this kind."""
+    said = {
+        ("revert", OutcomeKind.REWRITTEN): "put back",
+        ("revert", OutcomeKind.SKIPPED): "back already",
+        ("verify", OutcomeKind.SKIPPED): "equal",
+        ("purge", OutcomeKind.PURGED): "deleted",
+        ("purge", OutcomeKind.SKIPPED): "kept",
+    }
+    return said.get((report.kind, kind), kind.value)
 
 
 def _rate(report: Report) -> str:

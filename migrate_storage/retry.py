@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from migrate_storage.errors import StoppedError
+from migrate_storage.errors import RunError, StoppedError
 from migrate_storage.stores.failure import Failure, FailureKind, Verdict, classify
 
-__all__ = ("Retry", "StoreFailure")
+__all__ = ("Patience", "Retry", "StoreFailure")
 
 T = TypeVar("T")
 
@@ -63,6 +63,20 @@ class Retry:
                 self.pause(attempt, patience=_PATIENCE if failure.kind is FailureKind.SLOW_DOWN else 1.0)
         raise AssertionError("unreachable")
 
+    def unless_missing(self, work: Callable[[], T]) -> T | None:
+        """Do ``work`` until it succeeds; ``None`` where the store answers that there is no such object.
+
+        Raises:
+            StoreFailure: it failed for good, otherwise than so.
+            StoppedError: the run was told to stop in between.
+        """
+        try:
+            return self(work)
+        except StoreFailure as error:
+            if error.failure.kind is FailureKind.MISSING:
+                return None
+            raise
+
     def pause(self, attempt: int, patience: float = 1.0) -> None:
         """Wait before the next attempt, longer each time.
 
@@ -76,3 +90,31 @@ class Retry:
         longest = min(_LONGEST_PAUSE, patience * _FIRST_PAUSE * 2**attempt)
         if self._stopping.wait(random.uniform(0, longest)):  # noqa: S311 - jitter, not a secret
             raise StoppedError("stopped while waiting to try a request again")
+
+
+class Patience:
+    """Ends a job when nothing works any more, rather than let each of its objects fail. From any thread.
+
+    Args:
+        most: failures of a whole store in a row, none succeeding between.
+    """
+
+    def __init__(self, most: int = 30) -> None:
+        self._most, self._count, self._lock = most, 0, threading.Lock()
+
+    def __call__(self, failure: Failure | None) -> None:
+        """Take how one object ended; ``None`` when its store answered.
+
+        Raises:
+            RunError: too many failed for a reason that concerns all.
+        """
+        with self._lock:
+            if failure is None or not failure.kind.of_the_store:
+                self._count = 0
+                return
+            self._count += 1
+            count = self._count
+        if failure.kind is FailureKind.NO_BUCKET or count >= self._most:
+            raise RunError(
+                f"{count} in a row failed for a reason that concerns all: {failure.message}; mend that and run the same command again"
+            )

@@ -41,10 +41,20 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import NullType
 
 from migrate_storage.database import Database, describe_failure
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.errors import ConfigurationError, RefusedError
 from migrate_storage.model import Column, RowRef, Slot
 
-__all__ = ("BrokenValueError", "Row", "Rows", "dump_key", "load_key", "parse_slots", "rewrite_value")
+__all__ = (
+    "BrokenValueError",
+    "Row",
+    "Rows",
+    "dump_key",
+    "exchange_files",
+    "load_key",
+    "parse_slots",
+    "rewrite_value",
+    "same_json",
+)
 
 _GROWTH = 32
 """How far a window may grow, in multiples of the asked size, while windows come back empty."""
@@ -89,7 +99,9 @@ class Rows:
             )
         else:
             self._text = cast(self._raw, types.Text())
-        self._condition = text(f"({where})") if where else None
+        # Literally: text() would take ':name' in it for a parameter.
+        condition: ColumnElement[bool] = literal_column(f"({where})", types.Boolean())
+        self._condition = condition if where else None
         if where:
             self._try_condition()
 
@@ -126,9 +138,9 @@ class Rows:
     def _try_condition(self) -> None:
         try:
             self.database.transaction(lambda connection: connection.execute(self._select().limit(0)))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, RefusedError) as error:
             raise ConfigurationError(
-                f"--where is not a condition on {self.column.table}: {describe_failure(error)}"
+                f"--where is not a condition on {self.column.table}: {getattr(error, 'reason', None) or describe_failure(error)}"
             ) from error
 
     def _select(self, *more: ColumnElement[Any]) -> Any:
@@ -230,7 +242,7 @@ class Rows:
             statement = select(*self._key, self._text).select_from(self._table).where(*self._is(key))
             try:
                 found = self.database.transaction(partial(_first, statement))
-            except SQLAlchemyError:
+            except (SQLAlchemyError, RefusedError):
                 continue  # not of the column's type
             if found is not None:
                 return tuple(found[:-1]), None if found[-1] is None else _as_text(found[-1])
@@ -253,7 +265,7 @@ class Rows:
     def holds(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
         """Whether the row holds this value now."""
         now = self.read(connection, pk)
-        return now is not None and _same_json(now, value)
+        return now is not None and same_json(now, value)
 
     def _is(self, pk: Sequence[Any]) -> list[ColumnElement[bool]]:
         return [part == _raw(f"key{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]
@@ -355,7 +367,8 @@ def _load(value: str) -> Any:
         raise BrokenValueError(f"its value is not JSON: {str(error)[:80]}") from error
 
 
-def _same_json(one: str, other: str) -> bool:
+def same_json(one: str, other: str) -> bool:
+    """Whether two texts are the same value: a database may give it back in an order and spacing of its own."""
     try:
         return bool(json.loads(one) == json.loads(other))
     except ValueError:
@@ -399,6 +412,28 @@ def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -
         target = loaded if index is None else loaded[index]
         target.update(change)
     return json.dumps(loaded)
+
+
+def exchange_files(value: str, given: str, taken: str) -> str | None:
+    """A row's list of files with some of them exchanged, wherever in it they are now.
+
+    Args:
+        value: the list as JSON text.
+        given: a list that holds, at some positions, other files than ``taken``: these are looked for.
+        taken: what is put in their places.
+
+    Returns:
+        ``None`` when none of them is there, or one of the values is no list.
+    """
+    now, wanted, files = _load(value), _load(given), _load(taken)
+    if not (isinstance(now, list) and isinstance(wanted, list) and isinstance(files, list)):
+        return None
+    found = False
+    for old, new in zip(wanted, files, strict=False):
+        if old != new and old in now:
+            now[now.index(old)] = new
+            found = True
+    return json.dumps(now) if found else None
 
 
 def dump_key(pk: Sequence[Any]) -> str:

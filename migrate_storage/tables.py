@@ -29,6 +29,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from migrate_storage.database import is_transient
 from migrate_storage.errors import ConfigurationError
 
 __all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
@@ -103,7 +104,8 @@ class Tables:
             Column("destination_path", _LONG, nullable=False),
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
-            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``.
+            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
+            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover).
             Column("state", String(16), nullable=False),
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
             Column("ours", Boolean),
@@ -198,33 +200,45 @@ class Tables:
             self.metadata.create_all(connection)
             connection.execute(self.version.insert().values(version=SCHEMA_VERSION, created=time.time()))
         except SQLAlchemyError as error:
+            if is_transient(error):
+                raise
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(
                 f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage tables sql' run by someone who may, or keep them elsewhere with --journal URL"
             ) from error
 
     def exist(self, connection: Connection) -> bool:
-        """Whether the tables are there."""
-        return inspect(connection).has_table(self.version.name, schema=self.schema)
+        """Whether the tables are there, all of them: not every database creates them at once."""
+        existing = inspect(connection).get_table_names(schema=self.schema)
+        return all(table.name in existing for table in self.metadata.tables.values())
 
     def drop(self, connection: Connection) -> None:
         """Drop all of them: the journal is gone, and with it every way back."""
         self.metadata.drop_all(connection)
 
-    def prune(self, connection: Connection, before: float) -> int:
-        """Forget the objects and rows of runs that finished before a moment; their reports and leftovers stay.
+    def prune(self, connection: Connection, before: float, size: int = 400) -> int:
+        """Forget some objects and rows of runs that finished before a moment; to be called until it finds none.
+
+        Reports stay, and so do the lines of leftovers and of what a purge has in hand.
 
         Args:
-            connection: in a transaction of its own.
+            connection: in a transaction of its own: each is short.
             before: seconds since the epoch.
+            size: lines at most.
 
         Returns:
             How many lines went.
         """
-        old = select(self.run.c.id).where(self.run.c.finished < before).scalar_subquery()
-        rows = connection.execute(self.row.delete().where(self.row.c.run.in_(old))).rowcount
-        copied = self.object.delete().where(self.object.c.run.in_(old), self.object.c.state != "leftover")
-        return rows + connection.execute(copied).rowcount
+        kept = ("leftover", "purging", "removing")
+        old = select(self.run.c.id).where(self.run.c.finished < before)
+        for table, condition in (
+            (self.row, self.row.c.run.in_(old)),
+            (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(kept)),
+        ):
+            ids = list(connection.execute(select(table.c.id).where(condition).limit(size)).scalars())
+            if ids:
+                return int(connection.execute(table.delete().where(table.c.id.in_(ids))).rowcount)
+        return 0
 
     def sql(self, connection: Connection) -> str:
         """The statements that :meth:`create` would run, for someone who has the rights."""

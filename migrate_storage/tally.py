@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from migrate_storage.events import BytesMoved, Event, ItemFinished, Listener
 from migrate_storage.model import Outcome, OutcomeKind
 from migrate_storage.report import LISTED
 
 __all__ = ("Tally",)
+
+_REFS = 1000
+"""Rows that a report lists with one object."""
 
 
 class Tally:
@@ -66,7 +70,10 @@ class Tally:
                 self._listed.pop(key, None)
                 if outcome.evidence:
                     self.evidence[outcome.evidence] = self.evidence.get(outcome.evidence, 0) + 1
-            elif key in self._listed or len(self._listed) < LISTED:
+            elif (before := self._listed.get(key)) is not None:
+                refs = tuple(dict.fromkeys((*before.refs, *outcome.refs)))[:_REFS]
+                self._listed[key] = replace(outcome, refs=refs)
+            elif len(self._listed) < LISTED:
                 self._listed[key] = outcome
             self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1
             self._listener(ItemFinished(outcome=outcome))

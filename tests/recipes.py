@@ -58,6 +58,8 @@ class Recipe:
     #: Whether the server on this port is ready for work.
     ready: Callable[[int], bool] = answers
     credentials: Mapping[str, str] = field(default_factory=dict)
+    #: Whether it can stand alone, to be used by many tests.
+    shared: bool = True
 
 
 def _binary(name: str, install: str, *places: str) -> str:
@@ -102,6 +104,17 @@ def _mariadb_ready(port: int) -> bool:
     with contextlib.suppress(pymysql.err.MySQLError), pymysql.connect(host=HOST, port=port, user="root"):
         return True
     return False
+
+
+def _pgbouncer(directory: Path, port: int) -> list[str]:
+    """In transaction mode, before the PostgreSQL whose port stands in ``upstream``."""
+    upstream = int((directory / "upstream").read_text())
+    (directory / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={HOST} port={upstream} user=tester\n"
+        f"[pgbouncer]\nlisten_addr = {HOST}\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 100\n"
+    )
+    return [_binary("pgbouncer", "apt-get install pgbouncer", "/usr/sbin/pgbouncer"), str(directory / "pgbouncer.ini")]
 
 
 def _gcs_binary() -> str:
@@ -155,6 +168,7 @@ RECIPES: dict[str, Recipe] = {
         user=_POSTGRES_USER,
         credentials={"user": "tester"},
     ),
+    "pgbouncer": Recipe(command=_pgbouncer, user=_POSTGRES_USER, credentials={"user": "tester"}, shared=False),
     "mariadb": Recipe(
         command=lambda directory, port: (
             [_binary("mariadbd", "apt-get install mariadb-server", "/usr/sbin/mariadbd"), "--no-defaults"]

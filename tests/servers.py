@@ -30,6 +30,7 @@ __all__ = (
     "start_gcs",
     "start_mariadb",
     "start_moto",
+    "start_pgbouncer",
     "start_postgres",
     "start_rclone",
 )
@@ -237,7 +238,7 @@ class DatabaseServer:
     dialect: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dialect", "postgresql" if self.service.name == "postgres" else "mysql")
+        object.__setattr__(self, "dialect", "mysql" if self.service.name == "mariadb" else "postgresql")
 
     def url(self, database: str) -> str:
         user, port = self.service.credentials["user"], self.service.port
@@ -319,4 +320,13 @@ def start_postgres(directory: Path, port: int | None = None) -> Iterator[Databas
 def start_mariadb(directory: Path, port: int | None = None) -> Iterator[DatabaseServer]:
     """A private MariaDB over ``directory``, whose path must be short: a socket stands in it."""
     with launched("mariadb", directory, port=port) as service:
+        yield DatabaseServer(service=service)
+
+
+@contextlib.contextmanager
+def start_pgbouncer(directory: Path, upstream: Service) -> Iterator[DatabaseServer]:
+    """PgBouncer in transaction mode before a PostgreSQL; ``directory`` must be one that another user can reach."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "upstream").write_text(str(upstream.port))
+    with launched("pgbouncer", directory) as service:
         yield DatabaseServer(service=service)

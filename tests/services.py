@@ -231,7 +231,7 @@ def main(arguments: list[str]) -> int:
         if unknown:
             print(f"no such server: {', '.join(sorted(unknown))}; known are {', '.join(RECIPES)}", file=sys.stderr)
             return 2
-        for name in names or RECIPES:
+        for name in names or [name for name, recipe in RECIPES.items() if recipe.shared]:
             try:
                 service = ensure(name)
             except ServiceError as error:

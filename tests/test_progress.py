@@ -10,7 +10,16 @@ import timeit
 import pytest
 from rich.console import Console
 
-from migrate_storage.events import BytesMoved, Event, ItemFinished, Noted, PassStarted, RunFinished, RunStarted
+from migrate_storage.events import (
+    BytesMoved,
+    Event,
+    ItemFinished,
+    Noted,
+    PaceChanged,
+    PassStarted,
+    RunFinished,
+    RunStarted,
+)
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
 from migrate_storage.progress import JsonLines, Lines, LiveDisplay, Quiet, Tally, shown_on
 
@@ -155,6 +164,26 @@ def test_the_live_display_shows_objects_bytes_rates_time_left_and_failures() -> 
         "pass 2",
     ):
         assert part in text, part
+
+
+def test_it_is_said_why_a_run_is_slow_or_waits() -> None:
+    slowed = PaceChanged(concurrency=4, most_concurrency=32, paused="")
+    paused = PaceChanged(concurrency=4, most_concurrency=32, paused=f"because {EVIL}")
+    assert "slowed down to 4 of 32 at once" in drawn(started(), slowed)
+    assert "paused: because " in drawn(started(), slowed, paused)
+    assert "paused" not in drawn(started(), paused, PaceChanged(concurrency=32, most_concurrency=32, paused=""))
+    clock, stream = Clock(), io.StringIO()
+    lines = Lines(stream, every=5, clock=clock)
+    machine = io.StringIO()
+    for event in (started(), paused):
+        clock.now += 6
+        lines(event)
+        JsonLines(machine, clock=clock)(event)
+    assert "objects/s, 0 B/s, paused: because x\\x1b[2J[red]" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue() + machine.getvalue()
+    assert json.loads(machine.getvalue().splitlines()[-1]) == {
+        "event": "pace", "concurrency": 4, "most_concurrency": 32, "paused": f"because {EVIL}",
+    }  # fmt: skip
 
 
 def test_nothing_from_a_key_reaches_the_terminal_as_an_escape_or_as_markup() -> None:

@@ -141,6 +141,29 @@ def test_listed_objects_are_named_with_their_reason_and_rows_and_cannot_speak_to
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "counts", "first", "parts", "never"),
+    [
+        ("revert", {OutcomeKind.REWRITTEN: 3, OutcomeKind.SKIPPED: 1}, "Finished: 3 rows put back.", ["rows       3 put back, 1 back already", "3.0 GiB copied back"], ["re-pointed", "passes", "move:"]),
+        ("verify", {OutcomeKind.SKIPPED: 4}, "Finished: 4 objects looked at, all as they should be.", ["objects    4 equal"], ["rows", "GiB", "re-pointed"]),
+        ("purge", {OutcomeKind.PURGED: 2, OutcomeKind.SKIPPED: 5}, "Finished: 2 objects deleted.", ["5 kept, 2 deleted", "3.0 GiB freed"], ["rows", "re-pointed", "copied back"]),
+    ],
+)  # fmt: skip
+def test_each_kind_of_job_speaks_of_what_it_does(
+    kind: str, counts: dict[OutcomeKind, int], first: str, parts: list[str], never: list[str]
+) -> None:
+    moved = 0 if kind == "verify" else 3 * 1024**3
+    report = a_report(kind=kind, counts=counts, rows_left=None, rows_moved=3, bytes_moved=moved, evidence={})
+    text = render(report)
+    assert text.splitlines()[0] == first
+    assert all(part in text for part in parts), text
+    assert not any(word in text for word in never), text
+    listed = render(replace(report, listed=(MISSING,), listed_total=2))
+    noun = "rows" if kind == "revert" else "objects"
+    assert f"Finished, with 2 {noun} to look at." in listed
+    assert f"To look at (2 {noun})" in listed
+
+
 def test_an_unknown_state_is_refused() -> None:
     with pytest.raises(ValueError, match="state must be one of"):
         a_report(state="done")

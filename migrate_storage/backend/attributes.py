@@ -7,6 +7,7 @@ or could never read back is not sent as it is: all such pairs go together, as JS
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service
         return None
     attributes: dict[str, str] = {}
     if content_type:
-        if not _PLAIN_VALUE.fullmatch(content_type):
+        if not _is_header(content_type):
             raise ConfigurationError(f"content type {content_type!r}: only printable ASCII can be a header; correct it")
         attributes["Content-Type"] = content_type
     if metadata:
@@ -72,6 +73,11 @@ def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service
             )
         attributes.update(user)
     return attributes or None
+
+
+@functools.lru_cache(maxsize=256)
+def _is_header(text: str) -> bool:
+    return _PLAIN_VALUE.fullmatch(text) is not None
 
 
 def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:

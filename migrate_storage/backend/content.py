@@ -6,15 +6,14 @@ import hashlib
 import inspect
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.options import MiB
 from migrate_storage.stores.calling import Caller
 
-__all__ = ("DEFAULT_PART", "Measure", "Upload", "prepare")
+__all__ = ("DEFAULT_PART", "Measure", "Upload", "prepare", "small")
 
 DEFAULT_PART = 5 * MiB
 """What advanced-alchemy passes when the caller said nothing."""
@@ -35,9 +34,9 @@ class Measure:
 
     __slots__ = ("_hash", "error", "limit", "size")
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._hash = hashlib.sha256()
-        self.size = 0
+    def __init__(self, limit: int | None = None, content: bytes = b"") -> None:
+        self._hash = hashlib.sha256(content)
+        self.size = len(content)
         self.limit = limit
         self.error: BaseException | None = None
 
@@ -56,14 +55,23 @@ class Measure:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """What to hand to obstore's ``put``."""
 
     body: Any
     #: ``use_multipart``, ``chunk_size`` and ``max_concurrency``.
     options: dict[str, Any]
     measure: Measure
+
+
+_AT_ONCE = {"use_multipart": False}
+
+
+def small(data: Any, use_multipart: bool | None, chunk_size: int) -> Upload | None:
+    """What is by far most saves, without anything to open, to grow or to hand to another thread; else ``None``."""
+    if type(data) is bytes and not use_multipart and len(data) <= _HASH_HERE and len(data) <= chunk_size:
+        return Upload(data, _AT_ONCE, Measure(content=data))
+    return None
 
 
 async def prepare(
@@ -86,7 +94,7 @@ async def prepare(
         TypeError: for what is none of these, and for asynchronous sources in a synchronous call.
     """
     part = max(chunk_size, DEFAULT_PART) if service in ("s3", "gcs") else max(chunk_size, 1)
-    if type(data) is not bytes:
+    if not isinstance(data, bytes):
         if isinstance(data, str):
             data = data.encode()
         elif isinstance(data, bytearray | memoryview):

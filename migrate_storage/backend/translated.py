@@ -36,16 +36,26 @@ class TranslatedBackend(ObstoreBackend):
         exact_last_modified: bool = False,
     ) -> None:
         self._source = backend
-        self.registration = read(backend)
-        config = self.registration.translation.config
+        self._open(read(backend), key=key, store_metadata=store_metadata, exact_last_modified=exact_last_modified)
+
+    def _open(
+        self,
+        registration: Registration,
+        *,
+        key: str | None = None,
+        store_metadata: bool = True,
+        exact_last_modified: bool = False,
+    ) -> None:
+        self.registration = registration
+        config = registration.translation.config
         if config is None or config.service == "memory":
-            notes = self.registration.translation.refused
+            notes = registration.translation.refused
             why = notes[0].message if notes else "its files live in the memory of fsspec"
-            raise ConfigurationError(f"the backend {backend.key!r} cannot be opened by obstore: {why}")
+            raise ConfigurationError(f"the backend {registration.key!r} cannot be opened by obstore: {why}")
         self._stores: dict[str, tuple[Any, StoreConfig]] = {}
         self._lock = threading.Lock()
         store = open_store(config) if config.root else None
-        self._describe(key or backend.key, store, config, store_metadata, exact_last_modified)
+        self._describe(key or registration.key, store, config, store_metadata, exact_last_modified)
 
     def __reduce__(self) -> Any:
         return _again, (type(self), self._source, self.key, self.store_metadata, self.exact_last_modified)

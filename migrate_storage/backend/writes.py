@@ -11,7 +11,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, PathLike
 
 from migrate_storage.backend import attributes as object_attributes
-from migrate_storage.backend.content import DEFAULT_PART, prepare
+from migrate_storage.backend.content import DEFAULT_PART, prepare, small
 from migrate_storage.backend.located import Located, several, text
 from migrate_storage.errors import DeleteFailedError, MissingBucketError
 from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
@@ -70,7 +70,7 @@ class Writes(Located):
         store, key = self._locate(path)
         metadata = file_object.metadata if self.store_metadata else None
         carried = object_attributes.encode(file_object.content_type, metadata, self.protocol)
-        upload = await prepare(
+        upload = small(data, use_multipart, chunk) or await prepare(
             call,
             data,
             service=self.protocol,

@@ -6,6 +6,7 @@ import click
 
 from migrate_storage import __version__
 from migrate_storage.cli.control import control
+from migrate_storage.cli.convert import convert
 from migrate_storage.cli.cutover import cutover
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
@@ -39,7 +40,7 @@ def cli() -> None:
 
 _COMMANDS = (
     *(demo, init),
-    *(inspect, translate, doctor, explain),
+    *(inspect, translate, convert, doctor, explain),
     *(plan, run, verify, revert, purge),
     *(runs, status, control, report),
     cutover,

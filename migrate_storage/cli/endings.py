@@ -71,7 +71,7 @@ def _target(words: list[str]) -> click.Command | None:
     return group.commands.get(words[0]) if isinstance(group, click.Group) and words else None
 
 
-_ONCE = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes", "--directory", "--days"})
+_ONCE = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes", "--directory"})
 
 
 def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:

@@ -73,13 +73,11 @@ def _what(use: BackendUse) -> str:
     if use.registration is None:
         return "rows name it, but no backend is registered under it"
     (entry,) = entries([(use.key, use.registration.translation)])
-    if use.registration.driver == "obstore":
+    if use.driver == "obstore":
         return f"obstore, {entry.fs or use.registration.protocol}"
     if entry.refused:
-        return f"{use.registration.driver} ({use.registration.protocol}), no counterpart in obstore"
-    return (
-        f"{use.registration.driver} ({use.registration.protocol}), translates to {entry.fs or 'a store for each row'}"
-    )
+        return f"{use.driver} ({use.registration.protocol}), no counterpart in obstore"
+    return f"{use.driver} ({use.registration.protocol}), translates to {entry.fs or 'a store for each row'}"
 
 
 def _told(found: Inspection) -> dict[str, Any]:
@@ -97,7 +95,7 @@ def _backend(use: BackendUse) -> dict[str, Any]:
     return {
         "key": use.key,
         "registered": registration is not None,
-        "driver": registration.driver if registration else None,
+        "driver": use.driver or None,
         "protocol": registration.protocol if registration else None,
         "translates_to": entry.fs or None if entry else None,
         "files": {str(column): count for column, count in use.files.items()},

@@ -26,6 +26,7 @@ from migrate_storage.text import visible
 __all__ = (
     "BYTES",
     "SECONDS",
+    "Age",
     "Door",
     "Output",
     "Request",
@@ -38,6 +39,7 @@ __all__ = (
     "run_options",
 )
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SETTINGS = "migrate_storage.settings"
 _PARAMETERS: dict[str, str] = {}
@@ -84,6 +86,21 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
 
 
 BYTES, SECONDS = _Bytes(), _Seconds()
+
+
+class Age(click.ParamType[float]):
+    """A time span such as ``30d``, ``12h`` or ``45`` seconds."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The span in seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
+        return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:

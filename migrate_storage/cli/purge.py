@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import (
+    Age,
+    Door,
+    Output,
+    door_options,
+    example,
+    journal_options,
+    option,
+    output_options,
+)
 from migrate_storage.cli.watching import finished
 from migrate_storage.purge import Purge, PurgeOptions
 
-__all__ = ("Age", "purge")
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-class Age(click.ParamType[float]):
-    """A time span such as ``30d``, ``12h`` or ``45`` seconds."""
-
-    name = "age"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The span in seconds."""
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
-        if found is None:
-            self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
-        return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+__all__ = ("purge",)
 
 
 @click.command(
@@ -76,7 +68,8 @@ def purge(
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
     since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
     """
-    application = door.open()
+    # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
+    application = replace(door, columns=()).open() if door.app else door.open()
     options = PurgeOptions(
         leftovers=leftovers, deleted=deleted, older_than=older_than, max_delete=max_delete, references=references, yes=yes,
         journal=journal, journal_schema=journal_schema,

@@ -21,6 +21,10 @@ __all__ = ("revert",)
 @door_options
 @journal_options
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
+@option(
+    "--settle", metavar="SECONDS", type=float, default=5.0, show_default=True,
+    help="Time to let late writes arrive before the last look at the destination.",
+)  # fmt: skip
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
 @output_options
 def revert(
@@ -29,6 +33,7 @@ def revert(
     journal: str | None,
     journal_schema: str | None,
     concurrency: int,
+    settle: float,
     dry_run: bool,
     output: Output,
 ) -> int:
@@ -41,8 +46,8 @@ def revert(
     try:
         return finished(
             lambda listener: Revert(
-                application, run=run, dry_run=dry_run, concurrency=concurrency, journal=journal, journal_schema=journal_schema,
-                listener=listener,
+                application, run=run, dry_run=dry_run, concurrency=concurrency, settle=settle, journal=journal,
+                journal_schema=journal_schema, listener=listener,
             ),
             output,
         )  # fmt: skip

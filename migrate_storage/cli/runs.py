@@ -6,14 +6,24 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from migrate_storage import readiness
 from migrate_storage.cli.endings import program, show
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, output_options
+from migrate_storage.cli.options import (
+    Age,
+    Door,
+    Output,
+    door_options,
+    example,
+    journal_options,
+    option,
+    output_options,
+)
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal, Run
@@ -59,9 +69,24 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
 @click.argument("run", required=False)
 @door_options
 @journal_options
+@option("--ready-to-unregister", in_file=False, is_flag=True, help="Ask whether the old key may go; exit code 0 or 1.")
+@option("--from", "source", metavar="KEY", help="The key that is to go.  [default: what the latest run went from]")
+@option(
+    "--soak", type=Age(), in_file=False, default="7d", show_default=True, metavar="AGE",
+    help="Time since the last row was re-pointed: longer than the longest signed URL.",
+)  # fmt: skip
 @output_options
-def status(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
-    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest."""
+def status(
+    run: str | None, door: Door, journal: str | None, journal_schema: str | None, ready_to_unregister: bool,
+    source: str | None, soak: float, output: Output,
+) -> int:  # fmt: skip
+    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
+
+    With --ready-to-unregister: whether any row still names the old key, somebody is at work, the latest run left
+    something, and the soak is over.
+    """
+    if ready_to_unregister:
+        return _ready(door, journal, journal_schema, source, soak, output)
     with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
     found = _report(line)
@@ -70,7 +95,7 @@ def status(run: str | None, door: Door, journal: str | None, journal_schema: str
         wanted = json.loads(line.wanted) if line.wanted else None
         more = {"report": found and found.to_dict(), "wanted": wanted, "doing": doing}
         click.echo(json.dumps({**asdict(line), **more}))
-        return
+        return 0
     since = duration(max(0.0, time.time() - line.updated))
     where = f", last sign of life {since} ago" if line.finished is None else ""
     click.echo(visible(f"{line.id}  {line.state}{where}  {line.source} -> {line.destination} ({line.way})"))
@@ -82,6 +107,24 @@ def status(run: str | None, door: Door, journal: str | None, journal_schema: str
             f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
             f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
         )
+    return 0
+
+
+def _ready(door: Door, url: str | None, schema: str | None, source: str | None, soak: float, output: Output) -> int:
+    # With --app, --columns would leave out rows that may name it; without it, it is what tells the columns.
+    application = replace(door, columns=()).open() if door.app else door.open()
+    try:
+        key, checks = readiness.ready_to_unregister(application, source, soak=soak, journal=url, schema=schema)
+    finally:
+        application.close()
+    ready = all(check.ready for check in checks)
+    if output.json:
+        click.echo(json.dumps({"key": key, "ready": ready, "checks": [asdict(check) for check in checks]}))
+    elif not output.quiet or not ready:
+        click.echo(visible(f"{key!r} may be unregistered." if ready else f"{key!r} must stay registered."))
+        for check in checks:
+            click.echo(visible(f"  {'+' if check.ready else 'x'} {check.name:<7} {check.message}"))
+    return 0 if ready else 1
 
 
 def _doing_lines(doing: Mapping[str, Any]) -> Iterator[str]:

@@ -7,9 +7,18 @@ import time
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import (
+    Age,
+    Door,
+    Output,
+    door_options,
+    example,
+    journal_options,
+    option,
+    output_options,
+)
 from migrate_storage.database import Database
-from migrate_storage.report import amount
+from migrate_storage.report import amount, duration
 from migrate_storage.tables import Tables
 
 __all__ = ("tables",)
@@ -74,34 +83,32 @@ def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool,
 
 @tables.command(
     short_help="Forget the objects and rows of old runs.",
-    epilog=example("migrate-storage tables prune --app myapp.storage --days 90"),
+    epilog=example("migrate-storage tables prune --app myapp.storage --older-than 90d"),
 )
 @door_options
 @journal_options
 @option(
-    "--days",
-    metavar="N",
-    type=click.IntRange(min=0),
-    in_file=False,
-    default=90,
-    show_default=True,
+    "--older-than", type=Age(), in_file=False, default="90d", show_default=True, metavar="AGE",
     help="Keep runs that finished within this time.",
-)
+)  # fmt: skip
 @output_options
-def prune(door: Door, journal: str | None, journal_schema: str | None, days: int, output: Output) -> None:
-    """Forget the objects and rows of runs that finished long ago; those can no longer be reverted.
+def prune(door: Door, journal: str | None, journal_schema: str | None, older_than: float, output: Output) -> None:
+    """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
-    Their reports stay, and so do the lines of copies made in vain, which `purge` will need.
+    Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need.
     """
     database = _database(door, journal)
+    count = 0
     try:
         owned = Tables(journal_schema)
-        before = time.time() - days * 86400
-        there = database.transaction(owned.exist)
-        count = database.transaction(lambda connection: owned.prune(connection, before)) if there else 0
+        before = time.time() - older_than
+        if database.transaction(owned.exist):
+            while gone := database.transaction(lambda connection: owned.prune(connection, before)):
+                count += gone
     finally:
         database.close()
-    _say(output, "pruned", f"Forgot {amount(count, 'line')} of runs that finished more than {amount(days, 'day')} ago.")
+    when = duration(older_than)
+    _say(output, "pruned", f"Forgot {amount(count, 'line')} of runs that finished more than {when} ago.")
 
 
 def _database(door: Door, journal: str | None) -> Database:

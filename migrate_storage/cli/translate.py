@@ -69,8 +69,7 @@ def _chosen(application: Application, source: str | None) -> tuple[Registration,
             f"--from {visible(source)}: no backend has this key; there is {', '.join(sorted(backends))}"
         )
     keys = sorted(backends) if source is None else [source]
-    found = tuple(read(backends[key]) for key in keys)
-    chosen = tuple(each for each in found if each.driver != "obstore")
+    chosen = tuple(read(backends[key]) for key in keys if backends[key].driver != "obstore")
     if not chosen:
         raise ConfigurationError("no fsspec backend is registered, so there is nothing to translate")
     return chosen

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from migrate_storage.model import StoreConfig, Translation
-from migrate_storage.registration.filesystem import filesystem_registration
+from migrate_storage.registration.filesystem import filesystem_registration, protocol_registration
 from migrate_storage.registration.reading import Registration
 from migrate_storage.registration.store import config_registration, store_config, store_registration
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.places import same_service
 
-__all__ = ("Registration", "read", "read_filesystem", "same_service", "store_config")
-
-_store_config = store_config
+__all__ = ("Registration", "protocol_registration", "read", "read_filesystem", "same_service", "store_config")
 
 
 def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registration:
@@ -41,6 +40,10 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
             key, backend.fs, prefix, environment, prepare=getattr(backend, "_prepare_path", None)
         )
     if driver == "obstore":
+        translated = getattr(backend, "registration", None)
+        if isinstance(translated, Registration):
+            # An obstore backend made from an fsspec one: its files are where those are.
+            return replace(translated, key=key)
         config = getattr(backend, "config", None)
         if isinstance(config, StoreConfig):
             return config_registration(key, config, backend.fs, environment)

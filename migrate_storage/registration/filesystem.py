@@ -16,9 +16,11 @@ from migrate_storage.registration.reading import Registration
 from migrate_storage.registration.store import config_registration
 from migrate_storage.translate import PROTOCOLS, translate
 from migrate_storage.translate.notes import note
+from migrate_storage.translate.others import WRAPPERS
 from migrate_storage.translate.places import Split, join_folder, join_prefix, root_and_prefix, split
+from migrate_storage.translate.wrappers import unwrap
 
-__all__ = ("filesystem_registration",)
+__all__ = ("filesystem_registration", "protocol_registration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,30 +259,83 @@ def _options_of(of_protocol: Any, service: str) -> Mapping[str, Any]:
     return next((options for protocol, options in items if PROTOCOLS.get(protocol, protocol) == service), {})
 
 
-def _of_options(key: str, service: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> Registration:
+def protocol_registration(
+    key: str, protocol: str, options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]
+) -> Registration:
+    """Read a protocol with its options, as if a backend had made the filesystem: nothing is instantiated.
+
+    Args:
+        key: The backend's key.
+        protocol: fsspec's name of the filesystem.
+        options: Its arguments; what fsspec's configuration sets below them is added.
+        prefix: The backend's prefix.
+        environment: Environment variables.
+    """
+    options = {**_configured(protocol), **options}
+    if protocol in WRAPPERS:
+        found = unwrap(protocol, options, prefix)
+        inner = protocol_registration(key, found.protocol, found.options, found.prefix, environment)
+        notes = (*found.notes, *inner.translation.notes)
+        return replace(inner, prefix=prefix, translation=replace(inner.translation, notes=notes))
+    found_there = _of_options(key, PROTOCOLS.get(protocol, protocol), options, environment, prefix)
+    return replace(found_there, prefix=prefix)
+
+
+def _configured(protocol: str) -> dict[str, Any]:
+    """What fsspec's configuration sets for a protocol and its other names, in the order in which fsspec merges them."""
+    from fsspec.config import conf
+
+    merged: dict[str, Any] = {}
+    for name in _NAMES.get(PROTOCOLS.get(protocol, ""), (protocol,)):
+        found = conf.get(name)
+        merged |= found if isinstance(found, dict) else {}
+    return merged
+
+
+#: The names of each filesystem's class, in its own order.
+_NAMES = {
+    "s3": ("s3", "s3a"),
+    "gcs": ("gs", "gcs"),
+    "azure": ("abfs", "az", "abfss"),
+    "file": ("file", "local"),
+    "memory": ("memory",),
+    "http": ("http", "https"),
+}
+
+
+def _of_options(
+    key: str, service: str, options: Mapping[str, Any], environment: Mapping[str, str], prefix: str | None = None
+) -> Registration:
     """A filesystem that nobody instantiated, from what it would be instantiated with."""
     if service == "s3":
         options, environment = _with_profile(options, environment)
-    config = translate(service, options, None, environment).config
-    endpoint = endpoint_of(config) if config else ""
+    anywhere = translate(service, options, None, environment).config
+    endpoint = endpoint_of(anywhere) if anywhere else ""
+    root, inner = root_and_prefix(service, prefix) if service in PROTOCOLS else ("", "")
+    path = functools.partial(join_prefix, prefix)
 
-    def place(path: str) -> Place:
-        parts = split(service, path)
+    def place(filename: str) -> Place:
+        parts = split(service, path(filename))
         if service == "http":
             return Place(service="http", endpoint=parts.root, root="", key=parts.key)
         return Place(service=service, endpoint=endpoint, root=parts.root, key=parts.key)
 
     def config_at(where: Place) -> StoreConfig | None:
+        if service == "memory" or service not in PROTOCOLS:
+            return None
         found = translate(
             service, options, where.endpoint if service == "http" else where.root or "/", environment
         ).config
-        return replace(found, prefix="") if found and service != "memory" else None
+        return replace(found, prefix="") if found else None
 
     return Registration(
         key=key,
         driver="fsspec",
         protocol=service,
-        translation=Translation(config=config),
+        translation=translate(service, options, prefix, environment),
+        root=root,
+        below=f"{inner}/" if inner else "",
+        _path=path,
         _place=place,
         _config_at=config_at,
     )

@@ -6,6 +6,8 @@ A :class:`Blocking` caller never suspends, so that :func:`run` can drive the cor
 from __future__ import annotations
 
 import asyncio
+import atexit
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -52,15 +54,27 @@ class Blocking:
         return work(*arguments)
 
 
+_ASYNCHRONOUS = {name: f"{name}_async" for name in ("bytes", "copy", "delete", "get", "head", "put", "rename", "sign")}
+
+
 class Awaiting:
     """Awaits the asynchronous one of each pair."""
 
     awaits = True
+    _registered = False
+
+    @classmethod
+    def _leave_in_peace(cls) -> None:
+        """Let obstore's threads let go of the last results before the interpreter goes: else the process may abort."""
+        cls._registered = True
+        atexit.register(time.sleep, 0.02)
 
     async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Await ``owner.name_async``."""
         touch()
-        return await getattr(owner, f"{name}_async")(*arguments, **options)
+        if not self._registered:
+            self._leave_in_peace()
+        return await getattr(owner, _ASYNCHRONOUS[name])(*arguments, **options)
 
     async def next(self, stream: Any) -> Any:
         """``await anext(stream)``."""

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from migrate_storage.errors import KeyRefusedError
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.stores.objects import plain_e_tag, to_attributes
 
@@ -15,6 +16,8 @@ __all__ = ("FsspecStore", "usable")
 
 _WRAPPERS = ("fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.implementations.chained")
 _BLOCK = 4 * 1024 * 1024
+_BUCKETED = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "cos", "obs"})
+"""Protocols whose paths begin with a bucket or container."""
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "e_tag", "ino")
 _VERSIONS = ("VersionId", "version_id", "generation")
@@ -67,7 +70,9 @@ class FsspecStore:
         protocol = self._fs.protocol
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         self._local = "file" in protocols
-        self.trusted = self._local or "memory" in protocols
+        self._memory = "memory" in protocols
+        self._bucketed = not _BUCKETED.isdisjoint(protocols)
+        self.trusted = self._local or self._memory
         self._root = os.path.realpath(root) if root and self._local else None
 
     def head(self, path: str) -> ObjectMeta:
@@ -111,14 +116,34 @@ class FsspecStore:
     def list(self, prefix: str) -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._fs.invalidate_cache()
+        if self._bucketed:
+            self._require_bucket(prefix)
         for _, _, files in self._fs.walk(prefix, detail=True):
             for info in files.values():
                 yield self._meta(str(info["name"]), info)
+
+    def _require_bucket(self, path: str) -> None:
+        """Fsspec lists a bucket that does not exist as an empty one."""
+        bucket = path.strip("/").partition("/")[0]
+        try:
+            self._fs.info(bucket)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"The specified bucket does not exist: {bucket}") from error
+        except Exception:  # noqa: BLE001 - who may list a bucket's objects may not always ask for the bucket
+            return
 
     def _info(self, path: str) -> Mapping[str, Any]:
         self._guard(path)
         self._fs.invalidate_cache(path)
         info: Mapping[str, Any] = self._fs.info(path)
+        if info.get("type") == "directory" and self._memory:
+            # It holds ``a`` beside ``a/b``, and tells of the folder alone.
+            held = self._fs.store.get(self._fs._strip_protocol(path))  # noqa: SLF001 - fsspec's own name for it
+            info = info if held is None else {"name": path, "size": held.size, "modified": held.modified}
+        if info.get("type") == "directory" and path.endswith("/"):
+            raise KeyRefusedError(
+                f"{path} ends with a slash, and {self.name} shows a folder there: give the object another name"
+            )
         if info.get("type") == "directory":
             raise FileNotFoundError(f"{path} is a directory")
         return info
@@ -128,7 +153,7 @@ class FsspecStore:
             return
         real = os.path.realpath(self._fs._strip_protocol(path))  # noqa: SLF001 - fsspec's own name for it
         if self._root != "/" and os.path.commonpath((self._root, real)) != self._root:
-            raise PermissionError(f"{path} leads out of {self._root} (by .. or a symbolic link); it was not touched")
+            raise KeyRefusedError(f"{path} leads out of {self._root} (by .. or a symbolic link); it was not touched")
 
     def _meta(self, path: str, info: Mapping[str, Any]) -> ObjectMeta:
         version = _first(info, _VERSIONS)

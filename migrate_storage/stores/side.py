@@ -67,6 +67,8 @@ class Side:
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
             if reason is not None or config is None:
+                if self.registration.filesystem is None:
+                    raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
                 return self._fsspec(), self.registration.path(filename)
             return self._obstore(place, config), place.key
         if reason is not None:
@@ -82,6 +84,8 @@ class Side:
             config = self.registration.config_at(place)
             if config is not None:
                 return self._obstore(place, config), place.key
+            if self.registration.filesystem is None:
+                return None
             return self._fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
         root = self.root
         if root.root != place.root or not place.key.startswith(root.key):
@@ -99,13 +103,17 @@ class Side:
         for start in range(len(parts)):
             tail = parts[start:]
             bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
-            asked = self.at_place(replace(root, root=bucket, key="/".join(key))) if key else None
+            # Of a disk only what is below the root is ever touched; a server knows nothing of the folder it serves.
+            below = root.key if root.service == "file" else ""
+            asked = self.at_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
             if asked is not None:
                 yield asked
 
     def fallback(self, filename: str) -> tuple[Store, str] | None:
         """Another way to read the same file where the first one failed for good; ``None`` where there is none."""
-        if self.registration.driver != "fsspec" or self.registration.config_at(self.place(filename)) is None:
+        if self.registration.driver != "fsspec" or self.registration.filesystem is None:
+            return None
+        if self.registration.config_at(self.place(filename)) is None:
             return None
         return self._fsspec(), self.registration.path(filename)
 

@@ -118,7 +118,7 @@ CODES: dict[str, Code] = {
     ),
     "s3.region.missing": Code(
         _WARNING,
-        "No region is given: botocore follows the bucket to its region, obstore does not; us-east-1 is written",
+        "No region is given: botocore follows the bucket to its region, obstore does not, and takes us-east-1",
         "Set the region of the bucket",
     ),
     "s3.endpoint.environment": Code(_INFO, "The endpoint comes from the environment ({subject}); it is written out"),

@@ -204,11 +204,14 @@ async def test_every_operation_raises_at_once_in_a_child(tmp_path: Path) -> None
 def test_whoever_used_obstore_before_the_fork() -> None:
     """Upstream's backend or a store of the application's own, in a process of its own so that nothing else used it."""
     script = """
-import os, sys
+import glob, os, sys
 from obstore.store import MemoryStore
 from migrate_storage import ObstoreBackend
 if sys.argv[1] == "used":
     MemoryStore().put("a", b"1")
+    # The threads name themselves, a moment after they were started.
+    while not any(open(name).read().startswith("tokio-") for name in glob.glob("/proc/self/task/*/comm")):
+        pass
 pid = os.fork()
 if pid == 0:
     try:
@@ -235,3 +238,14 @@ def test_a_spawned_child_works(tmp_path: Path) -> None:
     child.start()
     child.join(60)
     assert backend.get_content("spawned") == b"spawned"
+
+
+def test_a_process_that_ends_right_after_an_operation_ends_well() -> None:
+    """obstore's threads may still hold a result when the interpreter goes, and then abort the process."""
+    script = """
+import asyncio
+from migrate_storage import ObstoreBackend
+asyncio.run(ObstoreBackend("k", "memory://").exists_async("a"))
+"""
+    running = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(4)]
+    assert [process.wait(120) for process in running] == [0] * 4

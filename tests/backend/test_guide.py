@@ -6,7 +6,7 @@ import ast
 import asyncio
 import importlib.metadata
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +129,11 @@ def test_installation() -> None:
 
 
 @covers("Relative Paths")
-async def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     upload_dir = os.path.abspath("uploads")
-    await _works(ObstoreBackend(key="local", fs=f"file://{upload_dir}/"))
-    await _works(ObstoreBackend(key="local", fs=Path("uploads")))
+    asyncio.run(_works(ObstoreBackend(key="local", fs=f"file://{upload_dir}/")))
+    asyncio.run(_works(ObstoreBackend(key="local", fs=Path("uploads"))))
 
 
 @covers("Amazon S3", "Access Key Authentication")
@@ -342,10 +342,10 @@ def memory_storage() -> Iterator[ObstoreBackend]:
 
 
 @pytest.fixture
-async def sample_file(memory_storage: ObstoreBackend) -> AsyncIterator[FileObject]:
+async def sample_file(memory_storage: ObstoreBackend) -> FileObject:
     file_obj = FileObject(backend="test", filename="sample.txt", content_type="text/plain", content=b"Sample content")
     await file_obj.save_async()
-    yield file_obj
+    return file_obj
 
 
 @covers("Testing", "Memory Backend")

@@ -173,7 +173,7 @@ def test_azure_says_until_when_and_what_for() -> None:
         ("az://c", {"account_name": "a", "sas_key": "sv=1&sig=x"}),
         ("az://c", {"account_name": "a", "skip_signature": True}),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else ",".join(value) or "plain",
 )
 async def test_stores_that_cannot_sign_say_so(url: str, options: dict[str, Any]) -> None:
     backend = ObstoreBackend("k", url, **options)

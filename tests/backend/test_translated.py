@@ -14,6 +14,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.registration import read
 from tests.servers import AzureServer, S3Server
 
 
@@ -29,7 +30,8 @@ async def test_below_a_prefix(rclone_s3: S3Server, name: str) -> None:
         before.fs.invalidate_cache()
         assert before.get_content(name) == b"new"
         url = str(after.sign(name))
-        assert httpx.get(url).content == b"new"
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).content == b"new"
         after.delete_object(name)
         with pytest.raises(FileNotFoundError):
             before.get_content(name)
@@ -107,3 +109,11 @@ def test_it_is_a_backend_like_any_other(tmp_path: Path) -> None:
     assert file.checksum
     assert pickle.loads(pickle.dumps(after)).get_content("a.txt") == b"1"
     storages.unregister_backend("translated")
+
+
+def test_it_is_read_as_the_place_that_it_is(rclone_s3: S3Server) -> None:
+    before = FSSpecBackend("files", rclone_s3.fs())
+    after = ObstoreBackend.from_fsspec(before, key="new")
+    assert read(after).key == "new"
+    for name in ("bucket/a", "s3://bucket/a", "/bucket/a"):
+        assert read(after).place(name) == read(before).place(name)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_every_fault_is_tested_and_in_the_docs() -> None:
 
 
 @pytest.fixture
-def s3(moto_s3: S3Server) -> Iterator[Callable[..., Any]]:
+def s3(moto_s3: S3Server) -> Callable[..., Any]:
     bucket = moto_s3.new_bucket()
 
     def make(kind: Backend) -> Any:
@@ -90,7 +90,7 @@ def s3(moto_s3: S3Server) -> Iterator[Callable[..., Any]]:
             client_options={"allow_http": True},
         )
 
-    yield make
+    return make
 
 
 @pytest.fixture

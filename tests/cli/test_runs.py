@@ -46,7 +46,7 @@ def test_the_tables_are_created_shown_pruned_and_dropped(project: Project) -> No
     assert all(name.startswith("migrate_storage_") and name in statements for name in ours)
     project(*RUN)
     assert "Forgot 0 lines" in project("tables", "prune", *APP).stdout
-    assert "Forgot 20 lines" in project("tables", "prune", *APP, "--days", "0").stdout
+    assert "Forgot 20 lines" in project("tables", "prune", *APP, "--older-than", "0").stdout
     assert "10 rewritten" in project("report", *APP).stdout
     asked = project("tables", "drop", *APP)
     assert asked.returncode == 130

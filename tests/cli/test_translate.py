@@ -121,3 +121,11 @@ def test_inspect_counts_by_key_and_column_and_lists_odd_names(local):
     disk = next(each for each in told["backends"] if each["key"] == "disk")
     assert disk["files"] == {"document.file": 4}
     assert disk["odd_count"] == 1
+
+
+def test_backends_that_go_through_obstore_already_are_not_translated(local):
+    shim = "from migrate_storage.compat import FSSpecBackend as Shim"
+    project = local(f"{shim}; storages.register_backend(Shim('shim', 'file', str(HERE / 'shim')))")
+    told = json.loads(project("translate", "--app", "app", "--json").stdout)
+    assert "shim" not in [each["key"] for each in told]
+    assert "shim: obstore, file://" in project("inspect", "--app", "app").stdout

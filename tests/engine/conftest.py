@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import empty, pattern, project  # noqa: F401 - fixtures of the command line
 from tests.engine import places
 from tests.engine.world import World
 

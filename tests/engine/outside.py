@@ -6,6 +6,7 @@ number of steps (requests to a store, statements of a database, pieces of a body
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -35,7 +36,8 @@ def command(
         old: what is registered under ``old``.
         new: what is registered under ``new``.
         arguments: more of the command line.
-        settings: ``signal``, ``steps`` and ``of`` (``body``: only pieces of bodies are counted).
+        settings: ``signal``, ``steps`` and ``of``: ``body`` counts only pieces of bodies, ``module:Class.method``
+            only the calls of that one.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
     told = json.dumps({"url": url, "backends": [old.to_dict(), new.to_dict()]})
@@ -87,8 +89,12 @@ def _arm(settings: dict[str, Any]) -> None:
     from migrate_storage.transfer import Digests
 
     steps = _Steps(settings["signal"], settings["steps"])
+    if ":" in (of := settings.get("of", "")):
+        module, _, name = of.partition(":")
+        steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])
+        return
     steps.on(Digests, "update")
-    if settings.get("of") == "body":
+    if of == "body":
         return
     for store in (ObstoreStore, FsspecStore):
         for name in ("head", "open", "put", "delete"):

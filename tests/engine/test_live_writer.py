@@ -199,6 +199,34 @@ def test_a_source_replaced_later_in_a_copy_keeps_its_content_type(rclone_s3, sma
     assert world.new.attributes("docs/0/d0.bin").content_type == world.types["docs/0/d0.bin"]
 
 
+def test_an_upload_into_a_row_that_was_moved_is_moved_too(small_world: World) -> None:
+    """The application still writes to the old backend: a later pass finds what it wrote."""
+    world = small_world
+    world.fill(6)
+
+    def write() -> None:
+        with world.session() as session:
+            replaced(world, session, 1, "again.txt", b"uploaded after the swap")
+            session.commit()
+
+    during(world, 2, write)
+    report = world.run()
+    assert (report.exit_code, report.rows_left, report.counts) == (0, 0, {OutcomeKind.REWRITTEN: 7})
+    assert world.check(backend="new") == 6
+
+
+def test_rows_that_an_earlier_run_moved_are_told_when_their_object_is_copied_again(small_world: World) -> None:
+    world = small_world
+    shared = world.file("shared", b"before", "text/plain")
+    world.add(Document(id=1, title="", file=shared), Document(id=2, title="", file=shared))
+    world.run(limit=1)
+    world.old.fs.pipe(world.old._prepare_path("shared"), b"replaced")
+    world.contents["shared"] = b"replaced"
+    assert world.run().exit_code == 0
+    assert world.check(backend="new") == 2
+    assert [value["size"] for value in world.raw()] == [8, 8]
+
+
 def test_when_both_sides_were_replaced_both_are_kept_and_listed(small_world: World) -> None:
     world = small_world
     world.fill(6)
@@ -234,9 +262,12 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
         return written
 
     monkeypatch.setattr(ObstoreStore, "put", put)
+    at_the_swap: list[bytes] = []
+    before(monkeypatch, Rows, "swap", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
     assert world.run().exit_code == 0
     assert not left
+    assert at_the_swap == [b"replaced meanwhile"], "no row ever named the older copy"
     assert world.check(backend="new") == 6
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
+from migrate_storage.events import ItemFinished
 from migrate_storage.model import OutcomeKind, Way
-from tests.engine.world import World
+from tests.engine.world import Document, World
 
 
 def local(tmp_path: Path) -> tuple[FSSpecBackend, ObstoreBackend]:
@@ -40,3 +41,21 @@ def test_s3_to_s3(rclone_s3, sqlite_url: str) -> None:
     report = world.run()
     assert report.exit_code == 0, report
     assert world.check(backend="new")
+
+
+def test_every_row_of_a_missing_object_is_listed_in_whatever_window_it_comes(world: World) -> None:
+    lost, there = world.file("lost"), world.file("there")
+    world.old.delete_object("lost")
+    world.add(*(Document(title=str(i), file=there if i % 5 == 4 else lost) for i in range(40)))
+    report = world.run(window=3, concurrency=1)
+    assert report.counts == {OutcomeKind.MISSING: 1, OutcomeKind.REWRITTEN: 1}
+    assert (report.rows_left, report.listed_total) == (32, 1)
+    assert len(report.listed[0].refs) == 32
+    told = [
+        ref
+        for event in world.events
+        if isinstance(event, ItemFinished)
+        for ref in event.outcome.refs
+        if event.outcome.kind is OutcomeKind.MISSING
+    ]
+    assert len(told) == len(set(told)) == 32

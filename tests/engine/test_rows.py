@@ -172,7 +172,8 @@ def backends(world: World, table: str = "documents", column: str = "file") -> li
 
 
 def test_where(mixed: World) -> None:
-    report = mixed.run(where="id <= 4", columns=("documents.file",))
+    condition = "id <= 4 AND title LIKE 't%' AND title <> 'a :b ::c \\ %s'"
+    report = mixed.run(where=condition, columns=("documents.file",))
     assert (report.state, report.rows_moved, report.rows_left) == ("finished", 4, 0)
     assert backends(mixed) == ["new"] * 4 + ["old"] * 6
     assert mixed.run().exit_code == 0
@@ -188,8 +189,9 @@ def test_column(mixed: World) -> None:
     assert set(backends(mixed, "notes", "voice")) == {"old"}
 
 
-def test_limit_stops_and_the_same_command_goes_on(mixed: World) -> None:
-    moved = []
+def test_limit_stops_and_the_same_command_goes_on(world: World) -> None:
+    mixed, moved = world, []
+    mixed.fill(10, 4, 6)
     for _ in range(20):
         report = mixed.run(limit=4, window=3)
         moved.append(report.rows_moved)

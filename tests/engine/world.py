@@ -128,6 +128,9 @@ class World:
         made = [self._named(name, None, None) for name in names]
         objects = {self.old._prepare_path(name): self.contents[name] for name in names}
         if hasattr(self.old.fs, "_pipe"):
+            # One by itself first: many at once would each make the filesystem's session, and sometimes never end.
+            for path in list(objects)[:1]:
+                self.old.fs.pipe(path, objects.pop(path))
             self.old.fs.pipe(objects, batch_size=32)
         else:
             for path, content in objects.items():

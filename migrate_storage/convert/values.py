@@ -1,0 +1,152 @@
+"""What an expression in source code stands for: its value, or a placeholder that finds its way back to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import libcst as cst
+
+__all__ = ("NotLiteralError", "Values")
+
+#: Options whose value goes through a translation unchanged, so that any expression may stand there.
+_CARRIED = frozenset(
+    {
+        *("key", "username", "secret", "password", "token", "profile"),
+        *("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "profile_name"),
+        *("account_name", "account_key", "sas_token", "client_id", "client_secret", "tenant_id", "connection_string"),
+        *("endpoint_url", "region_name", "project"),
+    }
+)
+_MARK = re.compile(r"placeholder-\d+-x")
+
+
+class NotLiteralError(ValueError):
+    """An expression whose value decides what is to be written."""
+
+
+class Values:
+    """Values of expressions, and the way back from a value to the expression that it came from."""
+
+    def __init__(self) -> None:
+        self._origin: dict[str, cst.BaseExpression] = {}
+        self.secrets: set[str] = set()
+
+    def of(self, name: str, node: cst.BaseExpression) -> Any:
+        """The value of an option.
+
+        Args:
+            name: The option's name.
+            node: What stands there.
+
+        Raises:
+            NotLiteralError: with the reason, where the value has to be known and is not written out.
+        """
+        if isinstance(node, cst.SimpleString | cst.ConcatenatedString):
+            value = node.evaluated_value
+            if isinstance(value, str) and value:
+                self._origin.setdefault(value, node)
+            return value
+        if isinstance(node, cst.Integer | cst.Float):
+            return node.evaluated_value
+        if isinstance(node, cst.Name) and node.value in ("True", "False", "None"):
+            return {"True": True, "False": False, "None": None}[node.value]
+        if isinstance(node, cst.Dict):
+            return {key: self.of(key, value) for key, value in _items(name, node)}
+        if name not in _CARRIED or _suspends(node):
+            raise NotLiteralError(f"the value of {name} is not written out, and what to write depends on it")
+        return self.placeholder(node, name)
+
+    def text(self, name: str, node: cst.BaseExpression) -> str:
+        """The text of a prefix or folder, with placeholders for what is only known when it runs."""
+        if isinstance(node, cst.FormattedString) and "r" not in node.prefix.lower():
+            return "".join(self._piece(name, part) for part in node.parts)
+        if isinstance(node, cst.Name) and node.value == "None":
+            return ""
+        if isinstance(node, cst.SimpleString | cst.ConcatenatedString):
+            value = node.evaluated_value
+            if isinstance(value, str):
+                return value
+        if _suspends(node) or isinstance(node, cst.FormattedString | cst.SimpleString | cst.ConcatenatedString):
+            raise NotLiteralError(f"the value of {name} is not written out")
+        return self.placeholder(node, name)
+
+    def _piece(self, name: str, part: cst.BaseFormattedStringContent) -> str:
+        if isinstance(part, cst.FormattedStringText):
+            if "\\" in part.value:
+                raise NotLiteralError(f"the value of {name} holds a backslash")
+            return part.value.replace("{{", "{").replace("}}", "}")
+        assert isinstance(part, cst.FormattedStringExpression)
+        if part.conversion or part.format_spec or part.equal or _suspends(part.expression):
+            raise NotLiteralError(f"the value of {name} is formatted")
+        return self.placeholder(part.expression, name)
+
+    def placeholder(self, node: cst.BaseExpression, name: str) -> str:
+        """Text that stands for an expression and passes for a value of the option."""
+        mark = f"placeholder-{len(self._origin)}-x"
+        value = f"https://{mark}.invalid" if name == "endpoint_url" else mark
+        self._origin[value] = node
+        return value
+
+    def back(self, value: Any) -> cst.BaseExpression:
+        """The expression for a value: the one that it came from, or a literal.
+
+        Raises:
+            NotLiteralError: when a part of the value is only known when it runs.
+        """
+        if isinstance(value, str) and value in self._origin:
+            return self._origin[value]
+        if isinstance(value, Mapping):
+            elements = [cst.DictElement(self.back(str(key)), self.back(item)) for key, item in value.items()]
+            return cst.Dict(
+                [e.with_changes(comma=cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))) for e in elements[:-1]]
+                + elements[-1:]
+            )
+        if isinstance(value, str) and _MARK.search(value):
+            raise NotLiteralError("a value that is only known when it runs becomes a part of another one")
+        return cst.parse_expression(literal(value))
+
+    def url(self, url: str) -> tuple[cst.BaseExpression, bool]:
+        """The expression for a store's URL, and whether it needs ``quote``."""
+        pieces = re.split(f"({_MARK.pattern})", url)
+        terms = [
+            f"quote({cst.Module([]).code_for_node(self._origin[p])})" if _MARK.fullmatch(p) else literal(p)
+            for p in pieces
+            if p
+        ]
+        return cst.parse_expression(" + ".join(terms)), len(pieces) > 1
+
+    def is_unknown(self, text: str) -> bool:
+        """Whether a text holds something that is only known when it runs."""
+        return bool(_MARK.search(text))
+
+
+def literal(value: Any) -> str:
+    """A value as source code; text in double quotes where it can be."""
+    if isinstance(value, str) and value.isprintable() and not set('"\\') & set(value):
+        return f'"{value}"'
+    return ascii(value) if isinstance(value, str) else repr(value)
+
+
+def _items(name: str, node: cst.Dict) -> list[tuple[str, cst.BaseExpression]]:
+    found = []
+    for element in node.elements:
+        if not isinstance(element, cst.DictElement) or not isinstance(element.key, cst.SimpleString):
+            raise NotLiteralError(f"{name} is put together from other mappings")
+        found.append((str(element.key.evaluated_value), element.value))
+    return found
+
+
+def _suspends(node: cst.BaseExpression) -> bool:
+    """Whether moving the expression would change when or how often something happens."""
+    found: list[cst.CSTNode] = []
+
+    class Visitor(cst.CSTVisitor):
+        def on_visit(self, node: cst.CSTNode) -> bool:
+            if isinstance(node, cst.Await | cst.Yield | cst.NamedExpr | cst.Lambda | cst.CompFor):
+                found.append(node)
+            return True
+
+    node.visit(Visitor())
+    return bool(found)

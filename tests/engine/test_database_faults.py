@@ -1,0 +1,406 @@
+"""The database goes away, refuses, or locks rows while a job runs: never half a batch, and the job finishes or can go on."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.default import DefaultDialect
+
+from migrate_storage import database, pipeline
+from migrate_storage.application import Application
+from migrate_storage.migration import Migration
+from migrate_storage.model import OutcomeKind
+from migrate_storage.options import RunOptions
+from migrate_storage.report import Report
+from migrate_storage.revert import Revert
+from migrate_storage.rows import Rows
+from tests.engine import places
+from tests.engine.world import COLUMNS, World
+from tests.evidence import Evidence
+from tests.servers import start_mariadb, start_pgbouncer
+from tests.services import ensure
+
+
+def local(url: str, tmp_path: Path, rows: int = 60) -> World:
+    """Rows there, files in two folders."""
+    world = World(url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+    world.fill(rows)
+    return world
+
+
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], Any], every: float) -> Iterator[list[Any]]:
+    """Do ``work`` again and again on another thread; yields what it returned so far."""
+    over, results = threading.Event(), []  # type: threading.Event, list[Any]
+
+    def loop() -> None:
+        while not over.wait(every):
+            results.append(work())
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield results
+    finally:
+        over.set()
+        thread.join()
+
+
+def admin(url: str) -> psycopg.Connection[Any]:
+    parsed = make_url(url)
+    return psycopg.connect(host=parsed.host, port=parsed.port, user=parsed.username, dbname="postgres", autocommit=True)
+
+
+def nothing_half(world: World) -> None:
+    """Rows and their journal agree, row by row: both committed, or neither."""
+    world.engine.dispose()  # the application's own connections may be gone
+    lines = world.sql("SELECT pk FROM migrate_storage_row WHERE state = 'swapped'")
+    values = zip(sorted(_keys(world)), world.raw(), strict=True)
+    moved = [key for key, value in values if value["backend"] == "new"]
+    assert sorted(int(key.strip("[]")) for (key,) in lines) == moved, "one line for each row that moved, and no other"
+
+
+def _keys(world: World) -> list[int]:
+    return [key for (key,) in world.sql("SELECT id FROM documents WHERE file IS NOT NULL")]
+
+
+def ended(world: World, report: Report, rows: int) -> int:
+    """Finished right, or stopped so that the same command goes on from there; returns how many runs that took."""
+    runs = 1
+    while report.exit_code == 3:
+        assert "\n" not in report.error
+        assert "run the same command again" in report.error
+        nothing_half(world)
+        assert world.check() == rows
+        runs += 1
+        assert runs < 5
+        report = world.run(lease=1)
+    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), [
+        each.reason for each in report.listed
+    ] or report
+    nothing_half(world)
+    assert world.check(backend="new") == rows
+    assert {entry.state for entry in world.journal.values()} == {"held"}
+    return runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [150, pytest.param(2000, marks=pytest.mark.soak)])
+def test_postgresql_ends_all_connections_five_times_a_second(
+    postgres_url: str, tmp_path: Path, rows: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    world = local(postgres_url, tmp_path, rows)
+    world.run(limit=1)
+    name = make_url(postgres_url).database
+    with admin(postgres_url) as connection:
+
+        def terminate() -> int:
+            query = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
+            return int(connection.execute(query, [name]).fetchone()[0])  # type: ignore[index]
+
+        with meanwhile(terminate, 0.2) as ended_connections:
+            report = world.run(window=20, concurrency=4, lease=2)
+    killed = sum(ended_connections)
+    assert killed > 2
+    runs = ended(world, report, rows)
+    evidence.record(
+        "pg_terminate_backend on every connection of the job each 200 ms",
+        rows=rows,
+        connections_ended=killed,
+        runs=runs,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [300, pytest.param(2000, marks=pytest.mark.soak)])
+def test_mariadb_restarts_in_the_middle(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: int,
+    evidence: Evidence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    directory = Path(tempfile.mkdtemp(prefix="ms-m-"))
+    directory.chmod(0o755)
+    restarts = 0
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(start_mariadb(directory))
+        with server.database() as url:
+            world = local(url, tmp_path, rows)
+            crash = threading.Event()
+            original, swaps = Rows.swap, []  # type: Any, list[int]
+
+            def counting(self: Rows, *args: Any, **kwargs: Any) -> bool:
+                swaps.append(1)
+                if len(swaps) == rows // 3:
+                    crash.set()
+                    time.sleep(0.2)  # the transaction is open while its server dies
+                return bool(original(self, *args, **kwargs))
+
+            monkeypatch.setattr(Rows, "swap", counting)
+
+            def restart() -> None:
+                nonlocal restarts
+                crash.wait(60)
+                server.service.kill()
+                stack.enter_context(start_mariadb(directory, server.service.port))
+                restarts += 1
+
+            thread = threading.Thread(target=restart)
+            thread.start()
+            report = world.run(window=20, concurrency=4)
+            thread.join()
+            assert restarts == 1
+            runs = ended(world, report, rows)
+            world.close()
+    evidence.record("MariaDB killed and started again in the middle of a batch", rows=rows, runs=runs)
+
+
+def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst of moments: the server has committed, and nobody hears of it. The batch is tried again without harm."""
+    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    world = local(postgres_url, tmp_path)
+    original, commits = DefaultDialect.do_commit, []  # type: Any, list[int]
+    with admin(postgres_url) as connection:
+
+        def lost(self: Any, dbapi_connection: Any) -> None:
+            original(self, dbapi_connection)
+            commits.append(1)
+            if len(commits) % 5 == 0:
+                pid = dbapi_connection.driver_connection.info.backend_pid
+                connection.execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
+                dbapi_connection.driver_connection.execute("SELECT 1")
+
+        monkeypatch.setattr(DefaultDialect, "do_commit", lost)
+        report = world.run(window=20)
+        monkeypatch.undo()
+    assert len(commits) > 10
+    ended(world, report, 60)
+
+
+def _locked(world: World, wait: float) -> Callable[[], None]:
+    """Another transaction that holds some of the rows, for longer than we wait for a lock."""
+
+    def hold() -> None:
+        with contextlib.suppress(sa.exc.OperationalError), world.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE documents SET title = 'held' WHERE id IN (3, 31)"))
+            time.sleep(wait)
+
+    return hold
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_rows_that_the_application_holds_locked(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 1)
+    world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
+    with meanwhile(_locked(world, 1.5), 0.01) as held:
+        report = world.run()
+    assert held
+    ended(world, report, 60)
+    world.close()
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another transaction takes the rows of the batch from the other end."""
+    world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
+    original, other = Rows.swap, []  # type: Any, list[threading.Thread]
+    first = threading.Event()
+    deadlocks = []
+
+    def backwards() -> None:
+        try:
+            with world.engine.begin() as connection:
+                connection.execute(sa.text("UPDATE documents SET title = 'b' WHERE id = 60"))
+                first.set()
+                connection.execute(sa.text("UPDATE documents SET title = 'a' WHERE id = 1"))
+        except sa.exc.OperationalError as error:
+            deadlocks.append(error)
+
+    def swap(self: Rows, connection: Any, pk: Any, *args: Any) -> bool:
+        done = bool(original(self, connection, pk, *args))
+        if pk == (1,) and not other:
+            other.append(threading.Thread(target=backwards))
+            other[0].start()
+            first.wait(10)
+            time.sleep(0.3)  # it waits for row 1 by now; we go for row 60
+        return done
+
+    monkeypatch.setattr(Rows, "swap", swap)
+    transient, seen = database.is_transient, []  # type: Any, list[str]
+
+    def noting(error: BaseException) -> bool:
+        seen.append(str(getattr(error, "orig", error)))
+        return bool(transient(error))
+
+    monkeypatch.setattr(database, "is_transient", noting)
+    report = world.run()
+    other[0].join()
+    assert "deadlock" in " ".join([*seen, *map(str, deadlocks)]).lower(), "there was none: this test shows nothing"
+    ended(world, report, 60)
+    world.close()
+
+
+def test_postgresql_becomes_read_only_for_a_while(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a failover: connections end, and for a second the server that answers takes no writes."""
+    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    world = local(postgres_url, tmp_path, 100)
+    name = make_url(postgres_url).database
+    original, swaps = Rows.swap, []  # type: Any, list[int]
+    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'".encode()
+
+    def fail_over() -> None:
+        with admin(postgres_url) as connection:
+            connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+            connection.execute(end)
+            time.sleep(1)
+            connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'.encode())
+            connection.execute(end)
+
+    thread = threading.Thread(target=fail_over)
+
+    def swap(self: Rows, *args: Any) -> bool:
+        swaps.append(1)
+        if len(swaps) == 33:
+            thread.start()
+            time.sleep(0.3)
+        return bool(original(self, *args))
+
+    monkeypatch.setattr(Rows, "swap", swap)
+    report = world.run(window=20)
+    thread.join()
+    ended(world, report, 100)
+
+
+def test_sqlite_is_locked_by_another_process(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    world = local(sqlite_url, tmp_path)
+    path = make_url(sqlite_url).database
+    program = (
+        "import sqlite3, sys, time\n"
+        "for _ in range(4):\n"
+        "    c = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)\n"
+        "    c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); time.sleep(0.7)\n"
+        "    c.execute('COMMIT'); c.close(); time.sleep(0.05)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        report = world.run()
+        assert other.stdout.read().count("held") == 3
+    ended(world, report, 60)
+
+
+def test_a_database_that_does_not_come_back_stops_the_run(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = local(sqlite_url, tmp_path)
+    original = database.Database._run
+    gone = threading.Event()
+
+    def run(self: Any, work: Any) -> Any:
+        if gone.is_set():
+            raise sa.exc.OperationalError("COMMIT", {}, sqlite3.OperationalError("database is locked"))
+        return original(self, work)
+
+    monkeypatch.setattr(database.Database, "_run", run)
+    swap = Rows.swap
+
+    def last(self: Rows, *args: Any) -> bool:
+        gone.set()
+        raise sa.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
+
+    monkeypatch.setattr(Rows, "swap", last)
+    monkeypatch.setattr(database, "random", SimpleNamespace(uniform=lambda *_: 0.0))
+    report = world.run(lease=1)
+    assert (report.state, report.exit_code) == ("failed", 3)
+    assert "database is locked" in report.error
+    gone.clear()
+    monkeypatch.setattr(Rows, "swap", swap)
+    assert ended(world, world.run(lease=1), 60) == 1
+
+
+@pytest.mark.parametrize("rows", [120, pytest.param(2000, marks=pytest.mark.soak)])
+def test_through_pgbouncer_in_transaction_mode(
+    postgres_url: str, tmp_path: Path, rows: int, evidence: Evidence
+) -> None:
+    """Each transaction on whatever server connection is free: nothing of a session may be relied on."""
+    upstream = make_url(postgres_url)
+    directory = Path(tempfile.mkdtemp(prefix="ms-b-"))
+    directory.chmod(0o755)
+    with start_pgbouncer(directory, ensure("postgres")) as server:
+        through = server.url(str(upstream.database))
+        local(postgres_url, tmp_path, rows).close()
+        world = World(through, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+        straight = sa.create_engine(postgres_url)
+        application = Application(
+            engine=sa.create_engine(through), columns=COLUMNS, backends={"old": world.old, "new": world.new}
+        )
+        first = Migration(application, RunOptions(source="old", destination="new", settle=0.1, limit=rows // 2)).run()
+        assert (first.exit_code, first.rows_moved) == (4, rows // 2)
+        undone = Revert(application).run()
+        assert (undone.exit_code, undone.rows_moved) == (0, rows // 2)
+        last = Migration(application, RunOptions(source="old", destination="new", settle=0.1)).run()
+        assert (last.exit_code, last.rows_moved, last.rows_left) == (0, rows, 0)
+        with straight.connect() as connection:
+            moved = connection.execute(sa.text("SELECT count(*) FROM documents WHERE file ->> 'backend' = 'new'"))
+            assert moved.scalar_one() == rows
+        application.engine.dispose()
+        straight.dispose()
+        world.close()
+    assert "closing because" in (directory / "log").read_text()
+    evidence.record("half a job, its undo and the whole job through PgBouncer in transaction mode", rows=rows)
+
+
+REFUSALS = {
+    "sqlite": "CREATE TRIGGER no BEFORE UPDATE ON documents WHEN NEW.id = 7 BEGIN SELECT RAISE(ABORT, 'row 7 is frozen'); END",
+    "mariadb": "CREATE TRIGGER no BEFORE UPDATE ON documents FOR EACH ROW IF NEW.id = 7 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'row 7 is frozen'; END IF",
+    "postgres": "CREATE TRIGGER no BEFORE UPDATE ON documents FOR EACH ROW WHEN (NEW.id = 7) EXECUTE FUNCTION refuse()",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_row_that_the_database_refuses_is_listed_and_the_others_move(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    world = local(request.getfixturevalue(f"{kind}_url"), tmp_path, 40)
+    if kind == "postgres":
+        world.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE 'row % is frozen', NEW.id; END $$ LANGUAGE plpgsql"
+        )
+    world.sql(REFUSALS[kind])
+    report = world.run()
+    assert (report.state, report.exit_code, report.rows_moved, report.rows_left) == ("finished", 1, 39, 1), report
+    [listed] = report.listed
+    assert (listed.kind, [ref.pk for ref in listed.refs]) == (OutcomeKind.FAILED, [(7,)])
+    assert "row 7 is frozen" in listed.reason
+    assert world.check() == 40
+    nothing_half(world)
+    again = world.run()
+    assert (again.exit_code, again.rows_moved, again.listed_total) == (1, 0, 1)
+    world.sql("DROP TRIGGER no" + (" ON documents" if kind == "postgres" else ""))
+    last = world.run()
+    assert (last.exit_code, last.rows_moved) == (0, 1)
+    assert world.check(backend="new") == 40
+    world.close()

@@ -1,0 +1,18 @@
+"""The page of fears names, for each of them, tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SECTIONS = (ROOT / "docs" / "what-if.md").read_text().split("\n## ")[1:]
+
+
+def test_each_section_names_a_test_that_exists() -> None:
+    assert len(SECTIONS) >= 9
+    for section in SECTIONS:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", section)
+        assert named, f"no test shows: {section.splitlines()[0]}"
+        for path, name in named:
+            assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
