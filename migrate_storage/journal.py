@@ -292,17 +292,20 @@ class Journal:
             taken = self._taken(connection, entries)
             fresh = [_line(entry) for entry in entries if entry.id not in taken]
             ids = [line["id"] for line in fresh]
-            known: set[str] = set()
+            known: dict[str, str] = {}
             for part in _parts(ids):
-                known.update(
-                    connection.execute(
-                        select(self.tables.object.c.id).where(self.tables.object.c.id.in_(part))
-                    ).scalars()
-                )
+                table = self.tables.object
+                found = connection.execute(select(table.c.id, table.c.state).where(table.c.id.in_(part)))
+                known.update((row.id, row.state) for row in found)
             new = [line for line in fresh if line["id"] not in known]
             if new:
                 connection.execute(insert(self.tables.object), new)
-            old = [line for line in fresh if line["id"] in known]
+            # Who slept past its lease does not know what another run verified meanwhile: that line stays as it is.
+            old = [
+                line
+                for line in fresh
+                if known.get(line["id"], "held") != "held" or (line["id"] in known and line["state"] == "held")
+            ]
             if old:
                 self._update(connection, old, _INTENT)
             return taken

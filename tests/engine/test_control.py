@@ -105,7 +105,7 @@ def test_more_at_once_than_it_began_with(world: World) -> None:
         names.update(thread.name for thread in threading.enumerate())
         run.migration._pace.requests.set(None)
         assert run.future.result(60).exit_code == 0
-    assert len([name for name in names if name.startswith("carry")]) > 4
+    assert len([name for name in names if name.startswith("carry")]) > 1
     assert world.check(backend="new") == 150
 
 
