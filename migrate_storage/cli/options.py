@@ -88,7 +88,7 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
 BYTES, SECONDS = _Bytes(), _Seconds()
 
 
-class Age(click.ParamType[float]):
+class Age(click.ParamType):  # type: ignore[type-arg]
     """A time span such as ``30d``, ``12h`` or ``45`` seconds."""
 
     name = "age"
