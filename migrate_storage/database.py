@@ -136,17 +136,19 @@ class Database:
         if getattr(self._sync_engine.dialect, "is_mariadb", False):
             self.dialect = "mariadb"
 
-    def transaction(self, work: Callable[[Connection], T]) -> T:
+    def transaction(self, work: Callable[[Connection], T], *, attempts: int | None = None) -> T:
         """Run ``work`` in one short READ COMMITTED transaction, and again while the failure is a passing one.
 
         Args:
             work: called with the connection, perhaps several times: it must hold all that is to be redone together.
+            attempts: how often it is tried; ``None`` as the database was told.
 
         Raises:
             RefusedError: the database refuses it; the cause is SQLAlchemy's own error.
             RunError: it still failed after all attempts.
         """
-        for attempt in range(1, self._attempts + 1):
+        attempts = attempts or self._attempts
+        for attempt in range(1, attempts + 1):
             try:
                 return self._run(work)
             except (SQLAlchemyError, OSError) as error:
@@ -156,7 +158,7 @@ class Database:
                         f"the database {self} refuses: {reason}; nothing is half done: mend that, then run the same command again to go on",
                         reason,
                     ) from error
-                if not is_transient(error) or attempt == self._attempts:
+                if not is_transient(error) or attempt == attempts:
                     raise RunError(
                         f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half done, run the same command again to go on"
                     ) from error

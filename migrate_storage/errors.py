@@ -10,6 +10,7 @@
     ├── ConditionFailedError       a read's condition (if_match and the like) did not hold
     ├── DeleteFailedError          some of several objects could not be deleted; ``failures`` says which and why
     ├── MissingBucketError         the bucket or container itself does not exist
+    ├── PhaseLostError             this process may not act now: its lease on the cutover's phase is over
     ├── RunError                   a run cannot go on; what was done is journaled       (exit code 3)
     │   ├── RefusedError           the database refuses a statement, and would again
     │   ├── PreflightError         found before anything was touched                    (exit code 2)
@@ -33,6 +34,7 @@ __all__ = (
     "LeaseHeldError",
     "MigrateStorageError",
     "MissingBucketError",
+    "PhaseLostError",
     "PreflightError",
     "RefusedError",
     "RunError",
@@ -76,6 +78,10 @@ class DeleteFailedError(MigrateStorageError, OSError):
 
 class MissingBucketError(MigrateStorageError, OSError):
     """The bucket or container does not exist. Never a ``FileNotFoundError``: nothing in it can be missing or deleted."""
+
+
+class PhaseLostError(MigrateStorageError, OSError):
+    """This process does not know the phase of the cutover, so it may not act. Nothing more is written; try again later."""
 
 
 class RunError(MigrateStorageError):

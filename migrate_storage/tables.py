@@ -179,6 +179,41 @@ class Tables:
             Index(f"{PREFIX}outbox_backend", "backend", "busy_until"),
             **options,
         )
+        #: One line a cutover backend whose phase is shared: the phase that processes are to act in.
+        self.phase = Table(
+            f"{PREFIX}phase",
+            metadata,
+            Column("backend", String(255), primary_key=True),
+            Column("phase", String(20), nullable=False),
+            #: One more with each change.
+            Column("generation", BigInteger, nullable=False),
+            #: When it changed, by the database's clock, as all times of these two tables.
+            Column("changed", Double, nullable=False),
+            #: What the last full comparison of both sides found, as JSON.
+            Column("compared", _LONG),
+            **options,
+        )
+        #: One line a process that acts in a shared phase, for as long as it may.
+        self.process = Table(
+            f"{PREFIX}process",
+            metadata,
+            Column("id", String(32), primary_key=True),
+            Column("backend", String(255), nullable=False),
+            #: What a person would call it: host and process id. Never relied on.
+            Column("name", String(255), nullable=False),
+            #: It may be acting in any phase from this one
+            Column("lowest", String(20), nullable=False),
+            #: to this one.
+            Column("highest", String(20), nullable=False),
+            Column("seen", Double, nullable=False),
+            #: Until then nobody may act in a phase that is more than a step away.
+            Column("expires", Double, nullable=False),
+            #: Reads that the second side had to answer, and when the last of them was told.
+            Column("fallbacks", BigInteger, nullable=False),
+            Column("fallback_at", Double, nullable=False),
+            Index(f"{PREFIX}process_backend", "backend", "expires"),
+            **options,
+        )
 
     def create(self, connection: Connection) -> None:
         """Create what is missing, and check the schema version.

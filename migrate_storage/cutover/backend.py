@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import time
@@ -20,12 +19,12 @@ from migrate_storage.cutover.counters import Counters
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, decide
 from migrate_storage.cutover.protocol import Protocol, Step
+from migrate_storage.cutover.switch import Held, Switch, switch
 from migrate_storage.errors import ConfigurationError, DeleteFailedError, KeyRefusedError
 from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
 
-__all__ = ("PHASE_VARIABLE", "CutoverBackend")
+__all__ = ("CutoverBackend",)
 
-PHASE_VARIABLE = "MIGRATE_STORAGE_PHASE"
 _log = logging.getLogger("migrate_storage.cutover")
 _READS = {"head": Operation.HEAD, "attributes": Operation.READ, "stream": Operation.READ, "open": Operation.READ}
 """Reads that advanced-alchemy does not ask for: there where both sides have them."""
@@ -44,8 +43,9 @@ class CutoverBackend(StorageBackend):
         key: the name under which rows and columns know the backend.
         source: the backend that is left.
         destination: the backend that is moved to.
-        phase: the phase of this process, a function that says it, or ``None`` for the environment variable
-            ``MIGRATE_STORAGE_PHASE`` (``source`` if unset). A function is asked once for each operation.
+        phase: the phase of this process; ``"shared"`` or a :class:`~migrate_storage.cutover.switch.SharedPhase` for one that all
+            processes share; a function, asked once for each operation; or ``None`` for the environment variable
+            ``MIGRATE_STORAGE_PHASE`` (``source`` if unset).
         outbox: where entries are kept; needed as soon as the phase is not SOURCE.
         counters: what counts.
 
@@ -61,7 +61,7 @@ class CutoverBackend(StorageBackend):
         source: StorageBackend,
         destination: StorageBackend,
         *,
-        phase: Phase | str | Callable[[], Phase] | None = None,
+        phase: Switch | Phase | str | Callable[[], Phase] | None = None,
         outbox: Outbox | None = None,
         counters: Counters | None = None,
     ) -> None:
@@ -71,27 +71,29 @@ class CutoverBackend(StorageBackend):
         self.outbox = outbox
         self.counters = counters or Counters()
         self.options = {}
-        self._phase = phase if callable(phase) else functools.partial(_phase, phase or os.environ.get(PHASE_VARIABLE))
-        if not callable(phase) and self.phase is not Phase.SOURCE and outbox is None:
-            raise ConfigurationError(f"a cutover in phase {self.phase} writes down what is not settled: pass outbox=")
+        self.switch = switch(phase, outbox)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(key={self.key!r}, source={self.source!r}, destination={self.destination!r})"
 
     @property
     def phase(self) -> Phase:
-        """The phase of this process now."""
-        return self._phase()
+        """The phase of this process now; one that is shared is asked of the database where no lease stands.
+
+        Raises:
+            PhaseLostError: it is shared, and cannot be learned.
+        """
+        return self.switch.phase
 
     @property
     def protocol(self) -> str:  # type: ignore[override]
         """That of the side which is asked first."""
-        return self._side(TABLE[self.phase].reads[0]).protocol
+        return self._side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).protocol
 
     @property
     def fs(self) -> Any:
         """That of the side which is asked first."""
-        return self._side(TABLE[self.phase].reads[0]).fs
+        return self._side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).fs
 
     # Reading
 
@@ -140,7 +142,8 @@ class CutoverBackend(StorageBackend):
         async def get(side: Side) -> Any:
             return await _ask(call, self._side(side), name, path, **options)
 
-        return await self._drive(call, protocol.read(self.phase, operation), path, get=get)
+        with await self._held(call) as held:
+            return await self._drive(call, held, protocol.read(held.phase, operation), path, get=get)
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
         """All objects below a folder, in no order; where both sides can list.
@@ -188,7 +191,7 @@ class CutoverBackend(StorageBackend):
             return self._side(side).head(path)  # type: ignore[attr-defined]
 
         try:
-            return run(self._drive(BLOCKING, protocol.read(phase, Operation.HEAD), path, get=get))
+            return run(self._drive(BLOCKING, None, protocol.read(phase, Operation.HEAD), path, get=get))
         except (FileNotFoundError, KeyRefusedError):
             return None
 
@@ -235,13 +238,17 @@ class CutoverBackend(StorageBackend):
         return await self._save(AWAITING, file_object, data, how)
 
     async def _save(self, call: Caller, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
-        phase = self.phase
+        with await self._held(call, writing=True) as held:
+            return await self._saved(call, held, file, data, how)
+
+    async def _saved(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
+        phase = held.phase
         if not TABLE[phase].entries:
 
             async def hand_on(side: Side, content: Any) -> Any:
                 return await _ask(call, self._side(side), "save_object", file, content, **how)
 
-            await self._drive(call, protocol.save(phase, data), file.path, put=hand_on)
+            await self._drive(call, held, protocol.save(phase, data), file.path, put=hand_on)
             return file
         content = await spooled(call, data)
         first: list[Side] = []
@@ -256,7 +263,7 @@ class CutoverBackend(StorageBackend):
 
         about = _copied({"content_type": file.content_type, "metadata": file.metadata})
         try:
-            await self._drive(call, protocol.save(phase, content), file.path, put=put, about=about)
+            await self._drive(call, held, protocol.save(phase, content), file.path, put=put, about=about)
         finally:
             await call.aside(content.close)
         return file
@@ -277,17 +284,22 @@ class CutoverBackend(StorageBackend):
         await self._delete(AWAITING, paths)
 
     async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
-        phase = self.phase
+        with await self._held(call, writing=True) as held:
+            await self._deleted(call, held, paths)
+
+    async def _deleted(self, call: Caller, held: Held, paths: PathLike | Sequence[PathLike]) -> None:
+        phase = held.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
             self.counters.add("delete", side)
+            held.check()
             await _ask(call, self._side(side), "delete_object", paths)
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
         for path in wanted:
             try:
-                await self._drive(call, protocol.delete(phase), path)
+                await self._drive(call, held, protocol.delete(phase), path)
             except Exception as error:  # noqa: BLE001 - reported by key, below
                 failures[text(path)] = error
         if failures:
@@ -326,16 +338,18 @@ class CutoverBackend(StorageBackend):
     async def _sign(
         self, call: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
-        phase = self.phase
-        if not TABLE[phase].entries and not for_upload:
-            (side,) = TABLE[phase].reads
-            found: _Urls = await _ask(call, self._side(side), "sign", paths, expires_in=expires_in)
-            return found
-        one = self._sign_upload if for_upload else self._sign_read
-        urls = [await one(call, phase, path, expires_in) for path in several(paths)]
+        with await self._held(call, writing=for_upload) as held:
+            if not TABLE[held.phase].entries and not for_upload:
+                (side,) = TABLE[held.phase].reads
+                found: _Urls = await _ask(call, self._side(side), "sign", paths, expires_in=expires_in)
+                return found
+            one = self._sign_upload if for_upload else self._sign_read
+            urls = [await one(call, held, path, expires_in) for path in several(paths)]
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
-    async def _sign_read(self, call: Caller, phase: Phase, path: PathLike, expires_in: int | None) -> str:
+    async def _sign_read(self, call: Caller, held: Held, path: PathLike, expires_in: int | None) -> str:
+        phase = held.phase
+
         async def get(side: Side) -> str:
             backend = self._side(side)
             url: str = await _ask(call, backend, "sign", path, expires_in=expires_in)
@@ -345,15 +359,17 @@ class CutoverBackend(StorageBackend):
             return url
 
         try:
-            signed: str = await self._drive(call, protocol.read(phase, Operation.SIGN), path, get=get)
+            signed: str = await self._drive(call, held, protocol.read(phase, Operation.SIGN), path, get=get)
         except FileNotFoundError:
             signed = await _ask(call, self._side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
         return signed
 
-    async def _sign_upload(self, call: Caller, phase: Phase, path: PathLike, expires_in: int | None) -> str:
+    async def _sign_upload(self, call: Caller, held: Held, path: PathLike, expires_in: int | None) -> str:
+        phase = held.phase
         (side,) = decide(phase, Operation.SIGN_UPLOAD).sides
         if self.outbox is not None or phase is not Phase.SOURCE:
             lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
+            held.check()
             entry = await call.aside(lambda: self._needed().open(text(path), side, expires=time.time() + lasts))
             await call.aside(self._needed().leave, text(path), entry)
             side = entry.side if TABLE[phase].entries else side
@@ -367,12 +383,18 @@ class CutoverBackend(StorageBackend):
 
     def _needed(self) -> Outbox:
         if self.outbox is None:
-            raise ConfigurationError(f"a cutover in phase {self.phase} writes down what is not settled: pass outbox=")
+            raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
         return self.outbox
+
+    async def _held(self, call: Caller, *, writing: bool = False) -> Held:
+        """A hold on the phase, for one operation."""
+        held = self.switch.hold(writing=writing)
+        return held if held is not None else await call.aside(lambda: self.switch.renew(writing=writing))
 
     async def _drive(
         self,
         call: Caller,
+        held: Held | None,
         made: Protocol,
         path: PathLike,
         *,
@@ -386,6 +408,8 @@ class CutoverBackend(StorageBackend):
             step = next(made)
             while True:
                 try:
+                    if held is not None and isinstance(step, protocol.Open | protocol.Put | protocol.Erase):
+                        held.check()
                     answer = await self._perform(call, step, key, get, put, about)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
                     step = made.throw(error)
@@ -430,17 +454,11 @@ class CutoverBackend(StorageBackend):
 
     async def _fallback(self, call: Caller, path: str, side: Side) -> None:
         self.counters.add("fallback", side.other)
+        self.switch.fell_back()
         try:
             await call.aside(self._needed().note, path, side)
         except Exception as error:  # noqa: BLE001 - what was read is right without it
             _log.warning("%s: a fallback read left no entry: %s", self.key, type(error).__name__)
-
-
-def _phase(given: Phase | str | None) -> Phase:
-    try:
-        return Phase((given or Phase.SOURCE).lower())
-    except ValueError:
-        raise ConfigurationError(f"{given!r} is no phase of a cutover: use one of {', '.join(Phase)}") from None
 
 
 async def _ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Any:

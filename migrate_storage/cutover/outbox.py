@@ -61,8 +61,8 @@ class Outbox:
     ) -> None:
         self.database = database
         self.backend = backend
-        self._tables = Tables(schema)
-        self._table = self._tables.outbox
+        self.tables = Tables(schema)
+        self._table = self.tables.outbox
         self._grace = grace
         self._clock = clock
 
@@ -72,7 +72,7 @@ class Outbox:
         Raises:
             ConfigurationError: no right to.
         """
-        self.database.transaction(self._tables.create)
+        self.database.transaction(self.tables.create)
 
     def look(self, path: str) -> Entry | None:
         """The entry of a key."""

@@ -13,9 +13,10 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.cutover.backend import PHASE_VARIABLE, CutoverBackend
+from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import TABLE, Phase, Side
+from migrate_storage.cutover.switch import PHASE_VARIABLE
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
 from tests.backend.beds import Bed, memory

@@ -1,0 +1,467 @@
+"""Which phase a process acts in: fixed, asked of a function, or shared by all processes under a lease.
+
+A lease is good for a time by the process's own clock, counted from before its report was sent; by the database's clock it
+counts for that time and a little more, from after the report arrived. So a process has stopped before others count it as gone,
+whatever the two clocks show; they only have to run at about the same speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import Phase
+from migrate_storage.cutover.phasetable import PhaseTable
+from migrate_storage.database import describe_failure
+from migrate_storage.errors import ConfigurationError, MigrateStorageError, PhaseLostError
+
+__all__ = ("PHASE_VARIABLE", "SHARED", "AskedPhase", "Held", "OnLost", "SharedPhase", "Switch", "switch")
+
+PHASE_VARIABLE = "MIGRATE_STORAGE_PHASE"
+SHARED = "shared"
+_log = logging.getLogger("migrate_storage.cutover")
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
+_SPEEDS = 0.95
+"""How much slower than the database's a process's clock may run: what part of its lease a process uses."""
+
+
+class OnLost(StrEnum):
+    """What a process does whose lease is over, or that never had one."""
+
+    #: Reads in the phase that it last knew, and writes nothing.
+    REFUSE_WRITES = "refuse_writes"
+    #: Neither reads nor writes.
+    REFUSE = "refuse"
+    #: Goes on in the phase that it last knew. No further step is taken until it is heard of again, or a person forces it.
+    KEEP = "keep"
+
+
+class Held(Protocol):
+    """One operation's hold on a phase; a context manager that ends it."""
+
+    phase: Phase
+
+    def check(self) -> None:
+        """Ask before each write whether the operation may still act.
+
+        Raises:
+            PhaseLostError: it may not.
+        """
+
+    def __enter__(self) -> Held: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+class Switch(Protocol):
+    """Where a backend's phase comes from."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that an operation would act in now.
+
+        Raises:
+            PhaseLostError: none is known.
+        """
+
+    @property
+    def known(self) -> Phase | None:
+        """The phase that was known here last, at once and without a query."""
+
+    def hold(self, *, writing: bool) -> Held | None:
+        """A hold for one operation, at once and without a query.
+
+        Args:
+            writing: whether it may write.
+
+        Returns:
+            ``None`` where the lease must be renewed first.
+        """
+
+    def renew(self, *, writing: bool) -> Held:
+        """A hold, after the lease was renewed; this may take a query.
+
+        Raises:
+            PhaseLostError: it could not be, and the operation may not act without.
+        """
+
+    def fell_back(self) -> None:
+        """A read was answered by the second side."""
+
+    def close(self) -> None:
+        """Sign off."""
+
+
+class _Free:
+    """A hold that nothing can end."""
+
+    __slots__ = ("phase",)
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+
+    def check(self) -> None:
+        """Always."""
+
+    def __enter__(self) -> _Free:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to end."""
+
+
+class AskedPhase:
+    """The phase that a function says; asked once for each operation."""
+
+    def __init__(self, ask: Callable[[], Phase]) -> None:
+        self._ask = ask
+
+    @property
+    def phase(self) -> Phase:
+        """What the function says now."""
+        return self._ask()
+
+    known = phase
+
+    def hold(self, *, writing: bool) -> Held:  # noqa: ARG002 - as each switch
+        """What the function says now, until the operation ends."""
+        return _Free(self._ask())
+
+    renew = hold
+
+    def fell_back(self) -> None:
+        """Nobody is told."""
+
+    def close(self) -> None:
+        """Nobody waits."""
+
+
+def switch(phase: Switch | Phase | str | Callable[[], Phase] | None, outbox: Outbox | None) -> Switch:
+    """The switch that ``CutoverBackend(phase=…)`` means.
+
+    Args:
+        phase: a switch; a phase or its name; ``"shared"``; a function; ``None`` for the environment variable
+            ``MIGRATE_STORAGE_PHASE``, which holds a name or ``shared``, ``source`` if unset.
+        outbox: needed by a shared phase.
+
+    Raises:
+        ConfigurationError: there is no such phase, or a phase that needs an outbox has none.
+    """
+    if hasattr(phase, "hold"):
+        return phase  # type: ignore[return-value]
+    if callable(phase):
+        return AskedPhase(phase)
+    name = (phase or os.environ.get(PHASE_VARIABLE) or Phase.SOURCE).lower()
+    if name not in (SHARED, *Phase):
+        raise ConfigurationError(f"{name!r} is no phase of a cutover: use one of {', '.join(Phase)}, or {SHARED}")
+    if name == Phase.SOURCE:
+        return AskedPhase(lambda: Phase.SOURCE)
+    if outbox is None:
+        raise ConfigurationError(f"a cutover in phase {name} writes down what is not settled: pass outbox=")
+    if name == SHARED:
+        return SharedPhase(outbox)
+    fixed = Phase(name)
+    return AskedPhase(lambda: fixed)
+
+
+class _Lease:
+    """What a process was granted, and the operations that act under it."""
+
+    def __init__(self, line: str, phase: Phase, until: float) -> None:
+        #: Its name in the table.
+        self.line = line
+        #: What new operations act in.
+        self.phase = phase
+        #: By the process's own clock.
+        self.until = until
+        #: Operations at work, by the phase that they act in.
+        self.at_work: Counter[Phase] = Counter()
+
+    def acting(self) -> frozenset[Phase]:
+        """Where somebody may be at work."""
+        return frozenset({self.phase, *(phase for phase, count in self.at_work.items() if count)})
+
+
+class _Hold:
+    """One operation under a lease."""
+
+    __slots__ = ("_check", "_ended", "_lease", "phase")
+
+    def __init__(self, lease: _Lease, check: Callable[[_Lease], None], ended: Callable[[_Lease, Phase], None]) -> None:
+        self._lease, self._check, self._ended = lease, check, ended
+        self.phase = lease.phase
+
+    def check(self) -> None:
+        """Whether the lease under which the operation began still stands.
+
+        Raises:
+            PhaseLostError: it does not.
+        """
+        self._check(self._lease)
+
+    def __enter__(self) -> _Hold:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended(self._lease, self.phase)
+
+
+class SharedPhase:
+    """The phase that a table in the application's database says, for all processes of the application.
+
+    Give one to each CutoverBackend, in every process::
+
+        outbox = Outbox(Database(engine), "documents")
+        outbox.prepare()
+        CutoverBackend("documents", old, new, outbox=outbox, phase=SharedPhase(outbox))
+
+    or ``phase="shared"``, or ``MIGRATE_STORAGE_PHASE=shared`` in the environment, which both mean this with its defaults.
+    ``migrate-storage cutover advance`` and ``retreat`` change it.
+
+    Making one asks nothing of the database. The first operation takes a lease, and a thread renews it from then on, so an
+    operation costs no query. After a change new operations act in the new phase as soon as the process has reported it, those
+    at work end in the old one, and the process reports when the last of them has ended. A process that is forked takes its
+    first phase after the fork; one that used it before begins anew in the child.
+
+    Args:
+        outbox: of the same backend; its database holds the table.
+        lease: seconds for which a process may act without having reached the database. It tries three times in that time,
+            so it also hears of a change within a third of it.
+        drain: seconds that a request to a store may take effect after the process that sent it lost its lease, having been
+            stopped or cut off. No phase two steps away is entered before.
+        on_lost: what to do without a lease.
+        name: what a person would call this process.
+        clock: seconds that never jump, for tests.
+
+    Raises:
+        ConfigurationError: no such ``on_lost``, or times that are not positive.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        lease: float = 30.0,
+        drain: float = 60.0,
+        on_lost: OnLost | str = OnLost.REFUSE_WRITES,
+        name: str | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        if lease <= 0 or drain < 0:
+            raise ConfigurationError(f"lease={lease} must be above 0 seconds, and drain={drain} not below")
+        try:
+            self._on_lost = OnLost(on_lost)
+        except ValueError:
+            raise ConfigurationError(f"on_lost={on_lost!r}: use one of {', '.join(OnLost)}") from None
+        self.table = PhaseTable(outbox.database, outbox.backend, outbox.tables)
+        self._seconds, self._drain = lease, drain
+        self._name = name
+        self._clock = clock or _now
+        self._begin()
+        again = weakref.WeakMethod(self._begin)
+        os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._renewing = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._lease: _Lease | None = None
+        self._last: Phase | None = None
+        self._fallbacks = 0
+        self._tried = float("-inf")
+        self._why = "it has not asked yet"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.table.backend!r})"
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that an operation would act in now; one query where no lease stands.
+
+        Raises:
+            PhaseLostError: it cannot be learned.
+        """
+        held = self.hold(writing=False) or self.renew(writing=False)
+        with held:
+            return held.phase
+
+    @property
+    def known(self) -> Phase | None:
+        """The phase that this process acted in last; ``None`` before it ever did."""
+        return self._last
+
+    def hold(self, *, writing: bool) -> Held | None:
+        """A hold for one operation, or ``None`` where the lease must be renewed first."""
+        with self._lock:
+            lease = self._lease
+            if lease is None or (self._over(lease) and (writing or self._on_lost is OnLost.REFUSE)):
+                return None
+            lease.at_work[lease.phase] += 1
+            return _Hold(lease, self._check, self._ended)
+
+    def renew(self, *, writing: bool) -> Held:
+        """A hold, after a renewal by this very thread.
+
+        Raises:
+            PhaseLostError: there is no lease, and ``on_lost`` does not let the operation act without one.
+        """
+        self._watch()
+        # One at a time; what another one has just tried in vain is not tried again at once.
+        if not self._closed and self._renewing.acquire(timeout=self._seconds):
+            try:
+                if self._usable() is None and self._clock() - self._tried > self._seconds / 10:
+                    self._try()
+            finally:
+                self._renewing.release()
+        held = self.hold(writing=writing)
+        if held is not None:
+            return held
+        if not writing and self._on_lost is OnLost.REFUSE_WRITES and self._last is not None:
+            return _Free(self._last)
+        raise PhaseLostError(self._reason())
+
+    def fell_back(self) -> None:
+        """A read was answered by the second side: told with the next report."""
+        with self._lock:
+            self._fallbacks += 1
+
+    def close(self) -> None:
+        """Sign off: from now on this process acts no more. With operations at work its line stays until it expires."""
+        self._closed, self._why = True, "it has signed off"
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            lease, self._lease = self._lease, None
+            self._last = None
+            idle = lease is not None and not any(lease.at_work.values())
+        if lease is not None and idle:
+            with contextlib.suppress(MigrateStorageError):
+                self.table.transaction(lambda connection: self.table.drop(connection, lease.line))
+
+    # Within
+
+    def _over(self, lease: _Lease) -> bool:
+        return self._on_lost is not OnLost.KEEP and self._clock() >= lease.until
+
+    def _usable(self) -> _Lease | None:
+        lease = self._lease
+        return None if lease is None or self._over(lease) else lease
+
+    def _check(self, lease: _Lease) -> None:
+        if self._lease is not lease or self._over(lease):
+            raise PhaseLostError(self._reason())
+
+    def _reason(self) -> str:
+        return (
+            f"{self.table.backend}: this process has no valid lease on the cutover's phase ({self._why}), "
+            "so it may not act; nothing more was written, try again"
+        )
+
+    def _ended(self, lease: _Lease, phase: Phase) -> None:
+        with self._lock:
+            lease.at_work[phase] -= 1
+            left = phase is not lease.phase and not lease.at_work[phase]
+        if left:
+            self._wake.set()
+
+    def _watch(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=_beat, args=(weakref.WeakMethod(self._renewed), self._wake, self._seconds / 3)
+                )
+                self._thread.daemon = True
+                self._thread.start()
+
+    def _renewed(self) -> bool:
+        """Renew; whether to go on."""
+        with self._renewing:
+            if not self._closed:
+                self._try()
+        return not self._closed
+
+    def _try(self) -> None:
+        """Renew the lease, twice where the phase changed: once to be in both, and once more to have left the old one."""
+        self._tried = self._clock()
+        try:
+            while self._report():
+                pass
+        except Exception as error:  # noqa: BLE001 - without a lease nothing is done, which is safe
+            self._why = describe_failure(error)
+            _log.warning("%s: the lease on the phase was not renewed: %s", self.table.backend, self._why)
+
+    def _report(self) -> bool:
+        """Report once; whether to do so again at once."""
+        with self._lock:
+            if self._lease is not None and self._over(self._lease):
+                # Another line from now on: what it had under way may take effect until the old one has expired.
+                self._lease = None
+            lease = self._lease
+            acting = lease.acting() if lease is not None else frozenset()
+            fallbacks = self._fallbacks
+        line = lease.line if lease is not None else uuid.uuid4().hex
+        keeps = self._on_lost is OnLost.KEEP
+        started = 0.0
+
+        def work(connection: Connection) -> Phase | None:
+            nonlocal started
+            started = self._clock()
+            return self.table.report(
+                connection,
+                line,
+                name=self._name or f"{socket.gethostname()}:{os.getpid()}",
+                acting=acting,
+                seconds=None if keeps else self._seconds + self._drain,
+                fallbacks=fallbacks,
+            )
+
+        phase = self.table.transaction(work)
+        with self._lock:
+            self._fallbacks -= fallbacks if phase is not None else 0
+            if phase is None:
+                self._why = "others had to count it as gone"
+                self._lease = None
+                return True
+            if lease is None:
+                self._lease = _Lease(line, phase, started + self._seconds * _SPEEDS)
+                self._last = phase
+                _log.info("%s: this process acts in phase %s", self.table.backend, phase.name)
+                return False
+            # Too late by our own clock: what was refused meanwhile stays refused.
+            lease.until = max(lease.until, started + self._seconds * _SPEEDS)
+            if lease.phase is not phase:
+                _log.info("%s: this process acts in phase %s, not %s", self.table.backend, phase.name, lease.phase.name)
+            lease.phase = self._last = phase
+            return lease.acting() != acting | {phase}
+
+
+def _beat(renewed: weakref.WeakMethod[Callable[[], bool]], wake: threading.Event, every: float) -> None:
+    """Renew until the switch is closed, or nobody has it any more."""
+    going = True
+    while going:
+        wake.wait(every)
+        wake.clear()
+        renew = renewed()
+        going = renew is not None and renew()
+        del renew
+
+
+def _now() -> float:
+    """Seconds that never jump; where the system has such a clock, one that goes on while the machine sleeps."""
+    return time.clock_gettime(_BOOTTIME) if _BOOTTIME is not None else time.monotonic()
