@@ -150,7 +150,7 @@ class Tables:
             Index(f"{PREFIX}row_run", "run", "state"),
             **options,
         )
-        #: One line a key whose two sides may differ while a cutover is under way.
+        #: One line a key that a cutover wrote on both sides; open while they may differ.
         self.outbox = Table(
             f"{PREFIX}outbox",
             metadata,
@@ -158,7 +158,9 @@ class Tables:
             Column("id", String(32), primary_key=True),
             Column("backend", String(255), nullable=False),
             Column("path", _LONG, nullable=False),
-            #: New whenever the line is made and whenever its side changes: whoever holds another saw a line that is gone.
+            #: Closed, it only says that what stands under this key is ours.
+            Column("open", Boolean, nullable=False),
+            #: New whenever the line is opened and whenever its side changes: whoever holds another saw a line that is gone.
             Column("epoch", String(32), nullable=False),
             #: 1 for whoever made it, and one more for everybody who touched it since.
             Column("sequence", BigInteger, nullable=False),
@@ -176,7 +178,7 @@ class Tables:
             Column("claimed_until", Double, nullable=False),
             #: Why the last repair failed.
             Column("failure", _LONG),
-            Index(f"{PREFIX}outbox_backend", "backend", "busy_until"),
+            Index(f"{PREFIX}outbox_backend", "backend", "open", "id"),
             **options,
         )
         #: One line a cutover backend whose phase is shared: the phase that processes are to act in.

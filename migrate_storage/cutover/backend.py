@@ -425,8 +425,9 @@ class CutoverBackend(StorageBackend):
             case protocol.Open(side, tombstone):
                 outbox = self._needed()
                 return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
-            case protocol.Close(entry):
-                return await call.aside(self._needed().close, path, entry)
+            case protocol.Close(entry, wrote):
+                outbox = self._needed()
+                return await call.aside(lambda: outbox.close(path, entry, wrote=wrote))
             case protocol.Leave(entry, held):
                 outbox = self._needed()
                 self.counters.add("left", entry.side)

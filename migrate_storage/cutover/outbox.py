@@ -1,4 +1,7 @@
-"""The outbox: one line for each key whose two sides may differ, in the application's database, on connections of our own."""
+"""The outbox: one line for each key whose two sides may differ, in the application's database, on connections of our own.
+
+A line that is closed stays where the object does: it tells that what stands on both sides under that key was written by us.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from migrate_storage.database import Database
 from migrate_storage.journal import digest
 from migrate_storage.tables import Tables
 
-__all__ = ("Outbox", "Waiting")
+__all__ = ("Outbox", "Tally", "Waiting")
 
 GRACE = 300.0
 """Seconds that a write is left alone by repair, unless it said that it is done. Safety does not rest on it."""
@@ -37,6 +40,20 @@ class Waiting:
     #: Content type and metadata of the save, if it told.
     about: Mapping[str, Any]
     failure: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """Open entries, by what they wait for and the side that they name."""
+
+    #: ``upload``: a URL that may still be used; ``writer``: somebody at work, probably; ``repair``: all others.
+    counts: Mapping[tuple[str, Side], int]
+    #: Seconds until the last upload URL expires.
+    last_upload: float
+
+    def of(self, kind: str, *sides: Side) -> int:
+        """How many wait for this, that name one of these sides."""
+        return sum(count for (each, side), count in self.counts.items() if each == kind and side in sides)
 
 
 class Outbox:
@@ -77,7 +94,8 @@ class Outbox:
     def look(self, path: str) -> Entry | None:
         """The entry of a key."""
         table = self._table
-        statement = select(table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone).where(self._is(path))
+        statement = select(table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
+        statement = statement.where(self._is(path), table.c.open)
         return _entry(self.database.transaction(lambda connection: connection.execute(statement).first()))
 
     def open(
@@ -100,16 +118,14 @@ class Outbox:
         """
         table = self._table
         values = self._new(path, side, tombstone, about, expires)
-        changes: dict[str, Any] = {
+        joined: dict[str, Any] = {
             "sequence": table.c.sequence + 1,
             "busy_until": _later(table.c.busy_until, values["busy_until"]),
+            "tombstone": literal(True) if tombstone else table.c.tombstone,
+            "about": values["about"] if about is not None else table.c.about,
+            "expires": _later(table.c.expires, expires),
         }
-        if tombstone:
-            changes["tombstone"] = True
-        if about is not None:
-            changes["about"] = values["about"]
-        if expires:
-            changes["expires"] = _later(table.c.expires, expires)
+        changes = self._anew(values, joined)
 
         def work(connection: Connection) -> Entry:
             wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
@@ -128,14 +144,14 @@ class Outbox:
     def note(self, path: str, side: Side) -> None:
         """An entry for repair at once, where none stands."""
         values = {**self._new(path, side, False, None, 0), "busy_until": 0.0}
-        same = {"epoch": self._table.c.epoch}
+        changes = self._anew(values, {})
         self.database.transaction(
-            lambda connection: connection.execute(_upsert(connection, self._table, values, same)) and None
+            lambda connection: connection.execute(_upsert(connection, self._table, values, changes)) and None
         )
 
-    def close(self, path: str, entry: Entry) -> Fate:
-        """Close an entry that nobody else touched; else leave it."""
-        if entry.sequence == 1 and self._delete(path, entry, self._table.c.expires <= self._clock()):
+    def close(self, path: str, entry: Entry, *, wrote: bool = False) -> Fate:
+        """Close an entry that nobody else touched; else leave it. ``wrote`` where both sides hold what the writer wrote."""
+        if entry.sequence == 1 and self._close(path, entry, wrote=wrote):
             return Fate.CLOSED
         return self.leave(path, entry)
 
@@ -164,7 +180,8 @@ class Outbox:
             The entry; ``None`` if there is none, another has it, or a writer is at work.
         """
         table, now = self._table, self._clock()
-        free = (table.c.claimed_by.is_(None) | (table.c.claimed_until < now)) & (table.c.busy_until <= now)
+        free = table.c.open & (table.c.claimed_by.is_(None) | (table.c.claimed_until < now))
+        free &= table.c.busy_until <= now
         changes = {"sequence": table.c.sequence + 1, "claimed_by": owner, "claimed_until": now + seconds}
 
         def work(connection: Connection) -> Entry | None:
@@ -181,9 +198,14 @@ class Outbox:
         changes = {"epoch": flipped.epoch, "sequence": flipped.sequence, "side": flipped.side.value}
         return flipped if self._update(path, entry, changes, self._table.c.sequence == entry.sequence) else None
 
-    def settle(self, path: str, entry: Entry) -> bool:
+    def settle(self, path: str, entry: Entry, *, wrote: bool = False) -> bool:
         """Close a claimed entry, unless somebody came since or an upload may still come."""
-        return self._delete(path, entry, self._table.c.expires <= self._clock())
+        return self._close(path, entry, wrote=wrote)
+
+    def wrote(self, path: str) -> bool:
+        """Whether what stands under a key was written by us, as far as is known."""
+        statement = select(self._table.c.id).where(self._is(path))
+        return self.database.transaction(lambda connection: connection.execute(statement).first()) is not None
 
     def release(self, path: str, owner: str, failure: str | None = None) -> None:
         """Give a key's lease back, and say why it could not be repaired."""
@@ -194,8 +216,20 @@ class Outbox:
 
     def count(self) -> int:
         """How many entries are open."""
-        statement = select(func.count()).select_from(self._table).where(self._table.c.backend == self.backend)
+        table = self._table
+        statement = select(func.count()).select_from(table).where(table.c.backend == self.backend, table.c.open)
         return self.database.transaction(lambda connection: int(connection.execute(statement).scalar_one()))
+
+    def tally(self, now: float | None = None) -> Tally:
+        """What is open, by what it waits for."""
+        table, now = self._table, self._clock() if now is None else now
+        kind = case((table.c.expires > now, "upload"), (table.c.busy_until > now, "writer"), else_="repair")
+        statement = select(kind, table.c.side, func.count(), func.max(table.c.expires))
+        statement = statement.where(table.c.backend == self.backend, table.c.open).group_by(kind, table.c.side)
+        found = self.database.transaction(_all(statement))
+        counts = {(row[0], Side(row[1])): int(row[2]) for row in found}
+        last = max((row[3] for row in found), default=0.0)
+        return Tally(counts=counts, last_upload=max(0.0, last - now))
 
     def waiting(self, page: int = 500) -> Iterator[Waiting]:
         """All open entries, in no order; those that come meanwhile may be missed."""
@@ -203,7 +237,7 @@ class Outbox:
         while True:
             statement = (
                 select(table)
-                .where(table.c.backend == self.backend, table.c.id > after)
+                .where(table.c.backend == self.backend, table.c.open, table.c.id > after)
                 .order_by(table.c.id)
                 .limit(page)
             )
@@ -224,7 +258,7 @@ class Outbox:
 
     def about(self, path: str) -> dict[str, Any]:
         """Content type and metadata of the last save of a key, while its entry stands."""
-        statement = select(self._table.c.about).where(self._is(path))
+        statement = select(self._table.c.about).where(self._is(path), self._table.c.open)
         found = self.database.transaction(lambda connection: connection.execute(statement).scalar())
         return dict(json.loads(found)) if found else {}
 
@@ -241,6 +275,7 @@ class Outbox:
             "id": digest(self.backend, path),
             "backend": self.backend,
             "path": path,
+            "open": True,
             "epoch": uuid.uuid4().hex,
             "sequence": 1,
             "side": side.value,
@@ -249,20 +284,37 @@ class Outbox:
             "opened": now,
             "busy_until": now + self._grace,
             "expires": expires,
+            "claimed_by": None,
             "claimed_until": 0.0,
+            "failure": None,
         }
 
-    def _delete(self, path: str, entry: Entry, condition: Any) -> bool:
+    def _anew(self, values: Mapping[str, Any], joined: Mapping[str, Any]) -> dict[str, Any]:
+        """What an insert changes in a line that stands: all of one that is closed, else what ``joined`` says."""
+        columns = self._table.c
+        names = [name for name in values if name not in ("id", "backend", "path", "open")]
+        changes: dict[str, Any] = {
+            name: case(
+                (~columns.open, literal(values[name], columns[name].type)), else_=joined.get(name, columns[name])
+            )
+            for name in names
+        }
+        # Last: MariaDB and MySQL let an expression see what was set before it.
+        return changes | {"open": True}
+
+    def _close(self, path: str, entry: Entry, *, wrote: bool) -> bool:
         table = self._table
-        statement = delete(table).where(
-            self._is(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, condition
-        )
+        same = (self._is(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, table.c.open)
+        unused = table.c.expires <= self._clock()
+        statement = update(table).values(open=False, about=None, failure=None) if wrote else delete(table)
+        statement = statement.where(*same, unused)
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
     def _update(self, path: str, entry: Entry, changes: Mapping[str, Any], condition: Any = None) -> bool:
         table = self._table
         # In this order: MariaDB and MySQL let an expression see what was set before it.
-        statement = update(table).where(self._is(path), table.c.epoch == entry.epoch).ordered_values(*changes.items())
+        same = (self._is(path), table.c.epoch == entry.epoch, table.c.open)
+        statement = update(table).where(*same).ordered_values(*changes.items())
         if condition is not None:
             statement = statement.where(condition)
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
@@ -289,5 +341,5 @@ def _upsert(connection: Connection, table: Any, values: Mapping[str, Any], chang
         case "sqlite":
             return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
         case "mysql" | "mariadb":
-            return mysql.insert(table).values(values).on_duplicate_key_update(**changes)
+            return mysql.insert(table).values(values).on_duplicate_key_update(list(changes.items()))
     return insert(table).values(values)

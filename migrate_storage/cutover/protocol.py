@@ -110,6 +110,8 @@ class Close(Step):
     """Close an entry if it is this writer's alone; else leave it. Answered with its :class:`Fate`."""
 
     entry: Entry
+    #: Both sides hold what this writer wrote.
+    wrote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
         except Exception:  # noqa: BLE001 - the entry stands for it
             fate = yield Leave(entry, held=True)
         else:
-            fate = yield Close(entry)
+            fate = yield Close(entry, wrote=True)
         if fate is not Fate.VANISHED:
             return held
     raise UnacknowledgedError("repairs of the key overtook the save each time; it may have happened or not: save again")

@@ -147,6 +147,7 @@ class _Work:
         self._owner = uuid.uuid4().hex
         self._about: dict[str, Any] = {}
         self._failure: str | None = None
+        self._wrote = False
 
     def drive(self, made: protocol.Protocol) -> Repaired:
         try:
@@ -175,7 +176,7 @@ class _Work:
             case protocol.Flip(entry):
                 return outbox.flip(path, entry)
             case protocol.Settle(entry):
-                return outbox.settle(path, entry)
+                return outbox.settle(path, entry, wrote=self._wrote)
             case protocol.Release():
                 return outbox.release(path, self._owner, self._failure)
             case protocol.Head(side):
@@ -183,8 +184,11 @@ class _Work:
             case protocol.Get(side):
                 return self._sides[side].get_content(path)
             case protocol.Put(side, content):
-                return self._put(side, content)
+                self._put(side, content)
+                self._wrote = True
+                return None
             case protocol.Erase(side):
+                self._wrote = False
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
 

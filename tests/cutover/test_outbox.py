@@ -164,3 +164,42 @@ def test_looking_up_uses_the_index(outbox: Outbox) -> None:
         ).all()
     )
     assert "INDEX" in str(plan)
+
+
+def test_a_closed_line_tells_that_we_wrote_and_is_opened_anew(outbox: Outbox, clock: Clock) -> None:
+    first = outbox.open("k", S, about={"content_type": "text/plain"}, expires=1.0)
+    assert outbox.close("k", first, wrote=True) is Fate.CLOSED
+    assert (outbox.look("k"), outbox.count(), list(outbox.waiting()), outbox.about("k")) == (None, 0, [], {})
+    assert (outbox.wrote("k"), outbox.wrote("other")) == (True, False)
+    assert outbox.claim("k", "me", 30) is None
+    assert (outbox.close("k", first), outbox.leave("k", first)) == (Fate.VANISHED, Fate.VANISHED)
+    clock.now += 1
+    second = outbox.open("k", D, tombstone=True)
+    assert (second.sequence, second.side, second.tombstone) == (1, D, True)
+    assert second.epoch != first.epoch
+    (waiting,) = outbox.waiting()
+    assert (waiting.opened, waiting.expires, waiting.about) == (clock.now, 0.0, {})
+    assert outbox.close("k", second) is Fate.CLOSED
+    assert outbox.wrote("k") is False
+    outbox.note("k", S)
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    assert outbox.settle("k", claimed, wrote=True)
+    outbox.note("k", D)
+    again = outbox.look("k")
+    assert again is not None
+    assert (again.sequence, again.side) == (1, D)
+    assert outbox.claim("k", "me", 30) is not None
+
+
+def test_what_is_open_is_told_by_what_it_waits_for(outbox: Outbox, clock: Clock) -> None:
+    outbox.note("left", S)
+    outbox.open("busy", S)
+    outbox.open("busy too", D)
+    outbox.leave("url", outbox.open("url", D, expires=clock.now + 60))
+    outbox.close("done", outbox.open("done", S), wrote=True)
+    tally = outbox.tally()
+    assert [tally.of(kind, S, D) for kind in ("repair", "writer", "upload")] == [1, 2, 1]
+    assert (tally.of("writer", S), tally.last_upload) == (1, 60.0)
+    clock.now += 400
+    assert [outbox.tally().of(kind, S, D) for kind in ("repair", "writer", "upload")] == [4, 0, 0]
