@@ -31,8 +31,8 @@ from migrate_storage.events import (
     RunStarted,
 )
 from migrate_storage.model import Note, OutcomeKind, Severity
-from migrate_storage.report import Report, amount, duration, outcome_to_dict, size
-from migrate_storage.text import visible
+from migrate_storage.report import Report, outcome_to_dict
+from migrate_storage.text import amount, duration, size, visible
 
 __all__ = ("JsonLines", "Lines", "LiveDisplay", "Quiet", "Shown", "Tally", "shown_on")
 

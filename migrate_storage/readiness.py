@@ -12,8 +12,9 @@ from migrate_storage.connections import connected
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal, Run
-from migrate_storage.report import Report, amount, duration
+from migrate_storage.report import Report
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.text import amount, duration
 
 __all__ = ("Check", "ready_to_unregister")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.text import visible
+from migrate_storage.text import amount, duration, size, visible
 
-__all__ = ("LISTED", "SCHEMA", "Report", "amount", "duration", "outcome_from_dict", "outcome_to_dict", "render", "size")
+__all__ = ("LISTED", "SCHEMA", "Report", "outcome_from_dict", "outcome_to_dict", "render")
 
 SCHEMA = 1
 LISTED = 1000
@@ -375,28 +375,3 @@ def _outcome_lines(outcome: Outcome) -> Iterator[str]:
     more = f" and {len(outcome.refs) - 3} more" if len(outcome.refs) > 3 else ""
     if shown:
         yield f"  {'':<10} {shown}{more}"
-
-
-def amount(count: int, noun: str, plural: str = "") -> str:
-    """Return a count with its noun, such as ``1 row`` or ``1,200 rows``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
-def size(count: float) -> str:
-    """Return bytes for a person, in powers of 1024, such as ``4.2 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds for a person, such as ``0.8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes:02d} min"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ("masked", "one_line", "visible")
+__all__ = ("amount", "duration", "masked", "one_line", "size", "visible")
 
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@'\"]*):(?P<password>[^\s'\"]*)@")
 _ASSIGNED = re.compile(
@@ -41,3 +41,28 @@ def one_line(error: BaseException) -> str:
     name = type(error).__name__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return visible(masked(f"{name}: {lines[0]}")) if lines else name
+
+
+def amount(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, such as ``1 row`` or ``1,200 rows``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def size(count: float) -> str:
+    """Return bytes for a person, in powers of 1024, such as ``4.2 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for a person, such as ``0.8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes:02d} min"

@@ -12,7 +12,8 @@ import pytest
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.report import Report, amount, duration, outcome_from_dict, outcome_to_dict, render, size
+from migrate_storage.report import Report, outcome_from_dict, outcome_to_dict, render
+from migrate_storage.text import amount, duration, size
 
 COLUMN = Column(table="doc", column="file", schema="app", key=("id", "part"))
 MISSING = Outcome(

@@ -20,8 +20,7 @@ from migrate_storage.cli.options import (
 )
 from migrate_storage.cli.runs import opened_journal
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.report import duration
-from migrate_storage.text import visible
+from migrate_storage.text import duration, visible
 
 __all__ = ("control",)
 

@@ -1,10 +1,14 @@
-"""``cutover``: what a CutoverBackend has left unsettled, and its repair."""
+"""``cutover``: the phase of a CutoverBackend, what it has left unsettled, and its repair."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -13,19 +17,22 @@ from migrate_storage.application import Application
 from migrate_storage.cli.endings import stopped_by_signals
 from migrate_storage.cli.options import SECONDS, Door, Output, door_options, example, option, output_options
 from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.leveling import level, trusted
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Phase, neighbours
+from migrate_storage.cutover.phasetable import FOREVER, Member
 from migrate_storage.cutover.repair import Repair, Result
+from migrate_storage.cutover.steps import Step, Steps
+from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.report import amount
-from migrate_storage.text import visible
+from migrate_storage.text import amount, duration, visible
 
 __all__ = ("cutover",)
 
 _SHOWN = 20
 
 
-@click.group(short_help="Look after a cutover: what is not settled, and its repair.")
+@click.group(short_help="Look after a cutover: its phase, what is not settled, and its repair.")
 def cutover() -> None:
     """Look after the cutover of a running application, whose backend is a CutoverBackend.
 
@@ -37,24 +44,32 @@ _backend = option("--backend", metavar="KEY", help="Key of the cutover backend, 
 
 
 @cutover.command(
-    short_help="Say the phase, and which keys are not settled.",
+    short_help="Say the phase, who acts in it, and which keys are not settled.",
     epilog=example("migrate-storage cutover status --app myapp.storage"),
 )
 @_backend
 @door_options
 @output_options
 def status(backend: str | None, door: Door, output: Output) -> int:
-    """Say the phase that a new process would be in, and which keys wait for repair. Exit code 1 where some do."""
+    """Say the phase, which processes act in it, and which keys wait for repair. Exit code 1 where some do.
+
+    A phase that is fixed in code or in the environment is the one that a new process would be in.
+    """
     found, outbox = _opened(door.open(), backend)
+    shared, members = found.switch.table.now() if isinstance(found.switch, SharedPhase) else (None, [])
+    phase = shared.phase if shared is not None else found.phase
     waiting = list(outbox.waiting())
     by_side = Counter(each.side.value for each in waiting)
     if output.json:
-        told: dict[str, Any] = {"event": "cutover", "backend": found.key, "phase": found.phase.value}
+        told: dict[str, Any] = {"event": "cutover", "backend": found.key, "phase": phase.value}
+        told |= {"shared": shared is not None, "processes": [_member(each) for each in members]}
         told |= {"entries": len(waiting), "by_side": dict(by_side)}
         told["failures"] = {each.path: each.failure for each in waiting if each.failure}
         click.echo(json.dumps(told))
     elif not output.quiet or waiting:
-        click.echo(visible(f"{found.key}: phase {found.phase.name}, {amount(len(waiting), 'key')} not settled"))
+        click.echo(visible(f"{found.key}: phase {phase.name}, {amount(len(waiting), 'key')} not settled"))
+        for member in members:
+            click.echo(visible(f"  {_member_line(member)}"))
         for each in waiting[:_SHOWN]:
             stone = ", and what the other has is old" if each.tombstone else ""
             click.echo(
@@ -67,10 +82,117 @@ def status(backend: str | None, door: Door, output: Output) -> int:
     return 1 if waiting else 0
 
 
+_quiet_for = option(
+    "--quiet-for",
+    metavar="TIME",
+    type=SECONDS,
+    in_file=False,
+    default="10m",
+    show_default=True,
+    help="Into DESTINATION: how long no read must have fallen back to the source.",
+)
+_force = option(
+    "--force",
+    in_file=False,
+    is_flag=True,
+    help="Override conditions that do not hold, and say which. Processes that may be acting are waited for all the same.",
+)
+
+
+@cutover.command(
+    short_help="Say what the next step of the phase waits for.",
+    epilog=example("migrate-storage cutover ready --app myapp.storage"),
+)
+@_backend
+@option("--back", in_file=False, is_flag=True, help="Of the step back.")
+@_quiet_for
+@door_options
+@output_options
+def ready(backend: str | None, back: bool, quiet_for: float, door: Door, output: Output) -> int:
+    """Say what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
+
+    Where the step needs it both sides are listed and compared in full; `advance` takes what was found, while the phase lasts.
+    """
+    return _stepped(door, backend, quiet_for, output, lambda steps: steps.ready(back=back))
+
+
+@cutover.command(
+    short_help="Take the next step of the phase, if its conditions hold.",
+    epilog=example("migrate-storage cutover advance --app myapp.storage"),
+)
+@_backend
+@_quiet_for
+@_force
+@door_options
+@output_options
+def advance(backend: str | None, quiet_for: float, force: bool, door: Door, output: Output) -> int:
+    """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
+
+    The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
+    """
+    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force))
+
+
+@cutover.command(
+    short_help="Take one step of the phase back, if its conditions hold.",
+    epilog=example("migrate-storage cutover retreat --app myapp.storage"),
+)
+@_backend
+@_force
+@door_options
+@output_options
+def retreat(backend: str | None, force: bool, door: Door, output: Output) -> int:
+    """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
+
+    From DESTINATION the source is first brought level with it.
+    """
+    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force))
+
+
+def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step]) -> int:
+    found, _ = _opened(door.open(), backend)
+    stop = threading.Event()
+    with stopped_by_signals(stop.set, 0):
+        step = take(Steps(found, quiet=quiet_for, stopping=stop.is_set))
+    fine = step.taken or step.ready
+    if output.json:
+        click.echo(json.dumps({"event": "step", "backend": found.key, **step.to_dict()}))
+    elif not output.quiet or not fine:
+        way = f"{step.before.name} to {step.after.name}"
+        said = "now in force" if step.taken else "its conditions hold" if fine else "refused"
+        click.echo(visible(f"{found.key}: {way}: {said}"))
+        for each in step.conditions:
+            mark = "+" if each.holds else "!" if each.forced else "x"
+            click.echo(visible(f"  {mark} {each.name:<10} {each.message}{' (overridden)' if each.forced else ''}"))
+        if step.taken:
+            click.echo("`migrate-storage cutover status` says which processes have followed.")
+    return 0 if fine else 1
+
+
+def _member(member: Member) -> dict[str, Any]:
+    phases = [phase.value for phase in member.phases]
+    told = {"name": member.name, "phases": phases, "alive": member.alive, "silent": round(member.silent, 1)}
+    return {
+        **told,
+        "until": None if member.left > FOREVER / 2 else round(member.left, 1),
+        "fallbacks": member.fallbacks,
+    }
+
+
+def _member_line(member: Member) -> str:
+    phases = " and ".join(phase.name for phase in member.phases)
+    heard = f"heard of {duration(member.silent)} ago"
+    if not member.alive:
+        return f"{member.name}: gone; it was in {phases}, {heard}"
+    until = "goes on without its lease" if member.left > FOREVER / 2 else f"counts for {duration(member.left)} more"
+    return f"{member.name}: {phases}, {heard}, {until}"
+
+
 @cutover.command(
     short_help="Make both sides of every unsettled key the same.",
     epilog=example(
         "migrate-storage cutover repair --app myapp.storage",
+        "migrate-storage cutover repair --all --app myapp.storage",
         "migrate-storage cutover repair --watch --phases dual_write,destination_first --app myapp.storage",
     ),
 )
@@ -79,8 +201,16 @@ def status(backend: str | None, door: Door, output: Output) -> int:
     "--phases",
     metavar="NAMES",
     in_file=False,
-    help="Phases that processes are in. A process in SOURCE or DESTINATION writes its side without telling: the other "
-    "side's keys then wait.  [default: the phase of a new process, and its neighbours]",
+    help="Phases that processes are in, where none is shared. A process in SOURCE or DESTINATION writes its side without "
+    "telling: the other side's keys then wait.  [default: the phase of a new process, and its neighbours]",
+)
+@option(
+    "--all",
+    "whole",
+    in_file=False,
+    is_flag=True,
+    help="Compare both sides in full, and repair every key that differs. What only the destination has, before it is read "
+    "first, is deleted only where the outbox or the journal says that we wrote it.",
 )
 @option("--watch", in_file=False, is_flag=True, help="Go on until Ctrl-C.")
 @option(
@@ -94,14 +224,15 @@ def status(backend: str | None, door: Door, output: Output) -> int:
 )
 @door_options
 @output_options
-def repair(backend: str | None, phases: str | None, watch: bool, every: float, door: Door, output: Output) -> int:
+def repair(
+    backend: str | None, phases: str | None, whole: bool, watch: bool, every: float, door: Door, output: Output
+) -> int:
     """Make both sides of every key that waits the same, as its entry says. Exit code 1 where some are left.
 
-    Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew.
+    Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
+    which a signed URL may still upload waits until that has expired.
     """
     found, outbox = _opened(door.open(), backend)
-    named = tuple(map(_phase, phases.split(","))) if phases else neighbours(found.phase)
-    work = Repair(found.source, found.destination, outbox, phases=named)
     left = 0
 
     def tell(result: Result) -> None:
@@ -110,12 +241,35 @@ def repair(backend: str | None, phases: str | None, watch: bool, every: float, d
         _tell(result, output)
 
     stop = threading.Event()
-    with stopped_by_signals(stop.set, 0):
-        if watch:
+    with _phases(found, outbox, phases) as (among, phase), stopped_by_signals(stop.set, 0):
+        work = Repair(found.source, found.destination, outbox, phases=among)
+        if whole:
+            leveled = level(found, outbox, work, trusted(phase), stop.is_set)
+            tell(leveled.result)
+            _tell_foreign(leveled.foreign, output)
+            left += len(leveled.foreign)
+        elif watch:
             work.watch(tell, every=every, stop=stop)
         else:
             tell(work.once(stop.is_set))
     return 1 if left else 0
+
+
+@contextlib.contextmanager
+def _phases(
+    found: CutoverBackend, outbox: Outbox, named: str | None
+) -> Iterator[tuple[tuple[Phase, ...] | SharedPhase, Phase]]:
+    """The phases that processes may be in, and the one that is to be."""
+    if not isinstance(found.switch, SharedPhase):
+        yield (tuple(map(_phase, named.split(","))) if named else neighbours(found.phase)), found.phase
+        return
+    if named:
+        raise ConfigurationError("--phases: the phase is shared, so the processes themselves say where they are")
+    own = SharedPhase(outbox, name=f"repair on {socket.gethostname()}:{os.getpid()}")
+    try:
+        yield own, own.phase
+    finally:
+        own.close()
 
 
 def _opened(application: Application, key: str | None) -> tuple[CutoverBackend, Outbox]:
@@ -152,9 +306,22 @@ def _phase(name: str) -> Phase:
 def _tell(result: Result, output: Output) -> None:
     if output.json:
         told = {"event": "repaired", "settled": result.settled, "left": result.left, "failures": result.failures}
+        told["uploads"] = result.uploads
         click.echo(json.dumps(told))
         return
     if not output.quiet or result.left or result.failures:
         click.echo(f"{amount(result.settled, 'key')} settled, {result.left:,} left, {len(result.failures):,} failed")
+    if result.uploads:
+        click.echo(f"{amount(result.uploads, 'key')} may still be uploaded to by a signed URL")
     for path, reason in list(result.failures.items())[:_SHOWN]:
         click.echo(visible(f"  {path}: {reason}"))
+
+
+def _tell_foreign(paths: list[str], output: Output) -> None:
+    if output.json:
+        click.echo(json.dumps({"event": "extra", "paths": paths}))
+    elif paths:
+        noun = amount(len(paths), "object")
+        click.echo(f"{noun} on one side alone that we did not write: look at each, and delete or copy it by hand")
+        for path in paths[:_SHOWN]:
+            click.echo(visible(f"  {path}"))

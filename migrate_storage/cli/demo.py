@@ -14,8 +14,7 @@ from migrate_storage.cli.options import Output, example, option, output_options
 from migrate_storage.cli.watching import watched
 from migrate_storage.demo import DEFAULT_DIRECTORY, Comparison, Demo
 from migrate_storage.migration import Migration
-from migrate_storage.report import amount
-from migrate_storage.text import visible
+from migrate_storage.text import amount, visible
 
 __all__ = ("demo",)
 

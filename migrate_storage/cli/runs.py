@@ -27,8 +27,8 @@ from migrate_storage.cli.options import (
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal, Run
-from migrate_storage.report import Report, amount, duration, size
-from migrate_storage.text import visible
+from migrate_storage.report import Report
+from migrate_storage.text import amount, duration, size, visible
 
 __all__ = ("opened_journal", "report", "runs", "status")
 

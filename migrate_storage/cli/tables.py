@@ -18,8 +18,8 @@ from migrate_storage.cli.options import (
     output_options,
 )
 from migrate_storage.database import Database
-from migrate_storage.report import amount, duration
 from migrate_storage.tables import Tables
+from migrate_storage.text import amount, duration
 
 __all__ = ("tables",)
 

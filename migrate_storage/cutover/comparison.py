@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -19,6 +18,7 @@ from migrate_storage.model import ObjectMeta
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.side import Side as Reached
 from migrate_storage.verify import same
+from migrate_storage.workers import in_parallel
 
 __all__ = ("Difference", "Kind", "differences")
 
@@ -64,13 +64,14 @@ def differences(
         Exception: what a side answered. A listing that breaks is no listing.
     """
     pair = _Pair(Reached(source), Reached(destination), outbox)
-    with DiskSet() as here, DiskSet() as there, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="compare") as pool:
+    with DiskSet() as here, DiskSet() as there:
         _fill(here, pair.source)
         _fill(there, pair.destination)
-        for part in _parts(_candidates(here, there)):
+        for _, found in in_parallel(pair.look, _candidates(here, there), _AT_ONCE):
             if stopping():
                 return
-            yield from filter(None, pool.map(pair.look, part))
+            if found is not None:
+                yield found
 
 
 class _Pair:
@@ -151,13 +152,3 @@ def _candidates(here: DiskSet, there: DiskSet) -> Iterator[str]:
 
 def _words(lines: DiskSet) -> Iterator[list[str]]:
     return (line.split(" ") for part in lines.parts(_PART) for line in part)
-
-
-def _parts(paths: Iterator[str]) -> Iterator[list[str]]:
-    part: list[str] = []
-    for path in paths:
-        part.append(path)
-        if len(part) == _PART:
-            yield part
-            part = []
-    yield part

@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 __all__ = (
+    "MIDDLE",
     "TABLE",
     "Decision",
     "Operation",
@@ -77,6 +78,9 @@ class Rule:
     #: Whether a delete opens an entry although it deletes on one side only: what the other holds must not come back.
     buries: bool = False
 
+
+MIDDLE = frozenset({Phase.DUAL_WRITE, Phase.DESTINATION_FIRST})
+"""The phases in which every write opens an entry."""
 
 _S, _D = Side.SOURCE, Side.DESTINATION
 

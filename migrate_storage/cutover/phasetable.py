@@ -96,6 +96,10 @@ class PhaseTable:
             # Two wrote the very first line.
             return self.database.transaction(work, attempts=1)
 
+    def now(self) -> tuple[Shared, list[Member]]:
+        """The phase, and the processes that were seen of late; both of one moment, with no change of phase under way."""
+        return self.transaction(lambda connection: (self.lock(connection), self.members(connection)))
+
     # Within a transaction
 
     def lock(self, connection: Connection) -> Shared:

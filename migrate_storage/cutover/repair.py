@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
+import logging
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +17,16 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
 from migrate_storage.cutover import protocol
-from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.outbox import Outbox, Waiting
 from migrate_storage.cutover.phases import Phase, Side
 from migrate_storage.cutover.protocol import Repaired, Step
+from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import describe_failure
-from migrate_storage.errors import KeyRefusedError
+from migrate_storage.errors import KeyRefusedError, PhaseLostError
 
-__all__ = ("Repair", "Result", "writable")
+__all__ = ("Repair", "Result", "Rights", "writable")
 
+_log = logging.getLogger("migrate_storage.cutover")
 LEASE = 300.0
 """Seconds that one copy may take: a repair that is slower is taken over by the next one."""
 
@@ -42,8 +48,19 @@ class Result:
     settled: int = 0
     #: Somebody is at work on the key, or it needs a side that may not be written now.
     left: int = 0
+    #: A URL may still be used to upload: it is looked at when that has expired.
+    uploads: int = 0
     #: By path: why a repair failed.
     failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rights:
+    """What a repair may do for a while."""
+
+    writable: frozenset[Side]
+    #: Called before each write; raises ``PhaseLostError`` when the while is over.
+    check: Callable[[], None]
 
 
 class Repair:
@@ -53,7 +70,7 @@ class Repair:
         source: the backend that is left.
         destination: the backend that is moved to.
         outbox: where the entries are.
-        phases: the phases that processes may be in.
+        phases: the phases that processes may be in; or where they share one, a :class:`SharedPhase` of the repair's own.
         lease: seconds that one copy may take.
     """
 
@@ -63,13 +80,36 @@ class Repair:
         destination: StorageBackend,
         outbox: Outbox,
         *,
-        phases: Iterable[Phase],
+        phases: Iterable[Phase] | SharedPhase,
         lease: float = LEASE,
     ) -> None:
         self._sides = {Side.SOURCE: source, Side.DESTINATION: destination}
         self._outbox = outbox
-        self._writable = writable(phases)
+        self._phases = phases if isinstance(phases, SharedPhase) else tuple(phases)
         self._lease = lease
+        self._rights: Rights | None = None
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[Rights]:
+        """What may be written, until the block ends; every other method does this by itself.
+
+        Raises:
+            PhaseLostError: the phase is shared, and cannot be learned.
+        """
+        if self._rights is not None:
+            yield self._rights
+        elif isinstance(self._phases, SharedPhase):
+            with self._phases.among() as (phases, check):
+                yield from self._with(Rights(writable=writable(phases), check=check))
+        else:
+            yield from self._with(Rights(writable=writable(self._phases), check=lambda: None))
+
+    def _with(self, rights: Rights) -> Iterator[Rights]:
+        self._rights = rights
+        try:
+            yield rights
+        finally:
+            self._rights = None
 
     def once(self, stopping: Callable[[], bool] = lambda: False) -> Result:
         """Repair every key that waits.
@@ -81,11 +121,23 @@ class Repair:
             What was done. A key that fails keeps its entry, and is tried again next time.
         """
         result = Result()
-        for waiting in self._outbox.waiting():
-            if stopping():
-                break
-            self._told(result, waiting.path, None)
+        ready = (each for each in self._outbox.waiting() if not self._uploading(each, result))
+        first = next(ready, None)
+        if first is None:
+            # While there is nothing to do, nobody waits for us.
+            return result
+        with self.at_work():
+            for waiting in itertools.chain([first], ready):
+                if stopping():
+                    break
+                self._told(result, waiting.path, None)
         return result
+
+    def _uploading(self, waiting: Waiting, result: Result) -> bool:
+        """An upload may still come: what is copied now would be copied again."""
+        uploading = waiting.expires > time.time()
+        result.uploads += uploading
+        return uploading
 
     def watch(self, told: Callable[[Result], None], *, every: float, stop: threading.Event) -> None:
         """Repair again and again.
@@ -96,7 +148,10 @@ class Repair:
             stop: ends it.
         """
         while not stop.is_set():
-            told(self.once(stop.is_set))
+            try:
+                told(self.once(stop.is_set))
+            except PhaseLostError as error:
+                _log.warning("%s; the next round tries again", error)
             stop.wait(every)
 
     def backfill(self, paths: Iterable[str], trusted: Side, stopping: Callable[[], bool] = lambda: False) -> Result:
@@ -108,10 +163,11 @@ class Repair:
             stopping: asked before each key.
         """
         result = Result()
-        for path in paths:
-            if stopping():
-                break
-            self._told(result, path, trusted)
+        with self.at_work():
+            for path in paths:
+                if stopping():
+                    break
+                self._told(result, path, trusted)
         return result
 
     def key(self, path: str, backfill: Side | None = None) -> Repaired:
@@ -124,8 +180,9 @@ class Repair:
         Raises:
             Exception: what a side answered; the entry stands, and holds the reason.
         """
-        work = _Work(self._sides, self._outbox, path, self._lease)
-        return work.drive(protocol.repair(self._writable, backfill))
+        with self.at_work() as rights:
+            work = _Work(self._sides, self._outbox, path, self._lease, rights.check)
+            return work.drive(protocol.repair(rights.writable, backfill))
 
     def _told(self, result: Result, path: str, backfill: Side | None) -> None:
         try:
@@ -142,8 +199,15 @@ class Repair:
 class _Work:
     """One key under repair."""
 
-    def __init__(self, sides: dict[Side, StorageBackend], outbox: Outbox, path: str, lease: float) -> None:
-        self._sides, self._outbox, self._path, self._lease = sides, outbox, path, lease
+    def __init__(
+        self,
+        sides: dict[Side, StorageBackend],
+        outbox: Outbox,
+        path: str,
+        lease: float,
+        check: Callable[[], None],
+    ) -> None:
+        self._sides, self._outbox, self._path, self._lease, self._check = sides, outbox, path, lease, check
         self._owner = uuid.uuid4().hex
         self._about: dict[str, Any] = {}
         self._failure: str | None = None
@@ -166,6 +230,8 @@ class _Work:
 
     def _perform(self, step: Step) -> Any:
         path, outbox = self._path, self._outbox
+        if isinstance(step, protocol.Claim | protocol.Flip | protocol.Put | protocol.Erase):
+            self._check()
         match step:
             case protocol.Note(side):
                 return outbox.note(path, side)

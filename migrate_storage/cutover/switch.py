@@ -16,14 +16,14 @@ import time
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Protocol
 
 from sqlalchemy import Connection
 
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase
+from migrate_storage.cutover.phases import MIDDLE, Phase, neighbours
 from migrate_storage.cutover.phasetable import PhaseTable
 from migrate_storage.database import describe_failure
 from migrate_storage.errors import ConfigurationError, MigrateStorageError, PhaseLostError
@@ -335,6 +335,26 @@ class SharedPhase:
             return _Free(self._last)
         raise PhaseLostError(self._reason())
 
+    @contextlib.contextmanager
+    def among(self) -> Iterator[tuple[frozenset[Phase], Callable[[], None]]]:
+        """For who writes what others may be writing: which phases any process may be in, until the block ends.
+
+        Where all are in the two middle phases, none leaves them meanwhile.
+
+        Yields:
+            The phases, and what to call before each write; it raises as :meth:`Held.check`.
+
+        Raises:
+            PhaseLostError: there is no lease.
+        """
+        with self.hold(writing=True) or self.renew(writing=True) as held:
+            pinned = self._pin()
+            try:
+                yield (MIDDLE if pinned else frozenset(neighbours(held.phase))), held.check
+            finally:
+                if pinned is not None:
+                    self._unpin(pinned)
+
     def fell_back(self) -> None:
         """A read was answered by the second side: told with the next report."""
         with self._lock:
@@ -379,6 +399,37 @@ class SharedPhase:
             left = phase is not lease.phase and not lease.at_work[phase]
         if left:
             self._wake.set()
+
+    def _pin(self) -> _Lease | None:
+        """Be in both middle phases, where all others are in them."""
+        with self._lock:
+            lease = self._lease
+            if lease is None or lease.phase not in MIDDLE:
+                return None
+            lease.at_work.update(MIDDLE)
+        with self._renewing:
+            self._try()
+        try:
+            shared, members = self.table.now()
+        except MigrateStorageError:
+            self._unpin(lease)
+            raise
+        living = {each.id: frozenset(each.phases) for each in members if each.alive}
+        if (
+            shared.phase in MIDDLE
+            and living.get(lease.line) == MIDDLE
+            and all(each <= MIDDLE for each in living.values())
+        ):
+            return lease
+        self._unpin(lease)
+        return None
+
+    def _unpin(self, lease: _Lease) -> None:
+        with self._lock:
+            lease.at_work.subtract(MIDDLE)
+        # At once: somebody may be waiting to take a step.
+        with self._renewing:
+            self._try()
 
     def _watch(self) -> None:
         with self._lock:

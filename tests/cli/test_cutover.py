@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from migrate_storage.cli import cli
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Side
+from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import Database
 
 APPLICATION = """
@@ -72,3 +73,51 @@ def test_what_cannot_be_is_said(module: str) -> None:
     }.items():
         ended = run.invoke(cli, ["cutover", "repair", "--app", module, *words], standalone_mode=False)
         assert told in str(ended.exception)
+    assert "fixed in code" in str(invoked("advance", "--app", module).exception)
+
+
+def invoked(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["cutover", *words], standalone_mode=False)
+
+
+def test_a_shared_phase_goes_forth_and_back(module: str, tmp_path: Path, sqlite_url: str) -> None:
+    file, at = tmp_path / f"{module}.py", ("--app", module)
+    file.write_text(file.read_text().replace('phase="dual_write"', 'phase="shared"'))
+    ended = invoked("status", *at, "--json")
+    assert json.loads(ended.output) | {"failures": None} == {
+        "event": "cutover", "backend": "files", "phase": "source", "shared": True, "processes": [], "entries": 0,
+        "by_side": {}, "failures": None,
+    }  # fmt: skip
+    ended = invoked("advance", *at)
+    assert (ended.return_value, "SOURCE to DUAL_WRITE: now in force" in ended.output) == (0, True), ended.output
+    (tmp_path / "old" / "a.txt").write_bytes(b"content")
+    (tmp_path / "new" / "\u202eforeign").write_bytes(b"content")
+    ended = invoked("ready", *at)
+    assert ended.return_value == 1
+    assert "x comparison compared" in ended.output
+    assert "1 missing, 0 different, 1 extra on the destination" in ended.output
+    ended = invoked("repair", "--all", *at)
+    assert ended.return_value == 1
+    assert "1 key settled" in ended.output
+    assert "1 object on one side alone that we did not write" in ended.output
+    assert "\u202e" not in ended.output
+    (tmp_path / "new" / "\u202eforeign").unlink()
+    assert invoked("advance", *at).return_value == 0
+    database = Database(sqlite_url)
+    switch = SharedPhase(Outbox(database, "files"), name="web-1")
+    assert switch.phase.name == "DESTINATION_FIRST"
+    assert "  web-1: DESTINATION_FIRST, heard of" in invoked("status", *at).output
+    ended = invoked("advance", *at, "--json")
+    told = json.loads(ended.output)
+    assert (ended.return_value, told["taken"]) == (1, False)
+    assert [each["name"] for each in told["conditions"] if not each["holds"]] == ["fallbacks"]
+    assert invoked("advance", *at, "--quiet-for", "0s").return_value == 0
+    ended = invoked("retreat", *at)
+    assert "level      0 objects brought level on the source, 0 left" in ended.output, ended.output
+    assert ended.return_value == 0
+    ended = invoked("retreat", *at, "--force")
+    assert "! comparison" in ended.output
+    assert "(overridden)" in ended.output
+    assert invoked("repair", "--phases", "source", *at).exception is not None
+    switch.close()
+    database.close()

@@ -1,0 +1,283 @@
+"""A step of the shared phase is refused, with the number, for each reason that speaks against it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import pytest
+from advanced_alchemy.types.file_object import FileObject
+from sqlalchemy import text
+
+from migrate_storage import ObstoreBackend
+from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.leveling import level, trusted
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.repair import Repair
+from migrate_storage.cutover.steps import NEEDS, Step, Steps
+from migrate_storage.cutover.switch import SharedPhase
+from migrate_storage.database import Database
+from migrate_storage.errors import ConfigurationError
+from tests.cutover.breaking import Breaking
+
+SOURCE, DUAL, FIRST, DESTINATION = Phase
+S, D = Side
+
+
+class World:
+    """One process of an application, that renews its lease only when told, and a person who takes steps."""
+
+    def __init__(self, url: str) -> None:
+        self.outbox = Outbox(Database(url.replace("postgresql://", "postgresql+psycopg://")), "files")
+        self.outbox.prepare()
+        self.source, self.destination = Breaking("source", "memory://"), Breaking("destination", "memory://")
+        self.switches: list[SharedPhase] = []
+        self.backend = self.process()
+
+    def process(self) -> CutoverBackend:
+        self.switches.append(SharedPhase(self.outbox, lease=300, drain=0))
+        backend = CutoverBackend("files", self.source, self.destination, outbox=self.outbox, phase=self.switches[-1])
+        assert backend.phase in Phase
+        return backend
+
+    def steps(self, quiet: float = 0.0) -> Steps:
+        return Steps(self.backend, quiet=quiet)
+
+    def follow(self) -> None:
+        for each in self.switches:
+            each._renewed()
+
+    def to(self, phase: Phase) -> None:
+        """Step by step to a phase, against whatever speaks against it."""
+        order = list(Phase)
+        while (now := self.backend.phase) is not phase:
+            forth = order.index(now) < order.index(phase)
+            assert (self.steps().advance if forth else self.steps().retreat)(force=True).taken
+            self.follow()
+
+    def save(self, name: str, content: bytes = b"1") -> None:
+        self.backend.save_object(FileObject(backend=self.backend, filename=name), content)
+
+    def put(self, side: Side, name: str, content: bytes = b"1") -> None:
+        store = self.source if side is S else self.destination
+        ObstoreBackend.save_object(store, FileObject(backend=store, filename=name), content)
+
+    def level(self) -> None:
+        repair = Repair(self.source, self.destination, self.outbox, phases=self.switches[0])
+        self.leveled = level(self.backend, self.outbox, repair, trusted(self.backend.phase))
+
+
+@pytest.fixture
+def world(sqlite_url: str) -> Iterator[World]:
+    made = World(sqlite_url)
+    yield made
+    for each in made.switches:
+        each.close()
+    made.outbox.database.close()
+
+
+def against(step: Step) -> dict[str, int]:
+    """What speaks against a step, with its number."""
+    assert not step.taken
+    return {each.name: each.count for each in step.conditions if not each.holds}
+
+
+def test_forth_and_back_with_writers(database_url: str) -> None:
+    world = World(database_url)
+    world.save("in source")
+    for phase in (DUAL, FIRST, DESTINATION):
+        step = world.steps().advance()
+        if phase is FIRST:
+            assert against(step) == {"comparison": 1}
+            world.level()
+            step = world.steps().advance()
+        assert step.taken, step
+        world.follow()
+        assert world.backend.phase is phase
+        world.save(f"in {phase}")
+        world.save("always", phase.encode())
+    with pytest.raises(ConfigurationError, match="last phase"):
+        world.steps().advance()
+    world.backend.delete_object("in source")
+    step = world.steps().retreat()
+    assert step.taken, step
+    assert "2 objects brought level" in step.conditions[-1].message
+    world.follow()
+    assert against(world.steps().retreat()) == {"entries": 1}
+    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).once().settled == 1
+    for phase in (DUAL, SOURCE):
+        step = world.steps().retreat()
+        assert step.taken, step
+        world.follow()
+        assert world.backend.phase is phase
+    assert sorted(meta.path for meta in world.backend.list()) == [
+        "always",
+        "in destination",
+        "in destination_first",
+        "in dual_write",
+    ]
+    assert world.backend.get_content("always") == b"destination"
+    for each in world.switches:
+        each.close()
+    world.outbox.database.close()
+
+
+def test_a_process_that_has_not_followed(world: World) -> None:
+    assert world.steps().advance().taken
+    late, *_ = world.steps().advance().conditions
+    assert (late.name, late.count) == ("processes", 1)
+    assert "1 process may still be in another phase" in late.message
+    assert "in SOURCE" in late.message
+    other = world.process()
+    assert other.phase is DUAL
+    forced = world.steps().advance(force=True)
+    assert [each.name for each in forced.conditions if not each.holds and not each.forced] == ["processes"]
+    assert not forced.taken
+    world.follow()
+    assert world.steps().advance().taken
+
+
+def test_keys_that_are_not_settled(world: World) -> None:
+    world.to(DUAL)
+    world.destination.broken = lambda name: "before" if name == "save" else None
+    world.save("a")
+    world.save("b")
+    world.destination.broken = lambda _: None
+    assert against(world.steps().advance()) == {"entries": 2}
+    world.outbox.open("being written", S)
+    assert against(world.steps().advance()) == {"entries": 2}
+    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).once().settled == 2
+    assert world.steps().advance().taken
+
+
+@pytest.mark.parametrize("phase", [DUAL, FIRST])
+def test_differences(world: World, phase: Phase) -> None:
+    world.to(phase)
+    for name in ("missing", "missing too", "differs"):
+        world.put(S, name)
+    world.put(D, "differs", b"2")
+    world.put(D, "extra")
+    step = world.steps().advance()
+    assert against(step) == {"comparison": 4}
+    (told,) = (each.message for each in step.conditions if each.name == "comparison")
+    assert "2 missing, 1 different, 1 extra on the destination" in told
+    if phase is FIRST:
+        step = world.steps().retreat()
+        (told,) = (each.message for each in step.conditions if each.name == "comparison")
+        assert "1 missing, 1 different, 2 extra on the source" in told
+
+
+def test_only_what_we_wrote_is_taken_away(world: World) -> None:
+    world.to(DUAL)
+    world.save("ours")
+    world.to(SOURCE)
+    world.backend.delete_object("ours")
+    world.to(DUAL)
+    world.put(D, "foreign")
+    assert against(world.steps().advance()) == {"comparison": 2}
+    world.level()
+    assert world.leveled.foreign == ["foreign"]
+    assert not world.leveled.done
+    assert not world.destination.exists("ours")
+    assert world.destination.exists("foreign")
+    assert against(world.steps().advance()) == {"comparison": 1}
+
+
+def test_what_the_source_alone_has_is_never_taken_away(world: World) -> None:
+    world.to(FIRST)
+    world.save("gone past us")
+    ObstoreBackend.delete_object(world.destination, "gone past us")
+    world.level()
+    assert world.leveled.done
+    assert world.destination.exists("gone past us")
+    world.to(DESTINATION)
+    ObstoreBackend.delete_object(world.destination, "gone past us")
+    step = world.steps().retreat()
+    assert against(step) == {"level": 1}
+    assert world.source.exists("gone past us")
+
+
+def test_a_comparison_from_before_the_last_process_followed_is_not_taken(world: World) -> None:
+    world.put(S, "k")
+    world.put(D, "k")
+    assert world.steps().advance().taken
+    assert against(world.steps().ready()) == {"processes": 1, "comparison": 1}
+    world.follow()
+    assert world.steps().ready().ready
+    compared = world.switches[0].table.now()[0].compared
+    assert world.steps().advance().taken
+    assert world.switches[0].table.now()[0].compared == compared
+    world.follow()
+    assert world.steps().advance().taken
+    assert world.switches[0].table.now()[0].compared != compared
+
+
+def test_upload_urls_that_may_still_be_used(world: World) -> None:
+    world.to(FIRST)
+    for name, side in (("to source", S), ("to source too", S), ("to destination", D)):
+        world.outbox.leave(name, world.outbox.open(name, side, expires=time.time() + 3600))
+    step = world.steps().advance()
+    assert against(step) == {"uploads": 2}
+    assert (
+        "until the last one expires: 1 h 00 min"
+        in next(each for each in step.conditions if each.name == "uploads").message
+    )
+    assert world.steps().retreat().taken
+    world.follow()
+    assert against(world.steps().retreat()) == {"uploads": 1}
+
+
+def test_reads_that_fell_back(world: World) -> None:
+    world.to(FIRST)
+    assert against(world.steps(quiet=600).advance()) == {"fallbacks": 1}
+    world.put(S, "k")
+    for _ in range(3):
+        assert world.backend.get_content("k") == b"1"
+    world.follow()
+    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).once().settled == 1
+    assert against(world.steps(quiet=600).advance()) == {"fallbacks": 3}
+    statement = text("UPDATE migrate_storage_phase SET changed = changed - 1000")
+    world.outbox.database.transaction(lambda connection: connection.execute(statement) and None)
+    step = world.steps(quiet=600).advance()
+    assert against(step) == {"fallbacks": 3}
+    assert "3 reads by 1 process fell back" in step.conditions[-1].message
+    assert world.steps(quiet=0).advance().taken
+
+
+@pytest.mark.parametrize(
+    ("phase", "side", "back"), [(SOURCE, D, False), (DESTINATION, S, True), (DUAL, D, True)], ids=str
+)
+def test_an_entry_that_names_the_other_side(world: World, phase: Phase, side: Side, back: bool) -> None:
+    world.to(phase)
+    world.outbox.note("k", side.other)
+    assert world.steps().ready(back=back).ready
+    world.outbox.note("stale", side)
+    steps = world.steps()
+    assert against(steps.retreat() if back else steps.advance()) == {"entries": 1}
+
+
+def test_what_is_forced_is_said(world: World) -> None:
+    world.to(DUAL)
+    world.put(S, "k")
+    world.outbox.note("other", S)
+    step = world.steps().advance(force=True)
+    assert step.taken
+    assert [(each.name, each.count, each.forced) for each in step.conditions] == [
+        ("processes", 0, False),
+        ("comparison", 1, True),
+        ("entries", 1, True),
+    ]
+
+
+def test_a_fixed_phase_takes_no_steps(world: World) -> None:
+    fixed = CutoverBackend("files", world.source, world.destination, outbox=world.outbox, phase=DUAL)
+    with pytest.raises(ConfigurationError, match="fixed in code"):
+        Steps(fixed)
+
+
+def test_every_step_says_what_it_needs() -> None:
+    order = list(Phase)
+    pairs = set(itertools.pairwise(order))
+    assert set(NEEDS) == pairs | {(after, before) for before, after in pairs}
