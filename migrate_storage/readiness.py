@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 from migrate_storage.application import Application
 from migrate_storage.connections import connected
+from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phasetable import PhaseTable
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal, Run
 from migrate_storage.report import Report
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.tables import Tables
 from migrate_storage.text import amount, duration
 
 __all__ = ("Check", "ready_to_unregister")
@@ -23,7 +27,7 @@ __all__ = ("Check", "ready_to_unregister")
 class Check:
     """One thing that must be so."""
 
-    #: ``rows``, ``values``, ``work``, ``run`` or ``soak``.
+    #: ``rows``, ``values``, ``work``, ``run``, ``soak``, ``entries`` or ``phase``.
     name: str
     ready: bool
     #: One line for a person.
@@ -58,6 +62,7 @@ def ready_to_unregister(
         runs = [run for run in book.runs(limit=1000) if run.kind == "run" and run.source == key] if known else []
         checks = [*_rows(application, database, key), *_work(book if known else None)]
         checks.extend(_run(runs))
+        checks.extend(_cutover(application, database, key, schema))
         checks.append(_soak(book.last_swap([run.id for run in runs]) if runs else None, soak))
     return key, checks
 
@@ -89,6 +94,24 @@ def _work(journal: Journal | None) -> Iterator[Check]:
     left = journal.leased() if journal is not None else 0.0
     message = f"a run, revert or purge holds the lease for {duration(left)} more" if left else "nobody is at work"
     yield Check("work", not left, message)
+
+
+def _cutover(application: Application, database: Database, key: str, schema: str | None) -> Iterator[Check]:
+    """A cutover backend under the key, and those that stand over it."""
+    if not database.transaction(Tables(schema).exist):
+        return
+    over = (each for each in application.backends.values() if isinstance(each, CutoverBackend))
+    keys = sorted({key, *(each.key for each in over if key in (each.source.key, each.destination.key))})
+    outboxes = [Outbox(database, each, schema) for each in keys]
+    entries = sum(each.count() for each in outboxes)
+    message = f"{amount(entries, 'key')} of a cutover not settled: run 'migrate-storage cutover repair'"
+    yield Check("entries", not entries, message if entries else "no key of a cutover is unsettled")
+    tables = [PhaseTable(database, each.backend, each.tables) for each in outboxes]
+    acting = [member.name for each in tables for member in database.transaction(each.members) if member.alive]
+    message = (
+        f"{amount(len(acting), 'process', 'processes')} may be acting in a cutover's phase: {', '.join(acting[:5])}"
+    )
+    yield Check("phase", not acting, message if acting else "no process acts in a cutover's phase")
 
 
 def _run(runs: list[Run]) -> Iterator[Check]:

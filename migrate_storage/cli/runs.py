@@ -83,7 +83,7 @@ def status(
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
 
     With --ready-to-unregister: whether any row still names the old key, somebody is at work, the latest run left
-    something, and the soak is over.
+    something, a cutover has keys that are not settled or processes that act in its phase, and the soak is over.
     """
     if ready_to_unregister:
         return _ready(door, journal, journal_schema, source, soak, output)

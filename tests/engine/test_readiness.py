@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal
@@ -36,7 +39,7 @@ def test_nothing_speaks_against_it(moved: World) -> None:
     key, checks = ready_to_unregister(moved.application, None, soak=0.0)
     assert key == "old"
     assert all(check.ready for check in checks)
-    assert {check.name for check in checks} == {"rows", "work", "run", "soak"}
+    assert {check.name for check in checks} == {"rows", "work", "run", "entries", "phase", "soak"}
     assert moved.dump() == before
 
 
@@ -61,6 +64,22 @@ def test_a_value_that_cannot_be_read(moved: World) -> None:
 def test_somebody_at_work(moved: World) -> None:
     with contextlib.closing(Database(moved.url)) as database, hold(Journal(database), 30, stopping=Event(), lost=print):
         assert against(moved).keys() == {"work"}
+    assert against(moved) == {}
+
+
+def test_a_cutover_that_is_not_over(moved: World) -> None:
+    with contextlib.closing(Database(moved.url)) as database:
+        outbox = Outbox(database, "old")
+        outbox.note("a", Side.SOURCE)
+        outbox.close("b", outbox.open("b", Side.SOURCE), wrote=True)
+        assert against(moved) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
+        entry = outbox.claim("a", "me", 30)
+        assert entry is not None
+        assert outbox.settle("a", entry)
+        switch = SharedPhase(outbox, name="web-1")
+        assert switch.phase is Phase.SOURCE
+        assert against(moved) == {"phase": "1 process may be acting in a cutover's phase: web-1"}
+        switch.close()
     assert against(moved) == {}
 
 
