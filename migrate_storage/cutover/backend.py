@@ -29,6 +29,8 @@ _log = logging.getLogger("migrate_storage.cutover")
 _READS = {"head": Operation.HEAD, "attributes": Operation.READ, "stream": Operation.READ, "open": Operation.READ}
 """Reads that advanced-alchemy does not ask for: there where both sides have them."""
 _UPLOAD_HOUR = 3600
+_UPLOADING = 300
+"""Seconds that an upload may go on after its URL has expired: a service looks at the time when it begins."""
 _Urls = str | list[str]
 
 
@@ -370,7 +372,9 @@ class CutoverBackend(StorageBackend):
         if self.outbox is not None or phase is not Phase.SOURCE:
             lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
             held.check()
-            entry = await call.aside(lambda: self._needed().open(text(path), side, expires=time.time() + lasts))
+            entry = await call.aside(
+                lambda: self._needed().open(text(path), side, expires=time.time() + lasts + _UPLOADING)
+            )
             await call.aside(self._needed().leave, text(path), entry)
             side = entry.side if TABLE[phase].entries else side
         url: str = await _ask(call, self._side(side), "sign", path, expires_in=expires_in, for_upload=True)

@@ -165,7 +165,10 @@ class Steps:
     def _step(self, *, back: bool, force: bool) -> Step:
         seen, step = self._looked(back, force=force)
         needs = NEEDS[step.before, step.after]
-        if needs.level and not force and step.ready:
+        if needs.level and force:
+            skipped = Condition(name="level", count=1, message="the source was not brought level", forced=True)
+            step = replace(step, conditions=(*step.conditions, skipped))
+        elif needs.level and step.ready:
             step = replace(step, conditions=(*step.conditions, self._level(step.before)))
         blocking = [each for each in step.conditions if not each.holds and not each.forced]
         if blocking:

@@ -322,7 +322,7 @@ class SharedPhase:
         """
         self._watch()
         # One at a time; what another one has just tried in vain is not tried again at once.
-        if not self._closed and self._renewing.acquire(timeout=self._seconds):
+        if not self._closed and self._renewing.acquire(timeout=self._seconds / 10):
             try:
                 if self._usable() is None and self._clock() - self._tried > self._seconds / 10:
                     self._try()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 from advanced_alchemy.types.file_object import FileObject
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.cutover.backend import CutoverBackend
@@ -21,6 +24,7 @@ from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from tests.cutover.breaking import Breaking
+from tests.cutover.test_comparison import s3
 
 SOURCE, DUAL, FIRST, DESTINATION = Phase
 S, D = Side
@@ -29,9 +33,10 @@ S, D = Side
 class World:
     """One process of an application, that renews its lease only when told, and a person who takes steps."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, prepare: bool = True) -> None:
         self.outbox = Outbox(Database(url.replace("postgresql://", "postgresql+psycopg://")), "files")
-        self.outbox.prepare()
+        if prepare:
+            self.outbox.prepare()
         self.source, self.destination = Breaking("source", "memory://"), Breaking("destination", "memory://")
         self.switches: list[SharedPhase] = []
         self.backend = self.process()
@@ -64,6 +69,11 @@ class World:
         store = self.source if side is S else self.destination
         ObstoreBackend.save_object(store, FileObject(backend=store, filename=name), content)
 
+    def close(self) -> None:
+        for each in self.switches:
+            each.close()
+        self.outbox.database.close()
+
     def level(self) -> None:
         repair = Repair(self.source, self.destination, self.outbox, phases=self.switches[0])
         self.leveled = level(self.backend, self.outbox, repair, trusted(self.backend.phase))
@@ -73,9 +83,7 @@ class World:
 def world(sqlite_url: str) -> Iterator[World]:
     made = World(sqlite_url)
     yield made
-    for each in made.switches:
-        each.close()
-    made.outbox.database.close()
+    made.close()
 
 
 def against(step: Step) -> dict[str, int]:
@@ -119,9 +127,7 @@ def test_forth_and_back_with_writers(database_url: str) -> None:
         "in dual_write",
     ]
     assert world.backend.get_content("always") == b"destination"
-    for each in world.switches:
-        each.close()
-    world.outbox.database.close()
+    world.close()
 
 
 def test_a_process_that_has_not_followed(world: World) -> None:
@@ -229,6 +235,40 @@ def test_upload_urls_that_may_still_be_used(world: World) -> None:
     assert against(world.steps().retreat()) == {"uploads": 1}
 
 
+def test_an_upload_by_url_across_two_steps(world: World, moto_s3: Any) -> None:
+    world.source, world.destination = s3(moto_s3, "old", ""), s3(moto_s3, "new", "")  # type: ignore[assignment]
+    world.backend = world.process()
+    world.to(DUAL)
+    for name in ("used", "used twice", "unused"):
+        world.put(S, name, b"old")
+        world.put(D, name, b"old")
+    urls = {
+        name: str(world.backend.sign(name, expires_in=600, for_upload=True))
+        for name in ("used", "used twice", "unused")
+    }
+    assert httpx.put(urls["used twice"], content=b"once").status_code == 200
+    assert world.steps().advance().taken
+    world.follow()
+    for name in ("used", "used twice"):
+        assert httpx.put(urls[name], content=b"uploaded").status_code == 200
+        assert world.backend.get_content(name) == b"uploaded"
+    repair = Repair(world.source, world.destination, world.outbox, phases=world.switches[0])
+    result = repair.once()
+    assert (result.uploads, result.settled) == (3, 0)
+    assert against(world.steps().advance()) == {"uploads": 3}
+    statement = text("UPDATE migrate_storage_outbox SET expires = expires - 890")
+    world.outbox.database.transaction(lambda connection: connection.execute(statement) and None)
+    # The URLs have expired, but an upload that began before may go on.
+    assert against(world.steps().advance()) == {"uploads": 3}
+    world.outbox.database.transaction(lambda connection: connection.execute(statement) and None)
+    assert against(world.steps().advance()) == {"entries": 3}
+    assert repair.once().settled == 3
+    assert world.steps().advance().taken
+    world.follow()
+    found = {name: world.backend.get_content(name) for name in urls}
+    assert found == {"used": b"uploaded", "used twice": b"uploaded", "unused": b"old"}
+
+
 def test_reads_that_fell_back(world: World) -> None:
     world.to(FIRST)
     assert against(world.steps(quiet=600).advance()) == {"fallbacks": 1}
@@ -281,3 +321,33 @@ def test_every_step_says_what_it_needs() -> None:
     order = list(Phase)
     pairs = set(itertools.pairwise(order))
     assert set(NEEDS) == pairs | {(after, before) for before, after in pairs}
+
+
+def test_with_the_rights_that_the_page_names_and_no_others(postgres_url: str) -> None:
+    admin = Database(postgres_url)
+    outbox = Outbox(admin, "files")
+    outbox.prepare()
+    role = f"cutover_{uuid.uuid4().hex[:8]}"
+    rights = {"phase": "SELECT, INSERT, UPDATE", "object": "SELECT"}
+    rights |= dict.fromkeys(("outbox", "process"), "SELECT, INSERT, UPDATE, DELETE")
+    grants = [f"GRANT {words} ON migrate_storage_{table} TO {role}" for table, words in rights.items()]
+    for statement in (f"CREATE ROLE {role} LOGIN", *grants):
+        admin.transaction(lambda connection, statement=statement: connection.execute(text(statement)) and None)
+    try:
+        world = World(str(make_url(postgres_url).set(username=role)), prepare=False)
+        world.to(DUAL)
+        world.save("ours")
+        world.to(SOURCE)
+        world.backend.delete_object("ours")
+        world.to(DUAL)
+        world.put(D, "foreign")
+        world.level()
+        assert world.leveled.foreign == ["foreign"]
+        assert against(world.steps().ready()) == {"comparison": 1}
+        world.to(DESTINATION)
+        assert world.steps().retreat().taken
+        world.close()
+    finally:
+        for statement in (f"DROP OWNED BY {role}", f"DROP ROLE {role}"):
+            admin.transaction(lambda connection, statement=statement: connection.execute(text(statement)) and None)
+        admin.close()
