@@ -56,7 +56,7 @@ def status(backend: str | None, door: Door, output: Output) -> int:
     A phase that is fixed in code or in the environment is the one that a new process would be in.
     """
     found, outbox = _opened(door.open(), backend)
-    shared, members = found.switch.table.now() if isinstance(found.switch, SharedPhase) else (None, [])
+    shared, members = found.switch.table.seen() if isinstance(found.switch, SharedPhase) else (None, [])
     phase = shared.phase if shared is not None else found.phase
     waiting = list(outbox.waiting())
     by_side = Counter(each.side.value for each in waiting)
@@ -241,10 +241,12 @@ def repair(
         _tell(result, output)
 
     stop = threading.Event()
-    with _phases(found, outbox, phases) as (among, phase), stopped_by_signals(stop.set, 0):
+    with _phases(found, outbox, phases) as among, stopped_by_signals(stop.set, 0):
         work = Repair(found.source, found.destination, outbox, phases=among)
         if whole:
-            leveled = level(found, outbox, work, trusted(phase), stop.is_set)
+            with work.at_work():
+                side = trusted(among.phase if isinstance(among, SharedPhase) else found.phase)
+                leveled = level(found, outbox, work, side, stop.is_set)
             tell(leveled.result)
             _tell_foreign(leveled.foreign, output)
             left += len(leveled.foreign)
@@ -256,18 +258,16 @@ def repair(
 
 
 @contextlib.contextmanager
-def _phases(
-    found: CutoverBackend, outbox: Outbox, named: str | None
-) -> Iterator[tuple[tuple[Phase, ...] | SharedPhase, Phase]]:
-    """The phases that processes may be in, and the one that is to be."""
+def _phases(found: CutoverBackend, outbox: Outbox, named: str | None) -> Iterator[tuple[Phase, ...] | SharedPhase]:
+    """The phases that processes may be in, or a part in the one that they share."""
     if not isinstance(found.switch, SharedPhase):
-        yield (tuple(map(_phase, named.split(","))) if named else neighbours(found.phase)), found.phase
+        yield tuple(map(_phase, named.split(","))) if named else neighbours(found.phase)
         return
     if named:
         raise ConfigurationError("--phases: the phase is shared, so the processes themselves say where they are")
     own = SharedPhase(outbox, name=f"repair on {socket.gethostname()}:{os.getpid()}")
     try:
-        yield own, own.phase
+        yield own
     finally:
         own.close()
 

@@ -100,6 +100,10 @@ class PhaseTable:
         """The phase, and the processes that were seen of late; both of one moment, with no change of phase under way."""
         return self.transaction(lambda connection: (self.lock(connection), self.members(connection)))
 
+    def seen(self) -> tuple[Shared, list[Member]]:
+        """The same without a lock, for who only looks."""
+        return self.transaction(lambda connection: (self.read(connection), self.members(connection)))
+
     # Within a transaction
 
     def lock(self, connection: Connection) -> Shared:

@@ -233,8 +233,8 @@ class SharedPhase:
 
     Making one asks nothing of the database. The first operation takes a lease, and a thread renews it from then on, so an
     operation costs no query. After a change new operations act in the new phase as soon as the process has reported it, those
-    at work end in the old one, and the process reports when the last of them has ended. A process that is forked takes its
-    first phase after the fork; one that used it before begins anew in the child.
+    at work end in the old one, and the process reports when the last of them has ended. A forked child has no part in its
+    parent's lease; as neither obstore nor a database's connections survive a fork, use it first after the fork.
 
     Args:
         outbox: of the same backend; its database holds the table.
@@ -443,15 +443,14 @@ class SharedPhase:
     def _renewed(self) -> bool:
         """Renew; whether to go on."""
         with self._renewing:
-            if not self._closed:
-                self._try()
+            self._try()
         return not self._closed
 
     def _try(self) -> None:
         """Renew the lease, twice where the phase changed: once to be in both, and once more to have left the old one."""
         self._tried = self._clock()
         try:
-            while self._report():
+            while not self._closed and self._report():
                 pass
         except Exception as error:  # noqa: BLE001 - without a lease nothing is done, which is safe
             self._why = describe_failure(error)

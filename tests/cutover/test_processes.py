@@ -34,7 +34,7 @@ SOURCE, DUAL, FIRST, DESTINATION = Phase
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.soak), "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
     found = str(request.getfixturevalue(f"{request.param}_url"))
     return found.replace("postgresql://", "postgresql+psycopg://")

@@ -20,6 +20,8 @@ from tests.cutover.breaking import Breaking
 from tests.cutover.test_outbox import Clock
 
 SOURCE, DUAL, FIRST, DESTINATION = Phase
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what no database does otherwise."""
 
 
 @pytest.fixture
@@ -131,6 +133,7 @@ def test_who_counted_as_gone_learns_it_though_its_own_clock_says_nothing(process
     assert switch.phase is SOURCE
 
 
+@SQLITE
 @pytest.mark.parametrize("on_lost", OnLost)
 def test_what_is_done_without_a_lease_is_chosen(process: Callable[..., SharedPhase], on_lost: OnLost) -> None:
     clock = Clock()
@@ -167,6 +170,7 @@ def test_who_cannot_read_the_table_writes_and_reads_nothing(tmp_path: Path) -> N
     backend.switch.close()
 
 
+@SQLITE
 def test_who_signs_off_is_waited_for_no_more(process: Callable[..., SharedPhase]) -> None:
     switch, other = process(), process()
     assert (switch.phase, other.phase) == (SOURCE, SOURCE)
@@ -176,6 +180,7 @@ def test_who_signs_off_is_waited_for_no_more(process: Callable[..., SharedPhase]
         switch.renew(writing=False)
 
 
+@SQLITE
 def test_fallback_reads_are_told(process: Callable[..., SharedPhase]) -> None:
     switch = process()
     assert switch.phase is SOURCE
@@ -187,6 +192,7 @@ def test_fallback_reads_are_told(process: Callable[..., SharedPhase]) -> None:
     assert 0 <= member.fell_back < 60
 
 
+@SQLITE
 def test_the_environment_may_say_that_it_is_shared(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PHASE_VARIABLE, "shared")
     sides = Breaking("source", "memory://"), Breaking("destination", "memory://")
