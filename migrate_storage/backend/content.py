@@ -27,6 +27,8 @@ _UNKNOWN_PART = 16 * MiB
 _MEMORY = 256 * MiB
 #: Below this, hashing is shorter than handing it to another thread.
 _HASH_HERE = MiB
+#: hashlib lets go of the interpreter for more than this, and to get it back from obstore's threads costs more than the hash.
+_HASH_HELD = 2047
 
 
 class Measure:
@@ -35,7 +37,10 @@ class Measure:
     __slots__ = ("_hash", "error", "limit", "size")
 
     def __init__(self, limit: int | None = None, content: bytes = b"") -> None:
-        self._hash = hashlib.sha256(content)
+        self._hash = hashlib.sha256()
+        view = memoryview(content)
+        for start in range(0, len(content), _HASH_HELD):
+            self._hash.update(view[start : start + _HASH_HELD])
         self.size = len(content)
         self.limit = limit
         self.error: BaseException | None = None
