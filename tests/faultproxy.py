@@ -70,6 +70,8 @@ class FaultOptions:
     stall: float = 1.0
     #: Seconds that a THROTTLE asks to wait.
     retry_after: int = 1
+    #: Seconds by which each answer comes later, as from a server that is far away.
+    latency: float = 0.0
     #: Only requests whose ``METHOD /target`` this finds are harmed.
     only: str = ""
 
@@ -117,12 +119,19 @@ def fault_proxy(
     in_a_row: int = 2,
     stall: float = 1.0,
     retry_after: int = 1,
+    latency: float = 0.0,
     only: str = "",
     **rates: float,
 ) -> Iterator[FaultProxy]:
     """A proxy before the server on port ``upstream``; see :class:`FaultOptions`, and :meth:`FaultProxy.set` for ``rates``."""
     options = FaultOptions(
-        upstream=upstream, seed=seed, in_a_row=in_a_row, stall=stall, retry_after=retry_after, only=only
+        upstream=upstream,
+        seed=seed,
+        in_a_row=in_a_row,
+        stall=stall,
+        retry_after=retry_after,
+        latency=latency,
+        only=only,
     )
     context = multiprocessing.get_context("spawn")
     shared_rates, shared_counts = context.Array("d", len(_FAULTS)), context.Array("Q", len(_FAULTS) + 1)
@@ -241,6 +250,8 @@ class _Server:
             answer = await _head(up_reader)
         if not answer:
             raise _BrokenError
+        if self._options.latency:
+            await asyncio.sleep(self._options.latency)
         if request.fault is Fault.LOST_ANSWER:
             self._done(request)
             raise _BrokenError
