@@ -22,12 +22,15 @@ class Rows(Access):
     def write_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
         """Add lines of rewritten rows, in the caller's transaction.
 
-        What a line says already is not said twice: a commit whose answer was lost is tried again, and a run that slept
-        past its lease may find its rows re-pointed just as it would have done.
+        What a line of the same run says already is not said twice: a commit whose answer was lost is tried again.
+        Another run's line is no reason to be silent: the row may have come back word for word between the two, and
+        each run is undone by its own lines.
         """
         said = self._said(connection, entries)
         entries = [
-            each for each in entries if (row_id(each.column, each.pk), each.old_value, each.new_value) not in said
+            each
+            for each in entries
+            if (each.run, row_id(each.column, each.pk), each.old_value, each.new_value) not in said
         ]
         if entries:
             now = time.time()
@@ -51,14 +54,19 @@ class Rows(Access):
                 ],
             )
 
-    def _said(self, connection: Connection, entries: Sequence[RowEntry]) -> set[tuple[str, str, str]]:
+    def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[bool]:
+        """For each of these rewrites whether a line of any run says it, in the caller's transaction."""
+        said = {line[1:] for line in self._said(connection, entries)}
+        return [(row_id(each.column, each.pk), each.old_value, each.new_value) in said for each in entries]
+
+    def _said(self, connection: Connection, entries: Sequence[RowEntry]) -> set[tuple[str, str, str, str]]:
         table = self.tables.row
         states = {"swapped", *(entry.state for entry in entries)}
-        said: set[tuple[str, str, str]] = set()
+        said: set[tuple[str, str, str, str]] = set()
         for part in parts([row_id(entry.column, entry.pk) for entry in entries]):
-            statement = select(table.c.row_id, table.c.old_value, table.c.new_value)
+            statement = select(table.c.run, table.c.row_id, table.c.old_value, table.c.new_value)
             found = connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states)))
-            said.update((line.row_id, line.old_value, line.new_value) for line in found)
+            said.update((line.run, line.row_id, line.old_value, line.new_value) for line in found)
         return said
 
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
