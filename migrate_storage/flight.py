@@ -36,6 +36,8 @@ class RowInFlight:
     slots: dict[int | None, str]
     waiting: set[str]
     verified: dict[int | None, tuple[str, Verified, Location]] = field(default_factory=dict)
+    #: One of its objects was listed already, by an earlier pass or run.
+    listed: bool = False
 
     @property
     def objects(self) -> set[str]:

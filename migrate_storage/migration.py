@@ -224,13 +224,21 @@ class Migration:
             for window in rows.windows(self._options.source, self._options.window):
                 wanted = [row for row in window if _names(rows, row, facts.route)] if facts.route.filters else window
                 self._filtered += len(window) - len(wanted)
-                taken = wanted if left is None else wanted[:left]
-                pipeline.window(rows, taken)
-                left = None if left is None else left - len(taken)
-                if left == 0 or self._stopping.is_set() or self._allowance.spent:
-                    pipeline.finish()
-                    return left
-                self._gate.wait()
+                while True:
+                    taken, wanted = (wanted, []) if left is None else (wanted[:left], wanted[left:])
+                    counted = pipeline.rows_counted
+                    pipeline.window(rows, taken)
+                    if left is not None:
+                        if pipeline.rows_counted - counted < len(taken):
+                            # Those listed before count when they are re-pointed: known only when all is done.
+                            pipeline.finish()
+                        left -= pipeline.rows_counted - counted
+                    if left == 0 or self._stopping.is_set() or self._allowance.spent:
+                        pipeline.finish()
+                        return left
+                    self._gate.wait()
+                    if not wanted:
+                        break
         pipeline.finish()
         return left
 

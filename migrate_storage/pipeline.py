@@ -94,6 +94,8 @@ class Pipeline:
         self.first_pass = True
         #: Rows that name another place now.
         self.rows_moved = 0
+        #: Rows that count against a limit: those seen for the first time, and those listed before that were re-pointed now.
+        self.rows_counted = 0
         #: Objects that ended otherwise than an earlier pass of this run had them.
         self.news = 0
 
@@ -111,6 +113,8 @@ class Pipeline:
                 wanted[id_] = item if known is None else replace(known, slots=known.slots + item.slots)
         self._begin({id_: item for id_, item in wanted.items() if id_ not in self._objects})
         for row, items in admitted:
+            row.listed = any(_listed(self._objects[id_].job.entry) for id_ in items)
+            self.rows_counted += not row.listed
             self._attach(row, items)
         for id_ in wanted:
             entity = self._objects[id_]
@@ -174,7 +178,10 @@ class Pipeline:
             slots = [slot for slot in parse_slots(rows.column, row) if self._route.wants(slot)]
             items = self._route.items(slots)
         except ValueError as error:
-            self._broken(RowRef(rows.column, row.pk), str(error))
+            ref = RowRef(rows.column, row.pk)
+            id_ = _broken_id(ref)
+            self.rows_counted += not _listed(self._ledger.known([id_]).get(id_))
+            self._broken(ref, str(error))
             return None
         if not slots:
             return None
@@ -338,6 +345,7 @@ class Pipeline:
         for number, (row, swap, ok) in enumerate(zip(kept, swaps, done, strict=True)):
             entities = [self._objects[id_] for id_ in swap.objects if id_ in self._objects]
             self.rows_moved += ok and not any(entity.mends for entity in entities)
+            self.rows_counted += ok and row.listed
             for entity in entities:
                 touched[entity.job.id] = entity
                 entity.written(row, swap.new_value if ok else None)
@@ -464,9 +472,8 @@ class Pipeline:
 
     def _broken(self, ref: RowRef, reason: str) -> None:
         """A row that holds no file that could be read or written."""
-        self._list(
-            digest("row", str(ref)), Location(self._route.source.key, str(ref)), OutcomeKind.FAILED, reason, (ref,)
-        )
+        source = Location(self._route.source.key, str(ref))
+        self._list(_broken_id(ref), source, OutcomeKind.FAILED, reason, (ref,))
 
     def _list(self, id_: str, source: Location, kind: OutcomeKind, reason: str, refs: tuple[RowRef, ...]) -> None:
         """Journal and tell what never came to have a destination of its own."""
@@ -481,3 +488,13 @@ class Pipeline:
                     refs=refs,
                 )
             )
+
+
+def _listed(entry: Entry | None) -> bool:
+    """Whether the journal lists an object for a person."""
+    return entry is not None and entry.outcome is not None and not OutcomeKind(entry.outcome).done
+
+
+def _broken_id(ref: RowRef) -> str:
+    """The journal's name for a row that holds no file that could be read."""
+    return digest("row", str(ref))

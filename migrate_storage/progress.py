@@ -34,7 +34,7 @@ from migrate_storage.model import Note, OutcomeKind, Severity
 from migrate_storage.report import Report, outcome_to_dict
 from migrate_storage.text import amount, duration, size, visible
 
-__all__ = ("JsonLines", "Lines", "LiveDisplay", "Quiet", "Shown", "Tally", "shown_on")
+__all__ = ("JsonLines", "Lines", "LiveDisplay", "Quiet", "Seen", "Shown", "shown_on")
 
 REFRESHES_PER_SECOND = 5
 SECONDS_BETWEEN_LINES = 5.0
@@ -75,7 +75,7 @@ def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lin
 
 
 @dataclass
-class Tally:
+class Seen:
     """What was seen so far. Plain additions, no lock: events come one call at a time."""
 
     clock: Callable[[], float] = time.monotonic
@@ -206,7 +206,7 @@ class Lines:
         self._stream = stream
         self._every = every
         self._clock = clock
-        self._tally = Tally(clock)
+        self._tally = Seen(clock)
         self._due = clock() + every
 
     def __call__(self, event: Event) -> None:
@@ -251,7 +251,7 @@ class JsonLines:
         self._stream = stream
         self._every = every
         self._clock = clock
-        self._tally = Tally(clock)
+        self._tally = Seen(clock)
         self._due = clock() + every
 
     def __call__(self, event: Event) -> None:
@@ -303,7 +303,7 @@ class LiveDisplay:
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Draw on ``console``, a few times a second."""
         self._console = console
-        self._tally = Tally(clock)
+        self._tally = Seen(clock)
         self._live = Live(
             console=console,
             refresh_per_second=REFRESHES_PER_SECOND,
@@ -355,7 +355,7 @@ class LiveDisplay:
         return Group(bar, numbers, *more)
 
 
-def _clock_line(tally: Tally) -> str:
+def _clock_line(tally: Seen) -> str:
     number = f"pass {tally.passes}, " if tally.passes > 1 else ""
     left = "" if tally.left is None or tally.state else f", {duration(tally.left)} left"
     return f"{number}{duration(tally.seconds)}{left}"

@@ -81,10 +81,16 @@ def rewrite(
     if journal.database is database:
 
         def together(connection: Connection) -> list[bool]:
+            lines = [_entry(run, swap, "swapped") for swap in swaps]
+            # Who slept past its lease may find a row re-pointed just as it would have done, and written down by the other
+            # run; one that came back word for word since is re-pointed again, and gets a line again.
+            there = [
+                said and swap.rows.holds(connection, swap.row.pk, swap.new_value)
+                for swap, said in zip(swaps, journal.said(connection, lines), strict=True)
+            ]
             done = _swap(connection, swaps, ordered)
-            journal.write_rows(
-                connection, [_entry(run, swap, "swapped") for swap, ok in zip(swaps, done, strict=True) if ok]
-            )
+            new = [line for line, ok, was in zip(lines, done, there, strict=True) if ok and not was]
+            journal.write_rows(connection, new)
             journal.settle(connection, entries)
             return done
 

@@ -21,7 +21,7 @@ from migrate_storage.events import (
     RunStarted,
 )
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.progress import JsonLines, Lines, LiveDisplay, Quiet, Tally, shown_on
+from migrate_storage.progress import JsonLines, Lines, LiveDisplay, Quiet, Seen, shown_on
 
 COLUMN = Column(table="doc", column="file", key=("id",))
 EVIL = "x\x1b[2J[red]bold[/red]\n.pdf"
@@ -51,7 +51,7 @@ def item(kind: OutcomeKind = OutcomeKind.REWRITTEN, rows: int = 1, index: int | 
 
 def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = Seen(clock)
     assert (tally.total, tally.done, tally.left) == (None, None, None)
     for event in (
         started(10),
@@ -69,13 +69,13 @@ def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
 
 
 def test_a_list_of_files_is_one_row_and_the_share_never_passes_the_whole() -> None:
-    tally = Tally(Clock())
+    tally = Seen(Clock())
     for event in (started(1), item(index=0), item(index=1), item(index=2)):
         tally.add(event)
     assert tally.rows == 1
     tally.add(item())
     assert tally.done == 1.0
-    empty = Tally(Clock())
+    empty = Seen(Clock())
     empty.add(started(0))
     assert empty.done == 1.0
 

@@ -105,7 +105,8 @@ def test_more_at_once_than_it_began_with(world: World) -> None:
         names.update(thread.name for thread in threading.enumerate())
         run.migration._pace.requests.set(None)
         assert run.future.result(60).exit_code == 0
-    assert len([name for name in names if name.startswith("carry")]) > 1
+    # Five were at it at once, one of them at most in the old pool, which names its only thread as the new one its first.
+    assert len([name for name in names if name.startswith("carry")]) >= 4
     assert world.check(backend="new") == 150
 
 

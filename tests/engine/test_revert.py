@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,24 @@ def test_what_the_application_chose_between_two_runs_is_what_comes_back(world: W
     world.run()
     assert revert(world).exit_code == 0
     assert world.raw()[0]["filename"] == "again.txt"
+    assert world.check(backend="old") == 2
+    assert revert(world).objects == 0
+
+
+def test_a_row_that_came_back_word_for_word_goes_back_with_the_run_that_moved_it_again(worlds: World) -> None:
+    """Both runs wrote the same line of it: each of them has its own, so that either can be undone by its name."""
+    world = worlds
+    world.fill(2)
+    before = world.sql("SELECT file FROM documents WHERE id = 1")[0][0]
+    text = before if isinstance(before, str) else json.dumps(before)
+    first = world.run()
+    world.sql("UPDATE documents SET file = :v WHERE id = 1", v=text)
+    second = world.run()
+    assert (first.rows_moved, second.rows_moved) == (2, 1)
+    assert revert(world, run=second.run).rows_moved == 1
+    assert [value["backend"] for value in world.raw()] == ["old", "new"]
+    assert world.run().rows_moved == 1
+    assert revert(world).rows_moved == 2
     assert world.check(backend="old") == 2
     assert revert(world).objects == 0
 

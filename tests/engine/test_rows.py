@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,12 +205,25 @@ def test_limit_stops_and_the_same_command_goes_on(world: World) -> None:
     mixed.check(backend="new")
 
 
-@pytest.mark.xfail(reason="the limit counts rows that an earlier run has listed already")
 def test_limit_gets_past_rows_that_cannot_be_moved(world: World) -> None:
     """Three rows for a person first: a limit of three must not stop there for ever."""
     world.fill(9)
     for number in (1, 2, 3):
         world.sql("UPDATE documents SET file = :v WHERE id = :i", i=number, v='{"backend": "old"}')
-    for _ in range(6):
-        world.run(limit=3)
+    reports = [world.run(limit=3) for _ in range(4)]
+    assert [report.rows_moved for report in reports] == [0, 3, 3, 0]
+    assert [report.exit_code for report in reports] == [4, 4, 4, 1], "at the end those three are left, and listed"
     assert backends(world)[3:] == ["new"] * 6
+
+
+def test_limit_counts_rows_listed_before_that_can_be_moved_now(world: World, tmp_path: Path) -> None:
+    """They are tried again, and are among the N then: never more rows are re-pointed than the limit says."""
+    world.fill(9)
+    paths = [next((tmp_path / "old").rglob(f"d{i}.bin")) for i in range(5)]
+    for path in paths:
+        path.rename(path.with_suffix(".away"))
+    assert (first := world.run(limit=4)).rows_moved == 0, first
+    for path in paths:
+        path.with_suffix(".away").rename(path)
+    assert [world.run(limit=4).rows_moved for _ in range(3)] == [4, 4, 1]
+    assert world.check(backend="new") == 9

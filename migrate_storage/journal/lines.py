@@ -1,0 +1,116 @@
+"""What the journal's lines say: an object's, a row's, a run's; and how they are named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from migrate_storage.model import Column, Evidence, Location, Place
+
+__all__ = ("Entry", "RowEntry", "Run", "digest", "new_run_id", "object_id")
+
+
+def digest(*parts: str) -> str:
+    """A short name for a tuple of strings that no other tuple shares."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def object_id(place: Place, destination: str) -> str:
+    """The name of an object's line: its physical place and the backend key it goes to, however rows spell it."""
+    return digest(place.service, place.endpoint, place.root, place.key, destination)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One object's line."""
+
+    id: str
+    run: str
+    source_key: str
+    source_path: str
+    destination_key: str
+    destination_path: str
+    state: str = "intent"
+    ours: bool | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    evidence: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    source_etag: str | None = None
+    source_modified: float | None = None
+    source_version: str | None = None
+    destination_etag: str | None = None
+    destination_modified: float | None = None
+    destination_version: str | None = None
+    seconds: float | None = None
+    updated: float = field(default_factory=time.time)
+
+    @property
+    def source(self) -> Location:
+        """Where it came from."""
+        return Location(self.source_key, self.source_path)
+
+    @property
+    def destination(self) -> Location:
+        """Where it went."""
+        return Location(self.destination_key, self.destination_path)
+
+    @property
+    def source_evidence(self) -> Evidence:
+        """The source object as it was when it was copied."""
+        return Evidence(
+            size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version
+        )
+
+    @property
+    def destination_evidence(self) -> Evidence:
+        """The copy as it was when it was verified."""
+        return Evidence(
+            size=self.size or 0,
+            e_tag=self.destination_etag,
+            last_modified=self.destination_modified,
+            version=self.destination_version,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowEntry:
+    """One rewritten column of one row."""
+
+    run: str
+    column: Column
+    pk: tuple[Any, ...]
+    objects: tuple[str, ...]
+    old_value: str
+    new_value: str
+    state: str = "swapped"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run's line. ``report`` is its report as JSON, once there is one."""
+
+    id: str
+    kind: str
+    source: str
+    destination: str
+    way: str
+    state: str
+    started: float
+    updated: float
+    finished: float | None = None
+    report: str | None = None
+    #: What ``control`` wants of it, as JSON.
+    wanted: str | None = None
+    #: What it was doing when it last wrote, as JSON.
+    doing: str | None = None
+
+
+def new_run_id() -> str:
+    """A fresh name for a run, sortable by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,189 @@
+"""The lines of objects: the intent before the first byte, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+
+from migrate_storage.journal.access import Access, parts
+from migrate_storage.journal.lines import Entry, digest
+from migrate_storage.model import Location
+
+__all__ = ("Objects",)
+
+_ENTRY = tuple(column.name for column in fields(Entry))
+_INTENT = (
+    "run",
+    "state",
+    "outcome",
+    "reason",
+    "updated",
+    "source_path",
+    "destination_key",
+    "destination_path",
+    "destination_id",
+)
+"""What an intent says anew; the evidence of an earlier copy stays."""
+
+
+class Objects(Access):
+    """The lines of objects."""
+
+    def find(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """The lines of these objects, where they have one."""
+
+        def read(connection: Connection) -> dict[str, Entry]:
+            found: dict[str, Entry] = {}
+            for part in parts(ids):
+                table = self.tables.object
+                statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))
+                for row in connection.execute(statement).mappings():
+                    entry = Entry(**row)
+                    found[entry.id] = entry
+            return found
+
+        return self.database.transaction(read)
+
+    def intend(self, entries: Sequence[Entry]) -> set[str]:
+        """Write the intent to put these objects, before the first byte of any of them.
+
+        Returns:
+            Ids whose destination belongs to another source object already: they must not be written.
+        """
+        if not entries:
+            return set()
+
+        def write(connection: Connection) -> set[str]:
+            taken = self._taken(connection, entries)
+            fresh = [_line(entry) for entry in entries if entry.id not in taken]
+            ids = [line["id"] for line in fresh]
+            known: dict[str, str] = {}
+            for part in parts(ids):
+                table = self.tables.object
+                found = connection.execute(select(table.c.id, table.c.state).where(table.c.id.in_(part)))
+                known.update((row.id, row.state) for row in found)
+            new = [line for line in fresh if line["id"] not in known]
+            if new:
+                connection.execute(insert(self.tables.object), new)
+            # Who slept past its lease does not know what another run verified meanwhile: that line stays as it is.
+            old = [
+                line
+                for line in fresh
+                if known.get(line["id"], "held") != "held" or (line["id"] in known and line["state"] == "held")
+            ]
+            if old:
+                self._update(connection, old, _INTENT)
+            return taken
+
+        # Another shard may write one of them in between: what it wrote is there to be read the second time.
+        return self._twice(write)
+
+    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+        """Ids of entries whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, entries))
+
+    def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
+        table = self.tables.object
+        wanted: dict[str, str] = {}
+        taken: set[str] = set()
+        for entry in entries:
+            if wanted.setdefault(_destination_id(entry), entry.id) != entry.id:
+                taken.add(entry.id)
+        for part in parts(list(wanted)):
+            rows = connection.execute(
+                select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part))
+            )
+            taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
+        return taken
+
+    def settle(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Bring the lines of these objects up to date, in the caller's transaction."""
+        if entries:
+            columns = (*(name for name in _ENTRY if name != "id"), "destination_id")
+            self._update(connection, [_line(entry) for entry in entries], columns)
+
+    def _update(self, connection: Connection, lines: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+        table = self.tables.object
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("line"))
+            .values({name: bindparam(f"v_{name}") for name in columns})
+        )
+        connection.execute(
+            statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
+        )
+
+    def at_destination(self, key: str, path: str) -> Entry | None:
+        """The line of the copy that stands under a backend key and filename."""
+        return self._first(self.tables.object.c.destination_id == digest(key, path))
+
+    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
+        """The lines of the copies that stand at these locations, where they have one."""
+        table = self.tables.object
+        found = {}
+        for part in parts(list({digest(each.backend, each.path) for each in locations})):
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
+            for row in self._read(statement):
+                entry = Entry(**row)
+                found[entry.destination] = entry
+        return found
+
+    def any_in(self, *states: str) -> bool:
+        """Whether any object is in one of these states."""
+        table = self.tables.object
+        return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
+
+    def _first(self, condition: ColumnElement[bool]) -> Entry | None:
+        table = self.tables.object
+        found = self._read(select(*(table.c[name] for name in _ENTRY)).where(condition).limit(1))
+        return Entry(**found[0]) if found else None
+
+    def purging(self, id_: str, state: str) -> None:
+        """Say that an object is about to be deleted (``purging``), or was (``purged``)."""
+        table = self.tables.object
+        statement = update(table).where(table.c.id == id_).values(state=state, updated=time.time())
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def objects(
+        self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500
+    ) -> Iterator[list[Entry]]:
+        """The objects of a run, batch by batch in the order of their ids, each read in a transaction of its own."""
+        table = self.tables.object
+        outcomes = tuple(outcomes)
+        last = ""
+        while True:
+            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.run == run, table.c.id > last)
+            if state is not None:
+                statement = statement.where(table.c.state == state)
+            if outcomes:
+                statement = statement.where(table.c.outcome.in_(outcomes))
+            batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
+            if batch:
+                yield batch
+            if len(batch) < size:
+                return
+            last = batch[-1].id
+
+    def count(self, run: str) -> dict[str, int]:
+        """Objects of a run by outcome."""
+        table = self.tables.object
+        statement = (
+            select(table.c.outcome, func.count())
+            .where(table.c.run == run, table.c.outcome.is_not(None))
+            .group_by(table.c.outcome)
+        )
+        return self.database.transaction(
+            lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+        )
+
+
+def _destination_id(entry: Entry) -> str:
+    return digest(entry.destination_key, entry.destination_path)
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    return {**{name: getattr(entry, name) for name in _ENTRY}, "destination_id": _destination_id(entry)}

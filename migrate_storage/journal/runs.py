@@ -1,0 +1,107 @@
+"""The lines of runs: what each was, how far it came, and what is asked of it while it goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.journal.access import Access
+from migrate_storage.journal.lines import Run
+
+__all__ = ("Runs",)
+
+_RUN = tuple(column.name for column in fields(Run))
+
+
+class Runs(Access):
+    """The lines of runs."""
+
+    def begin(self, run: Run) -> None:
+        """Write a run's line."""
+        self.database.transaction(
+            lambda connection: connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in _RUN})
+        )
+
+    def progress(self, run: str, **values: Any) -> None:
+        """Change a run's line: ``state``, ``report``, ``finished``."""
+        table = self.tables.run
+        statement = update(table).where(table.c.id == run).values(updated=time.time(), **values)
+        self.database.transaction(lambda connection: connection.execute(statement))
+
+    def wanted(self, run: str) -> dict[str, Any]:
+        """What was asked of a run while it goes on; empty where nothing was."""
+        table = self.tables.run
+        statement = select(table.c.wanted).where(table.c.id == run)
+        value = self.database.transaction(lambda connection: connection.execute(statement).scalar())
+        return dict(json.loads(value)) if value else {}
+
+    def want(self, run: str, **wishes: Any) -> None:
+        """Ask something of a run while it goes on; what was asked before and is not named stays."""
+        table = self.tables.run
+
+        def write(connection: Connection) -> None:
+            line = select(table.c.wanted).where(table.c.id == run)
+            # SQLite knows no FOR UPDATE; there the whole database has one writer.
+            value = connection.execute(line.with_for_update()).scalar()
+            wanted = json.dumps({**(json.loads(value) if value else {}), **wishes})
+            connection.execute(update(table).where(table.c.id == run).values(wanted=wanted))
+
+        self.database.transaction(write)
+
+    def runs(self, limit: int = 50) -> list[Run]:
+        """The latest runs, newest first; none where nothing was ever journaled."""
+        if not self.exists:
+            return []
+        table = self.tables.run
+        statement = select(*(table.c[name] for name in _RUN)).order_by(table.c.started.desc(), table.c.id).limit(limit)
+        return [Run(**row) for row in self._read(statement)]
+
+    def move(self, name: str | None = None) -> Run:
+        """One run that went from one key to another, by its id or the beginning of it; the latest such when ``None``.
+
+        Raises:
+            ConfigurationError: there is none, or the one named is a revert, a purge or a swap.
+        """
+        if name is not None:
+            found = self.run(name)
+            if found.kind != "run" or found.source == found.destination:
+                what = "a swap, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
+                raise ConfigurationError(f"{found.id} is {what}: 'migrate-storage runs' lists them")
+            return found
+        for run in self.runs(limit=1000):
+            if run.kind == "run" and run.source != run.destination:
+                return run
+        raise ConfigurationError(
+            f"no run from one key to another is journaled in {self.database}: start one with 'migrate-storage run'"
+        )
+
+    def moves(self, like: Run) -> list[Run]:
+        """All runs between the same two keys, the latest first."""
+        return [
+            run
+            for run in self.runs(limit=1000)
+            if (run.kind, run.source, run.destination) == ("run", like.source, like.destination)
+        ]
+
+    def run(self, name: str | None = None) -> Run:
+        """One run by its id or the beginning of it; the latest when ``None``.
+
+        Raises:
+            ConfigurationError: there is no such run, or several begin so.
+        """
+        runs = self.runs(limit=1000)
+        if not runs:
+            raise ConfigurationError(f"no run is journaled in {self.database}: start one with 'migrate-storage run'")
+        if name is None:
+            return runs[0]
+        found = [run for run in runs if run.id.startswith(name)]
+        if len(found) != 1:
+            raise ConfigurationError(
+                f"{len(found) or 'no'} runs begin with {name!r}: 'migrate-storage runs' lists them"
+            )
+        return found[0]
