@@ -118,9 +118,24 @@ class FsspecStore:
         self._fs.invalidate_cache()
         if self._bucketed:
             self._require_bucket(prefix)
-        for _, _, files in self._fs.walk(prefix, detail=True):
-            for info in files.values():
-                yield self._meta(str(info["name"]), info)
+        # Not ``walk``: below the first level it takes a folder that could not be listed for an empty one.
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            try:
+                listing = self._fs.ls(folder, detail=True)
+            except FileNotFoundError:
+                continue
+            within = [str(info["name"]) for info in listing if info.get("type") == "directory"]
+            if any(name.strip("/") == folder.strip("/") for name in within):
+                # A folder of no name, as in ``a//b``, cannot be asked for: all below in one answer, and so in memory.
+                for name, info in self._fs.find(folder, detail=True).items():
+                    yield self._meta(str(name), info)
+                continue
+            folders += within
+            for info in listing:
+                if info.get("type") != "directory":
+                    yield self._meta(str(info["name"]), info)
 
     def _require_bucket(self, path: str) -> None:
         """Fsspec lists a bucket that does not exist as an empty one."""
