@@ -27,7 +27,7 @@ from migrate_storage.lifespan import Lifespan
 from migrate_storage.model import Column
 from migrate_storage.text import masked, one_line
 
-__all__ = ("Application", "engine_from_url", "from_database", "load_application")
+__all__ = ("Application", "engine_from_url", "from_database", "load_application", "running_application")
 
 AnyEngine = sa.Engine | AsyncEngine
 
@@ -119,6 +119,26 @@ def load_application(
         if entered is not None:
             entered.exit()
         raise
+
+
+def running_application(engine: AnyEngine, metadata: sa.MetaData | None = None) -> Application:
+    """Take the application that this process is: the models that are loaded, the backends that are registered.
+
+    Args:
+        engine: the engine of its database.
+        metadata: of the models in that database, where the process has models in several; ``None`` means all.
+
+    Raises:
+        ApplicationError: no model with a StoredObject column is loaded.
+    """
+    described = list(_described_columns(metadata))
+    if not described:
+        raise ApplicationError("no StoredObject column is in any model loaded here: import the models first")
+    return Application(
+        engine=engine,
+        columns=tuple(column for column, _ in described),
+        backends=_backends(backend for _, backend in described),
+    )
 
 
 def from_database(url: str, columns: Sequence[str], backends: Mapping[str, StorageBackend]) -> Application:
