@@ -11,17 +11,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import sqlalchemy as sa
 from click.core import ParameterSource
 
-from migrate_storage.application import AnyEngine, Application, engine_from_url, from_database, load_application
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
+
+if TYPE_CHECKING:
+    from migrate_storage.application import AnyEngine, Application
 
 __all__ = (
     "BYTES",
@@ -139,6 +140,8 @@ class Door:
         Raises:
             ConfigurationError: when neither is said, or what is said does not work.
         """
+        from migrate_storage.application import from_database, load_application
+
         backends = self.settings.backends()
         if self.app:
             loaded = load_application(
@@ -160,6 +163,8 @@ class Door:
 
     def engine(self) -> AnyEngine:
         """Return the database's engine alone, for commands that only read the journal."""
+        from migrate_storage.application import engine_from_url
+
         if self.database:
             return engine_from_url(self.database)
         if not self.app:
@@ -238,6 +243,8 @@ def _warn_of_password(context: click.Context, parameter: click.Parameter, value:
 
 
 def _has_password(url: str) -> bool:
+    import sqlalchemy as sa
+
     try:
         return bool(sa.make_url(url).password)
     except (sa.exc.ArgumentError, ValueError):
