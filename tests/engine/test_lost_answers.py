@@ -30,8 +30,9 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
 ) -> None:
     """So no rule takes the one for ours and never the other: both are treated as another's."""
     told: dict[str, Any] = {}
+    client = moto_s3.client
     for whose, fault in (("ours", Fault.LOST_ANSWER), ("another's", Fault.RESET)):
-        bucket, client = moto_s3.new_bucket(), moto_s3.client
+        bucket = moto_s3.new_bucket()
         with fault_proxy(moto_s3.service.port, seed=1, in_a_row=1, only="^PUT .*/docs/", **{fault: 1.0}) as proxy:
             old = places.old_local(tmp_path / whose).build()
             new = places.new_s3(moto_s3.behind(proxy.endpoint), bucket).build()
