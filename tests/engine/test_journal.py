@@ -73,7 +73,7 @@ def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, mom
     old, new = places.old_local(tmp_path / "old"), places.new_local(tmp_path / "new")
     world = World(postgres_url, old.build(), new.build())
     world.fill(20)
-    done = outside.run(postgres_url, old, new, "--journal", journal, steps=1, of=moment)
+    done = outside.forked(postgres_url, old, new, "--journal", journal, steps=1, of=moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert states(journal) == {"intent": 20}
     assert {value["backend"] for value in world.raw()} == {"old" if then == "kept" else "new"}
@@ -91,7 +91,7 @@ def test_killed_inside_the_common_transaction(database_url: str, tmp_path: Path,
     old, new = places.old_local(tmp_path / "old"), places.new_local(tmp_path / "new")
     world = World(database_url, old.build(), new.build())
     world.fill(20)
-    done = outside.run(database_url, old, new, steps=1, of=moment)
+    done = outside.forked(database_url, old, new, steps=1, of=moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not states(database_url)
     assert {value["backend"] for value in world.raw()} == {"old"}
