@@ -33,7 +33,7 @@ class Report:
         ValueError: when ``state`` is none of its values.
     """
 
-    #: ``run``, ``revert``, ``verify`` or ``purge``.
+    #: ``run``, ``revert``, ``verify``, ``purge`` or ``orphans``.
     kind: str = "run"
     #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
     run: str
@@ -64,6 +64,8 @@ class Report:
     rows_left: int | None = None
     #: Rows that still name ``source`` and were left alone, because include and exclude patterns leave their files out.
     rows_filtered: int = 0
+    #: Rows among ``rows_left`` whose objects are lost, and marked as known to be.
+    rows_known: int = 0
     bytes_moved: int = 0
     #: Items by how equality was proved, such as ``{"md5": 500}``.
     evidence: Mapping[str, int] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class Report:
         """
         if self.state in _EXIT_CODES:
             return _EXIT_CODES[self.state]
-        left = bool(self.rows_left) and self.rows_should_leave and not self.dry_run
+        left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
         return 1 if self.listed_total or left else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +137,7 @@ class Report:
             "passes": self.passes,
             "rows_left": self.rows_left,
             "rows_filtered": self.rows_filtered,
+            "rows_known": self.rows_known,
             "rows_moved": self.rows_moved,
             "bytes_moved": self.bytes_moved,
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
@@ -177,6 +180,7 @@ class Report:
         return cls(
             **plain,
             way=Way(data["way"]),
+            rows_known=data.get("rows_known", 0),
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             evidence=dict(data["evidence"]),
             listed=tuple(outcome_from_dict(each) for each in data["listed"]),
@@ -288,8 +292,10 @@ def _first_line(report: Report) -> str:
     if report.state == "failed":
         head = f"Stopped by an error: {report.error}"
     elif report.state == "planned" or report.dry_run:
-        count = report.counts.get(OutcomeKind.PURGED, 0) if report.kind == "purge" else report.objects
-        aim = {"revert": "to look at", "purge": "to delete"}.get(report.kind, "to handle")
+        acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
+        kinds = acted.get(report.kind)
+        count = sum(report.counts.get(kind, 0) for kind in kinds) if kinds else report.objects
+        aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
         head = f"A plan, nothing was changed: {amount(count, _noun(report))} {aim}"
     elif report.state == "limited":
         head = "Stopped at the limit that you set"
@@ -304,15 +310,17 @@ def _first_line(report: Report) -> str:
             "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
             "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
             "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
+            "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
         }.get(report.kind, "Finished")
     if left is None:
         return f"{head}."
     if left == 0:
         return f"{head}: no row names {report.source!r} any more." if report.rows_should_leave else f"{head}."
     verb = "still names" if left == 1 else "still name"
+    known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
     if report.state == "planned" or report.dry_run:
         verb = "names" if left == 1 else "name"
-    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}."
+    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}{known}."
 
 
 def _facts(report: Report) -> Iterator[str]:
@@ -329,10 +337,11 @@ def _facts(report: Report) -> Iterator[str]:
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
         yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
     elif report.bytes_moved and not report.dry_run:
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} {'freed' if report.kind == 'purge' else 'copied back'}"
+        done = {"purge": "freed", "orphans": "moved"}.get(report.kind, "copied back")
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
-        yield f"  {'verified':<10} {proofs}"
+        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
     yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
@@ -351,6 +360,7 @@ def _word(report: Report, kind: OutcomeKind) -> str:
         ("verify", OutcomeKind.SKIPPED): "equal",
         ("purge", OutcomeKind.PURGED): "deleted",
         ("purge", OutcomeKind.SKIPPED): "kept",
+        ("orphans", OutcomeKind.SKIPPED): "in use or too young",
     }
     return said.get((report.kind, kind), kind.value)
 

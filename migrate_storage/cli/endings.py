@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
-from rich.text import Text
 
 from migrate_storage.report import Report, render
 from migrate_storage.text import masked
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = ("following", "interpreter", "outliving_reader", "program", "show", "stopped_by_signals", "styled")
 
@@ -101,6 +102,8 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
 
 def show(report: Report) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
+    from rich.console import Console
+
     told = replace(report, next_command=following(report.next_command)) if report.next_command else report
     with outliving_reader(sys.stdout):
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
@@ -129,6 +132,8 @@ _STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}
 
 def styled(report: Report) -> Text:
     """Return the report's text with its first line in the colour of its ending and its titles in bold."""
+    from rich.text import Text
+
     first, *others = render(report).splitlines()
     text = Text(first, style="")
     text.stylize(_STYLES.get(report.exit_code, "bold red"))

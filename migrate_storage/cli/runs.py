@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage import readiness
 from migrate_storage.cli.endings import program, show
 from migrate_storage.cli.options import (
     Age,
@@ -24,11 +23,12 @@ from migrate_storage.cli.options import (
     option,
     output_options,
 )
-from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.journal import Journal, Run
 from migrate_storage.report import Report
 from migrate_storage.text import amount, duration, size, visible
+
+if TYPE_CHECKING:
+    from migrate_storage.journal import Journal, Run
 
 __all__ = ("opened_journal", "report", "runs", "status")
 
@@ -36,6 +36,9 @@ __all__ = ("opened_journal", "report", "runs", "status")
 @contextlib.contextmanager
 def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
     """The journal of an application, connected."""
+    from migrate_storage.database import Database
+    from migrate_storage.journal import Journal
+
     database = Database(url or door.engine())
     try:
         database.connect()
@@ -111,6 +114,8 @@ def status(
 
 
 def _ready(door: Door, url: str | None, schema: str | None, source: str | None, soak: float, output: Output) -> int:
+    from migrate_storage import readiness
+
     # With --app, --columns would leave out rows that may name it; without it, it is what tells the columns.
     application = replace(door, columns=()).open() if door.app else door.open()
     try:

@@ -251,6 +251,8 @@ class CutoverBackend(StorageBackend):
                 return await _ask(call, self._side(side), "save_object", file, content, **how)
 
             await self._drive(call, held, protocol.save(phase, data), file.path, put=hand_on)
+            # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
+            held.check()
             return file
         content = await spooled(call, data)
         first: list[Side] = []
@@ -296,6 +298,7 @@ class CutoverBackend(StorageBackend):
             self.counters.add("delete", side)
             held.check()
             await _ask(call, self._side(side), "delete_object", paths)
+            held.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
