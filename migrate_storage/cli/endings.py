@@ -12,17 +12,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
-from rich.text import Text
 
-from migrate_storage.report import Report, render
+from migrate_storage.report import Figures, Report, render
 from migrate_storage.text import masked
 
-__all__ = ("following", "interpreter", "outliving_reader", "program", "show", "stopped_by_signals", "styled")
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = (
+    "following",
+    "interpreter",
+    "outliving_reader",
+    "program",
+    "show",
+    "stopped_by_signals",
+    "styled",
+)
 
 _NAME = "migrate-storage"
 
@@ -99,11 +108,13 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
                 yield flag, text
 
 
-def show(report: Report) -> None:
+def show(report: Report, figures: Figures | None = None) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
+    from rich.console import Console
+
     told = replace(report, next_command=following(report.next_command)) if report.next_command else report
     with outliving_reader(sys.stdout):
-        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
+        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told, figures))
 
 
 @contextlib.contextmanager
@@ -127,9 +138,11 @@ def outliving_reader(stream: IO[str], *, otherwise: Callable[[], None] = lambda:
 _STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}
 
 
-def styled(report: Report) -> Text:
+def styled(report: Report, figures: Figures | None = None) -> Text:
     """Return the report's text with its first line in the colour of its ending and its titles in bold."""
-    first, *others = render(report).splitlines()
+    from rich.text import Text
+
+    first, *others = render(report, figures).splitlines()
     text = Text(first, style="")
     text.stylize(_STYLES.get(report.exit_code, "bold red"))
     for line in others:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.audit import Audit, AuditOptions
 from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
+
+if TYPE_CHECKING:
+    from migrate_storage.audit import Audit
 
 __all__ = ("verify",)
 
@@ -64,6 +67,8 @@ def verify(
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
     bytes.
     """
+    from migrate_storage.audit import Audit, AuditOptions
+
     application = door.open()
     options = AuditOptions(
         key=key, columns=door.columns, where=where, deep=deep, through=through, sample=sample, concurrency=concurrency,
