@@ -367,47 +367,59 @@ class Orphans:
     ) -> None:
         """Copy, read the rows again, delete; read them once more, and bring back what they name by then."""
         taken = journal.intend(entries)
-        told: dict[str, Stepped] = {
+        told = {
             entry.id: Stepped(
                 entry=entry, kind=OutcomeKind.FAILED, reason="another object goes to its place in quarantine"
             )
             for entry in entries
             if entry.id in taken
         }
-        copied: list[Entry] = []
-        failed: list[Stepped] = []
-        for stepped in self._steps(quarantine.set_aside, (entry for entry in entries if entry.id not in taken)):
+        entries = [entry for entry in entries if entry.id not in taken]
+        copied: dict[str, Entry] = {}
+        for stepped in self._steps(quarantine.set_aside, self._until_stopped(entries)):
             if stepped.kind is OutcomeKind.QUARANTINED:
-                copied.append(stepped.entry)
+                copied[stepped.entry.id] = stepped.entry
             else:
-                failed.append(stepped)
-        # The evidence is written before anything is deleted: whoever finds the line knows what the copy must be.
-        self._settle(journal, copied)
-        liveness.read_rows()
-        named, free = _parted(copied, lambda entry: _is_named(liveness, sides, entry))
-        kept = [Stepped(entry=entry, kind=OutcomeKind.SKIPPED, evidence="named by now") for entry in named]
-        moved: list[Entry] = []
-        for stepped in self._steps(quarantine.release, free):
-            if stepped.kind is OutcomeKind.QUARANTINED:
-                moved.append(stepped.entry)
                 told[stepped.entry.id] = stepped
-            else:
-                kept.append(stepped)
-        self._settle(journal, moved)
+        if self._stopping.is_set():
+            self._discard(quarantine, journal, [copied.get(entry.id, entry) for entry in entries])
+            raise StoppedError("told to stop")
+        # The evidence is written before anything is deleted: whoever finds the line knows what the copy must be.
+        self._settle(journal, list(copied.values()))
         liveness.read_rows()
-        back, _ = _parted(moved, lambda entry: _is_named(liveness, sides, entry))
-        for stepped in self._steps(quarantine.put_back, back):
+        named, free = _parted(list(copied.values()), lambda entry: _is_named(liveness, sides, entry))
+        kept = [Stepped(entry=entry, kind=OutcomeKind.SKIPPED, evidence="named by now") for entry in named]
+        try:
+            for stepped in self._steps(quarantine.release, free):
+                told[stepped.entry.id] = stepped
+                self._settle(journal, [stepped.entry])
+            liveness.read_rows()
+            moved = [each.entry for each in told.values() if each.kind is OutcomeKind.QUARANTINED]
+            back, _ = _parted(moved, lambda entry: _is_named(liveness, sides, entry))
+            for stepped in self._steps(quarantine.put_back, back):
+                self._settle(journal, [stepped.entry])
+                again = stepped.kind is OutcomeKind.RESTORED
+                told[stepped.entry.id] = replace(stepped, evidence="named by now, and put back") if again else stepped
+            told.update({each.entry.id: each for each in kept})
+            # These never left their places. One that could not be deleted perhaps has: that is looked at when recovering.
+            stayed = (each for each in told.values() if each.kind in (OutcomeKind.SKIPPED, OutcomeKind.CHANGED))
+            unmoved = [*stayed, *(each for each in told.values() if each.entry.size is None)]
+            self._discard(quarantine, journal, [each.entry for each in unmoved if each.entry.id not in taken])
+            self._recover(quarantine, journal)
+        finally:
+            for stepped in told.values():
+                self._tally.ended(stepped.outcome)
+
+    def _until_stopped(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if self._stopping.is_set():
+                return
+            yield entry
+
+    def _discard(self, quarantine: Quarantine, journal: Journal, entries: Sequence[Entry]) -> None:
+        """Remove the copies of objects that are at their places."""
+        for stepped in self._steps(quarantine.discard, entries):
             self._settle(journal, [stepped.entry])
-            if stepped.kind is OutcomeKind.RESTORED:
-                stepped = replace(stepped, evidence="named by now, and put back")
-            told[stepped.entry.id] = stepped
-        for stepped in (*failed, *kept):
-            # Neither of these left its place: only the copy goes.
-            dropped = self._safe(quarantine.put_back, stepped.entry)
-            self._settle(journal, [dropped.entry])
-            told[stepped.entry.id] = stepped
-        for stepped in told.values():
-            self._tally.ended(stepped.outcome)
 
     def _steps(self, step: Callable[[Entry], Stepped], entries: Iterable[Entry]) -> Iterator[Stepped]:
         for _, stepped in in_parallel(lambda entry: self._safe(step, entry), entries, self._options.concurrency):
@@ -426,15 +438,9 @@ class Orphans:
 
     def _recover(self, quarantine: Quarantine, journal: Journal) -> None:
         """What a job that was killed had in hand: what it had not deleted stays, what it had is in quarantine."""
-        count = 0
         for batch in journal.in_states("moving"):
             for stepped in self._steps(quarantine.recover, batch):
-                count += 1
                 self._settle(journal, [stepped.entry])
-        if count:
-            self._note(
-                "quarantine.recovered", str(count), "objects that a job had in hand when it was killed were settled"
-            )
 
     # -- back
 

@@ -168,6 +168,15 @@ class Quarantine:
         """
         return self._safely(entry, self._put_back)
 
+    def discard(self, entry: Entry) -> Stepped:
+        """Remove the copy of an object that is known to be at its place.
+
+        Raises:
+            StoppedError: the job is to stop.
+            RunError: nothing works any more.
+        """
+        return self._safely(entry, self._drop)
+
     def recover(self, entry: Entry) -> Stepped:
         """Settle what a job had in hand when it was killed: not deleted yet, the copy goes; deleted, it is in quarantine.
 
