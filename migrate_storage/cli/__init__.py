@@ -15,6 +15,7 @@ from migrate_storage.cli.init import init
 from migrate_storage.cli.inspect import inspect
 from migrate_storage.cli.mounting import mounted
 from migrate_storage.cli.options import example
+from migrate_storage.cli.orphans import orphans
 from migrate_storage.cli.purge import purge
 from migrate_storage.cli.revert import revert
 from migrate_storage.cli.run import plan, run
@@ -42,7 +43,7 @@ def cli() -> None:
 _COMMANDS = (
     *(demo, init),
     *(inspect, translate, convert, doctor, explain),
-    *(plan, run, verify, revert, purge),
+    *(plan, run, verify, revert, purge, orphans),
     *(runs, status, control, report),
     cutover,
     tables,

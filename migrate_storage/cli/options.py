@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from migrate_storage.cli.mounting import application_of
 from migrate_storage.errors import ConfigurationError
+from migrate_storage.filters import patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = (
     "BYTES",
+    "EXCLUDE",
+    "INCLUDE",
     "SECONDS",
     "Age",
     "Door",
     "Output",
+    "Patterns",
     "Request",
     "door_options",
     "example",
@@ -58,6 +62,17 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, list | tuple):
             return tuple(map(str, value))
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class Patterns(click.ParamType):  # type: ignore[type-arg]
+    """Patterns of filenames, separated by commas outside of braces; a list where they come from the configuration file."""
+
+    name = "patterns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The patterns, not read yet."""
+        del param, ctx
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else patterns_in(str(value))
 
 
 class _Bytes(click.ParamType):  # type: ignore[type-arg]
@@ -88,6 +103,11 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
 
 
 BYTES, SECONDS = _Bytes(), _Seconds()
+INCLUDE = (
+    "Only files whose name matches one of these, separated by commas, in rclone's language: '*.jpg' anywhere, "
+    "'/docs/*.{pdf,txt}' in a folder, 'docs/**' below it."
+)
+EXCLUDE = "Leave files alone whose name matches one of these, included or not."
 
 
 class Age(click.ParamType):  # type: ignore[type-arg]
@@ -391,13 +411,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option("--where", metavar="SQL", help="Only rows that meet this condition."),
         option("--limit", metavar="N", type=int, help="Only the first N rows, then stop with exit code 4."),
         option(
-            "--include", metavar="PATTERNS", type=_Names(), default=(),
-            help="Only files whose name matches one of these, separated by commas: '*.jpg' anywhere, 'docs/*.pdf' in a "
-            "folder, 'docs/**' below it.",
+            "--include", metavar="PATTERNS", type=Patterns(), default=(), help=INCLUDE,
         ),
         option(
-            "--exclude", metavar="PATTERNS", type=_Names(), default=(),
-            help="Leave files alone whose name matches one of these, included or not.",
+            "--exclude", metavar="PATTERNS", type=Patterns(), default=(), help=EXCLUDE,
         ),
         option(
             "--key-rule", type=click.Choice(KEY_RULES), default=default.key_rule, show_default=True,

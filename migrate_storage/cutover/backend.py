@@ -145,6 +145,10 @@ class CutoverBackend(StorageBackend):
             return await _ask(call, self._side(side), name, path, **options)
 
         with await self._held(call) as held:
+            rule = TABLE[held.phase]
+            if not rule.entries:
+                # One step: it is not driven, for this is what every read costs before and after a cutover.
+                return await self._counted("read", rule.reads[0], get(rule.reads[0]))
             return await self._drive(call, held, protocol.read(held.phase, operation), path, get=get)
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
@@ -246,11 +250,11 @@ class CutoverBackend(StorageBackend):
     async def _saved(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
         phase = held.phase
         if not TABLE[phase].entries:
-
-            async def hand_on(side: Side, content: Any) -> Any:
-                return await _ask(call, self._side(side), "save_object", file, content, **how)
-
-            await self._drive(call, held, protocol.save(phase, data), file.path, put=hand_on)
+            (side,) = TABLE[phase].writes
+            held.check()
+            await self._counted("write", side, _ask(call, self._side(side), "save_object", file, data, **how))
+            # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
+            held.check()
             return file
         content = await spooled(call, data)
         first: list[Side] = []
@@ -296,6 +300,7 @@ class CutoverBackend(StorageBackend):
             self.counters.add("delete", side)
             held.check()
             await _ask(call, self._side(side), "delete_object", paths)
+            held.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)

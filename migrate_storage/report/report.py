@@ -31,7 +31,7 @@ class Report:
         ValueError: when ``state`` is none of its values.
     """
 
-    #: ``run``, ``revert``, ``verify`` or ``purge``.
+    #: ``run``, ``revert``, ``verify``, ``purge`` or ``orphans``.
     kind: str = "run"
     #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
     run: str
@@ -62,6 +62,8 @@ class Report:
     rows_left: int | None = None
     #: Rows that still name ``source`` and were left alone, because include and exclude patterns leave their files out.
     rows_filtered: int = 0
+    #: Rows among ``rows_left`` whose objects are lost, and marked as known to be.
+    rows_known: int = 0
     bytes_moved: int = 0
     #: Items by how equality was proved, such as ``{"md5": 500}``.
     evidence: Mapping[str, int] = field(default_factory=dict)
@@ -110,7 +112,7 @@ class Report:
         """
         if self.state in _EXIT_CODES:
             return _EXIT_CODES[self.state]
-        left = bool(self.rows_left) and self.rows_should_leave and not self.dry_run
+        left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
         return 1 if self.listed_total or left else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,6 +135,7 @@ class Report:
             "passes": self.passes,
             "rows_left": self.rows_left,
             "rows_filtered": self.rows_filtered,
+            "rows_known": self.rows_known,
             "rows_moved": self.rows_moved,
             "bytes_moved": self.bytes_moved,
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
@@ -175,6 +178,7 @@ class Report:
         return cls(
             **plain,
             way=Way(data["way"]),
+            rows_known=data.get("rows_known", 0),
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             evidence=dict(data["evidence"]),
             listed=tuple(outcome_from_dict(each) for each in data["listed"]),

@@ -13,6 +13,7 @@ from migrate_storage.text import amount, duration, size, visible
 __all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "word")
 
 ADVICE = {
+    OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it aside, from where it can be brought back.",
     OutcomeKind.CHANGED: "Somebody wrote it meanwhile, and theirs stands: the same command looks again.",
     OutcomeKind.MISSING: "The row names a file that is not there: look for it in a backup, or mend the row.",
     OutcomeKind.OCCUPIED: "Something else stands at the destination: look at both, move one away, then run again.",
@@ -65,8 +66,10 @@ def headline(report: Report) -> str:
     if report.state == "failed":
         head = f"Stopped by an error: {report.error}"
     elif report.state == "planned" or report.dry_run:
-        count = report.counts.get(OutcomeKind.PURGED, 0) if report.kind == "purge" else report.objects
-        aim = {"revert": "to look at", "purge": "to delete"}.get(report.kind, "to handle")
+        acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
+        kinds = acted.get(report.kind)
+        count = sum(report.counts.get(kind, 0) for kind in kinds) if kinds else report.objects
+        aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
         head = f"A plan, nothing was changed: {amount(count, noun(report))} {aim}"
     elif report.state == "limited":
         head = "Stopped at the limit that you set"
@@ -81,15 +84,17 @@ def headline(report: Report) -> str:
             "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
             "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
             "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
+            "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
         }.get(report.kind, "Finished")
     if left is None:
         return f"{head}."
     if left == 0:
         return f"{head}: no row names {report.source!r} any more." if report.rows_should_leave else f"{head}."
     verb = "still names" if left == 1 else "still name"
+    known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
     if report.state == "planned" or report.dry_run:
         verb = "names" if left == 1 else "name"
-    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}."
+    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}{known}."
 
 
 def _facts(report: Report) -> Iterator[str]:
@@ -106,10 +111,11 @@ def _facts(report: Report) -> Iterator[str]:
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
         yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
     elif report.bytes_moved and not report.dry_run:
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} {'freed' if report.kind == 'purge' else 'copied back'}"
+        done = {"purge": "freed", "orphans": "moved"}.get(report.kind, "copied back")
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
-        yield f"  {'verified':<10} {proofs}"
+        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
     yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
@@ -141,6 +147,7 @@ def word(report: Report, kind: OutcomeKind) -> str:
         ("verify", OutcomeKind.SKIPPED): "equal",
         ("purge", OutcomeKind.PURGED): "deleted",
         ("purge", OutcomeKind.SKIPPED): "kept",
+        ("orphans", OutcomeKind.SKIPPED): "in use or too young",
     }
     return said.get((report.kind, kind), kind.value)
 
