@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from migrate_storage.cli.mounting import home
 from migrate_storage.report import Figures, Report, render
 from migrate_storage.text import masked
 
@@ -38,6 +39,9 @@ _NAME = "migrate-storage"
 
 def program() -> str:
     """Return what to type for this program: its name where the shell finds it, else the way it was called."""
+    group = home(click.get_current_context(silent=True))
+    if group is not None:
+        return group.command_path
     called = Path(sys.argv[0])
     found = shutil.which(_NAME)
     if called.name == _NAME:
@@ -76,7 +80,7 @@ def following(command: str) -> str:
 
 def _target(words: list[str]) -> click.Command | None:
     context = click.get_current_context(silent=True)
-    group = context.find_root().command if context is not None else None
+    group = (home(context) or context.find_root()).command if context is not None else None
     return group.commands.get(words[0]) if isinstance(group, click.Group) and words else None
 
 

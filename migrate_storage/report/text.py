@@ -13,6 +13,7 @@ from migrate_storage.text import amount, duration, size, visible
 __all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "word")
 
 ADVICE = {
+    OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it aside, from where it can be brought back.",
     OutcomeKind.CHANGED: "Somebody wrote it meanwhile, and theirs stands: the same command looks again.",
     OutcomeKind.MISSING: "The row names a file that is not there: look for it in a backup, or mend the row.",
     OutcomeKind.OCCUPIED: "Something else stands at the destination: look at both, move one away, then run again.",

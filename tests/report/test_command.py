@@ -47,3 +47,15 @@ def test_text_and_json_have_the_figures(command: tuple[str, ...], capsys: pytest
     told = json.loads(capsys.readouterr().out)
     assert (told["figures"]["objects"], told["listed_total"]) == (50, 5)
     assert told["figures"]["columns"]["documents.file"] == {"re-pointed": 38, "missing": 2, "occupied": 1, "failed": 1}
+
+
+def test_no_color_is_honoured(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    main([*command])
+    assert "\x1b[1;33mFinished, with 5 objects" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    main([*command])
+    assert "\x1b[1mFinished, with 5 objects" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from migrate_storage.journal import Journal
 from migrate_storage.model import Location, Outcome, OutcomeKind, RowRef
 from migrate_storage.report import Figures, Report, figures, page
 from migrate_storage.report.markup import Markup, clipped, element, joined
+from migrate_storage.report.text import ADVICE
 from migrate_storage.text import visible
 from tests.evidence import Evidence
 from tests.report.conftest import DOCUMENTS, FAILURES, NAUGHTY, journaled
@@ -216,3 +217,7 @@ def test_text_becomes_markup_only_by_being_escaped() -> None:
     assert joined("&", made) == f"&amp;{made}"
     assert not isinstance(made + "<b>", Markup), "what is put together otherwise is escaped again"
     assert clipped("a" * 500, 10) == "aaaaa … aaaaa"
+
+
+def test_every_outcome_that_needs_a_person_says_what_to_do() -> None:
+    assert set(ADVICE) == {kind for kind in OutcomeKind if not kind.done}
