@@ -105,7 +105,8 @@ class Tables:
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
             #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
-            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover).
+            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover); ``moving``, ``quarantined``,
+            #: ``restoring`` and ``restored`` (an object that no row named).
             Column("state", String(16), nullable=False),
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
             Column("ours", Boolean),
@@ -148,6 +149,25 @@ class Tables:
             Column("at", Double, nullable=False),
             Index(f"{PREFIX}row_row", "row_id"),
             Index(f"{PREFIX}row_run", "run", "state"),
+            **options,
+        )
+        #: One line a row and filename whose object is lost, and known to be.
+        self.mark = Table(
+            f"{PREFIX}mark",
+            metadata,
+            #: Digest of the row's column, the backend's key and the filename.
+            Column("id", String(32), primary_key=True),
+            Column("table_schema", String(255)),
+            Column("table_name", String(255), nullable=False),
+            Column("column_name", String(255), nullable=False),
+            #: The primary key as JSON with its types, see :func:`migrate_storage.rows.dump_key`.
+            Column("pk", _LONG, nullable=False),
+            Column("backend", String(255), nullable=False),
+            Column("path", _LONG, nullable=False),
+            Column("reason", _LONG, nullable=False),
+            #: Who marked it.
+            Column("marked_by", String(255), nullable=False),
+            Column("at", Double, nullable=False),
             **options,
         )
         #: One line a key that a cutover wrote on both sides; open while they may differ.
@@ -256,7 +276,7 @@ class Tables:
     def prune(self, connection: Connection, before: float, size: int = 400) -> int:
         """Forget some objects and rows of runs that finished before a moment; to be called until it finds none.
 
-        Reports stay, and so do the lines of leftovers and of what a purge has in hand.
+        Reports stay, and so do the lines of leftovers, of what a purge has in hand, and of what is in quarantine.
 
         Args:
             connection: in a transaction of its own: each is short.
@@ -266,7 +286,7 @@ class Tables:
         Returns:
             How many lines went.
         """
-        kept = ("leftover", "purging", "removing")
+        kept = ("leftover", "purging", "removing", "moving", "quarantined", "restoring")
         old = select(self.run.c.id).where(self.run.c.finished < before)
         for table, condition in (
             (self.row, self.row.c.run.in_(old)),

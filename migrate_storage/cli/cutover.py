@@ -10,23 +10,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.application import Application
 from migrate_storage.cli.endings import stopped_by_signals
 from migrate_storage.cli.options import SECONDS, Door, Output, door_options, example, option, output_options
-from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level, trusted
-from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Phase, neighbours
-from migrate_storage.cutover.phasetable import FOREVER, Member
-from migrate_storage.cutover.repair import Repair, Result
-from migrate_storage.cutover.steps import Step, Steps
-from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible
+
+if TYPE_CHECKING:
+    from migrate_storage.application import Application
+    from migrate_storage.cutover.backend import CutoverBackend
+    from migrate_storage.cutover.outbox import Outbox
+    from migrate_storage.cutover.phasetable import Member
+    from migrate_storage.cutover.repair import Result
+    from migrate_storage.cutover.steps import Step, Steps
+    from migrate_storage.cutover.switch import SharedPhase
 
 __all__ = ("cutover",)
 
@@ -58,6 +59,8 @@ def status(backend: str | None, door: Door, output: Output) -> int:
 
     A phase that is fixed in code or in the environment is the one that a new process would be in.
     """
+    from migrate_storage.cutover.switch import SharedPhase
+
     found, outbox = _opened(door.open(), backend)
     shared, members = found.switch.table.seen() if isinstance(found.switch, SharedPhase) else (None, [])
     phase = shared.phase if shared is not None else found.phase
@@ -169,6 +172,8 @@ def retreat(backend: str | None, wait: float, force: bool, door: Door, output: O
 def _stepped(
     door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step], wait: float = 0.0
 ) -> int:
+    from migrate_storage.cutover.steps import Steps
+
     found, _ = _opened(door.open(), backend)
     stop, until = threading.Event(), time.monotonic() + wait
     with stopped_by_signals(stop.set, 0):
@@ -198,6 +203,8 @@ def _passes(step: Step) -> bool:
 
 
 def _member(member: Member) -> dict[str, Any]:
+    from migrate_storage.cutover.phasetable import FOREVER
+
     phases = [phase.value for phase in member.phases]
     told = {"name": member.name, "phases": phases, "alive": member.alive, "silent": round(member.silent, 1)}
     return {
@@ -208,6 +215,8 @@ def _member(member: Member) -> dict[str, Any]:
 
 
 def _member_line(member: Member) -> str:
+    from migrate_storage.cutover.phasetable import FOREVER
+
     phases = " and ".join(phase.name for phase in member.phases)
     heard = f"heard of {duration(member.silent)} ago"
     if not member.alive:
@@ -260,6 +269,10 @@ def repair(
     Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
     which a signed URL may still upload waits until that has expired.
     """
+    from migrate_storage.cutover.leveling import level, trusted
+    from migrate_storage.cutover.repair import Repair
+    from migrate_storage.cutover.switch import SharedPhase
+
     found, outbox = _opened(door.open(), backend)
     left = 0
 
@@ -288,6 +301,8 @@ def repair(
 @contextlib.contextmanager
 def _phases(found: CutoverBackend, outbox: Outbox, named: str | None) -> Iterator[tuple[Phase, ...] | SharedPhase]:
     """The phases that processes may be in, or a part in the one that they share."""
+    from migrate_storage.cutover.switch import SharedPhase
+
     if not isinstance(found.switch, SharedPhase):
         yield tuple(map(_phase, named.split(","))) if named else neighbours(found.phase)
         return
@@ -301,6 +316,8 @@ def _phases(found: CutoverBackend, outbox: Outbox, named: str | None) -> Iterato
 
 
 def _opened(application: Application, key: str | None) -> tuple[CutoverBackend, Outbox]:
+    from migrate_storage.cutover.backend import CutoverBackend
+
     there = {name: each for name, each in application.backends.items() if isinstance(each, CutoverBackend)}
     if key is not None and key not in there:
         raise ConfigurationError(f"--backend {visible(key)}: no CutoverBackend has this key; there is {_names(there)}")

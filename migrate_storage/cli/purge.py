@@ -17,7 +17,6 @@ from migrate_storage.cli.options import (
     output_options,
 )
 from migrate_storage.cli.watching import finished
-from migrate_storage.purge import Purge, PurgeOptions
 
 __all__ = ("purge",)
 
@@ -68,6 +67,8 @@ def purge(
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
     since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
     """
+    from migrate_storage.purge import Purge, PurgeOptions
+
     # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
     application = replace(door, columns=()).open() if door.app else door.open()
     options = PurgeOptions(

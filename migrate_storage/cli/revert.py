@@ -6,7 +6,6 @@ import click
 
 from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
 from migrate_storage.cli.watching import finished
-from migrate_storage.revert import Revert
 
 __all__ = ("revert",)
 
@@ -42,6 +41,8 @@ def revert(
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
     Content that changed since, or that is gone from the source, is copied back first, and verified.
     """
+    from migrate_storage.revert import Revert
+
     application = door.open()
     try:
         return finished(

@@ -15,7 +15,6 @@ from migrate_storage.cli.options import (
     run_options,
 )
 from migrate_storage.cli.watching import finished
-from migrate_storage.migration import Migration
 
 __all__ = ("plan", "run")
 
@@ -50,6 +49,8 @@ def plan(door: Door, request: Request, output: Output) -> int:
 
 
 def _run(door: Door, request: Request, output: Output, *, dry_run: bool) -> int:
+    from migrate_storage.migration import Migration
+
     application = door.open()
     try:
         options = request.options(application, dry_run=dry_run)

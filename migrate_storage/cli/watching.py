@@ -9,7 +9,6 @@ from typing import Protocol
 from migrate_storage.cli.endings import outliving_reader, show, stopped_by_signals
 from migrate_storage.cli.options import Output
 from migrate_storage.events import Event, Listener
-from migrate_storage.progress import JsonLines, shown_on
 from migrate_storage.report import Report
 
 __all__ = ("Job", "finished", "watched")
@@ -36,6 +35,8 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
     Returns:
         The report, already written where ``output`` is JSON, and the exit code.
     """
+    from migrate_storage.progress import JsonLines, shown_on
+
     stream = sys.stdout if output.json else sys.stderr
     shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
 
