@@ -53,8 +53,10 @@ def playbook(tmp_path: Path, postgres_url: str) -> Iterator[Callable[[str], Page
             subprocess.run([sys.executable, "prepare.py"], cwd=folder, env=environment, check=True)
             names = {
                 postgres_url: "postgresql+psycopg://acme@db.acme.example/acme",
-                environment["AWS_ENDPOINT_URL"]: "https://s3.eu-central-1.amazonaws.com",
+                environment["AWS_ENDPOINT_URL"]: "https://s3.acme.example",
                 str(folder): "/srv/acme",
+                '        client_options={"allow_http": True},\n': "",
+                "--older-than 0s": "--older-than 30d",
             }
             return Page(PAGES / f"{name}.md", folder, environment, names)
 

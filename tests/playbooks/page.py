@@ -24,6 +24,9 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 #: What differs each time, by name: it stands on the page as it came out once, and is not compared.
 MASKS: Mapping[str, str] = {
+    "run": r"\b\d{8}-\d{6}-[0-9a-f]{8}\b",
+    "moment": r"\b\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d UTC)?",
+    "speed": r"\b[\d,.]+ (objects|([KMG]i)?B)/s",
     "duration": r"\b\d+(\.\d+)? ?(ms|s|min|h)\b( \d+ ?s\b)?",
     "process": r"\b[\w.-]+:\d+(?=: [A-Z])",
     # Who writes meanwhile settles some keys itself.
@@ -34,6 +37,8 @@ STAND_INS: Mapping[str, str] = {
     "lease=30, drain=60": "lease=1, drain=1",
     "--quiet-for 10m": "--quiet-for 1s",
 }
+#: How far a command has come, which a slow machine says more often: not compared.
+_PROGRESS = re.compile(r"(\d+%, )?[\d,]+ objects?, .*/s(, .* left)?")
 _NAME = re.compile(r"# ([\w./-]+\.\w+)\n")
 _PATIENCE = 120
 
@@ -120,7 +125,7 @@ class Page:
         return None
 
     def _meant(self, text: str) -> str:
-        for said, here in (*STAND_INS.items(), *((there, here) for here, there in self._names.items())):
+        for said, here in (*STAND_INS.items(), *((there, here) for here, there in self._names.items() if there)):
             text = text.replace(said, here)
         return text
 
@@ -136,7 +141,8 @@ class Page:
 
 
 def masked(text: str) -> str:
-    """A text with the name of each mask in place of what it finds, and without blanks at the ends of lines."""
+    """A text with the name of each mask in place of what it finds, without lines of progress and blanks at the ends of lines."""
+    text = "\n".join(line for line in text.splitlines() if not _PROGRESS.fullmatch(line))
     for name, pattern in MASKS.items():
         text = re.sub(pattern, f"<{name}>", text)
     return "\n".join(line.rstrip() for line in text.splitlines())
