@@ -124,6 +124,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
         return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"
+
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
     """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""

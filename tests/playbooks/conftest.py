@@ -24,7 +24,7 @@ BUCKETS = ("acme-uploads", "acme-files", "acme-archive")
 
 @pytest.fixture
 def playbook(tmp_path: Path, postgres_url: str) -> Iterator[Callable[[str], Page]]:
-    """Opens a page in a folder that holds what ``tests/playbooks/NAME/`` does, after its ``prepare.py`` has run."""
+    """Opens a page in a folder that holds what ``common/`` and ``NAME/`` here do, after its ``prepare.py`` has run."""
     folder = tmp_path / "acme"
     with launched("rclone", tmp_path / "s3") as service:
         for bucket in BUCKETS:
@@ -48,7 +48,8 @@ def playbook(tmp_path: Path, postgres_url: str) -> Iterator[Callable[[str], Page
         }
 
         def opened(name: str) -> Page:
-            shutil.copytree(Path(__file__).parent / name, folder)
+            for part in ("common", name):
+                shutil.copytree(Path(__file__).parent / part, folder, dirs_exist_ok=True)
             subprocess.run([sys.executable, "prepare.py"], cwd=folder, env=environment, check=True)
             names = {
                 postgres_url: "postgresql+psycopg://acme@db.acme.example/acme",

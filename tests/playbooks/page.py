@@ -45,7 +45,7 @@ class Page:
         path: of the page.
         folder: where its commands run and its files are.
         environment: of its commands.
-        names: what is said here, and how the page calls it.
+        names: what is meant here, and how the page calls it.
     """
 
     def __init__(
@@ -91,19 +91,19 @@ class Page:
             return 'the first line names the file: "# acme/storage.py"'
         file = self._folder / named[1]
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_stood_in(example.parsed), encoding="utf-8")
+        file.write_text(self._meant(example.parsed), encoding="utf-8")
         return None
 
     def _python(self, example: Example) -> str | None:
         if _NAME.match(example.parsed):
             return self._file(example)
-        code, said = self._run([sys.executable, "-c", _stood_in(example.parsed)])
+        code, said = self._run([sys.executable, "-c", self._meant(example.parsed)])
         return said if code else None
 
     def _console(self, example: Example) -> str | None:
         came_out, wrong = "", []
         for command, shown in _commands(example.parsed):
-            code, said = self._run(["bash", "-c", _stood_in("\n".join(command))])
+            code, said = self._run(["bash", "-c", self._meant("\n".join(command))])
             lines = [f"{'>' if number else '$'} {line}\n" for number, line in enumerate(command)]
             same = masked(said) == masked(shown)
             came_out += "".join(lines) + (f"{shown}\n" if same and shown else said)
@@ -118,6 +118,11 @@ class Page:
                 return "\n".join(wrong)
         self._came_out[example.start, example.end] = came_out
         return None
+
+    def _meant(self, text: str) -> str:
+        for said, here in (*STAND_INS.items(), *((there, here) for here, there in self._names.items())):
+            text = text.replace(said, here)
+        return text
 
     def _run(self, command: list[str]) -> tuple[int, str]:
         done = subprocess.run(
@@ -135,12 +140,6 @@ def masked(text: str) -> str:
     for name, pattern in MASKS.items():
         text = re.sub(pattern, f"<{name}>", text)
     return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def _stood_in(text: str) -> str:
-    for said, here in STAND_INS.items():
-        text = text.replace(said, here)
-    return text
 
 
 def _commands(block: str) -> Iterator[tuple[list[str], str]]:
