@@ -161,7 +161,9 @@ def _part(kind: str, text: str, regex: str | None, *, inside: bool) -> str:
     if kind == "set":
         if text.startswith("[!"):
             raise ValueError("write [^...] for what is not in a set: rclone takes ! for a character of it")
-        return "[" + text[1:-1].replace("[", r"\[").replace("&&", r"\&&").replace("||", r"\||").replace("~~", r"\~~") + "]"
+        return (
+            "[" + text[1:-1].replace("[", r"\[").replace("&&", r"\&&").replace("||", r"\||").replace("~~", r"\~~") + "]"
+        )
     if kind == "plain":
         if text in "[]\\":
             raise ValueError("a set in it is not closed: write it as [a-z], or \\[ for the character itself")

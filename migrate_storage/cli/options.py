@@ -220,6 +220,8 @@ class Output:
 
     json: bool
     quiet: bool
+    #: Where a job writes what it counts, for Prometheus.
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,6 +372,23 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         with_output,
         option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
         option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
+    )
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what :func:`output_options` gives, and ``--metrics-file``."""
+
+    @functools.wraps(command)
+    def with_metrics(*args: Any, output: Output, metrics_file: Path | None, **others: Any) -> Any:
+        return command(*args, output=replace(output, metrics=metrics_file), **others)
+
+    return output_options(
+        option(
+            "--metrics-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write counts and times for Prometheus to this file, again and again, each time whole.",
+        )(with_metrics)
     )
 
 
