@@ -23,7 +23,7 @@ from migrate_storage import ObstoreBackend
 from migrate_storage.application import Application
 from migrate_storage.audit import Audit, AuditOptions
 from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.errors import ConfigurationError, StoppedError
 from migrate_storage.events import ItemFinished
 from migrate_storage.journal import Journal
 from migrate_storage.lease import hold
@@ -677,11 +677,15 @@ def test_what_is_in_quarantine_outlives_a_pruned_journal(world: World) -> None:
 def test_two_jobs_at_once_exclude_each_other(world: World) -> None:
     stray(world, "x")
     orphans(world, yes=True)
-    with closing(Database(world.url)) as database:
-        with hold(Journal(database), 1.5, stopping=Event(), lost=lambda _: None):
-            with pytest.raises(LeaseHeldError):
-                orphans(world, quarantine="q", yes=True)
-            assert orphans(world).exit_code == 1, "a look needs no lease"
+    job = Orphans(world.application, OrphansOptions(keys=("old",), min_age=0.0, quarantine="q", yes=True))
+    with (
+        closing(Database(world.url)) as database,
+        hold(Journal(database), 300.0, stopping=Event(), lost=lambda _: None),
+    ):
+        job.stop()
+        with pytest.raises(StoppedError, match="waiting for the lease"):
+            job.run()
+        assert orphans(world).exit_code == 1, "a look needs no lease"
     assert disk(world) == {"x": b"nobody's"}
 
 
