@@ -149,7 +149,7 @@ class CutoverBackend(StorageBackend):
             rule = TABLE[held.phase]
             if not rule.entries:
                 # One step: it is not driven, for this is what every read costs before and after a cutover.
-                return await self._counted("read", rule.reads[0], get(rule.reads[0]))
+                return await self._counted("read", rule.reads[0], str(path), get(rule.reads[0]))
             return await self._drive(call, held, protocol.read(held.phase, operation), path, get=get)
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
@@ -253,7 +253,9 @@ class CutoverBackend(StorageBackend):
         if not TABLE[phase].entries:
             (side,) = TABLE[phase].writes
             held.check()
-            await self._counted("write", side, _ask(call, self._side(side), "save_object", file, data, **how))
+            await self._counted(
+                "write", side, file.path, _ask(call, self._side(side), "save_object", file, data, **how)
+            )
             # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
             held.check()
             return file
