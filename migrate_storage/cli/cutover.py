@@ -25,7 +25,7 @@ from migrate_storage.cli.options import (
     option,
     output_options,
 )
-from migrate_storage.cutover.phases import Phase, Side, neighbours
+from migrate_storage.cutover.phases import Phase, Side, neighbours, trusted
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible
 
@@ -251,7 +251,7 @@ def repair(
     Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
     which a signed URL may still upload waits until that has expired.
     """
-    from migrate_storage.cutover.leveling import level, trusted
+    from migrate_storage.cutover.leveling import level
     from migrate_storage.cutover.repair import Repair
     from migrate_storage.cutover.switch import SharedPhase
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
@@ -50,6 +51,12 @@ class Sides:
         self.destination = Breaking("destination", "memory://")
         self.outbox = outbox
         self.backend = CutoverBackend("files", self.source, self.destination, phase=phase, outbox=outbox)
+
+    def shadowed(self, share: float) -> None:
+        phase = self.backend.phase
+        self.backend = CutoverBackend(
+            "files", self.source, self.destination, phase=phase, outbox=self.outbox, shadow=share
+        )
 
     def at(self, side: Side) -> Breaking:
         return self.source if side is S else self.destination
@@ -281,9 +288,7 @@ async def test_a_slow_database_does_not_hold_up_the_loop(sides: Sides, monkeypat
     assert loop.is_running()
 
 
-def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Phase, outbox: Outbox) -> None:
-    import httpx
-
+def on_moto(moto_s3: Any, phase: Phase, outbox: Outbox) -> CutoverBackend:
     def at(key: str) -> ObstoreBackend:
         return ObstoreBackend(
             key,
@@ -295,7 +300,11 @@ def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Pha
             aws_allow_http=True,
         )
 
-    backend = CutoverBackend("files", at("old"), at("new"), phase=phase, outbox=outbox)
+    return CutoverBackend("files", at("old"), at("new"), phase=phase, outbox=outbox)
+
+
+def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Phase, outbox: Outbox) -> None:
+    backend = on_moto(moto_s3, phase, outbox)
     url = backend.sign("up.txt", expires_in=600, for_upload=True)
     assert isinstance(url, str)
     assert httpx.put(url, content=b"uploaded").status_code == 200
@@ -305,6 +314,17 @@ def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Pha
     signed = backend.sign("up.txt", expires_in=600)
     assert isinstance(signed, str)
     assert httpx.get(signed).content == b"uploaded"
+
+
+@pytest.mark.parametrize("there", Side)
+@pytest.mark.parametrize("phase", MIDDLE, ids=lambda phase: phase.name)
+def test_a_url_to_read_leads_where_the_object_is(moto_s3: Any, phase: Phase, outbox: Outbox, there: Side) -> None:
+    backend = on_moto(moto_s3, phase, outbox)
+    store = backend.source if there is S else backend.destination
+    store.save_object(FileObject(backend=store, filename="k"), b"content")
+    # The other process fell back to the source for it, say.
+    outbox.note("k", D)
+    assert httpx.get(str(backend.sign("k", expires_in=600))).content == b"content"
 
 
 def test_the_phase_comes_from_code_from_the_environment_or_is_asked(
