@@ -343,11 +343,15 @@ def _phase(name: str) -> Phase:
 def _tell(result: Result, output: Output) -> None:
     if output.json:
         told = {"event": "repaired", "settled": result.settled, "left": result.left, "failures": result.failures}
-        told["uploads"] = result.uploads
+        told |= {"uploads": result.uploads, "bypassed": result.bypassed}
         click.echo(json.dumps(told))
         return
     if not output.quiet or result.left or result.failures:
         click.echo(f"{amount(result.settled, 'key')} settled, {result.left:,} left, {len(result.failures):,} failed")
+    if result.bypassed:
+        click.echo(f"{amount(len(result.bypassed), 'key')} written past the backend meanwhile, and copied again:")
+        for path in result.bypassed[:_SHOWN]:
+            click.echo(visible(f"  {path}"))
     if result.uploads:
         click.echo(f"{amount(result.uploads, 'key')} may still be uploaded to by a signed URL")
     for path, reason in list(result.failures.items())[:_SHOWN]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,20 +12,11 @@ from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Phase, Side, trusted
 from migrate_storage.cutover.repair import Repair
 from migrate_storage.cutover.shadow import ShadowReads
-from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from tests.cutover.test_backend import Sides
 
 S, D = Side
 MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)
-
-
-@pytest.fixture
-def outbox(sqlite_url: str) -> Iterator[Outbox]:
-    made = Outbox(Database(sqlite_url), "files")
-    made.prepare()
-    yield made
-    made.database.close()
 
 
 @pytest.fixture(params=MIDDLE, ids=lambda phase: phase.name)
