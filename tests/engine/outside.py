@@ -84,6 +84,7 @@ class _Steps:
 
 
 def _arm(settings: dict[str, Any]) -> None:
+    from migrate_storage.stores.copier import Copier
     from migrate_storage.stores.files import FsspecStore
     from migrate_storage.stores.objects import ObstoreStore
     from migrate_storage.transfer import Digests
@@ -99,6 +100,8 @@ def _arm(settings: dict[str, Any]) -> None:
     for store in (ObstoreStore, FsspecStore):
         for name in ("head", "open", "put", "delete"):
             steps.on(store, name)
+    steps.on(ObstoreStore, "look")
+    steps.on(Copier, "__call__")
     for event in ("before_cursor_execute", "commit"):
         sa.event.listen(sa.Engine, event, lambda *_: steps())
 

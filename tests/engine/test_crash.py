@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.copying import EVIDENCE
 from migrate_storage.model import OutcomeKind
 from tests.engine import places
 from tests.engine.lives import BATCH, Life
@@ -103,10 +104,27 @@ def test_killed_at_single_steps_of_a_small_job(tmp_path: Path, seed: int, points
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
-@pytest.mark.parametrize("kills", [8, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("database", "how", "kills"),
+    [
+        ("postgres", "copy", 8),
+        ("sqlite", "transfer", 8),
+        *(
+            pytest.param(database, how, 1000, marks=pytest.mark.soak)
+            for database in ("postgres", "sqlite")
+            for how in ("copy", "transfer")
+        ),
+    ],
+)
 def test_killed_again_and_again(
-    rclone_s3, request: pytest.FixtureRequest, tmp_path: Path, database: str, kills: int, seed: int, evidence: Evidence
+    rclone_s3,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    database: str,
+    how: str,
+    kills: int,
+    seed: int,
+    evidence: Evidence,
 ) -> None:
     """One job killed after a random number of steps, over and over; when it is through, another begins."""
     drawn = random.Random(seed)
@@ -114,13 +132,16 @@ def test_killed_again_and_again(
     killed = jobs = copied_again = 0
     while killed < kills:
         jobs += 1
-        backends = (places.old_s3(rclone_s3, rclone_s3.new_bucket()), places.new_s3(rclone_s3, rclone_s3.new_bucket()))
+        server = rclone_s3 if how == "copy" else rclone_s3.by_another_name
+        backends = (places.old_s3(server, rclone_s3.new_bucket()), places.new_s3(rclone_s3, rclone_s3.new_bucket()))
         world = World(url, backends[0].build(), backends[1].build(), seed + jobs)
         world.fill(60, 4, 6)
         job = Job(world, backends, tmp_path)
         while killed < kills and not job.live(drawn.randrange(1, 700)):
             killed += 1
         job.ends_right()
+        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
+        assert (True in by_the_server) is (how == "copy")
         copied_again += job.copied_again
         world.sql("DELETE FROM documents")
         world.sql("DELETE FROM albums")
@@ -129,6 +150,6 @@ def test_killed_again_and_again(
             world.sql(f"DELETE FROM migrate_storage_{table}")
         world.close()
     evidence.record(
-        f"killed with SIGKILL at random steps and run again, rows in {database}, objects on rclone",
+        f"killed with SIGKILL at random steps and run again, rows in {database}, objects on rclone, {how}",
         kills=killed, jobs=jobs, rows_opened_after_each=job.named, copied_again=copied_again,
     )  # fmt: skip

@@ -11,29 +11,37 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 
 from migrate_storage.carry import Carrier
+from migrate_storage.copying import EVIDENCE
 from migrate_storage.events import Event, PassStarted
 from migrate_storage.model import OutcomeKind
 from migrate_storage.rows import Rows
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.objects import ObstoreStore
 from tests.engine import places
 from tests.engine.world import Album, Document, World
+from tests.servers import S3Server
 
 
-@pytest.fixture
-def world(rclone_s3, database_url: str) -> Iterator[World]:
+@pytest.fixture(params=[("sqlite", "transfer"), ("postgres", "copy"), ("mariadb", "transfer")], ids="-".join)
+def world(request: pytest.FixtureRequest, rclone_s3) -> Iterator[World]:
     """Rows on each database in turn, files on an S3 server."""
-    yield from _world(rclone_s3, database_url)
+    database, how = request.param
+    yield from _world(rclone_s3, request.getfixturevalue(f"{database}_url"), how)
 
 
-@pytest.fixture
-def small_world(rclone_s3, sqlite_url: str) -> Iterator[World]:
-    yield from _world(rclone_s3, sqlite_url)
+@pytest.fixture(params=["transfer", "copy"])
+def small_world(request: pytest.FixtureRequest, rclone_s3, sqlite_url: str) -> Iterator[World]:
+    yield from _world(rclone_s3, sqlite_url, request.param)
 
 
-def _world(rclone_s3, url: str) -> Iterator[World]:
-    old = places.old_s3(rclone_s3, rclone_s3.new_bucket())
-    world = World(url, old.build(), places.new_s3(rclone_s3, rclone_s3.new_bucket()).build())
+def _world(server: S3Server, url: str, how: str) -> Iterator[World]:
+    """``copy``: by the server itself; ``transfer``: through the client, the old side calling the server by another name."""
+    old = places.old_s3(server if how == "copy" else server.by_another_name, server.new_bucket())
+    world = World(url, old.build(), places.new_s3(server, server.new_bucket()).build())
     yield world
+    if any(entry.ours for entry in world.journal.values()):
+        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
+        assert (True in by_the_server) is (how == "copy")
     world.close()
 
 
@@ -252,16 +260,20 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
 ) -> None:
     world = small_world
     world.fill(6)
-    original, left = ObstoreStore.put, [True]
+    left = [True]
 
-    def put(self: ObstoreStore, path: str, *args: Any, **kwargs: Any) -> Any:
-        written = original(self, path, *args, **kwargs)
-        if path == "docs/0/d0.bin" and left:
-            left.pop()
-            world.old.fs.pipe(world.old._prepare_path(path), b"replaced meanwhile")
+    def replacing(write: Callable[..., Any]) -> Callable[..., Any]:
+        def written(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = write(self, path, *args, **kwargs)
+            if path == "docs/0/d0.bin" and left:
+                left.pop()
+                world.old.fs.pipe(world.old._prepare_path(path), b"replaced meanwhile")
+            return answer
+
         return written
 
-    monkeypatch.setattr(ObstoreStore, "put", put)
+    monkeypatch.setattr(ObstoreStore, "put", replacing(ObstoreStore.put))
+    monkeypatch.setattr(Copier, "__call__", replacing(Copier.__call__))
     at_the_swap: list[bytes] = []
     before(monkeypatch, Rows, "swap", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
