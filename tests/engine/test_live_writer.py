@@ -83,7 +83,7 @@ def test_what_the_application_writes_right_before_the_swap_stands(
             session.get_one(Album, album).pictures = [*(session.get_one(Album, album).pictures or []), late]
             session.commit()
 
-    before(monkeypatch, Rows, "swap", write)
+    before(monkeypatch, Rows, "swap_all", write)
     report = world.run()
     assert (report.state, report.rows_left) == ("finished", 0)
     values = dict(world.sql("SELECT id, title FROM documents"))
@@ -123,7 +123,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
         waiting.append(threading.Timer(0.4, commit))
         waiting[0].start()
 
-    before(monkeypatch, Rows, "swap", write)
+    before(monkeypatch, Rows, "swap_all", write)
     report = world.run()
     waiting[0].join()
     assert report.state == "finished"
@@ -144,7 +144,7 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
             session.get_one(Document, 1).file = mine
             session.commit()
 
-    before(monkeypatch, Rows, "swap", write)
+    before(monkeypatch, Rows, "swap_all", write)
     assert world.run().rows_left == 0
     assert [value["filename"] for value in world.raw()] == ["mine.txt", "docs/1/d1.bin", "docs/2/d2.bin"]
     assert world.check(backend="new") == 3
@@ -275,7 +275,7 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
     monkeypatch.setattr(ObstoreStore, "put", replacing(ObstoreStore.put))
     monkeypatch.setattr(Copier, "__call__", replacing(Copier.__call__))
     at_the_swap: list[bytes] = []
-    before(monkeypatch, Rows, "swap", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
+    before(monkeypatch, Rows, "swap_all", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
     assert world.run().exit_code == 0
     assert not left
