@@ -11,24 +11,30 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import sqlalchemy as sa
 from click.core import ParameterSource
 
-from migrate_storage.application import AnyEngine, Application, engine_from_url, from_database, load_application
+from migrate_storage.cli.mounting import application_of
 from migrate_storage.errors import ConfigurationError
+from migrate_storage.filters import patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
 
+if TYPE_CHECKING:
+    from migrate_storage.application import AnyEngine, Application
+
 __all__ = (
     "BYTES",
+    "EXCLUDE",
+    "INCLUDE",
     "SECONDS",
     "Age",
     "Door",
     "Output",
+    "Patterns",
     "Request",
     "door_options",
     "example",
@@ -56,6 +62,17 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, list | tuple):
             return tuple(map(str, value))
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class Patterns(click.ParamType):  # type: ignore[type-arg]
+    """Patterns of filenames, separated by commas outside of braces; a list where they come from the configuration file."""
+
+    name = "patterns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The patterns, not read yet."""
+        del param, ctx
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else patterns_in(str(value))
 
 
 class _Bytes(click.ParamType):  # type: ignore[type-arg]
@@ -86,6 +103,11 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
 
 
 BYTES, SECONDS = _Bytes(), _Seconds()
+INCLUDE = (
+    "Only files whose name matches one of these, separated by commas, in rclone's language: '*.jpg' anywhere, "
+    "'/docs/*.{pdf,txt}' in a folder, 'docs/**' below it."
+)
+EXCLUDE = "Leave files alone whose name matches one of these, included or not."
 
 
 class Age(click.ParamType):  # type: ignore[type-arg]
@@ -101,6 +123,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]
         if found is None:
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
         return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"
 
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
@@ -132,6 +161,8 @@ class Door:
     database: str | None
     columns: tuple[str, ...]
     settings: Settings
+    #: What the program that the command is mounted in holds as its application; called when it is needed.
+    mounted: Callable[[], object | None] = lambda: None
 
     def open(self) -> Application:
         """Load the application, or reflect the database's columns.
@@ -139,10 +170,17 @@ class Door:
         Raises:
             ConfigurationError: when neither is said, or what is said does not work.
         """
+        from migrate_storage.application import from_database, load_application, take_application
+
         backends = self.settings.backends()
-        if self.app:
-            loaded = load_application(
-                self.app,
+        around = None if self.app else self.mounted()
+        if self.app or around is not None:
+            load = (
+                functools.partial(load_application, self.app)
+                if self.app
+                else functools.partial(take_application, around)
+            )
+            loaded = load(
                 bind_key=self.bind_key,
                 database=self.database,
                 lifespan=self.lifespan,
@@ -160,9 +198,11 @@ class Door:
 
     def engine(self) -> AnyEngine:
         """Return the database's engine alone, for commands that only read the journal."""
+        from migrate_storage.application import engine_from_url
+
         if self.database:
             return engine_from_url(self.database)
-        if not self.app:
+        if not self.app and self.mounted() is None:
             raise self._nothing_said()
         return self.open().engine
 
@@ -180,6 +220,8 @@ class Output:
 
     json: bool
     quiet: bool
+    #: Where a job writes what it counts, for Prometheus.
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +257,18 @@ def _require(application: Application, name: str, key: str) -> None:
         raise ConfigurationError(f"{name} {visible(key)}: no backend has this key: {hint}{_known(application)}")
 
 
+class _Refused(click.ClickException):
+    """What is wrong before a command begins, in click's terms: programs that hold the command know no others."""
+
+    exit_code = 2
+
+
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     """Make the configuration file the defaults of this command; runs before any other option is looked at."""
-    settings = load_settings(value, _PARAMETERS)
+    try:
+        settings = load_settings(value, _PARAMETERS)
+    except ConfigurationError as error:
+        raise _Refused(str(error)) from None
     context.meta[_SETTINGS] = settings
     defaults = {_PARAMETERS[name]: setting for name, setting in settings.options.items()}
     context.default_map = {**(context.default_map or {}), **defaults}
@@ -238,6 +289,8 @@ def _warn_of_password(context: click.Context, parameter: click.Parameter, value:
 
 
 def _has_password(url: str) -> bool:
+    import sqlalchemy as sa
+
     try:
         return bool(sa.make_url(url).password)
     except (sa.exc.ArgumentError, ValueError):
@@ -261,13 +314,15 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
         columns: tuple[str, ...] | None,
         **others: Any,
     ) -> Any:
+        context = click.get_current_context()
         door = Door(
             app=app,
             bind_key=bind_key,
             lifespan=lifespan,
             database=database,
             columns=columns or (),
-            settings=click.get_current_context().meta.get(_SETTINGS, Settings()),
+            settings=context.meta.get(_SETTINGS, Settings()),
+            mounted=lambda: application_of(context),
         )
         return command(*args, door=door, **others)
 
@@ -320,6 +375,23 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what :func:`output_options` gives, and ``--metrics-file``."""
+
+    @functools.wraps(command)
+    def with_metrics(*args: Any, output: Output, metrics_file: Path | None, **others: Any) -> Any:
+        return command(*args, output=replace(output, metrics=metrics_file), **others)
+
+    return output_options(
+        option(
+            "--metrics-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write counts and times for Prometheus to this file, again and again, each time whole.",
+        )(with_metrics)
+    )
+
+
 def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``journal`` and ``journal_schema``."""
     return _decorate(
@@ -365,13 +437,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option("--where", metavar="SQL", help="Only rows that meet this condition."),
         option("--limit", metavar="N", type=int, help="Only the first N rows, then stop with exit code 4."),
         option(
-            "--include", metavar="PATTERNS", type=_Names(), default=(),
-            help="Only files whose name matches one of these, separated by commas: '*.jpg' anywhere, 'docs/*.pdf' in a "
-            "folder, 'docs/**' below it.",
+            "--include", metavar="PATTERNS", type=Patterns(), default=(), help=INCLUDE,
         ),
         option(
-            "--exclude", metavar="PATTERNS", type=_Names(), default=(),
-            help="Leave files alone whose name matches one of these, included or not.",
+            "--exclude", metavar="PATTERNS", type=Patterns(), default=(), help=EXCLUDE,
         ),
         option(
             "--key-rule", type=click.Choice(KEY_RULES), default=default.key_rule, show_default=True,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.audit import Audit, AuditOptions
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import Door, Output, door_options, example, job_options, journal_options, option
 from migrate_storage.cli.watching import finished
-from migrate_storage.differences import KINDS, Differences
-from migrate_storage.events import Event, ItemFinished, Listener
+from migrate_storage.differences import Differences, written
+from migrate_storage.events import Listener
+
+if TYPE_CHECKING:
+    from migrate_storage.audit import Audit
 
 __all__ = ("verify",)
 
@@ -54,7 +57,7 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
 )
 @option("--missing-on-src", type=click.Path(path_type=Path), metavar="FILE", help="Objects of the other side only.")
 @option("--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be compared.")
-@output_options
+@job_options
 def verify(
     door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
     through: str | None, sample: float, concurrency: int, output: Output, **files: Path | None,
@@ -64,22 +67,18 @@ def verify(
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
     bytes.
     """
+    from migrate_storage.audit import Audit, AuditOptions
+
     application = door.open()
     options = AuditOptions(
         key=key, columns=door.columns, where=where, deep=deep, through=through, sample=sample, concurrency=concurrency,
         journal=journal, journal_schema=journal_schema,
     )  # fmt: skip
-    wanted = {kind: path for kind in KINDS if (path := files[kind.replace("-", "_")]) is not None}
     try:
-        with Differences(wanted) as differences:
+        with Differences.to(files) as differences:
 
             def make(listener: Listener) -> Audit:
-                def told(event: Event) -> None:
-                    if isinstance(event, ItemFinished):
-                        differences.write(event.outcome)
-                    listener(event)
-
-                return Audit(application, options, listener=told)
+                return Audit(application, options, listener=written(differences, listener))
 
             return finished(make, output)
     finally:
