@@ -10,13 +10,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrate_storage.cli.endings import stopped_by_signals
-from migrate_storage.cli.options import SECONDS, Door, Output, door_options, example, option, output_options
-from migrate_storage.cutover.phases import Phase, neighbours
+from migrate_storage.cli.options import (
+    SECONDS,
+    Door,
+    Output,
+    door_options,
+    example,
+    job_options,
+    option,
+    output_options,
+)
+from migrate_storage.cutover.phases import Phase, Side, neighbours
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible
 
@@ -260,7 +270,7 @@ def _member_line(member: Member) -> str:
     help="With --watch: how often.",
 )
 @door_options
-@output_options
+@job_options
 def repair(
     backend: str | None, phases: str | None, whole: bool, watch: bool, every: float, door: Door, output: Output
 ) -> int:
@@ -280,10 +290,12 @@ def repair(
         nonlocal left
         left = result.left + len(result.failures)
         _tell(result, output)
+        if output.metrics is not None:
+            _write(found, outbox, output.metrics)
 
     stop = threading.Event()
     with _phases(found, outbox, phases) as among, stopped_by_signals(stop.set, 0):
-        work = Repair(found.source, found.destination, outbox, phases=among)
+        work = Repair(found.source, found.destination, outbox, phases=among, counters=found.counters)
         if whole:
             with work.at_work():
                 side = trusted(among.phase if isinstance(among, SharedPhase) else found.phase)
@@ -296,6 +308,14 @@ def repair(
         else:
             tell(work.once(stop.is_set))
     return 1 if left else 0
+
+
+def _write(found: CutoverBackend, outbox: Outbox, path: Path) -> None:
+    tally = outbox.tally()
+    for side in Side:
+        for kind in ("repair", "writer", "upload"):
+            found.counters.set(f"open_{kind}", side, tally.of(kind, side))
+    found.counters.write(path)
 
 
 @contextlib.contextmanager

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.mounting import home
+from migrate_storage.cli.options import Age
 from migrate_storage.report import Figures, Report, render
 from migrate_storage.text import masked
 
@@ -101,15 +102,18 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
-            text = (
-                ",".join(value)
-                if isinstance(value, tuple)
-                else f"{value:g}"
-                if isinstance(value, float)
-                else str(value)
-            )
+            text = _said(parameter.type, value)
             if masked(text) == text:
                 yield flag, text
+
+
+def _said(kind: object, value: Any) -> str:
+    """A value as it can be typed again."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(kind, Age):
+        return kind.typed(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def show(report: Report, figures: Figures | None = None) -> None:

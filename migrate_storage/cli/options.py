@@ -124,6 +124,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
         return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"
+
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
     """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
@@ -213,6 +220,8 @@ class Output:
 
     json: bool
     quiet: bool
+    #: Where a job writes what it counts, for Prometheus.
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,6 +372,23 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         with_output,
         option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
         option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
+    )
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what :func:`output_options` gives, and ``--metrics-file``."""
+
+    @functools.wraps(command)
+    def with_metrics(*args: Any, output: Output, metrics_file: Path | None, **others: Any) -> Any:
+        return command(*args, output=replace(output, metrics=metrics_file), **others)
+
+    return output_options(
+        option(
+            "--metrics-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write counts and times for Prometheus to this file, again and again, each time whole.",
+        )(with_metrics)
     )
 
 

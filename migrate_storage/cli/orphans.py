@@ -15,9 +15,9 @@ from migrate_storage.cli.options import (
     Output,
     door_options,
     example,
+    job_options,
     journal_options,
     option,
-    output_options,
 )
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
@@ -110,7 +110,7 @@ __all__ = ("orphans",)
 @option(
     "--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be looked at or moved."
 )
-@output_options
+@job_options
 def orphans(
     door: Door, journal: str | None, journal_schema: str | None, keys: tuple[str, ...], min_age: float,
     references: tuple[str, ...], quarantine: str | None, max_quarantine: int, restore: str | None,

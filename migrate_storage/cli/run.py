@@ -14,8 +14,8 @@ from migrate_storage.cli.options import (
     Request,
     door_options,
     example,
+    job_options,
     option,
-    output_options,
     run_options,
 )
 from migrate_storage.cli.watching import Job, finished
@@ -36,7 +36,7 @@ __all__ = ("plan", "run")
 @door_options
 @run_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@output_options
+@job_options
 def run(door: Door, request: Request, output: Output) -> int:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
@@ -70,7 +70,7 @@ def run(door: Door, request: Request, output: Output) -> int:
     type=click.Path(path_type=Path, dir_okay=False),
     help="What requests, bytes and storage cost, in TOML: docs/prices.toml is an example.",
 )
-@output_options
+@job_options
 def plan(door: Door, request: Request, prices: Path | None, output: Output) -> int:
     """Say what `run` with the same options would do, in the same counts, and change nothing.
 

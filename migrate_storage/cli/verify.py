@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import Door, Output, door_options, example, job_options, journal_options, option
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
@@ -57,7 +57,7 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
 )
 @option("--missing-on-src", type=click.Path(path_type=Path), metavar="FILE", help="Objects of the other side only.")
 @option("--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be compared.")
-@output_options
+@job_options
 def verify(
     door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
     through: str | None, sample: float, concurrency: int, output: Output, **files: Path | None,

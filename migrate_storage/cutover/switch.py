@@ -488,7 +488,6 @@ class SharedPhase:
                 self._why = "others had to count it as gone"
                 self._lease = None
                 return True
-            self._why = "it was not renewed in time"
             if lease is None:
                 self._lease = _Lease(line, phase, started + self._seconds * _SPEEDS)
                 self._last = phase

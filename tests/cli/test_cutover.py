@@ -61,8 +61,12 @@ def test_what_waits_is_said_and_repaired(module: str, tmp_path: Path, sqlite_url
     assert "DUAL_WRITE, 1 key not settled" in ended.output
     assert "a.txt: the source is right" in ended.output
     assert ended.return_value == 1
-    ended = run.invoke(cli, ["cutover", "repair", "--app", module], standalone_mode=False)
+    repair = ["cutover", "repair", "--app", module, "--metrics-file", "cutover.prom"]
+    ended = run.invoke(cli, repair, standalone_mode=False)
     assert "1 key settled, 0 left, 0 failed" in ended.output, ended.output
+    told = Path("cutover.prom").read_text().splitlines()
+    assert 'migrate_storage_cutover_repair_total{side="destination",backend="files"} 1' in told
+    assert 'migrate_storage_cutover_open_repair{side="source",backend="files"} 0' in told
     assert ended.return_value == 0
     assert (tmp_path / "new" / "a.txt").read_bytes() == b"content"
 

@@ -95,16 +95,18 @@ class Client(threading.Thread):
         stop: ends it.
         seed: of all that it does.
         lingers: seconds for which a write may still take effect whose connection was lost.
+        ways: that it reads by, one at a time.
     """
 
     def __init__(
         self, number: int, endpoints: Sequence[str], keys: Sequence[str], all_keys: Sequence[str], histories: Histories,
-        stop: threading.Event, seed: int, lingers: float,
+        stop: threading.Event, seed: int, lingers: float, ways: Sequence[str] = ("files", "objects"),
     ) -> None:  # fmt: skip
         super().__init__(name=f"client {number}", daemon=True)
         self._number, self._endpoints, self._keys, self._all = number, endpoints, keys, all_keys
         self._histories, self._stopping, self._lingers = histories, stop, lingers
         self._dice = random.Random(f"{seed} {number}")
+        self._ways = ways
         self._avoided: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         self.broken: BaseException | None = None
@@ -137,6 +139,10 @@ class Client(threading.Thread):
         began = time.monotonic()
         try:
             answer = http.delete(url) if content is None else http.put(url, content=content)
+        except httpx.ConnectError:
+            # Never sent.
+            self.counts[f"{what} refused"] += 1
+            return
         except httpx.HTTPError:
             # Nobody knows what has become of it: the process was killed. Nor does it help to ask at once.
             ended = time.monotonic() + self._lingers
@@ -151,7 +157,11 @@ class Client(threading.Thread):
         self._histories.write(key, Write(value=value, began=began, ended=ended, acknowledged=fine))
 
     def _read(self, http: httpx.Client, key: str) -> None:
-        found = look(http, self._dice.choice(self._endpoints), key, self._dice.choice(("files", "objects")))
+        try:
+            found = look(http, self._dice.choice(self._endpoints), key, self._dice.choice(self._ways))
+        except httpx.ConnectError:
+            self.counts["read refused"] += 1
+            return
         if found is None:
             self.counts["read failed"] += 1
         else:
@@ -160,10 +170,12 @@ class Client(threading.Thread):
 
 
 def look(http: httpx.Client, endpoint: str, key: str, how: str) -> Read | None:
-    """What a process answers; ``None`` for an error, which says nothing of the object."""
+    """What a process answers; ``None`` for an error, which says nothing of the object. ``ConnectError`` where none is there."""
     began = time.monotonic()
     try:
         answer = http.get(f"{endpoint}/{how}/{key}")
+    except httpx.ConnectError:
+        raise
     except httpx.HTTPError:
         return None
     if answer.status_code not in (200, 404):

@@ -410,7 +410,9 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / "disk/ballast").unlink()
         assert ended(world, world.run(lease=1), 200) == 1
         world.close()
-    evidence.record("SQLite on a disk that ran full in the middle of a batch, then had room again", rows=200, moved=moved)
+    evidence.record(
+        "SQLite on a disk that ran full in the middle of a batch, then had room again", rows=200, moved=moved
+    )
 
 
 @pytest.mark.soak
