@@ -5,7 +5,7 @@ sign  meaning
 ====  =======================================================
 =     equal on both sides
 -     missing on the source (where the row says that it is), only at the destination (through ``--with``)
-+     missing at the destination: a row names it
++     missing at the destination; for ``verify``: a row names it, and no store holds it
 *     on both sides, and different
 !     could not be compared: an error, or nothing that proves it
 ====  =======================================================
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from migrate_storage.errors import ConfigurationError
+from migrate_storage.events import Event, ItemFinished, Listener
 from migrate_storage.model import Outcome, OutcomeKind
 from migrate_storage.text import visible
 
@@ -75,6 +76,16 @@ class Differences:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def told(self, listener: Listener) -> Listener:
+        """A listener that takes each outcome, and passes everything on."""
+
+        def tell(event: Event) -> None:
+            if isinstance(event, ItemFinished):
+                self.write(event.outcome)
+            listener(event)
+
+        return tell
 
     def write(self, outcome: Outcome) -> None:
         """Take one outcome."""

@@ -36,6 +36,8 @@ class RunStarted:
     resumed: bool
     #: Rows that name the source key, over all columns; ``None`` when they were not counted.
     rows: int | None
+    #: ``run``, ``verify``, ``sync`` and so on.
+    kind: str = "run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -166,6 +166,9 @@ class Seen:
 
 
 def _started(event: RunStarted) -> str:
+    if event.kind in ("check", "sync"):
+        what = "Plan of a" if event.dry_run and event.kind == "sync" else "Resuming" if event.resumed else "Begun"
+        return visible(f"{what} {event.kind} {event.run}: {event.source} -> {event.destination} ({event.reason})")
     what = "Plan" if event.dry_run else "Resuming run" if event.resumed else "Run"
     rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
     return visible(

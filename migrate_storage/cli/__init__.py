@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from migrate_storage import __version__
+from migrate_storage.cli.check import check
 from migrate_storage.cli.control import control
 from migrate_storage.cli.convert import convert
 from migrate_storage.cli.cutover import cutover
@@ -42,6 +43,7 @@ _COMMANDS = (
     *(demo, init),
     *(inspect, translate, convert, doctor, explain),
     *(plan, run, verify, revert, purge),
+    check,
     *(runs, status, control, report),
     cutover,
     tables,

@@ -5,10 +5,12 @@ Precedence is flag, environment (``MIGRATE_STORAGE_<OPTION>``), configuration fi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +20,10 @@ import sqlalchemy as sa
 from click.core import ParameterSource
 
 from migrate_storage.application import AnyEngine, Application, engine_from_url, from_database, load_application
+from migrate_storage.differences import KINDS
+from migrate_storage.ends import backend_at
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.filters import patterns_in
+from migrate_storage.filters import Filters, names_in, patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
@@ -31,14 +35,21 @@ __all__ = (
     "SECONDS",
     "Age",
     "Door",
+    "Ends",
     "Output",
     "Patterns",
     "Request",
+    "allowance_options",
+    "attempts_option",
     "door_options",
+    "ends_options",
     "example",
     "journal_options",
+    "opened_ends",
     "option",
     "output_options",
+    "pace_options",
+    "reports_options",
     "route_options",
     "run_options",
 )
@@ -268,6 +279,160 @@ def _decorate(command: Callable[..., Any], *decorators: Callable[[Any], Any]) ->
     return functools.reduce(lambda decorated, decorate: decorate(decorated), reversed(decorators), command)
 
 
+class Assignment(click.ParamType):  # type: ignore[type-arg]
+    """An option of a store: ``NAME=VALUE``; a value that is a JSON object, a list, ``true`` or ``false`` is read as one."""
+
+    name = "assignment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Its name and value."""
+        name, sign, given = str(value).partition("=")
+        if not sign or not name.strip():
+            self.fail("write an option of a store as NAME=VALUE", param, ctx)
+        if given in ("true", "false") or given.startswith(("{", "[")):
+            try:
+                return name.strip(), json.loads(given)
+            except ValueError:
+                self.fail(f"the value of {name.strip()!r} looks like JSON and is none", param, ctx)
+        return name.strip(), given
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """One on each line of an environment variable."""
+        return [line for line in rv.splitlines() if line.strip()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """Two stores, as a person named them, and the application that may have registered them."""
+
+    source: Any
+    destination: Any
+    #: ``None`` where neither the command line nor the configuration file names one.
+    application: Application | None
+
+
+@contextlib.contextmanager
+def opened_ends(
+    door: Door, texts: tuple[str, str], options: tuple[Mapping[str, Any], Mapping[str, Any]]
+) -> Iterator[Ends]:
+    """The two stores that a command works on.
+
+    Raises:
+        ConfigurationError: one of them is nothing that could be opened.
+    """
+    application = door.open() if door.app or door.database else None
+    try:
+        backends = application.backends if application else door.settings.backends()
+        source, destination = (
+            backend_at(text, backends, given, what)
+            for text, given, what in zip(texts, options, ("FROM", "TO"), strict=True)
+        )
+        yield Ends(source=source, destination=destination, application=application)
+    finally:
+        if application is not None:
+            application.close()
+
+
+def ends_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command its two stores, as ``texts`` and ``store_options``, and ``filters``; ``door_options`` goes above."""
+
+    @functools.wraps(command)
+    def with_ends(
+        *args: Any, from_: str, to: str, from_option: Any, to_option: Any, include: tuple[str, ...],
+        exclude: tuple[str, ...], files_from: Path | None, **others: Any,
+    ) -> Any:  # fmt: skip
+        if files_from is not None and (include or exclude):
+            raise ConfigurationError("--files-from says exactly what is meant: leave --include and --exclude out")
+        only = names_in(files_from) if files_from is not None else None
+        options = (dict(from_option), dict(to_option))
+        filters = Filters(include, exclude, only)
+        return command(*args, texts=(from_, to), store_options=options, filters=filters, **others)
+
+    return _decorate(
+        with_ends,
+        click.argument("from_", metavar="FROM"),
+        click.argument("to", metavar="TO"),
+        *(
+            option(
+                f"--{side}-option", in_file=False, multiple=True, type=Assignment(), metavar="NAME=VALUE",
+                help=f"What the store takes besides, where {side.upper()} is a URL: obstore's names, or fsspec's.",
+            )
+            for side in ("from", "to")
+        ),
+        option("--include", metavar="PATTERNS", type=Patterns(), default=(), help=INCLUDE),
+        option("--exclude", metavar="PATTERNS", type=Patterns(), default=(), help=EXCLUDE),
+        option(
+            "--files-from", type=click.Path(path_type=Path), metavar="FILE",
+            help="Only the objects that a file names, one a line.",
+        ),
+    )  # fmt: skip
+
+
+def pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the limits of how fast the stores are spoken to."""
+    default = RunOptions(source="")
+    return _decorate(
+        command,
+        option(
+            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
+            help="Objects under way at once, at most: fewer while a service asks to slow down.",
+        ),
+        option(
+            "--bandwidth", metavar="BYTES", type=BYTES,
+            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
+        ),
+        option(
+            "--max-requests-per-second", metavar="N", type=float,
+            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
+            "[default: no limit]",
+        ),
+    )  # fmt: skip
+
+
+def attempts_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``attempts``."""
+    default = RunOptions(source="").attempts
+    return option(
+        "--attempts", metavar="N", type=int, default=default, show_default=True,
+        help="Attempts for one request, the first included.",
+    )(command)  # fmt: skip
+
+
+def allowance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the limits of how much it may do before it stops."""
+    return _decorate(
+        command,
+        option(
+            "--max-bytes", metavar="BYTES", type=BYTES,
+            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
+        ),
+        option(
+            "--max-duration", metavar="TIME", type=SECONDS,
+            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
+        ),
+    )  # fmt: skip
+
+
+def reports_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the report files, see :mod:`migrate_storage.differences`, as ``files`` by their kind."""
+
+    @functools.wraps(command)
+    def with_files(*args: Any, **others: Any) -> Any:
+        given = {kind: others.pop(kind.replace("-", "_")) for kind in KINDS}
+        return command(*args, files={kind: path for kind, path in given.items() if path is not None}, **others)
+
+    helps = {
+        "combined": "All objects with a sign: = - + * !",
+        "match": "Objects that are equal.",
+        "differ": "Objects that differ.",
+        "missing-on-dst": "Objects that the destination does not hold, or that rows name and no store holds.",
+        "missing-on-src": "Objects of the other side only.",
+        "error": "Objects that could not be compared.",
+    }
+    kind = click.Path(path_type=Path)
+    return _decorate(with_files, *(option(f"--{name}", type=kind, metavar="FILE", help=helps[name]) for name in helps))
+
+
 def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the front doors, as ``door``."""
 
@@ -397,27 +562,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option("--copy-only", is_flag=True, help="Copy and verify; leave the rows for a later run."),
         option("--keep-rows", is_flag=True, help="Take over: copy everything, never re-point a row."),
-        option(
-            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
-            help="Objects under way at once, at most: fewer while a service asks to slow down.",
-        ),
-        option(
-            "--bandwidth", metavar="BYTES", type=BYTES,
-            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
-        ),
-        option(
-            "--max-requests-per-second", metavar="N", type=float,
-            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
-            "[default: no limit]",
-        ),
-        option(
-            "--max-bytes", metavar="BYTES", type=BYTES,
-            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
-        ),
-        option(
-            "--max-duration", metavar="TIME", type=SECONDS,
-            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
-        ),
+        pace_options,
+        allowance_options,
         option(
             "--throttle-query", metavar="SQL",
             help="Pause while this query on the rows' database answers true or a number above zero; asked about once "
@@ -440,10 +586,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--memory", metavar="BYTES", type=BYTES, default=f"{default.memory // MiB}MiB", show_default=True,
             help="Content held in memory at once, over all objects under way.",
         ),
-        option(
-            "--attempts", metavar="N", type=int, default=default.attempts, show_default=True,
-            help="Attempts for one request, the first included.",
-        ),
+        attempts_option,
         option(
             "--settle", metavar="SECONDS", type=float, default=default.settle, show_default=True,
             help="Time to let late writes arrive before the last look at the sources.",

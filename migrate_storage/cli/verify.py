@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from migrate_storage.audit import Audit, AuditOptions
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import (
+    Door,
+    Output,
+    door_options,
+    example,
+    journal_options,
+    option,
+    output_options,
+    reports_options,
+)
 from migrate_storage.cli.watching import finished
-from migrate_storage.differences import KINDS, Differences
-from migrate_storage.events import Event, ItemFinished, Listener
+from migrate_storage.differences import Differences
 
 __all__ = ("verify",)
 
@@ -43,21 +52,11 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
     "--sample", type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
 )
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
-@option("--combined", type=click.Path(path_type=Path), metavar="FILE", help="All objects with a sign: = - + * !")
-@option("--match", type=click.Path(path_type=Path), metavar="FILE", help="Objects that are equal.")
-@option("--differ", type=click.Path(path_type=Path), metavar="FILE", help="Objects that differ.")
-@option(
-    "--missing-on-dst",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Objects that rows name and no store holds.",
-)
-@option("--missing-on-src", type=click.Path(path_type=Path), metavar="FILE", help="Objects of the other side only.")
-@option("--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be compared.")
+@reports_options
 @output_options
 def verify(
     door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
-    through: str | None, sample: float, concurrency: int, output: Output, **files: Path | None,
+    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path], output: Output,
 ) -> int:  # fmt: skip
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
@@ -69,18 +68,8 @@ def verify(
         key=key, columns=door.columns, where=where, deep=deep, through=through, sample=sample, concurrency=concurrency,
         journal=journal, journal_schema=journal_schema,
     )  # fmt: skip
-    wanted = {kind: path for kind in KINDS if (path := files[kind.replace("-", "_")]) is not None}
     try:
-        with Differences(wanted) as differences:
-
-            def make(listener: Listener) -> Audit:
-                def told(event: Event) -> None:
-                    if isinstance(event, ItemFinished):
-                        differences.write(event.outcome)
-                    listener(event)
-
-                return Audit(application, options, listener=told)
-
-            return finished(make, output)
+        with Differences(files) as differences:
+            return finished(lambda listener: Audit(application, options, listener=differences.told(listener)), output)
     finally:
         application.close()

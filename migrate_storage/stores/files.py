@@ -6,6 +6,7 @@ import base64
 import datetime
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from migrate_storage.errors import KeyRefusedError
@@ -134,8 +135,12 @@ class FsspecStore:
                 continue
             folders += within
             for info in listing:
-                if info.get("type") != "directory":
+                if info.get("type") != "directory" and self._is_file(info):
                     yield self._meta(str(info["name"]), info)
+
+    def _is_file(self, info: Mapping[str, Any]) -> bool:
+        """Of a disk, files and links to files; no pipe, which would be read for ever, and no link to a folder."""
+        return not self._local or info.get("type") != "other" or Path(info["name"]).is_file()
 
     def _require_bucket(self, path: str) -> None:
         """Fsspec lists a bucket that does not exist as an empty one."""
