@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.errors import KeyRefusedError, StoppedError
 from migrate_storage.journal import Entry
-from migrate_storage.model import Action, Capabilities, Item, ObjectMeta, OutcomeKind
+from migrate_storage.model import Action, Capabilities, Evidence, Item, ObjectMeta, OutcomeKind
+from migrate_storage.options import MiB
 from migrate_storage.plan import Route
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.base import Store
@@ -20,6 +21,9 @@ from migrate_storage.verify import DiffersError, UnverifiedError, Verified, same
 
 __all__ = ("Budget", "Carried", "Carrier", "Job")
 
+_WRITING = (Action.TRANSFER, Action.COPY)
+_LARGEST_COPY = 5 * 1024 * MiB
+"""Bytes of the largest object that S3 copies by one request."""
 _ROUNDS = 4
 """How often one object is copied again because it changed meanwhile or did not verify."""
 
@@ -31,6 +35,10 @@ class Job:
     id: str
     item: Item
     entry: Entry | None = None
+    #: What stands at the destination and is to be replaced, as long as it is this; ``None`` replaces nothing.
+    replaces: Evidence | None = None
+    #: The content type for a source that holds none, where no row tells it.
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,10 +189,10 @@ class Carrier:
         return replace(result, verified=replace(result.verified, source=now))
 
     def _between(self, job: Job, source: Store, source_path: str) -> Carried:
-        if job.item.action is Action.TRANSFER and (refusal := self._route.refusal(job.item.destination.path)):
+        if job.item.action in _WRITING and (refusal := self._route.refusal(job.item.destination.path)):
             raise KeyRefusedError(refusal)
         destination, path = self._route.destination.at(job.item.destination.path)
-        if job.item.action is Action.TRANSFER:
+        if job.item.action in _WRITING:
             return self._copy(job, source, source_path, destination, path)
         held, found = self._head_source(source, source_path), self._head(destination, path)
         if found is None or held.size != found.size:
@@ -201,14 +209,15 @@ class Carrier:
 
     def _copy(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
         over = False
-        existing = (
-            None if self._create and not self._dry_run and not _held(job.entry) else self._head(destination, path)
-        )
+        unasked = self._create and not self._dry_run and not _held(job.entry)
+        # A service that copies by itself cannot be told to replace nothing.
+        unasked = unasked and job.replaces is None and job.item.action is Action.TRANSFER
+        existing = None if unasked else self._head(destination, path)
         if existing is not None:
             settled = self._held(job, source, source_path, existing)
             if settled is not None:
                 return settled
-            over = _is_our_copy(job.entry, existing)
+            over = _is_our_copy(job.entry, existing) or _may_replace(job, existing)
             if not over:
                 return self._occupied(job, source, source_path, destination, path)
         if self._dry_run:
@@ -222,7 +231,7 @@ class Carrier:
         self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, over: bool
     ) -> Carried:
         problem = (OutcomeKind.FAILED, "")
-        content_type = _content_type(job.item)
+        content_type = _content_type(job.item) or job.content_type
         if content_type is None and over and not job.item.slots and _held(job.entry):
             # No row tells it to a last look; what we wrote with the first copy still does.
             content_type = self._retry(lambda: destination.open(path)).attributes.content_type
@@ -230,6 +239,8 @@ class Carrier:
             create = self._create and not over
 
             def once(create: bool = create) -> Verified:
+                if job.item.action is Action.COPY and (served := self._served(source, source_path, destination, path)):
+                    return served
                 copied = transfer(
                     source, source_path, destination, path,
                     content_type=content_type, create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
@@ -256,6 +267,28 @@ class Carrier:
         return Carried(
             job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
         )
+
+    def _served(self, source: Store, source_path: str, destination: Store, path: str) -> Verified | None:
+        """A copy made by the service itself, no bytes through this process; ``None`` where it makes none of this one.
+
+        One of many parts gets another tag by such a copy, and one above 5 GiB is refused (Amazon S3 API, CopyObject).
+        """
+        before = self._head_source(source, source_path)
+        if before.size > _LARGEST_COPY or "-" in (before.e_tag or ""):
+            return None
+        try:
+            destination.copy(source_path, path)
+        except Exception as error:
+            if classify(error).kind in (FailureKind.PERMANENT, FailureKind.DENIED):
+                return None
+            raise
+        found = self._retry(lambda: destination.head(path))
+        if before.e_tag and (found.size, found.e_tag) == (before.size, before.e_tag):
+            return Verified(source=before, destination=found, evidence="copied by the service, one digest", ours=True)
+        verified = self._retry(lambda: same(source, source_path, destination, path))
+        if verified is None:
+            raise DiffersError(f"{path} was copied by the service, and holds other bytes than {source_path}")
+        return replace(verified, evidence="copied by the service, both read", ours=True)
 
     def _dated(self, verified: Verified, destination: Store, path: str) -> Verified:
         """With the time that the destination tells, where the look right after the put got no answer."""
@@ -333,6 +366,10 @@ def _is_our_copy(entry: Entry | None, existing: ObjectMeta) -> bool:
         return False
     known = entry.destination_etag is not None or entry.destination_modified is not None
     return known and unchanged(entry.destination_evidence, existing.evidence)
+
+
+def _may_replace(job: Job, existing: ObjectMeta) -> bool:
+    return job.replaces is not None and unchanged(job.replaces, existing.evidence)
 
 
 def _content_type(item: Item) -> str | None:

@@ -105,7 +105,7 @@ class Compared:
     evidence: str = ""
 
 
-def merge(source: Listing, destination: Listing) -> Iterator[Pair]:
+def merge(source: Listing, destination: Listing) -> Generator[Pair]:
     """All keys of both sides, in the order of their UTF-8 bytes.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from migrate_storage.backend import ObstoreBackend
 from migrate_storage.backend.urls import parse_url
 from migrate_storage.compare import By, Compared, Listing, Pair, Relation, judge
 from migrate_storage.errors import ConfigurationError, KeyRefusedError, UnknownOptionError
+from migrate_storage.model import ObjectMeta
 from migrate_storage.plan import actual
 from migrate_storage.probe import SCRATCH
 from migrate_storage.retry import Retry
@@ -113,7 +114,7 @@ def listing(side: Side, retry: Retry, tell: Callable[[str], None]) -> Listing:
     if root.service == "file":
         # obstore leaves names such as x#1 out of the listing of a disk, without a word.
         folder = f"/{root.key.rstrip('/')}"
-        disk = FsspecStore(fsspec.filesystem("file"), side.key, root=folder)
+        disk = _Disk(fsspec.filesystem("file"), side.key, root=folder)
         return Listing(store=disk, prefix=folder, retry=retry)
     store, path = side.at("x")
     other = side.fallback("x")
@@ -125,6 +126,14 @@ def listing(side: Side, retry: Retry, tell: Callable[[str], None]) -> Listing:
         tell=tell,
         retry=retry,
     )
+
+
+class _Disk(FsspecStore):
+    """A disk whose listing tells no tags: obstore, which reads it, has tags of its own."""
+
+    def list(self, prefix: str) -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        return (replace(meta, e_tag=None) for meta in super().list(prefix))
 
 
 def _folder(path: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from migrate_storage.model import Note, Outcome, Way
 
 __all__ = (
+    "Behind",
     "BytesMoved",
     "Event",
     "ItemFinished",
@@ -81,6 +82,18 @@ class PaceChanged:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Behind:
+    """How far the destination of a sync was behind its source when a pass looked."""
+
+    #: Objects that had to be copied or deleted.
+    objects: int
+    #: Their bytes, of those that were copied.
+    bytes: int
+    #: Seconds since the oldest of the copied ones was written at the source; 0.0 where nothing was behind.
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunFinished:
     """The run is over; the report tells the rest."""
 
@@ -89,7 +102,7 @@ class RunFinished:
     state: str
 
 
-Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | PaceChanged | RunFinished
+Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | PaceChanged | Behind | RunFinished
 
 Listener = Callable[[Event], None]
 """Called with each event, from any thread of the run, one call at a time."""

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from migrate_storage.events import (
+    Behind,
     BytesMoved,
     Event,
     ItemFinished,
@@ -176,6 +177,13 @@ def _started(event: RunStarted) -> str:
     )
 
 
+def _behind(event: Behind) -> str:
+    if not event.objects:
+        return "The destination is level with the source."
+    oldest = f", the oldest by {duration(event.seconds)}" if event.seconds else ""
+    return f"The destination was behind by {amount(event.objects, 'object')}, {size(event.bytes)}{oldest}."
+
+
 def _noted(note: Note) -> str:
     subject = f"{note.subject}: " if note.subject else ""
     todo = f" - {note.todo}" if note.todo else ""
@@ -219,6 +227,8 @@ class Lines:
             self._write(_started(event))
         elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
             self._write(_noted(event.note))
+        elif isinstance(event, Behind):
+            self._write(_behind(event))
         elif isinstance(event, RunFinished):
             self._write(self._tally.line())
         elif (now := self._clock()) >= self._due:
@@ -270,6 +280,8 @@ class JsonLines:
             self._write("note", asdict(event.note))
         elif isinstance(event, PaceChanged):
             self._write("pace", {each.name: getattr(event, each.name) for each in fields(event)})
+        elif isinstance(event, Behind):
+            self._write("behind", asdict(event))
         elif isinstance(event, RunFinished):
             self._progress()
             self._write("run_finished", {"run": event.run, "state": event.state})
@@ -322,6 +334,8 @@ class LiveDisplay:
             self._console.print(Text(_started(event), style="bold"))
         elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
             self._console.print(Text(_noted(event.note), style="yellow"))
+        elif isinstance(event, Behind):
+            self._console.print(Text(_behind(event)))
 
     def __enter__(self) -> Self:
         self._live.__enter__()

@@ -33,7 +33,7 @@ class Report:
         ValueError: when ``state`` is none of its values.
     """
 
-    #: ``run``, ``revert``, ``verify`` or ``purge``.
+    #: ``run``, ``revert``, ``verify``, ``purge``, ``sync`` or ``check``.
     kind: str = "run"
     #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
     run: str
@@ -303,6 +303,8 @@ def _first_line(report: Report) -> str:
         head = {
             "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
             "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
+            "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
+            "sync": f"Finished: {_told(report, 'copied', OutcomeKind.COPIED)}, {_told(report, 'deleted', OutcomeKind.PURGED)}",
             "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
         }.get(report.kind, "Finished")
     if left is None:
@@ -313,6 +315,9 @@ def _first_line(report: Report) -> str:
     if report.state == "planned" or report.dry_run:
         verb = "names" if left == 1 else "name"
     return f"{head}. {amount(left, 'row')} {verb} {report.source!r}."
+
+
+_BYTES = {"purge": "freed", "sync": "read"}
 
 
 def _facts(report: Report) -> Iterator[str]:
@@ -329,13 +334,17 @@ def _facts(report: Report) -> Iterator[str]:
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
         yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
     elif report.bytes_moved and not report.dry_run:
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} {'freed' if report.kind == 'purge' else 'copied back'}"
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} {_BYTES.get(report.kind, 'copied back')}{_rate(report) if report.kind == 'sync' else ''}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
         yield f"  {'verified':<10} {proofs}"
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
     yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
+
+
+def _told(report: Report, what: str, kind: OutcomeKind) -> str:
+    return f"{report.counts.get(kind, 0):,} {what}"
 
 
 def _noun(report: Report) -> str:
@@ -349,6 +358,9 @@ def _word(report: Report, kind: OutcomeKind) -> str:
         ("revert", OutcomeKind.REWRITTEN): "put back",
         ("revert", OutcomeKind.SKIPPED): "back already",
         ("verify", OutcomeKind.SKIPPED): "equal",
+        ("check", OutcomeKind.SKIPPED): "equal",
+        ("sync", OutcomeKind.SKIPPED): "left as they are",
+        ("sync", OutcomeKind.PURGED): "deleted",
         ("purge", OutcomeKind.PURGED): "deleted",
         ("purge", OutcomeKind.SKIPPED): "kept",
     }

@@ -19,6 +19,7 @@ from migrate_storage.cli.purge import purge
 from migrate_storage.cli.revert import revert
 from migrate_storage.cli.run import plan, run
 from migrate_storage.cli.runs import report, runs, status
+from migrate_storage.cli.sync import sync
 from migrate_storage.cli.tables import tables
 from migrate_storage.cli.translate import translate
 from migrate_storage.cli.verify import verify
@@ -43,7 +44,7 @@ _COMMANDS = (
     *(demo, init),
     *(inspect, translate, convert, doctor, explain),
     *(plan, run, verify, revert, purge),
-    check,
+    *(sync, check),
     *(runs, status, control, report),
     cutover,
     tables,

@@ -68,6 +68,14 @@ class Store(Protocol):
         """
         ...
 
+    def copy(self, source: str, path: str) -> None:
+        """Copy one object of this store to another key of it, by the service itself; what stands there is replaced.
+
+        Raises:
+            NotImplementedError: the store copies nothing by itself.
+        """
+        ...
+
     def delete(self, path: str) -> None:
         """Remove one object; a missing one is no error."""
         ...

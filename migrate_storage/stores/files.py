@@ -106,6 +106,10 @@ class FsspecStore:
                     file.write(piece)
         return self.head(path)
 
+    def copy(self, source: str, path: str) -> None:
+        """See :class:`migrate_storage.stores.base.Store`: fsspec tells nobody whether the service does it."""
+        raise NotImplementedError(f"{self.name} copies {source} to {path} through this process only")
+
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`. Never ``rm``, which takes ``*`` and ``[`` for patterns."""
         self._guard(path)

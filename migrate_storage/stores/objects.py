@@ -172,6 +172,12 @@ class ObstoreStore:
             return False
         return True
 
+    def copy(self, source: str, path: str) -> None:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        for each in (source, path):
+            self._guard(each)
+        _unpanicked(lambda: self._store.copy(source, path, overwrite=True))
+
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)

@@ -63,6 +63,11 @@ class PacedStore:
         self._pace.requests.take(2)
         return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size)
 
+    def copy(self, source: str, path: str) -> None:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._pace.requests.take(1)
+        self._store.copy(source, path)
+
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.take(1)
