@@ -243,6 +243,8 @@ def _entries(store: Store, prefix: str) -> Iterator[_Entry]:
             if begin < 0 or path[:begin] not in ("", "/") or not path.startswith("/", begin + len(root)):
                 raise IncompleteError(f"{store.name} lists {path!r}, which is not below {prefix!r}")
             path = path[begin + len(root) + 1 :]
+        elif prefix:
+            path = path.removeprefix("/")
         yield path, meta
 
 

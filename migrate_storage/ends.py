@@ -137,7 +137,7 @@ class _Disk(FsspecStore):
 
 
 def _folder(path: str) -> str:
-    return path[:-1].rstrip("/")
+    return path[:-1].rstrip("/") or path[:-1]
 
 
 def _promises_order(side: Side) -> bool:

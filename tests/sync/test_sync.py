@@ -152,9 +152,15 @@ def test_a_key_that_ends_the_listing_is_listed_through_s3fs_and_told(
 
 
 @pytest.mark.parametrize("to", ["s3", "azure"])
-@pytest.mark.parametrize("of", ["zip", "memory"])
+@pytest.mark.parametrize("of", ["zip", "memory", "sftp"])
 def test_from_what_only_fsspec_reaches(
-    of: str, to: str, sync: Run, moto_s3: S3Server, azurite: AzureServer, tmp_path: Path
+    of: str,
+    to: str,
+    sync: Run,
+    moto_s3: S3Server,
+    azurite: AzureServer,
+    tmp_path: Path,
+    sftp: tuple[Path, str],
 ) -> None:
     contents = {"a.txt": b"1", "d/é": b"", "d/e/f.png": bytes(100_000)}
     if of == "zip":
@@ -162,6 +168,10 @@ def test_from_what_only_fsspec_reaches(
             for name, content in contents.items():
                 archive.writestr(name, content)
         source = f"zip://::{tmp_path / 'x.zip'}"
+    elif of == "sftp":
+        folder, source = sftp
+        for name, content in contents.items():
+            write(folder / name, content)
     else:
         source = f"memory://{tmp_path.name}"
         fsspec.filesystem("memory").pipe({f"/{tmp_path.name}/{name}": content for name, content in contents.items()})
@@ -169,10 +179,11 @@ def test_from_what_only_fsspec_reaches(
     destination = s3(moto_s3, bucket) if to == "s3" else azure(azurite, bucket)
     report = sync(source, destination)
     assert (report.exit_code, copied(report)) == (0, 3), report
+    assert "pw" not in report.source
     assert (objects(moto_s3, bucket) if to == "s3" else blobs(azurite, bucket)) == contents
     if to == "s3":
         assert moto_s3.client.head_object(Bucket=bucket, Key="d/e/f.png")["ContentType"] == "image/png"
-    assert copied(sync(source, destination)) == 0
+    assert copied(sync(source, destination, by="checksum")) == 0
 
 
 def test_pipes_and_links_to_folders_are_no_files(tmp_path: Path, sync: Run) -> None:
