@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from migrate_storage.compare import By, Compared, IncompleteError, Pair, Relation, merge
 from migrate_storage.ends import is_ours, judge_at, listing
 from migrate_storage.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.events import Listener, Noted, RunFinished, RunStarted, silent
+from migrate_storage.events import Listed, Listener, Noted, RunFinished, RunStarted, silent
 from migrate_storage.filters import Filters
 from migrate_storage.journal import new_run_id
 from migrate_storage.limits import Pace
@@ -84,7 +84,8 @@ class Check:
         """
         options, began = self._options, time.time()
         sides = (self._source, self._destination)
-        listings = [listing(side, self._retry, self._told) for side in sides]
+        left, right = (listing(side, self._retry, self._told) for side in sides)
+        left = replace(left, count=lambda count: self._tally.tell(Listed(objects=count)))
         for side in sides:
             check_source(side, [side.root], self._retry)
         named: dict[str, Any] = {"source": sides[0].key, "destination": sides[1].key, "way": Way.SWAP}
@@ -95,7 +96,7 @@ class Check:
         )
         state, error = "finished", ""
         try:
-            for compared in self._compared(merge(*listings)):
+            for compared in self._compared(merge(left, right)):
                 self._tally.ended(self._outcome(compared))
                 if self._stopping.is_set():
                     state = "stopped"

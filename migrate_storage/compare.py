@@ -81,6 +81,8 @@ class Listing:
     fallback: tuple[Store, str] | None = None
     #: Told in one line when the fallback is used.
     tell: Callable[[str], None] = lambda _: None
+    #: Told how many objects there are, where that is known before the first of them is given.
+    count: Callable[[int], None] = lambda _: None
     #: How a listing that broke off for a passing reason is begun again; ``None`` lists once.
     retry: Retry | None = None
 
@@ -191,7 +193,7 @@ def _sorted(listing: Listing) -> Generator[_Entry]:
         attempt += 1
         stream = _entries(listing.store, listing.prefix)
         try:
-            yield from given.after(stream if listing.ordered else _spilled(stream), listing.store.name)
+            yield from given.after(stream if listing.ordered else _spilled(stream, listing.count), listing.store.name)
         except IncompleteError:
             raise
         except Exception as error:
@@ -248,7 +250,7 @@ def _entries(store: Store, prefix: str) -> Iterator[_Entry]:
         yield path, meta
 
 
-def _spilled(entries: Iterator[_Entry]) -> Iterator[_Entry]:
+def _spilled(entries: Iterator[_Entry], count: Callable[[int], None] = lambda _: None) -> Iterator[_Entry]:
     """The same entries by key, sorted on disk; nothing is given before the listing has ended."""
     with (
         tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder,
@@ -269,6 +271,7 @@ def _spilled(entries: Iterator[_Entry]) -> Iterator[_Entry]:
             ),
         )
         file.execute("COMMIT")
+        count(file.execute("SELECT count(*) FROM entry").fetchone()[0])
         for key, path, size, e_tag, modified, version, md5 in file.execute("SELECT * FROM entry ORDER BY key"):
             yield (
                 key.decode("utf-8", "surrogateescape"),

@@ -12,6 +12,7 @@ __all__ = (
     "BytesMoved",
     "Event",
     "ItemFinished",
+    "Listed",
     "Listener",
     "Noted",
     "PaceChanged",
@@ -46,6 +47,13 @@ class PassStarted:
     """A pass over the rows begins; ``number`` counts from 1."""
 
     number: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """The source of a sync or a check was listed to its end, so that it is known how much there is to go through."""
+
+    objects: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +110,7 @@ class RunFinished:
     state: str
 
 
-Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | PaceChanged | Behind | RunFinished
+Event = RunStarted | PassStarted | Listed | BytesMoved | ItemFinished | Noted | PaceChanged | Behind | RunFinished
 
 Listener = Callable[[Event], None]
 """Called with each event, from any thread of the run, one call at a time."""

@@ -15,7 +15,7 @@ from migrate_storage.compare import By, Compared, Pair, Relation, merge
 from migrate_storage.database import Database
 from migrate_storage.ends import is_ours, judge_at, listing
 from migrate_storage.errors import KeyRefusedError, RunError, StoppedError
-from migrate_storage.events import Behind, Noted
+from migrate_storage.events import Behind, Listed, Noted
 from migrate_storage.extras import Aside, Remover
 from migrate_storage.filters import Filters
 from migrate_storage.gate import Gate
@@ -84,7 +84,8 @@ class Mirroring:
     ) -> None:
         self._route, self._carrier, self._options, self._filters = route, carrier, options, filters
         self._retry, self._gate, self._tally, self._over = retry, gate, tally, ended
-        self._listings = [listing(side, retry, tell) for side in (route.source, route.destination)]
+        source, self._other = (listing(side, retry, tell) for side in (route.source, route.destination))
+        self._listed = replace(source, count=lambda count: tally.tell(Listed(objects=count)))
         self._rows, self._patience = rows, Patience()
         self._remover = Remover(
             route.source, route.destination, retry, min_age=options.min_age, dry_run=options.dry_run
@@ -109,7 +110,7 @@ class Mirroring:
             for aside in (seen.extras, seen.later):
                 stack.enter_context(aside)
             began = time.time()
-            pairs = stack.enter_context(closing(merge(*self._listings)))
+            pairs = stack.enter_context(closing(merge(self._listed, self._other)))
             self._each(self._bring, self._planned(pairs, seen), seen)
             named = stack.enter_context(References(self._services())) if self._rows else None
             if named is not None and (len(seen.later) or len(seen.extras)):

@@ -25,6 +25,7 @@ from migrate_storage.events import (
     BytesMoved,
     Event,
     ItemFinished,
+    Listed,
     Noted,
     PaceChanged,
     PassStarted,
@@ -88,6 +89,7 @@ class Seen:
     bytes: int = 0
     failures: int = 0
     state: str = ""
+    listed: int | None = None
     pace: PaceChanged | None = None
     kinds: Counter[OutcomeKind] = field(default_factory=Counter)
 
@@ -111,6 +113,8 @@ class Seen:
             self.passes = event.number
         elif isinstance(event, RunStarted):
             self.start = event
+        elif isinstance(event, Listed):
+            self.listed = event.objects
         elif isinstance(event, PaceChanged):
             self.pace = event
         elif isinstance(event, RunFinished):
@@ -131,15 +135,16 @@ class Seen:
         """The share that is done, from 0 to 1; ``None`` where the total is unknown."""
         if self.state == "finished":
             return 1.0
-        if self.total is None:
+        gone, whole = (self.rows, self.total) if self.total is not None else (self.objects, self.listed)
+        if whole is None:
             return None
-        return min(self.rows / self.total, 1.0) if self.total else 1.0
+        return min(gone / whole, 1.0) if whole else 1.0
 
     @property
     def left(self) -> float | None:
         """Seconds that the rest will take at the speed so far; ``None`` while nobody can know."""
         share = self.done
-        if share is None or not self.rows or self.seconds < 1:
+        if not share or self.seconds < 1:
             return None
         return self.seconds * (1 - share) / share
 

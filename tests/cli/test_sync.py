@@ -135,3 +135,10 @@ def test_names_in_the_configuration_file_are_ends_too(type_, tmp_path: Path) -> 
     )
     assert type_("sync", "here", "there").exit_code == 0
     assert set(files(tmp_path / "b")) == {*files(tmp_path / "a"), "more.txt"}
+
+
+def test_options_of_a_store_come_from_the_environment_line_by_line(type_) -> None:
+    from migrate_storage.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="a folder takes no options"):
+        type_("check", "./a", "./b", MIGRATE_STORAGE_TO_OPTION="endpoint=http://x y\nregion=z")

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from migrate_storage import mirroring
+from migrate_storage import carry, mirroring
 from migrate_storage.ends import backend_at
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.events import Event, Noted
@@ -220,6 +220,44 @@ def test_a_destination_that_changed_since_the_listing_is_looked_at_again(
     report = sync(source, destination)
     assert report.counts == {OutcomeKind.SKIPPED: 1}
     assert (destination / "x").stat().st_mtime == 1_000_000_000
+
+
+def test_what_does_not_verify_is_taken_away_again(tmp_path: Path, sync: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, destination = tmp_path / "a", tmp_path / "b"
+    write(source / "x", b"right")
+    write(source / "y", b"right")
+    real = carry.transfer
+
+    def harmed(one: Any, here: str, other: Any, there: str, **options: Any) -> Any:
+        done = real(one, here, other, there, **options)
+        if there.endswith("x"):
+            (destination / "x").write_bytes(b"wrong")
+        return done
+
+    monkeypatch.setattr(carry, "transfer", harmed)
+    report = sync(source, destination)
+    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.DIFFERS, "x")]
+    assert files(destination) == {"y": b"right"}
+    monkeypatch.undo()
+    assert sync(source, destination).exit_code == 0
+    assert files(destination) == files(source)
+
+
+def test_a_source_that_changes_while_it_is_copied_is_copied_again(
+    tmp_path: Path, sync: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a" / "x", b"1")
+    real, times = carry.transfer, iter(range(2))
+
+    def late(*args: Any, **options: Any) -> Any:
+        done = real(*args, **options)
+        if (number := next(times, None)) is not None:
+            write(tmp_path / "a" / "x", b"2" * (number + 2))
+        return done
+
+    monkeypatch.setattr(carry, "transfer", late)
+    assert copied(sync(tmp_path / "a", tmp_path / "b")) == 1
+    assert files(tmp_path / "b") == {"x": b"222"}
 
 
 def test_a_limit_stops_it_and_the_same_command_goes_on(tmp_path: Path, sync: Run) -> None:
