@@ -15,6 +15,7 @@ from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, RunFinished, RunStarted, silent
 from migrate_storage.journal import Entry, Journal, new_run_id
+from migrate_storage.marks import Known
 from migrate_storage.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot, Way
 from migrate_storage.preflight import select_columns
 from migrate_storage.report import LISTED, Report
@@ -99,12 +100,16 @@ class Audit:
         )
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             self._tally.tell(RunStarted(run=name, reason=how, dry_run=True, resumed=False, rows=None, **named))
-            state, error = self._each(_Look(sides, options, self._retry), database, journal if journal.exists else None)
+            known = Known(journal)
+            state, error = self._each(
+                _Look(sides, options, self._retry, known), database, journal if journal.exists else None
+            )
         counts = dict(self._tally.counts)
         report = Report(
             kind="verify", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(), passes=1,
             counts=counts, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
-            listed_total=sum(count for kind, count in counts.items() if not kind.done), next_command="", **named,
+            listed_total=sum(count for kind, count in counts.items() if not kind.done), next_command="",
+            notes=tuple(known.stale.values()), **named,
         )  # fmt: skip
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
@@ -179,8 +184,8 @@ def _broken(ref: RowRef, reason: str) -> Outcome:
 class _Look:
     """Looks at one slot, from any thread."""
 
-    def __init__(self, sides: dict[str, Side], options: AuditOptions, retry: Retry) -> None:
-        self._sides, self._options, self._retry = sides, options, retry
+    def __init__(self, sides: dict[str, Side], options: AuditOptions, retry: Retry, known: Known) -> None:
+        self._sides, self._options, self._retry, self._known = sides, options, retry, known
         self._patience = Patience()
 
     def __call__(self, given: _Known | Outcome) -> Outcome:
@@ -217,6 +222,7 @@ class _Look:
         found = self._head(store, key)
         if found is None:
             return self._missing(here, outcome)
+        self._known.there(slot.ref, here)
         size = slot.file.get("size")
         if isinstance(size, int) and size != found.size:
             return outcome(
@@ -240,7 +246,7 @@ class _Look:
             only = self._head(other, path)
             if only is not None:
                 return outcome(OutcomeKind.MISSING, f"{reason}; {other.name} does", size=only.size)
-        return outcome(OutcomeKind.MISSING, reason)
+        return self._known(outcome(OutcomeKind.MISSING, reason))
 
     def _through(self, store: Store, key: str, here: Location, outcome: Callable[..., Outcome], size: int) -> Outcome:
         """Read it through both registrations."""

@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
+from migrate_storage.copying import believed, may_copy
 from migrate_storage.errors import KeyRefusedError, StoppedError
 from migrate_storage.journal import Entry
 from migrate_storage.model import Action, Capabilities, Evidence, Item, ObjectMeta, OutcomeKind
-from migrate_storage.options import MiB
 from migrate_storage.plan import Route
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.base import Store
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.failure import FailureKind, classify
 from migrate_storage.transfer import SourceMissingError, part_size, transfer
 from migrate_storage.verify import DiffersError, UnverifiedError, Verified, same, unchanged, verify
 
 __all__ = ("Budget", "Carried", "Carrier", "Job")
 
-_WRITING = (Action.TRANSFER, Action.COPY)
-_LARGEST_COPY = 5 * 1024 * MiB
-"""Bytes of the largest object that S3 copies by one request."""
 _ROUNDS = 4
 """How often one object is copied again because it changed meanwhile or did not verify."""
 
@@ -165,14 +163,11 @@ class Carrier:
         except StoreFailure as error:
             # obstore cannot read every object (a gzip-encoded one on GCS, say) that the old filesystem can.
             other = self._route.source.fallback(job.item.source.path)
-            if (
-                error.failure.kind is not FailureKind.PERMANENT
-                or other is None
-                or job.item.action is not Action.TRANSFER
-            ):
+            if error.failure.kind is not FailureKind.PERMANENT or other is None or not job.item.action.moves:
                 raise
+            other_way = replace(job, item=replace(job.item, action=Action.TRANSFER))
             try:
-                return self._told_by(source, source_path, lambda: self._between(job, *other))
+                return self._told_by(source, source_path, lambda: self._between(other_way, *other))
             except StoreFailure:
                 raise error from None
 
@@ -189,10 +184,10 @@ class Carrier:
         return replace(result, verified=replace(result.verified, source=now))
 
     def _between(self, job: Job, source: Store, source_path: str) -> Carried:
-        if job.item.action in _WRITING and (refusal := self._route.refusal(job.item.destination.path)):
+        if job.item.action.moves and (refusal := self._route.refusal(job.item.destination.path)):
             raise KeyRefusedError(refusal)
         destination, path = self._route.destination.at(job.item.destination.path)
-        if job.item.action in _WRITING:
+        if job.item.action.moves:
             return self._copy(job, source, source_path, destination, path)
         held, found = self._head_source(source, source_path), self._head(destination, path)
         if found is None or held.size != found.size:
@@ -209,9 +204,9 @@ class Carrier:
 
     def _copy(self, job: Job, source: Store, source_path: str, destination: Store, path: str) -> Carried:
         over = False
-        unasked = self._create and not self._dry_run and not _held(job.entry)
-        # A service that copies by itself cannot be told to replace nothing.
-        unasked = unasked and job.replaces is None and job.item.action is Action.TRANSFER
+        copier = self._route.copier(job.item)
+        refuses = self._create if copier is None else copier.create_only
+        unasked = refuses and not self._dry_run and not _held(job.entry) and job.replaces is None
         existing = None if unasked else self._head(destination, path)
         if existing is not None:
             settled = self._held(job, source, source_path, existing)
@@ -224,8 +219,52 @@ class Carrier:
             found = self._head_source(source, source_path)
             return Carried(job=job, verified=Verified(source=found, destination=found, evidence="dry run"), copied=True)
         # A store that cannot refuse to replace was asked just now: what appears there from here on is ours.
-        absent = not self._create and existing is None
-        return self._attempts(job, source, source_path, destination, path, over=over or absent)
+        over = over or (not refuses and existing is None)
+        if copier is not None:
+            copied = self._by_service(job, copier, source, source_path, destination, path, over=over)
+            if isinstance(copied, Carried):
+                return copied
+            over = copied
+        return self._attempts(job, source, source_path, destination, path, over=over)
+
+    def _by_service(
+        self, job: Job, copier: Copier, source: Store, source_path: str, destination: Store, path: str, *, over: bool
+    ) -> Carried | bool:
+        """Let the service copy.
+
+        Returns:
+            What became of it; or, where it is to go through this process, whether what stands there may be replaced.
+        """
+        for _ in range(_ROUNDS):
+            try:
+                before, attributes = self._retry(lambda: source.look(source_path))
+            except StoreFailure as error:
+                if error.failure.kind is FailureKind.MISSING:
+                    raise SourceMissingError(source_path, source.name) from error
+                raise
+            wanted = _content_type(job.item) or job.content_type
+            if not may_copy(before, attributes, wanted):
+                return over
+            content_type = None if attributes.content_type else wanted
+            create = copier.create_only and not over
+            try:
+                self._retry(
+                    lambda: copier(source_path, path, content_type=content_type, create=create)  # noqa: B023
+                )
+            except StoreFailure as error:
+                if error.failure.kind is FailureKind.EXISTS and create:
+                    return self._occupied(job, source, source_path, destination, path)
+                if error.failure.kind.retriable or error.failure.kind is FailureKind.NO_BUCKET:
+                    raise
+                # A right that is missing, an object that the service does not copy: the other way tells what is wrong.
+                return over
+            over = True
+            verified = believed(before, self._head(destination, path))
+            if verified is None:
+                return over
+            if unchanged(before.evidence, self._head_source(source, source_path).evidence):
+                return Carried(job=job, verified=verified, copied=True)
+        return over
 
     def _attempts(
         self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, over: bool
@@ -239,8 +278,6 @@ class Carrier:
             create = self._create and not over
 
             def once(create: bool = create) -> Verified:
-                if job.item.action is Action.COPY and (served := self._served(source, source_path, destination, path)):
-                    return served
                 copied = transfer(
                     source, source_path, destination, path,
                     content_type=content_type, create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
@@ -267,28 +304,6 @@ class Carrier:
         return Carried(
             job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
         )
-
-    def _served(self, source: Store, source_path: str, destination: Store, path: str) -> Verified | None:
-        """A copy made by the service itself, no bytes through this process; ``None`` where it makes none of this one.
-
-        One of many parts gets another tag by such a copy, and one above 5 GiB is refused (Amazon S3 API, CopyObject).
-        """
-        before = self._head_source(source, source_path)
-        if before.size > _LARGEST_COPY or "-" in (before.e_tag or ""):
-            return None
-        try:
-            destination.copy(source_path, path)
-        except Exception as error:
-            if classify(error).kind in (FailureKind.PERMANENT, FailureKind.DENIED):
-                return None
-            raise
-        found = self._retry(lambda: destination.head(path))
-        if before.e_tag and (found.size, found.e_tag) == (before.size, before.e_tag):
-            return Verified(source=before, destination=found, evidence="copied by the service, one digest", ours=True)
-        verified = self._retry(lambda: same(source, source_path, destination, path))
-        if verified is None:
-            raise DiffersError(f"{path} was copied by the service, and holds other bytes than {source_path}")
-        return replace(verified, evidence="copied by the service, both read", ours=True)
 
     def _dated(self, verified: Verified, destination: Store, path: str) -> Verified:
         """With the time that the destination tells, where the look right after the put got no answer."""

@@ -19,9 +19,8 @@ from migrate_storage.application import Application, load_application
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.options import RunOptions
 
-__all__ = ("DEFAULT_DIRECTORY", "FILES", "Comparison", "Demo")
+__all__ = ("FILES", "Comparison", "Demo")
 
-DEFAULT_DIRECTORY = Path("migrate-storage-demo")
 FILES = 500
 _IN_MODULES, _IN_PACKAGES, _IN_A_PACKAGE = 300, 150, 3
 _AUTHORS_WITHOUT = 20

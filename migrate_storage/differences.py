@@ -4,7 +4,7 @@
 sign  meaning
 ====  =======================================================
 =     equal on both sides
--     missing on the source (where the row says that it is), only at the destination (through ``--with``)
+-     missing on the source (where the row says that it is), only in the store (no row names it, or ``--with``)
 +     missing at the destination; for ``verify``: a row names it, and no store holds it
 *     on both sides, and different
 !     could not be compared: an error, or nothing that proves it
@@ -24,12 +24,15 @@ from migrate_storage.events import Event, ItemFinished, Listener
 from migrate_storage.model import Outcome, OutcomeKind
 from migrate_storage.text import visible
 
-__all__ = ("KINDS", "Differences", "sign")
+__all__ = ("KINDS", "Differences", "sign", "written")
 
 _SIGNS = {
     OutcomeKind.SKIPPED: "=",
     OutcomeKind.REWRITTEN: "=",
     OutcomeKind.COPIED: "=",
+    OutcomeKind.QUARANTINED: "-",
+    OutcomeKind.ORPHAN: "-",
+    OutcomeKind.KNOWN: "+",
     OutcomeKind.MISSING: "+",
     OutcomeKind.DIFFERS: "*",
     OutcomeKind.CHANGED: "*",
@@ -69,6 +72,15 @@ class Differences:
                 self._stack.close()
                 raise ConfigurationError(f"--{kind} {path}: cannot be written: {error.strerror}") from error
 
+    @classmethod
+    def to(cls, files: Mapping[str, Path | None]) -> Self:
+        """The files that were asked for on a command line, by the names of its parameters.
+
+        Raises:
+            ConfigurationError: a file cannot be written.
+        """
+        return cls({kind: path for kind in KINDS if (path := files.get(kind.replace("-", "_"))) is not None})
+
     def __enter__(self) -> Self:
         return self
 
@@ -76,16 +88,6 @@ class Differences:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-    def told(self, listener: Listener) -> Listener:
-        """A listener that takes each outcome, and passes everything on."""
-
-        def tell(event: Event) -> None:
-            if isinstance(event, ItemFinished):
-                self.write(event.outcome)
-            listener(event)
-
-        return tell
 
     def write(self, outcome: Outcome) -> None:
         """Take one outcome."""
@@ -96,3 +98,14 @@ class Differences:
                 file.write(f"{mark} {path}\n")
             elif KINDS[kind] == mark:
                 file.write(f"{path}\n")
+
+
+def written(differences: Differences, listener: Listener) -> Listener:
+    """A listener that writes every outcome that it is told, and passes all on."""
+
+    def told(event: Event) -> None:
+        if isinstance(event, ItemFinished):
+            differences.write(event.outcome)
+        listener(event)
+
+    return told

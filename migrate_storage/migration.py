@@ -24,7 +24,8 @@ from migrate_storage.lease import hold
 from migrate_storage.ledger import Ledger, Rehearsal, scratch
 from migrate_storage.limits import Allowance, Pace
 from migrate_storage.looks import last_looks, rows_pointing, settle_intents
-from migrate_storage.model import OutcomeKind, Way
+from migrate_storage.marks import Known
+from migrate_storage.model import Location, Outcome, OutcomeKind, Way
 from migrate_storage.options import RunOptions
 from migrate_storage.pipeline import Pipeline
 from migrate_storage.plan import Route
@@ -59,6 +60,9 @@ class Migration:
         self._retry = Retry(options.attempts, self._stopping, self._gate.slow_down)
         self._allowance = Allowance(options.max_duration, options.max_bytes, lambda: self._tally.bytes)
         self._filtered = 0
+        self._known = Known(None)
+        #: Missing objects so far, and whether every row that names one is marked.
+        self._losses: dict[Location, bool] = {}
         self._fatal: RunError | None = None
 
     @classmethod
@@ -97,6 +101,7 @@ class Migration:
         ):
             facts = examine(self._application, options, database, self._retry, self._pace)
             run = new_run_id()
+            self._known = Known(journal)
             if options.dry_run:
                 with scratch() as notes:
                     rehearsal = Rehearsal(notes, journal if journal.exists else None, database, run)
@@ -118,6 +123,18 @@ class Migration:
             )
             pressure.check()
             yield pressure
+
+    def _ended(self, outcome: Outcome) -> None:
+        """Tell an outcome, a loss that is known as such. One that a row names without a mark is a loss like any other."""
+        if outcome.kind is not OutcomeKind.MISSING:
+            self._losses.pop(outcome.source, None)
+        elif self._known:
+            known = self._known(outcome)
+            told = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and self._losses.get(
+                outcome.source, True
+            )
+            outcome = known if told else outcome
+        self._tally.ended(outcome)
 
     def _told(self, gate: Gate) -> None:
         self._tally.tell(PaceChanged(concurrency=gate.width, most_concurrency=gate.widest, paused=gate.paused))
@@ -168,6 +185,7 @@ class Migration:
             not_carried=facts.not_carried, notes=facts.notes, evidence=self._tally.evidence,
             listed=self._tally.listed[:LISTED], **self._counts(journal, run, state), **named,
         )  # fmt: skip
+        report = replace(report, rows_known=self._lost_rows(facts) if report.rows_left and self._known else 0)
         report = replace(report, next_command=_next_command(report, options))
         # Where the database itself failed, the run's line says "running" until the next run looks.
         with _forgiving(state):
@@ -183,7 +201,7 @@ class Migration:
         )  # fmt: skip
         return Pipeline(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
-            earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._tally.ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
+            earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
             grace=options.grace,
         )  # fmt: skip
 
@@ -253,6 +271,13 @@ class Migration:
         counts = self._tally.counts
         with _forgiving(state):
             counts = {OutcomeKind(kind): count for kind, count in journal.count(run).items()}
+            if known := sum(self._losses.values()):
+                # The journal says what was found; that it was known is the mark's to say.
+                counts = {
+                    **counts,
+                    OutcomeKind.MISSING: counts.get(OutcomeKind.MISSING, 0) - known,
+                    OutcomeKind.KNOWN: known,
+                }
         return {"counts": counts, "listed_total": sum(count for kind, count in counts.items() if not kind.done)}
 
     def _left(self, facts: Facts, state: str) -> int | None:
@@ -260,6 +285,20 @@ class Migration:
         if self._options.dry_run or state == "failed" or facts.route.way in (Way.SWAP, Way.TAKE_OVER):
             return None
         return sum(self._naming(facts, 5000))
+
+    def _lost_rows(self, facts: Facts) -> int:
+        """Rows that still name the source key, and of which every file there is marked as lost."""
+        count = 0
+        for rows in facts.rows:
+            for window in rows.windows(self._options.source, 5000):
+                for row in window:
+                    with contextlib.suppress(BrokenValueError):
+                        wanted = [slot for slot in parse_slots(rows.column, row) if facts.route.wants(slot)]
+                        count += bool(wanted) and all(
+                            self._known.marked(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
+                            for slot in wanted
+                        )
+        return count
 
     def _remain(self, facts: Facts) -> bool:
         if self._options.limit is not None and (self._options.dry_run or self._options.copy_only):

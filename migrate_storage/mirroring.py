@@ -27,6 +27,7 @@ from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.stores.failure import Failure
 from migrate_storage.tally import Tally
 from migrate_storage.text import amount
+from migrate_storage.translate import unaddressable
 from migrate_storage.verify import certainly_unchanged
 from migrate_storage.workers import as_they_end
 
@@ -220,20 +221,16 @@ class Mirroring:
     def _job(self, pair: Pair) -> Job:
         """The engine's job of one key."""
         here, there = (Location(side.key, pair.key) for side in (self._route.source, self._route.destination))
-        item = Item(source=here, destination=there, action=self._action(), slots=())
+        item = Item(source=here, destination=there, action=self._action(pair.key), slots=())
         guessed = mimetypes.guess_type(pair.key)[0] if self._guesses else None
         replaces = pair.destination.evidence if pair.destination is not None else None
         return Job(pair.key, item, replaces=replaces, content_type=guessed)
 
-    def _action(self) -> Action:
-        """Within one bucket the service copies by itself."""
-        here, there = self._route.source.root, self._route.destination.root
-        one = here.service in _CLOUDS and (here.service, here.endpoint, here.root) == (
-            there.service,
-            there.endpoint,
-            there.root,
-        )
-        return Action.COPY if one else Action.TRANSFER
+    def _action(self, key: str) -> Action:
+        """Within one service the service copies by itself, where that was seen to work."""
+        place = self._route.source.place(key)
+        by_itself = place.root in self._route.copiers and unaddressable(place.key) is None
+        return Action.COPY if by_itself else Action.TRANSFER
 
     def _again(self, key: str) -> Pair:
         """A key as both sides tell it now."""

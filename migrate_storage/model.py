@@ -267,6 +267,11 @@ class Action(enum.StrEnum):
     SKIP = "skip"
     """Nothing to change; it is looked at and compared."""
 
+    @property
+    def moves(self) -> bool:
+        """Whether another object comes to be, and rows are to be pointed at that."""
+        return self in (Action.TRANSFER, Action.COPY)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
@@ -289,6 +294,14 @@ class OutcomeKind(enum.StrEnum):
     """Nothing had to change: opened and found equal, or done before."""
     PURGED = "purged"
     """Deleted, after everything was looked at once more."""
+    QUARANTINED = "quarantined"
+    """No row names it: moved aside, after everything was looked at once more."""
+    RESTORED = "restored"
+    """Back from the quarantine, byte for byte."""
+    KNOWN = "known"
+    """The row names an object that is missing, and somebody marked that as known."""
+    ORPHAN = "orphan"
+    """The store holds it, and no row names it."""
     CHANGED = "changed"
     """The row or the source was changed by somebody else; theirs stands, and the next pass looks again."""
     MISSING = "missing"
@@ -312,7 +325,17 @@ class OutcomeKind(enum.StrEnum):
         return self in _DONE
 
 
-_DONE = frozenset({OutcomeKind.REWRITTEN, OutcomeKind.COPIED, OutcomeKind.SKIPPED, OutcomeKind.PURGED})
+_DONE = frozenset(
+    {
+        OutcomeKind.REWRITTEN,
+        OutcomeKind.COPIED,
+        OutcomeKind.SKIPPED,
+        OutcomeKind.PURGED,
+        OutcomeKind.QUARANTINED,
+        OutcomeKind.RESTORED,
+        OutcomeKind.KNOWN,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

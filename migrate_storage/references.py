@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,18 @@ from migrate_storage.database import Database, describe_failure
 from migrate_storage.diskset import DiskSet
 from migrate_storage.errors import ConfigurationError, RefusedError, RunError
 from migrate_storage.journal import digest
-from migrate_storage.model import Column, Place
+from migrate_storage.limits import Pace
+from migrate_storage.model import Column, Place, Slot
 from migrate_storage.plan import actual
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
 from migrate_storage.stores.side import Side
 from migrate_storage.translate import same_service
 
-__all__ = ("References", "Services", "sides_of")
+__all__ = ("References", "Services", "named_by_rows", "sides_of")
 
 
-def sides_of(backends: Mapping[str, Any]) -> dict[str, Side]:
-    """Every registered backend as a side.
+def sides_of(backends: Mapping[str, Any], pace: Pace | None = None) -> dict[str, Side]:
+    """Every registered backend as a side, spoken to at a pace where one is given.
 
     Raises:
         ConfigurationError: one of them cannot be resolved to a place, so that nobody knows what its rows name.
@@ -33,7 +34,7 @@ def sides_of(backends: Mapping[str, Any]) -> dict[str, Side]:
     sides = {}
     for key, backend in backends.items():
         try:
-            sides[key] = Side(backend)
+            sides[key] = Side(backend, pace=pace)
             if not sides[key].root.service:
                 raise ValueError(f"{type(backend).__name__} tells no place that is known here")
         except Exception as error:
@@ -115,15 +116,8 @@ class References(DiskSet):
         Raises:
             RunError: a table or a row cannot be read, or a row names a backend that is not registered.
         """
-        for column in columns:
-            try:
-                rows = Rows(database, column)
-                for window in rows.windows(None, 2000):
-                    self.add_places(place for row in window for place in _places(rows, row, sides))
-            except (SQLAlchemyError, RefusedError) as error:
-                raise RunError(
-                    f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
-                ) from error
+        for window in named_by_rows(database, columns, sides):
+            self.add_places(place for _, place in window)
 
     def add_listed(self, source: str, database: Database, sides: Sequence[Side]) -> None:
         """Take in filenames that something else names: a file with one a line, or an SQL query's first column.
@@ -160,7 +154,31 @@ class References(DiskSet):
         self.add_places(side.place(name) for name in names for side in sides)
 
 
-def _places(rows: Rows, row: Any, sides: Mapping[str, Side]) -> Iterable[Place]:
+def named_by_rows(
+    database: Database, columns: Sequence[Column], sides: Mapping[str, Side]
+) -> Iterator[list[tuple[Slot, Place]]]:
+    """Every slot of the rows of these columns with the place that it names, window by window, whatever narrows a run.
+
+    Args:
+        database: where they are.
+        columns: all StoredObject columns of the application.
+        sides: every registered backend.
+
+    Raises:
+        RunError: a table or a row cannot be read, or a row names a backend that is not registered.
+    """
+    for column in columns:
+        try:
+            rows = Rows(database, column)
+            for window in rows.windows(None, 2000):
+                yield [found for row in window for found in _places(rows, row, sides)]
+        except (SQLAlchemyError, RefusedError) as error:
+            raise RunError(
+                f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
+            ) from error
+
+
+def _places(rows: Rows, row: Any, sides: Mapping[str, Side]) -> Iterator[tuple[Slot, Place]]:
     try:
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:
@@ -173,4 +191,4 @@ def _places(rows: Rows, row: Any, sides: Mapping[str, Side]) -> Iterable[Place]:
             raise RunError(
                 f"{slot.ref} names the backend {slot.file['backend']!r}, which is not registered: nobody knows where that is, so nothing is deleted"
             )
-        yield side.place(slot.file["filename"])
+        yield slot, side.place(slot.file["filename"])

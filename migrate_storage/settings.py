@@ -30,13 +30,13 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import fsspec
-from advanced_alchemy.types.file_object import StorageBackend
+from typing import TYPE_CHECKING, Any
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import one_line, visible
+
+if TYPE_CHECKING:
+    from advanced_alchemy.types.file_object import StorageBackend
 
 __all__ = ("DEFAULT_FILE", "BackendSettings", "Settings", "load_settings")
 
@@ -69,6 +69,7 @@ class BackendSettings:
         """
         try:
             if self.driver == "fsspec":
+                import fsspec
                 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
                 # Made here, because filesystems have options called `key` too.

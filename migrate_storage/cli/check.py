@@ -8,23 +8,20 @@ from typing import Any
 
 import click
 
-from migrate_storage.check import Check, CheckOptions
+from migrate_storage.cli.ends import ends_options, opened_ends
 from migrate_storage.cli.options import (
     Door,
     Output,
     attempts_option,
     door_options,
-    ends_options,
     example,
-    opened_ends,
+    job_options,
     option,
-    output_options,
     pace_options,
     reports_options,
 )
 from migrate_storage.cli.watching import finished
-from migrate_storage.compare import By
-from migrate_storage.differences import Differences
+from migrate_storage.differences import Differences, written
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import Filters
 
@@ -48,10 +45,10 @@ __all__ = ("check",)
 @pace_options
 @attempts_option
 @reports_options
-@output_options
+@job_options
 def check(
     door: Door, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
-    size_only: bool, checksum: bool, download: bool, one_way: bool, files: Mapping[str, Path], output: Output,
+    size_only: bool, checksum: bool, download: bool, one_way: bool, files: Mapping[str, Path | None], output: Output,
     **pace: Any,
 ) -> int:  # fmt: skip
     """Compare all objects of FROM and TO, and change nothing.
@@ -60,11 +57,15 @@ def check(
     obstore or fsspec. Objects of one size are equal where a digest that both sides tell says so; where none does,
     they are listed as unverified, never counted as equal.
     """
+    from migrate_storage.check import Check, CheckOptions
+    from migrate_storage.compare import By
+
     if size_only + checksum + download > 1:
         raise ConfigurationError("--size-only, --checksum and --download exclude each other")
     by = By.SIZE if size_only else By.CHECKSUM if checksum else By.DOWNLOAD if download else By.EVIDENCE
     options = CheckOptions(by=by, one_way=one_way, filters=filters, **pace)
-    with opened_ends(door, texts, store_options) as ends, Differences(files) as differences:
+    with opened_ends(door, texts, store_options) as ends, Differences.to(files) as differences:
         return finished(
-            lambda listener: Check(ends.source, ends.destination, options, listener=differences.told(listener)), output
+            lambda listener: Check(ends.source, ends.destination, options, listener=written(differences, listener)),
+            output,
         )

@@ -7,29 +7,43 @@ import json
 import os
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.application import Application
 from migrate_storage.cli.endings import stopped_by_signals
-from migrate_storage.cli.options import SECONDS, Door, Output, door_options, example, option, output_options
-from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level, trusted
-from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, neighbours
-from migrate_storage.cutover.phasetable import FOREVER, Member
-from migrate_storage.cutover.repair import Repair, Result
-from migrate_storage.cutover.steps import Step, Steps
-from migrate_storage.cutover.switch import SharedPhase
+from migrate_storage.cli.options import (
+    SECONDS,
+    Door,
+    Output,
+    door_options,
+    example,
+    job_options,
+    option,
+    output_options,
+)
+from migrate_storage.cutover.phases import Phase, Side, neighbours
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible
+
+if TYPE_CHECKING:
+    from migrate_storage.application import Application
+    from migrate_storage.cutover.backend import CutoverBackend
+    from migrate_storage.cutover.outbox import Outbox
+    from migrate_storage.cutover.phasetable import Member
+    from migrate_storage.cutover.repair import Result
+    from migrate_storage.cutover.steps import Step, Steps
+    from migrate_storage.cutover.switch import SharedPhase
 
 __all__ = ("cutover",)
 
 _SHOWN = 20
+_AGAIN = 1.0
+"""Seconds between two tries of a step."""
 
 
 @click.group(short_help="Look after a cutover: its phase, what is not settled, and its repair.")
@@ -55,6 +69,8 @@ def status(backend: str | None, door: Door, output: Output) -> int:
 
     A phase that is fixed in code or in the environment is the one that a new process would be in.
     """
+    from migrate_storage.cutover.switch import SharedPhase
+
     found, outbox = _opened(door.open(), backend)
     shared, members = found.switch.table.seen() if isinstance(found.switch, SharedPhase) else (None, [])
     phase = shared.phase if shared is not None else found.phase
@@ -91,6 +107,15 @@ _quiet_for = option(
     show_default=True,
     help="Into DESTINATION: how long no read must have fallen back to the source.",
 )
+_wait = option(
+    "--wait",
+    metavar="TIME",
+    type=SECONDS,
+    in_file=False,
+    default="0s",
+    show_default=True,
+    help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
+)
 _force = option(
     "--force",
     in_file=False,
@@ -118,19 +143,23 @@ def ready(backend: str | None, back: bool, quiet_for: float, door: Door, output:
 
 @cutover.command(
     short_help="Take the next step of the phase, if its conditions hold.",
-    epilog=example("migrate-storage cutover advance --app myapp.storage"),
+    epilog=example(
+        "migrate-storage cutover advance --app myapp.storage",
+        "migrate-storage cutover advance --wait 15m --app myapp.storage",
+    ),
 )
 @_backend
 @_quiet_for
+@_wait
 @_force
 @door_options
 @output_options
-def advance(backend: str | None, quiet_for: float, force: bool, door: Door, output: Output) -> int:
+def advance(backend: str | None, quiet_for: float, wait: float, force: bool, door: Door, output: Output) -> int:
     """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
 
     The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
     """
-    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force))
+    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force), wait)
 
 
 @cutover.command(
@@ -138,22 +167,30 @@ def advance(backend: str | None, quiet_for: float, force: bool, door: Door, outp
     epilog=example("migrate-storage cutover retreat --app myapp.storage"),
 )
 @_backend
+@_wait
 @_force
 @door_options
 @output_options
-def retreat(backend: str | None, force: bool, door: Door, output: Output) -> int:
+def retreat(backend: str | None, wait: float, force: bool, door: Door, output: Output) -> int:
     """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
     """
-    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force))
+    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force), wait)
 
 
-def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step]) -> int:
+def _stepped(
+    door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step], wait: float = 0.0
+) -> int:
+    from migrate_storage.cutover.steps import Steps
+
     found, _ = _opened(door.open(), backend)
-    stop = threading.Event()
+    stop, until = threading.Event(), time.monotonic() + wait
     with stopped_by_signals(stop.set, 0):
-        step = take(Steps(found, quiet=quiet_for, stopping=stop.is_set))
+        steps = Steps(found, quiet=quiet_for, stopping=stop.is_set)
+        step = take(steps)
+        while not step.taken and _passes(step) and time.monotonic() < until and not stop.wait(_AGAIN):
+            step = take(steps)
     fine = step.taken or step.ready
     if output.json:
         click.echo(json.dumps({"event": "step", "backend": found.key, **step.to_dict()}))
@@ -169,7 +206,15 @@ def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, 
     return 0 if fine else 1
 
 
+def _passes(step: Step) -> bool:
+    """Whether what a step waits for may pass by itself: not so what was found different on the two sides."""
+    held = {each.name: each.holds for each in step.conditions}
+    return not held["processes"] or (held.get("comparison", True) and held.get("level", True))
+
+
 def _member(member: Member) -> dict[str, Any]:
+    from migrate_storage.cutover.phasetable import FOREVER
+
     phases = [phase.value for phase in member.phases]
     told = {"name": member.name, "phases": phases, "alive": member.alive, "silent": round(member.silent, 1)}
     return {
@@ -180,6 +225,8 @@ def _member(member: Member) -> dict[str, Any]:
 
 
 def _member_line(member: Member) -> str:
+    from migrate_storage.cutover.phasetable import FOREVER
+
     phases = " and ".join(phase.name for phase in member.phases)
     heard = f"heard of {duration(member.silent)} ago"
     if not member.alive:
@@ -223,7 +270,7 @@ def _member_line(member: Member) -> str:
     help="With --watch: how often.",
 )
 @door_options
-@output_options
+@job_options
 def repair(
     backend: str | None, phases: str | None, whole: bool, watch: bool, every: float, door: Door, output: Output
 ) -> int:
@@ -232,6 +279,10 @@ def repair(
     Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
     which a signed URL may still upload waits until that has expired.
     """
+    from migrate_storage.cutover.leveling import level, trusted
+    from migrate_storage.cutover.repair import Repair
+    from migrate_storage.cutover.switch import SharedPhase
+
     found, outbox = _opened(door.open(), backend)
     left = 0
 
@@ -239,10 +290,12 @@ def repair(
         nonlocal left
         left = result.left + len(result.failures)
         _tell(result, output)
+        if output.metrics is not None:
+            _write(found, outbox, output.metrics)
 
     stop = threading.Event()
     with _phases(found, outbox, phases) as among, stopped_by_signals(stop.set, 0):
-        work = Repair(found.source, found.destination, outbox, phases=among)
+        work = Repair(found.source, found.destination, outbox, phases=among, counters=found.counters)
         if whole:
             with work.at_work():
                 side = trusted(among.phase if isinstance(among, SharedPhase) else found.phase)
@@ -257,9 +310,19 @@ def repair(
     return 1 if left else 0
 
 
+def _write(found: CutoverBackend, outbox: Outbox, path: Path) -> None:
+    tally = outbox.tally()
+    for side in Side:
+        for kind in ("repair", "writer", "upload"):
+            found.counters.set(f"open_{kind}", side, tally.of(kind, side))
+    found.counters.write(path)
+
+
 @contextlib.contextmanager
 def _phases(found: CutoverBackend, outbox: Outbox, named: str | None) -> Iterator[tuple[Phase, ...] | SharedPhase]:
     """The phases that processes may be in, or a part in the one that they share."""
+    from migrate_storage.cutover.switch import SharedPhase
+
     if not isinstance(found.switch, SharedPhase):
         yield tuple(map(_phase, named.split(","))) if named else neighbours(found.phase)
         return
@@ -273,6 +336,8 @@ def _phases(found: CutoverBackend, outbox: Outbox, named: str | None) -> Iterato
 
 
 def _opened(application: Application, key: str | None) -> tuple[CutoverBackend, Outbox]:
+    from migrate_storage.cutover.backend import CutoverBackend
+
     there = {name: each for name, each in application.backends.items() if isinstance(each, CutoverBackend)}
     if key is not None and key not in there:
         raise ConfigurationError(f"--backend {visible(key)}: no CutoverBackend has this key; there is {_names(there)}")

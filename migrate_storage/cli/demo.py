@@ -6,15 +6,17 @@ import json
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from migrate_storage.cli.endings import interpreter, program, show
 from migrate_storage.cli.options import Output, example, option, output_options
 from migrate_storage.cli.watching import watched
-from migrate_storage.demo import DEFAULT_DIRECTORY, Comparison, Demo
-from migrate_storage.migration import Migration
 from migrate_storage.text import amount, visible
+
+if TYPE_CHECKING:
+    from migrate_storage.demo import Comparison
 
 __all__ = ("demo",)
 
@@ -35,7 +37,7 @@ _NEXT = (
     in_file=False,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DIRECTORY,
+    default=Path("migrate-storage-demo"),
     show_default=True,
     help="Folder that it makes, and keeps everything in.",
 )
@@ -46,6 +48,8 @@ def demo(directory: Path, output: Output) -> int:
     SQLite and local disk, no server, nothing outside of its folder. Afterwards every row is opened through
     FileObject.get_content() and compared byte by byte. Run it again to see a finished run resumed.
     """
+    from migrate_storage.demo import Demo
+    from migrate_storage.migration import Migration
 
     def say(line: str) -> None:
         if not output.json and not output.quiet:

@@ -6,16 +6,17 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrate_storage.cli.endings import following
 from migrate_storage.cli.options import Door, Output, Request, door_options, example, output_options, run_options
-from migrate_storage.database import Database
-from migrate_storage.preflight import Facts, examine
 from migrate_storage.retry import Retry
 from migrate_storage.text import visible
+
+if TYPE_CHECKING:
+    from migrate_storage.preflight import Facts
 
 __all__ = ("doctor",)
 
@@ -40,6 +41,9 @@ def doctor(door: Door, request: Request, output: Output) -> None:
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
     """
+    from migrate_storage.database import Database
+    from migrate_storage.preflight import examine
+
     application = door.open()
     try:
         options = request.options(application)

@@ -7,7 +7,6 @@ import json
 import click
 
 from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, output_options
-from migrate_storage.explain import explain as story
 from migrate_storage.text import visible
 
 __all__ = ("explain",)
@@ -29,6 +28,8 @@ def explain(
 
     COLUMN is table.column, KEY the parts of the primary key.
     """
+    from migrate_storage.explain import explain as story
+
     application = door.open()
     try:
         lines = story(application, column, key, journal=journal, schema=journal_schema)

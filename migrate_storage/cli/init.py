@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import click
-import sqlalchemy as sa
 
 from migrate_storage.cli.options import (
     Door,
@@ -102,6 +101,8 @@ def _quoted(value: str) -> str:
 def _without_password(url: str | None) -> str | None:
     if url is None:
         return None
+    import sqlalchemy as sa
+
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrate_storage.cli.endings import following
 from migrate_storage.cli.options import Door, Output, door_options, example, output_options
-from migrate_storage.inspection import BackendUse, Inspection
-from migrate_storage.inspection import inspect as inspected
 from migrate_storage.model import Severity
 from migrate_storage.text import visible
 from migrate_storage.translate.writers import entries
+
+if TYPE_CHECKING:
+    from migrate_storage.inspection import BackendUse, Inspection
 
 __all__ = ("inspect",)
 
@@ -30,6 +31,8 @@ def inspect(door: Door, output: Output) -> None:
 
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
     """
+    from migrate_storage.inspection import inspect as inspected
+
     application = door.open()
     try:
         found = inspected(application)

@@ -5,28 +5,27 @@ Precedence is flag, environment (``MIGRATE_STORAGE_<OPTION>``), configuration fi
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import sqlalchemy as sa
 from click.core import ParameterSource
 
-from migrate_storage.application import AnyEngine, Application, engine_from_url, from_database, load_application
+from migrate_storage.cli.mounting import application_of
 from migrate_storage.differences import KINDS
-from migrate_storage.ends import backend_at
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.filters import Filters, names_in, patterns_in
+from migrate_storage.filters import patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
 from migrate_storage.settings import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.text import visible
+
+if TYPE_CHECKING:
+    from migrate_storage.application import AnyEngine, Application
 
 __all__ = (
     "BYTES",
@@ -35,17 +34,15 @@ __all__ = (
     "SECONDS",
     "Age",
     "Door",
-    "Ends",
     "Output",
     "Patterns",
     "Request",
     "allowance_options",
     "attempts_option",
+    "decorated",
     "door_options",
-    "ends_options",
     "example",
     "journal_options",
-    "opened_ends",
     "option",
     "output_options",
     "pace_options",
@@ -133,6 +130,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
         return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"
+
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
     """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
@@ -163,6 +167,8 @@ class Door:
     database: str | None
     columns: tuple[str, ...]
     settings: Settings
+    #: What the program that the command is mounted in holds as its application; called when it is needed.
+    mounted: Callable[[], object | None] = lambda: None
 
     def open(self) -> Application:
         """Load the application, or reflect the database's columns.
@@ -170,10 +176,17 @@ class Door:
         Raises:
             ConfigurationError: when neither is said, or what is said does not work.
         """
+        from migrate_storage.application import from_database, load_application, take_application
+
         backends = self.settings.backends()
-        if self.app:
-            loaded = load_application(
-                self.app,
+        around = None if self.app else self.mounted()
+        if self.app or around is not None:
+            load = (
+                functools.partial(load_application, self.app)
+                if self.app
+                else functools.partial(take_application, around)
+            )
+            loaded = load(
                 bind_key=self.bind_key,
                 database=self.database,
                 lifespan=self.lifespan,
@@ -191,9 +204,11 @@ class Door:
 
     def engine(self) -> AnyEngine:
         """Return the database's engine alone, for commands that only read the journal."""
+        from migrate_storage.application import engine_from_url
+
         if self.database:
             return engine_from_url(self.database)
-        if not self.app:
+        if not self.app and self.mounted() is None:
             raise self._nothing_said()
         return self.open().engine
 
@@ -211,6 +226,8 @@ class Output:
 
     json: bool
     quiet: bool
+    #: Where a job writes what it counts, for Prometheus.
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,9 +263,18 @@ def _require(application: Application, name: str, key: str) -> None:
         raise ConfigurationError(f"{name} {visible(key)}: no backend has this key: {hint}{_known(application)}")
 
 
+class _Refused(click.ClickException):
+    """What is wrong before a command begins, in click's terms: programs that hold the command know no others."""
+
+    exit_code = 2
+
+
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     """Make the configuration file the defaults of this command; runs before any other option is looked at."""
-    settings = load_settings(value, _PARAMETERS)
+    try:
+        settings = load_settings(value, _PARAMETERS)
+    except ConfigurationError as error:
+        raise _Refused(str(error)) from None
     context.meta[_SETTINGS] = settings
     defaults = {_PARAMETERS[name]: setting for name, setting in settings.options.items()}
     context.default_map = {**(context.default_map or {}), **defaults}
@@ -269,109 +295,23 @@ def _warn_of_password(context: click.Context, parameter: click.Parameter, value:
 
 
 def _has_password(url: str) -> bool:
+    import sqlalchemy as sa
+
     try:
         return bool(sa.make_url(url).password)
     except (sa.exc.ArgumentError, ValueError):
         return False
 
 
-def _decorate(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+def decorated(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a command with decorators around it, the first of them outermost."""
     return functools.reduce(lambda decorated, decorate: decorate(decorated), reversed(decorators), command)
-
-
-class Assignment(click.ParamType):  # type: ignore[type-arg]
-    """An option of a store: ``NAME=VALUE``; a value that is a JSON object, a list, ``true`` or ``false`` is read as one."""
-
-    name = "assignment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        """Its name and value."""
-        name, sign, given = str(value).partition("=")
-        if not sign or not name.strip():
-            self.fail("write an option of a store as NAME=VALUE", param, ctx)
-        if given in ("true", "false") or given.startswith(("{", "[")):
-            try:
-                return name.strip(), json.loads(given)
-            except ValueError:
-                self.fail(f"the value of {name.strip()!r} looks like JSON and is none", param, ctx)
-        return name.strip(), given
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        """One on each line of an environment variable."""
-        return [line for line in rv.splitlines() if line.strip()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ends:
-    """Two stores, as a person named them, and the application that may have registered them."""
-
-    source: Any
-    destination: Any
-    #: ``None`` where neither the command line nor the configuration file names one.
-    application: Application | None
-
-
-@contextlib.contextmanager
-def opened_ends(
-    door: Door, texts: tuple[str, str], options: tuple[Mapping[str, Any], Mapping[str, Any]]
-) -> Iterator[Ends]:
-    """The two stores that a command works on.
-
-    Raises:
-        ConfigurationError: one of them is nothing that could be opened.
-    """
-    application = door.open() if door.app or door.database else None
-    try:
-        backends = application.backends if application else door.settings.backends()
-        source, destination = (
-            backend_at(text, backends, given, what)
-            for text, given, what in zip(texts, options, ("FROM", "TO"), strict=True)
-        )
-        yield Ends(source=source, destination=destination, application=application)
-    finally:
-        if application is not None:
-            application.close()
-
-
-def ends_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command its two stores, as ``texts`` and ``store_options``, and ``filters``; ``door_options`` goes above."""
-
-    @functools.wraps(command)
-    def with_ends(
-        *args: Any, from_: str, to: str, from_option: Any, to_option: Any, include: tuple[str, ...],
-        exclude: tuple[str, ...], files_from: Path | None, **others: Any,
-    ) -> Any:  # fmt: skip
-        if files_from is not None and (include or exclude):
-            raise ConfigurationError("--files-from says exactly what is meant: leave --include and --exclude out")
-        only = names_in(files_from) if files_from is not None else None
-        options = (dict(from_option), dict(to_option))
-        filters = Filters(include, exclude, only)
-        return command(*args, texts=(from_, to), store_options=options, filters=filters, **others)
-
-    return _decorate(
-        with_ends,
-        click.argument("from_", metavar="FROM"),
-        click.argument("to", metavar="TO"),
-        *(
-            option(
-                f"--{side}-option", in_file=False, multiple=True, type=Assignment(), metavar="NAME=VALUE",
-                help=f"What the store takes besides, where {side.upper()} is a URL: obstore's names, or fsspec's.",
-            )
-            for side in ("from", "to")
-        ),
-        option("--include", metavar="PATTERNS", type=Patterns(), default=(), help=INCLUDE),
-        option("--exclude", metavar="PATTERNS", type=Patterns(), default=(), help=EXCLUDE),
-        option(
-            "--files-from", type=click.Path(path_type=Path), metavar="FILE",
-            help="Only the objects that a file names, one a line.",
-        ),
-    )  # fmt: skip
 
 
 def pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the limits of how fast the stores are spoken to."""
     default = RunOptions(source="")
-    return _decorate(
+    return decorated(
         command,
         option(
             "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
@@ -400,7 +340,7 @@ def attempts_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def allowance_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the limits of how much it may do before it stops."""
-    return _decorate(
+    return decorated(
         command,
         option(
             "--max-bytes", metavar="BYTES", type=BYTES,
@@ -414,12 +354,12 @@ def allowance_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reports_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the report files, see :mod:`migrate_storage.differences`, as ``files`` by their kind."""
+    """Give a command the report files, see :mod:`migrate_storage.differences`, as ``files`` by their parameters' names."""
 
     @functools.wraps(command)
     def with_files(*args: Any, **others: Any) -> Any:
-        given = {kind: others.pop(kind.replace("-", "_")) for kind in KINDS}
-        return command(*args, files={kind: path for kind, path in given.items() if path is not None}, **others)
+        files = {kind.replace("-", "_"): others.pop(kind.replace("-", "_")) for kind in KINDS}
+        return command(*args, files=files, **others)
 
     helps = {
         "combined": "All objects with a sign: = - + * !",
@@ -430,7 +370,7 @@ def reports_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "error": "Objects that could not be compared.",
     }
     kind = click.Path(path_type=Path)
-    return _decorate(with_files, *(option(f"--{name}", type=kind, metavar="FILE", help=helps[name]) for name in helps))
+    return decorated(with_files, *(option(f"--{name}", type=kind, metavar="FILE", help=helps[name]) for name in helps))
 
 
 def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -446,17 +386,19 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
         columns: tuple[str, ...] | None,
         **others: Any,
     ) -> Any:
+        context = click.get_current_context()
         door = Door(
             app=app,
             bind_key=bind_key,
             lifespan=lifespan,
             database=database,
             columns=columns or (),
-            settings=click.get_current_context().meta.get(_SETTINGS, Settings()),
+            settings=context.meta.get(_SETTINGS, Settings()),
+            mounted=lambda: application_of(context),
         )
         return command(*args, door=door, **others)
 
-    return _decorate(
+    return decorated(
         with_door,
         option(
             "--app",
@@ -498,16 +440,33 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_output(*args: Any, json: bool, quiet: bool, **others: Any) -> Any:
         return command(*args, output=Output(json=json, quiet=quiet), **others)
 
-    return _decorate(
+    return decorated(
         with_output,
         option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
         option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
     )
 
 
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what :func:`output_options` gives, and ``--metrics-file``."""
+
+    @functools.wraps(command)
+    def with_metrics(*args: Any, output: Output, metrics_file: Path | None, **others: Any) -> Any:
+        return command(*args, output=replace(output, metrics=metrics_file), **others)
+
+    return output_options(
+        option(
+            "--metrics-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write counts and times for Prometheus to this file, again and again, each time whole.",
+        )(with_metrics)
+    )
+
+
 def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``journal`` and ``journal_schema``."""
-    return _decorate(
+    return decorated(
         command,
         option(
             "--journal",
@@ -521,7 +480,7 @@ def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def route_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``source`` and ``destination``, both optional."""
-    return _decorate(
+    return decorated(
         command,
         option("--from", "source", metavar="KEY", help="Backend key that the rows name now."),
         option(
@@ -544,7 +503,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, door=door, request=request, **others)
 
     default = RunOptions(source="")
-    return _decorate(
+    return decorated(
         journal_options(with_request),
         route_options,
         option("--where", metavar="SQL", help="Only rows that meet this condition."),

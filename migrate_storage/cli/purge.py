@@ -12,12 +12,11 @@ from migrate_storage.cli.options import (
     Output,
     door_options,
     example,
+    job_options,
     journal_options,
     option,
-    output_options,
 )
 from migrate_storage.cli.watching import finished
-from migrate_storage.purge import Purge, PurgeOptions
 
 __all__ = ("purge",)
 
@@ -58,7 +57,7 @@ __all__ = ("purge",)
     help="More filenames in use: a SELECT, or a file with one a line.",
 )
 @option("--yes", in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
-@output_options
+@job_options
 def purge(
     run: str | None, door: Door, journal: str | None, journal_schema: str | None, older_than: float, max_delete: int,
     leftovers: bool, deleted: bool, references: tuple[str, ...], yes: bool, output: Output,
@@ -68,6 +67,8 @@ def purge(
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
     since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
     """
+    from migrate_storage.purge import Purge, PurgeOptions
+
     # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
     application = replace(door, columns=()).open() if door.app else door.open()
     options = PurgeOptions(

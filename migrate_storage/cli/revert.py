@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import Door, Output, door_options, example, job_options, journal_options, option
 from migrate_storage.cli.watching import finished
-from migrate_storage.revert import Revert
 
 __all__ = ("revert",)
 
@@ -26,7 +25,7 @@ __all__ = ("revert",)
     help="Time to let late writes arrive before the last look at the destination.",
 )  # fmt: skip
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@output_options
+@job_options
 def revert(
     run: str | None,
     door: Door,
@@ -42,6 +41,8 @@ def revert(
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
     Content that changed since, or that is gone from the source, is copied back first, and verified.
     """
+    from migrate_storage.revert import Revert
+
     application = door.open()
     try:
         return finished(

@@ -10,12 +10,11 @@ from migrate_storage.cli.options import (
     Request,
     door_options,
     example,
+    job_options,
     option,
-    output_options,
     run_options,
 )
 from migrate_storage.cli.watching import finished
-from migrate_storage.migration import Migration
 
 __all__ = ("plan", "run")
 
@@ -27,7 +26,7 @@ __all__ = ("plan", "run")
 @door_options
 @run_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@output_options
+@job_options
 def run(door: Door, request: Request, output: Output) -> int:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
@@ -43,13 +42,15 @@ def run(door: Door, request: Request, output: Output) -> int:
 )
 @door_options
 @run_options
-@output_options
+@job_options
 def plan(door: Door, request: Request, output: Output) -> int:
     """Say what `run` with the same options would do, in the same counts, and change nothing."""
     return _run(door, request, output, dry_run=True)
 
 
 def _run(door: Door, request: Request, output: Output, *, dry_run: bool) -> int:
+    from migrate_storage.migration import Migration
+
     application = door.open()
     try:
         options = request.options(application, dry_run=dry_run)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from migrate_storage.cli.ends import ends_options, opened_ends
 from migrate_storage.cli.options import (
     BYTES,
     SECONDS,
@@ -15,19 +16,16 @@ from migrate_storage.cli.options import (
     allowance_options,
     attempts_option,
     door_options,
-    ends_options,
     example,
+    job_options,
     journal_options,
-    opened_ends,
     option,
-    output_options,
     pace_options,
 )
 from migrate_storage.cli.watching import finished
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import Filters
 from migrate_storage.options import MiB, SyncOptions
-from migrate_storage.sync import Sync
 
 __all__ = ("sync",)
 
@@ -100,7 +98,7 @@ _DEFAULT = SyncOptions()
 )
 @journal_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@output_options
+@job_options
 def sync(
     door: Door, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
     checksum: bool, size_only: bool, output: Output, **values: Any,
@@ -112,6 +110,8 @@ def sync(
     newer. With --app, what a row names under TO is neither replaced nor deleted. Stopped at any moment, the same
     command goes on. Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
     """
+    from migrate_storage.sync import Sync
+
     if checksum and size_only:
         raise ConfigurationError("--size-only and --checksum exclude each other")
     by = "checksum" if checksum else "size" if size_only else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +18,10 @@ from migrate_storage.cli.options import (
     option,
     output_options,
 )
-from migrate_storage.database import Database
-from migrate_storage.tables import Tables
 from migrate_storage.text import amount, duration
+
+if TYPE_CHECKING:
+    from migrate_storage.database import Database
 
 __all__ = ("tables",)
 
@@ -38,6 +40,8 @@ def tables() -> None:
 @output_options
 def create(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """Create what is missing of the journal's tables."""
+    from migrate_storage.tables import Tables
+
     database = _database(door, journal)
     try:
         database.transaction(Tables(journal_schema).create)
@@ -54,6 +58,8 @@ def create(door: Door, journal: str | None, journal_schema: str | None, output: 
 @journal_options
 def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
     """Print the statements that create the journal's tables, for someone who has the rights."""
+    from migrate_storage.tables import Tables
+
     database = _database(door, journal)
     try:
         click.echo(database.transaction(Tables(journal_schema).sql), nl=False)
@@ -71,6 +77,8 @@ def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
 @output_options
 def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool, output: Output) -> None:
     """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
+    from migrate_storage.tables import Tables
+
     database = _database(door, journal)
     try:
         if not yes:
@@ -95,8 +103,11 @@ def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool,
 def prune(door: Door, journal: str | None, journal_schema: str | None, older_than: float, output: Output) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
-    Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need.
+    Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose
+    phase has been DESTINATION for that long, the lines of keys that are settled go too.
     """
+    from migrate_storage.tables import Tables
+
     database = _database(door, journal)
     count = 0
     try:
@@ -108,10 +119,12 @@ def prune(door: Door, journal: str | None, journal_schema: str | None, older_tha
     finally:
         database.close()
     when = duration(older_than)
-    _say(output, "pruned", f"Forgot {amount(count, 'line')} of runs that finished more than {when} ago.")
+    _say(output, "pruned", f"Forgot {amount(count, 'line')} of what was finished more than {when} ago.")
 
 
 def _database(door: Door, journal: str | None) -> Database:
+    from migrate_storage.database import Database
+
     database = Database(journal or door.engine())
     database.connect()
     return database

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.agreement import Agreement, agree, listed
-from migrate_storage.application import Application
 from migrate_storage.cli.options import Door, Output, door_options, example, option, output_options
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.inspection import filenames
 from migrate_storage.registration import Registration, read
 from migrate_storage.text import visible
 from migrate_storage.translate.writers import FORMATS, entries
+
+if TYPE_CHECKING:
+    from migrate_storage.agreement import Agreement
+    from migrate_storage.application import Application
 
 __all__ = ("translate",)
 
@@ -76,6 +78,9 @@ def _chosen(application: Application, source: str | None) -> tuple[Registration,
 
 
 def _compared(application: Application, registration: Registration) -> tuple[Agreement, ...]:
+    from migrate_storage.agreement import agree, listed
+    from migrate_storage.inspection import filenames
+
     config = registration.translation.config
     if config is None or config.service == "memory":
         return ()

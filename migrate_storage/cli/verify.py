@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.audit import Audit, AuditOptions
 from migrate_storage.cli.options import (
     Door,
     Output,
     door_options,
     example,
+    job_options,
     journal_options,
     option,
-    output_options,
     reports_options,
 )
 from migrate_storage.cli.watching import finished
-from migrate_storage.differences import Differences
+from migrate_storage.differences import Differences, written
+from migrate_storage.events import Listener
+
+if TYPE_CHECKING:
+    from migrate_storage.audit import Audit
 
 __all__ = ("verify",)
 
@@ -53,23 +57,29 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
 )
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
 @reports_options
-@output_options
+@job_options
 def verify(
     door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
-    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path], output: Output,
+    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path | None], output: Output,
 ) -> int:  # fmt: skip
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
     bytes.
     """
+    from migrate_storage.audit import Audit, AuditOptions
+
     application = door.open()
     options = AuditOptions(
         key=key, columns=door.columns, where=where, deep=deep, through=through, sample=sample, concurrency=concurrency,
         journal=journal, journal_schema=journal_schema,
     )  # fmt: skip
     try:
-        with Differences(files) as differences:
-            return finished(lambda listener: Audit(application, options, listener=differences.told(listener)), output)
+        with Differences.to(files) as differences:
+
+            def make(listener: Listener) -> Audit:
+                return Audit(application, options, listener=written(differences, listener))
+
+            return finished(make, output)
     finally:
         application.close()

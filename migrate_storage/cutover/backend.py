@@ -13,15 +13,16 @@ from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, Pat
 
 from migrate_storage.backend.content import DEFAULT_PART
 from migrate_storage.backend.located import several, text
+from migrate_storage.counters import Counters
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.content import Spooled, spooled
-from migrate_storage.cutover.counters import Counters
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, decide
 from migrate_storage.cutover.protocol import Protocol, Step
 from migrate_storage.cutover.switch import Held, Switch, switch
 from migrate_storage.errors import ConfigurationError, DeleteFailedError, KeyRefusedError
 from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
+from migrate_storage.text import visible
 
 __all__ = ("CutoverBackend",)
 
@@ -49,7 +50,7 @@ class CutoverBackend(StorageBackend):
             processes share; a function, asked once for each operation; or ``None`` for the environment variable
             ``MIGRATE_STORAGE_PHASE`` (``source`` if unset).
         outbox: where entries are kept; needed as soon as the phase is not SOURCE.
-        counters: what counts.
+        counters: what counts; see ``docs/metrics.md``.
 
     Raises:
         ConfigurationError: there is no such phase, or a phase that needs an outbox has none.
@@ -71,7 +72,7 @@ class CutoverBackend(StorageBackend):
         self.source = source
         self.destination = destination
         self.outbox = outbox
-        self.counters = counters or Counters()
+        self.counters = counters or Counters("cutover", "side", backend=key)
         self.options = {}
         self.switch = switch(phase, outbox)
 
@@ -145,6 +146,10 @@ class CutoverBackend(StorageBackend):
             return await _ask(call, self._side(side), name, path, **options)
 
         with await self._held(call) as held:
+            rule = TABLE[held.phase]
+            if not rule.entries:
+                # One step: it is not driven, for this is what every read costs before and after a cutover.
+                return await self._counted("read", rule.reads[0], str(path), get(rule.reads[0]))
             return await self._drive(call, held, protocol.read(held.phase, operation), path, get=get)
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
@@ -246,11 +251,13 @@ class CutoverBackend(StorageBackend):
     async def _saved(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
         phase = held.phase
         if not TABLE[phase].entries:
-
-            async def hand_on(side: Side, content: Any) -> Any:
-                return await _ask(call, self._side(side), "save_object", file, content, **how)
-
-            await self._drive(call, held, protocol.save(phase, data), file.path, put=hand_on)
+            (side,) = TABLE[phase].writes
+            held.check()
+            await self._counted(
+                "write", side, file.path, _ask(call, self._side(side), "save_object", file, data, **how)
+            )
+            # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
+            held.check()
             return file
         content = await spooled(call, data)
         first: list[Side] = []
@@ -293,9 +300,9 @@ class CutoverBackend(StorageBackend):
         phase = held.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
-            self.counters.add("delete", side)
             held.check()
-            await _ask(call, self._side(side), "delete_object", paths)
+            await self._counted("delete", side, "", _ask(call, self._side(side), "delete_object", paths))
+            held.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
@@ -435,35 +442,45 @@ class CutoverBackend(StorageBackend):
             case protocol.Leave(entry, held):
                 outbox = self._needed()
                 self.counters.add("left", entry.side)
+                told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
+                _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
                 return await call.aside(lambda: outbox.leave(path, entry, held=held))
             case protocol.Note(side):
                 return await self._fallback(call, path, side)
             case protocol.Get(side):
-                return await self._counted("read", side, get(side))
+                return await self._counted("read", side, path, get(side))
             case protocol.Put(side, content):
-                return await self._counted("write", side, put(side, content))
+                return await self._counted("write", side, path, put(side, content))
             case protocol.Erase(side):
-                return await self._counted("delete", side, _ask(call, self._side(side), "delete_object", path))
+                return await self._counted("delete", side, path, _ask(call, self._side(side), "delete_object", path))
         raise AssertionError(step)
 
-    async def _counted(self, kind: str, side: Side, doing: Awaitable[Any]) -> Any:
+    async def _counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
         self.counters.add(kind, side)
+        started = time.perf_counter()
         try:
             return await doing
         except (FileNotFoundError, *protocol.NOTHING_WRITTEN):
             raise
         except Exception as error:
             self.counters.add("failure", side)
-            _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, type(error).__name__)
+            told = {"backend": self.key, "operation": kind, "side": side.value, "object_key": visible(path)}
+            told["error"] = type(error).__name__
+            _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, told["error"], extra=told)
             raise
+        finally:
+            self.counters.took(kind, side, time.perf_counter() - started)
 
     async def _fallback(self, call: Caller, path: str, side: Side) -> None:
         self.counters.add("fallback", side.other)
+        told = {"backend": self.key, "object_key": visible(path), "side": side.other.value}
+        _log.info("%s: read from the %s, the %s has nothing", self.key, side.other, side, extra=told)
         self.switch.fell_back()
         try:
             await call.aside(self._needed().note, path, side)
         except Exception as error:  # noqa: BLE001 - what was read is right without it
-            _log.warning("%s: a fallback read left no entry: %s", self.key, type(error).__name__)
+            told["error"] = type(error).__name__
+            _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
 
 
 async def _ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Any:

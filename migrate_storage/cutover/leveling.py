@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from migrate_storage.compare import Relation
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.comparison import Kind, differences
+from migrate_storage.cutover.comparison import differences
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Phase, Side
 from migrate_storage.cutover.repair import Repair, Result
@@ -53,17 +54,19 @@ def level(
         stopping: asked before each key.
     """
     leveled = Leveled()
-    extra = Kind.ONLY_DESTINATION if side is Side.SOURCE else Kind.ONLY_SOURCE
+    extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
     journal = Journal(outbox.database, outbox.tables.schema)
 
     def wanted(writable: frozenset[Side]) -> Iterator[str]:
         for each in differences(backend.source, backend.destination, outbox, stopping):
-            if each.kind is extra:
-                ours = _ours(backend, outbox, journal, each.path) if side is Side.SOURCE else side in writable
+            key = each.pair.key
+            repair.counters.add("difference", side.other)
+            if each.relation is extra:
+                ours = _ours(backend, outbox, journal, key) if side is Side.SOURCE else side in writable
                 if not ours:
-                    leveled.foreign.append(each.path)
+                    leveled.foreign.append(key)
                     continue
-            yield each.path
+            yield key
 
     with repair.at_work() as rights:
         leveled.result = repair.backfill(wanted(rights.writable), side, stopping)

@@ -16,6 +16,7 @@ from typing import Any
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
+from migrate_storage.counters import Counters
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.outbox import Outbox, Waiting
 from migrate_storage.cutover.phases import Phase, Side
@@ -23,6 +24,7 @@ from migrate_storage.cutover.protocol import Repaired, Step
 from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import describe_failure
 from migrate_storage.errors import KeyRefusedError, PhaseLostError
+from migrate_storage.text import visible
 
 __all__ = ("Repair", "Result", "Rights", "writable")
 
@@ -72,6 +74,7 @@ class Repair:
         outbox: where the entries are.
         phases: the phases that processes may be in; or where they share one, a :class:`SharedPhase` of the repair's own.
         lease: seconds that one copy may take.
+        counters: what counts; see ``docs/metrics.md``.
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class Repair:
         *,
         phases: Iterable[Phase] | SharedPhase,
         lease: float = LEASE,
+        counters: Counters | None = None,
     ) -> None:
+        self.counters = counters or Counters("cutover", "side", backend=outbox.backend)
         self._sides = {Side.SOURCE: source, Side.DESTINATION: destination}
         self._outbox = outbox
         self._phases = phases if isinstance(phases, SharedPhase) else tuple(phases)
@@ -182,13 +187,19 @@ class Repair:
         """
         with self.at_work() as rights:
             work = _Work(self._sides, self._outbox, path, self._lease, rights.check)
-            return work.drive(protocol.repair(rights.writable, backfill))
+            ended = work.drive(protocol.repair(rights.writable, backfill))
+            if work.written is not None:
+                self.counters.add("repair", work.written)
+            return ended
 
     def _told(self, result: Result, path: str, backfill: Side | None) -> None:
         try:
             ended = self.key(path, backfill)
         except Exception as error:  # noqa: BLE001 - one key's failure is a value
-            result.failures[path] = describe_failure(error)
+            reason = result.failures[path] = describe_failure(error)
+            self.counters.add("repair_failure")
+            told = {"backend": self._outbox.backend, "object_key": visible(path), "error": type(error).__name__}
+            _log.warning("%s: the repair of %s failed: %s", self._outbox.backend, visible(path), reason, extra=told)
             return
         if ended is Repaired.SETTLED:
             result.settled += 1
@@ -212,6 +223,8 @@ class _Work:
         self._about: dict[str, Any] = {}
         self._failure: str | None = None
         self._wrote = False
+        #: The side that was written.
+        self.written: Side | None = None
 
     def drive(self, made: protocol.Protocol) -> Repaired:
         try:
@@ -251,10 +264,10 @@ class _Work:
                 return self._sides[side].get_content(path)
             case protocol.Put(side, content):
                 self._put(side, content)
-                self._wrote = True
+                self._wrote, self.written = True, side
                 return None
             case protocol.Erase(side):
-                self._wrote = False
+                self._wrote, self.written = False, side
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
 

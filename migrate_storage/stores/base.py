@@ -41,6 +41,10 @@ class Store(Protocol):
         """What the store says of one object."""
         ...
 
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """As ``head``, and what the object carries beside its bytes."""
+        ...
+
     def open(self, path: str) -> Opened:
         """Begin to read one object."""
         ...
@@ -65,14 +69,6 @@ class Store(Protocol):
 
         Raises:
             FileExistsError: ``create`` was asked, honoured, and something stands there.
-        """
-        ...
-
-    def copy(self, source: str, path: str) -> None:
-        """Copy one object of this store to another key of it, by the service itself; what stands there is replaced.
-
-        Raises:
-            NotImplementedError: the store copies nothing by itself.
         """
         ...
 

@@ -94,6 +94,11 @@ class FsspecStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         return self._meta(path, self._info(path))
 
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        opened = self.open(path)
+        return opened.meta, opened.attributes
+
     def open(self, path: str) -> _Reading:
         """See :class:`migrate_storage.stores.base.Store`."""
         info = self._info(path)
@@ -120,10 +125,6 @@ class FsspecStore:
                     for piece in content:
                         file.write(piece)
         return self.head(path)
-
-    def copy(self, source: str, path: str) -> None:
-        """See :class:`migrate_storage.stores.base.Store`: fsspec tells nobody whether the service does it."""
-        raise NotImplementedError(f"{self.name} copies {source} to {path} through this process only")
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`. Never ``rm``, which takes ``*`` and ``[`` for patterns."""

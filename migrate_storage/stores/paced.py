@@ -45,6 +45,11 @@ class PacedStore:
         self._pace.requests.take(1)
         return self._store.head(path)
 
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._pace.requests.take(1)
+        return self._store.look(path)
+
     def open(self, path: str) -> Opened:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.take(1)
@@ -62,11 +67,6 @@ class PacedStore:
         """See :class:`migrate_storage.stores.base.Store`. It is a put and a look at what was put."""
         self._pace.requests.take(2)
         return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size)
-
-    def copy(self, source: str, path: str) -> None:
-        """See :class:`migrate_storage.stores.base.Store`."""
-        self._pace.requests.take(1)
-        self._store.copy(source, path)
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""

@@ -8,8 +8,13 @@ from typing import Any
 from migrate_storage import ObstoreBackend
 
 
+class KilledError(BaseException):
+    """The process ends here: nothing that it would have done next is done."""
+
+
 class Breaking(ObstoreBackend):
-    """Fails each request for which ``broken`` says so; before it has an effect, or after."""
+    """Fails each request for which ``broken`` says so, ``before`` or ``after`` its effect; or kills who asked, ``killed``
+    before and ``dead`` after it."""
 
     broken: Callable[[str], str | None] = staticmethod(lambda _: None)
 
@@ -17,7 +22,11 @@ class Breaking(ObstoreBackend):
         how = self.broken(name)
         if how == "before":
             raise OSError("broken before")
+        if how == "killed":
+            raise KilledError
         done = work()
+        if how == "dead":
+            raise KilledError
         if how == "after":
             raise OSError("broken after")
         return done

@@ -122,6 +122,26 @@ def test_who_is_late_refuses_what_it_had_begun_and_learns_the_phase_anew(
     assert len(other.table.transaction(other.table.members)) == 3
 
 
+@SQLITE
+def test_what_took_longer_than_the_lease_is_not_acknowledged(
+    process: Callable[..., SharedPhase], outbox: Outbox
+) -> None:
+    # In SOURCE no entry tells others of a write; who wakes in the middle of one may find them in DESTINATION_FIRST.
+    clock = Clock()
+    source = Breaking("old", "memory://")
+    backend = CutoverBackend("files", source, Breaking("new", "memory://"), outbox=outbox, phase=process(clock=clock))
+    file = FileObject(backend=backend, filename="a")
+    backend.save_object(file, b"1")
+
+    def slow(_: str) -> None:
+        clock.now += 300
+
+    source.broken = slow  # type: ignore[method-assign]
+    for write in (lambda: backend.save_object(file, b"2"), lambda: backend.delete_object("a")):
+        with pytest.raises(PhaseLostError, match="no valid lease"):
+            write()
+
+
 def test_who_counted_as_gone_learns_it_though_its_own_clock_says_nothing(process: Callable[..., SharedPhase]) -> None:
     switch = process()
     begun = switch.renew(writing=True)

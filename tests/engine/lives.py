@@ -27,8 +27,8 @@ from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.transfer import Digests
 from tests.engine import places, world
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.engine.lives"])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.engine.lives", "tests.engine.asides", "tests.engine.warm"])
 
 BATCH = 10
 """Rows re-pointed in one transaction: fewer than usual, so that small jobs have many."""
@@ -49,7 +49,7 @@ class Life:
     def live(self) -> tuple[int, list[str]]:
         """Returns the exit code (negative for the signal that ended it), and the notes."""
         self.notes.unlink(missing_ok=True)
-        process = _context.Process(target=_live, args=(self,))
+        process = context.Process(target=_live, args=(self,))
         process.start()
         process.join(120)
         assert process.exitcode is not None, f"a life hangs: {self}"

@@ -9,7 +9,7 @@ import pytest
 
 from migrate_storage.check import Check, CheckOptions
 from migrate_storage.compare import By
-from migrate_storage.differences import KINDS, Differences
+from migrate_storage.differences import KINDS, Differences, written
 from migrate_storage.filters import Filters
 from tests.evidence import Evidence
 from tests.sync.conftest import Run, end
@@ -25,7 +25,7 @@ def compared(
     wanted = {kind: folder / f"ours-{kind}" for kind in KINDS}
     with Differences(wanted) as differences:
         chosen = CheckOptions(by=by, **options)  # type: ignore[arg-type]
-        report = Check(end(source), end(destination), chosen, listener=differences.told(lambda _: None)).run()
+        report = Check(end(source), end(destination), chosen, listener=written(differences, lambda _: None)).run()
     return {kind: sorted(path.read_text().splitlines()) for kind, path in wanted.items()}, report.exit_code
 
 

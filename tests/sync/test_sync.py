@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from migrate_storage import carry, mirroring
+from migrate_storage import carry, copying, mirroring
 from migrate_storage.ends import backend_at
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.events import Event, Noted
@@ -101,28 +101,26 @@ def test_places_that_overlap_are_refused(tmp_path: Path, sync: Run, moto_s3: S3S
     assert objects(moto_s3, bucket) == {}
 
 
-def test_within_one_bucket_the_service_copies_and_keeps_what_is_beside_the_bytes(
-    sync: Run, moto_s3: S3Server, events: list[Event]
+@pytest.mark.parametrize("within", ["one bucket", "one service"])
+def test_within_one_service_the_service_copies_and_what_is_beside_the_bytes_is_kept(
+    within: str, sync: Run, moto_s3: S3Server
 ) -> None:
-    bucket = moto_s3.new_bucket()
+    one = moto_s3.new_bucket()
+    other = one if within == "one bucket" else moto_s3.new_bucket()
     for number in range(3):
-        moto_s3.client.put_object(
-            Bucket=bucket,
-            Key=f"in/{number}",
-            Body=b"x",
-            ContentType="text/x",
-            Metadata={"k": "v"},
-            CacheControl="no-store",
-        )
-    report = sync(s3(moto_s3, bucket, "in"), s3(moto_s3, bucket, "out"))
-    assert report.evidence == {"copied by the service, one digest": 3}
-    assert report.bytes_moved == 0
-    head = moto_s3.client.head_object(Bucket=bucket, Key="out/1")
-    assert (head["ContentType"], head["Metadata"], head["CacheControl"]) == ("text/x", {"k": "v"}, "no-store")
-    moto_s3.client.put_object(Bucket=bucket, Key="in/1", Body=b"y")
-    report = sync(s3(moto_s3, bucket, "in"), s3(moto_s3, bucket, "out"))
-    assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.SKIPPED: 2}
-    assert objects(moto_s3, bucket)["out/1"] == b"y"
+        moto_s3.client.put_object(Bucket=one, Key=f"in/{number}", Body=b"x", ContentType="text/x")
+    moto_s3.client.put_object(Bucket=one, Key="in/more", Body=b"x", ContentType="text/y", Metadata={"k": "v"})
+    report = sync(s3(moto_s3, one, "in"), s3(moto_s3, other, "out"))
+    assert report.evidence[copying.EVIDENCE] == 3
+    assert report.bytes_moved == 1
+    head = moto_s3.client.head_object(Bucket=other, Key="out/1")
+    assert head["ContentType"] == "text/x"
+    head = moto_s3.client.head_object(Bucket=other, Key="out/more")
+    assert (head["ContentType"], head["Metadata"]) == ("text/y", {"k": "v"})
+    moto_s3.client.put_object(Bucket=one, Key="in/1", Body=b"y")
+    report = sync(s3(moto_s3, one, "in"), s3(moto_s3, other, "out"))
+    assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.SKIPPED: 3}
+    assert objects(moto_s3, other)["out/1"] == b"y"
 
 
 def test_across_buckets_what_is_beside_the_bytes_is_kept_and_one_digest_is_enough(sync: Run, moto_s3: S3Server) -> None:
