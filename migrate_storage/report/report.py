@@ -32,7 +32,7 @@ class Report:
         ValueError: when ``state`` is none of its values.
     """
 
-    #: ``run``, ``revert``, ``verify``, ``purge`` or ``orphans``.
+    #: ``run``, ``revert``, ``verify``, ``purge``, ``orphans``, ``sync`` or ``check``.
     kind: str = "run"
     #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
     run: str
