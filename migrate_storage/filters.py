@@ -1,4 +1,4 @@
-"""Which names a job deals with, in rclone's filter language.
+r"""Which names a job deals with, in rclone's filter language.
 
 =============  ==============================================================
 pattern        matches
@@ -9,7 +9,7 @@ pattern        matches
 ``[a-c]``      one character of a set; ``[^a-c]`` one that is not in it
 ``{jpg,png}``  one of several
 ``{{...}}``    a regular expression
-``\\*``        the character itself; ``\\d`` and such are classes
+``\*``         the character itself; ``\d`` and such are classes
 ``/x``         at the top only; without the slash at the end of any path, by whole segments
 ``x/``         everything below a folder ``x``
 =============  ==============================================================
@@ -161,7 +161,9 @@ def _part(kind: str, text: str, regex: str | None, *, inside: bool) -> str:
     if kind == "set":
         if text.startswith("[!"):
             raise ValueError("write [^...] for what is not in a set: rclone takes ! for a character of it")
-        return "[" + text[1:-1].replace("[", r"\[").replace("&&", r"\&&").replace("||", r"\||").replace("~~", r"\~~") + "]"
+        return (
+            "[" + text[1:-1].replace("[", r"\[").replace("&&", r"\&&").replace("||", r"\||").replace("~~", r"\~~") + "]"
+        )
     if kind == "plain":
         if text in "[]\\":
             raise ValueError("a set in it is not closed: write it as [a-z], or \\[ for the character itself")

@@ -36,6 +36,8 @@ __all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
 
 PREFIX = "migrate_storage_"
 SCHEMA_VERSION = 1
+LAST_PHASE = "destination"
+"""The phase of a cutover that is over, as its table says it."""
 
 _LONG = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 _ID = BigInteger().with_variant(Integer(), "sqlite")
@@ -105,7 +107,7 @@ class Tables:
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
             #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
-            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover); ``moving``, ``quarantined``,
+            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover); ``moving``, ``deleting``, ``quarantined``,
             #: ``restoring`` and ``restored`` (an object that no row named).
             Column("state", String(16), nullable=False),
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
@@ -274,9 +276,11 @@ class Tables:
         self.metadata.drop_all(connection)
 
     def prune(self, connection: Connection, before: float, size: int = 400) -> int:
-        """Forget some objects and rows of runs that finished before a moment; to be called until it finds none.
+        """Forget some objects and rows of runs that finished before a moment, and keys that a cutover settled before it.
 
-        Reports stay, and so do the lines of leftovers, of what a purge has in hand, and of what is in quarantine.
+        To be called until it finds none. Reports stay, and so do the lines of leftovers, of what a purge has in hand, and
+        of what is in quarantine. An open entry of a cutover always stays, and so does a closed one while the shared phase
+        of its backend is not its last, or was not for all that time: it tells that what both sides hold was written by us.
 
         Args:
             connection: in a transaction of its own: each is short.
@@ -286,15 +290,21 @@ class Tables:
         Returns:
             How many lines went.
         """
-        kept = ("leftover", "purging", "removing", "moving", "quarantined", "restoring")
+        kept = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
         old = select(self.run.c.id).where(self.run.c.finished < before)
+        on = select(self.phase.c.backend).where((self.phase.c.phase != LAST_PHASE) | (self.phase.c.changed >= before))
+        settled = ~self.outbox.c.open & (self.outbox.c.opened < before) & self.outbox.c.backend.not_in(on)
         for table, condition in (
             (self.row, self.row.c.run.in_(old)),
             (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(kept)),
+            (self.outbox, settled),
         ):
             ids = list(connection.execute(select(table.c.id).where(condition).limit(size)).scalars())
             if ids:
-                return int(connection.execute(table.delete().where(table.c.id.in_(ids))).rowcount)
+                # Once more with the condition: one may have been opened meanwhile.
+                gone = int(connection.execute(table.delete().where(table.c.id.in_(ids), condition)).rowcount)
+                if gone:
+                    return gone
         return 0
 
     def sql(self, connection: Connection) -> str:

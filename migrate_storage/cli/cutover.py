@@ -7,15 +7,26 @@ import json
 import os
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrate_storage.cli.endings import stopped_by_signals
-from migrate_storage.cli.options import SECONDS, Door, Output, door_options, example, option, output_options
-from migrate_storage.cutover.phases import Phase, neighbours
+from migrate_storage.cli.options import (
+    SECONDS,
+    Door,
+    Output,
+    door_options,
+    example,
+    job_options,
+    option,
+    output_options,
+)
+from migrate_storage.cutover.phases import Phase, Side, neighbours, trusted
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible
 
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ("cutover",)
 
 _SHOWN = 20
+_AGAIN = 1.0
+"""Seconds between two tries of a step."""
 
 
 @click.group(short_help="Look after a cutover: its phase, what is not settled, and its repair.")
@@ -94,6 +107,15 @@ _quiet_for = option(
     show_default=True,
     help="Into DESTINATION: how long no read must have fallen back to the source.",
 )
+_wait = option(
+    "--wait",
+    metavar="TIME",
+    type=SECONDS,
+    in_file=False,
+    default="0s",
+    show_default=True,
+    help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
+)
 _force = option(
     "--force",
     in_file=False,
@@ -121,19 +143,23 @@ def ready(backend: str | None, back: bool, quiet_for: float, door: Door, output:
 
 @cutover.command(
     short_help="Take the next step of the phase, if its conditions hold.",
-    epilog=example("migrate-storage cutover advance --app myapp.storage"),
+    epilog=example(
+        "migrate-storage cutover advance --app myapp.storage",
+        "migrate-storage cutover advance --wait 15m --app myapp.storage",
+    ),
 )
 @_backend
 @_quiet_for
+@_wait
 @_force
 @door_options
 @output_options
-def advance(backend: str | None, quiet_for: float, force: bool, door: Door, output: Output) -> int:
+def advance(backend: str | None, quiet_for: float, wait: float, force: bool, door: Door, output: Output) -> int:
     """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
 
     The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
     """
-    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force))
+    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force), wait)
 
 
 @cutover.command(
@@ -141,24 +167,30 @@ def advance(backend: str | None, quiet_for: float, force: bool, door: Door, outp
     epilog=example("migrate-storage cutover retreat --app myapp.storage"),
 )
 @_backend
+@_wait
 @_force
 @door_options
 @output_options
-def retreat(backend: str | None, force: bool, door: Door, output: Output) -> int:
+def retreat(backend: str | None, wait: float, force: bool, door: Door, output: Output) -> int:
     """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
     """
-    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force))
+    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force), wait)
 
 
-def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step]) -> int:
+def _stepped(
+    door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step], wait: float = 0.0
+) -> int:
     from migrate_storage.cutover.steps import Steps
 
     found, _ = _opened(door.open(), backend)
-    stop = threading.Event()
+    stop, until = threading.Event(), time.monotonic() + wait
     with stopped_by_signals(stop.set, 0):
-        step = take(Steps(found, quiet=quiet_for, stopping=stop.is_set))
+        steps = Steps(found, quiet=quiet_for, stopping=stop.is_set)
+        step = take(steps)
+        while not step.taken and _passes(step) and time.monotonic() < until and not stop.wait(_AGAIN):
+            step = take(steps)
     fine = step.taken or step.ready
     if output.json:
         click.echo(json.dumps({"event": "step", "backend": found.key, **step.to_dict()}))
@@ -172,6 +204,12 @@ def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, 
         if step.taken:
             click.echo("`migrate-storage cutover status` says which processes have followed.")
     return 0 if fine else 1
+
+
+def _passes(step: Step) -> bool:
+    """Whether what a step waits for may pass by itself: not so what was found different on the two sides."""
+    held = {each.name: each.holds for each in step.conditions}
+    return not held["processes"] or (held.get("comparison", True) and held.get("level", True))
 
 
 def _member(member: Member) -> dict[str, Any]:
@@ -232,7 +270,7 @@ def _member_line(member: Member) -> str:
     help="With --watch: how often.",
 )
 @door_options
-@output_options
+@job_options
 def repair(
     backend: str | None, phases: str | None, whole: bool, watch: bool, every: float, door: Door, output: Output
 ) -> int:
@@ -241,7 +279,7 @@ def repair(
     Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
     which a signed URL may still upload waits until that has expired.
     """
-    from migrate_storage.cutover.leveling import level, trusted
+    from migrate_storage.cutover.leveling import level
     from migrate_storage.cutover.repair import Repair
     from migrate_storage.cutover.switch import SharedPhase
 
@@ -252,10 +290,12 @@ def repair(
         nonlocal left
         left = result.left + len(result.failures)
         _tell(result, output)
+        if output.metrics is not None:
+            _write(found, outbox, output.metrics)
 
     stop = threading.Event()
     with _phases(found, outbox, phases) as among, stopped_by_signals(stop.set, 0):
-        work = Repair(found.source, found.destination, outbox, phases=among)
+        work = Repair(found.source, found.destination, outbox, phases=among, counters=found.counters)
         if whole:
             with work.at_work():
                 side = trusted(among.phase if isinstance(among, SharedPhase) else found.phase)
@@ -268,6 +308,14 @@ def repair(
         else:
             tell(work.once(stop.is_set))
     return 1 if left else 0
+
+
+def _write(found: CutoverBackend, outbox: Outbox, path: Path) -> None:
+    tally = outbox.tally()
+    for side in Side:
+        for kind in ("repair", "writer", "upload"):
+            found.counters.set(f"open_{kind}", side, tally.of(kind, side))
+    found.counters.write(path)
 
 
 @contextlib.contextmanager
@@ -323,11 +371,15 @@ def _phase(name: str) -> Phase:
 def _tell(result: Result, output: Output) -> None:
     if output.json:
         told = {"event": "repaired", "settled": result.settled, "left": result.left, "failures": result.failures}
-        told["uploads"] = result.uploads
+        told |= {"uploads": result.uploads, "bypassed": result.bypassed}
         click.echo(json.dumps(told))
         return
     if not output.quiet or result.left or result.failures:
         click.echo(f"{amount(result.settled, 'key')} settled, {result.left:,} left, {len(result.failures):,} failed")
+    if result.bypassed:
+        click.echo(f"{amount(len(result.bypassed), 'key')} written past the backend meanwhile, and copied again:")
+        for path in result.bypassed[:_SHOWN]:
+            click.echo(visible(f"  {path}"))
     if result.uploads:
         click.echo(f"{amount(result.uploads, 'key')} may still be uploaded to by a signed URL")
     for path, reason in list(result.failures.items())[:_SHOWN]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from migrate_storage.cli.mounting import application_of
+from migrate_storage.differences import KINDS
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
@@ -35,11 +37,16 @@ __all__ = (
     "Output",
     "Patterns",
     "Request",
+    "allowance_options",
+    "attempts_option",
+    "decorated",
     "door_options",
     "example",
     "journal_options",
     "option",
     "output_options",
+    "pace_options",
+    "reports_options",
     "route_options",
     "run_options",
 )
@@ -123,6 +130,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
         return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"
+
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
     """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
@@ -153,6 +167,8 @@ class Door:
     database: str | None
     columns: tuple[str, ...]
     settings: Settings
+    #: What the program that the command is mounted in holds as its application; called when it is needed.
+    mounted: Callable[[], object | None] = lambda: None
 
     def open(self) -> Application:
         """Load the application, or reflect the database's columns.
@@ -160,12 +176,17 @@ class Door:
         Raises:
             ConfigurationError: when neither is said, or what is said does not work.
         """
-        from migrate_storage.application import from_database, load_application
+        from migrate_storage.application import from_database, load_application, take_application
 
         backends = self.settings.backends()
-        if self.app:
-            loaded = load_application(
-                self.app,
+        around = None if self.app else self.mounted()
+        if self.app or around is not None:
+            load = (
+                functools.partial(load_application, self.app)
+                if self.app
+                else functools.partial(take_application, around)
+            )
+            loaded = load(
                 bind_key=self.bind_key,
                 database=self.database,
                 lifespan=self.lifespan,
@@ -187,7 +208,7 @@ class Door:
 
         if self.database:
             return engine_from_url(self.database)
-        if not self.app:
+        if not self.app and self.mounted() is None:
             raise self._nothing_said()
         return self.open().engine
 
@@ -205,6 +226,8 @@ class Output:
 
     json: bool
     quiet: bool
+    #: Where a job writes what it counts, for Prometheus.
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,9 +263,18 @@ def _require(application: Application, name: str, key: str) -> None:
         raise ConfigurationError(f"{name} {visible(key)}: no backend has this key: {hint}{_known(application)}")
 
 
+class _Refused(click.ClickException):
+    """What is wrong before a command begins, in click's terms: programs that hold the command know no others."""
+
+    exit_code = 2
+
+
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     """Make the configuration file the defaults of this command; runs before any other option is looked at."""
-    settings = load_settings(value, _PARAMETERS)
+    try:
+        settings = load_settings(value, _PARAMETERS)
+    except ConfigurationError as error:
+        raise _Refused(str(error)) from None
     context.meta[_SETTINGS] = settings
     defaults = {_PARAMETERS[name]: setting for name, setting in settings.options.items()}
     context.default_map = {**(context.default_map or {}), **defaults}
@@ -271,8 +303,74 @@ def _has_password(url: str) -> bool:
         return False
 
 
-def _decorate(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+def decorated(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a command with decorators around it, the first of them outermost."""
     return functools.reduce(lambda decorated, decorate: decorate(decorated), reversed(decorators), command)
+
+
+def pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the limits of how fast the stores are spoken to."""
+    default = RunOptions(source="")
+    return decorated(
+        command,
+        option(
+            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
+            help="Objects under way at once, at most: fewer while a service asks to slow down.",
+        ),
+        option(
+            "--bandwidth", metavar="BYTES", type=BYTES,
+            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
+        ),
+        option(
+            "--max-requests-per-second", metavar="N", type=float,
+            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
+            "[default: no limit]",
+        ),
+    )  # fmt: skip
+
+
+def attempts_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``attempts``."""
+    default = RunOptions(source="").attempts
+    return option(
+        "--attempts", metavar="N", type=int, default=default, show_default=True,
+        help="Attempts for one request, the first included.",
+    )(command)  # fmt: skip
+
+
+def allowance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the limits of how much it may do before it stops."""
+    return decorated(
+        command,
+        option(
+            "--max-bytes", metavar="BYTES", type=BYTES,
+            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
+        ),
+        option(
+            "--max-duration", metavar="TIME", type=SECONDS,
+            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
+        ),
+    )  # fmt: skip
+
+
+def reports_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the report files, see :mod:`migrate_storage.differences`, as ``files`` by their parameters' names."""
+
+    @functools.wraps(command)
+    def with_files(*args: Any, **others: Any) -> Any:
+        files = {kind.replace("-", "_"): others.pop(kind.replace("-", "_")) for kind in KINDS}
+        return command(*args, files=files, **others)
+
+    helps = {
+        "combined": "All objects with a sign: = - + * !",
+        "match": "Objects that are equal.",
+        "differ": "Objects that differ.",
+        "missing-on-dst": "Objects that the destination does not hold, or that rows name and no store holds.",
+        "missing-on-src": "Objects of the other side only.",
+        "error": "Objects that could not be compared.",
+    }
+    kind = click.Path(path_type=Path)
+    return decorated(with_files, *(option(f"--{name}", type=kind, metavar="FILE", help=helps[name]) for name in helps))
 
 
 def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -288,17 +386,19 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
         columns: tuple[str, ...] | None,
         **others: Any,
     ) -> Any:
+        context = click.get_current_context()
         door = Door(
             app=app,
             bind_key=bind_key,
             lifespan=lifespan,
             database=database,
             columns=columns or (),
-            settings=click.get_current_context().meta.get(_SETTINGS, Settings()),
+            settings=context.meta.get(_SETTINGS, Settings()),
+            mounted=lambda: application_of(context),
         )
         return command(*args, door=door, **others)
 
-    return _decorate(
+    return decorated(
         with_door,
         option(
             "--app",
@@ -340,16 +440,33 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_output(*args: Any, json: bool, quiet: bool, **others: Any) -> Any:
         return command(*args, output=Output(json=json, quiet=quiet), **others)
 
-    return _decorate(
+    return decorated(
         with_output,
         option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
         option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
     )
 
 
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what :func:`output_options` gives, and ``--metrics-file``."""
+
+    @functools.wraps(command)
+    def with_metrics(*args: Any, output: Output, metrics_file: Path | None, **others: Any) -> Any:
+        return command(*args, output=replace(output, metrics=metrics_file), **others)
+
+    return output_options(
+        option(
+            "--metrics-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write counts and times for Prometheus to this file, again and again, each time whole.",
+        )(with_metrics)
+    )
+
+
 def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``journal`` and ``journal_schema``."""
-    return _decorate(
+    return decorated(
         command,
         option(
             "--journal",
@@ -363,7 +480,7 @@ def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def route_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``source`` and ``destination``, both optional."""
-    return _decorate(
+    return decorated(
         command,
         option("--from", "source", metavar="KEY", help="Backend key that the rows name now."),
         option(
@@ -386,7 +503,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, door=door, request=request, **others)
 
     default = RunOptions(source="")
-    return _decorate(
+    return decorated(
         journal_options(with_request),
         route_options,
         option("--where", metavar="SQL", help="Only rows that meet this condition."),
@@ -404,27 +521,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option("--copy-only", is_flag=True, help="Copy and verify; leave the rows for a later run."),
         option("--keep-rows", is_flag=True, help="Take over: copy everything, never re-point a row."),
-        option(
-            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
-            help="Objects under way at once, at most: fewer while a service asks to slow down.",
-        ),
-        option(
-            "--bandwidth", metavar="BYTES", type=BYTES,
-            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
-        ),
-        option(
-            "--max-requests-per-second", metavar="N", type=float,
-            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
-            "[default: no limit]",
-        ),
-        option(
-            "--max-bytes", metavar="BYTES", type=BYTES,
-            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
-        ),
-        option(
-            "--max-duration", metavar="TIME", type=SECONDS,
-            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
-        ),
+        pace_options,
+        allowance_options,
         option(
             "--throttle-query", metavar="SQL",
             help="Pause while this query on the rows' database answers true or a number above zero; asked about once "
@@ -447,10 +545,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--memory", metavar="BYTES", type=BYTES, default=f"{default.memory // MiB}MiB", show_default=True,
             help="Content held in memory at once, over all objects under way.",
         ),
-        option(
-            "--attempts", metavar="N", type=int, default=default.attempts, show_default=True,
-            help="Attempts for one request, the first included.",
-        ),
+        attempts_option,
         option(
             "--settle", metavar="SECONDS", type=float, default=default.settle, show_default=True,
             help="Time to let late writes arrive before the last look at the sources.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,14 +15,16 @@ from migrate_storage.cli.options import (
     Output,
     door_options,
     example,
+    job_options,
     journal_options,
     option,
-    output_options,
 )
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
-from migrate_storage.orphans import Orphans, OrphansOptions
+
+if TYPE_CHECKING:
+    from migrate_storage.orphans import Orphans
 
 __all__ = ("orphans",)
 
@@ -107,7 +110,7 @@ __all__ = ("orphans",)
 @option(
     "--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be looked at or moved."
 )
-@output_options
+@job_options
 def orphans(
     door: Door, journal: str | None, journal_schema: str | None, keys: tuple[str, ...], min_age: float,
     references: tuple[str, ...], quarantine: str | None, max_quarantine: int, restore: str | None,
@@ -121,6 +124,8 @@ def orphans(
     deleted but an object whose copy in quarantine was proved. Without --yes nothing is changed.
     """
     # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
+    from migrate_storage.orphans import Orphans, OrphansOptions
+
     application = replace(door, columns=()).open() if door.app else door.open()
     try:
         options = OrphansOptions(

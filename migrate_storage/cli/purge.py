@@ -12,9 +12,9 @@ from migrate_storage.cli.options import (
     Output,
     door_options,
     example,
+    job_options,
     journal_options,
     option,
-    output_options,
 )
 from migrate_storage.cli.watching import finished
 
@@ -57,7 +57,7 @@ __all__ = ("purge",)
     help="More filenames in use: a SELECT, or a file with one a line.",
 )
 @option("--yes", in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
-@output_options
+@job_options
 def purge(
     run: str | None, door: Door, journal: str | None, journal_schema: str | None, older_than: float, max_delete: int,
     leftovers: bool, deleted: bool, references: tuple[str, ...], yes: bool, output: Output,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, option, output_options
+from migrate_storage.cli.options import Door, Output, door_options, example, job_options, journal_options, option
 from migrate_storage.cli.watching import finished
 
 __all__ = ("revert",)
@@ -25,7 +25,7 @@ __all__ = ("revert",)
     help="Time to let late writes arrive before the last look at the destination.",
 )  # fmt: skip
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@output_options
+@job_options
 def revert(
     run: str | None,
     door: Door,

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.endings import program, show
+from migrate_storage.cli.endings import following, program, show
 from migrate_storage.cli.options import (
     Age,
     Door,
@@ -24,7 +25,7 @@ from migrate_storage.cli.options import (
     output_options,
 )
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.report import Report
+from migrate_storage.report import Report, figures, page
 from migrate_storage.text import amount, duration, size, visible
 
 if TYPE_CHECKING:
@@ -35,10 +36,13 @@ __all__ = ("opened_journal", "report", "runs", "status")
 
 @contextlib.contextmanager
 def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
-    """The journal of an application, connected."""
+    """The journal of an application, connected; without one, that of the syncs of this user."""
+    from migrate_storage.connections import own_journal
     from migrate_storage.database import Database
     from migrate_storage.journal import Journal
 
+    if not (url or door.app or door.database or door.mounted()) and own_journal().is_file():
+        url = f"sqlite:///{own_journal()}"
     database = Database(url or door.engine())
     try:
         database.connect()
@@ -60,7 +64,7 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
             click.echo(json.dumps({**asdict(each), "report": None if each.report is None else json.loads(each.report)}))
         else:
             when = datetime.fromtimestamp(each.started, UTC).strftime("%Y-%m-%d %H:%M")
-            way = f"{each.source} -> {each.destination} ({each.way})"
+            way = _between(each)
             click.echo(visible(f"{each.id}  {when}  {each.kind:<6}  {each.state:<8}  {way}"))
     if not found and not output.json and not output.quiet:
         click.echo("No run yet: `migrate-storage plan` says what one would do.")
@@ -101,13 +105,13 @@ def status(
         return 0
     since = duration(max(0.0, time.time() - line.updated))
     where = f", last sign of life {since} ago" if line.finished is None else ""
-    click.echo(visible(f"{line.id}  {line.state}{where}  {line.source} -> {line.destination} ({line.way})"))
+    click.echo(visible(f"{line.id}  {line.state}{where}  {_between(line)}"))
     if doing is not None:
-        for each in _doing_lines(doing):
+        for each in _doing_lines(doing, rows=line.kind == "run"):
             click.echo(visible(each))
     if found is not None:
         click.echo(
-            f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
+            f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {_repointed(found)}"
             f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
         )
     return 0
@@ -132,12 +136,12 @@ def _ready(door: Door, url: str | None, schema: str | None, source: str | None, 
     return 0 if ready else 1
 
 
-def _doing_lines(doing: Mapping[str, Any]) -> Iterator[str]:
+def _doing_lines(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
     if doing["paused"]:
         yield f"paused: {doing['paused']}"
+    moved = f"{amount(doing['rows_moved'], 'row')} re-pointed, " if rows else ""
     yield (
-        f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {amount(doing['rows_moved'], 'row')} re-pointed, "
-        f"{amount(doing['listed'], 'object')} to look at"
+        f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {moved}{amount(doing['listed'], 'object')} to look at"
     )
     now, most = doing["concurrency"], doing["most_concurrency"]
     slowed = f" of {most:,}, because a service asked to slow down" if now < most else ""
@@ -146,24 +150,66 @@ def _doing_lines(doing: Mapping[str, Any]) -> Iterator[str]:
     yield f"{now:,} at once{slowed}{bandwidth}{requests}"
 
 
+def _between(line: Run) -> str:
+    return f"{line.source} -> {line.destination}{f' ({line.way})' if line.kind != 'sync' else ''}"
+
+
+def _repointed(found: Report) -> str:
+    return "" if found.kind == "sync" else f"{amount(found.rows_moved, 'row')} re-pointed, "
+
+
 def _report(line: Run) -> Report | None:
     return None if line.report is None else Report.from_dict(json.loads(line.report))
 
 
-@click.command(short_help="Show a run's report.", epilog=example("migrate-storage report --app myapp.storage --json"))
+@click.command(
+    short_help="Show a run's report: as text, JSON or a page.",
+    epilog=example(
+        "migrate-storage report --app myapp.storage",
+        "migrate-storage report --app myapp.storage --html report.html",
+        "migrate-storage report --app myapp.storage --json",
+    ),
+)
 @click.argument("run", required=False)
 @door_options
 @journal_options
+@option(
+    "--html", "page_path", in_file=False, metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write it as one HTML file that needs no network; - is standard output.",
+)  # fmt: skip
 @output_options
-def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
-    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
+def report(
+    run: str | None, door: Door, journal: str | None, journal_schema: str | None, page_path: Path | None, output: Output
+) -> int:
+    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
+
+    To what the run said at its end it adds what the journal's lines sum up to: rows by column, throughput and failures over
+    time, sizes, how equality was proved, and the slowest objects.
+    """
     with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
-    found = _report(line)
-    if found is None:
-        raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
-    if output.json:
-        click.echo(json.dumps(found.to_dict()))
+        found = _report(line)
+        if found is None:
+            raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
+        sums = figures(found, opened)
+    if page_path is not None:
+        _write_page(page_path, page(found, sums, following), output)
+    elif output.json:
+        click.echo(json.dumps({**found.to_dict(), "figures": sums.to_dict()}))
     elif not output.quiet or found.exit_code:
-        show(found)
+        show(found, sums)
     return found.exit_code
+
+
+def _write_page(path: Path, text: str, output: Output) -> None:
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html {visible(str(path))}: cannot be written: {error.strerror}") from None
+    if output.json:
+        click.echo(json.dumps({"event": "written", "path": str(path)}))
+    elif not output.quiet:
+        click.echo(f"Wrote {visible(str(path))}, {size(len(text))}: open it in a browser.")

@@ -103,7 +103,8 @@ def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool,
 def prune(door: Door, journal: str | None, journal_schema: str | None, older_than: float, output: Output) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
-    Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need.
+    Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose
+    phase has been DESTINATION for that long, the lines of keys that are settled go too.
     """
     from migrate_storage.tables import Tables
 
@@ -118,7 +119,7 @@ def prune(door: Door, journal: str | None, journal_schema: str | None, older_tha
     finally:
         database.close()
     when = duration(older_than)
-    _say(output, "pruned", f"Forgot {amount(count, 'line')} of runs that finished more than {when} ago.")
+    _say(output, "pruned", f"Forgot {amount(count, 'line')} of what was finished more than {when} ago.")
 
 
 def _database(door: Door, journal: str | None) -> Database:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
+
+import click
 
 from migrate_storage.cli.endings import outliving_reader, show, stopped_by_signals
 from migrate_storage.cli.options import Output
-from migrate_storage.events import Event, Listener
+from migrate_storage.counters import Counters
+from migrate_storage.errors import ConfigurationError
+from migrate_storage.events import BytesMoved, Event, ItemFinished, Listener
 from migrate_storage.report import Report
 
-__all__ = ("Job", "finished", "watched")
+__all__ = ("Counted", "Job", "finished", "watched")
+
+_EVERY = 5.0
+"""Seconds between two versions of the metrics file."""
 
 
 class Job(Protocol):
@@ -44,13 +54,63 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
         with outliving_reader(stream, otherwise=job.stop):
             shown(event)
 
-    job = make(listen)
+    counted = Counted(output.metrics) if output.metrics is not None else None
+    job = make(listen if counted is None else counted.beside(listen))
     with shown, stopped_by_signals(job.stop, grace) as caught:
         report = job.run()
+    if counted is not None:
+        counted.finished(report.exit_code)
     if isinstance(shown, JsonLines):
         with outliving_reader(stream):
             shown.report(report)
     return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code
+
+
+class Counted:
+    """Counts what a job tells, and keeps it in a file for Prometheus.
+
+    Args:
+        path: of the file; written at once, so that a wrong one is known before the job begins.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.counters = Counters("job", "outcome", command=click.get_current_context().info_name or "")
+        self.counters.set("running", "", 1)
+        self._write()
+
+    def beside(self, listen: Listener) -> Listener:
+        """A listener that counts, and then tells the other."""
+
+        def both(event: Event) -> None:
+            match event:
+                case ItemFinished(outcome=outcome):
+                    self.counters.add("objects", outcome.kind.value)
+                case BytesMoved(count=count):
+                    self.counters.add("bytes", amount=count)
+                case _:
+                    pass
+            if time.monotonic() - self._written > _EVERY:
+                # It could be written before; what is counted is no reason to end a job.
+                with contextlib.suppress(ConfigurationError):
+                    self._write()
+            listen(event)
+
+        return both
+
+    def finished(self, code: int) -> None:
+        """The job is over, with this exit code."""
+        self.counters.set("running", "", 0)
+        self.counters.set("exit_code", "", code)
+        self.counters.set("finished_timestamp_seconds", "", round(time.time()))
+        self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        self.counters.write(self._path)
 
 
 def finished(make: Callable[[Listener], Job], output: Output, grace: float = 20.0) -> int:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from migrate_storage.compare import Relation
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.comparison import Kind, differences
+from migrate_storage.cutover.comparison import differences
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.phases import Side
 from migrate_storage.cutover.repair import Repair, Result
 from migrate_storage.errors import KeyRefusedError
 from migrate_storage.journal import Journal
 from migrate_storage.stores.side import Side as Reached
 from migrate_storage.verify import certainly_unchanged
 
-__all__ = ("Leveled", "level", "trusted")
+__all__ = ("Leveled", "level")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,11 +31,6 @@ class Leveled:
     def done(self) -> bool:
         """Whether nothing is left."""
         return not (self.foreign or self.result.left or self.result.failures)
-
-
-def trusted(phase: Phase) -> Side:
-    """The side that holds the truth in a phase."""
-    return Side.SOURCE if phase in (Phase.SOURCE, Phase.DUAL_WRITE) else Side.DESTINATION
 
 
 def level(
@@ -53,17 +49,19 @@ def level(
         stopping: asked before each key.
     """
     leveled = Leveled()
-    extra = Kind.ONLY_DESTINATION if side is Side.SOURCE else Kind.ONLY_SOURCE
+    extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
     journal = Journal(outbox.database, outbox.tables.schema)
 
     def wanted(writable: frozenset[Side]) -> Iterator[str]:
         for each in differences(backend.source, backend.destination, outbox, stopping):
-            if each.kind is extra:
-                ours = _ours(backend, outbox, journal, each.path) if side is Side.SOURCE else side in writable
+            key = each.pair.key
+            repair.counters.add("difference", side.other)
+            if each.relation is extra:
+                ours = _ours(backend, outbox, journal, key) if side is Side.SOURCE else side in writable
                 if not ours:
-                    leveled.foreign.append(each.path)
+                    leveled.foreign.append(key)
                     continue
-            yield each.path
+            yield key
 
     with repair.at_work() as rights:
         leveled.result = repair.backfill(wanted(rights.writable), side, stopping)

@@ -16,6 +16,7 @@ from typing import Any
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
+from migrate_storage.counters import Counters
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.outbox import Outbox, Waiting
 from migrate_storage.cutover.phases import Phase, Side
@@ -23,6 +24,7 @@ from migrate_storage.cutover.protocol import Repaired, Step
 from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import describe_failure
 from migrate_storage.errors import KeyRefusedError, PhaseLostError
+from migrate_storage.text import visible
 
 __all__ = ("Repair", "Result", "Rights", "writable")
 
@@ -50,6 +52,8 @@ class Result:
     left: int = 0
     #: A URL may still be used to upload: it is looked at when that has expired.
     uploads: int = 0
+    #: Written past the backend while they were copied, by a signed URL or another program; copied again.
+    bypassed: list[str] = field(default_factory=list)
     #: By path: why a repair failed.
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -72,6 +76,7 @@ class Repair:
         outbox: where the entries are.
         phases: the phases that processes may be in; or where they share one, a :class:`SharedPhase` of the repair's own.
         lease: seconds that one copy may take.
+        counters: what counts; see ``docs/metrics.md``.
     """
 
     def __init__(
@@ -82,12 +87,15 @@ class Repair:
         *,
         phases: Iterable[Phase] | SharedPhase,
         lease: float = LEASE,
+        counters: Counters | None = None,
     ) -> None:
+        self.counters = counters or Counters("cutover", "side", backend=outbox.backend)
         self._sides = {Side.SOURCE: source, Side.DESTINATION: destination}
         self._outbox = outbox
         self._phases = phases if isinstance(phases, SharedPhase) else tuple(phases)
         self._lease = lease
         self._rights: Rights | None = None
+        self._bypassed = False
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Rights]:
@@ -182,14 +190,23 @@ class Repair:
         """
         with self.at_work() as rights:
             work = _Work(self._sides, self._outbox, path, self._lease, rights.check)
-            return work.drive(protocol.repair(rights.writable, backfill))
+            ended = work.drive(protocol.repair(rights.writable, backfill))
+            if work.written is not None:
+                self.counters.add("repair", work.written)
+            self._bypassed = work.bypassed
+            return ended
 
     def _told(self, result: Result, path: str, backfill: Side | None) -> None:
         try:
             ended = self.key(path, backfill)
         except Exception as error:  # noqa: BLE001 - one key's failure is a value
-            result.failures[path] = describe_failure(error)
+            reason = result.failures[path] = describe_failure(error)
+            self.counters.add("repair_failure")
+            told = {"backend": self._outbox.backend, "object_key": visible(path), "error": type(error).__name__}
+            _log.warning("%s: the repair of %s failed: %s", self._outbox.backend, visible(path), reason, extra=told)
             return
+        if self._bypassed:
+            result.bypassed.append(path)
         if ended is Repaired.SETTLED:
             result.settled += 1
         else:
@@ -211,7 +228,12 @@ class _Work:
         self._owner = uuid.uuid4().hex
         self._about: dict[str, Any] = {}
         self._failure: str | None = None
-        self._wrote = False
+        self._wrote = self._copied = False
+        #: Somebody wrote the side to trust, and the entry does not tell of it.
+        self.bypassed = False
+        self._looks: list[str | None] = []
+        #: The side that was written.
+        self.written: Side | None = None
 
     def drive(self, made: protocol.Protocol) -> Repaired:
         try:
@@ -238,23 +260,29 @@ class _Work:
             case protocol.Claim():
                 entry = outbox.claim(path, self._owner, self._lease)
                 self._about = outbox.about(path) if entry else {}
+                self._looks.clear()
+                self._copied = False
                 return entry
             case protocol.Flip(entry):
+                self._looks.pop(0)
                 return outbox.flip(path, entry)
             case protocol.Settle(entry):
                 return outbox.settle(path, entry, wrote=self._wrote)
-            case protocol.Release():
+            case protocol.Release(entry):
+                if self._copied and len(set(self._looks)) > 1 and outbox.look(path) == entry:
+                    self.bypassed = True
                 return outbox.release(path, self._owner, self._failure)
             case protocol.Head(side):
-                return self._evidence(side)
+                self._looks.append(self._evidence(side))
+                return self._looks[-1]
             case protocol.Get(side):
                 return self._sides[side].get_content(path)
             case protocol.Put(side, content):
                 self._put(side, content)
-                self._wrote = True
+                self._wrote, self._copied, self.written = True, True, side
                 return None
             case protocol.Erase(side):
-                self._wrote = False
+                self._wrote, self._copied, self.written = False, True, side
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
 

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from migrate_storage.compare import Relation
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.comparison import Kind, differences
-from migrate_storage.cutover.leveling import level, trusted
+from migrate_storage.cutover.comparison import differences
+from migrate_storage.cutover.leveling import level
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side, adjacent
+from migrate_storage.cutover.phases import Phase, Side, adjacent, trusted
 from migrate_storage.cutover.phasetable import FOREVER, Member, Shared
 from migrate_storage.cutover.repair import Repair
 from migrate_storage.cutover.switch import SharedPhase
@@ -256,16 +257,17 @@ class Steps:
         )
 
     def _compare(self, shared: Shared, after: Phase) -> dict[str, Any]:
-        started, counts, example = time.time(), Counter[Kind](), ""
+        started, counts, example = time.time(), Counter[Relation](), ""
         for each in differences(self._backend.source, self._backend.destination, self._outbox, self._stopping):
-            counts[each.kind] += 1
-            example = example or each.path
+            counts[each.relation] += 1
+            self._backend.counters.add("difference", trusted(after))
+            example = example or each.pair.key
         if self._stopping():
             return {"stopped": True}
         back = trusted(after) is Side.SOURCE
-        missing, extra = (Kind.ONLY_SOURCE, Kind.ONLY_DESTINATION)[:: -1 if back else 1]
+        missing, extra = (Relation.MISSING, Relation.EXTRA)[:: -1 if back else 1]
         found = {"generation": shared.generation, "after": after.value, "at": started, "differ": counts.total()}
-        found |= {"missing": counts[missing], "different": counts[Kind.DIFFERENT], "extra": counts[extra]}
+        found |= {"missing": counts[missing], "different": counts[Relation.DIFFERENT], "extra": counts[extra]}
         found["example"] = example
         self._table.transaction(lambda connection: self._table.remember(connection, found))
         return found

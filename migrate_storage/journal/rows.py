@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.journal.access import Access, parts
 from migrate_storage.journal.lines import RowEntry
+from migrate_storage.model import Column
 from migrate_storage.rows import dump_key, row_id
 
 __all__ = ("Rows",)
@@ -26,12 +27,11 @@ class Rows(Access):
         Another run's line is no reason to be silent: the row may have come back word for word between the two, and
         each run is undone by its own lines.
         """
-        said = self._said(connection, entries)
-        entries = [
-            each
-            for each in entries
-            if (each.run, row_id(each.column, each.pk), each.old_value, each.new_value) not in said
-        ]
+        said = self.said(connection, entries)
+        self.add_rows(connection, [each for each, runs in zip(entries, said, strict=True) if each.run not in runs])
+
+    def add_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
+        """Add lines that were found not to be there, see :meth:`said`, in the caller's transaction."""
         if entries:
             now = time.time()
             connection.execute(
@@ -54,20 +54,19 @@ class Rows(Access):
                 ],
             )
 
-    def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[bool]:
-        """For each of these rewrites whether a line of any run says it, in the caller's transaction."""
-        said = {line[1:] for line in self._said(connection, entries)}
-        return [(row_id(each.column, each.pk), each.old_value, each.new_value) in said for each in entries]
-
-    def _said(self, connection: Connection, entries: Sequence[RowEntry]) -> set[tuple[str, str, str, str]]:
+    def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[set[str]]:
+        """For each of these rewrites the runs whose lines say it, in the caller's transaction."""
         table = self.tables.row
         states = {"swapped", *(entry.state for entry in entries)}
-        said: set[tuple[str, str, str, str]] = set()
-        for part in parts([row_id(entry.column, entry.pk) for entry in entries]):
+        ids = [row_id(entry.column, entry.pk) for entry in entries]
+        found: dict[tuple[str, str, str], set[str]] = {}
+        for part in parts(ids):
             statement = select(table.c.run, table.c.row_id, table.c.old_value, table.c.new_value)
-            found = connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states)))
-            said.update((line.run, line.row_id, line.old_value, line.new_value) for line in found)
-        return said
+            for line in connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states))):
+                found.setdefault((line.row_id, line.old_value, line.new_value), set()).add(line.run)
+        return [
+            found.get((id_, entry.old_value, entry.new_value), set()) for id_, entry in zip(ids, entries, strict=True)
+        ]
 
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
         """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
@@ -127,6 +126,20 @@ class Rows(Access):
         table = self.tables.row
         for part in parts(lines):
             connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
+
+    def rows_by_column(self, run: str) -> list[tuple[Column, str, int]]:
+        """How many lines of rows a run has for each column, by their state."""
+        table = self.tables.row
+        names = (table.c.table_schema, table.c.table_name, table.c.column_name, table.c.state)
+        statement = select(*names, func.count().label("lines")).where(table.c.run == run)
+        return [
+            (
+                Column(table=line["table_name"], column=line["column_name"], schema=line["table_schema"], key=()),
+                str(line["state"]),
+                int(line["lines"]),
+            )
+            for line in self._read(statement.group_by(*names).order_by(*names))
+        ]
 
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""

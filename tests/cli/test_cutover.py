@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,8 +61,12 @@ def test_what_waits_is_said_and_repaired(module: str, tmp_path: Path, sqlite_url
     assert "DUAL_WRITE, 1 key not settled" in ended.output
     assert "a.txt: the source is right" in ended.output
     assert ended.return_value == 1
-    ended = run.invoke(cli, ["cutover", "repair", "--app", module], standalone_mode=False)
+    repair = ["cutover", "repair", "--app", module, "--metrics-file", "cutover.prom"]
+    ended = run.invoke(cli, repair, standalone_mode=False)
     assert "1 key settled, 0 left, 0 failed" in ended.output, ended.output
+    told = Path("cutover.prom").read_text().splitlines()
+    assert 'migrate_storage_cutover_repair_total{side="destination",backend="files"} 1' in told
+    assert 'migrate_storage_cutover_open_repair{side="source",backend="files"} 0' in told
     assert ended.return_value == 0
     assert (tmp_path / "new" / "a.txt").read_bytes() == b"content"
 
@@ -120,4 +126,26 @@ def test_a_shared_phase_goes_forth_and_back(module: str, tmp_path: Path, sqlite_
     assert "(overridden)" in ended.output
     assert invoked("repair", "--phases", "source", *at).exception is not None
     switch.close()
+    database.close()
+
+
+def test_a_step_may_wait_for_processes_and_not_for_differences(module: str, tmp_path: Path, sqlite_url: str) -> None:
+    file, at = tmp_path / f"{module}.py", ("--app", module)
+    file.write_text(file.read_text().replace('phase="dual_write"', 'phase="shared"'))
+    database = Database(sqlite_url)
+    Outbox(database, "files").prepare()
+    switch = SharedPhase(Outbox(database, "files"), name="web-1")
+    with contextlib.ExitStack() as at_work:
+        at_work.enter_context(switch.renew(writing=True))
+        assert invoked("advance", *at).return_value == 0
+        assert invoked("advance", *at).return_value == 1
+        ends = threading.Timer(1.0, at_work.pop_all().close)
+        ends.start()
+        assert invoked("advance", "--wait", "60s", *at).return_value == 0
+    switch.close()
+    assert invoked("retreat", *at).return_value == 0
+    (tmp_path / "old" / "a.txt").write_bytes(b"content")
+    ended = invoked("advance", "--wait", "60s", *at)
+    assert ended.return_value == 1
+    assert "1 missing" in ended.output
     database.close()

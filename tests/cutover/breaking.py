@@ -8,8 +8,13 @@ from typing import Any
 from migrate_storage import ObstoreBackend
 
 
+class KilledError(BaseException):
+    """The process ends here: nothing that it would have done next is done."""
+
+
 class Breaking(ObstoreBackend):
-    """Fails each request for which ``broken`` says so; before it has an effect, or after."""
+    """Fails each request for which ``broken`` says so, ``before`` or ``after`` its effect; or kills who asked, ``killed``
+    before and ``dead`` after it."""
 
     broken: Callable[[str], str | None] = staticmethod(lambda _: None)
 
@@ -17,7 +22,11 @@ class Breaking(ObstoreBackend):
         how = self.broken(name)
         if how == "before":
             raise OSError("broken before")
+        if how == "killed":
+            raise KilledError
         done = work()
+        if how == "dead":
+            raise KilledError
         if how == "after":
             raise OSError("broken after")
         return done
@@ -42,6 +51,13 @@ class Breaking(ObstoreBackend):
 
     def head(self, *arguments: Any, **options: Any) -> Any:
         return self._harm("head", lambda: super(Breaking, self).head(*arguments, **options))
+
+    def list(self, *arguments: Any, **options: Any) -> Any:
+        return iter(self._harm("list", lambda: [*super(Breaking, self).list(*arguments, **options)]))
+
+    def sign(self, paths: Any, **options: Any) -> Any:
+        """A memory store has no URLs; this one tells which store and key it would be for."""
+        return self._harm("sign", lambda: f"https://{self.key}/{paths}{'?upload' if options.get('for_upload') else ''}")
 
     async def head_async(self, *arguments: Any, **options: Any) -> Any:
         return self.head(*arguments, **options)

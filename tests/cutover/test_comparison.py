@@ -9,20 +9,14 @@ import fsspec
 import pytest
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+from fsspec.implementations.memory import MemoryFileSystem
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.cutover.comparison import Kind, differences
+from migrate_storage.compare import Relation
+from migrate_storage.cutover.comparison import differences
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Side
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError
-
-
-@pytest.fixture
-def outbox(sqlite_url: str) -> Outbox:
-    made = Outbox(Database(sqlite_url), "files")
-    made.prepare()
-    return made
+from migrate_storage.errors import ConfigurationError, RunError
 
 
 def s3(server: Any, key: str, below: str) -> ObstoreBackend:
@@ -67,12 +61,12 @@ def test_each_difference_is_found_and_nothing_else(sides: tuple[Any, Any], outbo
     put(new, "new only/x", b"1")
     put(old, "settling", b"1")
     outbox.note("settling", Side.SOURCE)
-    found = {each.path: each.kind for each in differences(old, new, outbox)}
+    found = {each.pair.key: each.relation for each in differences(old, new, outbox)}
     assert found == {
-        "size": Kind.DIFFERENT,
-        "bytes": Kind.DIFFERENT,
-        "old only/x": Kind.ONLY_SOURCE,
-        "new only/x": Kind.ONLY_DESTINATION,
+        "size": Relation.DIFFERENT,
+        "bytes": Relation.DIFFERENT,
+        "old only/x": Relation.MISSING,
+        "new only/x": Relation.EXTRA,
     }
 
 
@@ -80,8 +74,33 @@ def test_a_listing_that_breaks_is_no_listing(outbox: Outbox, moto_s3: Any, tmp_p
     there, gone = s3(moto_s3, "old", ""), s3(moto_s3, "new", "")
     put(there, "k", b"1")
     gone = ObstoreBackend("new", "s3://no-such-bucket/", aws_endpoint=moto_s3.endpoint, aws_access_key_id="a", aws_secret_access_key="b", aws_region="us-east-1", aws_allow_http=True)  # fmt: skip
-    with pytest.raises(Exception, match="NoSuchBucket"):
+    with pytest.raises(RunError, match="NoSuchBucket"):
         list(differences(there, gone, outbox))
     whole = FSSpecBackend("old", fsspec.filesystem("file"))
     with pytest.raises(ConfigurationError, match="cannot be listed"):
         list(differences(whole, there, outbox))
+
+
+def test_a_name_that_obstore_leaves_out_of_a_listing_is_compared(outbox: Outbox, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    old = FSSpecBackend("old", fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "old"))
+    put(old, "x#1", b"1")
+    (found,) = differences(old, ObstoreBackend("new", "memory://"), outbox)
+    assert (found.pair.key, found.relation) == ("x#1", Relation.MISSING)
+
+
+class Unreadable(MemoryFileSystem):
+    """Tells of its objects, and gives none."""
+
+    store, pseudo_dirs = {}, [""]
+
+    def cat_file(self, path: str, *_: Any, **options: Any) -> bytes:
+        raise PermissionError(path)
+
+
+def test_an_object_that_cannot_be_read_is_not_taken_for_equal(outbox: Outbox) -> None:
+    old, new = FSSpecBackend("old", Unreadable(), prefix="old"), ObstoreBackend("new", "memory://")
+    put(old, "k", b"1")
+    put(new, "k", b"1")
+    with pytest.raises(RunError, match="k could not be read"):
+        list(differences(old, new, outbox))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Side
@@ -203,3 +203,28 @@ def test_what_is_open_is_told_by_what_it_waits_for(outbox: Outbox, clock: Clock)
     assert (tally.of("writer", S), tally.last_upload) == (1, 60.0)
     clock.now += 400
     assert [outbox.tally().of(kind, S, D) for kind in ("repair", "writer", "upload")] == [4, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("phase", "changed", "forgotten"),
+    [(None, 0, True), ("destination", 100, True), ("destination", 1500, False), ("dual_write", 100, False)],
+)
+def test_what_is_settled_is_forgotten_when_the_cutover_is_over(
+    outbox: Outbox, clock: Clock, phase: str | None, changed: float, forgotten: bool
+) -> None:
+    def prune(connection: Connection) -> int:
+        return outbox.tables.prune(connection, clock.now - 500)
+
+    if phase is not None:
+        table = outbox.tables.phase
+        line = table.insert().values(backend="files", phase=phase, generation=1, changed=changed)
+        outbox.database.transaction(lambda connection: connection.execute(line) and None)
+    outbox.close("settled", outbox.open("settled", S), wrote=True)
+    outbox.leave("deleted", outbox.open("deleted", D, tombstone=True))
+    clock.now += 1000
+    outbox.close("of late", outbox.open("of late", S), wrote=True)
+    assert outbox.database.transaction(prune) == int(forgotten)
+    assert outbox.database.transaction(prune) == 0
+    assert outbox.wrote("settled") is not forgotten
+    assert outbox.wrote("of late")
+    assert outbox.look("deleted") is not None
