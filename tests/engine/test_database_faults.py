@@ -352,8 +352,9 @@ def test_a_database_that_does_not_come_back_stops_the_run(
 
 
 def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], None]) -> None:
-    """The database's disk is full from that swap on: in the middle of a batch of ten."""
+    """The database's disk is full from that swap on: in the middle of a batch of ten, however slow the machine is."""
     monkeypatch.setattr(pipeline, "_BATCH", 10)
+    monkeypatch.setattr(pipeline, "_LATEST", 60.0)
     original, swaps = Rows.swap, []  # type: Any, list[int]
 
     def filling(self: Rows, connection: Any, *args: Any) -> bool:
@@ -363,6 +364,7 @@ def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], No
         return bool(original(self, connection, *args))
 
     monkeypatch.setattr(Rows, "swap", filling)
+    monkeypatch.setattr(Rows, "swap_all", row_by_row)
 
 
 def stopped_for_want_of_room(world: World, report: Report, rows: int) -> int:
