@@ -16,17 +16,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
-import gc
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +33,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend as UpstreamBackend
 
+from bench._measuring import Backend, Found, figures, ratio, rounds
 from migrate_storage import ObstoreBackend
 from tests import services
 from tests.faultproxy import fault_proxy
@@ -74,10 +71,6 @@ FAR = 0.010
 #: Callers at once in the far setting.
 _FEW = 8
 
-Work = Callable[[str, bytes], Awaitable[Any]]
-#: By operation and contender: requests per second and CPU of each round.
-_Found = dict[str, dict[str, list[tuple[float, float]]]]
-
 
 class _Raw:
     """obstore itself, asked for the same: content with a content type, and bytes back."""
@@ -108,59 +101,6 @@ class _Measured(_Raw):
         file.etag, file.version_id = result["e_tag"], result["version"]
 
 
-class _Backend:
-    """A storage backend, as FileObject calls it."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    async def save(self, path: str, content: bytes) -> None:
-        file = FileObject(backend=self._backend, filename=path, content_type="application/octet-stream")
-        await self._backend.save_object_async(file, content)
-
-    async def get(self, path: str, _: bytes) -> bytes:
-        content: bytes = await self._backend.get_content_async(path)
-        return content
-
-
-async def _measure(work: Work, names: list[str], content: bytes, workers: int) -> tuple[float, float]:
-    """Requests per second, and milliseconds of CPU for one."""
-    queue = iter(names)
-
-    async def worker() -> None:
-        for name in queue:
-            await work(name, content)
-
-    gc.collect()
-    wall, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(worker() for _ in range(workers)))
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return len(names) / wall, cpu * 1000 / len(names)
-
-
-async def _rounds(contenders: dict[str, Any], options: argparse.Namespace, workers: int) -> _Found:
-    content = os.urandom(options.size)
-    found: _Found = {operation: {name: [] for name in contenders} for operation in ("save", "get")}
-    names = {
-        name: [f"{name}/{index:05}" for index in range(options.count // 4 if name == "fsspec" else options.count)]
-        for name in contenders
-    }
-    # Short turns, one operation after the other: what disturbs one turn hardly disturbs the next one alike.
-    order = list(contenders)
-    for number in range(-1, options.rounds):
-        for operation in ("save", "get"):
-            for name in order:
-                work = getattr(contenders[name], operation)
-                measured = await _measure(work, names[name], content, workers)
-                # The first round warms up: connections, credentials, code.
-                if number >= 0:
-                    found[operation][name].append(measured)
-        # Everybody is first, last and next to everybody else equally often.
-        order = order[1:] + order[:1] if number % 2 else order[::-1]
-    print(f"{options.rounds} rounds", file=sys.stderr)
-    return found
-
-
 def _contenders(server: S3Server) -> dict[str, Any]:
     bucket = server.new_bucket("bench")
     options = {
@@ -175,40 +115,25 @@ def _contenders(server: S3Server) -> dict[str, Any]:
     return {
         "obstore": _Raw(server.store(bucket)),
         "measured": _Measured(server.store(bucket), ours),
-        "ours": _Backend(ours),
-        "upstream": _Backend(UpstreamBackend(key="upstream", fs=url, **options)),
-        "fsspec": _Backend(FSSpecBackend(key="fsspec", fs=server.fs(asynchronous=True), prefix=bucket)),
+        "ours": Backend(ours),
+        "upstream": Backend(UpstreamBackend(key="upstream", fs=url, **options)),
+        "fsspec": Backend(FSSpecBackend(key="fsspec", fs=server.fs(asynchronous=True), prefix=bucket)),
     }
 
 
-def _figures(found: _Found) -> dict[str, Any]:
-    return {
-        operation: {
-            name: {
-                "requests_per_second": round(statistics.median(rate for rate, _ in rounds)),
-                "cpu_ms_per_operation": round(statistics.median(cpu for _, cpu in rounds), 4),
-            }
-            for name, rounds in by_name.items()
-        }
-        for operation, by_name in found.items()
-    }
-
-
-def _report(settings: dict[str, _Found], options: argparse.Namespace) -> dict[str, Any]:
+def _report(settings: dict[str, Found], options: argparse.Namespace) -> dict[str, Any]:
     goals = []
     for goal in GOALS:
-        found = settings[goal.setting][goal.operation]
-        ours, theirs = found["ours"], found[goal.against]
-        figure = ("rate", "cpu").index(goal.figure)
-        ratio = statistics.median(our[figure] / their[figure] for our, their in zip(ours, theirs, strict=True))
-        met = ratio <= goal.ratio if goal.bound == "most" else ratio >= goal.ratio
+        found = settings[goal.setting]
+        reached = ratio(found, goal.operation, "ours", goal.against, goal.figure)
+        met = reached <= goal.ratio if goal.bound == "most" else reached >= goal.ratio
         goals.append(
             {
                 "setting": goal.setting,
                 "operation": goal.operation,
                 "figure": {"rate": "requests per second", "cpu": "CPU per operation"}[goal.figure],
                 "against": goal.against,
-                "ratio": round(ratio, 3),
+                "ratio": round(reached, 3),
                 "goal": f"at {goal.bound} {goal.ratio:.2f}",
                 "met": met,
             }
@@ -226,7 +151,7 @@ def _report(settings: dict[str, _Found], options: argparse.Namespace) -> dict[st
         "operations_per_round": options.count,
         "workers": options.workers,
         "far": {"answers_later_by_seconds": FAR, "workers": _FEW},
-        "figures": {setting: _figures(found) for setting, found in settings.items()},
+        "figures": {setting: figures(found) for setting, found in settings.items()},
         "goals": goals,
     }
 
@@ -260,8 +185,8 @@ def main(args: list[str] | None = None) -> int:
     return 0 if all(goal["met"] for goal in report["goals"]) else 1
 
 
-async def _compared(server: S3Server, options: argparse.Namespace, workers: int) -> _Found:
-    return await _rounds(_contenders(server), options, workers)
+async def _compared(server: S3Server, options: argparse.Namespace, workers: int) -> Found:
+    return await rounds(_contenders(server), options, workers)
 
 
 if __name__ == "__main__":

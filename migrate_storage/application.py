@@ -27,7 +27,14 @@ from migrate_storage.lifespan import Lifespan
 from migrate_storage.model import Column
 from migrate_storage.text import masked, one_line
 
-__all__ = ("Application", "engine_from_url", "from_database", "load_application", "running_application")
+__all__ = (
+    "Application",
+    "engine_from_url",
+    "from_database",
+    "load_application",
+    "running_application",
+    "take_application",
+)
 
 AnyEngine = sa.Engine | AsyncEngine
 
@@ -88,17 +95,58 @@ def load_application(
         ConfigurationError: when ``database`` is no usable URL.
     """
     module, target = _import(spec)
-    entered = _enter(spec, target) if lifespan else None
+    return _taken(
+        f"--app {spec}", module, target, bind_key=bind_key, database=database, lifespan=lifespan, columns=columns
+    )
+
+
+def take_application(
+    target: object,
+    *,
+    bind_key: str | None = None,
+    database: str | None = None,
+    lifespan: bool = False,
+    columns: Sequence[str] = (),
+) -> Application:
+    """Take engine, StoredObject columns and storage backends of an application that is imported already.
+
+    Args:
+        target: What :func:`load_application` may name, but for a module.
+        bind_key: As there, as are the others.
+        database: URL to connect to instead of the application's own engine.
+        lifespan: Enter the application's ASGI lifespan, and hold it until :meth:`Application.close`.
+        columns: Names to narrow to; empty means all.
+
+    Raises:
+        ApplicationError: when the application lacks an engine, a column or a primary key.
+        ConfigurationError: when ``database`` is no usable URL.
+    """
+    return _taken(
+        "this application", None, target, bind_key=bind_key, database=database, lifespan=lifespan, columns=columns
+    )
+
+
+def _taken(
+    label: str,
+    module: ModuleType | None,
+    target: object,
+    *,
+    bind_key: str | None,
+    database: str | None,
+    lifespan: bool,
+    columns: Sequence[str],
+) -> Application:
+    entered = _enter(label, target) if lifespan else None
     try:
-        found = _databases(spec, module, target) if database is None or bind_key is not None else []
-        chosen = None if not found and database is not None else _choose(spec, found, bind_key)
+        found = _databases(label, module, target) if database is None or bind_key is not None else []
+        chosen = None if not found and database is not None else _choose(label, found, bind_key)
         engine = engine_from_url(database) if database is not None else chosen.engine if chosen else None
         assert engine is not None
         several = len({id(each.metadata) for each in found if each.metadata is not None}) > 1
         described = list(_described_columns(chosen.metadata if several and chosen else None))
         if not described:
             raise ApplicationError(
-                f"--app {spec}: no StoredObject column is in any model that importing it declared: "
+                f"{label}: no StoredObject column is in any model that importing it declared: "
                 "name a module that imports the models"
             )
         kept = [each for each in described if not columns or _names(each[0]) & set(columns)]
@@ -233,27 +281,27 @@ def _is_factory(target: object) -> bool:
     return inspect.isroutine(target) or (inspect.isclass(target) and not hasattr(target, "__table__"))
 
 
-def _enter(spec: str, target: object) -> Lifespan:
+def _enter(label: str, target: object) -> Lifespan:
     if isinstance(target, ModuleType):
         target = getattr(target, "app", None) or getattr(target, "application", None)
     if target is None or not callable(target):
-        raise ApplicationError(f"--app {spec}: --lifespan needs an ASGI application: name it, as in {spec}:app")
+        raise ApplicationError(f"{label}: --lifespan needs an ASGI application: name it, as in myapp.main:app")
     entered = Lifespan(target)
     entered.enter()
     return entered
 
 
-def _databases(spec: str, module: ModuleType, target: object) -> list[_Database]:
+def _databases(label: str, module: ModuleType | None, target: object) -> list[_Database]:
     """Return the databases of the named thing, or else of the module around it."""
     try:
         found = [] if target is module else list(_held(target, "default"))
-        if not found:
+        if not found and module is not None:
             for name, value in list(vars(module).items()):
                 found.extend(_held(value, name))
     except ApplicationError:
         raise
     except Exception as error:  # noqa: BLE001 - making the engine runs the application's own code
-        raise ApplicationError(f"--app {spec}: its engine cannot be made: {one_line(error)}") from None
+        raise ApplicationError(f"{label}: its engine cannot be made: {one_line(error)}") from None
     return _distinct(found)
 
 
@@ -311,20 +359,20 @@ def _distinct(found: Iterable[_Database]) -> list[_Database]:
     return list(kept.values())
 
 
-def _choose(spec: str, found: list[_Database], bind_key: str | None) -> _Database:
+def _choose(label: str, found: list[_Database], bind_key: str | None) -> _Database:
     names = ", ".join(sorted(each.name for each in found))
     if not found:
         raise ApplicationError(
-            f"--app {spec}: no engine found: name an application, an advanced-alchemy configuration or an engine "
+            f"{label}: no engine found: name an application, an advanced-alchemy configuration or an engine "
             "(module:name), or pass --database URL"
         )
     if bind_key is not None:
         for each in found:
             if each.name == bind_key:
                 return each
-        raise ApplicationError(f"--bind-key {bind_key}: --app {spec} holds only {names}")
+        raise ApplicationError(f"--bind-key {bind_key}: {label} holds only {names}")
     if len(found) > 1:
-        raise ApplicationError(f"--app {spec} holds {len(found)} databases ({names}): say which with --bind-key")
+        raise ApplicationError(f"{label} holds {len(found)} databases ({names}): say which with --bind-key")
     return found[0]
 
 

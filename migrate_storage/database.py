@@ -50,6 +50,8 @@ _TRANSIENT_CODES = frozenset(
 """MySQL and MariaDB error numbers of the same meaning."""
 _READ_ONLY = ("25006", 1290, 1792, 1836)
 """A server that answers as a read-only replica: a failover in progress, worth the same wait."""
+_NO_ROOM = ("53100", 3, 1021, 1026, 1114)
+"""No room on the disk, or a write to it that failed: no row is to blame, and waiting makes no room."""
 
 
 def describe_failure(error: BaseException) -> str:
@@ -65,21 +67,37 @@ def is_transient(error: BaseException) -> bool:
         return isinstance(error, (ConnectionError, TimeoutError, OSError))
     if error.connection_invalidated:
         return True
-    original: Any = error.orig
-    code = original.args[0] if original is not None and original.args else None
+    code = _code(error)
     if isinstance(code, int):
-        # Before the state: a lock timeout of MySQL and MariaDB has the same as a trigger's refusal.
         return code in _TRANSIENT_CODES or code in _READ_ONLY
-    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    if state is not None:
-        return state in _TRANSIENT_STATES or state in _READ_ONLY
-    message = str(original).lower()
+    if code is not None:
+        return code in _TRANSIENT_STATES or code in _READ_ONLY
+    message = str(error.orig).lower()
     if "locked" in message or "busy" in message:
         return True
     return isinstance(error, (OperationalError, InterfaceError)) and any(
         words in message
         for words in ("connection", "server closed", "timeout", "timed out", "starting up", "shutting down")
     )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the database could not write for want of room, or because its disk failed."""
+    if not isinstance(error, DBAPIError):
+        return False
+    message = str(error.orig).lower()
+    return _code(error) in _NO_ROOM or "disk is full" in message or "disk i/o error" in message
+
+
+def _code(error: DBAPIError) -> int | str | None:
+    """The server's own number or SQLSTATE, where it told one."""
+    original: Any = error.orig
+    code = original.args[0] if original is not None and original.args else None
+    if isinstance(code, int):
+        # Before the state: a lock timeout of MySQL and MariaDB has the same as a trigger's refusal.
+        return code
+    state: str | None = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    return state
 
 
 class Database:
@@ -152,6 +170,10 @@ class Database:
             try:
                 return self._run(work)
             except (SQLAlchemyError, OSError) as error:
+                if is_full(error):
+                    raise RunError(
+                        f"the database {self} cannot write to its disk: {describe_failure(error)}; nothing is half done: make room there, then run the same command again to go on"
+                    ) from error
                 if isinstance(error, DBAPIError) and not is_transient(error):
                     reason = describe_failure(error)
                     raise RefusedError(

@@ -26,7 +26,7 @@ IN_QUARANTINE = "in quarantine"
 
 _SOURCE = frozenset({"intent", "held", "purging", "leftover"})
 """States of a line whose source object a run, a revert or a purge may still need."""
-_ASIDE = ("moving", "quarantined", "restoring")
+_ASIDE = ("moving", "deleting", "quarantined", "restoring")
 
 
 class Liveness:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +16,7 @@ from migrate_storage.retry import Retry
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
 from migrate_storage.stores.side import Side
 
-__all__ = ("Known", "ended", "stale_note")
+__all__ = ("Known", "ended", "mark_of", "stale_note")
 
 _NOTES = 100
 
@@ -53,6 +56,34 @@ class Known:
         if not all(id_ in self._reasons for id_ in ids):
             return outcome
         return replace(outcome, kind=OutcomeKind.KNOWN, reason=self._reasons[ids[0]])
+
+
+def mark_of(outcome: Outcome, reason: str) -> Mark:
+    """The mark of a missing object, by whoever runs this process, now.
+
+    Args:
+        outcome: what was looked for, and the one row that names it.
+        reason: why it is known to be lost.
+    """
+    ref = outcome.refs[0]
+    column = ref.column
+    return Mark(
+        column=(column.schema, column.table, column.column),
+        pk=ref.pk,
+        location=outcome.source,
+        reason=reason.strip(),
+        by=_who(),
+        at=time.time(),
+        id=Mark.id_of(column, ref.pk, outcome.source),
+    )
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "?"
+    return f"{user}@{socket.gethostname()}"[:255]
 
 
 def ended(

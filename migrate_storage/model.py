@@ -267,6 +267,11 @@ class Action(enum.StrEnum):
     SKIP = "skip"
     """Nothing to change; it is looked at and compared."""
 
+    @property
+    def moves(self) -> bool:
+        """Whether another object comes to be, and rows are to be pointed at that."""
+        return self in (Action.TRANSFER, Action.COPY)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:

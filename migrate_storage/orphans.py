@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,26 +19,27 @@ from migrate_storage.errors import ConfigurationError, KeyRefusedError, RunError
 from migrate_storage.events import Listener, Noted, PaceChanged, RunFinished, RunStarted, silent
 from migrate_storage.gate import Gate
 from migrate_storage.inventory import Held
-from migrate_storage.journal import Entry, Journal, Mark, Run, new_run_id
+from migrate_storage.journal import Journal, Mark, Run, new_run_id
 from migrate_storage.lease import hold
 from migrate_storage.limits import Pace
 from migrate_storage.liveness import IN_QUARANTINE, Liveness
-from migrate_storage.marks import Known, ended, stale_note
+from migrate_storage.marks import Known, ended, mark_of, stale_note
 from migrate_storage.model import Location, Note, Outcome, OutcomeKind, Severity, Slot, Way
 from migrate_storage.options import MiB
 from migrate_storage.probe import check_source
-from migrate_storage.quarantine import Quarantine, Stepped, checked_prefix, immovable, intent
+from migrate_storage.quarantine import Quarantine, checked_prefix, immovable
 from migrate_storage.references import sides_of
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.stores.side import Side
+from migrate_storage.sweep import Sweep
 from migrate_storage.tally import Tally
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Orphans", "OrphansOptions")
 
 _PART = 1000
-"""Objects that are moved aside together: rows are read anew before the first of them is deleted and after the last."""
+"""Marks that are written together."""
 _NOWHERE = Location("", "")
 
 
@@ -226,9 +225,12 @@ class Orphans:
             sides, retry=self._retry, budget=Budget(64 * MiB), moved=self._tally.moved, checkpoint=self._checkpoint,
             dry_run=not options.yes,
         )  # fmt: skip
+        sweep = Sweep(
+            quarantine, journal, sides, gate=self._gate, stopping=self._stopping, tell=self._tally.ended
+        )  # fmt: skip
         if options.restore is not None:
             runs = None if options.restore == "all" else journal.run(options.restore).id if known else options.restore
-            return "put back from quarantine", lambda: self._restore(quarantine, known, runs)
+            return "put back from quarantine", lambda: sweep.put_back(runs, dry_run=not options.yes) if known else None
         if options.unmark is not None:
             return (
                 f"{options.unmark} marks taken away",
@@ -244,7 +246,7 @@ class Orphans:
                 self._find(liveness, sides, keys, known, database)
                 self._each(liveness, sides, prefix)
                 if prefix is not None and options.yes:
-                    self._set_aside(liveness, quarantine, journal, sides, prefix, name)
+                    sweep.move(liveness, liveness.inventory.chosen, prefix, name)
 
         return reason, find
 
@@ -271,7 +273,7 @@ class Orphans:
                 continue
             outcome = self._aside(known(outcome), sides, liveness)
             if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None:
-                marks.append(_mark_of(outcome, self._options.mark_missing))
+                marks.append(mark_of(outcome, self._options.mark_missing))
                 outcome = replace(outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.mark_missing}")
                 if journal is not None and self._options.yes and len(marks) >= _PART:
                     journal.mark(marks)
@@ -340,120 +342,6 @@ class Orphans:
                     replace(_orphan(held), kind=OutcomeKind.QUARANTINED, reason="", evidence="no row names it")
                 )
 
-    # -- aside
-
-    def _set_aside(
-        self,
-        liveness: Liveness,
-        quarantine: Quarantine,
-        journal: Journal,
-        sides: Mapping[str, Side],
-        prefix: str,
-        run: str,
-    ) -> None:
-        self._recover(quarantine, journal)
-        chosen = liveness.inventory.chosen
-        while part := list(islice(chosen, _PART)):
-            self._checkpoint()
-            self._part(liveness, quarantine, journal, sides, [intent(held, prefix, run) for held in part])
-
-    def _part(
-        self,
-        liveness: Liveness,
-        quarantine: Quarantine,
-        journal: Journal,
-        sides: Mapping[str, Side],
-        entries: list[Entry],
-    ) -> None:
-        """Copy, read the rows again, delete; read them once more, and bring back what they name by then."""
-        taken = journal.intend(entries)
-        told: dict[str, Stepped] = {
-            entry.id: Stepped(
-                entry=entry, kind=OutcomeKind.FAILED, reason="another object goes to its place in quarantine"
-            )
-            for entry in entries
-            if entry.id in taken
-        }
-        copied: list[Entry] = []
-        failed: list[Stepped] = []
-        for stepped in self._steps(quarantine.set_aside, (entry for entry in entries if entry.id not in taken)):
-            if stepped.kind is OutcomeKind.QUARANTINED:
-                copied.append(stepped.entry)
-            else:
-                failed.append(stepped)
-        # The evidence is written before anything is deleted: whoever finds the line knows what the copy must be.
-        self._settle(journal, copied)
-        liveness.read_rows()
-        named, free = _parted(copied, lambda entry: _is_named(liveness, sides, entry))
-        kept = [Stepped(entry=entry, kind=OutcomeKind.SKIPPED, evidence="named by now") for entry in named]
-        moved: list[Entry] = []
-        for stepped in self._steps(quarantine.release, free):
-            if stepped.kind is OutcomeKind.QUARANTINED:
-                moved.append(stepped.entry)
-                told[stepped.entry.id] = stepped
-            else:
-                kept.append(stepped)
-        self._settle(journal, moved)
-        liveness.read_rows()
-        back, _ = _parted(moved, lambda entry: _is_named(liveness, sides, entry))
-        for stepped in self._steps(quarantine.put_back, back):
-            self._settle(journal, [stepped.entry])
-            if stepped.kind is OutcomeKind.RESTORED:
-                stepped = replace(stepped, evidence="named by now, and put back")
-            told[stepped.entry.id] = stepped
-        for stepped in (*failed, *kept):
-            # Neither of these left its place: only the copy goes.
-            dropped = self._safe(quarantine.put_back, stepped.entry)
-            self._settle(journal, [dropped.entry])
-            told[stepped.entry.id] = stepped
-        for stepped in told.values():
-            self._tally.ended(stepped.outcome)
-
-    def _steps(self, step: Callable[[Entry], Stepped], entries: Iterable[Entry]) -> Iterator[Stepped]:
-        for _, stepped in in_parallel(lambda entry: self._safe(step, entry), entries, self._options.concurrency):
-            yield stepped
-
-    def _safe(self, step: Callable[[Entry], Stepped], entry: Entry) -> Stepped:
-        with self._gate():
-            return step(entry)
-
-    @staticmethod
-    def _settle(journal: Journal, entries: Sequence[Entry]) -> None:
-        now = time.time()
-        journal.database.transaction(
-            lambda connection: journal.settle(connection, [replace(entry, updated=now) for entry in entries])
-        )
-
-    def _recover(self, quarantine: Quarantine, journal: Journal) -> None:
-        """What a job that was killed had in hand: what it had not deleted stays, what it had is in quarantine."""
-        count = 0
-        for batch in journal.in_states("moving"):
-            for stepped in self._steps(quarantine.recover, batch):
-                count += 1
-                self._settle(journal, [stepped.entry])
-        if count:
-            self._note(
-                "quarantine.recovered", str(count), "objects that a job had in hand when it was killed were settled"
-            )
-
-    # -- back
-
-    def _restore(self, quarantine: Quarantine, journal: Journal | None, run: str | None) -> None:
-        if journal is None:
-            return
-        for batch in journal.in_states("moving", "quarantined", "restoring", run=run):
-            self._checkpoint()
-            if self._options.yes:
-                self._settle(
-                    journal, [replace(e, state="restoring" if e.state == "quarantined" else e.state) for e in batch]
-                )
-            for stepped in self._steps(quarantine.put_back, batch):
-                entry = stepped.entry
-                if self._options.yes:
-                    # What was not put back still is in quarantine.
-                    self._settle(journal, [entry])
-                self._tally.ended(stepped.outcome)
-
     # -- marks
 
     def _ended(
@@ -497,32 +385,3 @@ def _orphan(held: Held, more: str = "") -> Outcome:
         kind=OutcomeKind.ORPHAN, source=held.location, destination=_NOWHERE, size=held.meta.size,
         reason=f"no row names it; {more}" if more else "no row names it",
     )  # fmt: skip
-
-
-def _mark_of(outcome: Outcome, reason: str) -> Mark:
-    ref = outcome.refs[0]
-    column = ref.column
-    return Mark(
-        column=(column.schema, column.table, column.column), pk=ref.pk, location=outcome.source, reason=reason.strip(),
-        by=_who(), at=time.time(), id=Mark.id_of(column, ref.pk, outcome.source),
-    )  # fmt: skip
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "?"
-    return f"{user}@{socket.gethostname()}"[:255]
-
-
-def _is_named(liveness: Liveness, sides: Mapping[str, Side], entry: Entry) -> bool:
-    return liveness.references.names(sides[entry.source_key].place(entry.source_path))
-
-
-def _parted(entries: Sequence[Entry], which: Callable[[Entry], bool]) -> tuple[list[Entry], list[Entry]]:
-    yes: list[Entry] = []
-    no: list[Entry] = []
-    for entry in entries:
-        (yes if which(entry) else no).append(entry)
-    return yes, no

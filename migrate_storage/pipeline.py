@@ -403,7 +403,7 @@ class Pipeline:
             vain = entity.carried.copied and not self._ledger.named(entity.job.id)
             reason = "the row was changed meanwhile; that write stands, and the next pass looks again"
             self._changed(entity, reason, state="leftover" if vain else "held")
-        elif self._dry_run or entity.job.item.action is not Action.TRANSFER:
+        elif self._dry_run or not entity.job.item.action.moves:
             self._finished(entity)
         else:
             self._submit("look", entity, partial(self._carrier.changed, entity.job.item.source.path, verified))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from migrate_storage.filters import Filters
 from migrate_storage.journal import object_id
 from migrate_storage.model import Action, Item, Location, Place, Slot, Way
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.side import Side
 from migrate_storage.translate import encode_key, unaddressable
 
@@ -30,6 +31,8 @@ class Route:
     filters: Filters = field(default_factory=Filters)
     #: Give keys that the destination cannot address a percent-encoded name, see ``translate.keys``.
     encode: bool = False
+    #: What was seen to copy within the service, by the source's bucket.
+    copiers: Mapping[str, Copier] = field(default_factory=dict)
 
     def wants(self, slot: Slot) -> bool:
         """Whether the run deals with what this slot names."""
@@ -44,6 +47,10 @@ class Route:
         helps = not self.encode and unaddressable(encode_key(path, local=local), local=local) is None
         advice = "--key-rule encode gives it a percent-encoded name" if helps else "give it another name"
         return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
+
+    def copier(self, item: Item) -> Copier | None:
+        """What copies an object within the service; ``None`` where it goes through this process."""
+        return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
 
     def destination_path(self, filename: str) -> str:
         """The filename that a row will hold.
@@ -92,6 +99,8 @@ class Route:
             there = actual(self.destination.place(path))
             if (there.root, there.key) == (place.root, place.key):
                 return Action.REWRITE
+            if place.root in self.copiers and unaddressable(place.key) is None:
+                return Action.COPY
         return Action.TRANSFER
 
 

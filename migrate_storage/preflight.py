@@ -11,11 +11,12 @@ from sqlalchemy import Connection, text
 
 from migrate_storage.application import Application
 from migrate_storage.backend import ObstoreBackend
+from migrate_storage.copying import prove
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import Filters
 from migrate_storage.limits import Pace
-from migrate_storage.model import Capabilities, Column, Note, Place, Severity
+from migrate_storage.model import Capabilities, Column, Note, Place, Severity, Way
 from migrate_storage.options import RunOptions
 from migrate_storage.plan import Route, choose
 from migrate_storage.probe import check_absent, check_source, same_storage, try_destination
@@ -26,6 +27,8 @@ from migrate_storage.stores.side import Side
 __all__ = ("Facts", "check", "examine", "select_columns")
 
 _SAMPLE = 50
+_ROOTS = 20
+"""Buckets of a source that are looked at before the run, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,8 @@ def examine(
     rows = tuple(
         Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns)
     )
-    roots = _roots(rows, source)
+    samples = _samples(rows, source)
+    roots = _roots(samples, source)
     notes = [*source.registration.translation.notes, *_triggers(rows, database)]
     check_source(source, roots, retry)
     if options.destination is None:
@@ -86,6 +90,11 @@ def examine(
     else:
         capabilities, found = try_destination(destination, retry)
         notes.extend(found)
+        if shared:
+            moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
+            copiers, found = prove(source, destination, moving, capabilities, retry)
+            route = replace(route, copiers=copiers)
+            notes.extend(found)
     return Facts(
         route=route, rows=rows, capabilities=capabilities, notes=tuple(notes), not_carried=_not_carried(source)
     )
@@ -158,11 +167,9 @@ def _translated(source: Side) -> ObstoreBackend:
         ) from error
 
 
-def _roots(rows: Sequence[Rows], source: Side) -> list[Place]:
-    """Buckets in which the first rows' files are; also proof that the columns hold what they should."""
-    found: dict[str, Place] = {}
-    if source.root.root:
-        found[source.root.root] = source.root
+def _samples(rows: Sequence[Rows], source: Side) -> list[Place]:
+    """Where the first rows' files are; also proof that the columns hold what they should."""
+    found: list[Place] = []
     for table in rows:
         sample = table.sample(_SAMPLE)
         broken: list[str] = []
@@ -172,14 +179,20 @@ def _roots(rows: Sequence[Rows], source: Side) -> list[Place]:
             except BrokenValueError as error:
                 broken.append(str(error))
                 continue
-            for slot in slots:
-                if slot.file["backend"] == source.key and len(found) < 20:
-                    place = source.place(slot.file["filename"])
-                    found.setdefault(place.root, replace(place, key=""))
+            found.extend(source.place(slot.file["filename"]) for slot in slots if slot.file["backend"] == source.key)
         if sample and len(broken) == len(sample):
             raise ConfigurationError(
                 f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
             )
+    return found
+
+
+def _roots(samples: Sequence[Place], source: Side) -> list[Place]:
+    """The source's own bucket, or those in which the first rows' files are."""
+    found = {source.root.root: source.root} if source.root.root else {}
+    for place in samples:
+        if len(found) < _ROOTS:
+            found.setdefault(place.root, replace(place, key=""))
     return list(found.values())
 
 

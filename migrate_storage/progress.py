@@ -34,7 +34,7 @@ from migrate_storage.model import Note, OutcomeKind, Severity
 from migrate_storage.report import Report, outcome_to_dict
 from migrate_storage.text import amount, duration, size, visible
 
-__all__ = ("JsonLines", "Lines", "LiveDisplay", "Quiet", "Seen", "Shown", "shown_on")
+__all__ = ("JsonLines", "Lines", "LiveDisplay", "Quiet", "Seen", "Shown", "shown_on", "told")
 
 REFRESHES_PER_SECOND = 5
 SECONDS_BETWEEN_LINES = 5.0
@@ -233,6 +233,24 @@ class Lines:
         self._stream.flush()
 
 
+_EVENTS = {
+    RunStarted: "run_started",
+    PassStarted: "pass_started",
+    PaceChanged: "pace",
+    RunFinished: "run_finished",
+    BytesMoved: "bytes",
+}
+
+
+def told(event: Event) -> tuple[str, dict[str, Any]]:
+    """Return an event's name and its fields, as the documentation's page on events has them."""
+    if isinstance(event, ItemFinished):
+        return "item", outcome_to_dict(event.outcome)
+    if isinstance(event, Noted):
+        return "note", asdict(event.note)
+    return _EVENTS[type(event)], {each.name: getattr(event, each.name) for each in fields(event)}
+
+
 class JsonLines:
     """One JSON object a line: ``run_started``, ``pass_started``, ``item``, ``note``, ``pace``, ``progress``, ``run_finished``.
 
@@ -257,19 +275,10 @@ class JsonLines:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self._tally.add(event)
-        if isinstance(event, ItemFinished):
-            self._write("item", outcome_to_dict(event.outcome))
-        elif isinstance(event, RunStarted):
-            self._write("run_started", {each.name: getattr(event, each.name) for each in fields(event)})
-        elif isinstance(event, PassStarted):
-            self._write("pass_started", {"number": event.number})
-        elif isinstance(event, Noted):
-            self._write("note", asdict(event.note))
-        elif isinstance(event, PaceChanged):
-            self._write("pace", {each.name: getattr(event, each.name) for each in fields(event)})
-        elif isinstance(event, RunFinished):
+        if isinstance(event, RunFinished):
             self._progress()
-            self._write("run_finished", {"run": event.run, "state": event.state})
+        if not isinstance(event, BytesMoved):
+            self._write(*told(event))
         if (now := self._clock()) >= self._due:
             self._due = now + self._every
             self._progress()

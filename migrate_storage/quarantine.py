@@ -1,12 +1,13 @@
 """Move one object aside within its store, and back: copied, proved by evidence with two ends, and only then deleted.
 
-The journal's line says at each moment what may be where. ``moving``: the object is at its place, or, once the line holds
-evidence, perhaps only aside. ``quarantined``: it is aside. ``restoring``: it is aside, and perhaps back. ``restored``: back.
+The journal's line says at each moment what may be where. ``moving``: the object is at its place. ``deleting``: it may be only
+aside. ``quarantined``: it is aside. ``restoring``: it is aside, and perhaps back. ``restored``: back.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ from migrate_storage.translate import encode_key, unaddressable
 from migrate_storage.verify import Verified, certainly_unchanged, same, sha256_of, verify
 
 __all__ = ("Quarantine", "Stepped", "checked_prefix", "immovable", "intent")
+
+DRAIN = 900.0
+"""Seconds for which the copy of an object stays that a job which died may yet delete."""
 
 
 def checked_prefix(prefix: str, sides: Mapping[str, Side], keys: Sequence[str]) -> str:
@@ -168,6 +172,15 @@ class Quarantine:
         """
         return self._safely(entry, self._put_back)
 
+    def discard(self, entry: Entry) -> Stepped:
+        """Remove the copy of an object that is known to be at its place.
+
+        Raises:
+            StoppedError: the job is to stop.
+            RunError: nothing works any more.
+        """
+        return self._safely(entry, self._drop)
+
     def recover(self, entry: Entry) -> Stepped:
         """Settle what a job had in hand when it was killed: not deleted yet, the copy goes; deleted, it is in quarantine.
 
@@ -269,7 +282,11 @@ class Quarantine:
         except StoreFailure as error:
             if error.failure.kind is not FailureKind.EXISTS:
                 raise
-            return self._occupied(entry)
+            now = self._head(store, path)
+            if now is None:
+                raise
+            # Another copy of it may have been put back just now.
+            return self._stands(entry, now, copy)
         if self._attributes(store, path) != self._attributes(aside, there):
             raise _ReplacedError(
                 "the store does not keep what the object carries beside its bytes: the copy stays as well"
@@ -281,7 +298,7 @@ class Quarantine:
         if self._head(store, path) is None and entry.size is not None:
             return Stepped(entry=replace(entry, state="quarantined"), kind=OutcomeKind.QUARANTINED)
         stepped = self._put_back(entry)
-        if stepped.kind is OutcomeKind.OCCUPIED:
+        if stepped.entry.state == "restoring":
             return replace(stepped, entry=replace(entry, state="quarantined"))
         return stepped
 
@@ -289,6 +306,9 @@ class Quarantine:
         """Something is at the object's place: it itself, or what came there since."""
         store, path, aside, there = self._ends(entry)
         never_gone = entry.size is None or certainly_unchanged(entry.source_evidence, here.evidence)
+        if never_gone and entry.state == "deleting" and time.time() - entry.updated < DRAIN:
+            # Whoever was to delete it may be asleep, and wake up.
+            return Stepped(entry=entry, kind=OutcomeKind.RESTORED, evidence="at its place, a copy is kept for a while")
         if never_gone:
             return self._drop(entry)
         if copy is None:

@@ -107,7 +107,7 @@ class Tables:
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
             #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
-            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover); ``moving``, ``quarantined``,
+            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover); ``moving``, ``deleting``, ``quarantined``,
             #: ``restoring`` and ``restored`` (an object that no row named).
             Column("state", String(16), nullable=False),
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
@@ -290,7 +290,7 @@ class Tables:
         Returns:
             How many lines went.
         """
-        kept = ("leftover", "purging", "removing", "moving", "quarantined", "restoring")
+        kept = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
         old = select(self.run.c.id).where(self.run.c.finished < before)
         on = select(self.phase.c.backend).where((self.phase.c.phase != LAST_PHASE) | (self.phase.c.changed >= before))
         settled = ~self.outbox.c.open & (self.outbox.c.opened < before) & self.outbox.c.backend.not_in(on)

@@ -1,6 +1,7 @@
-"""What the soak tests showed, in one file: each fact with its numbers, the seed, the commit and the date.
+"""What the soak tests showed, in one file: each fact with its numbers, the commit, the date and the seed that it is of.
 
-A plugin of the test run: ``--evidence PATH`` names the file, ``--seed N`` repeats a run.
+A plugin of the test run: ``--evidence PATH`` names the file, ``--seed N`` repeats a run. A run says anew what the tests that
+it ran show, and leaves what others showed before: so a soak can be run in parts.
 """
 
 from __future__ import annotations
@@ -65,26 +66,34 @@ class _Writer:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._ran: set[str] = set()
+        self._failed: set[str] = set()
         self._shown: list[dict[str, Any]] = []
-        self._counts = {"passed": 0, "failed": 0, "skipped": 0}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.outcome != "passed":
-            self._counts[report.outcome] += 1
-        if report.when == "call" and report.passed:
+        self._ran.add(report.nodeid)
+        # One that is tried once more counts as it ends, not as it began.
+        if report.when == "setup":
+            self._failed.discard(report.nodeid)
+            self._shown = [fact for fact in self._shown if fact["test"] != report.nodeid]
+        if report.outcome != "passed":
+            self._failed.add(report.nodeid)
+        if report.when == "call":
             self._shown += [{"test": report.nodeid, **value} for key, value in report.user_properties if key == _KEY]
 
     def pytest_sessionfinish(self) -> None:
         path = Path(self._config.option.evidence)
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = {
+        before = json.loads(path.read_text())["shown"] if path.exists() else []
+        run = {
             "commit": _commit(self._config.rootpath),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seed": self._config.option.seed,
-            "tests": self._counts,
-            "shown": sorted(self._shown, key=lambda fact: fact["test"]),
         }
-        path.write_text(json.dumps(told, indent=2) + "\n")
+        # What failed now is no longer shown, whatever an earlier run showed.
+        shown = [fact for fact in before if fact["test"] not in self._ran]
+        shown += [{**run, **fact} for fact in self._shown if fact["test"] not in self._failed]
+        path.write_text(json.dumps({"shown": sorted(shown, key=lambda fact: str(fact["test"]))}, indent=2) + "\n")
 
 
 def _commit(root: Path) -> str:

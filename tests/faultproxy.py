@@ -262,7 +262,8 @@ class _Server:
             return False
         status, told = _status(answer), _headers(answer)
         writer.write(answer)
-        if request.name.startswith("HEAD ") or status in {204, 304}:
+        bodiless = request.name.startswith("HEAD ") or status in {204, 304}
+        if bodiless:
             await writer.drain()
         else:
             harm = request.fault if request.fault in {Fault.STALL, Fault.TRUNCATE, Fault.FLIP_ANSWER} else None
@@ -270,7 +271,7 @@ class _Server:
                 harm = None
             await self._body(request, harm, told, up_reader, writer, until_close=True)
         over = "close" in (headers.get("connection", "").lower(), told.get("connection", "").lower())
-        return not over and ("content-length" in told or "transfer-encoding" in told or status in {204, 304})
+        return not over and (bodiless or "content-length" in told or "transfer-encoding" in told)
 
     async def _body(
         self,

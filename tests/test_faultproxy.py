@@ -13,6 +13,9 @@ from typing import Any
 
 import obstore
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -195,6 +198,25 @@ def test_fsspec_passes_untouched_when_nothing_is_asked_for(rclone_s3: S3Server, 
         assert not fs.exists(f"{bucket}/a/b")
         assert proxy.counts == {}
         assert proxy.requests > 4
+
+
+def test_an_answer_without_a_body_does_not_end_the_connection(rclone_s3: S3Server, through: Through) -> None:
+    # A client that finds its connection closed unannounced fails, and no fault is counted for it.
+    with through() as proxy:
+        url = f"{proxy.endpoint}/{rclone_s3.new_bucket()}/nothing"
+        request = AWSRequest("HEAD", url, headers={"x-amz-content-sha256": hashlib.sha256(b"").hexdigest()})
+        key = Credentials(rclone_s3.key, rclone_s3.secret)
+        S3SigV4Auth(key, "s3", "us-east-1").add_auth(request)
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        connection.connect()
+        line = connection.sock
+        for _ in range(3):
+            connection.request("HEAD", url.removeprefix(proxy.endpoint), headers=dict(request.headers))
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["Content-Length"]) == (404, None)
+            answer.read()
+            assert connection.sock is line, "the same connection still"
+        connection.close()
 
 
 def test_impossible_rates_are_refused(through: Through) -> None:

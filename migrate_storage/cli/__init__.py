@@ -13,6 +13,7 @@ from migrate_storage.cli.doctor import doctor
 from migrate_storage.cli.explain import explain
 from migrate_storage.cli.init import init
 from migrate_storage.cli.inspect import inspect
+from migrate_storage.cli.mounting import mounted
 from migrate_storage.cli.options import example
 from migrate_storage.cli.orphans import orphans
 from migrate_storage.cli.purge import purge
@@ -23,7 +24,7 @@ from migrate_storage.cli.tables import tables
 from migrate_storage.cli.translate import translate
 from migrate_storage.cli.verify import verify
 
-__all__ = ("cli",)
+__all__ = ("add_storage_commands", "cli")
 
 
 @click.group(
@@ -50,3 +51,19 @@ _COMMANDS = (
 
 for command in _COMMANDS:
     cli.add_command(command)
+
+
+def add_storage_commands(group: click.Group | None = None) -> click.Group:
+    """Add the commands to a group of an application's own command line, as advanced-alchemy adds its migrations.
+
+    They need no ``--app`` there: the application is the one that Litestar or Flask has put into click's context, or the
+    ``configs`` of a context object that is a dictionary, as in advanced-alchemy's groups.
+
+    Args:
+        group: What they are added to; left out, a new group called ``storage``.
+
+    Returns:
+        The group.
+    """
+    own = (command for command in _COMMANDS if command is not demo)
+    return mounted(own, group if group is not None else click.Group("storage", help=cli.help, epilog=None))

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ("cutover",)
 
 _SHOWN = 20
+_AGAIN = 1.0
+"""Seconds between two tries of a step."""
 
 
 @click.group(short_help="Look after a cutover: its phase, what is not settled, and its repair.")
@@ -104,6 +107,15 @@ _quiet_for = option(
     show_default=True,
     help="Into DESTINATION: how long no read must have fallen back to the source.",
 )
+_wait = option(
+    "--wait",
+    metavar="TIME",
+    type=SECONDS,
+    in_file=False,
+    default="0s",
+    show_default=True,
+    help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
+)
 _force = option(
     "--force",
     in_file=False,
@@ -131,19 +143,23 @@ def ready(backend: str | None, back: bool, quiet_for: float, door: Door, output:
 
 @cutover.command(
     short_help="Take the next step of the phase, if its conditions hold.",
-    epilog=example("migrate-storage cutover advance --app myapp.storage"),
+    epilog=example(
+        "migrate-storage cutover advance --app myapp.storage",
+        "migrate-storage cutover advance --wait 15m --app myapp.storage",
+    ),
 )
 @_backend
 @_quiet_for
+@_wait
 @_force
 @door_options
 @output_options
-def advance(backend: str | None, quiet_for: float, force: bool, door: Door, output: Output) -> int:
+def advance(backend: str | None, quiet_for: float, wait: float, force: bool, door: Door, output: Output) -> int:
     """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
 
     The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
     """
-    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force))
+    return _stepped(door, backend, quiet_for, output, lambda steps: steps.advance(force=force), wait)
 
 
 @cutover.command(
@@ -151,24 +167,30 @@ def advance(backend: str | None, quiet_for: float, force: bool, door: Door, outp
     epilog=example("migrate-storage cutover retreat --app myapp.storage"),
 )
 @_backend
+@_wait
 @_force
 @door_options
 @output_options
-def retreat(backend: str | None, force: bool, door: Door, output: Output) -> int:
+def retreat(backend: str | None, wait: float, force: bool, door: Door, output: Output) -> int:
     """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
     """
-    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force))
+    return _stepped(door, backend, 0.0, output, lambda steps: steps.retreat(force=force), wait)
 
 
-def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step]) -> int:
+def _stepped(
+    door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step], wait: float = 0.0
+) -> int:
     from migrate_storage.cutover.steps import Steps
 
     found, _ = _opened(door.open(), backend)
-    stop = threading.Event()
+    stop, until = threading.Event(), time.monotonic() + wait
     with stopped_by_signals(stop.set, 0):
-        step = take(Steps(found, quiet=quiet_for, stopping=stop.is_set))
+        steps = Steps(found, quiet=quiet_for, stopping=stop.is_set)
+        step = take(steps)
+        while not step.taken and _passes(step) and time.monotonic() < until and not stop.wait(_AGAIN):
+            step = take(steps)
     fine = step.taken or step.ready
     if output.json:
         click.echo(json.dumps({"event": "step", "backend": found.key, **step.to_dict()}))
@@ -182,6 +204,12 @@ def _stepped(door: Door, backend: str | None, quiet_for: float, output: Output, 
         if step.taken:
             click.echo("`migrate-storage cutover status` says which processes have followed.")
     return 0 if fine else 1
+
+
+def _passes(step: Step) -> bool:
+    """Whether what a step waits for may pass by itself: not so what was found different on the two sides."""
+    held = {each.name: each.holds for each in step.conditions}
+    return not held["processes"] or (held.get("comparison", True) and held.get("level", True))
 
 
 def _member(member: Member) -> dict[str, Any]:

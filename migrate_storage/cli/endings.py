@@ -12,24 +12,37 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from migrate_storage.report import Report, render
+from migrate_storage.cli.mounting import home
+from migrate_storage.cli.options import Age
+from migrate_storage.report import Figures, Report, render
 from migrate_storage.text import masked
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ("following", "interpreter", "outliving_reader", "program", "show", "stopped_by_signals", "styled")
+__all__ = (
+    "following",
+    "interpreter",
+    "outliving_reader",
+    "program",
+    "show",
+    "stopped_by_signals",
+    "styled",
+)
 
 _NAME = "migrate-storage"
 
 
 def program() -> str:
     """Return what to type for this program: its name where the shell finds it, else the way it was called."""
+    group = home(click.get_current_context(silent=True))
+    if group is not None:
+        return group.command_path
     called = Path(sys.argv[0])
     found = shutil.which(_NAME)
     if called.name == _NAME:
@@ -68,7 +81,7 @@ def following(command: str) -> str:
 
 def _target(words: list[str]) -> click.Command | None:
     context = click.get_current_context(silent=True)
-    group = context.find_root().command if context is not None else None
+    group = (home(context) or context.find_root()).command if context is not None else None
     return group.commands.get(words[0]) if isinstance(group, click.Group) and words else None
 
 
@@ -89,24 +102,27 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
-            text = (
-                ",".join(value)
-                if isinstance(value, tuple)
-                else f"{value:g}"
-                if isinstance(value, float)
-                else str(value)
-            )
+            text = _said(parameter.type, value)
             if masked(text) == text:
                 yield flag, text
 
 
-def show(report: Report) -> None:
+def _said(kind: object, value: Any) -> str:
+    """A value as it can be typed again."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(kind, Age):
+        return kind.typed(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show(report: Report, figures: Figures | None = None) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
     from rich.console import Console
 
     told = replace(report, next_command=following(report.next_command)) if report.next_command else report
     with outliving_reader(sys.stdout):
-        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told))
+        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told, figures))
 
 
 @contextlib.contextmanager
@@ -130,11 +146,11 @@ def outliving_reader(stream: IO[str], *, otherwise: Callable[[], None] = lambda:
 _STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}
 
 
-def styled(report: Report) -> Text:
+def styled(report: Report, figures: Figures | None = None) -> Text:
     """Return the report's text with its first line in the colour of its ending and its titles in bold."""
     from rich.text import Text
 
-    first, *others = render(report).splitlines()
+    first, *others = render(report, figures).splitlines()
     text = Text(first, style="")
     text.stylize(_STYLES.get(report.exit_code, "bold red"))
     for line in others:

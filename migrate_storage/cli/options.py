@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from migrate_storage.cli.mounting import application_of
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
@@ -123,6 +124,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
         return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"
+
 
 def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[_Command], _Command]:
     """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
@@ -153,6 +161,8 @@ class Door:
     database: str | None
     columns: tuple[str, ...]
     settings: Settings
+    #: What the program that the command is mounted in holds as its application; called when it is needed.
+    mounted: Callable[[], object | None] = lambda: None
 
     def open(self) -> Application:
         """Load the application, or reflect the database's columns.
@@ -160,12 +170,17 @@ class Door:
         Raises:
             ConfigurationError: when neither is said, or what is said does not work.
         """
-        from migrate_storage.application import from_database, load_application
+        from migrate_storage.application import from_database, load_application, take_application
 
         backends = self.settings.backends()
-        if self.app:
-            loaded = load_application(
-                self.app,
+        around = None if self.app else self.mounted()
+        if self.app or around is not None:
+            load = (
+                functools.partial(load_application, self.app)
+                if self.app
+                else functools.partial(take_application, around)
+            )
+            loaded = load(
                 bind_key=self.bind_key,
                 database=self.database,
                 lifespan=self.lifespan,
@@ -187,7 +202,7 @@ class Door:
 
         if self.database:
             return engine_from_url(self.database)
-        if not self.app:
+        if not self.app and self.mounted() is None:
             raise self._nothing_said()
         return self.open().engine
 
@@ -242,9 +257,18 @@ def _require(application: Application, name: str, key: str) -> None:
         raise ConfigurationError(f"{name} {visible(key)}: no backend has this key: {hint}{_known(application)}")
 
 
+class _Refused(click.ClickException):
+    """What is wrong before a command begins, in click's terms: programs that hold the command know no others."""
+
+    exit_code = 2
+
+
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     """Make the configuration file the defaults of this command; runs before any other option is looked at."""
-    settings = load_settings(value, _PARAMETERS)
+    try:
+        settings = load_settings(value, _PARAMETERS)
+    except ConfigurationError as error:
+        raise _Refused(str(error)) from None
     context.meta[_SETTINGS] = settings
     defaults = {_PARAMETERS[name]: setting for name, setting in settings.options.items()}
     context.default_map = {**(context.default_map or {}), **defaults}
@@ -290,13 +314,15 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
         columns: tuple[str, ...] | None,
         **others: Any,
     ) -> Any:
+        context = click.get_current_context()
         door = Door(
             app=app,
             bind_key=bind_key,
             lifespan=lifespan,
             database=database,
             columns=columns or (),
-            settings=click.get_current_context().meta.get(_SETTINGS, Settings()),
+            settings=context.meta.get(_SETTINGS, Settings()),
+            mounted=lambda: application_of(context),
         )
         return command(*args, door=door, **others)
 

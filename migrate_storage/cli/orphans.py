@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +22,9 @@ from migrate_storage.cli.options import (
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
-from migrate_storage.orphans import Orphans, OrphansOptions
+
+if TYPE_CHECKING:
+    from migrate_storage.orphans import Orphans
 
 __all__ = ("orphans",)
 
@@ -121,6 +124,8 @@ def orphans(
     deleted but an object whose copy in quarantine was proved. Without --yes nothing is changed.
     """
     # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
+    from migrate_storage.orphans import Orphans, OrphansOptions
+
     application = replace(door, columns=()).open() if door.app else door.open()
     try:
         options = OrphansOptions(

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.endings import program, show
+from migrate_storage.cli.endings import following, program, show
 from migrate_storage.cli.options import (
     Age,
     Door,
@@ -24,7 +25,7 @@ from migrate_storage.cli.options import (
     output_options,
 )
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.report import Report
+from migrate_storage.report import Report, figures, page
 from migrate_storage.text import amount, duration, size, visible
 
 if TYPE_CHECKING:
@@ -150,20 +151,54 @@ def _report(line: Run) -> Report | None:
     return None if line.report is None else Report.from_dict(json.loads(line.report))
 
 
-@click.command(short_help="Show a run's report.", epilog=example("migrate-storage report --app myapp.storage --json"))
+@click.command(
+    short_help="Show a run's report: as text, JSON or a page.",
+    epilog=example(
+        "migrate-storage report --app myapp.storage",
+        "migrate-storage report --app myapp.storage --html report.html",
+        "migrate-storage report --app myapp.storage --json",
+    ),
+)
 @click.argument("run", required=False)
 @door_options
 @journal_options
+@option(
+    "--html", "page_path", in_file=False, metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write it as one HTML file that needs no network; - is standard output.",
+)  # fmt: skip
 @output_options
-def report(run: str | None, door: Door, journal: str | None, journal_schema: str | None, output: Output) -> int:
-    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest."""
+def report(
+    run: str | None, door: Door, journal: str | None, journal_schema: str | None, page_path: Path | None, output: Output
+) -> int:
+    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
+
+    To what the run said at its end it adds what the journal's lines sum up to: rows by column, throughput and failures over
+    time, sizes, how equality was proved, and the slowest objects.
+    """
     with opened_journal(door, journal, journal_schema) as opened:
         line = opened.run(run)
-    found = _report(line)
-    if found is None:
-        raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
-    if output.json:
-        click.echo(json.dumps(found.to_dict()))
+        found = _report(line)
+        if found is None:
+            raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
+        sums = figures(found, opened)
+    if page_path is not None:
+        _write_page(page_path, page(found, sums, following), output)
+    elif output.json:
+        click.echo(json.dumps({**found.to_dict(), "figures": sums.to_dict()}))
     elif not output.quiet or found.exit_code:
-        show(found)
+        show(found, sums)
     return found.exit_code
+
+
+def _write_page(path: Path, text: str, output: Output) -> None:
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html {visible(str(path))}: cannot be written: {error.strerror}") from None
+    if output.json:
+        click.echo(json.dumps({"event": "written", "path": str(path)}))
+    elif not output.quiet:
+        click.echo(f"Wrote {visible(str(path))}, {size(len(text))}: open it in a browser.")

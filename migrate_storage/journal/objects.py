@@ -132,6 +132,21 @@ class Objects(Access):
                 found[entry.destination] = entry
         return found
 
+    def claim(self, entries: Sequence[Entry], before: str) -> set[str]:
+        """Write lines where they still are in the state ``before``; returns the ids of those that were."""
+        table = self.tables.object
+
+        def write(connection: Connection) -> set[str]:
+            return {
+                entry.id
+                for entry in entries
+                if connection.execute(
+                    update(table).where(table.c.id == entry.id, table.c.state == before).values(**_line(entry))
+                ).rowcount
+            }
+
+        return self.database.transaction(write)
+
     def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[Entry]]:
         """The objects of all runs, or of one, in one of these states, batch by batch in the order of their ids."""
         table = self.tables.object

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.journal.access import Access, parts
 from migrate_storage.journal.lines import RowEntry
+from migrate_storage.model import Column
 from migrate_storage.rows import dump_key, row_id
 
 __all__ = ("Rows",)
@@ -127,6 +128,20 @@ class Rows(Access):
         table = self.tables.row
         for part in parts(lines):
             connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
+
+    def rows_by_column(self, run: str) -> list[tuple[Column, str, int]]:
+        """How many lines of rows a run has for each column, by their state."""
+        table = self.tables.row
+        names = (table.c.table_schema, table.c.table_name, table.c.column_name, table.c.state)
+        statement = select(*names, func.count().label("lines")).where(table.c.run == run)
+        return [
+            (
+                Column(table=line["table_name"], column=line["column_name"], schema=line["table_schema"], key=()),
+                str(line["state"]),
+                int(line["lines"]),
+            )
+            for line in self._read(statement.group_by(*names).order_by(*names))
+        ]
 
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""

@@ -41,6 +41,10 @@ class Store(Protocol):
         """What the store says of one object."""
         ...
 
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """As ``head``, and what the object carries beside its bytes."""
+        ...
+
     def open(self, path: str) -> Opened:
         """Begin to read one object."""
         ...

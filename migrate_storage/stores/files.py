@@ -79,6 +79,11 @@ class FsspecStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         return self._meta(path, self._info(path))
 
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        opened = self.open(path)
+        return opened.meta, opened.attributes
+
     def open(self, path: str) -> _Reading:
         """See :class:`migrate_storage.stores.base.Store`."""
         info = self._info(path)

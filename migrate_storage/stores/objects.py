@@ -15,7 +15,7 @@ from migrate_storage.errors import KeyRefusedError
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.stores.fork import touch
 
-__all__ = ("ObstoreStore", "plain_e_tag")
+__all__ = ("ObstoreStore", "plain_e_tag", "unpanicked")
 
 T = TypeVar("T")
 
@@ -82,11 +82,11 @@ class _Reading:
         self.attributes = to_attributes(result.attributes)
 
     def read(self) -> bytes:
-        return bytes(_unpanicked(self._result.bytes))
+        return bytes(unpanicked(self._result.bytes))
 
     def chunks(self) -> Iterator[bytes]:
         stream = self._result.stream(min_chunk_size=self._chunk)
-        while (piece := _unpanicked(lambda: next(stream, None))) is not None:
+        while (piece := unpanicked(lambda: next(stream, None))) is not None:
             yield bytes(piece)
 
 
@@ -112,12 +112,18 @@ class ObstoreStore:
     def head(self, path: str) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
-        return to_meta(path, _unpanicked(lambda: self._store.head(path)))
+        return to_meta(path, unpanicked(lambda: self._store.head(path)))
+
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        found = unpanicked(lambda: self._store.get(path, options={"head": True}))
+        return to_meta(path, found.meta), to_attributes(found.attributes)
 
     def open(self, path: str) -> _Reading:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
-        return _Reading(path, _unpanicked(lambda: self._store.get(path)), self._chunk)
+        return _Reading(path, unpanicked(lambda: self._store.get(path)), self._chunk)
 
     def put(
         self,
@@ -142,7 +148,7 @@ class ObstoreStore:
             raise FileExistsError(f"something stands at {path} already")
         pieces = content if isinstance(content, bytes) else _read_elsewhere(iter(content))
         try:
-            answer = _unpanicked(lambda: self._store.put(path, pieces, **arguments))
+            answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
         except Exception as error:
             if type(error).__name__ == "AlreadyExistsError":
                 raise FileExistsError(f"something stands at {path} already") from error
@@ -176,14 +182,14 @@ class ObstoreStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
         try:
-            _unpanicked(lambda: self._store.delete(path))
+            unpanicked(lambda: self._store.delete(path))
         except FileNotFoundError:
             return
 
     def list(self, prefix: str) -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
         stream = self._store.list(prefix or None)
-        while (batch := _unpanicked(lambda: next(stream, None))) is not None:
+        while (batch := unpanicked(lambda: next(stream, None))) is not None:
             for meta in batch:
                 yield to_meta(cast("str", meta["path"]), meta)
 
@@ -218,7 +224,7 @@ def _flush(path: Path) -> None:
             os.close(descriptor)
 
 
-def _unpanicked(call: Callable[[], T]) -> T:
+def unpanicked(call: Callable[[], T]) -> T:
     """A Rust panic derives from ``BaseException``: let it be an error like any other."""
     touch()
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from migrate_storage.stores.credentials import provider
 from migrate_storage.stores.explicit import Parts, refine_azure, refine_gcs, refine_s3, text_values
 from migrate_storage.stores.names import OPTIONS, unknown
 
-__all__ = ("Store", "is_panic", "open_store")
+__all__ = ("Store", "is_panic", "open_across", "open_store")
 
 Store = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore | HTTPStore
 
@@ -51,6 +52,44 @@ def open_store(config: StoreConfig) -> Store:
     return opener(config)
 
 
+def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mapping[str, str]) -> S3Store:
+    """Open what asks an S3 service to copy from another of its buckets into the one of ``config``.
+
+    Args:
+        config: the destination; what else it says (region, credentials, how requests are sent) is used for the copies.
+        endpoint: the service's address, without any bucket.
+        bucket: the bucket to copy from.
+        headers: sent with each copy. They are not signed, so none of them may be an ``x-amz-`` one.
+
+    Returns:
+        A store whose ``copy`` copies between the buckets, with ``overwrite=False`` giving the copy the content type among
+        ``headers``. Nothing else of it is of use.
+
+    Raises:
+        ConfigurationError: see :func:`open_store`.
+    """
+    options = {name: value for name, value in config.options.items() if name not in _ADDRESSES}
+    prepared = replace(
+        config,
+        root=bucket,
+        prefix="",
+        options={
+            **options,
+            "endpoint": f"{endpoint}/{config.root}",
+            "copy_if_not_exists": "header: x-amz-metadata-directive: REPLACE",
+        },
+        client_options={
+            **config.client_options,
+            "default_headers": {**config.client_options.get("default_headers", {}), **headers},
+        },
+    )
+    # The address that obstore takes for the bucket's own is the one that is written to.
+    store = _open_cloud(prepared, virtual_hosted_style_request="true")
+    assert isinstance(store, S3Store)
+    return store
+
+
+_ADDRESSES = ("endpoint", "endpoint_url", "endpoint_url_s3", "virtual_hosted_style_request", "copy_if_not_exists")
 _ROOTS = {
     "s3": "a bucket: s3://BUCKET/",
     "gcs": "a bucket: gs://BUCKET/",
@@ -76,7 +115,7 @@ def _open_http(config: StoreConfig) -> Store:
     return _construct(config, lambda: HTTPStore(url, client_options=client, retry_config=retry_options(config)))
 
 
-def _open_cloud(config: StoreConfig) -> Store:
+def _open_cloud(config: StoreConfig, **settled: str) -> Store:
     factory: Any
     factory, root_name, refine = _CLOUDS[config.service]
     given = text_values(config.options)
@@ -84,6 +123,7 @@ def _open_cloud(config: StoreConfig) -> Store:
     source = provider(config.credentials, config.service) if config.credentials else None
     with ExitStack() as until_constructed:
         options, source = refine(config, Parts(given, source), until_constructed)
+        options.update(settled)
         endpoint = str(options.get("endpoint") or options.get("aws_endpoint_url_s3") or options.get("base_url") or "")
         arguments = {
             "prefix": config.prefix or None,

@@ -45,6 +45,11 @@ class PacedStore:
         self._pace.requests.take(1)
         return self._store.head(path)
 
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._pace.requests.take(1)
+        return self._store.look(path)
+
     def open(self, path: str) -> Opened:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.take(1)

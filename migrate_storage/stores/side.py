@@ -12,6 +12,7 @@ from migrate_storage.limits import Pace
 from migrate_storage.model import Place
 from migrate_storage.registration import Registration, read
 from migrate_storage.stores.base import Store
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.stores.opening import open_store
@@ -77,6 +78,26 @@ class Side:
         if config is None:
             return self._live(), filename
         return self._obstore(place, config), place.key
+
+    def copier(self, place: Place) -> Copier | None:
+        """What lets the service copy from a place's bucket to here; ``None`` where it is not one S3 service, or has no address.
+
+        Whether it really copies is to be seen by trying: see :mod:`migrate_storage.copying`.
+        """
+        root = self.root
+        if not root.service == place.service == "s3" or root.endpoint != place.endpoint:
+            return None
+        config = self.registration.config_at(root)
+        if config is None or not root.root or not place.root:
+            return None
+        endpoint = root.endpoint
+        if not endpoint.startswith(("http://", "https://")):
+            region = str(config.options.get("region") or "")
+            if not region:
+                return None
+            endpoint = f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+        prepared = replace(config, root=root.root, retry={"max_retries": self._attempts - 1})
+        return Copier(prepared, endpoint, place.root, pace=self._pace)
 
     def at_place(self, place: Place) -> tuple[Store, str] | None:
         """The store of this side in which a place would be, whoever named it; ``None`` where it cannot be asked."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,4 +126,26 @@ def test_a_shared_phase_goes_forth_and_back(module: str, tmp_path: Path, sqlite_
     assert "(overridden)" in ended.output
     assert invoked("repair", "--phases", "source", *at).exception is not None
     switch.close()
+    database.close()
+
+
+def test_a_step_may_wait_for_processes_and_not_for_differences(module: str, tmp_path: Path, sqlite_url: str) -> None:
+    file, at = tmp_path / f"{module}.py", ("--app", module)
+    file.write_text(file.read_text().replace('phase="dual_write"', 'phase="shared"'))
+    database = Database(sqlite_url)
+    Outbox(database, "files").prepare()
+    switch = SharedPhase(Outbox(database, "files"), name="web-1")
+    with contextlib.ExitStack() as at_work:
+        at_work.enter_context(switch.renew(writing=True))
+        assert invoked("advance", *at).return_value == 0
+        assert invoked("advance", *at).return_value == 1
+        ends = threading.Timer(1.0, at_work.pop_all().close)
+        ends.start()
+        assert invoked("advance", "--wait", "60s", *at).return_value == 0
+    switch.close()
+    assert invoked("retreat", *at).return_value == 0
+    (tmp_path / "old" / "a.txt").write_bytes(b"content")
+    ended = invoked("advance", "--wait", "60s", *at)
+    assert ended.return_value == 1
+    assert "1 missing" in ended.output
     database.close()

@@ -15,6 +15,7 @@ import pytest
 from migrate_storage.__main__ import main
 from migrate_storage.cli import cli
 from migrate_storage.cli.endings import interpreter, program, stopped_by_signals
+from migrate_storage.cli.options import Age
 from migrate_storage.errors import (
     ConfigurationError,
     KeyRefusedError,
@@ -120,3 +121,8 @@ def test_signals_ask_once_to_stop_and_once_to_abort_and_are_given_back(capsys: p
 def test_the_next_command_can_be_typed_as_it_stands(called: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     assert program() == typed
+
+
+@pytest.mark.parametrize("said", ["30d", "12h", "90m", "45s", "2w", "0s", "1.5s"])
+def test_a_time_span_is_said_as_it_was_typed(said: str) -> None:
+    assert Age.typed(Age().convert(said, None, None)) == said

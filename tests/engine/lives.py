@@ -28,7 +28,7 @@ from migrate_storage.transfer import Digests
 from tests.engine import places, world
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.engine.lives", "tests.engine.asides"])
+context.set_forkserver_preload(["tests.engine.lives", "tests.engine.asides", "tests.engine.warm"])
 
 BATCH = 10
 """Rows re-pointed in one transaction: fewer than usual, so that small jobs have many."""

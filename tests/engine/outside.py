@@ -37,7 +37,8 @@ def command(
         new: what is registered under ``new``.
         arguments: more of the command line.
         settings: ``signal``, ``steps`` and ``of``: ``body`` counts only pieces of bodies, ``module:Class.method``
-            only the calls of that one.
+            only the calls of that one. Steps are counted when ``after`` rows were re-pointed. ``batch`` is how many
+            go in one transaction.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
     told = json.dumps({"url": url, "backends": [old.to_dict(), new.to_dict()]})
@@ -63,32 +64,42 @@ def told(done: subprocess.CompletedProcess[str], event: str) -> dict[str, Any]:
 class _Steps:
     """Counts what happens, and sends the signal when it is time."""
 
-    def __init__(self, number: int, steps: int) -> None:
-        self._number, self._left = number, steps
+    def __init__(self, number: int, steps: int, after: int) -> None:
+        self._number, self._left, self._after = number, steps, after
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
         with self._lock:
+            if self._after:
+                return
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), self._number)
 
-    def on(self, owner: Any, name: str) -> None:
+    def on(self, owner: Any, name: str, before: Callable[[], None] | None = None) -> None:
         original: Callable[..., Any] = getattr(owner, name)
 
         def stepping(*args: Any, **kwargs: Any) -> Any:
-            self()
+            (before or self)()
             return original(*args, **kwargs)
 
         setattr(owner, name, stepping)
 
+    def swapped(self) -> None:
+        with self._lock:
+            self._after -= self._after > 0
+
 
 def _arm(settings: dict[str, Any]) -> None:
+    from migrate_storage import pipeline
+    from migrate_storage.rows import Rows
     from migrate_storage.stores.files import FsspecStore
     from migrate_storage.stores.objects import ObstoreStore
     from migrate_storage.transfer import Digests
 
-    steps = _Steps(settings["signal"], settings["steps"])
+    steps = _Steps(settings["signal"], settings["steps"], settings.get("after", 0))
+    steps.on(Rows, "swap", steps.swapped)
+    pipeline._BATCH = settings.get("batch", pipeline._BATCH)
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])

@@ -204,7 +204,7 @@ def test_the_report_files_are_in_rclone_s_form(tmp_path: Path) -> None:
         sign(Outcome(kind=kind, source=only.source, destination=only.destination))
         for kind in OutcomeKind
         if not kind.done
-    } <= set("+*!")
+    } <= set("-+*!")
     with pytest.raises(ConfigurationError, match="--match .* cannot be written"):
         Differences({"match": tmp_path / "no" / "where"})
 

@@ -1,6 +1,6 @@
 """Killed at any instruction, a job loses nothing, goes on from where it was, and pays little again.
 
-The kill points are drawn at random for each run (the header tells the seed): 32 usually, three thousand in the soak.
+The kill points are drawn at random for each run (the header tells the seed): 36 usually, three thousand in the soak.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tests.engine.world import World
 from tests.evidence import Evidence
 
 CONCURRENCY = 4
+STEPS = 1200
+"""Steps of the longest of many lives of one job: about half of those that it takes altogether, looking around included."""
 
 
 class Job:
@@ -32,6 +34,8 @@ class Job:
         self.named = world.check()
         self.copied: Counter[str] = Counter()
         self.copied_again = 0
+        #: How many of ten parts of the rows were re-pointed at each kill.
+        self.killed_at: Counter[int] = Counter()
 
     def live(self, steps: int = 0) -> list[str]:
         """One life; afterwards claims 1 and 3 are checked. Returns how it ended, where it did."""
@@ -46,6 +50,8 @@ class Job:
         self.copied_again += again
         self.copied.update(copied)
         assert self.world.check() == self.named, "a row names what does not open with its bytes"
+        if code:
+            self.killed_at[10 * sum(file["backend"] == "new" for file in self._files()) // self.named] += 1
         return notes[-1].split()[1:] if code == 0 else []
 
     def _files(self) -> list[dict[str, Any]]:
@@ -104,31 +110,46 @@ def test_killed_at_single_steps_of_a_small_job(tmp_path: Path, seed: int, points
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("database", ["postgres", "sqlite"])
-@pytest.mark.parametrize("kills", [8, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("part", "kills"), [(0, 10), *(pytest.param(part, 100, marks=pytest.mark.soak) for part in range(10))]
+)
 def test_killed_again_and_again(
-    rclone_s3, request: pytest.FixtureRequest, tmp_path: Path, database: str, kills: int, seed: int, evidence: Evidence
+    rclone_s3,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    database: str,
+    part: int,
+    kills: int,
+    seed: int,
+    evidence: Evidence,
 ) -> None:
     """One job killed after a random number of steps, over and over; when it is through, another begins."""
+    seed = seed + 1000 * part
     drawn = random.Random(seed)
     url = request.getfixturevalue(f"{database}_url")
     killed = jobs = copied_again = 0
+    killed_at: Counter[int] = Counter()
     while killed < kills:
         jobs += 1
         backends = (places.old_s3(rclone_s3, rclone_s3.new_bucket()), places.new_s3(rclone_s3, rclone_s3.new_bucket()))
         world = World(url, backends[0].build(), backends[1].build(), seed + jobs)
         world.fill(60, 4, 6)
         job = Job(world, backends, tmp_path)
-        while killed < kills and not job.live(drawn.randrange(1, 700)):
+        while killed < kills and not job.live(drawn.randrange(1, STEPS)):
             killed += 1
         job.ends_right()
         copied_again += job.copied_again
+        killed_at += job.killed_at
         world.sql("DELETE FROM documents")
         world.sql("DELETE FROM albums")
         world.sql("DELETE FROM notes")
         for table in ("row", "object", "run"):
             world.sql(f"DELETE FROM migrate_storage_{table}")
         world.close()
+    between, late = (sum(killed_at[tenth] for tenth in tenths) for tenths in (range(1, 10), range(5, 10)))
+    assert kills < 100 or (between > kills / 5 and late), f"kills come over the whole life of a job: {killed_at}"
     evidence.record(
         f"killed with SIGKILL at random steps and run again, rows in {database}, objects on rclone",
         kills=killed, jobs=jobs, rows_opened_after_each=job.named, copied_again=copied_again,
+        kills_by_tenths_of_rows_moved=[killed_at[tenth] for tenth in range(11)],
     )  # fmt: skip

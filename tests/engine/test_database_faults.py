@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from migrate_storage.rows import Rows
 from tests.engine import places
 from tests.engine.world import COLUMNS, World
 from tests.evidence import Evidence
-from tests.servers import start_mariadb, start_pgbouncer
+from tests.servers import start_mariadb, start_pgbouncer, start_postgres
 from tests.services import ensure
 
 
@@ -339,6 +340,105 @@ def test_a_database_that_does_not_come_back_stops_the_run(
     gone.clear()
     monkeypatch.setattr(Rows, "swap", swap)
     assert ended(world, world.run(lease=1), 60) == 1
+
+
+def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], None]) -> None:
+    """The database's disk is full from that swap on: in the middle of a batch of ten."""
+    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    original, swaps = Rows.swap, []  # type: Any, list[int]
+
+    def filling(self: Rows, connection: Any, *args: Any) -> bool:
+        swaps.append(1)
+        if len(swaps) == swap:
+            fill(connection)
+        return bool(original(self, connection, *args))
+
+    monkeypatch.setattr(Rows, "swap", filling)
+
+
+def stopped_for_want_of_room(world: World, report: Report, rows: int) -> int:
+    """No row is blamed, no batch is half there, and what was committed before stands; returns how many rows moved."""
+    assert (report.state, report.exit_code) == ("failed", 3), report
+    assert "make room there, then run the same command again" in report.error
+    assert report.listed_total == 0, "no row is to blame"
+    nothing_half(world)
+    moved = [value["backend"] for value in world.raw()].count("new")
+    assert 0 < moved < rows
+    assert moved % 10 == 0, "whole batches"
+    assert world.check() == rows
+    return moved
+
+
+def test_sqlite_has_no_page_left(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = local(sqlite_url, tmp_path)
+    # As small as it can be made: the pages that it has already.
+    full_at(monkeypatch, 25, lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
+    report = world.run(window=20, lease=1)
+    monkeypatch.undo()
+    stopped_for_want_of_room(world, report, 60)
+    assert ended(world, report, 60) == 2
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path, size: str) -> Iterator[Callable[[], None]]:
+    """A disk of its own, which wants root; yields what fills it to its last byte."""
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "small", str(directory)], check=True)
+    ballast = directory / "ballast"
+
+    def fill() -> None:
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    try:
+        yield fill
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.mark.soak
+def test_the_disk_of_sqlite_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence) -> None:
+    with small_disk(tmp_path / "disk", "4m") as fill:
+        world = local(f"sqlite:///{tmp_path}/disk/app.db", tmp_path, 200)
+        full_at(monkeypatch, 95, lambda _: fill())
+        report = world.run(window=20, lease=1)
+        monkeypatch.undo()
+        moved = stopped_for_want_of_room(world, report, 200)
+        assert world.run(lease=1).exit_code == 3, "the disk is full still"
+        nothing_half(world)
+        (tmp_path / "disk/ballast").unlink()
+        assert ended(world, world.run(lease=1), 200) == 1
+        world.close()
+    evidence.record(
+        "SQLite on a disk that ran full in the middle of a batch, then had room again", rows=200, moved=moved
+    )
+
+
+@pytest.mark.soak
+def test_the_disk_of_postgresql_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="ms-p-"))
+    directory.chmod(0o755)
+    with start_postgres(directory / "server") as server, small_disk(directory / "disk", "64m") as fill:
+        space = directory / "disk/space"
+        space.mkdir()
+        shutil.chown(space, "postgres")
+        with server.database() as url:
+            with admin(url) as connection:
+                connection.execute(f"CREATE TABLESPACE small LOCATION '{space}'".encode())
+                connection.execute(f'ALTER DATABASE "{make_url(url).database}" SET TABLESPACE small'.encode())
+            world = local(url, tmp_path, 1000)
+            full_at(monkeypatch, 95, lambda _: fill())
+            report = world.run(window=20, lease=1)
+            monkeypatch.undo()
+            moved = stopped_for_want_of_room(world, report, 1000)
+            (directory / "disk/ballast").unlink()
+            assert ended(world, world.run(lease=1), 1000) == 1
+            world.close()
+    evidence.record(
+        "PostgreSQL with its tables on a disk that ran full in the middle of a batch, then had room again",
+        rows=1000, moved=moved,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("rows", [120, pytest.param(2000, marks=pytest.mark.soak)])

@@ -24,6 +24,7 @@ from migrate_storage.report import render
 from migrate_storage.translate import decode_key, unaddressable
 from tests.engine.hostile import hostile_names
 from tests.engine.world import World
+from tests.evidence import Evidence
 from tests.servers import S3Server
 
 NORMAL, SOAK = 500, 5000
@@ -87,6 +88,14 @@ def check(world: World, names: dict[int, str], contents: dict[int, bytes]) -> di
     return ended
 
 
+def shown(evidence: Evidence, between: str, ended: dict[int, Outcome]) -> None:
+    moved = sum(outcome.kind.done for outcome in ended.values())
+    evidence.record(
+        f"hostile keys, {between}: each moved intact or listed with a reason", keys=len(ended), moved=moved,
+        listed=len(ended) - moved,
+    )  # fmt: skip
+
+
 def assert_harmless(world: World, report: Any) -> None:
     """Nothing that a terminal would obey, whichever way it is shown."""
     lines, machine = io.StringIO(), io.StringIO()
@@ -105,7 +114,7 @@ def count(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.parametrize("key_rule", ["refuse", "encode"])
-def test_from_memory_to_s3(count: int, key_rule: str, sqlite_url: str, moto_s3: S3Server) -> None:
+def test_from_memory_to_s3(count: int, key_rule: str, sqlite_url: str, moto_s3: S3Server, evidence: Evidence) -> None:
     count //= 2 if (count, key_rule) == (NORMAL, "refuse") else 1
     old = FSSpecBackend(key="old", fs="memory", prefix=f"hostile-{key_rule}-{count}")
     new = ObstoreBackend(key="new", fs=f"s3://{moto_s3.new_bucket()}/", **moto_s3.options())
@@ -125,9 +134,12 @@ def test_from_memory_to_s3(count: int, key_rule: str, sqlite_url: str, moto_s3: 
         encoded = {number: name for number, name in relative.items() if unaddressable(name)}
         assert len(encoded) > len(contents) / 20
         assert {number: decode_key(ended[number].destination.path) for number in encoded} == encoded
+    shown(evidence, f"memory to S3, --key-rule {key_rule}", ended)
 
 
-def test_from_s3_to_a_disk(count: int, postgres_url: str, tmp_path: Path, moto_s3: S3Server) -> None:
+def test_from_s3_to_a_disk(
+    count: int, postgres_url: str, tmp_path: Path, moto_s3: S3Server, evidence: Evidence
+) -> None:
     bucket = moto_s3.new_bucket()
     old = FSSpecBackend(key="old", fs=moto_s3.fs(), prefix=bucket)
     world = World(postgres_url, old, ObstoreBackend(key="new", fs=tmp_path / "new"))
@@ -141,9 +153,10 @@ def test_from_s3_to_a_disk(count: int, postgres_url: str, tmp_path: Path, moto_s
     assert_harmless(world, report)
     assert sum(outcome.kind.done for outcome in ended.values()) > count / 4
     assert not [path for path in tmp_path.iterdir() if path.name != "new"], "nothing was written outside of the root"
+    shown(evidence, "S3 to a disk", ended)
 
 
-def test_from_a_disk_to_s3(count: int, mariadb_url: str, tmp_path: Path, moto_s3: S3Server) -> None:
+def test_from_a_disk_to_s3(count: int, mariadb_url: str, tmp_path: Path, moto_s3: S3Server, evidence: Evidence) -> None:
     count //= 2 if count == NORMAL else 1
     (tmp_path / "old").mkdir()
     (tmp_path / "up").write_bytes(b"a secret next door")
@@ -165,6 +178,7 @@ def test_from_a_disk_to_s3(count: int, mariadb_url: str, tmp_path: Path, moto_s3
     up = next(number for number, name in names.items() if name == "../up")
     assert ended[up].kind is OutcomeKind.FAILED
     assert "leads out of" in ended[up].reason
+    shown(evidence, "a disk to S3", ended)
 
 
 def test_two_names_that_a_rule_makes_one_are_not_both_moved(world: World) -> None:

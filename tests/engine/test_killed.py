@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+from itertools import pairwise
 
 import obstore
 import pytest
 
 from migrate_storage.model import OutcomeKind
 from tests.engine import outside, places
+from tests.engine.lives import BATCH
 from tests.engine.world import World
 from tests.evidence import Evidence
 
@@ -17,12 +19,12 @@ from tests.evidence import Evidence
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("database", "documents"),
-    [("postgres", 250), pytest.param("postgres", 2000, marks=pytest.mark.soak),
-     pytest.param("mariadb", 500, marks=pytest.mark.soak), pytest.param("sqlite", 500, marks=pytest.mark.soak)],
+    ("database", "documents", "kills"),
+    [("postgres", 100, 3), pytest.param("postgres", 2000, 10, marks=pytest.mark.soak),
+     pytest.param("mariadb", 500, 10, marks=pytest.mark.soak), pytest.param("sqlite", 500, 10, marks=pytest.mark.soak)],
 )  # fmt: skip
-def test_killed_ten_times(
-    rclone_s3, request: pytest.FixtureRequest, database: str, documents: int, seed: int, evidence: Evidence
+def test_killed_while_rows_are_swapped(
+    rclone_s3, request: pytest.FixtureRequest, database: str, documents: int, kills: int, seed: int, evidence: Evidence
 ) -> None:
     url = request.getfixturevalue(f"{database}_url")
     bucket = rclone_s3.new_bucket()
@@ -30,13 +32,20 @@ def test_killed_ten_times(
     world = World(url, old.build(), new.build(), seed)
     world.fill(documents, 10, 30)
     named = sum(1 for _ in world.files())
+    # Each life gets a share of the rows, together nine tenths of them, and then some steps of whatever it is at.
     moments = random.Random(seed)
-    # A document takes about seven requests and statements; ten lives together are shorter than the job.
-    lives = [moments.randrange(1, documents * 7 // 12) for _ in range(10)]
-    for life, steps in enumerate(lives):
-        done = outside.run(url, old, new, "--window", "20", "--concurrency", "8", steps=steps)
-        assert done.returncode == -signal.SIGKILL, (life, steps, done.stdout, done.stderr)
+    shares = [moments.random() + 0.2 for _ in range(kills)]
+    lives = [(int(0.9 * named * share / sum(shares)), moments.randrange(1, 40)) for share in shares]
+    moved = []
+    for after, steps in lives:
+        done = outside.run(url, old, new, "--window", "20", "--concurrency", "8", after=after, steps=steps, batch=BATCH)
+        assert done.returncode == -signal.SIGKILL, (after, steps, done.stdout, done.stderr)
         assert world.check() == named
+        moved.append(sum(file.backend.key == "new" for file in world.files()))
+    assert moved == sorted(moved)
+    assert sum(later > earlier for earlier, later in pairwise([0, *moved])) > kills // 2, (
+        "the kills come while rows are swapped"
+    )
     done = outside.run(url, old, new)
     assert done.returncode == 0, done.stderr
     report = outside.told(done, "report")
@@ -47,7 +56,7 @@ def test_killed_ten_times(
     held = {meta["path"] for page in obstore.list(rclone_s3.store(bucket)) for meta in page}
     assert {path for path in held if not path.startswith(".migrate-storage/")} == set(world.contents)
     evidence.record(
-        "killed with SIGKILL ten times at random moments, resumed each time", kills=len(lives), steps=lives,
-        database=database, rows_opened=named, left_in_the_last_run=report["counts"].get("rewritten", 0),
+        "killed with SIGKILL at random moments of the swaps, resumed each time", kills=kills,
+        rows_moved_at_each=moved, database=database, rows_opened=named, left_in_the_last_run=report["counts"].get("rewritten", 0),
     )  # fmt: skip
     world.close()

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,18 +22,27 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage import ObstoreBackend
 from migrate_storage.application import Application
 from migrate_storage.audit import Audit, AuditOptions
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.database import Database
+from migrate_storage.errors import ConfigurationError, StoppedError
 from migrate_storage.events import ItemFinished
+from migrate_storage.journal import Journal
+from migrate_storage.lease import hold
 from migrate_storage.liveness import Liveness
 from migrate_storage.model import OutcomeKind
 from migrate_storage.orphans import Orphans, OrphansOptions
 from migrate_storage.probe import SCRATCH
+from migrate_storage.quarantine import DRAIN
 from migrate_storage.report import Report
 from migrate_storage.stores.files import FsspecStore
+from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.tables import Tables
 from tests.engine import places
 from tests.engine.asides import Aside
 from tests.engine.hostile import hostile_names
+from tests.engine.outside import ROOT
 from tests.engine.world import Document, World
+from tests.evidence import Evidence
+from tests.faultproxy import fault_proxy
 
 ORPHAN, SKIPPED, MISSING, KNOWN = OutcomeKind.ORPHAN, OutcomeKind.SKIPPED, OutcomeKind.MISSING, OutcomeKind.KNOWN
 QUARANTINED, RESTORED = OutcomeKind.QUARANTINED, OutcomeKind.RESTORED
@@ -55,6 +70,11 @@ def disk(world: World) -> dict[str, bytes]:
     files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
     # A job that was killed while it tried a store leaves a probe object.
     return {name: path.read_bytes() for name, path in files.items() if SCRATCH not in name}
+
+
+def places_of(world: World) -> dict[str, bytes]:
+    """What is not in quarantine."""
+    return {name: content for name, content in disk(world).items() if not name.startswith("q/")}
 
 
 def with_backends(world: World, *more: Any) -> Application:
@@ -193,6 +213,11 @@ def test_a_listing_that_breaks_off_half_way(world: World, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(FsspecStore, "list", broken)
     assert "broke off: ConnectionResetError" in refused(world, 3) or "line went dead" in refused(world, 3)
+
+
+def test_a_key_that_nobody_registered(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="no storage backend is registered under 'olf'; registered: new, old"):
+        orphans(world, keys=("olf",))
 
 
 def test_a_folder_that_is_not_there(world: World) -> None:
@@ -402,6 +427,10 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
             assert orphans(world, yes=True, **job).exit_code == 0, "the same job goes on from there"
         back = orphans(world, restore="all", yes=True)
         assert back.exit_code == 0, back.listed
+        assert places_of(world) == before, f"killed at step {number}"
+        # A copy that is kept for a job which may yet wake up goes with the next one, when that time is over.
+        world.sql("UPDATE migrate_storage_object SET updated = updated - :drain WHERE state = 'deleting'", drain=DRAIN)
+        assert orphans(world, restore="all", yes=True).exit_code == 0
         assert disk(world) == before, f"killed at step {number}"
         if lived:
             return
@@ -558,3 +587,175 @@ def test_jobs_that_exclude_each_other() -> None:
         OrphansOptions(quarantine="q", restore="all")
     with pytest.raises(ConfigurationError, match="needs a reason"):
         OrphansOptions(mark_missing=" ")
+
+
+def test_a_server_that_fails_on_a_later_page_of_the_listing(moto_s3: Any, sqlite_url: str, tmp_path: Path) -> None:
+    bucket = moto_s3.new_bucket()
+    put = partial(moto_s3.client.put_object, Bucket=bucket, Body=b"1")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: put(Key=f"k/{number:05}"), range(1010)))
+    with fault_proxy(moto_s3.service.port, seed=1, in_a_row=99, only="continuation-token", reset=1.0) as proxy:
+        behind = moto_s3.behind(proxy.endpoint)
+        old = places.new_s3(behind, bucket, key="old").build()
+        world = World(sqlite_url, old, places.new_local(tmp_path / "new").build())
+        report = orphans(world, quarantine="q", max_quarantine=9999, yes=True)
+        assert (report.exit_code, report.counts) == (3, {}), "1,000 objects were listed, and none of them is called one"
+        assert "broke off" in report.error and "no object is called an orphan" in report.error
+        assert proxy.counts
+        proxy.set()
+        assert orphans(world).counts == {ORPHAN: 1010}
+    world.close()
+
+
+def test_one_backend_inside_another_and_a_bucket_without_a_prefix(
+    moto_s3: Any, sqlite_url: str, tmp_path: Path
+) -> None:
+    bucket = moto_s3.new_bucket()
+    world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), places.new_local(tmp_path / "new").build())
+    inner = places.new_s3(moto_s3, f"{bucket}/in", key="inner").build()
+    for name in ("in/named", "in/stray", "input", "in"):
+        moto_s3.client.put_object(Bucket=bucket, Key=name, Body=b"1")
+    world.sql("INSERT INTO pages (slug, image) VALUES ('p', :v)", v='{"backend": "inner", "filename": "named"}')
+    application = with_backends(world, inner)
+    orphans(world, application=application)
+    assert found(world) == {"in/stray", "input", "in"}
+    orphans(world, application=application, keys=("inner",))
+    assert found(world) == {"stray"}, "neither what begins alike nor what is named as the folder"
+    assert orphans(world, application=application, keys=("inner", "old")).counts == {ORPHAN: 3, SKIPPED: 1}
+    with pytest.raises(ConfigurationError, match="is where the files of 'inner' are"):
+        orphans(world, application=application, quarantine="in/q", yes=True)
+    world.close()
+
+
+def test_a_job_that_wakes_up_after_another_took_over_deletes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stray(world, "x")
+    read = Liveness.read_rows
+    reads = iter(range(99))
+
+    def asleep(self: Liveness) -> None:
+        if next(reads) == 1:
+            # Copied, not deleted: here it sleeps past its lease, and another job puts everything back.
+            world.sql("UPDATE migrate_storage_lease SET expires = 0")
+            assert orphans(world, restore="all", yes=True).counts == {RESTORED: 1}
+            assert disk(world) == {"x": b"nobody's"}
+        read(self)
+
+    monkeypatch.setattr(Liveness, "read_rows", asleep)
+    orphans(world, quarantine="q", yes=True, lease=60.0)
+    assert disk(world) == {"x": b"nobody's"}
+
+
+def test_the_copy_of_what_a_sleeper_may_yet_delete_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray(world, "x")
+    delete = ObstoreStore.delete
+
+    def asleep(self: ObstoreStore, path: str) -> None:
+        if "q/" not in path:
+            # The request is about to be sent: here it sleeps past its lease.
+            world.sql("UPDATE migrate_storage_lease SET expires = 0")
+            assert orphans(world, restore="all", yes=True).counts == {RESTORED: 1}
+        delete(self, path)
+
+    monkeypatch.setattr(ObstoreStore, "delete", asleep)
+    orphans(world, quarantine="q", yes=True, lease=60.0)
+    monkeypatch.undo()
+    assert list(disk(world).values()) == [b"nobody's"]
+    assert orphans(world, restore="all", yes=True).counts == {RESTORED: 1}
+    assert disk(world) == {"x": b"nobody's"}
+
+
+def test_what_is_in_quarantine_outlives_a_pruned_journal(world: World) -> None:
+    stray(world, "x")
+    orphans(world, quarantine="q", yes=True)
+    with world.engine.begin() as connection:
+        Tables().prune(connection, time.time() + 60)
+    assert orphans(world, restore="all", yes=True).counts == {RESTORED: 1}
+
+
+def test_two_jobs_at_once_exclude_each_other(world: World) -> None:
+    stray(world, "x")
+    orphans(world, yes=True)
+    job = Orphans(world.application, OrphansOptions(keys=("old",), min_age=0.0, quarantine="q", yes=True))
+    with (
+        closing(Database(world.url)) as database,
+        hold(Journal(database), 300.0, stopping=Event(), lost=lambda _: None),
+    ):
+        job.stop()
+        with pytest.raises(StoppedError, match="waiting for the lease"):
+            job.run()
+        assert orphans(world).exit_code == 1, "a look needs no lease"
+    assert disk(world) == {"x": b"nobody's"}
+
+
+def test_stopped_between_two_objects_and_gone_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray(world, *(f"s{number}" for number in range(6)))
+    job = Orphans(
+        world.application, OrphansOptions(keys=("old",), min_age=0.0, quarantine="q", yes=True, concurrency=1)
+    )
+    put = ObstoreStore.put
+
+    def stopping(self: ObstoreStore, *args: Any, **kwargs: Any) -> Any:
+        job.stop()
+        return put(self, *args, **kwargs)
+
+    monkeypatch.setattr(ObstoreStore, "put", stopping)
+    assert (job.run().state, disk(world).keys() >= {f"s{number}" for number in range(6)}) == ("stopped", True)
+    monkeypatch.undo()
+    assert orphans(world, quarantine="q", yes=True).counts[QUARANTINED] == 6
+    assert orphans(world, restore="all", yes=True).exit_code == 0
+    assert disk(world).keys() == {f"s{number}" for number in range(6)}
+
+
+def listed_in_memory(count: int, folder: Path) -> int:
+    """The peak of memory, in bytes, of a job over that many objects, half of them named by rows."""
+    process = subprocess.run(
+        [sys.executable, "-c", _MEASURED, str(count), str(folder)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    peak, orphaned = map(int, process.stdout.split())
+    assert orphaned == count // 2
+    return peak
+
+
+_MEASURED = """
+import sys
+from pathlib import Path
+import sqlalchemy as sa
+from tests.engine import places
+from tests.engine.outside import peak
+from tests.engine.world import World
+from migrate_storage.orphans import Orphans, OrphansOptions
+from migrate_storage.model import OutcomeKind
+count, folder = int(sys.argv[1]), Path(sys.argv[2])
+world = World(f"sqlite:///{folder}/app.db", places.old_local(folder / "old").build(), places.new_local(folder / "new").build())
+for number in range(count):
+    file = folder / "old" / str(number % 100) / f"a rather long name of a file {number:08}.bin"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+with world.engine.begin() as connection:
+    connection.execute(sa.text("INSERT INTO pages (slug, image) VALUES (:s, :v)"), [
+        {"s": str(n), "v": '{"backend": "old", "filename": "%d/a rather long name of a file %08d.bin"}' % (n % 100, n)}
+        for n in range(0, count, 2)])
+report = Orphans(world.application, OrphansOptions(keys=("old",), min_age=0.0)).run()
+assert report.counts[OutcomeKind.SKIPPED] == count // 2, report
+print(peak(), report.counts[OutcomeKind.ORPHAN])
+"""
+
+
+def bounded(evidence: Evidence, folder: Path, few: int, many: int) -> None:
+    for name in ("few", "many"):
+        (folder / name).mkdir()
+    one, other = listed_in_memory(few, folder / "few"), listed_in_memory(many, folder / "many")
+    evidence.record("orphans: peak of memory", **{f"objects_{few}": one, f"objects_{many}": other})
+    assert other < 200 << 20
+    assert other < 1.2 * one
+
+
+def test_memory_does_not_grow_with_the_number_of_objects(evidence: Evidence, tmp_path: Path) -> None:
+    bounded(evidence, tmp_path, 500, 5_000)
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow_with_very_many_objects(evidence: Evidence, tmp_path: Path) -> None:
+    bounded(evidence, tmp_path, 20_000, 200_000)

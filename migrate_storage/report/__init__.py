@@ -1,0 +1,20 @@
+"""The report of a run: one value, shown as text, as JSON and as a page, with the figures that the journal adds to it."""
+
+from __future__ import annotations
+
+from migrate_storage.report.figures import Figures, figures
+from migrate_storage.report.page import page
+from migrate_storage.report.report import LISTED, SCHEMA, Report, outcome_from_dict, outcome_to_dict
+from migrate_storage.report.text import render
+
+__all__ = (
+    "LISTED",
+    "SCHEMA",
+    "Figures",
+    "Report",
+    "figures",
+    "outcome_from_dict",
+    "outcome_to_dict",
+    "page",
+    "render",
+)
