@@ -22,6 +22,7 @@ from migrate_storage import carry, pipeline
 from migrate_storage.application import Application
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.transfer import Digests
@@ -105,6 +106,8 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
             steps.around(store, name)
         steps.around(store, "put")
     steps.around(carry, "transfer", lambda _, path, *__: note(f"copy {path}"))
+    steps.around(Copier, "__call__", lambda _, path, *__: note(f"copy {path}"))
+    steps.around(ObstoreStore, "look")
     steps.around(Digests, "update")
     steps.around(DefaultDialect, "do_commit")
     sa.event.listen(sa.Engine, "before_cursor_execute", steps)

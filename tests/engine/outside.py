@@ -76,29 +76,33 @@ class _Steps:
             if self._left == 0:
                 os.kill(os.getpid(), self._number)
 
-    def on(self, owner: Any, name: str, before: Callable[[], None] | None = None) -> None:
+    def on(self, owner: Any, name: str, before: Callable[..., None] | None = None) -> None:
         original: Callable[..., Any] = getattr(owner, name)
 
         def stepping(*args: Any, **kwargs: Any) -> Any:
-            (before or self)()
+            if before is None:
+                self()
+            else:
+                before(*args)
             return original(*args, **kwargs)
 
         setattr(owner, name, stepping)
 
-    def swapped(self) -> None:
+    def swapped(self, _: Any, __: Any, swaps: Any) -> None:
         with self._lock:
-            self._after -= self._after > 0
+            self._after = max(0, self._after - len(swaps))
 
 
 def _arm(settings: dict[str, Any]) -> None:
     from migrate_storage import pipeline
     from migrate_storage.rows import Rows
+    from migrate_storage.stores.copier import Copier
     from migrate_storage.stores.files import FsspecStore
     from migrate_storage.stores.objects import ObstoreStore
     from migrate_storage.transfer import Digests
 
     steps = _Steps(settings["signal"], settings["steps"], settings.get("after", 0))
-    steps.on(Rows, "swap", steps.swapped)
+    steps.on(Rows, "swap_all", steps.swapped)
     pipeline._BATCH = settings.get("batch", pipeline._BATCH)
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
@@ -110,6 +114,8 @@ def _arm(settings: dict[str, Any]) -> None:
     for store in (ObstoreStore, FsspecStore):
         for name in ("head", "open", "put", "delete"):
             steps.on(store, name)
+    steps.on(ObstoreStore, "look")
+    steps.on(Copier, "__call__")
     for event in ("before_cursor_execute", "commit"):
         sa.event.listen(sa.Engine, event, lambda *_: steps())
 

@@ -64,7 +64,7 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("moment", "then"),
-    [("migrate_storage.rows:Rows.swap", "kept"), ("migrate_storage.journal:Journal.settle_row", "swapped")],
+    [("migrate_storage.rows:Rows.swap_all", "kept"), ("migrate_storage.journal:Journal.settle_row", "swapped")],
     ids=["between intent and swap", "between swap and settling"],
 )
 def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, moment: str, then: str) -> None:
