@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from migrate_storage.copying import believed, may_copy
 from migrate_storage.errors import KeyRefusedError, StoppedError
 from migrate_storage.journal import Entry
-from migrate_storage.model import Action, Capabilities, Item, ObjectMeta, OutcomeKind
+from migrate_storage.model import Action, Capabilities, Evidence, Item, ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.base import Store
@@ -33,6 +33,10 @@ class Job:
     id: str
     item: Item
     entry: Entry | None = None
+    #: What stands at the destination and is to be replaced, as long as it is this; ``None`` replaces nothing.
+    replaces: Evidence | None = None
+    #: The content type for a source that holds none, where no row tells it.
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,12 +206,13 @@ class Carrier:
         over = False
         copier = self._route.copier(job.item)
         refuses = self._create if copier is None else copier.create_only
-        existing = None if refuses and not self._dry_run and not _held(job.entry) else self._head(destination, path)
+        unasked = refuses and not self._dry_run and not _held(job.entry) and job.replaces is None
+        existing = None if unasked else self._head(destination, path)
         if existing is not None:
             settled = self._held(job, source, source_path, existing)
             if settled is not None:
                 return settled
-            over = _is_our_copy(job.entry, existing)
+            over = _is_our_copy(job.entry, existing) or _may_replace(job, existing)
             if not over:
                 return self._occupied(job, source, source_path, destination, path)
         if self._dry_run:
@@ -237,7 +242,7 @@ class Carrier:
                 if error.failure.kind is FailureKind.MISSING:
                     raise SourceMissingError(source_path, source.name) from error
                 raise
-            wanted = _content_type(job.item)
+            wanted = _content_type(job.item) or job.content_type
             if not may_copy(before, attributes, wanted):
                 return over
             content_type = None if attributes.content_type else wanted
@@ -265,7 +270,7 @@ class Carrier:
         self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, over: bool
     ) -> Carried:
         problem = (OutcomeKind.FAILED, "")
-        content_type = _content_type(job.item)
+        content_type = _content_type(job.item) or job.content_type
         if content_type is None and over and not job.item.slots and _held(job.entry):
             # No row tells it to a last look; what we wrote with the first copy still does.
             content_type = self._retry(lambda: destination.open(path)).attributes.content_type
@@ -376,6 +381,10 @@ def _is_our_copy(entry: Entry | None, existing: ObjectMeta) -> bool:
         return False
     known = entry.destination_etag is not None or entry.destination_modified is not None
     return known and unchanged(entry.destination_evidence, existing.evidence)
+
+
+def _may_replace(job: Job, existing: ObjectMeta) -> bool:
+    return job.replaces is not None and unchanged(job.replaces, existing.evidence)
 
 
 def _content_type(item: Item) -> str | None:

@@ -14,9 +14,12 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from migrate_storage.errors import StoppedError
 from migrate_storage.model import ObjectMeta
+from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import classify
 from migrate_storage.verify import same
@@ -78,6 +81,10 @@ class Listing:
     fallback: tuple[Store, str] | None = None
     #: Told in one line when the fallback is used.
     tell: Callable[[str], None] = lambda _: None
+    #: Told how many objects there are, where that is known before the first of them is given.
+    count: Callable[[int], None] = lambda _: None
+    #: How a listing that broke off for a passing reason is begun again; ``None`` lists once.
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +107,7 @@ class Compared:
     evidence: str = ""
 
 
-def merge(source: Listing, destination: Listing) -> Iterator[Pair]:
+def merge(source: Listing, destination: Listing) -> Generator[Pair]:
     """All keys of both sides, in the order of their UTF-8 bytes.
 
     Raises:
@@ -121,7 +128,7 @@ def merge(source: Listing, destination: Listing) -> Iterator[Pair]:
                 one, other = next(left, None), next(right, None)
 
 
-def judge(pair: Pair, source: Store, destination: Store, by: By) -> Compared:
+def judge(pair: Pair, source: Store, destination: Store, by: By, retry: Retry | None = None) -> Compared:
     """Say how the sides of a pair stand to each other; reads both where ``by`` asks for it.
 
     Args:
@@ -129,6 +136,7 @@ def judge(pair: Pair, source: Store, destination: Store, by: By) -> Compared:
         source: the store in which the pair's source is listed.
         destination: the store in which its destination is.
         by: what makes them equal.
+        retry: how a failed read is tried again; ``None`` tries once.
 
     Returns:
         A failed read is ``Relation.ERROR``, never an exception.
@@ -148,7 +156,12 @@ def judge(pair: Pair, source: Store, destination: Store, by: By) -> Compared:
     if by is By.EVIDENCE:
         return Compared(pair=pair, relation=Relation.UNPROVED)
     try:
-        equal = same(source, held.path, destination, found.path) is not None
+        read = partial(same, source, held.path, destination, found.path)
+        equal = (read() if retry is None else retry(read)) is not None
+    except StoppedError:
+        raise
+    except StoreFailure as error:
+        return Compared(pair=pair, relation=Relation.ERROR, evidence=error.failure.message)
     except Exception as error:  # noqa: BLE001 - each library raises its own kinds, and the answer is a value
         return Compared(pair=pair, relation=Relation.ERROR, evidence=classify(error).message)
     return Compared(pair=pair, relation=Relation.MATCHED if equal else Relation.DIFFERENT, evidence="both read")
@@ -174,31 +187,52 @@ def _rank(key: str) -> bytes:
 
 def _sorted(listing: Listing) -> Generator[_Entry]:
     """The entries of a listing by key; the fallback takes over after the last one that was given."""
-    last: bytes | None = None
-    stream = _entries(listing.store, listing.prefix)
+    given = _Given()
+    attempt = 0
+    while True:
+        attempt += 1
+        stream = _entries(listing.store, listing.prefix)
+        try:
+            yield from given.after(stream if listing.ordered else _spilled(stream, listing.count), listing.store.name)
+        except IncompleteError:
+            raise
+        except Exception as error:
+            failure = classify(error)
+            if failure.kind.retriable and listing.retry is not None and attempt < listing.retry.attempts:
+                listing.retry.pause(attempt)
+                continue
+            if listing.fallback is None or failure.kind.of_the_store:
+                raise IncompleteError(f"the listing of {listing.store.name} broke off: {failure.message}") from error
+            listing.tell(f"the listing of {listing.store.name} broke off ({failure.message}): listed through fsspec")
+            break
+        else:
+            return
+    store, prefix = listing.fallback
     try:
-        for key, meta in stream if listing.ordered else _spilled(stream):
-            rank = _rank(key)
-            if last is not None and rank <= last:
-                raise IncompleteError(f"{listing.store.name} does not list its keys in order")
-            last = rank
-            yield key, meta
+        yield from given.after(_spilled(_entries(store, prefix)), store.name)
     except IncompleteError:
         raise
     except Exception as error:
-        failure = classify(error)
-        if listing.fallback is None or failure.kind.of_the_store:
-            raise IncompleteError(f"the listing of {listing.store.name} broke off: {failure.message}") from error
-        listing.tell(f"the listing of {listing.store.name} broke off ({failure.message}): listed through fsspec")
-    else:
-        return
-    store, prefix = listing.fallback
-    try:
-        for key, meta in _spilled(_entries(store, prefix)):
-            if last is None or _rank(key) > last:
-                yield key, meta
-    except Exception as error:
         raise IncompleteError(f"the listing of {store.name} broke off: {classify(error).message}") from error
+
+
+class _Given:
+    """What was given of one side's keys, by whichever listing."""
+
+    def __init__(self) -> None:
+        self._last: bytes | None = None
+
+    def after(self, stream: Iterator[_Entry], name: str) -> Iterator[_Entry]:
+        """Go on after the last key that was given."""
+        passed, before = self._last, None
+        for key, meta in stream:
+            rank = _rank(key)
+            if before is not None and rank <= before:
+                raise IncompleteError(f"{name} does not list its keys in order")
+            before = rank
+            if passed is None or rank > passed:
+                self._last = rank
+                yield key, meta
 
 
 def _entries(store: Store, prefix: str) -> Iterator[_Entry]:
@@ -211,10 +245,12 @@ def _entries(store: Store, prefix: str) -> Iterator[_Entry]:
             if begin < 0 or path[:begin] not in ("", "/") or not path.startswith("/", begin + len(root)):
                 raise IncompleteError(f"{store.name} lists {path!r}, which is not below {prefix!r}")
             path = path[begin + len(root) + 1 :]
+        elif prefix:
+            path = path.removeprefix("/")
         yield path, meta
 
 
-def _spilled(entries: Iterator[_Entry]) -> Iterator[_Entry]:
+def _spilled(entries: Iterator[_Entry], count: Callable[[int], None] = lambda _: None) -> Iterator[_Entry]:
     """The same entries by key, sorted on disk; nothing is given before the listing has ended."""
     with (
         tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder,
@@ -235,6 +271,7 @@ def _spilled(entries: Iterator[_Entry]) -> Iterator[_Entry]:
             ),
         )
         file.execute("COMMIT")
+        count(file.execute("SELECT count(*) FROM entry").fetchone()[0])
         for key, path, size, e_tag, modified, version, md5 in file.execute("SELECT * FROM entry ORDER BY key"):
             yield (
                 key.decode("utf-8", "surrogateescape"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 from migrate_storage.application import Application
 from migrate_storage.database import Database
 from migrate_storage.journal import Journal
 
-__all__ = ("connected",)
+__all__ = ("connected", "journaled", "own_journal")
 
 
 @contextmanager
@@ -38,3 +40,36 @@ def connected(
         if other is not database:
             other.close()
         database.close()
+
+
+def own_journal() -> Path:
+    """Where a job without an application keeps its journal: a SQLite file below ``XDG_STATE_HOME``, else ``~/.local/state``."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "migrate-storage" / "journal.db"
+
+
+@contextmanager
+def journaled(
+    application: Application | None, journal: str | None = None, schema: str | None = None
+) -> Iterator[tuple[Database | None, Journal]]:
+    """The application's database where there is an application, and the journal: there, elsewhere, or in a file of our own.
+
+    Args:
+        application: whose rows are read; ``None`` where there is none.
+        journal: URL of the journal's database; ``None`` keeps it with the rows, without an application in
+            :func:`own_journal`.
+        schema: database schema of the journal's tables.
+
+    Raises:
+        ConfigurationError: a database cannot be reached.
+    """
+    if application is not None:
+        with connected(application, journal, schema) as both:
+            yield both
+        return
+    if journal is None:
+        own_journal().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        journal = f"sqlite:///{own_journal()}"
+    with closing(Database(journal)) as database:
+        database.connect()
+        yield None, Journal(database, schema)

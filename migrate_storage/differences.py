@@ -5,7 +5,7 @@ sign  meaning
 ====  =======================================================
 =     equal on both sides
 -     missing on the source (where the row says that it is), only in the store (no row names it, or ``--with``)
-+     missing at the destination: a row names it
++     missing at the destination; for ``verify``: a row names it, and no store holds it
 *     on both sides, and different
 !     could not be compared: an error, or nothing that proves it
 ====  =======================================================

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from migrate_storage.model import Note, Outcome, Way
 
 __all__ = (
+    "Behind",
     "BytesMoved",
     "Event",
     "ItemFinished",
+    "Listed",
     "Listener",
     "Noted",
     "PaceChanged",
@@ -36,6 +38,8 @@ class RunStarted:
     resumed: bool
     #: Rows that name the source key, over all columns; ``None`` when they were not counted.
     rows: int | None
+    #: ``run``, ``verify``, ``sync`` and so on.
+    kind: str = "run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,13 @@ class PassStarted:
     """A pass over the rows begins; ``number`` counts from 1."""
 
     number: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """The source of a sync or a check was listed to its end, so that it is known how much there is to go through."""
+
+    objects: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +90,18 @@ class PaceChanged:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Behind:
+    """How far the destination of a sync was behind its source when a pass looked."""
+
+    #: Objects that had to be copied or deleted.
+    objects: int
+    #: Their bytes, of those that were copied.
+    bytes: int
+    #: Seconds since the oldest of the copied ones was written at the source; 0.0 where nothing was behind.
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunFinished:
     """The run is over; the report tells the rest."""
 
@@ -87,7 +110,7 @@ class RunFinished:
     state: str
 
 
-Event = RunStarted | PassStarted | BytesMoved | ItemFinished | Noted | PaceChanged | RunFinished
+Event = RunStarted | PassStarted | Listed | BytesMoved | ItemFinished | Noted | PaceChanged | Behind | RunFinished
 
 Listener = Callable[[Event], None]
 """Called with each event, from any thread of the run, one call at a time."""

@@ -9,7 +9,7 @@ pattern        matches
 ``[a-c]``      one character of a set; ``[^a-c]`` one that is not in it
 ``{jpg,png}``  one of several
 ``{{...}}``    a regular expression
-``\*``        the character itself; ``\d`` and such are classes
+``\*``         the character itself; ``\d`` and such are classes
 ``/x``         at the top only; without the slash at the end of any path, by whole segments
 ``x/``         everything below a folder ``x``
 =============  ==============================================================

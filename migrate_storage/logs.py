@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 
 from migrate_storage.events import (
+    Behind,
     BytesMoved,
     Event,
     ItemFinished,
+    Listed,
     Listener,
     Noted,
     PaceChanged,
@@ -79,6 +81,10 @@ def _line(event: Event) -> str:
                 if event.paused
                 else f"{event.concurrency} of {event.most_concurrency} at once"
             )
+        case Listed():
+            return f"{event.objects} objects at the source"
+        case Behind():
+            return f"the destination was behind by {event.objects} objects"
         case RunFinished():
             return f"run {event.run}: {event.state}"
         case BytesMoved():

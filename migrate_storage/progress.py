@@ -21,9 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from migrate_storage.events import (
+    Behind,
     BytesMoved,
     Event,
     ItemFinished,
+    Listed,
     Noted,
     PaceChanged,
     PassStarted,
@@ -87,6 +89,7 @@ class Seen:
     bytes: int = 0
     failures: int = 0
     state: str = ""
+    listed: int | None = None
     pace: PaceChanged | None = None
     kinds: Counter[OutcomeKind] = field(default_factory=Counter)
 
@@ -110,6 +113,8 @@ class Seen:
             self.passes = event.number
         elif isinstance(event, RunStarted):
             self.start = event
+        elif isinstance(event, Listed):
+            self.listed = event.objects
         elif isinstance(event, PaceChanged):
             self.pace = event
         elif isinstance(event, RunFinished):
@@ -130,15 +135,16 @@ class Seen:
         """The share that is done, from 0 to 1; ``None`` where the total is unknown."""
         if self.state == "finished":
             return 1.0
-        if self.total is None:
+        gone, whole = (self.rows, self.total) if self.total is not None else (self.objects, self.listed)
+        if whole is None:
             return None
-        return min(self.rows / self.total, 1.0) if self.total else 1.0
+        return min(gone / whole, 1.0) if whole else 1.0
 
     @property
     def left(self) -> float | None:
         """Seconds that the rest will take at the speed so far; ``None`` while nobody can know."""
         share = self.done
-        if share is None or not self.rows or self.seconds < 1:
+        if not share or not (self.rows or self.objects) or self.seconds < 1:
             return None
         return self.seconds * (1 - share) / share
 
@@ -166,11 +172,21 @@ class Seen:
 
 
 def _started(event: RunStarted) -> str:
+    if event.kind in ("check", "sync"):
+        what = "Plan of a" if event.dry_run and event.kind == "sync" else "Resuming" if event.resumed else "Begun"
+        return visible(f"{what} {event.kind} {event.run}: {event.source} -> {event.destination} ({event.reason})")
     what = "Plan" if event.dry_run else "Resuming run" if event.resumed else "Run"
     rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
     return visible(
         f"{what} {event.run}: {event.source} -> {event.destination}{rows} ({event.way.value}: {event.reason})"
     )
+
+
+def _behind(event: Behind) -> str:
+    if not event.objects:
+        return "The destination is level with the source."
+    oldest = f", the oldest by {duration(event.seconds)}" if event.seconds else ""
+    return f"The destination was behind by {amount(event.objects, 'object')}, {size(event.bytes)}{oldest}."
 
 
 def _noted(note: Note) -> str:
@@ -216,6 +232,8 @@ class Lines:
             self._write(_started(event))
         elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
             self._write(_noted(event.note))
+        elif isinstance(event, Behind):
+            self._write(_behind(event))
         elif isinstance(event, RunFinished):
             self._write(self._tally.line())
         elif (now := self._clock()) >= self._due:
@@ -237,6 +255,8 @@ _EVENTS = {
     RunStarted: "run_started",
     PassStarted: "pass_started",
     PaceChanged: "pace",
+    Listed: "listed",
+    Behind: "behind",
     RunFinished: "run_finished",
     BytesMoved: "bytes",
 }
@@ -328,6 +348,8 @@ class LiveDisplay:
             self._console.print(Text(_started(event), style="bold"))
         elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
             self._console.print(Text(_noted(event.note), style="yellow"))
+        elif isinstance(event, Behind):
+            self._console.print(Text(_behind(event)))
 
     def __enter__(self) -> Self:
         self._live.__enter__()

@@ -37,7 +37,7 @@ class Retry:
     """
 
     def __init__(self, attempts: int, stopping: threading.Event, slow_down: Callable[[], None] = lambda: None) -> None:
-        self._attempts = attempts
+        self.attempts = attempts
         self._stopping = stopping
         self._slow_down = slow_down
 
@@ -49,7 +49,7 @@ class Retry:
             StoppedError: the run was told to stop in between.
             Verdict: what the work found out about its object.
         """
-        for attempt in range(1, self._attempts + 1):
+        for attempt in range(1, self.attempts + 1):
             try:
                 return work()
             except (StoreFailure, StoppedError, Verdict):
@@ -58,7 +58,7 @@ class Retry:
                 failure = classify(error)
                 if failure.kind is FailureKind.SLOW_DOWN:
                     self._slow_down()
-                if not failure.kind.retriable or attempt == self._attempts:
+                if not failure.kind.retriable or attempt == self.attempts:
                     raise StoreFailure(failure) from error
                 self.pause(attempt, patience=_PATIENCE if failure.kind is FailureKind.SLOW_DOWN else 1.0)
         raise AssertionError("unreachable")

@@ -31,7 +31,9 @@ def typed(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return typed(folder, [sys.executable, "-m", "migrate_storage", "demo", *arguments])
+    """The demo in a network namespace of its own, where there is no network at all: it asks nobody."""
+    alone = ("unshare", "--map-root-user", "--net")
+    return typed(folder, [*alone, sys.executable, "-m", "migrate_storage", "demo", *arguments])
 
 
 def keys(folder: Path) -> dict[str, int]:

@@ -24,6 +24,9 @@ NOW = Evidence(size=3, e_tag="a", last_modified=5.0, version="1")
         (Evidence(size=3), True),
         (Evidence(size=3, e_tag="a"), True),
         (Evidence(size=3, last_modified=5.00005), True),
+        # A listing may tell fractions of the second that a look at the object tells whole.
+        (Evidence(size=3, e_tag="a", last_modified=5.4), True),
+        (Evidence(size=3, e_tag="a", last_modified=6.4), False),
         (Evidence(size=4, e_tag="a", last_modified=5.0, version="1"), False),
         (Evidence(size=3, e_tag="b", last_modified=5.0, version="1"), False),
         (Evidence(size=3, e_tag="a", last_modified=6.0, version="1"), False),

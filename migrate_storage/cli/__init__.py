@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from migrate_storage import __version__
+from migrate_storage.cli.check import check
 from migrate_storage.cli.control import control
 from migrate_storage.cli.convert import convert
 from migrate_storage.cli.cutover import cutover
@@ -20,6 +21,7 @@ from migrate_storage.cli.purge import purge
 from migrate_storage.cli.revert import revert
 from migrate_storage.cli.run import plan, run
 from migrate_storage.cli.runs import report, runs, status
+from migrate_storage.cli.sync import sync
 from migrate_storage.cli.tables import tables
 from migrate_storage.cli.translate import translate
 from migrate_storage.cli.verify import verify
@@ -44,6 +46,7 @@ _COMMANDS = (
     *(demo, init),
     *(inspect, translate, convert, doctor, explain),
     *(plan, run, verify, revert, purge, orphans),
+    *(sync, check),
     *(runs, status, control, report),
     cutover,
     tables,

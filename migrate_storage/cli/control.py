@@ -68,8 +68,10 @@ def control(
         line = opened.run(run)
         if line.finished is not None:
             raise ConfigurationError(f"run {line.id} is {line.state}: it cannot be controlled any more")
-        if line.kind != "run":
-            raise ConfigurationError(f"{line.id} is a {line.kind}: only a run can be controlled; stop it with Ctrl-C")
+        if line.kind not in ("run", "sync"):
+            raise ConfigurationError(
+                f"{line.id} is a {line.kind}: only a run or a sync can be controlled; stop it with Ctrl-C"
+            )
         opened.want(line.id, **wishes)
     silent = time.time() - line.updated
     if output.json:
@@ -78,7 +80,7 @@ def control(
         click.echo(visible(f"{line.id}: {action} is asked for; `migrate-storage status` shows when it is done."))
         if silent > _SILENCE:
             click.echo(
-                f"It gave no sign of life for {duration(silent)}: it may have died, and `migrate-storage run` goes on."
+                f"It gave no sign of life for {duration(silent)}: it may have died, and `migrate-storage {line.kind}` goes on."
             )
 
 

@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.mounting import application_of
+from migrate_storage.differences import KINDS
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import patterns_in
 from migrate_storage.options import KEY_RULES, MiB, RunOptions
@@ -36,11 +37,16 @@ __all__ = (
     "Output",
     "Patterns",
     "Request",
+    "allowance_options",
+    "attempts_option",
+    "decorated",
     "door_options",
     "example",
     "journal_options",
     "option",
     "output_options",
+    "pace_options",
+    "reports_options",
     "route_options",
     "run_options",
 )
@@ -297,8 +303,74 @@ def _has_password(url: str) -> bool:
         return False
 
 
-def _decorate(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+def decorated(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a command with decorators around it, the first of them outermost."""
     return functools.reduce(lambda decorated, decorate: decorate(decorated), reversed(decorators), command)
+
+
+def pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the limits of how fast the stores are spoken to."""
+    default = RunOptions(source="")
+    return decorated(
+        command,
+        option(
+            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
+            help="Objects under way at once, at most: fewer while a service asks to slow down.",
+        ),
+        option(
+            "--bandwidth", metavar="BYTES", type=BYTES,
+            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
+        ),
+        option(
+            "--max-requests-per-second", metavar="N", type=float,
+            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
+            "[default: no limit]",
+        ),
+    )  # fmt: skip
+
+
+def attempts_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``attempts``."""
+    default = RunOptions(source="").attempts
+    return option(
+        "--attempts", metavar="N", type=int, default=default, show_default=True,
+        help="Attempts for one request, the first included.",
+    )(command)  # fmt: skip
+
+
+def allowance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the limits of how much it may do before it stops."""
+    return decorated(
+        command,
+        option(
+            "--max-bytes", metavar="BYTES", type=BYTES,
+            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
+        ),
+        option(
+            "--max-duration", metavar="TIME", type=SECONDS,
+            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
+        ),
+    )  # fmt: skip
+
+
+def reports_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the report files, see :mod:`migrate_storage.differences`, as ``files`` by their parameters' names."""
+
+    @functools.wraps(command)
+    def with_files(*args: Any, **others: Any) -> Any:
+        files = {kind.replace("-", "_"): others.pop(kind.replace("-", "_")) for kind in KINDS}
+        return command(*args, files=files, **others)
+
+    helps = {
+        "combined": "All objects with a sign: = - + * !",
+        "match": "Objects that are equal.",
+        "differ": "Objects that differ.",
+        "missing-on-dst": "Objects that the destination does not hold, or that rows name and no store holds.",
+        "missing-on-src": "Objects of the other side only.",
+        "error": "Objects that could not be compared.",
+    }
+    kind = click.Path(path_type=Path)
+    return decorated(with_files, *(option(f"--{name}", type=kind, metavar="FILE", help=helps[name]) for name in helps))
 
 
 def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -326,7 +398,7 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
         )
         return command(*args, door=door, **others)
 
-    return _decorate(
+    return decorated(
         with_door,
         option(
             "--app",
@@ -368,7 +440,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_output(*args: Any, json: bool, quiet: bool, **others: Any) -> Any:
         return command(*args, output=Output(json=json, quiet=quiet), **others)
 
-    return _decorate(
+    return decorated(
         with_output,
         option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
         option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
@@ -394,7 +466,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``journal`` and ``journal_schema``."""
-    return _decorate(
+    return decorated(
         command,
         option(
             "--journal",
@@ -408,7 +480,7 @@ def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def route_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``source`` and ``destination``, both optional."""
-    return _decorate(
+    return decorated(
         command,
         option("--from", "source", metavar="KEY", help="Backend key that the rows name now."),
         option(
@@ -431,7 +503,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, door=door, request=request, **others)
 
     default = RunOptions(source="")
-    return _decorate(
+    return decorated(
         journal_options(with_request),
         route_options,
         option("--where", metavar="SQL", help="Only rows that meet this condition."),
@@ -449,27 +521,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option("--copy-only", is_flag=True, help="Copy and verify; leave the rows for a later run."),
         option("--keep-rows", is_flag=True, help="Take over: copy everything, never re-point a row."),
-        option(
-            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
-            help="Objects under way at once, at most: fewer while a service asks to slow down.",
-        ),
-        option(
-            "--bandwidth", metavar="BYTES", type=BYTES,
-            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
-        ),
-        option(
-            "--max-requests-per-second", metavar="N", type=float,
-            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
-            "[default: no limit]",
-        ),
-        option(
-            "--max-bytes", metavar="BYTES", type=BYTES,
-            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
-        ),
-        option(
-            "--max-duration", metavar="TIME", type=SECONDS,
-            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
-        ),
+        pace_options,
+        allowance_options,
         option(
             "--throttle-query", metavar="SQL",
             help="Pause while this query on the rows' database answers true or a number above zero; asked about once "
@@ -492,10 +545,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--memory", metavar="BYTES", type=BYTES, default=f"{default.memory // MiB}MiB", show_default=True,
             help="Content held in memory at once, over all objects under way.",
         ),
-        option(
-            "--attempts", metavar="N", type=int, default=default.attempts, show_default=True,
-            help="Attempts for one request, the first included.",
-        ),
+        attempts_option,
         option(
             "--settle", metavar="SECONDS", type=float, default=default.settle, show_default=True,
             help="Time to let late writes arrive before the last look at the sources.",

@@ -36,10 +36,13 @@ __all__ = ("opened_journal", "report", "runs", "status")
 
 @contextlib.contextmanager
 def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
-    """The journal of an application, connected."""
+    """The journal of an application, connected; without one, that of the syncs of this user."""
+    from migrate_storage.connections import own_journal
     from migrate_storage.database import Database
     from migrate_storage.journal import Journal
 
+    if not (url or door.app or door.database or door.mounted()) and own_journal().is_file():
+        url = f"sqlite:///{own_journal()}"
     database = Database(url or door.engine())
     try:
         database.connect()
@@ -61,7 +64,7 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
             click.echo(json.dumps({**asdict(each), "report": None if each.report is None else json.loads(each.report)}))
         else:
             when = datetime.fromtimestamp(each.started, UTC).strftime("%Y-%m-%d %H:%M")
-            way = f"{each.source} -> {each.destination} ({each.way})"
+            way = _between(each)
             click.echo(visible(f"{each.id}  {when}  {each.kind:<6}  {each.state:<8}  {way}"))
     if not found and not output.json and not output.quiet:
         click.echo("No run yet: `migrate-storage plan` says what one would do.")
@@ -102,13 +105,13 @@ def status(
         return 0
     since = duration(max(0.0, time.time() - line.updated))
     where = f", last sign of life {since} ago" if line.finished is None else ""
-    click.echo(visible(f"{line.id}  {line.state}{where}  {line.source} -> {line.destination} ({line.way})"))
+    click.echo(visible(f"{line.id}  {line.state}{where}  {_between(line)}"))
     if doing is not None:
-        for each in _doing_lines(doing):
+        for each in _doing_lines(doing, rows=line.kind == "run"):
             click.echo(visible(each))
     if found is not None:
         click.echo(
-            f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {amount(found.rows_moved, 'row')} re-pointed, "
+            f"{amount(found.objects, 'object')}, {size(found.bytes_moved)}, {_repointed(found)}"
             f"{amount(found.listed_total, 'object')} to look at, {duration(found.seconds)}"
         )
     return 0
@@ -133,18 +136,26 @@ def _ready(door: Door, url: str | None, schema: str | None, source: str | None, 
     return 0 if ready else 1
 
 
-def _doing_lines(doing: Mapping[str, Any]) -> Iterator[str]:
+def _doing_lines(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
     if doing["paused"]:
         yield f"paused: {doing['paused']}"
+    moved = f"{amount(doing['rows_moved'], 'row')} re-pointed, " if rows else ""
     yield (
-        f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {amount(doing['rows_moved'], 'row')} re-pointed, "
-        f"{amount(doing['listed'], 'object')} to look at"
+        f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {moved}{amount(doing['listed'], 'object')} to look at"
     )
     now, most = doing["concurrency"], doing["most_concurrency"]
     slowed = f" of {most:,}, because a service asked to slow down" if now < most else ""
     bandwidth = f", {size(doing['bandwidth'])}/s at most" if doing["bandwidth"] else ""
     requests = f", {doing['requests_per_second']:g} requests/s at most" if doing["requests_per_second"] else ""
     yield f"{now:,} at once{slowed}{bandwidth}{requests}"
+
+
+def _between(line: Run) -> str:
+    return f"{line.source} -> {line.destination}{f' ({line.way})' if line.kind != 'sync' else ''}"
+
+
+def _repointed(found: Report) -> str:
+    return "" if found.kind == "sync" else f"{amount(found.rows_moved, 'row')} re-pointed, "
 
 
 def _report(line: Run) -> Report | None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, job_options, journal_options, option
+from migrate_storage.cli.options import (
+    Door,
+    Output,
+    door_options,
+    example,
+    job_options,
+    journal_options,
+    option,
+    reports_options,
+)
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
@@ -46,21 +56,11 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
     "--sample", type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
 )
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
-@option("--combined", type=click.Path(path_type=Path), metavar="FILE", help="All objects with a sign: = - + * !")
-@option("--match", type=click.Path(path_type=Path), metavar="FILE", help="Objects that are equal.")
-@option("--differ", type=click.Path(path_type=Path), metavar="FILE", help="Objects that differ.")
-@option(
-    "--missing-on-dst",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Objects that rows name and no store holds.",
-)
-@option("--missing-on-src", type=click.Path(path_type=Path), metavar="FILE", help="Objects of the other side only.")
-@option("--error", type=click.Path(path_type=Path), metavar="FILE", help="Objects that could not be compared.")
+@reports_options
 @job_options
 def verify(
     door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
-    through: str | None, sample: float, concurrency: int, output: Output, **files: Path | None,
+    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path | None], output: Output,
 ) -> int:  # fmt: skip
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from migrate_storage.model import Note, Outcome, OutcomeKind, Severity
+from migrate_storage.report.estimate import lines
 from migrate_storage.report.figures import Figures
 from migrate_storage.report.report import Report
 from migrate_storage.text import amount, duration, size, visible
@@ -39,6 +40,9 @@ def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
     yield headline(report)
     yield ""
     yield from _facts(report)
+    if report.estimate is not None:
+        yield from ("", "The run would take")
+        yield from lines(report.estimate)
     if figures is not None:
         yield from _figure_lines(figures)
     for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):
@@ -83,6 +87,8 @@ def headline(report: Report) -> str:
         head = {
             "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
             "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
+            "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
+            "sync": f"Finished: {report.counts.get(OutcomeKind.COPIED, 0):,} copied, {report.counts.get(OutcomeKind.PURGED, 0):,} deleted",
             "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
             "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
         }.get(report.kind, "Finished")
@@ -111,7 +117,7 @@ def _facts(report: Report) -> Iterator[str]:
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
         yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
     elif report.bytes_moved and not report.dry_run:
-        done = {"purge": "freed", "orphans": "moved"}.get(report.kind, "copied back")
+        done = {"purge": "freed", "orphans": "moved", "sync": f"read{_rate(report)}"}.get(report.kind, "copied back")
         yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
@@ -145,6 +151,9 @@ def word(report: Report, kind: OutcomeKind) -> str:
         ("revert", OutcomeKind.REWRITTEN): "put back",
         ("revert", OutcomeKind.SKIPPED): "back already",
         ("verify", OutcomeKind.SKIPPED): "equal",
+        ("check", OutcomeKind.SKIPPED): "equal",
+        ("sync", OutcomeKind.SKIPPED): "left as they are",
+        ("sync", OutcomeKind.PURGED): "deleted",
         ("purge", OutcomeKind.PURGED): "deleted",
         ("purge", OutcomeKind.SKIPPED): "kept",
         ("orphans", OutcomeKind.SKIPPED): "in use or too young",

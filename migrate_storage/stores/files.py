@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import datetime
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from migrate_storage.errors import KeyRefusedError
 from migrate_storage.model import Attributes, ObjectMeta
@@ -14,6 +18,9 @@ from migrate_storage.stores.objects import plain_e_tag, to_attributes
 
 __all__ = ("FsspecStore", "usable")
 
+_ONE_BY_ONE = frozenset({"sftp", "ssh", "ftp", "ftps", "smb", "tar", "zip", "libarchive"})
+"""Protocols of one connection or one file: two threads at once wait for each other's answers, with paramiko for ever."""
+_TURNS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 _WRAPPERS = ("fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.implementations.chained")
 _BLOCK = 4 * 1024 * 1024
 _BUCKETED = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "cos", "obs"})
@@ -39,18 +46,25 @@ def usable(fs: Any) -> Any:
     return fs
 
 
+def _turn(fs: Any) -> AbstractContextManager[Any]:
+    """What is held while a filesystem is spoken to, where only one may at a time, by whatever store."""
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return nullcontext() if _ONE_BY_ONE.isdisjoint(protocols) else _TURNS.setdefault(fs, threading.Lock())
+
+
 class _Reading:
     def __init__(self, fs: Any, path: str, meta: ObjectMeta, attributes: Attributes) -> None:
-        self._fs, self._path = fs, path
+        self._fs, self._path, self._turn = fs, path, _turn(fs)
         self.meta = meta
         self.attributes = attributes
 
     def read(self) -> bytes:
-        content = self._fs.cat_file(self._path)
+        with self._turn:
+            content = self._fs.cat_file(self._path)
         return content.encode() if isinstance(content, str) else bytes(content)
 
     def chunks(self) -> Iterator[bytes]:
-        with self._fs.open(self._path, "rb", block_size=_BLOCK) as file:
+        with self._turn, self._fs.open(self._path, "rb", block_size=_BLOCK) as file:
             while piece := file.read(_BLOCK):
                 yield bytes(piece)
 
@@ -67,6 +81,7 @@ class FsspecStore:
     def __init__(self, fs: Any, name: str, *, root: str | None = None) -> None:
         self._fs = usable(fs)
         self.name = name
+        self._turn = _turn(self._fs)
         protocol = self._fs.protocol
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         self._local = "file" in protocols
@@ -100,21 +115,23 @@ class FsspecStore:
     ) -> ObjectMeta:
         """Write one object: only ever to take a changed object back to where it came from. Attributes stay in the row."""
         self._guard(path)
-        if create and self._fs.exists(path):
-            raise FileExistsError(f"something stands at {path} already")
-        if isinstance(content, bytes):
-            self._fs.pipe_file(path, content)
-        else:
-            with self._fs.open(path, "wb", block_size=part_size or _BLOCK) as file:
-                for piece in content:
-                    file.write(piece)
+        with self._turn:
+            if create and self._fs.exists(path):
+                raise FileExistsError(f"something stands at {path} already")
+            if isinstance(content, bytes):
+                self._fs.pipe_file(path, content)
+            else:
+                with self._fs.open(path, "wb", block_size=part_size or _BLOCK) as file:
+                    for piece in content:
+                        file.write(piece)
         return self.head(path)
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`. Never ``rm``, which takes ``*`` and ``[`` for patterns."""
         self._guard(path)
         try:
-            self._fs.rm_file(path)
+            with self._turn:
+                self._fs.rm_file(path)
         except FileNotFoundError:
             return
 
@@ -128,7 +145,8 @@ class FsspecStore:
         while folders:
             folder = folders.pop()
             try:
-                listing = self._fs.ls(folder, detail=True)
+                with self._turn:
+                    listing = self._fs.ls(folder, detail=True)
             except FileNotFoundError:
                 continue
             within = [str(info["name"]) for info in listing if info.get("type") == "directory"]
@@ -139,8 +157,12 @@ class FsspecStore:
                 continue
             folders += within
             for info in listing:
-                if info.get("type") != "directory":
+                if info.get("type") != "directory" and self._is_file(info):
                     yield self._meta(str(info["name"]), info)
+
+    def _is_file(self, info: Mapping[str, Any]) -> bool:
+        """Of a disk, files and links to files; no pipe, which would be read for ever, and no link to a folder."""
+        return not self._local or info.get("type") != "other" or Path(info["name"]).is_file()
 
     def _require_bucket(self, path: str) -> None:
         """Fsspec lists a bucket that does not exist as an empty one."""
@@ -155,7 +177,8 @@ class FsspecStore:
     def _info(self, path: str) -> Mapping[str, Any]:
         self._guard(path)
         self._fs.invalidate_cache(path)
-        info: Mapping[str, Any] = self._fs.info(path)
+        with self._turn:
+            info: Mapping[str, Any] = self._fs.info(path)
         if info.get("type") == "directory" and self._memory:
             # It holds ``a`` beside ``a/b``, and tells of the folder alone.
             held = self._fs.store.get(self._fs._strip_protocol(path))  # noqa: SLF001 - fsspec's own name for it

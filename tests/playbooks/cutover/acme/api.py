@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from acme.models import Upload
+from acme.storage import engine
 from advanced_alchemy.types import FileObject
 from fastapi import FastAPI, HTTPException, Request, Response
 from sqlalchemy.ext.asyncio import async_sessionmaker
-
-from acme.models import Upload
-from acme.storage import engine
 
 sessions = async_sessionmaker(engine)
 

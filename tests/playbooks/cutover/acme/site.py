@@ -1,12 +1,11 @@
 """ACME's Litestar application."""
 
+from acme.models import Upload
+from acme.storage import engine
 from advanced_alchemy.types import FileObject
 from litestar import Litestar, Request, Response, delete, get, put
 from litestar.exceptions import NotFoundException
 from sqlalchemy.ext.asyncio import async_sessionmaker
-
-from acme.models import Upload
-from acme.storage import engine
 
 sessions = async_sessionmaker(engine)
 

