@@ -17,6 +17,7 @@ from migrate_storage.connections import connected
 from migrate_storage.control import Helm
 from migrate_storage.database import Database
 from migrate_storage.errors import RunError, StoppedError
+from migrate_storage.estimate import estimate
 from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Journal, Run, new_run_id
@@ -147,13 +148,13 @@ class Migration:
 
     def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
         options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        estimate = sum(rows.estimate(options.source) for rows in facts.rows)
+        expected = sum(rows.estimate(options.source) for rows in facts.rows)
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
         journal.begin(Run(id=run, kind="run", state="running", started=began, updated=began, **named))
         self._tally.tell(
             RunStarted(
                 run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
-                rows=estimate if options.limit is None else min(estimate, options.limit), **named,
+                rows=expected if options.limit is None else min(expected, options.limit), **named,
             )
         )  # fmt: skip
         for note in (*facts.notes, *facts.not_carried):
@@ -177,12 +178,18 @@ class Migration:
             pipeline.close()
         if self._fatal is not None:
             state, error = "failed", str(self._fatal)
+        taken = None
+        if options.dry_run and state in ("finished", "limited"):
+            try:
+                taken = estimate(route, journal, run, options, self._retry, self._checkpoint)
+            except StoppedError:
+                state = "stopped"
         report = Report(
             run=run, way_reason=route.reason, state="planned" if options.dry_run and state == "finished" else state,
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
             rows_moved=pipeline.rows_moved, rows_left=self._left(facts, state), rows_filtered=self._filtered,
             bytes_moved=self._tally.bytes,
-            not_carried=facts.not_carried, notes=facts.notes, evidence=self._tally.evidence,
+            not_carried=facts.not_carried, notes=facts.notes, estimate=taken, evidence=self._tally.evidence,
             listed=self._tally.listed[:LISTED], **self._counts(journal, run, state), **named,
         )  # fmt: skip
         report = replace(report, rows_known=self._lost_rows(facts) if report.rows_left and self._known else 0)

@@ -58,6 +58,8 @@ class RunOptions:
     copy_only: bool = False
     #: Take over: rows are never rewritten.
     keep_rows: bool = False
+    #: Objects that a dry run reads to see how fast that goes, and whether they are archived; 0 reads none.
+    probe: int = 0
     #: Say what would happen, change nothing.
     dry_run: bool = False
     #: Seconds to wait before the last look at sources and before a missing object is listed as missing.
@@ -82,6 +84,7 @@ class RunOptions:
             ("attempts", 1),
             ("memory", MiB),
             ("settle", 0),
+            ("probe", 0),
             ("lease", 1),
             ("grace", 0),
         ):

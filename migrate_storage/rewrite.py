@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +84,20 @@ def rewrite(
             lines = [_entry(run, swap, "swapped") for swap in swaps]
             # Who slept past its lease may find a row re-pointed just as it would have done, and written down by the other
             # run; one that came back word for word since is re-pointed again, and gets a line again.
+            said = journal.said(connection, lines)
             there = [
-                said and swap.rows.holds(connection, swap.row.pk, swap.new_value)
-                for swap, said in zip(swaps, journal.said(connection, lines), strict=True)
+                bool(runs) and swap.rows.holds(connection, swap.row.pk, swap.new_value)
+                for swap, runs in zip(swaps, said, strict=True)
             ]
             done = _swap(connection, swaps, ordered)
-            new = [line for line, ok, was in zip(lines, done, there, strict=True) if ok and not was]
-            journal.write_rows(connection, new)
+            journal.add_rows(
+                connection,
+                [
+                    line
+                    for line, ok, was, runs in zip(lines, done, there, said, strict=True)
+                    if ok and not was and run not in runs
+                ],
+            )
             journal.settle(connection, entries)
             return done
 
@@ -113,10 +120,27 @@ def rewrite(
 
 def _swap(connection: Connection, swaps: Sequence[Swap], ordered: Sequence[int]) -> list[bool]:
     done = [False] * len(swaps)
+    for part in _batches(swaps, ordered):
+        rows = swaps[part[0]].rows
+        values = [(swaps[i].row.pk, swaps[i].row.value, swaps[i].new_value) for i in part]
+        for i, ok in zip(part, rows.swap_all(connection, values), strict=True):
+            done[i] = ok
+    return done
+
+
+def _batches(swaps: Sequence[Swap], ordered: Sequence[int]) -> Iterator[list[int]]:
+    """Swaps of one column that can go together: each row once."""
+    part: list[int] = []
+    keys: set[tuple[Any, ...]] = set()
     for i in ordered:
         swap = swaps[i]
-        done[i] = swap.rows.swap(connection, swap.row.pk, swap.row.value, swap.new_value)
-    return done
+        if part and (swaps[part[0]].rows is not swap.rows or swap.row.pk in keys):
+            yield part
+            part, keys = [], set()
+        part.append(i)
+        keys.add(swap.row.pk)
+    if part:
+        yield part
 
 
 def _entry(run: str, swap: Swap, state: str) -> RowEntry:

@@ -254,21 +254,41 @@ class Rows:
         Returns:
             Whether the row now holds ``new``: also when an earlier attempt, whose commit was not answered, had set it.
         """
-        values: dict[Any, Any] = {self._raw: self._value("new", new)}
-        for name in self._kept:
-            values[self._table.c[name]] = self._table.c[name]
-        statement = update(self._table).where(*self._is(pk), self._unchanged(old)).values(values)
-        if connection.execute(statement).rowcount == 1:
+        if connection.execute(self._swapping(pk, old, new)).rowcount == 1:
             return True
         return old != new and self.holds(connection, pk, new)
+
+    def swap_all(self, connection: Connection, swaps: Sequence[tuple[tuple[Any, ...], str, str]]) -> list[bool]:
+        """As :meth:`swap` for many rows, sent to the database in one go.
+
+        Args:
+            connection: in a transaction.
+            swaps: key, old and new value of each; no key twice.
+        """
+        if len(swaps) < 2:
+            return [self.swap(connection, *each) for each in swaps]
+        values = [
+            {"swap_old": old, "swap_new": new, **{f"swap_key{i}": part for i, part in enumerate(pk)}}
+            for pk, old, new in swaps
+        ]
+        # The database only tells how many rows were changed in all. Where that is every one of them nothing is left open.
+        if connection.execute(self._swapping(*swaps[0]), values).rowcount == len(swaps):
+            return [True] * len(swaps)
+        return [self.holds(connection, pk, new) for pk, _, new in swaps]
+
+    def _swapping(self, pk: Sequence[Any], old: str, new: str) -> Any:
+        values: dict[Any, Any] = {self._raw: self._value("swap_new", new)}
+        for name in self._kept:
+            values[self._table.c[name]] = self._table.c[name]
+        return update(self._table).where(*self._is(pk, "swap_key"), self._unchanged(old)).values(values)
 
     def holds(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
         """Whether the row holds this value now."""
         now = self.read(connection, pk)
         return now is not None and same_json(now, value)
 
-    def _is(self, pk: Sequence[Any]) -> list[ColumnElement[bool]]:
-        return [part == _raw(f"key{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]
+    def _is(self, pk: Sequence[Any], name: str = "key") -> list[ColumnElement[bool]]:
+        return [part == _raw(f"{name}{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]
 
     def _value(self, name: str, value: str) -> ColumnElement[Any]:
         bound = bindparam(name, value, type_=NullType())
@@ -278,12 +298,12 @@ class Rows:
 
     def _unchanged(self, old: str) -> ColumnElement[bool]:
         if self.database.dialect == "postgresql" and self._type == "JSONB":
-            return self._raw == self._value("old", old)
+            return self._raw == self._value("swap_old", old)
         if self.database.dialect == "mysql" and self._type == "JSON":
-            return self._raw == text("CAST(:old AS JSON)").bindparams(old=old)
+            return self._raw == text("CAST(:swap_old AS JSON)").bindparams(swap_old=old)
         if self.database.dialect in ("mysql", "mariadb"):
-            return self._text.collate("utf8mb4_bin") == bindparam("old", old, type_=types.Text())
-        return self._text == bindparam("old", old, type_=types.Text())
+            return self._text.collate("utf8mb4_bin") == bindparam("swap_old", old, type_=types.Text())
+        return self._text == bindparam("swap_old", old, type_=types.Text())
 
 
 class _PostgresType(types.UserDefinedType[str]):

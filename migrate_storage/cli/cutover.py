@@ -26,7 +26,7 @@ from migrate_storage.cli.options import (
     option,
     output_options,
 )
-from migrate_storage.cutover.phases import Phase, Side, neighbours
+from migrate_storage.cutover.phases import Phase, Side, neighbours, trusted
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible
 
@@ -279,7 +279,7 @@ def repair(
     Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
     which a signed URL may still upload waits until that has expired.
     """
-    from migrate_storage.cutover.leveling import level, trusted
+    from migrate_storage.cutover.leveling import level
     from migrate_storage.cutover.repair import Repair
     from migrate_storage.cutover.switch import SharedPhase
 
@@ -371,11 +371,15 @@ def _phase(name: str) -> Phase:
 def _tell(result: Result, output: Output) -> None:
     if output.json:
         told = {"event": "repaired", "settled": result.settled, "left": result.left, "failures": result.failures}
-        told["uploads"] = result.uploads
+        told |= {"uploads": result.uploads, "bypassed": result.bypassed}
         click.echo(json.dumps(told))
         return
     if not output.quiet or result.left or result.failures:
         click.echo(f"{amount(result.settled, 'key')} settled, {result.left:,} left, {len(result.failures):,} failed")
+    if result.bypassed:
+        click.echo(f"{amount(len(result.bypassed), 'key')} written past the backend meanwhile, and copied again:")
+        for path in result.bypassed[:_SHOWN]:
+            click.echo(visible(f"  {path}"))
     if result.uploads:
         click.echo(f"{amount(result.uploads, 'key')} may still be uploaded to by a signed URL")
     for path, reason in list(result.failures.items())[:_SHOWN]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from migrate_storage.cli.options import (
@@ -14,7 +18,13 @@ from migrate_storage.cli.options import (
     option,
     run_options,
 )
-from migrate_storage.cli.watching import finished
+from migrate_storage.cli.watching import Job, finished
+from migrate_storage.events import Listener
+from migrate_storage.report import Report
+
+if TYPE_CHECKING:
+    from migrate_storage.migration import Migration
+    from migrate_storage.prices import Prices
 
 __all__ = ("plan", "run")
 
@@ -37,23 +47,65 @@ def run(door: Door, request: Request, output: Output) -> int:
 
 
 @click.command(
-    short_help="Say what a run would do; change nothing.",
-    epilog=example("migrate-storage plan --app myapp.storage --from old --to new"),
+    short_help="Say what a run would do and take; change nothing.",
+    epilog=example(
+        "migrate-storage plan --app myapp.storage --from old --to new",
+        "migrate-storage plan --app myapp.storage --from old --to new --prices prices.toml",
+    ),
 )
 @door_options
 @run_options
+@option(
+    "--probe",
+    metavar="N",
+    type=int,
+    in_file=False,
+    default=20,
+    show_default=True,
+    help="Objects to read, to see how fast that goes and whether they are archived; 0 reads none.",
+)
+@option(
+    "--prices",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What requests, bytes and storage cost, in TOML: docs/prices.toml is an example.",
+)
 @job_options
-def plan(door: Door, request: Request, output: Output) -> int:
-    """Say what `run` with the same options would do, in the same counts, and change nothing."""
-    return _run(door, request, output, dry_run=True)
+def plan(door: Door, request: Request, prices: Path | None, output: Output) -> int:
+    """Say what `run` with the same options would do, in the same counts, and change nothing.
+
+    Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the
+    rate at which a few objects are read, and with --prices what it costs.
+    """  # fmt: skip
+    return _run(door, request, output, dry_run=True, prices=prices)
 
 
-def _run(door: Door, request: Request, output: Output, *, dry_run: bool) -> int:
+class _Priced:
+    """A migration whose report says what it would cost."""
+
+    def __init__(self, migration: Migration, prices: Prices) -> None:
+        self._migration, self._prices = migration, prices
+        self.stop = migration.stop
+
+    def run(self) -> Report:
+        """Do it."""
+        report = self._migration.run()
+        return replace(report, estimate=report.estimate and self._prices.of(report.estimate))
+
+
+def _run(door: Door, request: Request, output: Output, *, dry_run: bool, prices: Path | None = None) -> int:
     from migrate_storage.migration import Migration
+    from migrate_storage.prices import load_prices
 
+    known = load_prices(prices) if prices is not None else None
     application = door.open()
     try:
         options = request.options(application, dry_run=dry_run)
-        return finished(lambda listener: Migration(application, options, listener), output, options.grace)
+
+        def make(listener: Listener) -> Job:
+            migration = Migration(application, options, listener)
+            return migration if known is None else _Priced(migration, known)
+
+        return finished(make, output, options.grace)
     finally:
         application.close()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from advanced_alchemy.types.file_object import FileObject
@@ -16,22 +14,20 @@ from migrate_storage.backend.located import several, text
 from migrate_storage.counters import Counters
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.content import Spooled, spooled
+from migrate_storage.cutover.driving import Driver, ask
+from migrate_storage.cutover.listing import listed
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.protocol import Protocol, Step
+from migrate_storage.cutover.shadow import ShadowReads
+from migrate_storage.cutover.signing import sign_read, sign_upload
 from migrate_storage.cutover.switch import Held, Switch, switch
-from migrate_storage.errors import ConfigurationError, DeleteFailedError, KeyRefusedError
+from migrate_storage.errors import DeleteFailedError, KeyRefusedError
 from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
-from migrate_storage.text import visible
 
 __all__ = ("CutoverBackend",)
 
-_log = logging.getLogger("migrate_storage.cutover")
 _READS = {"head": Operation.HEAD, "attributes": Operation.READ, "stream": Operation.READ, "open": Operation.READ}
 """Reads that advanced-alchemy does not ask for: there where both sides have them."""
-_UPLOAD_HOUR = 3600
-_UPLOADING = 300
-"""Seconds that an upload may go on after its URL has expired: a service looks at the time when it begins."""
 _Urls = str | list[str]
 
 
@@ -51,9 +47,10 @@ class CutoverBackend(StorageBackend):
             ``MIGRATE_STORAGE_PHASE`` (``source`` if unset).
         outbox: where entries are kept; needed as soon as the phase is not SOURCE.
         counters: what counts; see ``docs/metrics.md``.
+        shadow: the share of reads, from 0 to 1, that are compared on both sides in the background.
 
     Raises:
-        ConfigurationError: there is no such phase, or a phase that needs an outbox has none.
+        ConfigurationError: there is no such phase or share, or a phase that needs an outbox has none.
     """
 
     driver = "cutover"
@@ -67,6 +64,7 @@ class CutoverBackend(StorageBackend):
         phase: Switch | Phase | str | Callable[[], Phase] | None = None,
         outbox: Outbox | None = None,
         counters: Counters | None = None,
+        shadow: float = 0.0,
     ) -> None:
         self.key = key
         self.source = source
@@ -75,6 +73,8 @@ class CutoverBackend(StorageBackend):
         self.counters = counters or Counters("cutover", "side", backend=key)
         self.options = {}
         self.switch = switch(phase, outbox)
+        self._driver = Driver(key, source, destination, outbox, self.switch, self.counters)
+        self.shadow = ShadowReads(self._driver, shadow)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(key={self.key!r}, source={self.source!r}, destination={self.destination!r})"
@@ -91,12 +91,12 @@ class CutoverBackend(StorageBackend):
     @property
     def protocol(self) -> str:  # type: ignore[override]
         """That of the side which is asked first."""
-        return self._side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).protocol
+        return str(self._driver.side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).protocol)
 
     @property
     def fs(self) -> Any:
         """That of the side which is asked first."""
-        return self._side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).fs
+        return self._driver.side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).fs
 
     # Reading
 
@@ -143,14 +143,17 @@ class CutoverBackend(StorageBackend):
 
     async def _read(self, call: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
         async def get(side: Side) -> Any:
-            return await _ask(call, self._side(side), name, path, **options)
+            return await ask(call, self._driver.side(side), name, path, **options)
 
-        with await self._held(call) as held:
+        with await self._driver.held(call) as held:
             rule = TABLE[held.phase]
             if not rule.entries:
                 # One step: it is not driven, for this is what every read costs before and after a cutover.
-                return await self._counted("read", rule.reads[0], str(path), get(rule.reads[0]))
-            return await self._drive(call, held, protocol.read(held.phase, operation), path, get=get)
+                return await self._driver.counted("read", rule.reads[0], text(path), get(rule.reads[0]))
+            found = await self._driver.drive(call, held, protocol.read(held.phase, operation), path, get=get)
+            if operation is Operation.READ:
+                self.shadow.read(text(path))
+            return found
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
         """All objects below a folder, in no order; where both sides can list.
@@ -160,15 +163,7 @@ class CutoverBackend(StorageBackend):
         Args:
             prefix: whole path segments. Empty for all.
         """
-        phase = self.phase
-        sides, asked = self._listing(phase)
-        for side in sides:
-            for meta in self._side(side).list(prefix):  # type: ignore[attr-defined]
-                if meta.path not in asked and (len(sides) == 1 or not self._seen(meta.path, side, sides)):
-                    yield meta
-        for path in asked:
-            if _below(path, prefix) and (found := self._looked(path, phase)) is not None:
-                yield found
+        return listed(self._driver, self.phase, prefix)
 
     async def list_async(self, prefix: PathLike = "") -> AsyncIterator[Any]:
         """See :meth:`list`."""
@@ -177,30 +172,6 @@ class CutoverBackend(StorageBackend):
         iterator = await asyncio.to_thread(lambda: iter(self.list(prefix)))
         while (found := await asyncio.to_thread(next, iterator, None)) is not None:
             yield found
-
-    def _listing(self, phase: Phase) -> tuple[tuple[Side, ...], frozenset[str]]:
-        decision = decide(phase, Operation.LIST)
-        asked = {each.path for each in self._needed().waiting()} if decision.entry else set()
-        return decision.sides, frozenset(asked)
-
-    def _seen(self, path: str, side: Side, sides: Sequence[Side]) -> bool:
-        """Whether the side before has it; asked one by one, so that no listing is held in memory."""
-        if side is sides[0]:
-            return False
-        try:
-            self._side(sides[0]).head(path)  # type: ignore[attr-defined]
-        except (FileNotFoundError, KeyRefusedError):
-            return False
-        return True
-
-    def _looked(self, path: str, phase: Phase) -> Any:
-        async def get(side: Side) -> Any:
-            return self._side(side).head(path)  # type: ignore[attr-defined]
-
-        try:
-            return run(self._drive(BLOCKING, None, protocol.read(phase, Operation.HEAD), path, get=get))
-        except (FileNotFoundError, KeyRefusedError):
-            return None
 
     # Writing
 
@@ -245,7 +216,7 @@ class CutoverBackend(StorageBackend):
         return await self._save(AWAITING, file_object, data, how)
 
     async def _save(self, call: Caller, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
-        with await self._held(call, writing=True) as held:
+        with await self._driver.held(call, writing=True) as held:
             return await self._saved(call, held, file, data, how)
 
     async def _saved(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
@@ -253,9 +224,8 @@ class CutoverBackend(StorageBackend):
         if not TABLE[phase].entries:
             (side,) = TABLE[phase].writes
             held.check()
-            await self._counted(
-                "write", side, file.path, _ask(call, self._side(side), "save_object", file, data, **how)
-            )
+            saving = ask(call, self._driver.side(side), "save_object", file, data, **how)
+            await self._driver.counted("write", side, file.path, saving)
             # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
             held.check()
             return file
@@ -263,16 +233,16 @@ class CutoverBackend(StorageBackend):
         first: list[Side] = []
 
         async def put(side: Side, content: Spooled) -> Any:
-            backend = self._side(side)
+            backend = self._driver.side(side)
             first[:] = first or [side]
             # The row shall tell of the side that is read, not of the one that was written last.
             target = file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copied(about))
             ready = await call.aside(lambda: content.again(whole=backend.driver == "fsspec"))
-            await _ask(call, backend, "save_object", target, ready, **how)
+            await ask(call, backend, "save_object", target, ready, **how)
 
         about = _copied({"content_type": file.content_type, "metadata": file.metadata})
         try:
-            await self._drive(call, held, protocol.save(phase, content), file.path, put=put, about=about)
+            await self._driver.drive(call, held, protocol.save(phase, content), file.path, put=put, about=about)
         finally:
             await call.aside(content.close)
         return file
@@ -293,7 +263,7 @@ class CutoverBackend(StorageBackend):
         await self._delete(AWAITING, paths)
 
     async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
-        with await self._held(call, writing=True) as held:
+        with await self._driver.held(call, writing=True) as held:
             await self._deleted(call, held, paths)
 
     async def _deleted(self, call: Caller, held: Held, paths: PathLike | Sequence[PathLike]) -> None:
@@ -301,14 +271,14 @@ class CutoverBackend(StorageBackend):
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
             held.check()
-            await self._counted("delete", side, "", _ask(call, self._side(side), "delete_object", paths))
+            await self._driver.counted("delete", side, "", ask(call, self._driver.side(side), "delete_object", paths))
             held.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
         for path in wanted:
             try:
-                await self._drive(call, held, protocol.delete(phase), path)
+                await self._driver.drive(call, held, protocol.delete(phase), path)
             except Exception as error:  # noqa: BLE001 - reported by key, below
                 failures[text(path)] = error
         if failures:
@@ -347,153 +317,15 @@ class CutoverBackend(StorageBackend):
     async def _sign(
         self, call: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
-        with await self._held(call, writing=for_upload) as held:
+        with await self._driver.held(call, writing=for_upload) as held:
             if not TABLE[held.phase].entries and not for_upload:
                 (side,) = TABLE[held.phase].reads
-                found: _Urls = await _ask(call, self._side(side), "sign", paths, expires_in=expires_in)
+                found: _Urls = await ask(call, self._driver.side(side), "sign", paths, expires_in=expires_in)
                 return found
-            one = self._sign_upload if for_upload else self._sign_read
-            urls = [await one(call, held, path, expires_in) for path in several(paths)]
+            one = sign_upload if for_upload else sign_read
+            urls = [await one(self._driver, call, held, path, expires_in) for path in several(paths)]
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
-
-    async def _sign_read(self, call: Caller, held: Held, path: PathLike, expires_in: int | None) -> str:
-        phase = held.phase
-
-        async def get(side: Side) -> str:
-            backend = self._side(side)
-            url: str = await _ask(call, backend, "sign", path, expires_in=expires_in)
-            if phase is Phase.DESTINATION_FIRST:
-                # A URL can be made for what is not there.
-                await _ask(call, backend, "head" if hasattr(backend, "head") else "get_content", path)
-            return url
-
-        try:
-            signed: str = await self._drive(call, held, protocol.read(phase, Operation.SIGN), path, get=get)
-        except FileNotFoundError:
-            signed = await _ask(call, self._side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
-        return signed
-
-    async def _sign_upload(self, call: Caller, held: Held, path: PathLike, expires_in: int | None) -> str:
-        phase = held.phase
-        (side,) = decide(phase, Operation.SIGN_UPLOAD).sides
-        if self.outbox is not None or phase is not Phase.SOURCE:
-            lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
-            held.check()
-            entry = await call.aside(
-                lambda: self._needed().open(text(path), side, expires=time.time() + lasts + _UPLOADING)
-            )
-            await call.aside(self._needed().leave, text(path), entry)
-            side = entry.side if TABLE[phase].entries else side
-        url: str = await _ask(call, self._side(side), "sign", path, expires_in=expires_in, for_upload=True)
-        return url
-
-    # Within
-
-    def _side(self, side: Side) -> StorageBackend:
-        return self.source if side is Side.SOURCE else self.destination
-
-    def _needed(self) -> Outbox:
-        if self.outbox is None:
-            raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
-        return self.outbox
-
-    async def _held(self, call: Caller, *, writing: bool = False) -> Held:
-        """A hold on the phase, for one operation."""
-        held = self.switch.hold(writing=writing)
-        return held if held is not None else await call.aside(lambda: self.switch.renew(writing=writing))
-
-    async def _drive(
-        self,
-        call: Caller,
-        held: Held | None,
-        made: Protocol,
-        path: PathLike,
-        *,
-        get: Callable[[Side], Awaitable[Any]] | None = None,
-        put: Callable[[Side, Any], Awaitable[Any]] | None = None,
-        about: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Perform the steps of a protocol to its end."""
-        key = text(path)
-        try:
-            step = next(made)
-            while True:
-                try:
-                    if held is not None and isinstance(step, protocol.Open | protocol.Put | protocol.Erase):
-                        held.check()
-                    answer = await self._perform(call, step, key, get, put, about)
-                except Exception as error:  # noqa: BLE001 - the protocol decides
-                    step = made.throw(error)
-                else:
-                    step = made.send(answer)
-        except StopIteration as stop:
-            return stop.value
-
-    async def _perform(self, call: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
-        match step:
-            case protocol.Look():
-                return await call.aside(self._needed().look, path)
-            case protocol.Open(side, tombstone):
-                outbox = self._needed()
-                return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
-            case protocol.Close(entry, wrote):
-                outbox = self._needed()
-                return await call.aside(lambda: outbox.close(path, entry, wrote=wrote))
-            case protocol.Leave(entry, held):
-                outbox = self._needed()
-                self.counters.add("left", entry.side)
-                told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
-                _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
-                return await call.aside(lambda: outbox.leave(path, entry, held=held))
-            case protocol.Note(side):
-                return await self._fallback(call, path, side)
-            case protocol.Get(side):
-                return await self._counted("read", side, path, get(side))
-            case protocol.Put(side, content):
-                return await self._counted("write", side, path, put(side, content))
-            case protocol.Erase(side):
-                return await self._counted("delete", side, path, _ask(call, self._side(side), "delete_object", path))
-        raise AssertionError(step)
-
-    async def _counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
-        self.counters.add(kind, side)
-        started = time.perf_counter()
-        try:
-            return await doing
-        except (FileNotFoundError, *protocol.NOTHING_WRITTEN):
-            raise
-        except Exception as error:
-            self.counters.add("failure", side)
-            told = {"backend": self.key, "operation": kind, "side": side.value, "object_key": visible(path)}
-            told["error"] = type(error).__name__
-            _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, told["error"], extra=told)
-            raise
-        finally:
-            self.counters.took(kind, side, time.perf_counter() - started)
-
-    async def _fallback(self, call: Caller, path: str, side: Side) -> None:
-        self.counters.add("fallback", side.other)
-        told = {"backend": self.key, "object_key": visible(path), "side": side.other.value}
-        _log.info("%s: read from the %s, the %s has nothing", self.key, side.other, side, extra=told)
-        self.switch.fell_back()
-        try:
-            await call.aside(self._needed().note, path, side)
-        except Exception as error:  # noqa: BLE001 - what was read is right without it
-            told["error"] = type(error).__name__
-            _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
-
-
-async def _ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Any:
-    # Not through the caller itself: that says that obstore was used, and the source may be none of it.
-    if call.awaits:
-        return await getattr(backend, f"{name}_async")(*arguments, **options)
-    return getattr(backend, name)(*arguments, **options)
 
 
 def _copied(about: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "metadata": dict(about["metadata"] or {})}
-
-
-def _below(path: str, prefix: PathLike) -> bool:
-    folder = text(prefix).strip("/")
-    return not folder or path.startswith(f"{folder}/")

@@ -15,7 +15,7 @@ from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.side import Side as Reached
 from migrate_storage.workers import in_parallel
 
-__all__ = ("differences",)
+__all__ = ("Comparison", "differences")
 
 _LOOKS = 3
 """How often a key is looked at before it differs: somebody may be writing it."""
@@ -41,7 +41,7 @@ def differences(
         ConfigurationError: a backend has no folder or bucket of its own that could be listed.
         RunError: a listing broke off, or an object could not be read: what was not seen is unknown, not equal.
     """
-    both = _Both(Reached(source), Reached(destination), outbox)
+    both = Comparison(source, destination, outbox)
     listed = merge(_listing(both.source), _listing(both.destination))
     try:
         for _, found in in_parallel(both.look, (pair.key for pair in listed if not both.shown(pair)), _AT_ONCE):
@@ -55,16 +55,28 @@ def differences(
         ) from error
 
 
-class _Both:
-    def __init__(self, source: Reached, destination: Reached, outbox: Outbox) -> None:
-        self.source, self.destination, self._outbox = source, destination, outbox
+class Comparison:
+    """Both sides of a cutover, to be looked at key by key.
+
+    Args:
+        source: the backend that is left.
+        destination: the backend that is moved to.
+        outbox: where the entries are.
+    """
+
+    def __init__(self, source: Any, destination: Any, outbox: Outbox) -> None:
+        self.source, self.destination, self._outbox = Reached(source), Reached(destination), outbox
 
     def shown(self, pair: Pair) -> bool:
         """Whether the listings alone show that both sides are equal."""
         return self._judged(pair, By.EVIDENCE).relation is Relation.MATCHED
 
     def look(self, path: str) -> Compared | None:
-        """Whether a key differs, when looked at alone; not so if somebody writes it at this time."""
+        """How the sides of a key differ, when it is looked at alone; ``None`` if they do not, or somebody writes it now.
+
+        Raises:
+            IncompleteError: it could not be read.
+        """
         found: Compared | None = None
         for _ in range(_LOOKS):
             before = self._outbox.look(path)

@@ -9,14 +9,14 @@ from migrate_storage.compare import Relation
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.comparison import differences
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.phases import Side
 from migrate_storage.cutover.repair import Repair, Result
 from migrate_storage.errors import KeyRefusedError
 from migrate_storage.journal import Journal
 from migrate_storage.stores.side import Side as Reached
 from migrate_storage.verify import certainly_unchanged
 
-__all__ = ("Leveled", "level", "trusted")
+__all__ = ("Leveled", "level")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,11 +31,6 @@ class Leveled:
     def done(self) -> bool:
         """Whether nothing is left."""
         return not (self.foreign or self.result.left or self.result.failures)
-
-
-def trusted(phase: Phase) -> Side:
-    """The side that holds the truth in a phase."""
-    return Side.SOURCE if phase in (Phase.SOURCE, Phase.DUAL_WRITE) else Side.DESTINATION
 
 
 def level(

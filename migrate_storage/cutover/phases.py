@@ -28,6 +28,7 @@ __all__ = (
     "decide",
     "decisions",
     "neighbours",
+    "trusted",
 )
 
 
@@ -155,6 +156,11 @@ def adjacent(one: Phase, other: Phase) -> bool:
 def neighbours(phase: Phase) -> tuple[Phase, ...]:
     """The phases that other processes may be in while one is in this."""
     return tuple(other for other in Phase if adjacent(phase, other))
+
+
+def trusted(phase: Phase) -> Side:
+    """The side that holds the truth in a phase."""
+    return Side.SOURCE if phase in (Phase.SOURCE, Phase.DUAL_WRITE) else Side.DESTINATION
 
 
 _ENTRIES: Mapping[str, Trust | None] = MappingProxyType(

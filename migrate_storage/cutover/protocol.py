@@ -8,7 +8,7 @@ ones against every order of steps, every failure and every kill.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -205,26 +205,7 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
     decision = decide(phase, Operation.SAVE, table=table)
     if not decision.entry:
         return (yield Put(decision.sides[0], content))
-    for _ in range(_ATTEMPTS):
-        entry: Entry = yield Open(decision.sides[0])
-        first, second = decide(phase, Operation.SAVE, entry.trust, table).sides
-        try:
-            held = yield Put(first, content)
-        except NOTHING_WRITTEN:
-            yield Close(entry)
-            raise
-        except Exception:
-            yield Leave(entry)
-            raise
-        try:
-            yield Put(second, content)
-        except Exception:  # noqa: BLE001 - the entry stands for it
-            fate = yield Leave(entry, held=True)
-        else:
-            fate = yield Close(entry, wrote=True)
-        if fate is not Fate.VANISHED:
-            return held
-    raise UnacknowledgedError("repairs of the key overtook the save each time; it may have happened or not: save again")
+    return (yield from _under_entry(phase, Operation.SAVE, lambda entry, sides: _put(entry, sides, content), table))
 
 
 def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
@@ -239,18 +220,50 @@ def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
     """
     decision = decide(phase, Operation.DELETE, table=table)
     if not decision.entry:
-        yield Erase(decision.sides[0])
-        return
+        return (yield Erase(decision.sides[0]))
+    return (yield from _under_entry(phase, Operation.DELETE, _erase, table))
+
+
+_Written = Generator[Step, Any, tuple[Fate, Any]]
+"""A write of both sides under an entry: what became of that, and what the first side answered."""
+
+
+def _under_entry(
+    phase: Phase,
+    operation: Operation,
+    write: Callable[[Entry, tuple[Side, ...]], _Written],
+    table: Mapping[Phase, Rule],
+) -> Protocol:
+    """Open an entry and write the sides in the order that it says, until no repair ended under it."""
+    decision = decide(phase, operation, table=table)
     for _ in range(_ATTEMPTS):
-        entry: Entry = yield Open(decision.sides[0], tombstone=True)
-        sides = decide(phase, Operation.DELETE, entry.trust, table).sides
-        fate = yield from _erase(entry, sides)
+        entry: Entry = yield Open(decision.sides[0], decision.tombstone)
+        fate, answer = yield from write(entry, decide(phase, operation, entry.trust, table).sides)
         if fate is not Fate.VANISHED:
-            return
-    raise UnacknowledgedError("repairs of the key overtook the delete each time; delete again")
+            return answer
+    raise UnacknowledgedError(
+        f"repairs of the key overtook the {operation} each time; it may have happened or not: try again"
+    )
 
 
-def _erase(entry: Entry, sides: tuple[Side, ...]) -> Generator[Step, Any, Fate]:
+def _put(entry: Entry, sides: tuple[Side, ...], content: Any) -> _Written:
+    first, second = sides
+    try:
+        held = yield Put(first, content)
+    except NOTHING_WRITTEN:
+        yield Close(entry)
+        raise
+    except Exception:
+        yield Leave(entry)
+        raise
+    try:
+        yield Put(second, content)
+    except Exception:  # noqa: BLE001 - the entry stands for it
+        return (yield Leave(entry, held=True)), held
+    return (yield Close(entry, wrote=True)), held
+
+
+def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
     refused: list[KeyRefusedError] = []
     failed = False
     for side in sides:
@@ -270,8 +283,7 @@ def _erase(entry: Entry, sides: tuple[Side, ...]) -> Generator[Step, Any, Fate]:
         yield Close(entry)
         raise refused[0]
     # What is deleted on one side only stays an entry, until repair has deleted the other.
-    fate: Fate = (yield Leave(entry)) if failed or len(sides) == 1 else (yield Close(entry))
-    return fate
+    return (yield Leave(entry) if failed or len(sides) == 1 else Close(entry)), None
 
 
 def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Phase, Rule] = TABLE) -> Protocol:

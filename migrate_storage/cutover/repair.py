@@ -52,6 +52,8 @@ class Result:
     left: int = 0
     #: A URL may still be used to upload: it is looked at when that has expired.
     uploads: int = 0
+    #: Written past the backend while they were copied, by a signed URL or another program; copied again.
+    bypassed: list[str] = field(default_factory=list)
     #: By path: why a repair failed.
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -93,6 +95,7 @@ class Repair:
         self._phases = phases if isinstance(phases, SharedPhase) else tuple(phases)
         self._lease = lease
         self._rights: Rights | None = None
+        self._bypassed = False
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Rights]:
@@ -190,6 +193,7 @@ class Repair:
             ended = work.drive(protocol.repair(rights.writable, backfill))
             if work.written is not None:
                 self.counters.add("repair", work.written)
+            self._bypassed = work.bypassed
             return ended
 
     def _told(self, result: Result, path: str, backfill: Side | None) -> None:
@@ -201,6 +205,8 @@ class Repair:
             told = {"backend": self._outbox.backend, "object_key": visible(path), "error": type(error).__name__}
             _log.warning("%s: the repair of %s failed: %s", self._outbox.backend, visible(path), reason, extra=told)
             return
+        if self._bypassed:
+            result.bypassed.append(path)
         if ended is Repaired.SETTLED:
             result.settled += 1
         else:
@@ -222,7 +228,10 @@ class _Work:
         self._owner = uuid.uuid4().hex
         self._about: dict[str, Any] = {}
         self._failure: str | None = None
-        self._wrote = False
+        self._wrote = self._copied = False
+        #: Somebody wrote the side to trust, and the entry does not tell of it.
+        self.bypassed = False
+        self._looks: list[str | None] = []
         #: The side that was written.
         self.written: Side | None = None
 
@@ -251,23 +260,29 @@ class _Work:
             case protocol.Claim():
                 entry = outbox.claim(path, self._owner, self._lease)
                 self._about = outbox.about(path) if entry else {}
+                self._looks.clear()
+                self._copied = False
                 return entry
             case protocol.Flip(entry):
+                self._looks.pop(0)
                 return outbox.flip(path, entry)
             case protocol.Settle(entry):
                 return outbox.settle(path, entry, wrote=self._wrote)
-            case protocol.Release():
+            case protocol.Release(entry):
+                if self._copied and len(set(self._looks)) > 1 and outbox.look(path) == entry:
+                    self.bypassed = True
                 return outbox.release(path, self._owner, self._failure)
             case protocol.Head(side):
-                return self._evidence(side)
+                self._looks.append(self._evidence(side))
+                return self._looks[-1]
             case protocol.Get(side):
                 return self._sides[side].get_content(path)
             case protocol.Put(side, content):
                 self._put(side, content)
-                self._wrote, self.written = True, side
+                self._wrote, self._copied, self.written = True, True, side
                 return None
             case protocol.Erase(side):
-                self._wrote, self.written = False, side
+                self._wrote, self._copied, self.written = False, True, side
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
 

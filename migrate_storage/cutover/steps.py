@@ -15,9 +15,9 @@ from typing import Any
 from migrate_storage.compare import Relation
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.comparison import differences
-from migrate_storage.cutover.leveling import level, trusted
+from migrate_storage.cutover.leveling import level
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side, adjacent
+from migrate_storage.cutover.phases import Phase, Side, adjacent, trusted
 from migrate_storage.cutover.phasetable import FOREVER, Member, Shared
 from migrate_storage.cutover.repair import Repair
 from migrate_storage.cutover.switch import SharedPhase

@@ -27,12 +27,11 @@ class Rows(Access):
         Another run's line is no reason to be silent: the row may have come back word for word between the two, and
         each run is undone by its own lines.
         """
-        said = self._said(connection, entries)
-        entries = [
-            each
-            for each in entries
-            if (each.run, row_id(each.column, each.pk), each.old_value, each.new_value) not in said
-        ]
+        said = self.said(connection, entries)
+        self.add_rows(connection, [each for each, runs in zip(entries, said, strict=True) if each.run not in runs])
+
+    def add_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
+        """Add lines that were found not to be there, see :meth:`said`, in the caller's transaction."""
         if entries:
             now = time.time()
             connection.execute(
@@ -55,20 +54,19 @@ class Rows(Access):
                 ],
             )
 
-    def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[bool]:
-        """For each of these rewrites whether a line of any run says it, in the caller's transaction."""
-        said = {line[1:] for line in self._said(connection, entries)}
-        return [(row_id(each.column, each.pk), each.old_value, each.new_value) in said for each in entries]
-
-    def _said(self, connection: Connection, entries: Sequence[RowEntry]) -> set[tuple[str, str, str, str]]:
+    def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[set[str]]:
+        """For each of these rewrites the runs whose lines say it, in the caller's transaction."""
         table = self.tables.row
         states = {"swapped", *(entry.state for entry in entries)}
-        said: set[tuple[str, str, str, str]] = set()
-        for part in parts([row_id(entry.column, entry.pk) for entry in entries]):
+        ids = [row_id(entry.column, entry.pk) for entry in entries]
+        found: dict[tuple[str, str, str], set[str]] = {}
+        for part in parts(ids):
             statement = select(table.c.run, table.c.row_id, table.c.old_value, table.c.new_value)
-            found = connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states)))
-            said.update((line.run, line.row_id, line.old_value, line.new_value) for line in found)
-        return said
+            for line in connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states))):
+                found.setdefault((line.row_id, line.old_value, line.new_value), set()).add(line.run)
+        return [
+            found.get((id_, entry.old_value, entry.new_value), set()) for id_, entry in zip(ids, entries, strict=True)
+        ]
 
     def settle_row(self, connection: Connection, entry: RowEntry) -> None:
         """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migrate_storage.report.estimate import Cost, Estimate
 from migrate_storage.report.figures import Figures, figures
 from migrate_storage.report.page import page
 from migrate_storage.report.report import LISTED, SCHEMA, Report, outcome_from_dict, outcome_to_dict
@@ -10,6 +11,8 @@ from migrate_storage.report.text import render
 __all__ = (
     "LISTED",
     "SCHEMA",
+    "Cost",
+    "Estimate",
     "Figures",
     "Report",
     "figures",

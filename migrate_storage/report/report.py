@@ -12,6 +12,7 @@ from typing import Any
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.report.estimate import Estimate
 
 __all__ = ("LISTED", "SCHEMA", "Report", "outcome_from_dict", "outcome_to_dict")
 
@@ -73,6 +74,8 @@ class Report:
     #: What objects had that the destination does not carry (tags, ACLs, storage class, ...).
     not_carried: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()
+    #: What the run would take; only of a plan that would copy something.
+    estimate: Estimate | None = None
     #: The command to type next.
     next_command: str = ""
 
@@ -144,6 +147,7 @@ class Report:
             "listed": [outcome_to_dict(outcome) for outcome in self.listed],
             "not_carried": [_note_to_dict(note) for note in self.not_carried],
             "notes": [_note_to_dict(note) for note in self.notes],
+            "estimate": None if self.estimate is None else self.estimate.to_dict(),
             "next_command": self.next_command,
         }
 
@@ -178,6 +182,7 @@ class Report:
         return cls(
             **plain,
             way=Way(data["way"]),
+            estimate=Estimate.from_dict(data["estimate"]) if data.get("estimate") else None,
             rows_known=data.get("rows_known", 0),
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             evidence=dict(data["evidence"]),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from migrate_storage.model import Note, Outcome, OutcomeKind, Severity
+from migrate_storage.report.estimate import lines
 from migrate_storage.report.figures import Figures
 from migrate_storage.report.report import Report
 from migrate_storage.text import amount, duration, size, visible
@@ -39,6 +40,9 @@ def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
     yield headline(report)
     yield ""
     yield from _facts(report)
+    if report.estimate is not None:
+        yield from ("", "The run would take")
+        yield from lines(report.estimate)
     if figures is not None:
         yield from _figure_lines(figures)
     for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):

@@ -67,16 +67,14 @@ class Copier:
         """
         headers = {}
         if content_type is not None:
-            headers["content-type"] = content_type
+            headers.update({"x-amz-metadata-directive": "REPLACE", "content-type": content_type})
         if create:
             headers["if-none-match"] = "*"
         if self._pace is not None:
             self._pace.requests.take(1)
         store = self._store(headers)
-        # What obstore calls "not to overwrite" sends one signed header of our choice: S3 wants every x-amz- header signed.
-        replaces = content_type is not None
         try:
-            unpanicked(lambda: store.copy(source, destination, overwrite=not replaces))
+            unpanicked(lambda: store.copy(source, destination))
         except Exception as error:
             if create and type(error).__name__ in ("AlreadyExistsError", "PreconditionError"):
                 raise FileExistsError(f"something stands at {destination} already") from error

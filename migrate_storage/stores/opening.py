@@ -59,11 +59,10 @@ def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mappin
         config: the destination; what else it says (region, credentials, how requests are sent) is used for the copies.
         endpoint: the service's address, without any bucket.
         bucket: the bucket to copy from.
-        headers: sent with each copy. They are not signed, so none of them may be an ``x-amz-`` one.
+        headers: sent, and signed, with each copy: obstore's ``copy`` takes none.
 
     Returns:
-        A store whose ``copy`` copies between the buckets, with ``overwrite=False`` giving the copy the content type among
-        ``headers``. Nothing else of it is of use.
+        A store whose ``copy`` copies between the buckets. Nothing else of it is of use.
 
     Raises:
         ConfigurationError: see :func:`open_store`.
@@ -73,11 +72,7 @@ def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mappin
         config,
         root=bucket,
         prefix="",
-        options={
-            **options,
-            "endpoint": f"{endpoint}/{config.root}",
-            "copy_if_not_exists": "header: x-amz-metadata-directive: REPLACE",
-        },
+        options={**options, "endpoint": f"{endpoint}/{config.root}"},
         client_options={
             **config.client_options,
             "default_headers": {**config.client_options.get("default_headers", {}), **headers},
@@ -89,7 +84,7 @@ def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mappin
     return store
 
 
-_ADDRESSES = ("endpoint", "endpoint_url", "endpoint_url_s3", "virtual_hosted_style_request", "copy_if_not_exists")
+_ADDRESSES = ("endpoint", "endpoint_url", "endpoint_url_s3", "virtual_hosted_style_request")
 _ROOTS = {
     "s3": "a bucket: s3://BUCKET/",
     "gcs": "a bucket: gs://BUCKET/",

@@ -52,5 +52,12 @@ class Breaking(ObstoreBackend):
     def head(self, *arguments: Any, **options: Any) -> Any:
         return self._harm("head", lambda: super(Breaking, self).head(*arguments, **options))
 
+    def list(self, *arguments: Any, **options: Any) -> Any:
+        return iter(self._harm("list", lambda: [*super(Breaking, self).list(*arguments, **options)]))
+
+    def sign(self, paths: Any, **options: Any) -> Any:
+        """A memory store has no URLs; this one tells which store and key it would be for."""
+        return self._harm("sign", lambda: f"https://{self.key}/{paths}{'?upload' if options.get('for_upload') else ''}")
+
     async def head_async(self, *arguments: Any, **options: Any) -> Any:
         return self.head(*arguments, **options)

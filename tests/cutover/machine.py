@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from migrate_storage import ObstoreBackend
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level, trusted
+from migrate_storage.cutover.leveling import level
 from migrate_storage.cutover.outbox import GRACE, Outbox
-from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.phases import Phase, Side, trusted
 from migrate_storage.cutover.repair import LEASE, Repair
 from migrate_storage.cutover.steps import Steps
 from migrate_storage.cutover.switch import SharedPhase

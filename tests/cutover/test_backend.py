@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+from sqlalchemy import event
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import TABLE, Phase, Side
 from migrate_storage.cutover.switch import PHASE_VARIABLE
-from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
 from tests.backend.beds import Bed, memory
 from tests.backend.contract import CompleteContract, Speak, StorageContract
@@ -26,15 +29,6 @@ from tests.cutover.breaking import Breaking
 S, D = Side.SOURCE, Side.DESTINATION
 MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)
 MiB = 1024 * 1024
-
-
-@pytest.fixture
-def outbox(sqlite_url: str) -> Iterator[Outbox]:
-    database = Database(sqlite_url)
-    made = Outbox(database, "files")
-    made.prepare()
-    yield made
-    database.close()
 
 
 @pytest.fixture(params=Phase, ids=lambda phase: phase.name)
@@ -50,6 +44,12 @@ class Sides:
         self.destination = Breaking("destination", "memory://")
         self.outbox = outbox
         self.backend = CutoverBackend("files", self.source, self.destination, phase=phase, outbox=outbox)
+
+    def shadowed(self, share: float) -> None:
+        phase = self.backend.phase
+        self.backend = CutoverBackend(
+            "files", self.source, self.destination, phase=phase, outbox=self.outbox, shadow=share
+        )
 
     def at(self, side: Side) -> Breaking:
         return self.source if side is S else self.destination
@@ -163,6 +163,115 @@ def test_a_read(sides: Sides, phase: Phase, name: str, source: str, destination:
     fell_back = answering is not first and states[answering] == "there"
     assert (sides.outbox.look("k") is not None) is fell_back
     assert sides.backend.counters.get("fallback", S) == int(fell_back)
+
+
+STATES = ["there", "missing", "failing"]
+
+
+@pytest.mark.parametrize("source", STATES)
+@pytest.mark.parametrize("destination", STATES)
+def test_signing(sides: Sides, phase: Phase, source: str, destination: str) -> None:
+    states = {S: source, D: destination}
+    for side, state in states.items():
+        sides.put(side, b"1") if state == "there" else None
+        sides.at(side).broken = (lambda _: "before") if state == "failing" else lambda _: None
+    first, *more = TABLE[phase].reads
+    answering = more[0] if more and states[first] == "missing" else first
+    if states[answering] == "failing":
+        with pytest.raises(OSError, match="broken"):
+            sides.backend.sign("k")
+    else:
+        # What nobody holds gets the URL of the side that is read first.
+        assert sides.backend.sign("k") == f"https://{answering if states[answering] == 'there' else first}/k"
+    fell_back = answering is not first and states[answering] == "there"
+    assert (sides.outbox.look("k") is not None) is fell_back
+    upload = TABLE[phase].writes[0]
+    if states[upload] == "failing":
+        with pytest.raises(OSError, match="broken"):
+            sides.backend.sign("u", for_upload=True)
+    else:
+        assert sides.backend.sign("u", for_upload=True) == f"https://{upload}/u?upload"
+    entry = sides.outbox.look("u")
+    assert entry is not None
+    assert entry.side is upload
+
+
+@pytest.mark.parametrize("source", STATES)
+@pytest.mark.parametrize("destination", STATES)
+def test_a_listing(sides: Sides, phase: Phase, source: str, destination: str) -> None:
+    states = {S: source, D: destination}
+    for side, state in states.items():
+        sides.put(side, b"1") if state == "there" else None
+        sides.at(side).broken = (lambda _: "before") if state == "failing" else lambda _: None
+    read = [states[side] for side in TABLE[phase].reads]
+    if "failing" in read:
+        with pytest.raises(OSError, match="broken"):
+            list(sides.backend.list())
+    else:
+        assert [meta.path for meta in sides.backend.list()] == (["k"] if "there" in read else [])
+    assert sides.outbox.count() == 0
+
+
+@pytest.mark.parametrize("missing", Side)
+def test_a_delete_of_what_is_not_there(sides: Sides, phase: Phase, missing: Side) -> None:
+    def gone(name: str) -> None:
+        if name == "delete":
+            raise FileNotFoundError(name)
+
+    sides.put(missing.other, b"1")
+    sides.at(missing).broken = gone
+    if phase in MIDDLE:
+        sides.backend.delete_object("k")
+        assert (sides.has(S), sides.has(D), sides.outbox.count()) == (None, None, 0)
+    elif missing in TABLE[phase].writes:
+        with contextlib.suppress(FileNotFoundError):
+            sides.backend.delete_object("k")
+        assert sides.has(missing) is None
+        assert sides.has(missing.other) == b"1"
+
+
+def test_what_an_operation_costs_the_database(sides: Sides, phase: Phase) -> None:
+    statements: list[str] = []
+    engine = sides.outbox.database._sync_engine
+
+    def told(*arguments: Any) -> None:
+        statements.append(arguments[2].split()[0])
+
+    event.listen(engine, "before_cursor_execute", told)
+    costs = {}
+    for name, work in {
+        "save": lambda: sides.save(b"1"),
+        "read": lambda: sides.backend.get_content("k"),
+        "delete": lambda: sides.backend.delete_object("k"),
+    }.items():
+        statements.clear()
+        work()
+        # A pragma is a setting of SQLite's own library, no request.
+        costs[name] = [word for word in statements if word != "PRAGMA"]
+    event.remove(engine, "before_cursor_execute", told)
+    middle = {"save": ["INSERT", "UPDATE"], "read": ["SELECT"], "delete": ["INSERT", "DELETE"]}
+    outer = {"save": [], "read": [], "delete": ["INSERT", "UPDATE"] if phase is Phase.DESTINATION else []}
+    assert costs == (middle if phase in MIDDLE else outer)
+
+
+@pytest.mark.parametrize("phase", MIDDLE, ids=lambda phase: phase.name)
+def test_a_failing_side_is_counted_timed_and_logged(sides: Sides, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = TABLE[sides.backend.phase].writes
+    sides.at(second).broken = lambda name: "before" if name == "save" else None
+    with caplog.at_level(logging.INFO, "migrate_storage.cutover"):
+        file = FileObject(backend=sides.backend, filename="k")
+        sides.backend.save_object(file, b"1")
+    counts = {("write", first): 1, ("write", second): 1, ("failure", second): 1, ("left", first): 1}
+    assert sides.backend.counters.all() == counts
+    assert {key: count for key, (count, _) in sides.backend.counters.times().items()} == {
+        ("write", first): 1,
+        ("write", second): 1,
+    }
+    failed, left = caplog.records
+    assert failed.levelname == "WARNING"
+    fields = ("backend", "object_key", "side", "operation", "error")
+    assert [failed.__dict__[name] for name in fields] == ["files", "k", second, "write", "OSError"]
+    assert (left.levelname, left.__dict__["side"]) == ("INFO", first)
 
 
 @pytest.mark.parametrize("trusted", Side)
@@ -281,9 +390,7 @@ async def test_a_slow_database_does_not_hold_up_the_loop(sides: Sides, monkeypat
     assert loop.is_running()
 
 
-def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Phase, outbox: Outbox) -> None:
-    import httpx
-
+def on_moto(moto_s3: Any, phase: Phase, outbox: Outbox) -> CutoverBackend:
     def at(key: str) -> ObstoreBackend:
         return ObstoreBackend(
             key,
@@ -295,7 +402,11 @@ def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Pha
             aws_allow_http=True,
         )
 
-    backend = CutoverBackend("files", at("old"), at("new"), phase=phase, outbox=outbox)
+    return CutoverBackend("files", at("old"), at("new"), phase=phase, outbox=outbox)
+
+
+def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Phase, outbox: Outbox) -> None:
+    backend = on_moto(moto_s3, phase, outbox)
     url = backend.sign("up.txt", expires_in=600, for_upload=True)
     assert isinstance(url, str)
     assert httpx.put(url, content=b"uploaded").status_code == 200
@@ -305,6 +416,17 @@ def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Pha
     signed = backend.sign("up.txt", expires_in=600)
     assert isinstance(signed, str)
     assert httpx.get(signed).content == b"uploaded"
+
+
+@pytest.mark.parametrize("there", Side)
+@pytest.mark.parametrize("phase", MIDDLE, ids=lambda phase: phase.name)
+def test_a_url_to_read_leads_where_the_object_is(moto_s3: Any, phase: Phase, outbox: Outbox, there: Side) -> None:
+    backend = on_moto(moto_s3, phase, outbox)
+    store = backend.source if there is S else backend.destination
+    store.save_object(FileObject(backend=store, filename="k"), b"content")
+    # The other process fell back to the source for it, say.
+    outbox.note("k", D)
+    assert httpx.get(str(backend.sign("k", expires_in=600))).content == b"content"
 
 
 def test_the_phase_comes_from_code_from_the_environment_or_is_asked(

@@ -16,15 +16,7 @@ from migrate_storage.compare import Relation
 from migrate_storage.cutover.comparison import differences
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Side
-from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RunError
-
-
-@pytest.fixture
-def outbox(sqlite_url: str) -> Outbox:
-    made = Outbox(Database(sqlite_url), "files")
-    made.prepare()
-    return made
 
 
 def s3(server: Any, key: str, below: str) -> ObstoreBackend:

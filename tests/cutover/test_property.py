@@ -10,10 +10,8 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from sqlalchemy import create_engine, event
 
 from migrate_storage.cutover import protocol
-from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Phase as CutoverPhase
 from migrate_storage.database import Database
 from tests.cutover.machine import Machine
@@ -25,13 +23,7 @@ QUIET = settings(
 )
 
 
-def machine(url: str, seed: int) -> type[Machine]:
-    engine = create_engine(url)
-    # Nothing here is about a machine that loses its power.
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
-    database = Database(engine)
-    Outbox(database, "files").prepare()
-
+def machine(database: Database, seed: int) -> type[Machine]:
     made = type("Here", (Machine,), {"database": database, "done": Counter()})
     return hypothesis.seed(seed)(made)
 
@@ -39,16 +31,16 @@ def machine(url: str, seed: int) -> type[Machine]:
 HAPPENED = {"before", "after", "killed", "dead", "meanwhile", "acknowledged", "refused", "repaired"}
 
 
-def test_nothing_acknowledged_is_lost_stale_or_resurrected(sqlite_url: str) -> None:
-    made = machine(sqlite_url, 1)
+def test_nothing_acknowledged_is_lost_stale_or_resurrected(common_database: Database) -> None:
+    made = machine(common_database, 1)
     run_state_machine_as_test(made, settings=settings(QUIET, max_examples=10))
     assert made.done.keys() >= HAPPENED
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_at_full_size(sqlite_url: str, seed: int, evidence: Evidence) -> None:
-    made = machine(sqlite_url, seed)
+def test_at_full_size(common_database: Database, seed: int, evidence: Evidence) -> None:
+    made = machine(common_database, seed)
     run_state_machine_as_test(made, settings=settings(QUIET, max_examples=1500))
     order = list(CutoverPhase)
     steps = {f"{one} to {other}" for pair in itertools.pairwise(order) for one, other in (pair, pair[::-1])}
@@ -61,8 +53,8 @@ def test_at_full_size(sqlite_url: str, seed: int, evidence: Evidence) -> None:
 
 
 @pytest.mark.parametrize("name", ["no entries", "the phase's order under an entry", "an entry after the failure"])
-def test_worse_rules_are_found(name: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worse_rules_are_found(name: str, common_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "save", WORSE[name][3].save)
     once = settings(QUIET, max_examples=60, phases=[Phase.generate])
     with pytest.raises(AssertionError, match="legal is"):
-        run_state_machine_as_test(machine(sqlite_url, 1), settings=once)
+        run_state_machine_as_test(machine(common_database, 1), settings=once)

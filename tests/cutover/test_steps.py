@@ -15,9 +15,9 @@ from sqlalchemy import make_url, text
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level, trusted
+from migrate_storage.cutover.leveling import level
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side
+from migrate_storage.cutover.phases import Phase, Side, trusted
 from migrate_storage.cutover.repair import Repair
 from migrate_storage.cutover.steps import NEEDS, Step, Steps
 from migrate_storage.cutover.switch import SharedPhase

@@ -22,13 +22,16 @@ from migrate_storage import carry, pipeline
 from migrate_storage.application import Application
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.transfer import Digests
 from tests.engine import places, world
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.engine.lives", "tests.engine.asides", "tests.engine.warm"])
+context.set_forkserver_preload(
+    ["tests.engine.lives", "tests.engine.asides", "tests.engine.outside", "tests.engine.warm"]
+)
 
 BATCH = 10
 """Rows re-pointed in one transaction: fewer than usual, so that small jobs have many."""
@@ -105,6 +108,8 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
             steps.around(store, name)
         steps.around(store, "put")
     steps.around(carry, "transfer", lambda _, path, *__: note(f"copy {path}"))
+    steps.around(Copier, "__call__", lambda _, path, *__: note(f"copy {path}"))
+    steps.around(ObstoreStore, "look")
     steps.around(Digests, "update")
     steps.around(DefaultDialect, "do_commit")
     sa.event.listen(sa.Engine, "before_cursor_execute", steps)

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from advanced_alchemy.types.file_object import storages
 from tests.engine import places, world  # noqa: F401 - importing the models is what an application does
 
 ROOT = Path(__file__).parent.parent.parent
+engine: sa.Engine
 ARGUMENTS = ("--app", "tests.engine.outside:engine", "--from", "old", "--to", "new", "--settle", "0.1", "--lease", "1")
 
 
@@ -54,6 +56,32 @@ def run(
     return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
 
 
+def forked(
+    url: str, old: places.Registration, new: places.Registration, *arguments: str, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """The same, in a fork of a process that has imported everything: to start Python anew takes longer than a short run."""
+    from tests.engine.lives import context
+
+    line, environment = command(url, old, new, "--json", *arguments, **settings)
+    with tempfile.TemporaryDirectory() as folder:
+        process = context.Process(target=_forked, args=(line[2:], environment, folder))
+        process.start()
+        process.join(240)
+        assert process.exitcode is not None, f"it hangs: {line}"
+        said, errors = (Path(folder, name).read_text() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(line, process.exitcode, said, errors)
+
+
+def _forked(line: list[str], environment: dict[str, str], folder: str) -> None:
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = line
+    _prepare()
+    _main()
+
+
 def told(done: subprocess.CompletedProcess[str], event: str) -> dict[str, Any]:
     """The last event of a kind that a process told."""
     found = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == event]
@@ -76,30 +104,35 @@ class _Steps:
             if self._left == 0:
                 os.kill(os.getpid(), self._number)
 
-    def on(self, owner: Any, name: str, before: Callable[[], None] | None = None) -> None:
+    def on(self, owner: Any, name: str, before: Callable[..., None] | None = None) -> None:
         original: Callable[..., Any] = getattr(owner, name)
 
         def stepping(*args: Any, **kwargs: Any) -> Any:
-            (before or self)()
+            if before is None:
+                self()
+            else:
+                before(*args)
             return original(*args, **kwargs)
 
         setattr(owner, name, stepping)
 
-    def swapped(self) -> None:
+    def swapped(self, _: Any, __: Any, swaps: Any) -> None:
         with self._lock:
-            self._after -= self._after > 0
+            self._after = max(0, self._after - len(swaps))
 
 
 def _arm(settings: dict[str, Any]) -> None:
     from migrate_storage import pipeline
     from migrate_storage.rows import Rows
+    from migrate_storage.stores.copier import Copier
     from migrate_storage.stores.files import FsspecStore
     from migrate_storage.stores.objects import ObstoreStore
     from migrate_storage.transfer import Digests
 
     steps = _Steps(settings["signal"], settings["steps"], settings.get("after", 0))
-    steps.on(Rows, "swap", steps.swapped)
+    steps.on(Rows, "swap_all", steps.swapped)
     pipeline._BATCH = settings.get("batch", pipeline._BATCH)
+    pipeline._LATEST = 60.0  # batches are whole, however slow the machine is
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])
@@ -110,6 +143,8 @@ def _arm(settings: dict[str, Any]) -> None:
     for store in (ObstoreStore, FsspecStore):
         for name in ("head", "open", "put", "delete"):
             steps.on(store, name)
+    steps.on(ObstoreStore, "look")
+    steps.on(Copier, "__call__")
     for event in ("before_cursor_execute", "commit"):
         sa.event.listen(sa.Engine, event, lambda *_: steps())
 
@@ -120,13 +155,16 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-if __name__ != "__main__" and "WORLD" in os.environ:
-    _told = json.loads(os.environ["WORLD"])
-    for _each in _told["backends"]:
-        storages.register_backend(places.Registration(**_each).build())
-    engine = sa.create_engine(_told["url"])
+def _prepare() -> None:
+    """What the application does when it is imported."""
+    global engine
+    told = json.loads(os.environ["WORLD"])
+    for each in told["backends"]:
+        storages.register_backend(places.Registration(**each).build())
+    engine = sa.create_engine(told["url"])
 
-if __name__ == "__main__":
+
+def _main() -> None:
     from migrate_storage.__main__ import main
 
     if settings := json.loads(os.environ["AT"]):
@@ -135,3 +173,10 @@ if __name__ == "__main__":
         sys.exit(main())
     finally:
         print(json.dumps({"event": "peak", "bytes": peak()}))
+
+
+if __name__ != "__main__" and "WORLD" in os.environ:
+    _prepare()
+
+if __name__ == "__main__":
+    _main()

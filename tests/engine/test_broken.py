@@ -191,8 +191,7 @@ def test_attempts_are_bounded(tmp_path: Path, sqlite_url: str, rclone_s3: S3Serv
         documents(world, 2)
         proxy.set(reset=1.0)
         report = world.run(attempts=3)
-        # Two objects, three attempts each; one may end on a stale connection before the proxy counts it.
-        assert 4 <= proxy.counts[Fault.RESET] <= 6
+        assert proxy.counts[Fault.RESET] == 6, "two objects, three attempts each"
         assert (report.exit_code, report.counts) == (1, {OutcomeKind.FAILED: 2})
         proxy.set()
         assert world.run().exit_code == 0

@@ -17,7 +17,7 @@ def copied(rclone_s3, database_url: str) -> Iterator[World]:
     """Rows on each database in turn, everything copied, no row re-pointed."""
     world = World(
         database_url,
-        places.old_s3(rclone_s3, rclone_s3.new_bucket()).build(),
+        places.old_s3(rclone_s3.by_another_name, rclone_s3.new_bucket()).build(),
         places.new_s3(rclone_s3, rclone_s3.new_bucket()).build(),
     )
     world.fill(8, 4)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.copying import EVIDENCE
 from migrate_storage.model import OutcomeKind
 from tests.engine import places
 from tests.engine.lives import BATCH, Life
@@ -109,7 +110,15 @@ def test_killed_at_single_steps_of_a_small_job(tmp_path: Path, seed: int, points
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize(
+    ("database", "how"),
+    [
+        ("postgres", "copy"),
+        ("sqlite", "transfer"),
+        pytest.param("postgres", "transfer", marks=pytest.mark.soak),
+        pytest.param("sqlite", "copy", marks=pytest.mark.soak),
+    ],
+)
 @pytest.mark.parametrize(
     ("part", "kills"), [(0, 10), *(pytest.param(part, 100, marks=pytest.mark.soak) for part in range(10))]
 )
@@ -118,6 +127,7 @@ def test_killed_again_and_again(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     database: str,
+    how: str,
     part: int,
     kills: int,
     seed: int,
@@ -131,13 +141,16 @@ def test_killed_again_and_again(
     killed_at: Counter[int] = Counter()
     while killed < kills:
         jobs += 1
-        backends = (places.old_s3(rclone_s3, rclone_s3.new_bucket()), places.new_s3(rclone_s3, rclone_s3.new_bucket()))
+        server = rclone_s3 if how == "copy" else rclone_s3.by_another_name
+        backends = (places.old_s3(server, rclone_s3.new_bucket()), places.new_s3(rclone_s3, rclone_s3.new_bucket()))
         world = World(url, backends[0].build(), backends[1].build(), seed + jobs)
         world.fill(60, 4, 6)
         job = Job(world, backends, tmp_path)
         while killed < kills and not job.live(drawn.randrange(1, STEPS)):
             killed += 1
         job.ends_right()
+        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
+        assert (True in by_the_server) is (how == "copy")
         copied_again += job.copied_again
         killed_at += job.killed_at
         world.sql("DELETE FROM documents")
@@ -149,7 +162,7 @@ def test_killed_again_and_again(
     between, late = (sum(killed_at[tenth] for tenth in tenths) for tenths in (range(1, 10), range(5, 10)))
     assert kills < 100 or (between > kills / 5 and late), f"kills come over the whole life of a job: {killed_at}"
     evidence.record(
-        f"killed with SIGKILL at random steps and run again, rows in {database}, objects on rclone",
+        f"killed with SIGKILL at random steps and run again, rows in {database}, objects on rclone, {how}",
         kills=killed, jobs=jobs, rows_opened_after_each=job.named, copied_again=copied_again,
         kills_by_tenths_of_rows_moved=[killed_at[tenth] for tenth in range(11)],
     )  # fmt: skip

@@ -155,6 +155,7 @@ def test_mariadb_restarts_in_the_middle(
                 return bool(original(self, *args, **kwargs))
 
             monkeypatch.setattr(Rows, "swap", counting)
+            monkeypatch.setattr(Rows, "swap_all", row_by_row)
 
             def restart() -> None:
                 nonlocal restarts
@@ -171,6 +172,11 @@ def test_mariadb_restarts_in_the_middle(
             runs = ended(world, report, rows)
             world.close()
     evidence.record("MariaDB killed and started again in the middle of a batch", rows=rows, runs=runs)
+
+
+def row_by_row(self: Rows, connection: Any, swaps: Any) -> list[bool]:
+    """A batch that can be stopped between two of its rows."""
+    return [self.swap(connection, *each) for each in swaps]
 
 
 def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +228,7 @@ def test_rows_that_the_application_holds_locked(
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])
 def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another transaction takes the rows of the batch from the other end."""
+    monkeypatch.setattr(pipeline, "_LATEST", 60.0)
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
     original, other = Rows.swap, []  # type: Any, list[threading.Thread]
     first = threading.Event()
@@ -246,6 +253,7 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
         return done
 
     monkeypatch.setattr(Rows, "swap", swap)
+    monkeypatch.setattr(Rows, "swap_all", row_by_row)
     transient, seen = database.is_transient, []  # type: Any, list[str]
 
     def noting(error: BaseException) -> bool:
@@ -288,6 +296,7 @@ def test_postgresql_becomes_read_only_for_a_while(
         return bool(original(self, *args))
 
     monkeypatch.setattr(Rows, "swap", swap)
+    monkeypatch.setattr(Rows, "swap_all", row_by_row)
     report = world.run(window=20)
     thread.join()
     ended(world, report, 100)
@@ -326,19 +335,19 @@ def test_a_database_that_does_not_come_back_stops_the_run(
         return original(self, work)
 
     monkeypatch.setattr(database.Database, "_run", run)
-    swap = Rows.swap
+    swap_all = Rows.swap_all
 
-    def last(self: Rows, *args: Any) -> bool:
+    def last(self: Rows, *args: Any) -> list[bool]:
         gone.set()
         raise sa.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
 
-    monkeypatch.setattr(Rows, "swap", last)
+    monkeypatch.setattr(Rows, "swap_all", last)
     monkeypatch.setattr(database, "random", SimpleNamespace(uniform=lambda *_: 0.0))
     report = world.run(lease=1)
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "database is locked" in report.error
     gone.clear()
-    monkeypatch.setattr(Rows, "swap", swap)
+    monkeypatch.setattr(Rows, "swap_all", swap_all)
     assert ended(world, world.run(lease=1), 60) == 1
 
 

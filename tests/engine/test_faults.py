@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from migrate_storage import carry
+from migrate_storage.copying import EVIDENCE
 from migrate_storage.events import PaceChanged
 from migrate_storage.model import OutcomeKind
 from migrate_storage.report import Report
@@ -41,7 +43,7 @@ class Line:
 
     def done(self) -> dict[str, int]:
         """How often each fault was done, on both sides together."""
-        both = (self.source.counts, self.destination.counts)
+        both = [proxy.counts for proxy in {id(each): each for each in (self.source, self.destination)}.values()]
         return {
             str(fault): sum(counts.get(fault, 0) for counts in both) for fault in Fault if any(fault in c for c in both)
         }
@@ -80,11 +82,13 @@ def line(request: pytest.FixtureRequest, sqlite_url: str, seed: int) -> Iterator
     """Makes a :class:`Line`."""
     with ExitStack() as stack:
 
-        def make(server: S3Server, rows: int, **options: Any) -> Line:
+        def make(server: S3Server, rows: int, *, one: bool = False, **options: Any) -> Line:
             bucket, origin = server.new_bucket(), server.new_bucket()
             source, destination = (
                 stack.enter_context(fault_proxy(server.service.port, seed=seed + side, **options)) for side in (0, 1)
             )
+            # Behind one proxy both buckets are of one server, which is asked to copy.
+            source = destination if one else source
             world = World(
                 sqlite_url,
                 places.old_s3(server.behind(source.endpoint), origin).build(),
@@ -117,6 +121,37 @@ def test_every_kind_of_fault_on_both_sides(rclone_s3, line: Any, kind: Fault, ev
     rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 150)
     made = line(rclone_s3, rows, stall=0.2)
     finishes_right(made, "both", rows, evidence, f"{kind} at 10% on both sides of rclone", **{kind: RATE})
+
+
+#: Faults that a copy by the service can meet: there are no bodies but the answers' own.
+_OF_COPIES = [
+    Fault.RESET,
+    Fault.LOST_ANSWER,
+    Fault.ERROR,
+    Fault.LATE_ERROR,
+    Fault.THROTTLE,
+    Fault.STALL,
+    Fault.TRUNCATE,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        (Fault.LOST_ANSWER, 60),
+        (Fault.ERROR, 60),
+        *(pytest.param(kind, 2000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]) for kind in _OF_COPIES),
+    ],
+)
+def test_every_kind_of_fault_while_the_service_copies(
+    rclone_s3, line: Any, kind: Fault, rows: int, evidence: Evidence
+) -> None:
+    made = line(rclone_s3, rows, one=True, stall=0.2)
+    finishes_right(made, "both", rows, evidence, f"{kind} at 10% while rclone copies by itself", **{kind: RATE})
+    by_evidence = Counter(entry.evidence for entry in made.world.journal.values())
+    assert by_evidence[EVIDENCE] > rows / 2, by_evidence
+    assert made.world.check(backend="new") == rows
 
 
 def _flips_nothing(kind: Fault, side: str) -> bool:

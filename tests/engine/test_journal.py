@@ -64,7 +64,7 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("moment", "then"),
-    [("migrate_storage.rows:Rows.swap", "kept"), ("migrate_storage.journal:Journal.settle_row", "swapped")],
+    [("migrate_storage.rows:Rows.swap_all", "kept"), ("migrate_storage.journal:Journal.settle_row", "swapped")],
     ids=["between intent and swap", "between swap and settling"],
 )
 def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, moment: str, then: str) -> None:
@@ -73,7 +73,7 @@ def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, mom
     old, new = places.old_local(tmp_path / "old"), places.new_local(tmp_path / "new")
     world = World(postgres_url, old.build(), new.build())
     world.fill(20)
-    done = outside.run(postgres_url, old, new, "--journal", journal, steps=1, of=moment)
+    done = outside.forked(postgres_url, old, new, "--journal", journal, steps=1, of=moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert states(journal) == {"intent": 20}
     assert {value["backend"] for value in world.raw()} == {"old" if then == "kept" else "new"}
@@ -91,7 +91,7 @@ def test_killed_inside_the_common_transaction(database_url: str, tmp_path: Path,
     old, new = places.old_local(tmp_path / "old"), places.new_local(tmp_path / "new")
     world = World(database_url, old.build(), new.build())
     world.fill(20)
-    done = outside.run(database_url, old, new, steps=1, of=moment)
+    done = outside.forked(database_url, old, new, steps=1, of=moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not states(database_url)
     assert {value["backend"] for value in world.raw()} == {"old"}

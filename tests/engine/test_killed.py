@@ -38,7 +38,9 @@ def test_killed_while_rows_are_swapped(
     lives = [(int(0.9 * named * share / sum(shares)), moments.randrange(1, 40)) for share in shares]
     moved = []
     for after, steps in lives:
-        done = outside.run(url, old, new, "--window", "20", "--concurrency", "8", after=after, steps=steps, batch=BATCH)
+        done = outside.forked(
+            url, old, new, "--window", "20", "--concurrency", "8", after=after, steps=steps, batch=BATCH
+        )
         assert done.returncode == -signal.SIGKILL, (after, steps, done.stdout, done.stderr)
         assert world.check() == named
         moved.append(sum(file.backend.key == "new" for file in world.files()))
@@ -46,7 +48,7 @@ def test_killed_while_rows_are_swapped(
     assert sum(later > earlier for earlier, later in pairwise([0, *moved])) > kills // 2, (
         "the kills come while rows are swapped"
     )
-    done = outside.run(url, old, new)
+    done = outside.forked(url, old, new)
     assert done.returncode == 0, done.stderr
     report = outside.told(done, "report")
     assert (report["state"], report["resumed"], report["rows_left"]) == ("finished", True, 0)

@@ -77,12 +77,12 @@ def test_one_that_slept_past_its_lease_wakes_up_without_harm(
             assert sleeper.poll() is None, "it was through before it fell asleep"
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        second = outside.run(url, *backends, "--lease", "2")
+        second = outside.forked(url, *backends, "--lease", "2")
         if database == "sqlite" and second.returncode == 3:
             # It fell asleep inside of a transaction: nobody writes this file until it wakes, and the second said so.
             assert "locked" in second.stdout + second.stderr
         else:
-            assert second.returncode == 0, second.stderr
+            assert second.returncode == 0, second.stdout + second.stderr
             each_row_once(world, 80)
     finally:
         os.kill(sleeper.pid, signal.SIGCONT)
@@ -91,6 +91,6 @@ def test_one_that_slept_past_its_lease_wakes_up_without_harm(
     assert sleeper.returncode in (0, 3), errors
     if second.returncode == 0 and sleeper.returncode == 3:
         assert "another run took the lease" in said + errors
-    assert outside.run(url, *backends).returncode == 0
+    assert outside.forked(url, *backends).returncode == 0
     each_row_once(world, 80)
     world.close()

@@ -11,29 +11,37 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 
 from migrate_storage.carry import Carrier
+from migrate_storage.copying import EVIDENCE
 from migrate_storage.events import Event, PassStarted
 from migrate_storage.model import OutcomeKind
 from migrate_storage.rows import Rows
+from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.objects import ObstoreStore
 from tests.engine import places
 from tests.engine.world import Album, Document, World
+from tests.servers import S3Server
 
 
-@pytest.fixture
-def world(rclone_s3, database_url: str) -> Iterator[World]:
+@pytest.fixture(params=[("sqlite", "transfer"), ("postgres", "copy"), ("mariadb", "transfer")], ids="-".join)
+def world(request: pytest.FixtureRequest, rclone_s3) -> Iterator[World]:
     """Rows on each database in turn, files on an S3 server."""
-    yield from _world(rclone_s3, database_url)
+    database, how = request.param
+    yield from _world(rclone_s3, request.getfixturevalue(f"{database}_url"), how)
 
 
-@pytest.fixture
-def small_world(rclone_s3, sqlite_url: str) -> Iterator[World]:
-    yield from _world(rclone_s3, sqlite_url)
+@pytest.fixture(params=["transfer", "copy"])
+def small_world(request: pytest.FixtureRequest, rclone_s3, sqlite_url: str) -> Iterator[World]:
+    yield from _world(rclone_s3, sqlite_url, request.param)
 
 
-def _world(rclone_s3, url: str) -> Iterator[World]:
-    old = places.old_s3(rclone_s3, rclone_s3.new_bucket())
-    world = World(url, old.build(), places.new_s3(rclone_s3, rclone_s3.new_bucket()).build())
+def _world(server: S3Server, url: str, how: str) -> Iterator[World]:
+    """``copy``: by the server itself; ``transfer``: through the client, the old side calling the server by another name."""
+    old = places.old_s3(server if how == "copy" else server.by_another_name, server.new_bucket())
+    world = World(url, old.build(), places.new_s3(server, server.new_bucket()).build())
     yield world
+    if any(entry.ours for entry in world.journal.values()):
+        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
+        assert (True in by_the_server) is (how == "copy")
     world.close()
 
 
@@ -75,7 +83,7 @@ def test_what_the_application_writes_right_before_the_swap_stands(
             session.get_one(Album, album).pictures = [*(session.get_one(Album, album).pictures or []), late]
             session.commit()
 
-    before(monkeypatch, Rows, "swap", write)
+    before(monkeypatch, Rows, "swap_all", write)
     report = world.run()
     assert (report.state, report.rows_left) == ("finished", 0)
     values = dict(world.sql("SELECT id, title FROM documents"))
@@ -115,7 +123,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
         waiting.append(threading.Timer(0.4, commit))
         waiting[0].start()
 
-    before(monkeypatch, Rows, "swap", write)
+    before(monkeypatch, Rows, "swap_all", write)
     report = world.run()
     waiting[0].join()
     assert report.state == "finished"
@@ -136,7 +144,7 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
             session.get_one(Document, 1).file = mine
             session.commit()
 
-    before(monkeypatch, Rows, "swap", write)
+    before(monkeypatch, Rows, "swap_all", write)
     assert world.run().rows_left == 0
     assert [value["filename"] for value in world.raw()] == ["mine.txt", "docs/1/d1.bin", "docs/2/d2.bin"]
     assert world.check(backend="new") == 3
@@ -252,18 +260,22 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
 ) -> None:
     world = small_world
     world.fill(6)
-    original, left = ObstoreStore.put, [True]
+    left = [True]
 
-    def put(self: ObstoreStore, path: str, *args: Any, **kwargs: Any) -> Any:
-        written = original(self, path, *args, **kwargs)
-        if path == "docs/0/d0.bin" and left:
-            left.pop()
-            world.old.fs.pipe(world.old._prepare_path(path), b"replaced meanwhile")
+    def replacing(write: Callable[..., Any]) -> Callable[..., Any]:
+        def written(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+            answer = write(self, path, *args, **kwargs)
+            if path == "docs/0/d0.bin" and left:
+                left.pop()
+                world.old.fs.pipe(world.old._prepare_path(path), b"replaced meanwhile")
+            return answer
+
         return written
 
-    monkeypatch.setattr(ObstoreStore, "put", put)
+    monkeypatch.setattr(ObstoreStore, "put", replacing(ObstoreStore.put))
+    monkeypatch.setattr(Copier, "__call__", replacing(Copier.__call__))
     at_the_swap: list[bytes] = []
-    before(monkeypatch, Rows, "swap", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
+    before(monkeypatch, Rows, "swap_all", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
     assert world.run().exit_code == 0
     assert not left

@@ -403,9 +403,9 @@ def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two documents are copied in vain: their rows change right before they are re-pointed."""
     from migrate_storage.rows import Rows
 
-    original, first = Rows.swap, [True]
+    original, first = Rows.swap_all, [True]
 
-    def swap(self: Rows, connection: Any, *args: Any) -> bool:
+    def swap_all(self: Rows, connection: Any, *args: Any) -> list[bool]:
         if first:
             first.pop()
             connection.execute(sa.text("UPDATE documents SET file = NULL WHERE id IN (1, 2)"))
@@ -413,7 +413,7 @@ def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
     world.fill(5)
     with monkeypatch.context() as patch:
-        patch.setattr(Rows, "swap", swap)
+        patch.setattr(Rows, "swap_all", swap_all)
         world.run()
     assert {name for name, entry in world.journal.items() if entry.state == "leftover"} == {D0, D1}
 

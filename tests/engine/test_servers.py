@@ -59,7 +59,7 @@ def test_s3fs_to_obstore_with_rows_in_postgresql(
     rclone_s3, postgres_url: str, seed: int, evidence: Evidence, documents: int
 ) -> None:
     bucket = rclone_s3.new_bucket()
-    old, new = places.old_s3(rclone_s3, rclone_s3.new_bucket()), places.new_s3(rclone_s3, bucket)
+    old, new = places.old_s3(rclone_s3.by_another_name, rclone_s3.new_bucket()), places.new_s3(rclone_s3, bucket)
     world = World(postgres_url, old.build(), new.build(), seed)
     moved(world, documents, evidence, "s3fs to obstore S3 on rclone, rows in PostgreSQL")
     carried_over(world, rclone_s3.store(bucket))
@@ -72,7 +72,7 @@ def test_s3fs_to_obstore_with_rows_elsewhere(
     rclone_s3, request: pytest.FixtureRequest, database: str, seed: int, evidence: Evidence, documents: int
 ) -> None:
     bucket = rclone_s3.new_bucket()
-    old, new = places.old_s3(rclone_s3, rclone_s3.new_bucket()), places.new_s3(rclone_s3, bucket)
+    old, new = places.old_s3(rclone_s3.by_another_name, rclone_s3.new_bucket()), places.new_s3(rclone_s3, bucket)
     world = World(request.getfixturevalue(f"{database}_url"), old.build(), new.build(), seed)
     moved(world, documents, evidence, f"s3fs to obstore S3 on rclone, rows in {database}")
     carried_over(world, rclone_s3.store(bucket))
@@ -134,7 +134,12 @@ def test_an_async_engine_is_taken_as_it_is(
 def test_the_rows_keep_what_the_store_does_not_know(rclone_s3, sqlite_url: str, seed: int) -> None:
     """Content type, metadata, keys of somebody else, and their order; the source's own headers win over the row's."""
     source, bucket = rclone_s3.new_bucket(), rclone_s3.new_bucket()
-    world = World(sqlite_url, places.old_s3(rclone_s3, source).build(), places.new_s3(rclone_s3, bucket).build(), seed)
+    world = World(
+        sqlite_url,
+        places.old_s3(rclone_s3.by_another_name, source).build(),
+        places.new_s3(rclone_s3, bucket).build(),
+        seed,
+    )
     world.fill(2)
     obstore.put(
         rclone_s3.store(source), "docs/1/d1.bin", b"x", attributes={"Content-Type": "image/webp", "owner": "me"}
