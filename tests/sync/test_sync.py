@@ -40,7 +40,8 @@ def azure(server: AzureServer, container: str) -> Any:
 
 
 def objects(server: S3Server, bucket: str) -> dict[str, bytes]:
-    listed = server.client.list_objects_v2(Bucket=bucket).get("Contents", [])
+    pages = server.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    listed = [each for page in pages for each in page.get("Contents", [])]
     return {each["Key"]: server.client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read() for each in listed}
 
 
