@@ -9,7 +9,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from advanced_alchemy.types.file_object import FileObject
@@ -49,11 +49,14 @@ async def _measure(work: Work, names: list[str], content: bytes, workers: int) -
     return len(names) / wall, cpu * 1000 / len(names)
 
 
-async def rounds(contenders: dict[str, Any], options: argparse.Namespace, workers: int) -> Found:
+async def rounds(
+    contenders: dict[str, Any], options: argparse.Namespace, workers: int, slow: Collection[str] = ()
+) -> Found:
+    """Let everybody save and get in each round; those that are known to be slow, a quarter of it."""
     content = os.urandom(options.size)
     found: Found = {operation: {name: [] for name in contenders} for operation in ("save", "get")}
     names = {
-        name: [f"{name}/{index:05}" for index in range(options.count // 4 if name == "fsspec" else options.count)]
+        name: [f"{name}/{index:05}" for index in range(options.count // 4 if name in slow else options.count)]
         for name in contenders
     }
     # Short turns, one operation after the other: what disturbs one turn hardly disturbs the next one alike.

@@ -186,7 +186,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 async def _compared(server: S3Server, options: argparse.Namespace, workers: int) -> Found:
-    return await rounds(_contenders(server), options, workers)
+    return await rounds(_contenders(server), options, workers, slow={"fsspec"})
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 from bench._measuring import Backend, Found, figures, ratio, rounds
 from migrate_storage import CutoverBackend, ObstoreBackend
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase
+from migrate_storage.cutover.phases import MIDDLE, Phase
 from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import Database
 from tests import services
@@ -126,7 +126,7 @@ def main(args: list[str] | None = None) -> int:
         settings = {}
         for name, server, workers in (("near", near, options.workers), ("far", near.behind(proxy.endpoint), _FEW)):
             with _contenders(server, database) as contenders:
-                settings[name] = asyncio.run(rounds(contenders, options, workers))
+                settings[name] = asyncio.run(rounds(contenders, options, workers, slow=MIDDLE))
     ratios = _ratios(settings)
     report = {
         "what": f"objects of {options.size} bytes by asyncio on rclone serve s3 over loopback, outbox and phase on PostgreSQL",

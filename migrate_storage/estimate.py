@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate, islice
 
@@ -30,7 +31,9 @@ _SECONDS = 10.0
 _MD5 = re.compile("[0-9a-f]{32}")
 
 
-def estimate(route: Route, journal: Journal, run: str, options: RunOptions, retry: Retry) -> Estimate | None:
+def estimate(
+    route: Route, journal: Journal, run: str, options: RunOptions, retry: Retry, checkpoint: Callable[[], None]
+) -> Estimate | None:
     """Return what a run would take; ``None`` where it would copy nothing.
 
     Args:
@@ -39,6 +42,7 @@ def estimate(route: Route, journal: Journal, run: str, options: RunOptions, retr
         run: the rehearsal's id.
         options: ``probe`` says how many objects are read.
         retry: how a failed request is sent again.
+        checkpoint: called between the pieces that are read; what it raises ends it.
     """
     copied = (
         entry
@@ -55,7 +59,7 @@ def estimate(route: Route, journal: Journal, run: str, options: RunOptions, retr
         counted = _with(counted, entry, local=local, proved=proved)
     if not counted.objects:
         return None
-    return _probed(counted, sample, route, options, retry)
+    return _probed(counted, sample, route, options, retry, checkpoint)
 
 
 def _with(sum_: Estimate, entry: Entry, *, local: tuple[bool, bool], proved: bool) -> Estimate:
@@ -84,7 +88,14 @@ def _tells_digest(tag: str | None) -> bool:
     return bool(_MD5.fullmatch((tag or "").partition("-")[0]))
 
 
-def _probed(counted: Estimate, sample: list[Entry], route: Route, options: RunOptions, retry: Retry) -> Estimate:
+def _probed(
+    counted: Estimate,
+    sample: list[Entry],
+    route: Route,
+    options: RunOptions,
+    retry: Retry,
+    checkpoint: Callable[[], None],
+) -> Estimate:
     read: list[int] = []
     archived: list[str] = []
 
@@ -97,6 +108,7 @@ def _probed(counted: Estimate, sample: list[Entry], route: Route, options: RunOp
             opened = retry(lambda: store.open(path))
             count = 0
             for piece in opened.chunks():
+                checkpoint()
                 count += len(piece)
                 if count >= _READ or time.monotonic() - began > _SECONDS:
                     break

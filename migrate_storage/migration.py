@@ -178,11 +178,12 @@ class Migration:
             pipeline.close()
         if self._fatal is not None:
             state, error = "failed", str(self._fatal)
-        taken = (
-            estimate(route, journal, run, options, self._retry)
-            if options.dry_run and state in ("finished", "limited") and not self._stopping.is_set()
-            else None
-        )
+        taken = None
+        if options.dry_run and state in ("finished", "limited"):
+            try:
+                taken = estimate(route, journal, run, options, self._retry, self._checkpoint)
+            except StoppedError:
+                state = "stopped"
         report = Report(
             run=run, way_reason=route.reason, state="planned" if options.dry_run and state == "finished" else state,
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,

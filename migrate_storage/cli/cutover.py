@@ -131,14 +131,15 @@ _force = option(
 @_backend
 @option("--back", in_file=False, is_flag=True, help="Of the step back.")
 @_quiet_for
+@_wait
 @door_options
 @output_options
-def ready(backend: str | None, back: bool, quiet_for: float, door: Door, output: Output) -> int:
+def ready(backend: str | None, back: bool, quiet_for: float, wait: float, door: Door, output: Output) -> int:
     """Say what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
 
     Where the step needs it both sides are listed and compared in full; `advance` takes what was found, while the phase lasts.
     """
-    return _stepped(door, backend, quiet_for, output, lambda steps: steps.ready(back=back))
+    return _stepped(door, backend, quiet_for, output, lambda steps: steps.ready(back=back), wait)
 
 
 @cutover.command(
@@ -189,7 +190,7 @@ def _stepped(
     with stopped_by_signals(stop.set, 0):
         steps = Steps(found, quiet=quiet_for, stopping=stop.is_set)
         step = take(steps)
-        while not step.taken and _passes(step) and time.monotonic() < until and not stop.wait(_AGAIN):
+        while not (step.taken or step.ready) and _passes(step) and time.monotonic() < until and not stop.wait(_AGAIN):
             step = take(steps)
     fine = step.taken or step.ready
     if output.json:

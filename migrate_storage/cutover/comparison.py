@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fsspec
-
-from migrate_storage.compare import By, Compared, IncompleteError, Listing, Pair, Relation, judge, merge
+from migrate_storage.compare import By, Compared, IncompleteError, Pair, Relation, judge, merge
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.errors import ConfigurationError, KeyRefusedError, RunError
+from migrate_storage.ends import listing
+from migrate_storage.errors import KeyRefusedError, RunError
 from migrate_storage.model import ObjectMeta
-from migrate_storage.stores.files import FsspecStore
+from migrate_storage.retry import Retry
 from migrate_storage.stores.side import Side as Reached
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Comparison", "differences")
 
+_log = logging.getLogger("migrate_storage.cutover")
+
 _LOOKS = 3
 """How often a key is looked at before it differs: somebody may be writing it."""
 _AT_ONCE = 8
+_ATTEMPTS = 5
 _NOWHERE: Any = None
 """The store where none is read: one side has nothing."""
 
@@ -42,7 +46,10 @@ def differences(
         RunError: a listing broke off, or an object could not be read: what was not seen is unknown, not equal.
     """
     both = Comparison(source, destination, outbox)
-    listed = merge(_listing(both.source), _listing(both.destination))
+    here, there = (
+        listing(side, Retry(_ATTEMPTS, threading.Event()), _log.info) for side in (both.source, both.destination)
+    )
+    listed = merge(here, there)
     try:
         for _, found in in_parallel(both.look, (pair.key for pair in listed if not both.shown(pair)), _AT_ONCE):
             if stopping():
@@ -102,21 +109,3 @@ def _head(side: Reached, path: str) -> ObjectMeta | None:
         return store.head(key)
     except (FileNotFoundError, KeyRefusedError):
         return None
-
-
-def _listing(side: Reached) -> Listing:
-    root = side.root
-    if (not root.root and side.registration.driver == "fsspec") or (root.service == "file" and not root.key):
-        raise ConfigurationError(
-            f"the backend {side.key!r} has no bucket or folder of its own, so it cannot be listed: give it a prefix"
-        )
-    if root.service == "file":
-        folder = f"/{root.key.strip('/')}"
-        return Listing(store=FsspecStore(fsspec.filesystem("file"), side.key, root=folder), prefix=folder)
-    store, path = side.at("x")
-    other = side.fallback("x")
-    return Listing(store=store, prefix=_folder(path), fallback=(other[0], _folder(other[1])) if other else None)
-
-
-def _folder(path: str) -> str:
-    return path[:-1].rstrip("/")

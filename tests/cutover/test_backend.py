@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def test_a_delete_of_what_is_not_there(sides: Sides, phase: Phase, missing: Side
 
 def test_what_an_operation_costs_the_database(sides: Sides, phase: Phase) -> None:
     statements: list[str] = []
-    engine = sides.outbox.database.engine
+    engine = sides.outbox.database._sync_engine
 
     def told(*arguments: Any) -> None:
         statements.append(arguments[2].split()[0])
@@ -245,11 +246,32 @@ def test_what_an_operation_costs_the_database(sides: Sides, phase: Phase) -> Non
     }.items():
         statements.clear()
         work()
-        costs[name] = statements.copy()
+        # A pragma is a setting of SQLite's own library, no request.
+        costs[name] = [word for word in statements if word != "PRAGMA"]
     event.remove(engine, "before_cursor_execute", told)
     middle = {"save": ["INSERT", "UPDATE"], "read": ["SELECT"], "delete": ["INSERT", "DELETE"]}
     outer = {"save": [], "read": [], "delete": ["INSERT", "UPDATE"] if phase is Phase.DESTINATION else []}
     assert costs == (middle if phase in MIDDLE else outer)
+
+
+@pytest.mark.parametrize("phase", MIDDLE, ids=lambda phase: phase.name)
+def test_a_failing_side_is_counted_timed_and_logged(sides: Sides, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = TABLE[sides.backend.phase].writes
+    sides.at(second).broken = lambda name: "before" if name == "save" else None
+    with caplog.at_level(logging.INFO, "migrate_storage.cutover"):
+        file = FileObject(backend=sides.backend, filename="k")
+        sides.backend.save_object(file, b"1")
+    counts = {("write", first): 1, ("write", second): 1, ("failure", second): 1, ("left", first): 1}
+    assert sides.backend.counters.all() == counts
+    assert {key: count for key, (count, _) in sides.backend.counters.times().items()} == {
+        ("write", first): 1,
+        ("write", second): 1,
+    }
+    failed, left = caplog.records
+    assert failed.levelname == "WARNING"
+    fields = ("backend", "object_key", "side", "operation", "error")
+    assert [failed.__dict__[name] for name in fields] == ["files", "k", second, "write", "OSError"]
+    assert (left.levelname, left.__dict__["side"]) == ("INFO", first)
 
 
 @pytest.mark.parametrize("trusted", Side)

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level, trusted
-from migrate_storage.cutover.phases import Phase
+from migrate_storage.cutover.leveling import level
+from migrate_storage.cutover.phases import Phase, trusted
 from migrate_storage.cutover.repair import Repair, Result
 from migrate_storage.cutover.steps import Steps
 from migrate_storage.cutover.switch import SharedPhase

@@ -14,9 +14,12 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage import ObstoreBackend
 from migrate_storage.__main__ import main
 from migrate_storage.errors import ConfigurationError
+from migrate_storage.migration import Migration
 from migrate_storage.model import OutcomeKind
+from migrate_storage.options import RunOptions
 from migrate_storage.prices import load_prices
 from migrate_storage.report import Cost, Estimate, render
+from migrate_storage.retry import Retry
 from tests.engine import places
 from tests.engine.test_faults import line  # noqa: F401
 from tests.engine.world import World
@@ -179,3 +182,28 @@ def test_the_command_says_it_as_text_and_as_json(
     assert (told["objects"], told["probed"], told["costs"]) == (5, 2, [])
     assert main(["plan", "--prices", "gone.toml"]) == 2
     assert capsys.readouterr().err == "migrate-storage: --prices gone.toml: cannot be read: No such file or directory\n"
+
+
+def test_a_plan_that_is_stopped_while_it_reads_says_what_it_found(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = FSSpecBackend(key="old", fs=fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "old"))
+    world = World(sqlite_url, old, ObstoreBackend(key="new", fs=tmp_path / "new"))
+    world.fill(5)
+    job = Migration(world.application, RunOptions(source="old", destination="new", dry_run=True, probe=5))
+    real = Retry.__call__
+
+    def stopped_at_the_first_read(retry: Retry, call):
+        # Only the probe is called after the last item.
+        if called_by(call) == "one":
+            job.stop()
+        return real(retry, call)
+
+    monkeypatch.setattr(Retry, "__call__", stopped_at_the_first_read)
+    report = job.run()
+    assert (report.state, report.exit_code, report.estimate) == ("stopped", 130, None)
+    assert report.counts == {OutcomeKind.REWRITTEN: 5}
+
+
+def called_by(call) -> str:
+    return call.__qualname__.split(".")[-3]

@@ -32,10 +32,10 @@ def test_killed_while_rows_are_swapped(
     world = World(url, old.build(), new.build(), seed)
     world.fill(documents, 10, 30)
     named = sum(1 for _ in world.files())
-    # Each life gets a share of the rows, together seven tenths of them, and then some steps of whatever it is at.
+    # Each life gets a share of the rows, together four fifths of them, and then some steps, hardly more than a batch takes.
     moments = random.Random(seed)
     shares = [moments.random() + 0.2 for _ in range(kills)]
-    lives = [(int(0.7 * named * share / sum(shares)), moments.randrange(1, 20)) for share in shares]
+    lives = [(int(0.8 * named * share / sum(shares)), moments.randrange(1, 12)) for share in shares]
     moved = []
     for after, steps in lives:
         done = outside.forked(

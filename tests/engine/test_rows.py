@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage.application import from_database
+from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import Column, OutcomeKind
+from migrate_storage.rows import Rows
 from tests.engine import places
-from tests.engine.world import Album, Document, Note, Page, World
+from tests.engine.world import COLUMNS, Album, Document, Note, Page, World
 
 SLUGS = ["plain", "with space", "quote's", 'double"', "100%_!", "ümläut", "日本語", "🎈", "back\\slash", "z" * 60, "/"]
 
@@ -227,3 +230,30 @@ def test_limit_counts_rows_listed_before_that_can_be_moved_now(world: World, tmp
         path.with_suffix(".away").rename(path)
     assert [world.run(limit=4).rows_moved for _ in range(3)] == [4, 4, 1]
     assert world.check(backend="new") == 9
+
+
+@pytest.mark.parametrize("driver", ["sync", "async"])
+def test_a_batch_tells_which_of_its_rows_were_changed_meanwhile(worlds: World, driver: str) -> None:
+    """The database counts the rows of a batch together, or not at all: then each is asked."""
+    world = worlds
+    world.fill(6)
+    drivers = {"+psycopg:": "+asyncpg:", "+pymysql:": "+asyncmy:", "sqlite:": "sqlite+aiosqlite:"}
+    url = world.url
+    if driver == "async":
+        url = next(url.replace(old, new) for old, new in drivers.items() if old in url)
+    with contextlib.closing(Database(url)) as database:
+        database.connect()
+        rows = Rows(database, COLUMNS[0])
+        [window] = rows.windows("old", 100)
+        swaps = [(row.pk, row.value, row.value.replace('"old"', '"new"')) for row in window]
+        world.sql("UPDATE documents SET file = NULL WHERE id = 2")
+        world.sql("DELETE FROM documents WHERE id = 4")
+        done = database.transaction(lambda connection: rows.swap_all(connection, swaps))
+        assert done == [True, False, True, False, True, True]
+        again = database.transaction(lambda connection: rows.swap_all(connection, swaps))
+        assert again == done, "what an attempt with a lost answer did is done"
+        rest = [swaps[0], swaps[2], swaps[4], swaps[5]]
+        back = [(pk, new, old) for pk, old, new in rest]
+        assert database.transaction(lambda connection: rows.swap_all(connection, back)) == [True] * 4
+        assert database.transaction(lambda connection: rows.swap_all(connection, [])) == []
+    assert [value["backend"] for value in world.raw()] == ["old"] * 4

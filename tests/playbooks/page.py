@@ -40,7 +40,7 @@ STAND_INS: Mapping[str, str] = {
 #: How far a command has come, which a slow machine says more often: not compared.
 _PROGRESS = re.compile(r"(\d+%, )?[\d,]+ objects?, .*/s(, .* left)?")
 _NAME = re.compile(r"# ([\w./-]+\.\w+)\n")
-_PATIENCE = 120
+_PATIENCE = 240
 
 
 class Page:

@@ -40,7 +40,7 @@ def test_nobody_notices(playbook: Callable[[str], Page], seed: int) -> None:
                 found = look(http, endpoint, key, "files")
                 assert found is not None
                 histories.read(key, found)
-            assert http.get(f"{endpoint}/files/299.png").content == b"picture " * 299
+            assert http.get(f"{endpoint}/files/059.png").content == b"picture " * 59
     assert histories.wrong() == []
     assert counts["save acknowledged"] > 20
     assert not any(counts[f"{what} failed"] for what in ("save", "delete", "read")), counts

@@ -47,7 +47,7 @@ def _peak(folder: Path, *arguments: str) -> int:
     return int(json.loads(done.stdout.splitlines()[-1])) * 1024
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_ten_times_the_objects_take_no_more_memory(count: int, tmp_path: Path, evidence: Evidence) -> None:
     # The same merge is below both: in a short run one of them shows it.
     commands = ("check", "sync") if count > 20_000 else ("sync",)

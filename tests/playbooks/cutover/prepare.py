@@ -1,4 +1,4 @@
-"""ACME before the cutover: three hundred uploads in the old bucket, and their rows."""
+"""ACME before the cutover: sixty uploads in the old bucket, and their rows."""
 
 import os
 
@@ -15,7 +15,7 @@ storages.register_backend(ObstoreBackend("uploads", store))
 engine = sa.create_engine(os.environ["DATABASE_URL"])
 Upload.metadata.create_all(engine)
 with sa.orm.Session(engine) as session:
-    for number in range(300):
+    for number in range(60):
         name = f"{number:03}.png"
         store.put(name, b"picture " * number, attributes={"Content-Type": "image/png"})
         session.add(Upload(name=name, file=FileObject(backend="uploads", filename=name, content_type="image/png")))
