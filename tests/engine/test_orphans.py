@@ -734,9 +734,10 @@ for number in range(count):
     file.parent.mkdir(exist_ok=True)
     file.touch()
 with world.engine.begin() as connection:
-    connection.execute(sa.text("INSERT INTO pages (slug, image) VALUES (:s, :v)"), [
-        {"s": str(n), "v": '{"backend": "old", "filename": "%d/a rather long name of a file %08d.bin"}' % (n % 100, n)}
-        for n in range(0, count, 2)])
+    for first in range(0, count, 1000):
+        connection.execute(sa.text("INSERT INTO pages (slug, image) VALUES (:s, :v)"), [
+            {"s": str(n), "v": '{"backend": "old", "filename": "%d/a rather long name of a file %08d.bin"}' % (n % 100, n)}
+            for n in range(first, min(first + 1000, count), 2)])
 report = Orphans(world.application, OrphansOptions(keys=("old",), min_age=0.0)).run()
 assert report.counts[OutcomeKind.SKIPPED] == count // 2, report
 print(peak(), report.counts[OutcomeKind.ORPHAN])
