@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,11 +12,13 @@ import pytest
 from tests.evidence import Evidence
 from tests.sync.trees import write
 
+ROOT = Path(__file__).parents[2]
 _CHILD = """
-import json, resource, sys
+import sys
 from migrate_storage.cli import cli
+from tests.engine.outside import peak
 cli(sys.argv[1:], standalone_mode=False)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+print(peak())
 """
 _MISSING, _EXTRA = 50, 50
 _FOLDER = 500
@@ -41,10 +42,10 @@ def _peak(folder: Path, *arguments: str) -> int:
     """Bytes of memory that a command took at most."""
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, *arguments, "--quiet"], cwd=folder, capture_output=True, text=True, timeout=1800,
-        check=False, env={**os.environ, "XDG_STATE_HOME": str(folder)},
+        check=False, env={**os.environ, "XDG_STATE_HOME": str(folder), "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return int(json.loads(done.stdout.splitlines()[-1])) * 1024
+    return int(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
