@@ -244,7 +244,8 @@ class Machine(RuleBasedStateMachine):
                 self.legal[key] = {content}
         while self.table.now()[0].phase is not phase:
             self.prepare()
-            assert self.steps().advance().taken
+            step = self.steps().advance()
+            assert step.taken, step
         for switch, stays in zip(self.switches, (*late, False), strict=True):
             if not stays:
                 switch._renewed()
