@@ -75,7 +75,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = 1e9
-        self.outbox = Outbox(self.database, f"files{next(_backends)}", clock=lambda: self.time)
+        self.outbox = Outbox(self.database, f"machine{next(_backends)}", clock=lambda: self.time)
         self.source, self.destination = Breaking("source", "memory://"), Breaking("destination", "memory://")
         for side in (self.source, self.destination):
             side.broken = self.asked
