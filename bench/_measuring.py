@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import os
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from advanced_alchemy.types.file_object import FileObject
@@ -93,3 +95,26 @@ def ratio(found: Found, operation: str, one: str, other: str, figure: str) -> fl
     place = ("rate", "cpu").index(figure)
     pairs = zip(found[operation][one], found[operation][other], strict=True)
     return statistics.median(ours[place] / theirs[place] for ours, theirs in pairs)
+
+
+def asked(name: str, what: str | None, args: list[str] | None) -> argparse.Namespace:
+    """The options of a benchmark of operations."""
+    parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=what)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--count", type=int, default=128, help="operations in a round")
+    parser.add_argument("--workers", type=int, default=32, help="operations at once")
+    parser.add_argument("--size", type=int, default=8192, help="bytes of an object")
+    parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
+    return parser.parse_args(args)
+
+
+def told(report: dict[str, Any], results: Path, options: argparse.Namespace, busy: float) -> int:
+    """Print a report, and write it; 1 when a goal was missed."""
+    # A machine that does other work has no figures to trust: told, so that a reader knows.
+    report["machine"]["load_before"] = round(busy, 1)
+    text = json.dumps(report, indent=2) + "\n"
+    if not options.no_write:
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(text)
+    print(text)
+    return 0 if all(goal["met"] for goal in report["goals"]) else 1

@@ -18,7 +18,6 @@ import asyncio
 import datetime
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import tempfile
@@ -33,7 +32,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend as UpstreamBackend
 
-from bench._measuring import Backend, Found, figures, ratio, rounds
+from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
 from migrate_storage import ObstoreBackend
 from tests import services
 from tests.faultproxy import fault_proxy
@@ -158,13 +157,7 @@ def _report(settings: dict[str, Found], options: argparse.Namespace) -> dict[str
 
 def main(args: list[str] | None = None) -> int:
     """Measure, print, and write ``docs/benchmarks/backend.json``; 1 when a goal was missed."""
-    parser = argparse.ArgumentParser(prog="scripts/bench backend", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--count", type=int, default=128, help="operations in a round")
-    parser.add_argument("--workers", type=int, default=32, help="operations at once")
-    parser.add_argument("--size", type=int, default=8192, help="bytes of an object")
-    parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
-    options = parser.parse_args(args)
+    options = asked("backend", __doc__, args)
     busy = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -175,14 +168,7 @@ def main(args: list[str] | None = None) -> int:
         with fault_proxy(service.port, seed=0, latency=FAR) as proxy:
             settings["far"] = asyncio.run(_compared(server.behind(proxy.endpoint), options, _FEW))
     report = _report(settings, options)
-    # A machine that does other work has no figures to trust: told, so that a reader knows.
-    report["machine"]["load_before"] = round(busy, 1)
-    text = json.dumps(report, indent=2) + "\n"
-    if not options.no_write:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(text)
-    print(text)
-    return 0 if all(goal["met"] for goal in report["goals"]) else 1
+    return told(report, RESULTS, options, busy)
 
 
 async def _compared(server: S3Server, options: argparse.Namespace, workers: int) -> Found:

@@ -10,12 +10,10 @@ A second setting has each answer of the store 10 ms later, as from one in the sa
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import tempfile
@@ -25,7 +23,7 @@ from typing import Any
 
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
-from bench._measuring import Backend, Found, figures, ratio, rounds
+from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
 from migrate_storage import CutoverBackend, ObstoreBackend
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import MIDDLE, Phase
@@ -106,13 +104,7 @@ def _met(each: dict[str, Any]) -> bool:
 
 def main(args: list[str] | None = None) -> int:
     """Measure, print, and write ``docs/benchmarks/cutover.json``; 1 when a goal was missed."""
-    parser = argparse.ArgumentParser(prog="scripts/bench cutover", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--count", type=int, default=128, help="operations in a round")
-    parser.add_argument("--workers", type=int, default=32, help="operations at once")
-    parser.add_argument("--size", type=int, default=8192, help="bytes of an object")
-    parser.add_argument("--no-write", action="store_true", help="leave the file with the results as it is")
-    options = parser.parse_args(args)
+    options = asked("cutover", __doc__, args)
     busy = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -144,14 +136,7 @@ def main(args: list[str] | None = None) -> int:
         "ratios": ratios,
         "goals": _goals(ratios),
     }
-    # A machine that does other work has no figures to trust: told, so that a reader knows.
-    report["machine"]["load_before"] = round(busy, 1)
-    text = json.dumps(report, indent=2) + "\n"
-    if not options.no_write:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(text)
-    print(text)
-    return 0 if all(goal["met"] for goal in report["goals"]) else 1
+    return told(report, RESULTS, options, busy)
 
 
 if __name__ == "__main__":
