@@ -39,8 +39,9 @@ _TRIES = 3
 """How often a range may fail before the job does."""
 _RANGES = 4
 """Ranges for each thread of the cluster: a lost worker loses little, and none waits long for the last one."""
-_SILENT = 10.0
-"""Seconds without a heartbeat after which a worker gets no range any more, and those it has go to others."""
+_SILENT = 5.0
+"""Seconds without a heartbeat, or the lease's if those are more, after which a worker gets no range any more, and those
+it has go to others."""
 
 
 # -- on a worker
@@ -164,6 +165,7 @@ def _dask() -> Any:
 class _Fit:
     """Which workers answer: by changes of what the scheduler knows, so that no clocks are compared."""
 
+    silent: float
     _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __call__(self, workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -176,7 +178,7 @@ class _Fit:
         return {
             address: int(told["nthreads"])
             for address, told in workers.items()
-            if now - self._seen[address][1] < _SILENT
+            if now - self._seen[address][1] < self.silent
         }
 
 
@@ -278,7 +280,7 @@ class Fleet:
 
     def _drive(self, client: Client, journal: Journal, line: Run) -> None:
         """Give ranges to workers until the journal calls all of them done, or the run is at its end otherwise."""
-        fit = _Fit()
+        fit = _Fit(max(_SILENT, self._lease))
         while True:
             self._show(journal, line.id)
             if self._fatal is not None:
@@ -342,7 +344,7 @@ class Fleet:
     def _landed(self, client: Client, journal: Journal, line: Run) -> None:
         """Wait for what is under way, once it was told to stop."""
         until = time.monotonic() + self._grace + 5.0
-        fit = _Fit()
+        fit = _Fit(max(_SILENT, self._lease))
         while self._flying and time.monotonic() < until:
             able = fit(_workers(client))
             self._flying = {
