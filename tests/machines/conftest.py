@@ -38,7 +38,10 @@ class Site:
     file: Path
 
     def __post_init__(self) -> None:
-        old, new = places.old_s3(self.server, self.buckets[0]), places.new_s3(self.server.by_another_name, self.buckets[1])
+        old, new = (
+            places.old_s3(self.server, self.buckets[0]),
+            places.new_s3(self.server.by_another_name, self.buckets[1]),
+        )
         self.file.write_text(json.dumps({"url": self.url, "backends": [old.to_dict(), new.to_dict()]}))
         self.world = World(self.url, old.build(), new.build(), seed=7)
 
@@ -137,6 +140,17 @@ def until(true: Callable[[], object], seconds: float = 90.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.05)
+
+
+def halfway(site: Site, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until some rows are re-pointed, and most are not."""
+
+    def some() -> bool:
+        if process is not None and process.poll() is not None:
+            ended(process)
+        return site.moved() > 5
+
+    until(some)
 
 
 Sites = Callable[[], Site]
