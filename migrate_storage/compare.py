@@ -121,7 +121,7 @@ def merge(source: Listing, destination: Listing) -> Generator[Pair]:
             one, other = pool.map(partial(next), (left, right), (None, None))
         while one is not None or other is not None:
             if other is None or (one is not None and _rank(one[0]) < _rank(other[0])):
-                yield Pair(key=one[0], source=one[1])  # type: ignore[index]  # one of them is there
+                yield Pair(key=one[0], source=one[1])
                 one = next(left, None)
             elif one is None or _rank(other[0]) < _rank(one[0]):
                 yield Pair(key=other[0], destination=other[1])

@@ -7,9 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Tests start many processes of Python: none has to compile again what another one did.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 # gcsfs would try gRPC for a minute before each call; it reads this when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
@@ -17,6 +14,10 @@ import pytest
 
 from tests import services
 from tests.servers import AzureServer, DatabaseServer, GCSServer, S3Server, gcs_server
+
+# Tests start many processes of Python: none has to compile again what another one did.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.evidence"]
 

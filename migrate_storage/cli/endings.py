@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from migrate_storage.cli.mounting import home
 from migrate_storage.cli.ends import Assignment
+from migrate_storage.cli.mounting import home
 from migrate_storage.cli.options import Age
 from migrate_storage.report import Figures, Report, render
 from migrate_storage.text import masked
@@ -104,7 +104,7 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
-            for each in value if parameter.multiple else (value,):
+            for each in (value or ()) if parameter.multiple else (value,):
                 text = _said(parameter.type, each)
                 if text is not None and masked(text) == text:
                     yield flag, text

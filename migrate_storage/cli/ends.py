@@ -23,8 +23,20 @@ __all__ = ("Assignment", "Ends", "ends_options", "opened_ends")
 
 
 _OPEN = frozenset(
-    "account_name allow_http anon bucket container endpoint endpoint_url host project region username"
-    " virtual_hosted_style_request".split()
+    [
+        "account_name",
+        "allow_http",
+        "anon",
+        "bucket",
+        "container",
+        "endpoint",
+        "endpoint_url",
+        "host",
+        "project",
+        "region",
+        "username",
+        "virtual_hosted_style_request",
+    ]
 )
 """Options of stores that hold no secret, whatever their value. A URL with a password is masked besides."""
 
