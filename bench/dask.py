@@ -7,6 +7,7 @@ one core, its threads with it. The cluster runs when the clock starts; the drive
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -34,12 +35,11 @@ CONTENTS = 16
 
 def pin(core: int) -> int:
     """Bind this process to one core, with every thread that it has; threads to come are born there. Returns its id."""
-    for thread in os.listdir("/proc/self/task"):
-        os.sched_setaffinity(int(thread), {core})
-    import bench._application  # noqa: F401 - the start of an application is no part of the contest
-    import migrate_storage.audit  # noqa: F401
-    import migrate_storage.cli
-
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+    # The start of an application is no part of the contest.
+    for module in ("bench._application", "migrate_storage.audit", "migrate_storage.cli"):
+        importlib.import_module(module)
     return os.getpid()
 
 
