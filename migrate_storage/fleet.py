@@ -37,6 +37,8 @@ _LOOK = 0.3
 """Seconds between two looks at the journal and the cluster."""
 _TRIES = 3
 """How often a range may fail before the job does."""
+_LOSSES = 10
+"""How often a range may lose its worker before the job fails: a worker may be taken away for reasons of its own."""
 _RANGES = 4
 """Ranges for each thread of the cluster: a lost worker loses little, and none waits long for the last one."""
 _SILENT = 5.0
@@ -214,6 +216,7 @@ class Fleet:
         self._flying: dict[int, tuple[Any, str]] = {}
         self._tries: dict[int, int] = {}
         self._failures: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
         self._resting: dict[int, float] = {}
 
     def stop(self) -> None:
@@ -300,6 +303,11 @@ class Fleet:
                     # Gone, or silent. Its lease runs out, and if it wakes up it finds that.
                     del self._flying[number]
                     future.cancel(force=True)
+                    losses = self._losses[number] = self._losses.get(number, 0) + 1
+                    if losses >= _LOSSES:
+                        raise RunError(
+                            f"range {number} lost its worker {losses} times: see whether workers run out of memory, then run the same command again to go on"
+                        )
             self._send(client, journal, line, able)
             # Until a task comes back, or it is time for another look.
             self._landing.wait(_LOOK)
