@@ -137,7 +137,8 @@ def connected_to(address: str) -> Iterator[Client]:
 
 @contextmanager
 def local(workers: int) -> Iterator[Client]:
-    """A cluster of processes on this machine, for as long as the block runs.
+    """A cluster of processes on this machine, for as long as the block runs. Nobody else on it can speak to them: they use
+    TLS, with a key of their own.
 
     Raises:
         ConfigurationError: Dask is not installed.
@@ -149,7 +150,7 @@ def local(workers: int) -> Iterator[Client]:
         distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
-            memory_limit=0, silence_logs=logging.CRITICAL,
+            memory_limit=0, silence_logs=logging.CRITICAL, security=True,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
@@ -158,6 +159,7 @@ def local(workers: int) -> Iterator[Client]:
 
 def _dask() -> Any:
     try:
+        import cryptography  # noqa: F401 - what the keys of a local cluster are made with
         import distributed
     except ImportError as error:
         raise ConfigurationError("Dask is not installed: pip install 'migrate-storage[dask]'") from error
@@ -295,7 +297,7 @@ class Fleet:
                 if future.done():
                     del self._flying[number]
                     self._landed_one(number, future)
-            if journal.run(line.id).state != "running":
+            if journal.stands(line.id)[0] != "running":
                 return  # all is done; or a limit was reached, or somebody stopped it
             able = fit(_workers(client))
             for number, (future, address) in list(self._flying.items()):
