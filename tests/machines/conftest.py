@@ -21,6 +21,7 @@ import pytest
 from migrate_storage.database import Database
 from migrate_storage.journal import Journal, Range
 from tests.engine import places
+from tests.engine.conftest import worlds  # noqa: F401 - a fixture
 from tests.engine.world import Album, Document, Note, Page, World
 from tests.servers import DatabaseServer, S3Server
 
