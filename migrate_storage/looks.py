@@ -39,6 +39,7 @@ def last_looks(
     run: str,
     retry: Retry,
     stopping: threading.Event,
+    part: int | None = None,
 ) -> None:
     """Look at the source of everything that this run copied; what was replaced since is copied again.
 
@@ -49,6 +50,7 @@ def last_looks(
         run: the run's id.
         retry: how a failed request is sent again.
         stopping: ends it between two batches.
+        part: only what was copied in this range of the run.
     """
 
     def moved_on(entry: Entry) -> bool:
@@ -61,7 +63,7 @@ def last_looks(
             return False  # deleted since, or no answer: the copy stands
         return not unchanged(entry.source_evidence, now.evidence)
 
-    for batch in journal.objects(run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED)):
+    for batch in journal.objects(run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), part=part):
         for entry, changed in zip(batch, pipeline.each(moved_on, batch), strict=True):
             if changed:
                 pipeline.mend(replace(entry, run=run))
