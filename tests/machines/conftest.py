@@ -38,7 +38,10 @@ class Site:
     file: Path
 
     def __post_init__(self) -> None:
-        old, new = places.old_s3(self.server, self.buckets[0]), places.new_s3(self.server.by_another_name, self.buckets[1])
+        old, new = (
+            places.old_s3(self.server, self.buckets[0]),
+            places.new_s3(self.server.by_another_name, self.buckets[1]),
+        )
         self.file.write_text(json.dumps({"url": self.url, "backends": [old.to_dict(), new.to_dict()]}))
         self.world = World(self.url, old.build(), new.build(), seed=7)
 
