@@ -300,7 +300,19 @@ class Fleet:
                     del self._flying[number]
                     future.cancel(force=True)
             self._send(client, journal, line, able)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until a task comes back, or it is time for another look."""
+        from distributed import wait
+
+        if not self._flying:
             self._stopping.wait(_LOOK)
+            return
+        with contextlib.suppress(TimeoutError):
+            wait(  # type: ignore[no-untyped-call]
+                [future for future, _ in self._flying.values()], timeout=_LOOK, return_when="FIRST_COMPLETED"
+            )
 
     def _send(self, client: Client, journal: Journal, line: Run, able: Mapping[str, int]) -> None:
         """Give those that have a thread free what is left to do."""

@@ -21,6 +21,7 @@ import pytest
 from migrate_storage.database import Database
 from migrate_storage.journal import Journal, Range
 from tests.engine import places
+from tests.engine.conftest import worlds  # noqa: F401 - a fixture
 from tests.engine.world import Album, Document, Note, Page, World
 from tests.servers import DatabaseServer, S3Server
 
@@ -140,6 +141,17 @@ def until(true: Callable[[], object], seconds: float = 90.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.05)
+
+
+def halfway(site: Site, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until some rows are re-pointed, and most are not."""
+
+    def some() -> bool:
+        if process is not None and process.poll() is not None:
+            ended(process)
+        return site.moved() > 5
+
+    until(some)
 
 
 Sites = Callable[[], Site]
