@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.evidence import Evidence
+from tests.playbooks.conftest import names
 from tests.playbooks.page import Page
 
 ROOT = Path(__file__).parents[2]
@@ -137,12 +138,7 @@ def test_who_types_what_is_written_gets_there(tmp_path: Path, environment: dict[
         subprocess.run(["cp", "-r", f"{clone}/tests/playbooks/{part}/.", str(folder)], check=True)
     environment |= own
     subprocess.run(["python", "prepare.py"], cwd=folder, env=environment, check=True)
-    names = {
-        environment["DATABASE_URL"]: "postgresql+psycopg://acme@db.acme.example/acme",
-        environment["AWS_ENDPOINT_URL"]: "https://s3.acme.example",
-        str(folder): "/srv/acme",
-    }
-    Page(clone / "playbooks" / "swap.md", folder, environment, names).follow()
+    Page(clone / "playbooks" / "swap.md", folder, environment, names(environment, folder)).follow()
     evidence.record(
         "somebody new, with a fresh copy and fresh environments, typed what README.md and the first playbook say, and got there",
         commands=len(took), seconds=took,
