@@ -204,12 +204,12 @@ class Migration:
         options = self._options
         carrier = Carrier(
             facts.route, facts.capabilities, retry=self._retry, budget=Budget(options.memory), moved=self._tally.moved,
-            checkpoint=self._checkpoint, dry_run=options.dry_run,
+            checkpoint=self._checkpoint, dry_run=options.dry_run, sights=facts.sights,
         )  # fmt: skip
         return Pipeline(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
             earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
-            grace=options.grace,
+            grace=options.grace, sights=facts.sights,
         )  # fmt: skip
 
     def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
@@ -238,7 +238,7 @@ class Migration:
                 if self._stopping.wait(self._options.settle):
                     return "stopped", number
                 if facts.route.way is not Way.SWAP:
-                    last_looks(pipeline, facts.route, journal, run, self._retry, self._stopping)
+                    last_looks(pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping)
                 settled = True
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
