@@ -65,6 +65,9 @@ class Migration:
         #: Missing objects so far, and whether every row that names one is marked.
         self._losses: dict[Location, bool] = {}
         self._fatal: RunError | None = None
+        #: Columns of which no row named the source when the run began.
+        self._idle: frozenset[Rows] = frozenset()
+        self._nothing_left = False
 
     @classmethod
     def for_app(
@@ -148,7 +151,8 @@ class Migration:
 
     def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
         options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        expected = sum(rows.estimate(options.source) for rows in facts.rows)
+        naming = {rows: rows.estimate(options.source) for rows in facts.rows}
+        expected, self._idle = sum(naming.values()), frozenset(rows for rows, count in naming.items() if not count)
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
         journal.begin(Run(id=run, kind="run", state="running", started=began, updated=began, **named))
         self._tally.tell(
@@ -228,7 +232,7 @@ class Migration:
                 return "stopped", number
             if left == 0 or self._allowance.spent:
                 return "limited" if self._remain(facts) else "finished", number
-            if self._options.dry_run:
+            if self._options.dry_run or (number == 1 and self._nothing_names(facts)):
                 return "finished", number
             if pipeline.news > before and number < _PASSES:
                 settled = False
@@ -246,6 +250,8 @@ class Migration:
         self._filtered = 0
         self._gate.wait()
         for rows in facts.rows:
+            if pipeline.first_pass and rows in self._idle:
+                continue
             for window in rows.windows(self._options.source, self._options.window):
                 wanted = [row for row in window if _names(rows, row, facts.route)] if facts.route.filters else window
                 self._filtered += len(window) - len(wanted)
@@ -266,6 +272,13 @@ class Migration:
                         break
         pipeline.finish()
         return left
+
+    def _nothing_names(self, facts: Facts) -> bool:
+        """Whether no row named the source when the run began, and none does now: there is nothing to settle or look at."""
+        self._nothing_left = self._idle == set(facts.rows) and not any(
+            rows.estimate(self._options.source) for rows in facts.rows
+        )
+        return self._nothing_left
 
     def _checkpoint(self) -> None:
         if self._stopping.is_set():
@@ -291,6 +304,8 @@ class Migration:
         """Rows that still name the source key, counted afresh; ``None`` where that says nothing."""
         if self._options.dry_run or state == "failed" or facts.route.way in (Way.SWAP, Way.TAKE_OVER):
             return None
+        if self._nothing_left:
+            return 0
         return sum(self._naming(facts, 5000))
 
     def _lost_rows(self, facts: Facts) -> int:
