@@ -47,6 +47,17 @@ def environment(tmp_path: Path, postgres_url: str) -> Iterator[dict[str, str]]:
         }
 
 
+def names(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What every page calls otherwise."""
+    return {
+        environment["DATABASE_URL"]: "postgresql+psycopg://acme@db.acme.example/acme",
+        environment["AWS_ENDPOINT_URL"]: "https://s3.acme.example",
+        str(folder): "/srv/acme",
+        '        client_options={"allow_http": True},\n': "",
+        "--older-than 0s": "--older-than 30d",
+    }
+
+
 @pytest.fixture
 def playbook(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., Page]]:
     """Opens a page in a folder that holds what ``common/`` and ``NAME/`` here do, after its ``prepare.py`` has run.
@@ -59,15 +70,7 @@ def playbook(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[.
         for part in ("common", name):
             shutil.copytree(Path(__file__).parent / part, folder, dirs_exist_ok=True)
         subprocess.run([sys.executable, "prepare.py"], cwd=folder, env=environment, check=True)
-        names = {
-            **(called or {}),
-            environment["DATABASE_URL"]: "postgresql+psycopg://acme@db.acme.example/acme",
-            environment["AWS_ENDPOINT_URL"]: "https://s3.acme.example",
-            str(folder): "/srv/acme",
-            '        client_options={"allow_http": True},\n': "",
-            "--older-than 0s": "--older-than 30d",
-        }
-        return Page(PAGES / f"{name}.md", folder, environment, names)
+        return Page(PAGES / f"{name}.md", folder, environment, {**(called or {}), **names(environment, folder)})
 
     yield opened
     _end_all(folder)
