@@ -115,6 +115,7 @@ def test_while_one_is_at_work_nothing_else_is(site: Site) -> None:
     assert "at work" in errors
     shard.send_signal(signal.SIGTERM)
     ended(shard, 143)
+    site.do("control", "resume")
     site.do("run", "--shard", "1/2")
     site.do("run", "--shard", "0/2")
     assert site.world.check(backend="new")
