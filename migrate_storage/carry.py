@@ -14,13 +14,14 @@ from migrate_storage.journal import Entry
 from migrate_storage.model import Action, Capabilities, Evidence, Item, ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route
 from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.sightings import Sights
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.failure import FailureKind, classify
 from migrate_storage.transfer import SourceMissingError, part_size, transfer
-from migrate_storage.verify import DiffersError, UnverifiedError, Verified, same, unchanged, verify
+from migrate_storage.verify import DiffersError, UnverifiedError, Verified, certainly_unchanged, same, unchanged, verify
 
-__all__ = ("Budget", "Carried", "Carrier", "Job")
+__all__ = ("Budget", "Carried", "Carrier", "Job", "confirmed")
 
 _ROUNDS = 4
 """How often one object is copied again because it changed meanwhile or did not verify."""
@@ -37,6 +38,8 @@ class Job:
     replaces: Evidence | None = None
     #: The content type for a source that holds none, where no row tells it.
     content_type: str | None = None
+    #: All looks at it are its own, at once: none waits for a listing.
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,9 @@ class Carried:
     verified: Verified | None = None
     #: Whether bytes were written by this job.
     copied: bool = False
+    #: ``verified`` lacks the last look at the source, see :func:`confirmed` and :meth:`Carrier.look`; where it does not say
+    #: when the destination was written, the look at the copy too.
+    unseen: bool = False
     #: What we wrote and do not believe, as it stands at the destination.
     left: ObjectMeta | None = None
     #: What the failure says of the whole store; ``None`` when it concerns this object only.
@@ -93,6 +99,7 @@ class Carrier:
         moved: called with the bytes that passed.
         checkpoint: called between the pieces of a large object; it raises to stop half-way.
         dry_run: look and compare, write nothing.
+        sights: what listings may tell in place of the last looks at both sides of a copy; ``None`` looks at each.
     """
 
     def __init__(
@@ -105,7 +112,9 @@ class Carrier:
         moved: Callable[[int], None],
         checkpoint: Callable[[], None],
         dry_run: bool = False,
+        sights: Sights | None = None,
     ) -> None:
+        self._sights = sights
         self._route = route
         self._create = capabilities.create_only
         self._retry = retry
@@ -119,18 +128,30 @@ class Carrier:
         Raises:
             StoppedError: the run is to stop; nothing is half done.
         """
-        began = time.monotonic()
-        result = self._safely(job)
-        return Carried(
-            job=result.job,
-            kind=result.kind,
-            reason=result.reason,
-            verified=result.verified,
-            copied=result.copied,
-            left=result.left,
-            failure=result.failure,
-            seconds=time.monotonic() - began,
-        )
+        return self._timed(job, lambda: self._carry(job))
+
+    def look(self, carried: Carried) -> Carried:
+        """The last looks at a copy that is ``unseen``. Where a side is another than it was, the job is done again.
+
+        Raises:
+            StoppedError: the run is to stop; nothing is half done.
+        """
+        job = carried.job
+
+        def looked() -> Carried:
+            source, source_path = self._route.source.at(job.item.source.path)
+            there = self._head(*self._route.destination.at(job.item.destination.path))
+            now = self._head(source, source_path)
+            if (seen := confirmed(carried, now, there)) is not None:
+                return seen
+            if there is None or carried.verified is None or not _is_copy(carried.verified, there):
+                return self._carry(replace(job, alone=True))
+            # Our own copy of what the source held before: to be replaced, and if that fails to be known as ours.
+            again = replace(job, replaces=there.evidence, alone=True)
+            result = self._safely(again, lambda: self._carry(again))
+            return result if result.verified is not None or result.left is not None else replace(result, left=there)
+
+        return self._timed(job, looked)
 
     def changed(self, filename: str, verified: Verified) -> bool:
         """A later look: whether the source object is another than the one that was copied. A deleted one is not."""
@@ -142,9 +163,13 @@ class Carrier:
                 return False
             raise
 
-    def _safely(self, job: Job) -> Carried:
+    def _timed(self, job: Job, work: Callable[[], Carried]) -> Carried:
+        began = time.monotonic()
+        return replace(self._safely(job, work), seconds=time.monotonic() - began)
+
+    def _safely(self, job: Job, work: Callable[[], Carried]) -> Carried:
         try:
-            return self._carry(job)
+            return work()
         except StoppedError:
             raise
         except SourceMissingError as error:
@@ -165,7 +190,7 @@ class Carrier:
             other = self._route.source.fallback(job.item.source.path)
             if error.failure.kind is not FailureKind.PERMANENT or other is None or not job.item.action.moves:
                 raise
-            other_way = replace(job, item=replace(job.item, action=Action.TRANSFER))
+            other_way = replace(job, alone=True, item=replace(job.item, action=Action.TRANSFER))
             try:
                 return self._told_by(source, source_path, lambda: self._between(other_way, *other))
             except StoreFailure:
@@ -262,6 +287,8 @@ class Carrier:
             verified = believed(before, self._head(destination, path))
             if verified is None:
                 return over
+            if self._waits(job):
+                return Carried(job=job, verified=verified, copied=True, unseen=True)
             if unchanged(before.evidence, self._head_source(source, source_path).evidence):
                 return Carried(job=job, verified=verified, copied=True)
         return over
@@ -269,7 +296,8 @@ class Carrier:
     def _attempts(
         self, job: Job, source: Store, source_path: str, destination: Store, path: str, *, over: bool
     ) -> Carried:
-        problem = (OutcomeKind.FAILED, "")
+        problem, waits = (OutcomeKind.FAILED, ""), self._waits(job)
+        unlooked = waits and self._sights is not None and self._sights.destination.ready
         content_type = _content_type(job.item) or job.content_type
         if content_type is None and over and not job.item.slots and _held(job.entry):
             # No row tells it to a last look; what we wrote with the first copy still does.
@@ -280,10 +308,10 @@ class Carrier:
             def once(create: bool = create) -> Verified:
                 copied = transfer(
                     source, source_path, destination, path,
-                    content_type=content_type, create=create, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
+                    content_type=content_type, create=create, look=not unlooked, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
                 )  # fmt: skip
                 verified = self._retry(lambda: verify(copied, source, source_path, destination, path))
-                return self._dated(verified, destination, path)
+                return verified if unlooked else self._dated(verified, destination, path)
 
             try:
                 verified = self._retry(once)
@@ -296,6 +324,8 @@ class Carrier:
             except UnverifiedError as error:
                 problem = (OutcomeKind.UNVERIFIED, str(error))
             else:
+                if waits:
+                    return Carried(job=job, verified=verified, copied=True, unseen=True)
                 now = self._head_source(source, source_path)
                 if unchanged(verified.source.evidence, now.evidence):
                     return Carried(job=job, verified=verified, copied=True)
@@ -304,6 +334,10 @@ class Carrier:
         return Carried(
             job=job, kind=problem[0], reason=f"{problem[1]} ({_ROUNDS} times)", left=self._head(destination, path)
         )
+
+    def _waits(self, job: Job) -> bool:
+        """Whether a copy's last look at its source may wait for a listing of many."""
+        return self._sights is not None and not job.alone and self._sights.source.ready
 
     def _dated(self, verified: Verified, destination: Store, path: str) -> Verified:
         """With the time that the destination tells, where the look right after the put got no answer."""
@@ -369,6 +403,34 @@ class Carrier:
         if found is None:
             raise SourceMissingError(path, store.name)
         return found
+
+
+def confirmed(carried: Carried, source: ObjectMeta | None, destination: ObjectMeta | None) -> Carried | None:
+    """A copy that is ``unseen``, with its last looks: begun when it had been made.
+
+    Args:
+        carried: the copy.
+        source: what its source is now; ``None`` where that is not known.
+        destination: what stands at its destination now; ``None`` where that is not known.
+
+    Returns:
+        ``None`` where they do not say that the source is as it was, and the destination our copy of it.
+    """
+    verified = carried.verified
+    if verified is None or source is None or not certainly_unchanged(verified.source.evidence, source.evidence):
+        return None
+    there = verified.destination
+    if destination is not None and _is_copy(verified, destination):
+        version = there.version or destination.version
+        there = replace(there, last_modified=there.last_modified or destination.last_modified, version=version)
+    if there.last_modified is None:
+        return None
+    return replace(carried, unseen=False, verified=replace(verified, destination=there))
+
+
+def _is_copy(verified: Verified, found: ObjectMeta) -> bool:
+    wanted = verified.destination
+    return bool(wanted.e_tag) and (found.e_tag, found.size) == (wanted.e_tag, wanted.size)
 
 
 def _held(entry: Entry | None) -> bool:

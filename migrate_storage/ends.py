@@ -131,9 +131,9 @@ def listing(side: Side, retry: Retry, tell: Callable[[str], None]) -> Listing:
 class _Disk(FsspecStore):
     """A disk whose listing tells no tags: obstore, which reads it, has tags of its own."""
 
-    def list(self, prefix: str) -> Iterator[ObjectMeta]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        return (replace(meta, e_tag=None) for meta in super().list(prefix))
+        return (replace(meta, e_tag=None) for meta in super().list(prefix, after=after))
 
 
 def _folder(path: str) -> str:

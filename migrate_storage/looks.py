@@ -19,22 +19,30 @@ from sqlalchemy import Connection
 from migrate_storage.database import Database
 from migrate_storage.flight import Pointing
 from migrate_storage.journal import Entry, Journal
-from migrate_storage.model import Column, Outcome, OutcomeKind, RowRef, Slot
+from migrate_storage.model import Column, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot
 from migrate_storage.pipeline import Pipeline
 from migrate_storage.plan import Route
 from migrate_storage.putback import PutBack, settled
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.rewrite import new_fields
 from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, rewrite_value
-from migrate_storage.verify import Verified, unchanged
+from migrate_storage.sightings import Sights
+from migrate_storage.verify import Verified, certainly_unchanged, unchanged
 from migrate_storage.workers import in_parallel
 
 __all__ = ("last_looks", "looks_back", "rows_pointing", "settle_intents")
 
 
+_ASKED = 500
+"""Objects that are read from the journal at once, to be looked at one by one."""
+_LISTED = 5000
+"""The same, to be looked at by one listing."""
+
+
 def last_looks(
     pipeline: Pipeline,
     route: Route,
+    sights: Sights | None,
     journal: Journal,
     run: str,
     retry: Retry,
@@ -46,6 +54,7 @@ def last_looks(
     Args:
         pipeline: carries what changed.
         route: from where to where.
+        sights: what listings may tell in place of looks; ``None`` looks at each.
         journal: knows what was copied, and how the source was then.
         run: the run's id.
         retry: how a failed request is sent again.
@@ -63,13 +72,22 @@ def last_looks(
             return False  # deleted since, or no answer: the copy stands
         return not unchanged(entry.source_evidence, now.evidence)
 
-    for batch in journal.objects(run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), part=part):
+    listed = sights is not None and sights.source.ready
+    outcomes = (OutcomeKind.REWRITTEN, OutcomeKind.COPIED)
+    for batch in journal.objects(run, state="held", outcomes=outcomes, part=part, size=_LISTED if listed else _ASKED):
+        if sights is not None:
+            seen = sights.source([entry.source_path for entry in batch])
+            batch = [entry for entry in batch if not _as_it_was(entry, seen.get(entry.source_path))]
         for entry, changed in zip(batch, pipeline.each(moved_on, batch), strict=True):
             if changed:
                 pipeline.mend(replace(entry, run=run))
         if stopping.is_set():
             break
     pipeline.finish()
+
+
+def _as_it_was(entry: Entry, seen: ObjectMeta | None) -> bool:
+    return seen is not None and certainly_unchanged(entry.source_evidence, seen.evidence)
 
 
 def rows_pointing(rows: Sequence[Rows], journal: Journal, entry: Entry) -> list[Pointing]:

@@ -75,6 +75,9 @@ class Migration:
         #: Missing objects so far, and whether every row that names one is marked.
         self._losses: dict[Location, bool] = {}
         self._fatal: RunError | None = None
+        #: Columns of which no row named the source when the run began.
+        self._idle: frozenset[Rows] = frozenset()
+        self._nothing_left = False
 
     @classmethod
     def for_app(
@@ -216,7 +219,8 @@ class Migration:
 
     def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
         options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        expected = sum(rows.estimate(options.source) for rows in facts.rows)
+        naming = {rows: rows.estimate(options.source) for rows in facts.rows}
+        expected, self._idle = sum(naming.values()), frozenset(rows for rows, count in naming.items() if not count)
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
         share = self._share
         if share is None:
@@ -277,12 +281,12 @@ class Migration:
         options = self._options
         carrier = Carrier(
             facts.route, facts.capabilities, retry=self._retry, budget=Budget(options.memory), moved=self._tally.moved,
-            checkpoint=self._checkpoint, dry_run=options.dry_run,
+            checkpoint=self._checkpoint, dry_run=options.dry_run, sights=facts.sights,
         )  # fmt: skip
         return Pipeline(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
             earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
-            grace=options.grace,
+            grace=options.grace, sights=facts.sights,
         )  # fmt: skip
 
     def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
@@ -301,7 +305,7 @@ class Migration:
                 return "stopped", number
             if left == 0 or self._allowance.spent:
                 return "limited" if self._remain(facts) else "finished", number
-            if self._options.dry_run:
+            if self._options.dry_run or (number == 1 and self._nothing_names(facts)):
                 return "finished", number
             if pipeline.news > before and number < _PASSES:
                 settled = False
@@ -311,7 +315,9 @@ class Migration:
                 if self._stopping.wait(self._options.settle):
                     return "stopped", number
                 if facts.route.way is not Way.SWAP:
-                    last_looks(pipeline, facts.route, journal, run, self._retry, self._stopping, self._number)
+                    last_looks(
+                        pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping, self._number
+                    )
                 settled = True
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
@@ -319,6 +325,8 @@ class Migration:
         self._filtered = 0
         self._gate.wait()
         for rows in facts.rows:
+            if pipeline.first_pass and rows in self._idle:
+                continue
             for window in rows.windows(self._options.source, self._options.window):
                 wanted = [row for row in window if _names(rows, row, facts.route)] if facts.route.filters else window
                 self._filtered += len(window) - len(wanted)
@@ -344,6 +352,13 @@ class Migration:
     def _number(self) -> int | None:
         """The range that this process does; ``None`` where it does all."""
         return self._share.number if self._share is not None else None
+
+    def _nothing_names(self, facts: Facts) -> bool:
+        """Whether no row named the source when the run began, and none does now: there is nothing to settle or look at."""
+        self._nothing_left = self._idle == set(facts.rows) and not any(
+            rows.estimate(self._options.source) for rows in facts.rows
+        )
+        return self._nothing_left
 
     def _checkpoint(self) -> None:
         if self._stopping.is_set():
@@ -371,6 +386,8 @@ class Migration:
             return None
         if self._share is not None and not self._share.closes:
             return None
+        if self._nothing_left:
+            return 0
         return sum(self._naming(facts, 5000))
 
     def _lost_rows(self, facts: Facts) -> int:

@@ -195,8 +195,8 @@ class Capabilities:
     etag_is_md5: bool = False
     #: Content type and user metadata are kept.
     attributes: bool = False
-    #: Keys can be listed in order.
-    ordered_listing: bool = False
+    #: A listing shows at once what stands, what replaced it and that it is gone, with all that a look tells.
+    listing: bool = False
     #: A ranged read answers with the range.
     ranges: bool = False
 

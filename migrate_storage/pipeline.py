@@ -12,22 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from migrate_storage.carry import Carried, Carrier, Job
+from migrate_storage.carry import Carried, Carrier, Job, confirmed
 from migrate_storage.errors import RefusedError, RunError, StoppedError
 from migrate_storage.flight import ObjectInFlight, Pointing, RowInFlight
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Entry, digest
 from migrate_storage.ledger import Ledger
-from migrate_storage.model import Action, Item, Location, Outcome, OutcomeKind, RowRef, Way
+from migrate_storage.model import Action, Item, Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Way
 from migrate_storage.plan import Route
 from migrate_storage.retry import StoreFailure
 from migrate_storage.rewrite import Swap, prepare
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
+from migrate_storage.sightings import Sights
 from migrate_storage.stores.failure import FailureKind
+from migrate_storage.verify import certainly_unchanged
 
 __all__ = ("Pipeline",)
 
@@ -37,6 +40,10 @@ _BATCH = 250
 """Rows re-pointed in one transaction."""
 _LATEST = 1.0
 """Seconds after which rows that are ready are re-pointed though their batch is not full: objects may come slowly."""
+_GROUP = 5000
+"""Copies and re-pointed objects that wait for one listing, at most."""
+_LONGEST = 2.0
+"""Seconds after which they are looked at though they are fewer."""
 _MENDS = 3
 """How often an object whose source changed after its rows were re-pointed is copied again."""
 _AGAIN = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
@@ -60,6 +67,7 @@ class Pipeline:
         stopping: set when no further object is to be begun.
         spent: whether a limit is reached, so that none is to be begun either.
         grace: seconds that objects in flight are waited for once stopping.
+        sights: what listings may tell in place of looks; ``None`` looks at each.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class Pipeline:
         stopping: threading.Event,
         spent: Callable[[], bool],
         grace: float,
+        sights: Sights | None = None,
     ) -> None:
         self._route, self._carrier, self._ledger = route, carrier, ledger
         self._rewrites = not keep_rows and route.way is not Way.SWAP
@@ -89,7 +98,12 @@ class Pipeline:
         self._ready: list[RowInFlight] = []
         self._settling: dict[str, Entry] = {}
         self._failures = self._refusals = 0
-        self._flushed = time.monotonic()
+        self._flushed = self._surveyed = time.monotonic()
+        self._sights = sights
+        #: Copies, and objects whose rows were re-pointed, that wait for a listing; and those of the listing that is under way.
+        self._unseen: dict[str, Carried] = {}
+        self._unlooked: dict[str, None] = {}
+        self._survey: tuple[dict[str, Carried], dict[str, None]] | None = None
         #: Whether every row that comes is seen for the first time in this run.
         self.first_pass = True
         #: Rows that name another place now.
@@ -123,10 +137,12 @@ class Pipeline:
                 if id_ not in self._settling:
                     del self._objects[id_]
         self._take(block=False)
-        while self._under_way > 4 * self._workers or len(self._objects) > 8 * max(len(window), self._workers):
+        most = max(8 * max(len(window), self._workers), 2 * _GROUP if self._listed else 0)
+        while self._under_way > 4 * self._workers or len(self._objects) > most:
             self._take(block=True)
             if not self._under_way:
                 self._flush()
+                self._look_around()
             if not self._under_way or self._stopping.is_set():
                 return
 
@@ -139,7 +155,7 @@ class Pipeline:
         rows = list(self._earlier(entry))
         slots = tuple(slot for pointing in rows for slot in pointing.slots)
         item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=slots)
-        entity = self._objects[entry.id] = ObjectInFlight(Job(entry.id, item, entry), mends=1)
+        entity = self._objects[entry.id] = ObjectInFlight(Job(entry.id, item, entry, alone=True), mends=1)
         for pointing in rows:
             slots_of_row = dict.fromkeys(pointing.indexes, entry.id)
             entity.rows.append(RowInFlight(pointing.rows, pointing.row, slots_of_row, {entry.id}))
@@ -152,7 +168,7 @@ class Pipeline:
             RunError: nothing works any more.
         """
         deadline: float | None = None
-        while self._under_way or self._ready or self._settling:
+        while self._under_way or self._ready or self._settling or self._unseen or self._unlooked:
             if self._stopping.is_set() and deadline is None:
                 deadline = time.monotonic() + self._grace
             if deadline is not None and time.monotonic() > deadline:
@@ -161,6 +177,9 @@ class Pipeline:
                 self._take(block=True)
             if not self._under_way:
                 self._flush()
+                self._look_around()
+        self._unseen.clear()
+        self._unlooked.clear()
         self._objects.clear()
 
     def each(self, work: Callable[[Entry], bool], entries: Sequence[Entry]) -> list[bool]:
@@ -242,7 +261,9 @@ class Pipeline:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carry")
         self._under_way += 1
         fresh = kind == "carry" and not entity.mends
-        future: Future[Any] = self._pool.submit(self._let_in, work, fresh=fresh)
+        # A copy that only lacks its last looks gets them though the run is to stop: it was under way then.
+        enter = self._finish if kind == "again" else partial(self._let_in, fresh=fresh)
+        future: Future[Any] = self._pool.submit(enter, work)
         future.add_done_callback(lambda done: self._done.put((kind, entity.job.id, done)))
 
     def _let_in(self, work: Callable[[], T], *, fresh: bool) -> T:
@@ -250,6 +271,10 @@ class Pipeline:
         with self._gate():
             if self._stopping.is_set() or (fresh and self._spent()):
                 raise StoppedError("not begun")
+            return work()
+
+    def _finish(self, work: Callable[[], T]) -> T:
+        with nullcontext() if self._stopping.is_set() else self._gate():
             return work()
 
     def _take(self, *, block: bool) -> None:
@@ -261,6 +286,9 @@ class Pipeline:
                 return
             block = False
             self._under_way -= 1
+            if kind == "survey":
+                self._seen(future)
+                continue
             entity = self._objects.get(id_)
             if entity is None:
                 continue
@@ -273,12 +301,72 @@ class Pipeline:
                 self._watch(error.failure.kind if error.failure.kind.of_the_store else None, str(error))
                 self._finished(entity)
             else:
-                (self._looked if kind == "look" else self._arrived)(entity, result)
+                if kind == "look":
+                    self._looked(entity, changed=result)
+                else:
+                    self._arrived(entity, result)
             if len(self._ready) >= _BATCH or time.monotonic() - self._flushed > _LATEST:
                 self._flush()
+            waiting = len(self._unseen) + len(self._unlooked)
+            if waiting >= _GROUP or (waiting and time.monotonic() - self._surveyed > _LONGEST):
+                self._look_around()
+
+    # -- what one listing tells of many
+
+    @property
+    def _listed(self) -> bool:
+        return self._sights is not None and self._sights.source.ready
+
+    def _look_around(self) -> None:
+        """List both sides for all that waits for it: the copies are made, and the rows' transactions committed."""
+        if self._survey is not None or not (self._unseen or self._unlooked):
+            return
+        self._surveyed = time.monotonic()
+        unseen, self._unseen = self._unseen, {}
+        unlooked, self._unlooked = self._unlooked, {}
+        self._survey = (unseen, unlooked)
+        here = [each.job.item.source.path for each in unseen.values()]
+        here += [self._objects[id_].job.item.source.path for id_ in unlooked if id_ in self._objects]
+        there = [each.job.item.destination.path for each in unseen.values() if _undated(each)]
+        sights = self._sights
+        assert sights is not None
+        self._under_way += 1
+        # Not held up at the gate: what is begun is brought to its end.
+        future: Future[Any] = self._pool.submit(lambda: (sights.source(here), sights.destination(there)))
+        future.add_done_callback(lambda done: self._done.put(("survey", "", done)))
+
+    def _seen(self, future: Future[tuple[dict[str, ObjectMeta], dict[str, ObjectMeta]]]) -> None:
+        """What the listings confirm is done; all else is looked at by itself."""
+        assert self._survey is not None
+        (unseen, unlooked), self._survey = self._survey, None
+        try:
+            here, there = future.result()
+        except StoppedError:
+            here, there = {}, {}
+        for id_, carried in unseen.items():
+            item = carried.job.item
+            known = confirmed(carried, here.get(item.source.path), there.get(item.destination.path))
+            if known is None:
+                self._submit("again", self._objects[id_], partial(self._carrier.look, carried))
+                continue
+            self._arrived(self._objects[id_], known)
+            if len(self._ready) >= _BATCH:
+                self._flush()
+        for id_ in unlooked:
+            entity = self._objects.get(id_)
+            if entity is None or id_ in self._unlooked or entity.carried is None or entity.carried.verified is None:
+                continue  # gone, or more rows were found meanwhile: another look follows them
+            path, verified = entity.job.item.source.path, entity.carried.verified
+            if path in here and certainly_unchanged(verified.source.evidence, here[path].evidence):
+                self._looked(entity, changed=False)
+            else:
+                self._submit("look", entity, partial(self._carrier.changed, path, verified))
 
     def _arrived(self, entity: ObjectInFlight, carried: Carried) -> None:
         self._watch(carried.failure, carried.reason)
+        if carried.unseen:
+            self._unseen[entity.job.id] = carried
+            return
         entity.carried = carried
         waiting, entity.rows = entity.rows, []
         if carried.verified is not None and carried.copied and self._rewrites:
@@ -305,7 +393,7 @@ class Pipeline:
             if (pointing.rows.column, pointing.row.pk) not in known
         ]
 
-    def _looked(self, entity: ObjectInFlight, changed: bool) -> None:
+    def _looked(self, entity: ObjectInFlight, *, changed: bool) -> None:
         if entity.unwritten:
             return  # more rows were found meanwhile: another look follows them
         if not changed:
@@ -408,6 +496,8 @@ class Pipeline:
             self._changed(entity, reason, state="leftover" if vain else "held")
         elif self._dry_run or not entity.job.item.action.moves:
             self._finished(entity)
+        elif self._listed:
+            self._unlooked[entity.job.id] = None
         else:
             self._submit("look", entity, partial(self._carrier.changed, entity.job.item.source.path, verified))
 
@@ -415,7 +505,9 @@ class Pipeline:
         """The source moved on after the swap: copy again while the destination is exactly our copy, and tell the rows."""
         assert entity.carried is not None
         line = self._ledger.line(entity.carried, state="held", outcome=OutcomeKind.REWRITTEN)
-        again = ObjectInFlight(Job(entity.job.id, entity.job.item, line), refs=entity.refs, mends=entity.mends + 1)
+        again = ObjectInFlight(
+            Job(entity.job.id, entity.job.item, line, alone=True), refs=entity.refs, mends=entity.mends + 1
+        )
         for row, value in entity.swapped:
             slots = {index: id_ for index, id_ in row.slots.items() if id_ == entity.job.id}
             again.rows.append(RowInFlight(row.rows, Row(row.row.pk, value), slots, {entity.job.id}))
@@ -491,6 +583,10 @@ class Pipeline:
                     refs=refs,
                 )
             )
+
+
+def _undated(carried: Carried) -> bool:
+    return carried.verified is not None and carried.verified.destination.last_modified is None
 
 
 def _listed(entry: Entry | None) -> bool:

@@ -22,6 +22,7 @@ from migrate_storage.plan import Route, choose
 from migrate_storage.probe import check_absent, check_source, same_storage, try_destination
 from migrate_storage.retry import Retry
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.sightings import Sightings, Sights
 from migrate_storage.stores.side import Side
 
 __all__ = ("Facts", "check", "examine", "select_columns")
@@ -38,6 +39,8 @@ class Facts:
     route: Route
     rows: tuple[Rows, ...]
     capabilities: Capabilities
+    #: What listings may tell in place of looks; ``None`` where nothing is copied.
+    sights: Sights | None = None
     notes: tuple[Note, ...]
     #: What objects may have that no copy carries, by the kind of their source.
     not_carried: tuple[Note, ...]
@@ -64,7 +67,7 @@ def examine(
     rows = tuple(
         Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns)
     )
-    samples = _samples(rows, source)
+    samples, filenames = _samples(rows, source)
     roots = _roots(samples, source)
     notes = [*source.registration.translation.notes, *_triggers(rows, database)]
     check_source(source, roots, retry)
@@ -84,20 +87,24 @@ def examine(
     shared, doubt = same_storage(source, destination, retry, probe=not options.dry_run)
     route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
     route = replace(route, filters=filters, encode=options.key_rule == "encode")
-    capabilities = Capabilities()
+    capabilities, sights = Capabilities(), None
     if options.dry_run:
         check_absent(destination, retry)
     else:
         capabilities, found = try_destination(destination, retry)
         notes.extend(found)
+        sights = Sights(
+            Sightings.proved(source, retry, filenames if capabilities.listing else ()),
+            Sightings(destination, retry, trusted=capabilities.listing),
+        )
         if shared:
             moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
             copiers, found = prove(source, destination, moving, capabilities, retry)
             route = replace(route, copiers=copiers)
             notes.extend(found)
     return Facts(
-        route=route, rows=rows, capabilities=capabilities, notes=tuple(notes), not_carried=_not_carried(source)
-    )
+        route=route, rows=rows, capabilities=capabilities, sights=sights, notes=tuple(notes), not_carried=_not_carried(source),
+    )  # fmt: skip
 
 
 def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
@@ -121,6 +128,7 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
         ("refuses to replace an object when asked", can.create_only),
         ("its ETag is the MD5 of the bytes", can.etag_is_md5),
         ("keeps content type and metadata", can.attributes),
+        ("its listing tells what a look does", can.listing),
     )
     probed = tuple(
         Note(
@@ -167,9 +175,9 @@ def _translated(source: Side) -> ObstoreBackend:
         ) from error
 
 
-def _samples(rows: Sequence[Rows], source: Side) -> list[Place]:
-    """Where the first rows' files are; also proof that the columns hold what they should."""
-    found: list[Place] = []
+def _samples(rows: Sequence[Rows], source: Side) -> tuple[list[Place], list[str]]:
+    """Where the first rows' files are, and their filenames; also proof that the columns hold what they should."""
+    found: list[str] = []
     for table in rows:
         sample = table.sample(_SAMPLE)
         broken: list[str] = []
@@ -179,12 +187,12 @@ def _samples(rows: Sequence[Rows], source: Side) -> list[Place]:
             except BrokenValueError as error:
                 broken.append(str(error))
                 continue
-            found.extend(source.place(slot.file["filename"]) for slot in slots if slot.file["backend"] == source.key)
+            found.extend(slot.file["filename"] for slot in slots if slot.file["backend"] == source.key)
         if sample and len(broken) == len(sample):
             raise ConfigurationError(
                 f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
             )
-    return found
+    return [source.place(filename) for filename in found], found
 
 
 def _roots(samples: Sequence[Place], source: Side) -> list[Place]:

@@ -17,6 +17,7 @@ from migrate_storage.errors import KeyRefusedError, PreflightError
 from migrate_storage.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
 from migrate_storage.plan import actual
 from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.sightings import tells
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import FailureKind
 from migrate_storage.stores.side import Side
@@ -181,8 +182,10 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
         capabilities = Capabilities(create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps)
     except StoreFailure as error:
         raise PreflightError(_unusable(what, doing, error)) from error
+    shown = tells(store, path, retry)
     try:
         retry(lambda: store.delete(path))
+        capabilities = replace(capabilities, listing=shown and _gone(store, path, retry))
         _tidy(side, name)
     except StoreFailure as error:
         notes.append(
@@ -230,6 +233,13 @@ def _refuses_to_replace(store: Store, path: str, retry: Retry) -> bool:
     except StoreFailure as error:
         # A store that answers anything else is asked by head before each put.
         return error.failure.kind is FailureKind.EXISTS
+    return False
+
+
+def _gone(store: Store, path: str, retry: Retry) -> bool:
+    """Whether the listing of a folder shows a deleted object no more."""
+    with contextlib.suppress(StoreFailure):
+        return retry(lambda: all(meta.path != path for meta in store.list(path.rpartition("/")[0])))
     return False
 
 

@@ -106,6 +106,7 @@ def transfer(
     *,
     content_type: str | None,
     create: bool,
+    look: bool = True,
     moved: Callable[[int], None],
     hold: Callable[[int], AbstractContextManager[None]],
     checkpoint: Callable[[], None],
@@ -119,6 +120,7 @@ def transfer(
         destination_path: its full key there.
         content_type: the row's content type, for a source that holds none worth keeping.
         create: refuse to replace an object, where the destination honours that.
+        look: ask the destination for what its answer to the put leaves out.
         moved: called with the bytes that passed.
         hold: entered with the object's size while its content is in memory.
         checkpoint: called between the pieces of a large object: what it raises ends the transfer, and the multipart
@@ -148,12 +150,16 @@ def transfer(
             digests.update(content)
             _complete(source_path, digests.count, size)
             moved(len(content))
-            written = destination.put(destination_path, content, attributes=attributes, create=create, part_size=None)
+            written = destination.put(
+                destination_path, content, attributes=attributes, create=create, part_size=None, look=look
+            )
         else:
             part = part_size(size)
             digests = Digests(part, *_part_sizes(opened.meta))
             pieces = _digested(opened, source_path, digests, moved, checkpoint)
-            written = destination.put(destination_path, pieces, attributes=attributes, create=create, part_size=part)
+            written = destination.put(
+                destination_path, pieces, attributes=attributes, create=create, part_size=part, look=look
+            )
     return Copied(source=opened.meta, destination=written, sha256=digests.sha256, e_tags=digests.e_tags)
 
 

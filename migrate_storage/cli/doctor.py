@@ -24,7 +24,7 @@ _CAPABILITIES = {
     "create_only": "the destination refuses to replace an object where that is asked",
     "etag_is_md5": "its ETag is the MD5 of the bytes, so it is evidence",
     "attributes": "it keeps content types and user metadata",
-    "ordered_listing": "it lists keys in order",
+    "listing": "its listing shows at once what stands there, with all that a look tells",
     "ranges": "it answers ranged reads",
 }
 

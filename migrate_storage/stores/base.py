@@ -57,6 +57,7 @@ class Store(Protocol):
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        look: bool = True,
     ) -> ObjectMeta:
         """Write one object and return what the store then says of it.
 
@@ -66,6 +67,7 @@ class Store(Protocol):
             attributes: what to keep beside the bytes; a store that keeps none ignores them.
             create: refuse to replace an object, where the store honours that.
             part_size: upload in parts of this many bytes; ``None`` sends one request.
+            look: ask the store for what its answer to a put leaves out, such as the time; without it that may be unknown.
 
         Raises:
             FileExistsError: ``create`` was asked, honoured, and something stands there.
@@ -76,6 +78,11 @@ class Store(Protocol):
         """Remove one object; a missing one is no error."""
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectMeta]:
-        """All objects under whole path segments of ``prefix``, in whatever order the store has."""
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
+        """All objects under whole path segments of ``prefix``, in whatever order the store has.
+
+        Args:
+            prefix: the folder; empty lists all.
+            after: only keys behind this one, where the store has them in order.
+        """
         ...

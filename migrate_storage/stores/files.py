@@ -112,6 +112,7 @@ class FsspecStore:
         attributes: Attributes,  # noqa: ARG002 - fsspec has no common way to keep them
         create: bool,
         part_size: int | None,
+        look: bool = True,  # noqa: ARG002 - fsspec's answer to a put tells nothing
     ) -> ObjectMeta:
         """Write one object: only ever to take a changed object back to where it came from. Attributes stay in the row."""
         self._guard(path)
@@ -135,8 +136,11 @@ class FsspecStore:
         except FileNotFoundError:
             return
 
-    def list(self, prefix: str) -> Iterator[ObjectMeta]:
-        """See :class:`migrate_storage.stores.base.Store`."""
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`. It begins at the first key in any case."""
+        return (meta for meta in self._listed(prefix) if meta.path > after)
+
+    def _listed(self, prefix: str) -> Iterator[ObjectMeta]:
         self._fs.invalidate_cache()
         if self._bucketed:
             self._require_bucket(prefix)

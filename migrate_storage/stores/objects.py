@@ -26,6 +26,8 @@ _NAMED = {
     "content-disposition": "content_disposition",
     "cache-control": "cache_control",
 }
+_CHUNK = 500
+"""Objects that a listing hands over at once."""
 _HEADERS = {field: header.title() for header, field in _NAMED.items()}
 _DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
 """What services say of an object that was stored without a type."""
@@ -133,6 +135,7 @@ class ObstoreStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        look: bool = True,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
@@ -159,6 +162,8 @@ class ObstoreStore:
         ours = None
         if isinstance(content, bytes) and e_tag:
             ours = ObjectMeta(path=path, size=len(content), e_tag=e_tag, version=answer.get("version"))
+            if not look:
+                return ours
         try:
             found = self.head(path)
         except Exception:
@@ -186,9 +191,9 @@ class ObstoreStore:
         except FileNotFoundError:
             return
 
-    def list(self, prefix: str) -> Iterator[ObjectMeta]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        stream = self._store.list(prefix or None)
+        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_CHUNK)
         while (batch := unpanicked(lambda: next(stream, None))) is not None:
             for meta in batch:
                 yield to_meta(cast("str", meta["path"]), meta)

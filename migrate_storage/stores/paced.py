@@ -11,6 +11,10 @@ from migrate_storage.stores.base import Opened, Store
 __all__ = ("PacedStore",)
 
 
+_PAGE = 1000
+"""Keys that a service tells in one answer."""
+
+
 class _Reading:
     def __init__(self, opened: Opened, pace: Pace) -> None:
         self._opened, self._pace = opened, pace
@@ -63,17 +67,20 @@ class PacedStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        look: bool = True,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`. It is a put and a look at what was put."""
-        self._pace.requests.take(2)
-        return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size)
+        self._pace.requests.take(1 + look)
+        return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size, look=look)
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.take(1)
         self._store.delete(path)
 
-    def list(self, prefix: str) -> Iterator[ObjectMeta]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        self._pace.requests.take(1)
-        return self._store.list(prefix)
+        for number, meta in enumerate(self._store.list(prefix, after=after)):
+            if number % _PAGE == 0:
+                self._pace.requests.take(1)
+            yield meta

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from migrate_storage import carry, pipeline
+from migrate_storage import carry, pipeline, sightings
 from migrate_storage.application import Application
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
@@ -48,6 +48,8 @@ class Life:
     #: Where it notes each copy that it begins, a path a line, and at its end the number of its steps and how it ended.
     notes: Path
     options: dict[str, Any]
+    #: Whether the last looks are by listings, however few objects there are.
+    listed: bool = False
 
     def live(self) -> tuple[int, list[str]]:
         """Returns the exit code (negative for the signal that ended it), and the notes."""
@@ -114,5 +116,7 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
     steps.around(DefaultDialect, "do_commit")
     sa.event.listen(sa.Engine, "before_cursor_execute", steps)
     sa.event.listen(sa.Engine, "after_cursor_execute", steps)
+    steps.around(ObstoreStore, "list")
     pipeline._BATCH = BATCH
+    sightings._LEAST = 1 if life.listed else 10**9
     return steps

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from migrate_storage import carry
+from migrate_storage import carry, sightings
 from migrate_storage.copying import EVIDENCE
 from migrate_storage.events import PaceChanged
 from migrate_storage.model import OutcomeKind
@@ -115,8 +115,14 @@ def finishes_right(line: Line, sides: str, rows: int, evidence: Evidence, what: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(Fault))
-def test_every_kind_of_fault_on_both_sides(rclone_s3, line: Any, kind: Fault, evidence: Evidence) -> None:
+@pytest.mark.parametrize(
+    ("kind", "least"), [*((kind, 1) for kind in Fault), *((kind, 10**9) for kind in (Fault.ERROR, Fault.LOST_ANSWER))]
+)
+def test_every_kind_of_fault_on_both_sides(
+    rclone_s3, line: Any, kind: Fault, least: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last looks by listings, and with more than so many objects wanted for one, by a look at each."""
+    monkeypatch.setattr(sightings, "_LEAST", least)
     # Who is asked to slow down does so, and that takes its time.
     rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 150)
     made = line(rclone_s3, rows, stall=0.2)
@@ -257,8 +263,9 @@ def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, line: Any
     assert made.judge(report, 150) == {"moved": 150, "listed": 0}
 
 
+@pytest.mark.parametrize(("owner", "name"), [(carry.Carrier, "changed"), (sightings.Sightings, "__call__")])
 def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
-    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch
+    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
     made = line(rclone_s3, 40)
 
@@ -266,7 +273,8 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
         raise ZeroDivisionError("a fault of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(carry.Carrier, "changed", broken)
+        patch.setattr(owner, name, broken)
+        patch.setattr(sightings, "_LEAST", 10**9 if name == "changed" else 1)
         with pytest.raises(ZeroDivisionError):
             made.world.run(lease=1)
     assert made.world.check() == 40

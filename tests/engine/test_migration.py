@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.events import ItemFinished
+from migrate_storage.events import Event, ItemFinished, PassStarted
 from migrate_storage.model import OutcomeKind, Way
+from migrate_storage.rows import Rows
 from tests.engine.world import Document, World
 
 
@@ -59,3 +61,27 @@ def test_every_row_of_a_missing_object_is_listed_in_whatever_window_it_comes(wor
         if event.outcome.kind is OutcomeKind.MISSING
     ]
     assert len(told) == len(set(told)) == 32
+
+
+def test_a_finished_job_is_run_again_without_reading_the_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.fill(20)
+    assert world.run().exit_code == 0
+    monkeypatch.setattr(Rows, "windows", lambda *_, **__: pytest.fail("the rows are counted, not read"))
+    report = world.run(settle=60.0)
+    assert (report.state, report.exit_code, report.passes, report.rows_left) == ("finished", 0, 1, 0)
+
+
+def test_a_row_that_comes_after_the_count_of_a_finished_job_is_moved_all_the_same(world: World) -> None:
+    world.fill(20)
+    assert world.run().exit_code == 0
+
+    class Events(list):  # type: ignore[type-arg]
+        def append(self, event: Event) -> None:
+            if event == PassStarted(number=1):
+                world.add(Document(title="late", file=world.file("late")))
+            super().append(event)
+
+    world.events = Events()
+    report = world.run()
+    assert (report.state, report.exit_code, report.rows_moved, report.rows_left) == ("finished", 0, 1, 0)
+    assert world.check(backend="new") == 21
