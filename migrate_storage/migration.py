@@ -35,7 +35,8 @@ from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
-from migrate_storage.shards import Part, Share, Work, begun, cut_rows, plan_of, taken
+from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
+from migrate_storage.share import Share, Work
 from migrate_storage.tally import Tally
 
 __all__ = ("Migration",)
