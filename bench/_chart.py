@@ -32,6 +32,6 @@ def bars(title: str, values: Mapping[str, float]) -> str:
         lines += [
             f'<text x="{_LABEL - 8}" text-anchor="end" {text}>{escape(name)}</text>',
             f'<rect x="{_LABEL}" y="{top}" width="{width:.1f}" height="{_BAR}" rx="2" fill="{colour}"/>',
-            f'<text x="{_LABEL + width + 6:.1f}" {text}>{value:,.0f}</text>',
+            f'<text x="{_LABEL + width + 6:.1f}" {text}>{f"{value:,.0f}" if value >= 10 else f"{value:.2f}"}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])

@@ -65,18 +65,20 @@ class Contestant:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """Our figure over another's: at least, or at most, so much."""
+    """Our figure over another's, or our figure itself: at least, or at most, so much."""
 
     case: str
     metric: str
-    against: str
+    #: A contestant; ``None`` where our figure itself is bounded.
+    against: str | None
     goal: float
     most: bool = False
 
     def judged(self, rounds: Mapping[str, Sequence[Ended]], ours: str = "migrate-storage") -> dict[str, Any]:
         """The line of the results."""
-        pairs = zip(rounds[ours], rounds[self.against], strict=True)
-        ratio = statistics.median(METRICS[self.metric](our) / METRICS[self.metric](their) for our, their in pairs)
+        figure = METRICS[self.metric]
+        theirs = [1.0] * len(rounds[ours]) if self.against is None else map(figure, rounds[self.against])
+        ratio = statistics.median(figure(our) / their for our, their in zip(rounds[ours], theirs, strict=True))
         return {
             "case": self.case,
             "metric": self.metric,
@@ -92,7 +94,7 @@ METRICS: dict[str, Callable[[Ended], float]] = {
     "CPU for each": lambda ended: ended.cpu / ended.done,
     "CPU": lambda ended: ended.cpu,
     "seconds": lambda ended: ended.wall,
-    "peak memory": lambda ended: ended.peak,
+    "peak MB": lambda ended: ended.peak / 1e6,
 }
 
 
@@ -104,7 +106,8 @@ def turn(contestant: Contestant) -> Ended:
     """
     contestant.prepare()
     command, told = contestant.start()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MIGRATE_STORAGE_", "AWS_"))}
+    dropped = ("MIGRATE_STORAGE_", "AWS_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     environment = {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONPATH": str(ROOT), **told}
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -207,7 +210,7 @@ def publish(
             (FOLDER / f"case-{number}.svg").write_text(chart)
     for line in judged:
         console.print(
-            f"case {line['case']}: {line['metric']} is {line['ratio']} × that of {line['against']}; {line['goal']}: {'holds' if line['holds'] else 'MISSED'}"
+            f"case {line['case']}: {line['metric']} is {line['ratio']}{f' × that of {against}' if (against := line['against']) else ''}; {line['goal']}: {'holds' if line['holds'] else 'MISSED'}"
         )
     if write:
         _merge(section, dict(setting), written, judged)
@@ -241,13 +244,17 @@ def machine(load: float) -> dict[str, Any]:
 def _figures(rounds: Sequence[Ended], verifies: str) -> dict[str, Any]:
     rates = [ended.done / ended.wall for ended in rounds]
     return {
-        "per_second": round(statistics.median(rates), 1),
-        "spread": [round(min(rates), 1), round(max(rates), 1)],
+        "per_second": round(statistics.median(rates), 3),
+        "spread": [round(min(rates), 3), round(max(rates), 3)],
         "cpu_ms_each": round(statistics.median(ended.cpu * 1000 / ended.done for ended in rounds), 4),
         "peak_mb": round(statistics.median(ended.peak for ended in rounds) / 1e6, 1),
         "done": [ended.done for ended in rounds],
         "verifies": verifies,
     }
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
 def _table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -258,7 +265,7 @@ def _table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
         low, high = figure["spread"]
         done = figure["done"]
         table.add_row(
-            name, f"{figure['per_second']:,.0f}", f"{low:,.0f}…{high:,.0f}", f"{figure['cpu_ms_each']:.3f}",
+            name, _rate(figure["per_second"]), f"{_rate(low)}…{_rate(high)}", f"{figure['cpu_ms_each']:.3f}",
             f"{figure['peak_mb']:.0f}", f"{done[0]:,}" if len(set(done)) == 1 else str(done), figure["verifies"],
         )  # fmt: skip
     return table

@@ -1,7 +1,7 @@
 """What each phase of a cutover costs over the bare backend: saves and reads of the same objects, on the same server.
 
 One CutoverBackend stands in each phase, with a phase that is shared and an outbox, both on PostgreSQL; both of its sides are
-ObstoreBackends. They and the bare ObstoreBackend take turns; figures and ratios are as ``bench backend`` has them. The bare
+ObstoreBackends, and the one that decides is the bare backend itself, so that all have the same connections. They take turns with it; figures and ratios are as ``bench backend`` has them. The bare
 backend comes twice: what it differs from itself is what this machine cannot measure. The CPU is that of this process,
 with its statements to the database, without the database and the server.
 
@@ -26,7 +26,7 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
 from migrate_storage import CutoverBackend, ObstoreBackend
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import MIDDLE, Phase
+from migrate_storage.cutover.phases import MIDDLE, TABLE, Phase, Side
 from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import Database
 from tests import services
@@ -55,7 +55,8 @@ def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]
     def side(key: str) -> ObstoreBackend:
         return ObstoreBackend(key, f"s3://{server.new_bucket('bench')}/", **options)
 
-    found: dict[str, Any] = {"bare": Backend(side("bare")), "bare again": Backend(side("again"))}
+    bare, other = side("bare"), side("other")
+    found: dict[str, Any] = {"bare": Backend(bare), "bare again": Backend(bare)}
     switches = []
     for phase in Phase:
         outbox = Outbox(database, f"{phase}-{server.endpoint}")
@@ -67,7 +68,8 @@ def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]
             assert not waited
         assert switch.phase is phase
         switches.append(switch)
-        made = CutoverBackend("files", side("old"), side("new"), outbox=outbox, phase=switch)
+        source, destination = (bare, other) if TABLE[phase].writes[0] is Side.SOURCE else (other, bare)
+        made = CutoverBackend("files", source, destination, outbox=outbox, phase=switch)
         found[phase.value] = Backend(made)
     yield found
     for switch in switches:

@@ -98,14 +98,16 @@ def per_million(url: str, rows: int = ROWS) -> float:
     return measured(url, rows) / rows * 1_000_000 / 1024**2
 
 
-def main() -> None:
-    """Measure and print."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print: ``[ROWS [URL]]``, on SQLite and on the database that the URL names."""
+    words = sys.argv[1:] if arguments is None else arguments
+    rows = int(words[0]) if words else ROWS
     with tempfile.TemporaryDirectory() as folder:
         print(f"sqlite: {per_million(f'sqlite:///{folder}/journal.db', rows):,.0f} MiB for a million rows")
-    if len(sys.argv) > 2:
-        print(f"{sys.argv[2].partition(':')[0]}: {per_million(sys.argv[2], rows):,.0f} MiB for a million rows")
+    if len(words) > 1:
+        print(f"{words[1].partition(':')[0]}: {per_million(words[1], rows):,.0f} MiB for a million rows")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

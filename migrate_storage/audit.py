@@ -5,22 +5,28 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.application import Application
 from migrate_storage.connections import connected
+from migrate_storage.control import Helm
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, RunFinished, RunStarted, silent
-from migrate_storage.journal import Entry, Journal, new_run_id
+from migrate_storage.gate import Gate
+from migrate_storage.journal import Entry, Journal, Run, new_run_id
+from migrate_storage.limits import Pace
 from migrate_storage.marks import Known
 from migrate_storage.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot, Way
 from migrate_storage.preflight import select_columns
+from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.shards import Part, Share, Work, begun, cut_rows, plan_of, taken
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import classify
 from migrate_storage.stores.side import Side
@@ -28,7 +34,11 @@ from migrate_storage.tally import Tally
 from migrate_storage.verify import sha256_of, unchanged
 from migrate_storage.workers import in_parallel
 
-__all__ = ("Audit", "AuditOptions")
+__all__ = ("LEASE", "Audit", "AuditOptions")
+
+
+LEASE = 15.0
+"""Seconds after which a process that died is not waited for, where several look together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +56,8 @@ class AuditOptions:
     #: Share of objects looked at, in percent: always the same ones.
     sample: float = 100.0
     concurrency: int = 32
+    bandwidth: int | None = None
+    max_requests_per_second: float | None = None
     journal: str | None = None
     journal_schema: str | None = None
 
@@ -61,13 +73,25 @@ class Audit:
         application: its rows and backends.
         options: what and how.
         listener: called with each event; every object is an ``ItemFinished``, equal ones too.
+        part: which range of the rows this one looks at, where several processes share the look; ``None`` looks at all.
+            Then the journal is written too: what was cut how, and how far each is.
     """
 
-    def __init__(self, application: Application, options: AuditOptions, *, listener: Listener = silent) -> None:
-        self._application, self._options = application, options
+    def __init__(
+        self,
+        application: Application,
+        options: AuditOptions,
+        *,
+        listener: Listener = silent,
+        part: Part | None = None,
+    ) -> None:
+        self._application, self._options, self._part = application, options, part
         self._tally = Tally(listener)
         self._stopping = threading.Event()
-        self._retry = Retry(5, self._stopping)
+        self._gate = Gate(options.concurrency, self._stopping)
+        self._pace = Pace(None, None, self._stopping)
+        self._retry = Retry(5, self._stopping, self._gate.slow_down)
+        self._fatal: RunError | None = None
 
     def stop(self) -> None:
         """End soon."""
@@ -79,18 +103,80 @@ class Audit:
         Raises:
             ConfigurationError: no such key or column.
         """
-        options, began, name = self._options, time.time(), new_run_id()
-        sides = {key: Side(backend) for key, backend in self._application.backends.items()}
+        options = self._options
+        sides = {key: Side(backend, pace=self._pace) for key, backend in self._application.backends.items()}
         for key in (options.key, options.through):
             if key is not None and key not in sides:
                 raise ConfigurationError(
                     f"no storage backend is registered under {key!r}; registered: {', '.join(sorted(sides))}"
                 )
-        named: dict[str, Any] = {
+        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
+            if self._part is None:
+                return self._job(sides, self._rows(database), database, journal, new_run_id())
+            journal.prepare()
+            work = self._work(database)
+            waiting: dict[str, Any] = {"stopping": self._stopping, "lost": self._lost}
+            total = self._part.total
+            run = self._part.run or begun(journal, work, total=total, into=total or 1, **waiting)
+            with taken(journal, work, run, self._part.number, **waiting) as share:
+                if share.done:
+                    return share.found()
+                return self._job(sides, share.rows(self._rows(database)), database, journal, run, share)
+
+    def begin(self, ranges: int) -> tuple[str, str]:
+        """Join the look of several processes that is under way, or begin one, cut into so many ranges; do none of them.
+
+        Returns:
+            Its id, and the name of the lease that whoever sees to it is to hold in its name.
+        """
+        with connected(self._application, self._options.journal, self._options.journal_schema) as (database, journal):
+            journal.prepare()
+            work = self._work(database)
+            return begun(journal, work, total=None, into=ranges, stopping=self._stopping, lost=self._lost), work.lease
+
+    def _rows(self, database: Database) -> tuple[Rows, ...]:
+        columns = select_columns(self._application.columns, self._options.columns)
+        return tuple(Rows(database, column, where=self._options.where) for column in columns)
+
+    def _work(self, database: Database) -> Work:
+        """What several processes share."""
+        options = self._options
+        plan = plan_of(
+            "verify", options.key, options.columns, options.where, options.deep, options.through, options.sample
+        )
+
+        def line(run: str) -> Run:
+            began = time.time()
+            return Run(id=run, kind="verify", state="running", started=began, updated=began, **self._named)
+
+        return Work(
+            lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=options, line=line,
+            cut=lambda into: cut_rows(self._rows(database), into), ends=False,
+        )  # fmt: skip
+
+    def _lost(self, error: RunError) -> None:
+        self._fatal = error
+        self._stopping.set()
+
+    @property
+    def _named(self) -> dict[str, Any]:
+        options = self._options
+        return {
             "source": options.key or "all keys",
             "destination": options.through or options.key or "all keys",
             "way": Way.SWAP,
         }
+
+    def _job(
+        self,
+        sides: dict[str, Side],
+        rows: Sequence[Rows],
+        database: Database,
+        journal: Journal,
+        name: str,
+        share: Share | None = None,
+    ) -> Report:
+        options, began, named = self._options, time.time(), self._named
         how = (
             "both sides read"
             if options.deep
@@ -98,12 +184,13 @@ class Audit:
             if options.through
             else "looked at"
         )
-        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
-            self._tally.tell(RunStarted(run=name, reason=how, dry_run=True, resumed=False, rows=None, **named))
-            known = Known(journal)
-            state, error = self._each(
-                _Look(sides, options, self._retry, known), database, journal if journal.exists else None
-            )
+        self._tally.tell(RunStarted(run=name, reason=how, dry_run=True, resumed=False, rows=None, **named))
+        known = Known(journal)
+        look = _Look(sides, options, self._retry, known)
+        with self._steered(share, database):
+            state, error = self._each(look, rows, journal if journal.exists else None)
+        if self._fatal is not None:
+            state, error = "failed", str(self._fatal)
         counts = dict(self._tally.counts)
         report = Report(
             kind="verify", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(), passes=1,
@@ -111,13 +198,29 @@ class Audit:
             listed_total=sum(count for kind, count in counts.items() if not kind.done), next_command="",
             notes=tuple(known.stale.values()), **named,
         )  # fmt: skip
+        if share is not None:
+            report = share.finish(report)
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
-    def _each(self, look: _Look, database: Database, journal: Journal | None) -> tuple[str, str]:
+    def _steered(self, share: Share | None, database: Database) -> AbstractContextManager[None]:
+        """A hand on it, where it is known to the journal."""
+        if share is None:
+            return nullcontext()
+        return Helm(
+            share, share.run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=Pressure(database),
+            state=lambda: {**self._tally.totals, "rows_moved": 0},
+        ).held()  # fmt: skip
+
+    def _each(self, look: _Look, rows: Sequence[Rows], journal: Journal | None) -> tuple[str, str]:
         """Look at one after the other; how it ended, and why."""
+
+        def let_in(given: _Known | Outcome) -> Outcome:
+            with self._gate():
+                return look(given)
+
         try:
-            for _, outcome in in_parallel(look, self._slots(database, journal), self._options.concurrency):
+            for _, outcome in in_parallel(let_in, self._slots(rows, journal), self._options.concurrency):
                 self._tally.ended(outcome)
                 if self._stopping.is_set():
                     return "stopped", ""
@@ -127,18 +230,17 @@ class Audit:
             return "failed", str(failure)
         return "finished", ""
 
-    def _slots(self, database: Database, journal: Journal | None) -> Iterator[_Known | Outcome]:
+    def _slots(self, tables: Sequence[Rows], journal: Journal | None) -> Iterator[_Known | Outcome]:
         """The slots of all rows, each with what the journal knows of it; asked of the database on this thread only."""
         options = self._options
-        for column in select_columns(self._application.columns, options.columns):
-            rows = Rows(database, column, where=options.where)
+        for rows in tables:
             for window in rows.windows(options.key, 1000):
                 found: list[Slot] = []
                 for row in window:
                     try:
-                        slots = parse_slots(column, row)
+                        slots = parse_slots(rows.column, row)
                     except BrokenValueError as error:
-                        yield _broken(RowRef(column, row.pk), str(error))
+                        yield _broken(RowRef(rows.column, row.pk), str(error))
                         continue
                     found.extend(
                         slot

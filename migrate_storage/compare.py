@@ -12,6 +12,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -115,10 +116,12 @@ def merge(source: Listing, destination: Listing) -> Generator[Pair]:
             broken listing had not passed.
     """
     with closing(_sorted(source)) as left, closing(_sorted(destination)) as right:
-        one, other = next(left, None), next(right, None)
+        # A listing that is sorted first gives nothing before its end: both go on at once.
+        with ThreadPoolExecutor(2, thread_name_prefix="list") as pool:
+            one, other = pool.map(partial(next), (left, right), (None, None))
         while one is not None or other is not None:
             if other is None or (one is not None and _rank(one[0]) < _rank(other[0])):
-                yield Pair(key=one[0], source=one[1])  # type: ignore[index]  # one of them is there
+                yield Pair(key=one[0], source=one[1])
                 one = next(left, None)
             elif one is None or _rank(other[0]) < _rank(one[0]):
                 yield Pair(key=other[0], destination=other[1])

@@ -11,23 +11,32 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.errors import RunError
 from migrate_storage.gate import Gate
-from migrate_storage.journal import Journal
 from migrate_storage.limits import Pace
 from migrate_storage.pressure import Pressure
 
-__all__ = ("BEAT", "PAUSED", "Helm")
+__all__ = ("BEAT", "PAUSED", "Desk", "Helm")
 
 BEAT = 1.0
 """Seconds between two looks."""
 _PATIENCE = 5.0
 """Seconds that the last look is waited for."""
 PAUSED = "asked to pause by 'migrate-storage control'"
+
+
+class Desk(Protocol):
+    """Where wishes are read and the state is written: the journal, or one range of a run in it."""
+
+    def wanted(self, run: str) -> Mapping[str, Any]:
+        """What was asked of a run while it goes on."""
+
+    def progress(self, run: str, *, doing: str) -> None:
+        """Say what it is doing, as JSON."""
 
 
 class Helm:
@@ -45,7 +54,7 @@ class Helm:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Desk,
         run: str,
         *,
         gate: Gate,
@@ -95,6 +104,8 @@ class Helm:
             self._gate.resize(int(new["concurrency"]))
         if "bandwidth" in new:
             self._pace.bandwidth.set(new["bandwidth"])
+        if "requests_per_second" in new:
+            self._pace.requests.set(new["requests_per_second"])
         if new.get("stop"):
             self._stop()
 

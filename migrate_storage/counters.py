@@ -57,11 +57,13 @@ class Counters:
             self._counts[kind, where] += amount
 
     def took(self, kind: str, where: str, seconds: float) -> None:
-        """Count one that took so long."""
+        """Count one more of a kind, which took so long."""
+        key = kind, where
         place = bisect_left(BOUNDS, seconds)
         with self._lock:
-            self._classes[kind, where][place] += 1
-            self._seconds[kind, where] += seconds  # type: ignore[assignment]  # a Counter takes any number
+            self._counts[key] += 1
+            self._classes[key][place] += 1
+            self._seconds[key] += seconds  # type: ignore[assignment]  # a Counter takes any number
             timed = self._timed
         if timed is not None:
             timed(seconds, self._attributes(kind, where))

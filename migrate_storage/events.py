@@ -17,6 +17,7 @@ __all__ = (
     "Noted",
     "PaceChanged",
     "PassStarted",
+    "RangesAdvanced",
     "RunFinished",
     "RunStarted",
     "silent",
@@ -102,6 +103,23 @@ class Behind:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RangesAdvanced:
+    """What all processes of a job did so far: they tell no single object. A range that is done again counts from anew."""
+
+    objects: int
+    #: Those of the objects that a person must look at.
+    listed: int
+    bytes: int
+    #: Rows that were re-pointed.
+    rows: int
+    #: Into how many the job was cut, its end included, and how many are done.
+    ranges: int
+    done: int
+    #: How many are given to a worker now.
+    under_way: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunFinished:
     """The run is over; the report tells the rest."""
 
@@ -110,7 +128,18 @@ class RunFinished:
     state: str
 
 
-Event = RunStarted | PassStarted | Listed | BytesMoved | ItemFinished | Noted | PaceChanged | Behind | RunFinished
+Event = (
+    RunStarted
+    | PassStarted
+    | Listed
+    | BytesMoved
+    | ItemFinished
+    | RangesAdvanced
+    | Noted
+    | PaceChanged
+    | Behind
+    | RunFinished
+)
 
 Listener = Callable[[Event], None]
 """Called with each event, from any thread of the run, one call at a time."""

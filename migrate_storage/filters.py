@@ -44,11 +44,13 @@ class Filters:
     def __init__(
         self, include: Iterable[str] = (), exclude: Iterable[str] = (), only: Collection[str] | None = None
     ) -> None:
-        include = tuple(include)
+        include, exclude = tuple(include), tuple(exclude)
         self._include = tuple(_compiled("--include", pattern) for pattern in include)
         self._exclude = tuple(_compiled("--exclude", pattern) for pattern in exclude)
         self._folders = tuple(_regex(folder) for pattern in include for folder in _folders(pattern))
         self._only = only
+        #: All of it, as it was given.
+        self.given = (include, exclude, None if only is None else tuple(sorted(only)))
 
     def __bool__(self) -> bool:
         """Whether anything is left out."""

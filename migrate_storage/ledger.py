@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from migrate_storage.journal import Entry, Journal
 from migrate_storage.model import Location, OutcomeKind
 from migrate_storage.rewrite import Swap, rewrite
 
-__all__ = ("Ledger", "Rehearsal", "scratch")
+__all__ = ("Ledger", "Rehearsal", "SharedLedger", "scratch")
 
 
 class Ledger:
@@ -27,8 +27,12 @@ class Ledger:
         run: the run's id.
     """
 
+    #: Ids of the latest intents that another range of the same run has in hand.
+    elsewhere: frozenset[str] = frozenset()
+
     def __init__(self, journal: Journal, database: Database, run: str) -> None:
         self._journal, self._database, self.run = journal, database, run
+        self.part: int | None = None
 
     def known(self, ids: Sequence[str]) -> dict[str, Entry]:
         """The lines of these objects, where they have one."""
@@ -77,7 +81,14 @@ class Ledger:
         verified, left, before = carried.verified, carried.left, carried.job.entry
         if verified is None and left is None and before is not None and before.state == "held":
             # What an earlier copy left behind is still there, and an undo needs to know it.
-            return replace(before, run=self.run, outcome=outcome, reason=carried.reason or None, updated=entry.updated)
+            return replace(
+                before,
+                run=self.run,
+                part=self.part,
+                outcome=outcome,
+                reason=carried.reason or None,
+                updated=entry.updated,
+            )
         if verified is not None:
             return replace(
                 entry,
@@ -108,12 +119,54 @@ class Ledger:
         return Entry(
             id=job.id,
             run=self.run,
+            part=self.part,
             source_key=item.source.backend,
             source_path=item.source.path,
             destination_key=item.destination.backend,
             destination_path=item.destination.path,
             state=state,
         )
+
+
+class SharedLedger(Ledger):
+    """The journal, for one range of a run that several processes share.
+
+    Rows of two ranges may name one object: whose intent stands first carries it, and the other leaves it alone.
+
+    Args:
+        journal: where it is written down.
+        database: where the rows are.
+        run: the run's id.
+        part: the range's number.
+        check: called right before something is written; raises where the range is another's by now.
+    """
+
+    def __init__(self, journal: Journal, database: Database, run: str, *, part: int, check: Callable[[], None]) -> None:
+        super().__init__(journal, database, run)
+        self.part, self._check = part, check
+
+    def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
+        """See :meth:`Ledger.write`."""
+        self._check()
+        return super().write(swaps, entries)
+
+    def settle(self, *entries: Entry) -> None:
+        """See :meth:`Ledger.settle`."""
+        self._check()
+        super().settle(*entries)
+
+    def _intend(self, entries: list[Entry]) -> set[str]:
+        self._check()
+        taken = super()._intend(entries)
+        found = self._journal.find([entry.id for entry in entries if entry.id not in taken])
+        apart = [each for each in found.values() if each.state == "intent" and each.part != self.part]
+        at_work = self._journal.under_way(self.run) if apart else ()
+        self.elsewhere = frozenset(
+            each.id
+            for each in apart
+            if each.run == self.run and (each.part in at_work or not self._journal.take_over(each, int(self.part or 0)))
+        )
+        return taken
 
 
 class Rehearsal(Ledger):

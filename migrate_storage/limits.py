@@ -31,6 +31,8 @@ class Rate:
         self._condition = threading.Condition()
         self._stopping, self._clock = stopping, clock
         self._per_second = per_second
+        #: Called when one's turn has come, right before it is used; what it raises keeps it from being used.
+        self.guard: Callable[[], None] = lambda: None
         self._promised = self._granted = 0.0
         self._at = clock()
 
@@ -52,8 +54,11 @@ class Rate:
         Raises:
             StoppedError: the run is to stop.
         """
-        if self._per_second is None:
-            return
+        if self._per_second is not None:
+            self._wait(amount)
+        self.guard()
+
+    def _wait(self, amount: float) -> None:
         with self._condition:
             self._grant()
             self._promised += amount

@@ -22,6 +22,7 @@ from migrate_storage.events import (
     Noted,
     PaceChanged,
     PassStarted,
+    RangesAdvanced,
     RunFinished,
     RunStarted,
 )
@@ -45,7 +46,7 @@ def logged(logger: logging.Logger | None = None) -> Listener:
 
     def listen(event: Event) -> None:
         level = _level(event)
-        if not isinstance(event, BytesMoved) and target.isEnabledFor(level):
+        if not isinstance(event, BytesMoved | RangesAdvanced) and target.isEnabledFor(level):
             name, values = told(event)
             target.log(level, "%s", visible(_line(event)), extra={"migrate_storage": {"event": name, **values}})
 
@@ -81,6 +82,8 @@ def _line(event: Event) -> str:
                 if event.paused
                 else f"{event.concurrency} of {event.most_concurrency} at once"
             )
+        case RangesAdvanced():
+            return f"{event.done} of {event.ranges} ranges, {event.objects} objects"
         case Listed():
             return f"{event.objects} objects at the source"
         case Behind():

@@ -47,6 +47,7 @@ def last_looks(
     run: str,
     retry: Retry,
     stopping: threading.Event,
+    part: int | None = None,
 ) -> None:
     """Look at the source of everything that this run copied; what was replaced since is copied again.
 
@@ -58,6 +59,7 @@ def last_looks(
         run: the run's id.
         retry: how a failed request is sent again.
         stopping: ends it between two batches.
+        part: only what was copied in this range of the run.
     """
 
     def moved_on(entry: Entry) -> bool:
@@ -72,7 +74,7 @@ def last_looks(
 
     listed = sights is not None and sights.source.ready
     outcomes = (OutcomeKind.REWRITTEN, OutcomeKind.COPIED)
-    for batch in journal.objects(run, state="held", outcomes=outcomes, size=_LISTED if listed else _ASKED):
+    for batch in journal.objects(run, state="held", outcomes=outcomes, part=part, size=_LISTED if listed else _ASKED):
         if sights is not None:
             seen = sights.source([entry.source_path for entry in batch])
             batch = [entry for entry in batch if not _as_it_was(entry, seen.get(entry.source_path))]

@@ -17,13 +17,13 @@ from migrate_storage.carry import Budget, Carrier
 from migrate_storage.connections import connected
 from migrate_storage.control import Helm
 from migrate_storage.database import Database
-from migrate_storage.errors import RunError, StoppedError
+from migrate_storage.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.estimate import estimate
 from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.gate import Gate
 from migrate_storage.journal import Journal, Run, new_run_id
 from migrate_storage.lease import hold
-from migrate_storage.ledger import Ledger, Rehearsal, scratch
+from migrate_storage.ledger import Ledger, Rehearsal, SharedLedger, scratch
 from migrate_storage.limits import Allowance, Pace
 from migrate_storage.looks import last_looks, rows_pointing, settle_intents
 from migrate_storage.marks import Known
@@ -36,6 +36,7 @@ from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
+from migrate_storage.shards import Part, Share, Work, begun, cut_rows, plan_of, taken
 from migrate_storage.tally import Tally
 
 __all__ = ("Migration",)
@@ -53,16 +54,25 @@ class Migration:
         application: what to migrate: see :func:`migrate_storage.application.load_application`.
         options: how.
         listener: called with each event, one at a time.
+        part: which range of a run that several processes share this one does; ``None`` where it does all.
     """
 
-    def __init__(self, application: Application, options: RunOptions, listener: Listener = silent) -> None:
-        self._application, self._options = application, options
+    def __init__(
+        self,
+        application: Application,
+        options: RunOptions,
+        listener: Listener = silent,
+        *,
+        part: Part | None = None,
+    ) -> None:
+        self._application, self._options, self._part = application, options, part
+        self._share: Share | None = None
         self._tally = Tally(listener)
         self._stopping = threading.Event()
         self._gate = Gate(options.concurrency, self._stopping, self._told)
         self._pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
         self._retry = Retry(options.attempts, self._stopping, self._gate.slow_down)
-        self._allowance = Allowance(options.max_duration, options.max_bytes, lambda: self._tally.bytes)
+        self._allowance = Allowance(options.max_duration, options.max_bytes, self._bytes)
         self._filtered = 0
         self._known = Known(None)
         #: Missing objects so far, and whether every row that names one is marked.
@@ -115,10 +125,68 @@ class Migration:
                     rehearsal = Rehearsal(notes, journal if journal.exists else None, database, run)
                     return self._job(facts, rehearsal, notes, pressure, resumed=False)
             journal.prepare()
+            if self._part is not None:
+                return self._in_part(facts, journal, database, pressure, self._part)
             with hold(journal, options.lease, stopping=self._stopping, lost=self._lost):
                 settle_intents(journal, database, self._application.columns)
                 ledger = Ledger(journal, database, run)
                 return self._job(facts, ledger, journal, pressure, resumed=_resumes(journal, facts))
+
+    def begin(self, ranges: int) -> tuple[str, str]:
+        """Join the run of several processes that is under way, or begin one, cut into so many ranges; do none of them.
+
+        Returns:
+            Its id, and the name of the lease that whoever sees to it is to hold in the run's name.
+
+        Raises:
+            ConfigurationError: bad options or configuration, found before anything was touched.
+            LeaseHeldError: something else is at work on this database.
+        """
+        options = self._options
+        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
+            facts = examine(self._application, options, database, self._retry, self._pace)
+            journal.prepare()
+            work = self._work(facts, journal, database)
+            return begun(journal, work, total=None, into=ranges, stopping=self._stopping, lost=self._lost), work.lease
+
+    def _work(self, facts: Facts, journal: Journal, database: Database) -> Work:
+        """What several processes share."""
+        options, route = self._options, facts.route
+        if options.limit is not None or options.dry_run:
+            what = "--dry-run" if options.dry_run else "--limit"
+            raise ConfigurationError(f"{what} goes through the rows in order: leave it out, or do it with one process")
+        plan = plan_of(
+            "run", options.source, options.destination, options.columns, options.where, options.include,
+            options.exclude, options.key_rule, options.copy_only, options.keep_rows,
+        )  # fmt: skip
+        return Work(
+            lease="engine", seconds=options.lease, plan=plan, limits=options, line=partial(_line, route),
+            cut=partial(cut_rows, facts.rows), ends=True,
+            before=partial(settle_intents, journal, database, self._application.columns),
+        )  # fmt: skip
+
+    def _in_part(self, facts: Facts, journal: Journal, database: Database, pressure: Pressure, part: Part) -> Report:
+        """Do one range, or what is left to do when all are done."""
+        work = self._work(facts, journal, database)
+        waiting: dict[str, Any] = {"stopping": self._stopping, "lost": self._lost}
+        run = part.run or begun(journal, work, total=part.total, into=part.total or 1, **waiting)
+        with taken(journal, work, run, part.number, **waiting) as share:
+            if share.done:
+                return share.found()
+            self._share, self._pace.requests.guard = share, share.check
+            if share.closes:
+                settle_intents(journal, database, self._application.columns)
+            if self._options.max_duration is not None:
+                left = max(0.0, share.began + self._options.max_duration - time.time())
+                self._allowance = Allowance(left, self._options.max_bytes, self._bytes)
+            ledger = SharedLedger(journal, database, run, part=part.number, check=share.check)
+            mine = replace(facts, rows=share.rows(facts.rows))
+            return self._job(mine, ledger, journal, pressure, resumed=share.bytes_before > 0)
+
+    def _bytes(self) -> int:
+        """Bytes of content that the run moved so far."""
+        share = self._share
+        return self._tally.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
     @contextlib.contextmanager
     def _asked(self, database: Database) -> Iterator[Pressure]:
@@ -158,7 +226,9 @@ class Migration:
         self._naming_it = {rows: rows.estimate(options.source) for rows in facts.rows}
         expected = sum(self._naming_it.values())
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
-        journal.begin(Run(id=run, kind="run", state="running", started=began, updated=began, **named))
+        share = self._share
+        if share is None:
+            journal.begin(_line(route, run, began))
         self._tally.tell(
             RunStarted(
                 run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
@@ -169,7 +239,7 @@ class Migration:
             self._tally.tell(Noted(note=note))
         pipeline = self._pipeline(facts, ledger, journal)
         helm = Helm(
-            journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
+            share or journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
             state=lambda: {**self._tally.totals, "rows_moved": pipeline.rows_moved},
         )  # fmt: skip
         state, error, passes = "finished", "", 0
@@ -186,11 +256,11 @@ class Migration:
             pipeline.close()
         if self._fatal is not None:
             state, error = "failed", str(self._fatal)
-        taken = None
+        taking = None
         if options.dry_run and state in ("finished", "limited"):
             try:
-                share = self._sampled / expected if self._sampled else 1.0
-                taken = estimate(route, journal, run, options, self._retry, self._checkpoint, share=share)
+                looked_at = self._sampled / expected if self._sampled else 1.0
+                taking = estimate(route, journal, run, options, self._retry, self._checkpoint, share=looked_at)
             except StoppedError:
                 state = "stopped"
         report = Report(
@@ -198,14 +268,17 @@ class Migration:
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
             rows_moved=pipeline.rows_moved, rows_left=self._left(facts, state), rows_filtered=self._filtered,
             bytes_moved=self._tally.bytes,
-            not_carried=facts.not_carried, notes=facts.notes, estimate=taken, evidence=self._tally.evidence,
+            not_carried=facts.not_carried, notes=facts.notes, estimate=taking, evidence=self._tally.evidence,
             listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, **self._counts(journal, run, state), **named,
         )  # fmt: skip
         report = replace(report, rows_known=self._lost_rows(facts) if report.rows_left and self._known else 0)
         report = replace(report, next_command=_next_command(report, options))
         # Where the database itself failed, the run's line says "running" until the next run looks.
         with _forgiving(state):
-            journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+            if share is not None:
+                report = share.finish(report)
+            else:
+                journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=run, state=report.state))
         return report
 
@@ -247,7 +320,9 @@ class Migration:
                 if self._stopping.wait(self._options.settle):
                     return "stopped", number
                 if facts.route.way is not Way.SWAP:
-                    last_looks(pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping)
+                    last_looks(
+                        pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping, self._number
+                    )
                 settled = True
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
@@ -296,6 +371,11 @@ class Migration:
             self._sampled += len(window)
             yield window
 
+    @property
+    def _number(self) -> int | None:
+        """The range that this process does; ``None`` where it does all."""
+        return self._share.number if self._share is not None else None
+
     def _nothing_names(self, facts: Facts) -> bool:
         """Whether no row named the source when the run began, and none does now: there is nothing to settle or look at."""
         self._nothing_left = not any(self._naming_it.values()) and not any(
@@ -313,7 +393,7 @@ class Migration:
         """Objects by outcome, from the journal: there an object counts once, however many passes saw it."""
         counts = self._tally.counts
         with _forgiving(state):
-            counts = {OutcomeKind(kind): count for kind, count in journal.count(run).items()}
+            counts = {OutcomeKind(kind): count for kind, count in journal.count(run, self._number).items()}
             if known := sum(self._losses.values()):
                 # The journal says what was found; that it was known is the mark's to say.
                 counts = {
@@ -326,6 +406,8 @@ class Migration:
     def _left(self, facts: Facts, state: str) -> int | None:
         """Rows that still name the source key, counted afresh; ``None`` where that says nothing."""
         if self._options.dry_run or state == "failed" or facts.route.way in (Way.SWAP, Way.TAKE_OVER):
+            return None
+        if self._share is not None and not self._share.closes:
             return None
         if self._nothing_left:
             return 0
@@ -361,6 +443,15 @@ class Migration:
 def _forgiving(state: str) -> contextlib.AbstractContextManager[None]:
     """A run that failed may have failed because of the very database that is to be told."""
     return contextlib.suppress(RunError) if state == "failed" else contextlib.nullcontext()
+
+
+def _line(route: Route, run: str, began: float | None = None) -> Run:
+    """The line of a run that begins."""
+    began = time.time() if began is None else began
+    return Run(
+        id=run, kind="run", state="running", started=began, updated=began,
+        source=route.source.key, destination=route.destination.key, way=route.way,
+    )  # fmt: skip
 
 
 def _resumes(journal: Journal, facts: Facts) -> bool:

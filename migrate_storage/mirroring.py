@@ -67,6 +67,7 @@ class Mirroring:
         ended: whether no further object is to be begun.
         tell: told in one line when fsspec had to list a side.
         rows: the application whose rows are asked what they name, and its database; ``None`` where there is none.
+        mine: whether a key is one of this process's, where several share the sync; ``None`` where all are.
     """
 
     def __init__(
@@ -82,18 +83,19 @@ class Mirroring:
         ended: Callable[[], bool],
         tell: Callable[[str], None],
         rows: tuple[Application, Database] | None,
+        mine: Callable[[str], bool] | None = None,
     ) -> None:
         self._route, self._carrier, self._options, self._filters = route, carrier, options, filters
         self._retry, self._gate, self._tally, self._over = retry, gate, tally, ended
         source, self._other = (listing(side, retry, tell) for side in (route.source, route.destination))
         self._listed = replace(source, count=lambda count: tally.tell(Listed(objects=count)))
-        self._rows, self._patience = rows, Patience()
+        self._rows, self._patience, self._mine = rows, Patience(), mine
         self._remover = Remover(
             route.source, route.destination, retry, min_age=options.min_age, dry_run=options.dry_run
         )
         self._guesses = route.source.registration.protocol not in _CLOUDS
         #: Entered while objects are deleted: keeps runs and purges of the same rows apart from it.
-        self.apart: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.apart: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def level(self, *, quiet: bool) -> Behind:
         """Make one pass.
@@ -130,7 +132,7 @@ class Mirroring:
             if self._over():
                 seen.cut = True
                 return
-            if not self._filters(pair.key) or is_ours(pair):
+            if not self._filters(pair.key) or is_ours(pair) or (self._mine is not None and not self._mine(pair.key)):
                 continue
             seen.held += pair.destination is not None
             if pair.source is None:

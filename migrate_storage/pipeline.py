@@ -222,6 +222,9 @@ class Pipeline:
                 entity.concluded = True
             elif id_ in taken:
                 self._collided(entity)
+            elif id_ in self._ledger.elsewhere:
+                # Its rows wait for a later pass, at the latest the run's end.
+                entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind.SKIPPED), True
             else:
                 self._submit("carry", entity, partial(self._carrier, job))
 

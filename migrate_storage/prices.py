@@ -3,19 +3,22 @@
 ::
 
     currency = "USD"
+    source = "old"            # which service is which side
+    destination = "new"
+
+    [service.old]
+    date = 2026-11-24         # when somebody last looked
+    reads = 0.0004            # 1,000 GET or HEAD requests
+    egress = 0.09             # a GiB that leaves it
+
+    [service.new]
     date = 2026-11-24
-
-    [source]
-    reads = 0.0004        # 1,000 GET or HEAD requests
-    egress = 0.09         # a GiB that leaves it
-
-    [destination]
-    writes = 0.005        # 1,000 PUT or POST requests, parts included
+    writes = 0.005            # 1,000 PUT or POST requests, parts included
     reads = 0.0004
-    egress = 0.09         # a GiB that is read back, where this process runs elsewhere
-    storage = 0.023       # a GiB in a month
+    egress = 0.09             # a GiB that is read back, where this process runs elsewhere
+    storage = 0.023           # a GiB in a month
 
-What is left out costs nothing.
+``[source]`` and ``[destination]`` may say their prices themselves, with a ``date`` for both. What is left out costs nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ __all__ = ("Prices", "load_prices")
 
 _GIB = 1024**3
 _NAMES = {"source": ("reads", "egress"), "destination": ("writes", "reads", "egress", "storage")}
+#: What a service may say: it can be either side.
+_SERVICE = ("date", *_NAMES["destination"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Prices:
     """What the two sides charge: requests by the thousand, bytes by the GiB."""
 
     currency: str
-    #: Of the day when somebody last looked.
+    #: Of the day when somebody last looked, the older one where the sides differ.
     date: str
     source: Mapping[str, float]
     destination: Mapping[str, float]
@@ -75,22 +80,36 @@ def load_prices(path: Path) -> Prices:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{shown}: is no TOML: {visible(str(error))}") from None
     for name in data:
-        if name not in (*_NAMES, "currency", "date"):
+        if name not in (*_NAMES, "currency", "date", "service"):
             raise ConfigurationError(
-                f"{shown}: {visible(name)!r} is not known: write currency, date, [source], [destination]"
+                f"{shown}: {visible(name)!r} is not known: write currency, date, source, destination, [service.NAME]"
             )
-    sides = {side: _side(shown, side, data.get(side, {})) for side in _NAMES}
-    return Prices(
-        currency=visible(str(data.get("currency", ""))), date=visible(str(data.get("date", "an unknown day"))), **sides
-    )
+    services = data.get("service", {})
+    if not isinstance(services, dict):
+        raise ConfigurationError(f"{shown}: service is a table of tables: write [service.NAME]")
+    known = {name: _priced(shown, f"service.{visible(name)}", table, _SERVICE) for name, table in services.items()}
+    sides, dates = {}, [data["date"]] if "date" in data else []
+    for side, names in _NAMES.items():
+        given = data.get(side, {})
+        if not isinstance(given, str):
+            sides[side] = _priced(shown, side, given, names)
+        elif given in known:
+            sides[side] = known[given]
+            dates.extend(str(date) for date in [services[given].get("date")] if date is not None)
+        else:
+            raise ConfigurationError(f"{shown}: {side} = {visible(given)!r}: there is no [service.{visible(given)}]")
+    date = min(map(str, dates), default="an unknown day")
+    return Prices(currency=visible(str(data.get("currency", ""))), date=visible(date), **sides)
 
 
-def _side(shown: str, side: str, table: Any) -> dict[str, float]:
+def _priced(shown: str, place: str, table: Any, names: tuple[str, ...]) -> dict[str, float]:
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{shown}: {side} is a table: write [{side}]")
+        raise ConfigurationError(f"{shown}: {place} is a table: write [{place}]")
     for name, price in table.items():
-        if name not in _NAMES[side]:
-            raise ConfigurationError(f"{shown}: [{side}] {visible(name)}: there is {', '.join(_NAMES[side])}")
+        if name not in names:
+            raise ConfigurationError(f"{shown}: [{place}] {visible(name)}: there is {', '.join(names)}")
+        if name == "date":
+            continue
         if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < float("inf"):
-            raise ConfigurationError(f"{shown}: [{side}] {name} is a number, 0 or more, such as 0.09")
-    return {name: float(price) for name, price in table.items()}
+            raise ConfigurationError(f"{shown}: [{place}] {name} is a number, 0 or more, such as 0.09")
+    return {name: float(price) for name, price in table.items() if name != "date"}

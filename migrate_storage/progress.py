@@ -29,6 +29,7 @@ from migrate_storage.events import (
     Noted,
     PaceChanged,
     PassStarted,
+    RangesAdvanced,
     RunFinished,
     RunStarted,
 )
@@ -90,6 +91,8 @@ class Seen:
     failures: int = 0
     state: str = ""
     listed: int | None = None
+    #: How many ranges are done, of how many.
+    ranges: tuple[int, int] | None = None
     pace: PaceChanged | None = None
     kinds: Counter[OutcomeKind] = field(default_factory=Counter)
 
@@ -109,6 +112,9 @@ class Seen:
             for ref in outcome.refs:
                 if not ref.index:  # a list of files is one row: its first slot stands for it
                     self.rows += 1
+        elif isinstance(event, RangesAdvanced):
+            self.objects, self.bytes, self.failures, self.rows = event.objects, event.bytes, event.listed, event.rows
+            self.ranges = (event.done, event.ranges)
         elif isinstance(event, PassStarted):
             self.passes = event.number
         elif isinstance(event, RunStarted):
@@ -135,6 +141,8 @@ class Seen:
         """The share that is done, from 0 to 1; ``None`` where the total is unknown."""
         if self.state == "finished":
             return 1.0
+        if self.ranges is not None:
+            return self.ranges[0] / max(self.ranges[1], 1)
         gone, whole = (self.rows, self.total) if self.total is not None else (self.objects, self.listed)
         if whole is None:
             return None
@@ -259,6 +267,7 @@ _EVENTS = {
     Behind: "behind",
     RunFinished: "run_finished",
     BytesMoved: "bytes",
+    RangesAdvanced: "ranges",
 }
 
 
@@ -297,7 +306,7 @@ class JsonLines:
         self._tally.add(event)
         if isinstance(event, RunFinished):
             self._progress()
-        if not isinstance(event, BytesMoved):
+        if not isinstance(event, BytesMoved | RangesAdvanced):
             self._write(*told(event))
         if (now := self._clock()) >= self._due:
             self._due = now + self._every

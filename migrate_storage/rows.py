@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import datetime
 import decimal
 import hashlib
@@ -56,6 +57,8 @@ __all__ = (
     "same_json",
 )
 
+_BEHIND = ("after", "low")
+"""Names of keys behind which rows are looked for; all others are those up to which."""
 _GROWTH = 32
 """How far a window may grow, in multiples of the asked size, while windows come back empty."""
 
@@ -154,7 +157,7 @@ class Rows:
             equal = [self._key[i] == _raw(f"{name}{i}", key[i]) for i in range(depth)]
             last = depth == len(self._key) - 1
             bound = _raw(f"{name}{depth}", key[depth])
-            if name == "after":
+            if name in _BEHIND:
                 comparison = part > bound
             else:
                 comparison = part <= bound if last and inclusive else part < bound
@@ -163,7 +166,49 @@ class Rows:
         if len(self._key) == 1:
             return exact
         first = _raw(f"{name}0", key[0])
-        return and_(self._key[0] >= first if name == "after" else self._key[0] <= first, exact)
+        return and_(self._key[0] >= first if name in _BEHIND else self._key[0] <= first, exact)
+
+    def within(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> Rows:
+        """The same rows, of which only those behind one key and up to another; ``None`` sets no bound.
+
+        Args:
+            after: a key as the database gave it.
+            until: another one, which is still among them.
+        """
+        bounds = [self._after(after, "low", inclusive=False)] if after is not None else []
+        bounds += [self._after(until, "high", inclusive=True)] if until is not None else []
+        narrowed = copy.copy(self)
+        conditions = [*([self._condition] if self._condition is not None else []), *bounds]
+        narrowed._condition = and_(*conditions) if conditions else None  # noqa: SLF001 - of this very class
+        return narrowed
+
+    def cut(self, into: int) -> list[tuple[Any, ...]]:
+        """Keys at which the rows fall into so many ranges of about one size; fewer where there are not so many rows.
+
+        It reads the keys once, in their order.
+        """
+        count = select(func.count()).select_from(self._table)
+        if self._condition is not None:
+            count = count.where(self._condition)
+        held = int(self.database.transaction(lambda connection: connection.execute(count).scalar_one()))
+        keys: list[tuple[Any, ...]] = []
+        gone = 0
+        for number in range(1, into):
+            wanted = held * number // into
+            if wanted <= gone:
+                continue
+            statement = self._nth(wanted - gone)
+            if keys:
+                statement = statement.where(self._after(keys[-1], "low", inclusive=False))
+            found = self.database.transaction(partial(_first, statement))
+            if found is None:
+                break
+            keys.append(tuple(found))
+            gone = wanted
+        return keys
+
+    def _nth(self, number: int) -> Any:
+        return self._select().order_by(*self._key).offset(number - 1).limit(1)
 
     def windows(self, backend: str | None, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
         """The rows that may name ``backend``, window by window in key order, each read in one short transaction.
@@ -191,7 +236,7 @@ class Rows:
     def _window(
         self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
-        keys = self._select().order_by(*self._key).offset(span - 1).limit(1)
+        keys = self._nth(span)
         found = self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key)
         pattern = _pattern(backend)
         if pattern is not None:

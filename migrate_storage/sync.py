@@ -19,7 +19,7 @@ from migrate_storage.compare import IncompleteError
 from migrate_storage.connections import journaled
 from migrate_storage.control import Helm
 from migrate_storage.database import Database
-from migrate_storage.errors import RunError, StoppedError
+from migrate_storage.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.filters import Filters
 from migrate_storage.gate import Gate
@@ -28,12 +28,14 @@ from migrate_storage.lease import hold
 from migrate_storage.ledger import scratch
 from migrate_storage.limits import Allowance, Pace
 from migrate_storage.mirroring import Mirroring
-from migrate_storage.model import Note, Way
+from migrate_storage.model import Capabilities, Note, Way
 from migrate_storage.options import SyncOptions
+from migrate_storage.plan import Route
 from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.routing import between
+from migrate_storage.shards import Part, Share, Work, begun, plan_of, taken, uncut
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
 
@@ -51,6 +53,7 @@ class Sync:
             where there is none.
         filters: the keys that it deals with.
         listener: called with each event, one at a time.
+        part: which range of the keys' digests this one does, where several processes share the sync; ``None`` does all.
     """
 
     def __init__(
@@ -62,13 +65,16 @@ class Sync:
         application: Application | None = None,
         filters: Filters | None = None,
         listener: Listener = silent,
+        part: Part | None = None,
     ) -> None:
         self._options, self._application, self._filters = options, application, filters or Filters()
+        self._part = part
+        self._share: Share | None = None
         self._tally, self._stopping = Tally(listener), threading.Event()
         self._gate = Gate(options.concurrency, self._stopping, self._told)
         self._pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
         self._retry = Retry(options.attempts, self._stopping, self._gate.slow_down)
-        self._allowance = Allowance(options.max_duration, options.max_bytes, lambda: self._tally.bytes)
+        self._allowance = Allowance(options.max_duration, options.max_bytes, self._bytes)
         self._source, self._destination = (Side(each, pace=self._pace) for each in (source, destination))
         self._fatal: RunError | None = None
 
@@ -88,25 +94,102 @@ class Sync:
         """
         options = self._options
         with journaled(self._application, options.journal, options.journal_schema) as (database, journal):
-            route, capabilities, notes = between(self._source, self._destination, self._retry, dry_run=options.dry_run)
-            carrier = Carrier(
-                route, capabilities, retry=self._retry, budget=Budget(options.memory), moved=self._tally.moved,
-                checkpoint=self._checkpoint, dry_run=options.dry_run,
-            )  # fmt: skip
-            mirroring = Mirroring(
-                route, carrier, options, self._filters, retry=self._retry, gate=self._gate, tally=self._tally,
-                ended=self._ended, tell=self._fallback,
-                rows=(self._application, database) if self._application and database else None,
-            )  # fmt: skip
-            if options.dry_run:
+            facts = between(self._source, self._destination, self._retry, dry_run=options.dry_run)
+            if options.dry_run and self._part is None:
                 with scratch() as notes_of_it:
-                    return self._job(mirroring, notes_of_it, database, notes, resumed=False)
+                    return self._job(self._mirroring(facts, database), notes_of_it, database, facts[2], resumed=False)
             journal.prepare()
-            name = f"sync-{digest(self._source.key, self._destination.key)}"
-            with hold(journal, options.lease, stopping=self._stopping, lost=self._lost, name=name):
+            if self._part is not None:
+                return self._in_part(facts, journal, database, self._part)
+            with hold(journal, options.lease, stopping=self._stopping, lost=self._lost, name=self._lease):
+                mirroring = self._mirroring(facts, database)
                 engine = partial(hold, journal, options.lease, stopping=self._stopping, lost=self._lost)
                 mirroring.apart = engine if self._application else contextlib.nullcontext
-                return self._job(mirroring, journal, database, notes, resumed=self._resumes(journal))
+                return self._job(mirroring, journal, database, facts[2], resumed=self._resumes(journal))
+
+    def begin(self, ranges: int) -> tuple[str, str]:
+        """Join the sync of several processes that is under way, or begin one, cut into so many ranges; do none of them.
+
+        Returns:
+            Its id, and the name of the lease that whoever sees to it is to hold in its name.
+        """
+        options = self._options
+        with journaled(self._application, options.journal, options.journal_schema) as (_, journal):
+            journal.prepare()
+            work = self._work()
+            return begun(journal, work, total=None, into=ranges, stopping=self._stopping, lost=self._lost), work.lease
+
+    @property
+    def _lease(self) -> str:
+        return f"sync-{digest(self._source.key, self._destination.key)}"
+
+    def _mirroring(
+        self, facts: tuple[Route, Capabilities, tuple[Note, ...]], database: Database | None, share: Share | None = None
+    ) -> Mirroring:
+        route, capabilities, _ = facts
+        carrier = Carrier(
+            route, capabilities, retry=self._retry, budget=Budget(self._options.memory), moved=self._tally.moved,
+            checkpoint=self._checkpoint, dry_run=self._options.dry_run,
+        )  # fmt: skip
+        return Mirroring(
+            route, carrier, self._options, self._filters, retry=self._retry, gate=self._gate, tally=self._tally,
+            ended=self._ended, tell=self._fallback,
+            rows=(self._application, database) if self._application and database else None,
+            mine=None if share is None else share.has,
+        )  # fmt: skip
+
+    def _work(self) -> Work:
+        """What several processes share."""
+        options = self._options
+        if options.watch is not None or options.dry_run:
+            raise ConfigurationError(f"{'--watch' if options.watch else '--dry-run'} is for one process")
+        if options.delete and not options.max_delete.strip().endswith("%"):
+            raise ConfigurationError(
+                f"--max-delete {options.max_delete} counts what one process sees: say a share, such as 10%, where several work"
+            )
+        plan = plan_of(
+            "sync", self._source.key, self._destination.key, options.by, options.delete, options.max_delete,
+            options.min_age, self._filters.given,
+        )  # fmt: skip
+        return Work(
+            lease=self._lease, seconds=options.lease, plan=plan, limits=options, line=self._line, cut=uncut, ends=False
+        )
+
+    def _line(self, run: str) -> Run:
+        began = time.time()
+        return Run(id=run, kind="sync", state="running", started=began, updated=began, **self._named)
+
+    @property
+    def _named(self) -> dict[str, Any]:
+        return {"source": self._source.key, "destination": self._destination.key, "way": Way.TAKE_OVER}
+
+    def _in_part(
+        self,
+        facts: tuple[Route, Capabilities, tuple[Note, ...]],
+        journal: Journal,
+        database: Database | None,
+        part: Part,
+    ) -> Report:
+        """Do one range."""
+        options, work = self._options, self._work()
+        waiting: dict[str, Any] = {"stopping": self._stopping, "lost": self._lost}
+        run = part.run or begun(journal, work, total=part.total, into=part.total or 1, **waiting)
+        with taken(journal, work, run, part.number, **waiting) as share:
+            if share.done:
+                return share.found()
+            self._share, self._pace.requests.guard = share, share.check
+            if options.max_duration is not None:
+                left = max(0.0, share.began + options.max_duration - time.time())
+                self._allowance = Allowance(left, options.max_bytes, self._bytes)
+            mirroring = self._mirroring(facts, database, share)
+            engine = partial(hold, journal, options.lease, owner=run, **waiting)
+            mirroring.apart = engine if self._application else contextlib.nullcontext
+            return self._job(mirroring, journal, database, facts[2], resumed=share.bytes_before > 0)
+
+    def _bytes(self) -> int:
+        """Bytes of content that the sync moved so far."""
+        share = self._share
+        return self._tally.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
     # -- the job
 
@@ -119,21 +202,20 @@ class Sync:
         *,
         resumed: bool,
     ) -> Report:
-        options, run, began = self._options, new_run_id(), time.time()
-        named: dict[str, Any] = {
-            "source": self._source.key, "destination": self._destination.key, "way": Way.TAKE_OVER
-        }  # fmt: skip
+        options, share, named, began = self._options, self._share, self._named, time.time()
+        run = new_run_id() if share is None else share.run
         how = (
             f"compared by {options.by or 'size, then digest or time'}{', extra ones deleted' if options.delete else ''}"
         )
-        journal.begin(Run(id=run, kind="sync", state="running", started=began, updated=began, **named))
+        if share is None:
+            journal.begin(self._line(run))
         self._tally.tell(
             RunStarted(run=run, reason=how, dry_run=options.dry_run, resumed=resumed, rows=None, kind="sync", **named)
         )
         for note in notes:
             self._tally.tell(Noted(note=note))
         helm = Helm(
-            journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=Pressure(database or journal.database),
+            share or journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=Pressure(database or journal.database),
             state=lambda: {**self._tally.totals, "rows_moved": 0},
         )  # fmt: skip
         state, error, passes = "finished", "", 0
@@ -160,7 +242,10 @@ class Sync:
             listed_total=sum(count for kind, count in counts.items() if not kind.done), **named,
         )  # fmt: skip
         with contextlib.suppress(RunError) if state == "failed" else contextlib.nullcontext():
-            journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+            if share is not None:
+                report = share.finish(report)
+            else:
+                journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=run, state=report.state))
         return report
 

@@ -62,7 +62,7 @@ class Tables:
             Column("created", Double, nullable=False),
             **options,
         )
-        #: One line a lease: run, revert and purge exclude each other by it.
+        #: One line a lease: run, revert and purge exclude each other by it, and so do those who would do one range.
         self.lease = Table(
             f"{PREFIX}lease",
             metadata,
@@ -100,6 +100,8 @@ class Tables:
             #: Digest of the source's place and the destination's key: one object has one line however many rows name it.
             Column("id", String(32), primary_key=True),
             Column("run", String(36), nullable=False),
+            #: The range of the run in which it was carried last; ``NULL`` in a run that is one process's.
+            Column("part", Integer),
             Column("source_key", String(255), nullable=False),
             Column("source_path", _LONG, nullable=False),
             Column("destination_key", String(255), nullable=False),
@@ -127,6 +129,26 @@ class Tables:
             Column("updated", Double, nullable=False),
             Index(f"{PREFIX}object_destination", "destination_id", unique=True),
             Index(f"{PREFIX}object_run", "run", "state"),
+            **options,
+        )
+        #: One line a range of a job that several processes share; the last one, whose number is their total, is its end.
+        self.range = Table(
+            f"{PREFIX}range",
+            metadata,
+            Column("run", String(36), primary_key=True),
+            Column("number", Integer, primary_key=True, autoincrement=False),
+            Column("total", Integer, nullable=False),
+            #: Digest of what is done how: who asks for the same joins in.
+            Column("plan", String(32), nullable=False),
+            #: By column, as JSON, the key behind which it begins and the key with which it ends.
+            Column("bounds", _LONG, nullable=False),
+            #: ``open`` or ``done``.
+            Column("state", String(16), nullable=False),
+            #: What was done in it, as JSON, once it is done.
+            Column("report", _LONG),
+            #: What is done in it now, as JSON, about once a second.
+            Column("doing", _LONG),
+            Index(f"{PREFIX}range_plan", "plan"),
             **options,
         )
         #: One line a rewritten column of a row, with the value before and after: what an undo needs.
@@ -305,7 +327,11 @@ class Tables:
                 gone = int(connection.execute(table.delete().where(table.c.id.in_(ids), condition)).rowcount)
                 if gone:
                     return gone
-        return 0
+        over = self.lease.c.name.like("range-%") & (self.lease.c.expires < before)
+        return sum(
+            int(connection.execute(statement).rowcount)
+            for statement in (self.range.delete().where(self.range.c.run.in_(old)), self.lease.delete().where(over))
+        )
 
     def sql(self, connection: Connection) -> str:
         """The statements that :meth:`create` would run, for someone who has the rights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 
 from tests import services
 from tests.servers import AzureServer, DatabaseServer, GCSServer, S3Server, gcs_server
+
+# Tests start many processes of Python: none has to compile again what another one did.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.evidence"]
 

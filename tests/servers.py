@@ -223,6 +223,7 @@ def gcs_server(service: Service, directory: Path) -> Iterator[GCSServer]:
             "private_key_id": "test",
             "client_email": "test@example.invalid",
             "gcs_base_url": f"http://{HOST}:{port}",
+            "token_uri": f"http://{HOST}:{port}/token",
         }
         path = directory / "service-account.json"
         path.write_text(json.dumps(account))

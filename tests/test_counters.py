@@ -18,7 +18,6 @@ from migrate_storage.errors import ConfigurationError
 @pytest.fixture
 def counters() -> Counters:
     made = Counters("cutover", "side", backend='a "b"\\\n')
-    made.add("read", "source", 2)
     made.add("repair_failure")
     made.set("open", "destination", 3)
     for seconds in (0.001, 0.3, 99):
@@ -29,7 +28,7 @@ def counters() -> Counters:
 def test_prometheus_text(counters: Counters) -> None:
     lines = counters.prometheus().splitlines()
     labels = r'backend="a \"b\"\\\n"'
-    assert f'migrate_storage_cutover_read_total{{side="source",{labels}}} 2' in lines
+    assert f'migrate_storage_cutover_read_total{{side="source",{labels}}} 3' in lines
     assert f"migrate_storage_cutover_repair_failure_total{{{labels}}} 1" in lines
     assert f'migrate_storage_cutover_open{{side="destination",{labels}}} 3' in lines
     classes = [line for line in lines if line.startswith("migrate_storage_cutover_read_seconds_bucket")]
@@ -58,12 +57,12 @@ def test_opentelemetry(counters: Counters) -> None:
     reader = InMemoryMetricReader()
     counters.telemetry(MeterProvider([reader]).get_meter("test"))
     counters.add("read", "source")
-    counters.took("read", "source", 0.25)
+    counters.took("read", "source", 0.25)  # counts one more
     data = reader.get_metrics_data()
     assert data is not None
     found = {each.name: each for each in data.resource_metrics[0].scope_metrics[0].metrics}
     points = {point.attributes["kind"]: point for point in found["migrate_storage.cutover.count"].data.data_points}
-    assert (points["read"].value, points["read"].attributes["side"]) == (3, "source")
+    assert (points["read"].value, points["read"].attributes["side"]) == (5, "source")
     assert "side" not in points["repair_failure"].attributes
     (timed,) = found["migrate_storage.cutover.duration"].data.data_points
     assert (timed.count, timed.sum) == (1, 0.25)

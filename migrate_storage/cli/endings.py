@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from migrate_storage.cli.ends import Assignment
 from migrate_storage.cli.mounting import home
 from migrate_storage.cli.options import Age
 from migrate_storage.report import Figures, Report, render
@@ -73,8 +74,9 @@ def following(command: str) -> str:
     context = click.get_current_context(silent=True)
     if context is not None and target is not None:
         known = {flag for parameter in target.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        known -= set(words)
         for flag, value in _typed(context):
-            if flag in known and flag not in words:
+            if flag in known:
                 words += [flag] if value is None else [flag, value]
     return " ".join((program(), *map(shlex.quote, words[1:])))
 
@@ -102,17 +104,18 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
-            text = _said(parameter.type, value)
-            if masked(text) == text:
-                yield flag, text
+            for each in (value or ()) if parameter.multiple else (value,):
+                text = _said(parameter.type, each)
+                if text is not None and masked(text) == text:
+                    yield flag, text
 
 
-def _said(kind: object, value: Any) -> str:
-    """A value as it can be typed again."""
+def _said(kind: object, value: Any) -> str | None:
+    """A value as it can be typed again; ``None`` for what must not be."""
+    if isinstance(kind, Age | Assignment):
+        return kind.typed(value)
     if isinstance(value, tuple):
         return ",".join(value)
-    if isinstance(kind, Age):
-        return kind.typed(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -22,6 +22,25 @@ if TYPE_CHECKING:
 __all__ = ("Assignment", "Ends", "ends_options", "opened_ends")
 
 
+_OPEN = frozenset(
+    [
+        "account_name",
+        "allow_http",
+        "anon",
+        "bucket",
+        "container",
+        "endpoint",
+        "endpoint_url",
+        "host",
+        "project",
+        "region",
+        "username",
+        "virtual_hosted_style_request",
+    ]
+)
+"""Options of stores that hold no secret, whatever their value. A URL with a password is masked besides."""
+
+
 class Assignment(click.ParamType):  # type: ignore[type-arg]
     """An option of a store: ``NAME=VALUE``; a value that is a JSON object, a list, ``true`` or ``false`` is read as one."""
 
@@ -38,6 +57,14 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
             except ValueError:
                 self.fail(f"the value of {name.strip()!r} looks like JSON and is none", param, ctx)
         return name.strip(), given
+
+    @staticmethod
+    def typed(given: tuple[str, Any]) -> str | None:
+        """The option as it can be typed again; ``None`` for one that may hold a secret."""
+        name, value = given
+        if name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_") not in _OPEN:
+            return None
+        return f"{name}={json.dumps(value) if isinstance(value, bool) else value}"
 
     def split_envvar_value(self, rv: str) -> list[str]:
         """One on each line of an environment variable."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from migrate_storage.cli.machines import Machines, machine_options
 from migrate_storage.cli.options import (
     Door,
     Output,
@@ -35,15 +37,16 @@ __all__ = ("plan", "run")
 )
 @door_options
 @run_options
+@machine_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
 @job_options
-def run(door: Door, request: Request, output: Output) -> int:
+def run(door: Door, request: Request, machines: Machines, output: Output) -> int:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
     Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
     any moment, the same command goes on where it was.
     """
-    return _run(door, request, output, dry_run=False)
+    return _run(door, request, output, dry_run=False, machines=machines)
 
 
 @click.command(
@@ -102,7 +105,16 @@ class _Priced:
         return replace(report, estimate=report.estimate and self._prices.of(report.estimate))
 
 
-def _run(door: Door, request: Request, output: Output, *, dry_run: bool, prices: Path | None = None) -> int:
+def _run(
+    door: Door,
+    request: Request,
+    output: Output,
+    *,
+    dry_run: bool,
+    prices: Path | None = None,
+    machines: Machines | None = None,
+) -> int:
+    from migrate_storage.connections import connected
     from migrate_storage.migration import Migration
     from migrate_storage.prices import load_prices
 
@@ -110,6 +122,12 @@ def _run(door: Door, request: Request, output: Output, *, dry_run: bool, prices:
     application = door.open()
     try:
         options = request.options(application, dry_run=dry_run)
+        if machines is not None:
+            return machines.finished(
+                lambda listener, part: Migration(application, options, listener, part=part), output,
+                journal=partial(connected, application, options.journal, options.journal_schema),
+                lease=options.lease, grace=options.grace,
+            )  # fmt: skip
 
         def make(listener: Listener) -> Job:
             migration = Migration(application, options, listener)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
 from migrate_storage.cli.ends import ends_options, opened_ends
+from migrate_storage.cli.machines import Machines, machine_options
 from migrate_storage.cli.options import (
     BYTES,
     SECONDS,
@@ -22,7 +24,6 @@ from migrate_storage.cli.options import (
     option,
     pace_options,
 )
-from migrate_storage.cli.watching import finished
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import Filters
 from migrate_storage.options import MiB, SyncOptions
@@ -97,11 +98,12 @@ _DEFAULT = SyncOptions()
     help="Time after which a sync that died no longer holds up the next one.",
 )
 @journal_options
+@machine_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
 @job_options
 def sync(
     door: Door, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
-    checksum: bool, size_only: bool, output: Output, **values: Any,
+    checksum: bool, size_only: bool, machines: Machines, output: Output, **values: Any,
 ) -> int:  # fmt: skip
     """Copy to TO what it lacks of FROM or holds otherwise, each copy verified as by `run`. No row is changed.
 
@@ -110,6 +112,7 @@ def sync(
     newer. With --app, what a row names under TO is neither replaced nor deleted. Stopped at any moment, the same
     command goes on. Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
     """
+    from migrate_storage.connections import journaled
     from migrate_storage.sync import Sync
 
     if checksum and size_only:
@@ -117,11 +120,16 @@ def sync(
     by = "checksum" if checksum else "size" if size_only else None
     options = SyncOptions(by=by, **values)
     with opened_ends(door, texts, store_options) as ends:
-        return finished(
-            lambda listener: Sync(
+        if not machines.alone and ends.application is None and options.journal is None:
+            raise ConfigurationError(
+                "several processes meet in a journal: say --journal URL, of a database that all of them reach"
+            )
+        return machines.finished(
+            lambda listener, part: Sync(
                 ends.source, ends.destination, options,
-                application=ends.application, filters=filters, listener=listener,
+                application=ends.application, filters=filters, listener=listener, part=part,
             ),
             output,
-            options.grace,
+            journal=partial(journaled, ends.application, options.journal, options.journal_schema),
+            lease=options.lease, grace=options.grace,
         )  # fmt: skip

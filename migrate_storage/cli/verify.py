@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from migrate_storage.cli.machines import Machines, machine_options
 from migrate_storage.cli.options import (
     Door,
     Output,
@@ -18,12 +20,12 @@ from migrate_storage.cli.options import (
     option,
     reports_options,
 )
-from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
 
 if TYPE_CHECKING:
     from migrate_storage.audit import Audit
+    from migrate_storage.shards import Part
 
 __all__ = ("verify",)
 
@@ -56,18 +58,21 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
     "--sample", type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
 )
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
+@machine_options
 @reports_options
 @job_options
 def verify(
     door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
-    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path | None], output: Output,
+    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path | None],
+    machines: Machines, output: Output,
 ) -> int:  # fmt: skip
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
     bytes.
     """
-    from migrate_storage.audit import Audit, AuditOptions
+    from migrate_storage.audit import LEASE, Audit, AuditOptions
+    from migrate_storage.connections import connected
 
     application = door.open()
     options = AuditOptions(
@@ -77,9 +82,11 @@ def verify(
     try:
         with Differences.to(files) as differences:
 
-            def make(listener: Listener) -> Audit:
-                return Audit(application, options, listener=written(differences, listener))
+            def make(listener: Listener, part: Part | None) -> Audit:
+                return Audit(application, options, listener=written(differences, listener), part=part)
 
-            return finished(make, output)
+            return machines.finished(
+                make, output, journal=partial(connected, application, journal, journal_schema), lease=LEASE
+            )
     finally:
         application.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from advanced_alchemy.types.file_object import FileObject
@@ -142,15 +142,17 @@ class CutoverBackend(StorageBackend):
         return lambda path, **options: self._read(AWAITING, base, _READS[base], path, **options)
 
     async def _read(self, call: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
-        async def get(side: Side) -> Any:
-            return await ask(call, self._driver.side(side), name, path, **options)
+        driver = self._driver
 
-        with await self._driver.held(call) as held:
+        def get(side: Side) -> Awaitable[Any]:
+            return ask(call, driver.side(side), name, path, **options)
+
+        with driver.switch.hold(writing=False) or await driver.renew(call) as held:
             rule = TABLE[held.phase]
             if not rule.entries:
                 # One step: it is not driven, for this is what every read costs before and after a cutover.
-                return await self._driver.counted("read", rule.reads[0], text(path), get(rule.reads[0]))
-            found = await self._driver.drive(call, held, protocol.read(held.phase, operation), path, get=get)
+                return await driver.counted("read", rule.reads[0], text(path), get(rule.reads[0]))
+            found = await driver.drive(call, held, protocol.read(held.phase, operation), path, get=get)
             if operation is Operation.READ:
                 self.shadow.read(text(path))
             return found
@@ -216,19 +218,20 @@ class CutoverBackend(StorageBackend):
         return await self._save(AWAITING, file_object, data, how)
 
     async def _save(self, call: Caller, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
-        with await self._driver.held(call, writing=True) as held:
-            return await self._saved(call, held, file, data, how)
-
-    async def _saved(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
-        phase = held.phase
-        if not TABLE[phase].entries:
-            (side,) = TABLE[phase].writes
-            held.check()
-            saving = ask(call, self._driver.side(side), "save_object", file, data, **how)
-            await self._driver.counted("write", side, file.path, saving)
+        driver = self._driver
+        with driver.switch.hold(writing=True) or await driver.renew(call, writing=True) as held:
+            rule = TABLE[held.phase]
+            if rule.entries:
+                await self._save_both(call, held, file, data, how)
+                return file
+            side = rule.writes[0]
+            saving = ask(call, driver.side(side), "save_object", file, data, **how)
+            await driver.counted("write", side, file.path, saving)
             # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
             held.check()
             return file
+
+    async def _save_both(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> None:
         content = await spooled(call, data)
         first: list[Side] = []
 
@@ -242,10 +245,9 @@ class CutoverBackend(StorageBackend):
 
         about = _copied({"content_type": file.content_type, "metadata": file.metadata})
         try:
-            await self._driver.drive(call, held, protocol.save(phase, content), file.path, put=put, about=about)
+            await self._driver.drive(call, held, protocol.save(held.phase, content), file.path, put=put, about=about)
         finally:
             await call.aside(content.close)
-        return file
 
     def delete_object(self, paths: PathLike | Sequence[PathLike]) -> None:
         """Delete one or more objects.
@@ -263,14 +265,14 @@ class CutoverBackend(StorageBackend):
         await self._delete(AWAITING, paths)
 
     async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
-        with await self._driver.held(call, writing=True) as held:
+        driver = self._driver
+        with driver.switch.hold(writing=True) or await driver.renew(call, writing=True) as held:
             await self._deleted(call, held, paths)
 
     async def _deleted(self, call: Caller, held: Held, paths: PathLike | Sequence[PathLike]) -> None:
         phase = held.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
-            held.check()
             await self._driver.counted("delete", side, "", ask(call, self._driver.side(side), "delete_object", paths))
             held.check()
             return
@@ -317,13 +319,14 @@ class CutoverBackend(StorageBackend):
     async def _sign(
         self, call: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
-        with await self._driver.held(call, writing=for_upload) as held:
+        driver = self._driver
+        with driver.switch.hold(writing=for_upload) or await driver.renew(call, writing=for_upload) as held:
             if not TABLE[held.phase].entries and not for_upload:
                 (side,) = TABLE[held.phase].reads
-                found: _Urls = await ask(call, self._driver.side(side), "sign", paths, expires_in=expires_in)
+                found: _Urls = await ask(call, driver.side(side), "sign", paths, expires_in=expires_in)
                 return found
             one = sign_upload if for_upload else sign_read
-            urls = [await one(self._driver, call, held, path, expires_in) for path in several(paths)]
+            urls = [await one(driver, call, held, path, expires_in) for path in several(paths)]
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
 

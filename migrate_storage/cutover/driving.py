@@ -70,10 +70,9 @@ class Driver:
             raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
         return self._outbox
 
-    async def held(self, call: Caller, *, writing: bool = False) -> Held:
-        """A hold on the phase, for one operation."""
-        held = self.switch.hold(writing=writing)
-        return held if held is not None else await call.aside(lambda: self.switch.renew(writing=writing))
+    async def renew(self, call: Caller, *, writing: bool = False) -> Held:
+        """A hold on the phase, for one operation that got none at once."""
+        return await call.aside(lambda: self.switch.renew(writing=writing))
 
     async def drive(
         self,
@@ -130,7 +129,6 @@ class Driver:
 
     async def counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
         """Do something on a side, counted and timed; a failure is logged."""
-        self.counters.add(kind, side)
         started = time.perf_counter()
         try:
             return await doing
@@ -157,9 +155,14 @@ class Driver:
             _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
 
 
-async def ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Any:
+def ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
     """Ask a side for an operation, by its synchronous or its asynchronous name."""
     # Not through the caller itself: that says that obstore was used, and the source may be none of it.
     if call.awaits:
-        return await getattr(backend, f"{name}_async")(*arguments, **options)
-    return getattr(backend, name)(*arguments, **options)
+        answer: Awaitable[Any] = getattr(backend, f"{name}_async")(*arguments, **options)
+        return answer
+    return _once(getattr(backend, name), *arguments, **options)
+
+
+async def _once(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return method(*arguments, **options)

@@ -17,6 +17,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -30,7 +31,8 @@ from migrate_storage.errors import ConfigurationError, MigrateStorageError, Phas
 __all__ = ("OnLost", "SharedPhase")
 
 _log = logging.getLogger("migrate_storage.cutover")
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
+_now = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+"""Seconds that never jump; where the system has such a clock, one that goes on while the machine sleeps."""
 _SPEEDS = 0.95
 """How much slower than the database's a process's clock may run: what part of its lease a process uses."""
 
@@ -337,8 +339,3 @@ def _beat(renewed: weakref.WeakMethod[Callable[[], bool]], wake: threading.Event
         renew = renewed()
         going = renew is not None and renew()
         del renew
-
-
-def _now() -> float:
-    """Seconds that never jump; where the system has such a clock, one that goes on while the machine sleeps."""
-    return time.clock_gettime(_BOOTTIME) if _BOOTTIME is not None else time.monotonic()

@@ -15,17 +15,18 @@ from sqlalchemy import update
 from migrate_storage.diskset import DiskSet
 from migrate_storage.journal.access import BATCH
 from migrate_storage.journal.leases import Leases
-from migrate_storage.journal.lines import Entry, RowEntry, Run, digest, new_run_id, object_id
+from migrate_storage.journal.lines import Entry, Range, RowEntry, Run, digest, new_run_id, object_id
 from migrate_storage.journal.marks import Mark, Marks
 from migrate_storage.journal.objects import Objects
+from migrate_storage.journal.ranges import Ranges, range_lease
 from migrate_storage.journal.rows import Rows
 from migrate_storage.journal.runs import Runs
 
-__all__ = ("Entry", "Journal", "Mark", "RowEntry", "Run", "digest", "new_run_id", "object_id")
+__all__ = ("Entry", "Journal", "Mark", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id", "range_lease")
 
 
-class Journal(Runs, Objects, Rows, Leases, Marks):
-    """The whole journal in one database: runs, objects, rows, leases and marks.
+class Journal(Runs, Ranges, Objects, Rows, Leases, Marks):
+    """The whole journal in one database: runs and their ranges, objects, rows, leases and marks.
 
     Args:
         database: where its tables are kept.

@@ -11,7 +11,7 @@ from typing import Any
 
 from migrate_storage.model import Column, Evidence, Location, Place
 
-__all__ = ("Entry", "RowEntry", "Run", "digest", "new_run_id", "object_id")
+__all__ = ("Entry", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id")
 
 
 def digest(*parts: str) -> str:
@@ -49,6 +49,8 @@ class Entry:
     destination_version: str | None = None
     seconds: float | None = None
     updated: float = field(default_factory=time.time)
+    #: The range of the run in which it was carried; ``None`` in a run that is one process's.
+    part: int | None = None
 
     @property
     def source(self) -> Location:
@@ -109,6 +111,26 @@ class Run:
     wanted: str | None = None
     #: What it was doing when it last wrote, as JSON.
     doing: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """One range of a job that several processes share. The one whose number is ``total`` is the job's end."""
+
+    run: str
+    number: int
+    total: int
+    plan: str
+    #: By column, as JSON, the keys between which it lies.
+    bounds: str = "{}"
+    state: str = "open"
+    report: str | None = None
+    doing: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do in it."""
+        return self.state == "done"
 
 
 def new_run_id() -> str:

@@ -18,6 +18,7 @@ __all__ = ("Objects",)
 _ENTRY = tuple(column.name for column in fields(Entry))
 _INTENT = (
     "run",
+    "part",
     "state",
     "outcome",
     "reason",
@@ -56,24 +57,33 @@ class Objects(Access):
         """
         if not entries:
             return set()
+        by_id = {entry.id: entry for entry in entries}
 
         def write(connection: Connection) -> set[str]:
             taken = self._taken(connection, entries)
             fresh = [_line(entry) for entry in entries if entry.id not in taken]
             ids = [line["id"] for line in fresh]
             known: dict[str, str] = {}
+            apart: set[str] = set()
             for part in parts(ids):
                 table = self.tables.object
-                found = connection.execute(select(table.c.id, table.c.state).where(table.c.id.in_(part)))
-                known.update((row.id, row.state) for row in found)
+                wanted = select(table.c.id, table.c.state, table.c.run, table.c.part).where(table.c.id.in_(part))
+                # Of two ranges that would begin the same object, one is to see the other's intent.
+                for row in connection.execute(wanted.with_for_update() if entries[0].part is not None else wanted):
+                    known[row.id] = row.state
+                    mine = by_id[row.id]
+                    if row.state == "intent" and row.run == mine.run and row.part != mine.part:
+                        apart.add(row.id)
             new = [line for line in fresh if line["id"] not in known]
             if new:
                 connection.execute(insert(self.tables.object), new)
             # Who slept past its lease does not know what another run verified meanwhile: that line stays as it is.
+            # Nor does one range of a run touch what another one has in hand.
             old = [
                 line
                 for line in fresh
-                if known.get(line["id"], "held") != "held" or (line["id"] in known and line["state"] == "held")
+                if line["id"] not in apart
+                and (known.get(line["id"], "held") != "held" or (line["id"] in known and line["state"] == "held"))
             ]
             if old:
                 self._update(connection, old, _INTENT)
@@ -81,6 +91,16 @@ class Objects(Access):
 
         # Another shard may write one of them in between: what it wrote is there to be read the second time.
         return self._twice(write)
+
+    def take_over(self, entry: Entry, part: int) -> bool:
+        """Take an intent over from a range that nobody is at work in; whether it still was that range's."""
+        table = self.tables.object
+        same = table.c.part.is_(None) if entry.part is None else table.c.part == entry.part
+        statement = update(table).where(
+            table.c.id == entry.id, table.c.state == "intent", table.c.run == entry.run, same
+        )
+        statement = statement.values(part=part, updated=time.time())
+        return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
     def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
         """Ids of entries whose destination belongs to another source object."""
@@ -179,9 +199,15 @@ class Objects(Access):
         self.database.transaction(lambda connection: connection.execute(statement))
 
     def objects(
-        self, run: str, *, state: str | None = None, outcomes: Iterable[str] = (), size: int = 500
+        self,
+        run: str,
+        *,
+        state: str | None = None,
+        outcomes: Iterable[str] = (),
+        part: int | None = None,
+        size: int = 500,
     ) -> Iterator[list[Entry]]:
-        """The objects of a run, batch by batch in the order of their ids, each read in a transaction of its own."""
+        """The objects of a run, or of one range of it, batch by batch by their ids, each read in a transaction of its own."""
         table = self.tables.object
         outcomes = tuple(outcomes)
         last = ""
@@ -191,6 +217,8 @@ class Objects(Access):
                 statement = statement.where(table.c.state == state)
             if outcomes:
                 statement = statement.where(table.c.outcome.in_(outcomes))
+            if part is not None:
+                statement = statement.where(table.c.part == part)
             batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
             if batch:
                 yield batch
@@ -198,14 +226,16 @@ class Objects(Access):
                 return
             last = batch[-1].id
 
-    def count(self, run: str) -> dict[str, int]:
-        """Objects of a run by outcome."""
+    def count(self, run: str, part: int | None = None) -> dict[str, int]:
+        """Objects of a run, or of one range of it, by outcome."""
         table = self.tables.object
         statement = (
             select(table.c.outcome, func.count())
             .where(table.c.run == run, table.c.outcome.is_not(None))
             .group_by(table.c.outcome)
         )
+        if part is not None:
+            statement = statement.where(table.c.part == part)
         return self.database.transaction(
             lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
         )

@@ -141,6 +141,12 @@ class Rows(Access):
             for line in self._read(statement.group_by(*names).order_by(*names))
         ]
 
+    def rows_moved(self, run: str) -> int:
+        """How many columns of rows a run re-pointed."""
+        table = self.tables.row
+        statement = select(func.count(table.c.row_id.distinct()).label("moved"))
+        return int(self._read(statement.where(table.c.run == run, table.c.state == "swapped"))[0]["moved"])
+
     def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row

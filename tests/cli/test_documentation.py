@@ -25,10 +25,9 @@ ALL = dict(commands(cli, "migrate-storage"))
 LEAVES = {name: command for name, command in ALL.items() if not isinstance(command, click.Group)}
 
 
-def test_the_page_is_up_to_date() -> None:
-    ended = subprocess.run(
-        [sys.executable, "scripts/document", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("script", ["scripts/document", "scripts/draw"])
+def test_what_a_script_writes_is_up_to_date(script: str) -> None:
+    ended = subprocess.run([sys.executable, script, "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
 

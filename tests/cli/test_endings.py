@@ -15,6 +15,7 @@ import pytest
 from migrate_storage.__main__ import main
 from migrate_storage.cli import cli
 from migrate_storage.cli.endings import interpreter, program, stopped_by_signals
+from migrate_storage.cli.ends import Assignment
 from migrate_storage.cli.options import Age
 from migrate_storage.errors import (
     ConfigurationError,
@@ -126,3 +127,18 @@ def test_the_next_command_can_be_typed_as_it_stands(called: str, typed: str, mon
 @pytest.mark.parametrize("said", ["30d", "12h", "90m", "45s", "2w", "0s", "1.5s"])
 def test_a_time_span_is_said_as_it_was_typed(said: str) -> None:
     assert Age.typed(Age().convert(said, None, None)) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "typed"),
+    [
+        ("endpoint=http://s3.example:9000", "endpoint=http://s3.example:9000"),
+        ("allow_http=true", "allow_http=true"),
+        ("aws_region=eu-1", "aws_region=eu-1"),
+        ("secret_access_key=s3cr3t", None),
+        ("key=s3cr3t", None),
+        ('client_options={"default_headers": {"authorization": "s3cr3t"}}', None),
+    ],
+)
+def test_an_option_of_a_store_is_said_again_where_it_can_hold_no_secret(given: str, typed: str | None) -> None:
+    assert Assignment.typed(Assignment().convert(given, None, None)) == typed

@@ -142,3 +142,14 @@ def test_options_of_a_store_come_from_the_environment_line_by_line(type_) -> Non
 
     with pytest.raises(ConfigurationError, match="a folder takes no options"):
         type_("check", "./a", "./b", MIGRATE_STORAGE_TO_OPTION="endpoint=http://x y\nregion=z")
+
+
+def test_the_next_command_says_the_options_of_a_store_again_and_no_secret(type_, rclone_s3) -> None:
+    options = {"endpoint": rclone_s3.endpoint, "allow_http": "true", "virtual_hosted_style_request": "false"}
+    secrets = {"access_key_id": rclone_s3.key, "secret_access_key": rclone_s3.secret}
+    words = [word for name, value in {**options, **secrets}.items() for word in ("--to-option", f"{name}={value}")]
+    result = type_("sync", "./a", f"s3://{rclone_s3.new_bucket()}/", *words)
+    assert result.exit_code == 0, result.output
+    said = result.output.splitlines()[-1]
+    assert all(f"--to-option {name}={value}" in said for name, value in options.items()), said
+    assert rclone_s3.secret not in result.output

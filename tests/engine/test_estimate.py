@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -23,7 +26,7 @@ from migrate_storage.retry import Retry
 from tests.engine import places
 from tests.engine.test_faults import line  # noqa: F401
 from tests.engine.world import World
-from tests.servers import S3Server
+from tests.servers import AzureServer, S3Server
 
 ROOT = Path(__file__).parent.parent.parent
 MiB = 1024 * 1024
@@ -137,7 +140,7 @@ def test_the_costs_are_the_products_and_the_example_is_one(tmp_path: Path) -> No
     assert (told.currency, Estimate.from_dict(json.loads(json.dumps(told.to_dict())))) == ("USD", told)
     text = (ROOT / "docs" / "prices.toml").read_text()
     priced = [line for line in text.splitlines() if re.match(r"(reads|writes|egress|storage) =", line)]
-    assert len(priced) == 6
+    assert len(priced) == 16
     assert all("https://" in line for line in priced), "each price has its page beside it"
 
 
@@ -148,6 +151,11 @@ def test_the_costs_are_the_products_and_the_example_is_one(tmp_path: Path) -> No
         ("[source", "is no TOML"),
         ("[sourec]\n", "'sourec' is not known"),
         ("source = 3", "source is a table"),
+        ('source = "gone"', "there is no [service.gone]"),
+        ("service = 3", "service is a table of tables"),
+        ("[service]\nold = 3", "service.old is a table"),
+        ("[service.old]\nsize = 3", "[service.old] size: there is date, writes"),
+        ("[service.old]\nreads = -3", "[service.old] reads is a number"),
         ("[source]\nstorage = 1", "[source] storage: there is reads, egress"),
         ("[source]\nreads = -1", "[source] reads is a number, 0 or more"),
         ("[source]\nreads = true", "[source] reads is a number"),
@@ -193,6 +201,39 @@ def test_the_command_says_it_as_text_and_as_json(
     assert (told["objects"], told["probed"], told["costs"]) == (5, 2, [])
     assert main(["plan", "--prices", "gone.toml"]) == 2
     assert capsys.readouterr().err == "migrate-storage: --prices gone.toml: cannot be read: No such file or directory\n"
+
+
+EXAMPLE = tomllib.loads((ROOT / "docs" / "prices.toml").read_text())["service"]
+
+
+def test_a_plan_prints_each_price_of_the_example(
+    rclone_s3: S3Server, azurite: AzureServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    source = places.old_s3(rclone_s3, rclone_s3.new_bucket())
+    destination = places.new_azure(azurite, azurite.new_container())
+    world = World(sqlite_url, source.build(), destination.build())
+    world.fill(5)
+    report = world.run(dry_run=True)
+    assert report.estimate is not None
+    path = tmp_path / "prices.toml"
+    # A currency in which so little costs enough to be seen.
+    dear = re.compile(r"^(reads|writes|egress|storage) = ([\d.]+)", re.MULTILINE)
+    text = dear.sub(r"\1 = \g<2>e9", (ROOT / "docs" / "prices.toml").read_text())
+    for old, new in itertools.product(EXAMPLE, EXAMPLE):
+        chosen = text.replace('source = "google"', f'source = "{old}"').replace(
+            'destination = "r2"', f'destination = "{new}"'
+        )
+        path.write_text(chosen)
+        said = render(replace(report, estimate=load_prices(path).of(report.estimate)))
+        for service, price, what in (
+            (old, "egress", "leave the source"), (old, "reads", "reads at the source"),
+            (new, "writes", "writes at the destination"), (new, "reads", "reads at the destination, at most"),
+            (new, "egress", "read back, at most"), (new, "storage", "kept at the destination"),
+        ):  # fmt: skip
+            found = re.search(rf"([\d,.]+) USD( a month)?: [^\n]*{what}", said)
+            assert bool(found) == bool(EXAMPLE[service][price]), (service, price, said)
+            assert found is None or float(found[1].replace(",", "")) > 0
+        assert f"at the prices of {min(EXAMPLE[old]['date'], EXAMPLE[new]['date'])}" in said
 
 
 def test_a_plan_that_is_stopped_while_it_reads_says_what_it_found(

@@ -1,7 +1,7 @@
 """Follows a playbook as a reader would: each block of its page is done, in order, and what comes out is what it shows.
 
 - ``python`` with a first line ``# acme/storage.py`` makes it that file; any other is run, by an interpreter of its own;
-- ``toml`` and ``ini`` are files, named in the same way;
+- ``toml``, ``ini`` and ``yaml`` are files, named in the same way;
 - ``console`` has commands, ``$ command`` (and ``> more of it``), each followed by what it prints;
 - ``text`` is only shown. Any other kind is refused, so that nothing stands on a page that nobody did.
 
@@ -80,7 +80,8 @@ class Page:
         return os.environ.get("PLAYBOOKS") == "write"
 
     def _blocks(self, document: Document) -> Iterable[Region]:
-        kinds = {"python": self._python, "console": self._console, "toml": self._file, "ini": self._file, "text": None}
+        files = dict.fromkeys(("toml", "ini", "yaml"), self._file)
+        kinds = {"python": self._python, "console": self._console, "text": None, **files}
         for region in FencedCodeBlockLexer(language=r"\w+")(document):
             kind = region.lexemes["language"]
             region.parsed, region.evaluator = str(region.lexemes["source"]), kinds.get(kind, self._unknown)
@@ -88,7 +89,7 @@ class Page:
                 yield region
 
     def _unknown(self, example: Example) -> str:
-        return f"a block is python, console, toml, ini or text, not {example.region.lexemes['language']}"
+        return f"a block is python, console, toml, ini, yaml or text, not {example.region.lexemes['language']}"
 
     def _file(self, example: Example) -> str | None:
         named = _NAME.match(example.parsed)

@@ -161,6 +161,21 @@ def test_every_colour_can_be_read_on_every_ground() -> None:
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (theme, name, ground)
 
 
+def test_it_prints_on_few_pages_in_the_colours_of_paper(journal: Journal, browser: Browser, tmp_path: Path) -> None:
+    report = journaled(journal, 2000, one_in=40)
+    path = tmp_path / "page.html"
+    path.write_text(page(report, figures(report, journal)), encoding="utf-8")
+    printed = {}
+    for theme, option in (("light", []), ("dark", ["--blink-settings=preferredColorScheme=0"])):
+        browser("--no-pdf-header-footer", f"--print-to-pdf={tmp_path / theme}", *option, path.as_uri())
+        printed[theme] = (tmp_path / theme).read_bytes()
+        assert printed[theme].startswith(b"%PDF-")
+    # Fifty listed objects, three to four lines each, and all that follows.
+    assert 3 <= len(re.findall(rb"/Type /Page\n", printed["light"])) <= 7
+    # Whoever reads in the dark prints on white all the same: the pages differ in nothing but their dates.
+    assert abs(len(printed["light"]) - len(printed["dark"])) < 50
+
+
 def test_it_says_how_it_ended_what_needs_a_person_and_what_to_type(journal: Journal) -> None:
     report = journaled(journal, 400)
     text = Seen(page(report, figures(report, journal), lambda command: f"{command} --app shop")).text

@@ -1,4 +1,4 @@
-"""What ACME has before a page begins: forty uploads, and their rows."""
+"""What ACME has before a page begins: uploads, and their rows."""
 
 import os
 from typing import Any
@@ -11,14 +11,14 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from sqlalchemy.orm import Session
 
 
-def fill(fs: Any, prefix: str | None, folder: str) -> None:
+def fill(fs: Any, prefix: str | None, folder: str, *, key: str = "uploads", first: int = 0, count: int = 40) -> None:
     """Save them through fsspec, with ``folder`` in their filenames."""
-    backend = FSSpecBackend(key="uploads", fs=fs, prefix=prefix)
+    backend = FSSpecBackend(key=key, fs=fs, prefix=prefix)
     storages.register_backend(backend)
     engine = sa.create_engine(os.environ["DATABASE_URL"])
     Upload.metadata.create_all(engine)
     with Session(engine) as session:
-        for number in range(40):
+        for number in range(first, first + count):
             file = FileObject(backend=backend, filename=f"{folder}{number:03}.png", content_type="image/png")
             file.save(b"picture " * (number + 1))
             session.add(Upload(name=f"{number:03}", file=file))

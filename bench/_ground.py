@@ -1,0 +1,210 @@
+"""Objects that were written by FSSpecBackend, their rows in PostgreSQL, and the contestants that take them to an S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import obstore
+import sqlalchemy as sa
+from advanced_alchemy.types import FileObject
+from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+
+from bench._application import Base, name_of, told, type_of, value_of
+from bench._contest import Contestant
+from tests.engine import places
+from tests.servers import S3Server
+
+AT_ONCE = "32"
+PROGRAMS = Path(sys.executable).parent
+_BLOCK = 1 << 20
+
+
+@dataclass
+class Ground:
+    """The ends of a case."""
+
+    #: A server, or a folder of this machine.
+    source: S3Server | Path
+    destination: S3Server
+    #: Of the database.
+    url: str
+    #: Bytes of each object.
+    sizes: Sequence[int]
+    #: The source's bucket; a folder has none.
+    bucket: str = ""
+    #: The destination's bucket: a fresh one for each turn.
+    there: str = field(init=False, default="")
+    #: Size and MD5 of what was written, by name.
+    written: dict[str, tuple[int, str | None]] = field(init=False, default_factory=dict)
+    engine: sa.Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = sa.create_engine(self.url)
+
+    @property
+    def old(self) -> places.Registration:
+        """What is registered under ``old``."""
+        if isinstance(self.source, Path):
+            return places.old_local(self.source)
+        return places.old_s3(self.source, self.bucket)
+
+    def write(self) -> None:
+        """The objects, through FSSpecBackend, as the application wrote them."""
+        print(f"writing {len(self.sizes)} objects through FSSpecBackend", file=sys.stderr, flush=True)
+        dice = random.Random(0)
+        if isinstance(self.source, Path):
+            backend = self.old.build()
+            for number, size in enumerate(self.sizes, 1):
+                backend.save_object(*self._file(backend, number, size, dice))
+        else:
+            asyncio.run(self._write_all(self.source, dice))
+
+    async def _write_all(self, server: S3Server, dice: random.Random) -> None:
+        backend = FSSpecBackend(key="old", fs=server.fs(asynchronous=True), prefix=self.bucket)
+        numbers = iter(enumerate(self.sizes, 1))
+
+        async def some() -> None:
+            for number, size in numbers:
+                await backend.save_object_async(*self._file(backend, number, size, dice))
+
+        await asyncio.gather(*(some() for _ in range(16 if max(self.sizes) < _BLOCK else 1)))
+        await (await backend.fs.set_session()).close()
+
+    def _file(self, backend: Any, number: int, size: int, dice: random.Random) -> tuple[FileObject, bytes]:
+        block = dice.randbytes(min(size, _BLOCK))
+        content = (block * -(-size // len(block)))[:size]
+        self.written[name_of(number)] = size, hashlib.md5(content, usedforsecurity=False).hexdigest()
+        return FileObject(backend=backend, filename=name_of(number), content_type=type_of(number)), content
+
+    def leave(self) -> None:
+        """Let go of the database, and of what the last turn wrote."""
+        _empty(self.destination.store(self.there))
+        self.engine.dispose()
+
+    def elsewhere(self, destination: S3Server) -> None:
+        """Another destination from now on."""
+        self.destination, self.there = destination, ""
+
+    def fresh(self) -> None:
+        """Rows as they were, no journal, an empty bucket to copy to."""
+        if self.there:
+            _empty(self.destination.store(self.there))
+        self.there = self.destination.new_bucket("to")
+        with self.engine.begin() as connection:
+            for table in sa.inspect(connection).get_table_names():
+                connection.execute(sa.text(f'DROP TABLE "{table}"'))
+            Base.metadata.create_all(connection)
+            rows = [{"id": number, "v": value_of(number, size)} for number, size in enumerate(self.sizes, 1)]
+            connection.execute(sa.text("INSERT INTO documents (id, title, file) VALUES (:id, 't', CAST(:v AS JSONB))"), rows)  # fmt: skip
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("VACUUM ANALYZE documents"))
+
+    def arrived(self, *, types: bool, rows: bool) -> tuple[int, Mapping[str, Any]]:
+        """Objects that the destination holds with the size and the MD5 that was written, the content types that are the rows' own, and rows.
+
+        Args:
+            types: every content type must be right, else it is only counted.
+            rows: every row must name the new place.
+
+        Raises:
+            RuntimeError: not everything arrived, or not so.
+        """
+        store = self.destination.store(self.there)
+        there = {
+            meta["path"]: (meta["size"], (meta["e_tag"] or "").strip('"')) for page in obstore.list(store) for meta in page
+        }  # fmt: skip
+        right = sum(there.get(path) == known for path, known in self.written.items())
+        with ThreadPoolExecutor(16) as pool:
+            found = pool.map(lambda n: _type(store, name_of(n)) == type_of(n), range(1, len(self.sizes) + 1))
+        kinds = Counter(found)
+        with self.engine.connect() as connection:
+            moved = connection.execute(sa.text("SELECT count(*) FROM documents WHERE file->>'backend' = 'new'")).scalar_one()  # fmt: skip
+        checked = {"content types as in the rows": kinds[True], "rows re-pointed": moved}
+        wanted = len(self.sizes)
+        if right != wanted or (types and kinds[False]) or (rows and moved != wanted):
+            raise RuntimeError(f"of {wanted} objects {right} arrived; {checked}")
+        return right, checked
+
+    def python(self, name: str, verifies: str, *command: str, rows: bool = False, types: bool = False) -> Contestant:
+        """A contestant written in Python, told where everything is."""
+
+        def start() -> tuple[Sequence[str], Mapping[str, str]]:
+            ends: dict[str, Any] = {"to": {"bucket": self.there, **self.destination.options()}}
+            if isinstance(self.source, S3Server):
+                ends["from"] = {"bucket": self.bucket, **self.source.options()}
+            new = places.new_s3(self.destination, self.there)
+            return (sys.executable, *command), told(self.url, self.old, new, **ends)
+
+        return Contestant(
+            name=name,
+            verifies=verifies,
+            start=start,
+            prepare=self.fresh,
+            count=lambda: self.arrived(types=types, rows=rows),
+        )
+
+    def ours(self, name: str = "migrate-storage", *wrapped: str, more: Sequence[str] = ()) -> Contestant:
+        """Migrate-storage, with its default settings.
+
+        Args:
+            name: of the contestant.
+            *wrapped: arguments of Python before ``-m migrate_storage``.
+            more: further options of ``run``.
+        """
+        return self.python(
+            name, "both ends of each object, each row by compare-and-swap, each source again at the end",
+            *wrapped, "-m", "migrate_storage", "run", "--app", "bench._application:engine", "--from", "old", "--to", "new", *more,
+            rows=True, types=True,
+        )  # fmt: skip
+
+    def tool(self, name: str, verifies: str, command: Callable[[], Sequence[str]], environment: Mapping[str, str]) -> Contestant:  # fmt: skip
+        """A contestant that knows of no rows."""
+        return Contestant(
+            name=name,
+            verifies=verifies,
+            start=lambda: (command(), environment),
+            prepare=self.fresh,
+            count=lambda: self.arrived(types=False, rows=False),
+        )
+
+    def rclone(self, *options: str) -> Contestant:
+        """``rclone copy``; within one server it lets the service copy."""
+        environment = remote("DST", self.destination)
+        if isinstance(self.source, Path):
+            here = str(self.source)
+        else:
+            here = f"src:{self.bucket}"
+            environment |= remote("SRC", self.source)
+        to = "src" if self.source is self.destination else "dst"
+        return self.tool(
+            "rclone copy", "size and MD5 of each object; no rows",
+            lambda: [str(PROGRAMS / "rclone"), "copy", here, f"{to}:{self.there}", "--config", "/dev/null", "--s3-no-check-bucket", *options],
+            environment,
+        )  # fmt: skip
+
+
+def remote(name: str, server: S3Server) -> dict[str, str]:
+    """The environment that tells rclone of a server."""
+    values = {
+        "TYPE": "s3", "PROVIDER": "Rclone", "ENDPOINT": server.endpoint, "REGION": server.region,
+        "ACCESS_KEY_ID": server.key, "SECRET_ACCESS_KEY": server.secret,
+    }  # fmt: skip
+    return {f"RCLONE_CONFIG_{name}_{key}": value for key, value in values.items()}
+
+
+def _empty(store: Any) -> None:
+    for page in obstore.list(store):
+        obstore.delete(store, [meta["path"] for meta in page])
+
+
+def _type(store: Any, path: str) -> str | None:
+    return obstore.get(store, path, options={"head": True}).attributes.get("Content-Type")

@@ -1,0 +1,76 @@
+"""Large and mixed objects: 4 of 1 GiB through the client (case 3), and 2 GB of mixed sizes from a local disk to S3 (case 4).
+
+Rows in PostgreSQL as in ``copy``; rclone has its own defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+
+from bench import _contest
+from bench._contest import Contestant, Ended, Goal
+from bench._ground import Ground
+from tests import services
+from tests.servers import DatabaseServer, start_rclone
+
+GOALS = (
+    Goal(case="3", metric="per second", against="rclone copy", goal=1.0),
+    Goal(case="3", metric="peak MB", against=None, goal=200, most=True),
+    Goal(case="3", metric="peak MB", against="rclone copy", goal=1.0, most=True),
+    Goal(case="4", metric="per second", against="rclone copy", goal=1.0),
+)
+SMALLEST, LARGEST = 1000, 64 * 10**6
+
+
+def mixed(total: int) -> Iterator[int]:
+    """Sizes as of people's files, log-normal and cut to 1 KB and 64 MB, of ``total`` bytes in all."""
+    dice = random.Random(0)
+    while total > 0:
+        size = min(int(dice.lognormvariate(11.5, 2.0)), LARGEST, max(total, SMALLEST))
+        if size >= SMALLEST:
+            yield size
+            total -= size
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, show, and write ``docs/benchmarks``; 1 when a goal was missed."""
+    options = _contest.options("large", __doc__, arguments, objects=4, size=1 << 30, total=2 * 10**9)
+    load = os.getloadavg()[0]
+    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        there = stack.enter_context(start_rclone(folder / "there"))
+        database = DatabaseServer(service=stack.enter_context(services.launched("postgres", folder / "postgres")))
+        url = stack.enter_context(database.database())
+        for case in options.case or (3, 4):
+            if case == 3:
+                here = stack.enter_context(start_rclone(folder / "here"))
+                ground = Ground(here, there, url, [options.size] * options.objects, here.new_bucket("from"))
+                title = f"{options.objects} objects of {options.size:,} bytes, from one S3 server to another"
+            else:
+                sizes = list(mixed(options.total))
+                ground = Ground(folder / "disk", there, url, sizes)
+                title = (
+                    f"{len(sizes):,} objects of mixed sizes, {options.total:,} bytes, from a local disk to an S3 server"
+                )
+            ground.write()
+            contestants = [ground.ours(), ground.rclone()]
+            cases[str(case)] = (title, contestants, _contest.contest(str(case), contestants, options.rounds))
+            ground.leave()
+    setting = {
+        **_contest.machine(load), "servers": "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client",
+        "rounds": options.rounds,
+    }  # fmt: skip
+    return _contest.publish("large", setting, cases, GOALS, write=not options.no_write)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
