@@ -81,7 +81,7 @@ class Ground:
         environment = {**self.environment, "PYTHONPATH": str(_contest.ROOT)}
         cluster = self.cluster.enter_context(
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit=0,
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
                 env=environment, silence_logs=50,
             )
         )  # fmt: skip

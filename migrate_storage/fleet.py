@@ -145,7 +145,8 @@ def local(workers: int) -> Iterator[Client]:
     distributed = _dask()
     with (
         distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             memory_limit=0, silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
@@ -208,7 +209,7 @@ class Fleet:
     ) -> None:
         self._job, self._arguments, self._tell = job, tuple(arguments), listener
         self._cluster, self._opened, self._lease, self._grace = cluster, journal, lease, grace
-        self._stopping = threading.Event()
+        self._stopping, self._landing = threading.Event(), threading.Event()
         self._fatal: RunError | None = None
         self._flying: dict[int, tuple[Any, str]] = {}
         self._tries: dict[int, int] = {}
@@ -300,19 +301,9 @@ class Fleet:
                     del self._flying[number]
                     future.cancel(force=True)
             self._send(client, journal, line, able)
-            self._wait()
-
-    def _wait(self) -> None:
-        """Until a task comes back, or it is time for another look."""
-        from distributed import wait
-
-        if not self._flying:
-            self._stopping.wait(_LOOK)
-            return
-        with contextlib.suppress(TimeoutError):
-            wait(  # type: ignore[no-untyped-call]
-                [future for future, _ in self._flying.values()], timeout=_LOOK, return_when="FIRST_COMPLETED"
-            )
+            # Until a task comes back, or it is time for another look.
+            self._landing.wait(_LOOK)
+            self._landing.clear()
 
     def _send(self, client: Client, journal: Journal, line: Run, able: Mapping[str, int]) -> None:
         """Give those that have a thread free what is left to do."""
@@ -337,6 +328,7 @@ class Fleet:
                 pure=False, retries=0,
             )  # fmt: skip
             self._flying[number] = (future, address)
+            future.add_done_callback(lambda _: self._landing.set())  # type: ignore[no-untyped-call]
 
     def _landed_one(self, number: int, future: Any) -> None:
         """Take what a task brought back; whether its range is done, only the journal says."""

@@ -216,7 +216,8 @@ def test_a_signal_stops_the_run_and_the_same_command_goes_on(
     project: Project, number: signal.Signals, code: int
 ) -> None:
     project.fill(1500, 2000)
-    process = project.start(*RUN, "--json", "--concurrency", "2")
+    # Objects are told when a listing has shown many of them as they are to be, so they must not all be done by then.
+    process = project.start(*RUN, "--json", "--concurrency", "2", "--max-requests-per-second", "500")
     assert process.stdout is not None
     for line in process.stdout:
         if json.loads(line)["event"] == "item":
