@@ -26,7 +26,8 @@ from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.rows import BrokenValueError, Rows, parse_slots
-from migrate_storage.shards import Part, Share, Work, begun, cut_rows, plan_of, taken
+from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
+from migrate_storage.share import Share, Work
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import classify
 from migrate_storage.stores.side import Side

@@ -37,6 +37,8 @@ _LOOK = 0.3
 """Seconds between two looks at the journal and the cluster."""
 _TRIES = 3
 """How often a range may fail before the job does."""
+_LOSSES = 10
+"""How often a range may lose its worker before the job fails: a worker may be taken away for reasons of its own."""
 _RANGES = 4
 """Ranges for each thread of the cluster: a lost worker loses little, and none waits long for the last one."""
 _SILENT = 5.0
@@ -135,7 +137,8 @@ def connected_to(address: str) -> Iterator[Client]:
 
 @contextmanager
 def local(workers: int) -> Iterator[Client]:
-    """A cluster of processes on this machine, for as long as the block runs.
+    """A cluster of processes on this machine, for as long as the block runs. Nobody else on it can speak to them: they use
+    TLS, with a key of their own.
 
     Raises:
         ConfigurationError: Dask is not installed.
@@ -147,7 +150,7 @@ def local(workers: int) -> Iterator[Client]:
         distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
-            memory_limit=0, silence_logs=logging.CRITICAL,
+            memory_limit=0, silence_logs=logging.CRITICAL, security=True,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
@@ -156,6 +159,7 @@ def local(workers: int) -> Iterator[Client]:
 
 def _dask() -> Any:
     try:
+        import cryptography  # noqa: F401 - what the keys of a local cluster are made with
         import distributed
     except ImportError as error:
         raise ConfigurationError("Dask is not installed: pip install 'migrate-storage[dask]'") from error
@@ -211,9 +215,11 @@ class Fleet:
         self._cluster, self._opened, self._lease, self._grace = cluster, journal, lease, grace
         self._stopping, self._landing = threading.Event(), threading.Event()
         self._fatal: RunError | None = None
+        self._worked = False
         self._flying: dict[int, tuple[Any, str]] = {}
         self._tries: dict[int, int] = {}
         self._failures: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
         self._resting: dict[int, float] = {}
 
     def stop(self) -> None:
@@ -258,13 +264,14 @@ class Fleet:
             state = "stopped"
         except ConfigurationError:
             journal.want(line.id, stop=True)
+            self._landed(client, journal, line)
             journal.progress(line.id, state="failed", finished=time.time())
             raise
         except RunError as failure:
             state, error = "failed", str(failure)
         if state != "finished":
             journal.want(line.id, stop=True)
-            self._landed(client, journal, line)
+        self._landed(client, journal, line)
         ended = journal.run(line.id)
         if ended.report is not None:
             report = Report.from_dict(json.loads(ended.report))
@@ -292,7 +299,7 @@ class Fleet:
                 if future.done():
                     del self._flying[number]
                     self._landed_one(number, future)
-            if journal.run(line.id).state != "running":
+            if journal.stands(line.id)[0] != "running":
                 return  # all is done; or a limit was reached, or somebody stopped it
             able = fit(_workers(client))
             for number, (future, address) in list(self._flying.items()):
@@ -300,6 +307,11 @@ class Fleet:
                     # Gone, or silent. Its lease runs out, and if it wakes up it finds that.
                     del self._flying[number]
                     future.cancel(force=True)
+                    losses = self._losses[number] = self._losses.get(number, 0) + 1
+                    if losses >= _LOSSES:
+                        raise RunError(
+                            f"range {number} lost its worker {losses} times: see whether workers run out of memory, then run the same command again to go on"
+                        )
             self._send(client, journal, line, able)
             # Until a task comes back, or it is time for another look.
             self._landing.wait(_LOOK)
@@ -335,8 +347,10 @@ class Fleet:
         ended = Ended(state="failed", error="its worker was lost")
         with contextlib.suppress(Exception):
             ended = future.result()
+        self._worked = self._worked or ended.state == "finished"
         if ended.state == "refused":
-            raise ConfigurationError(f"a worker cannot do it: {ended.error}")
+            message = f"a worker cannot do it: {ended.error}"
+            raise RunError(f"{message}, and others did") if self._worked else ConfigurationError(message)
         if ended.state == "held":
             self._resting[number] = time.monotonic() + 1.0
         elif ended.state == "failed":
@@ -346,7 +360,7 @@ class Fleet:
                 raise RunError(ended.error)
 
     def _landed(self, client: Client, journal: Journal, line: Run) -> None:
-        """Wait for what is under way, once it was told to stop."""
+        """Wait for what is under way yet where the job is over, or was told to stop."""
         until = time.monotonic() + self._grace + 5.0
         fit = _Fit(max(_SILENT, self._lease))
         while self._flying and time.monotonic() < until:

@@ -36,7 +36,8 @@ from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
-from migrate_storage.shards import Part, Share, Work, begun, cut_rows, plan_of, taken
+from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
+from migrate_storage.share import Share, Work
 from migrate_storage.tally import Tally
 
 __all__ = ("Migration",)
@@ -310,7 +311,8 @@ class Migration:
                 return "stopped", number
             if left == 0 or self._allowance.spent:
                 return "limited" if self._remain(facts) else "finished", number
-            if self._options.dry_run or (number == 1 and self._nothing_names(facts)):
+            again = self._share is not None and self._share.again
+            if self._options.dry_run or (number == 1 and not again and self._nothing_names(facts)):
                 return "finished", number
             if pipeline.news > before and number < _PASSES:
                 settled = False

@@ -8,24 +8,22 @@ something else has ended the job, and the next shard begins another.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from migrate_storage.errors import ConfigurationError, LeaseHeldError, RunError, StoppedError
-from migrate_storage.journal import Journal, Range, Run, digest, new_run_id, range_lease
-from migrate_storage.lease import Held, hold
-from migrate_storage.model import Note, OutcomeKind, Severity
-from migrate_storage.report import LISTED, Report
-from migrate_storage.rows import Rows, dump_key, load_key
+from migrate_storage.journal import UNCUT, Journal, Range, digest, new_run_id, range_lease
+from migrate_storage.lease import hold
+from migrate_storage.rows import Rows, dump_key
+from migrate_storage.share import Share, Work
 
-__all__ = ("Limits", "Part", "Share", "Work", "begun", "cut_rows", "plan_of", "taken", "uncut")
+__all__ = ("Part", "begun", "cut_rows", "plan_of", "taken", "uncut")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,43 +53,6 @@ class Part:
         if not (sign and number.isdecimal() and total.isdecimal()):
             raise ConfigurationError(f"--shard {text!r}: write I/N, such as 0/8 for the first of eight")
         return cls(number=int(number), total=int(total))
-
-
-class Limits(Protocol):
-    """The limits of a job, which its ranges share."""
-
-    @property
-    def concurrency(self) -> int:
-        """Objects under way at once."""
-
-    @property
-    def bandwidth(self) -> int | None:
-        """Bytes in a second."""
-
-    @property
-    def max_requests_per_second(self) -> float | None:
-        """Requests in a second."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A job that is to be shared."""
-
-    #: Name of the job's lease.
-    lease: str
-    #: Seconds for which leases are good.
-    seconds: float
-    #: See :func:`plan_of`.
-    plan: str
-    limits: Limits
-    #: The line of a run that begins, by its id.
-    line: Callable[[str], Run]
-    #: Cuts the job into so many ranges; what bounds each of them.
-    cut: Callable[[int], Sequence[str]]
-    #: Whether something is left to do when all ranges are done.
-    ends: bool
-    #: Called before a run begins, while nobody else is at work.
-    before: Callable[[], None] = lambda: None
 
 
 def plan_of(kind: str, *values: Any) -> str:
@@ -144,6 +105,29 @@ def begun(
         LeaseHeldError: something else is at work.
         StoppedError: told to stop while waiting.
     """
+    waiting: dict[str, Any] = {"stopping": stopping, "lost": lost}
+    run = _joined(journal, work, total, into, **waiting)
+    # Whoever comes first cuts it, which takes a while where there are many rows; the others wait, or do it where he died.
+    with hold(journal, work.seconds, name=work.lease, owner=run, **waiting) as job:
+        while any(each.bounds == UNCUT for each in journal.ranges(run)):
+            with contextlib.suppress(LeaseHeldError), hold(journal, work.seconds, name=f"cut-{run}", **waiting):
+                if any(each.bounds == UNCUT for each in journal.ranges(run)):
+                    bounds = work.cut(journal.ranges(run)[0].total)
+                    job.check()
+                    journal.bound(run, bounds)
+    return run
+
+
+def _joined(
+    journal: Journal,
+    work: Work,
+    total: int | None,
+    into: int,
+    *,
+    stopping: threading.Event,
+    lost: Callable[[RunError], None],
+) -> str:
+    """The run that is under way, or a new one, which need not be cut yet."""
     mine, until = new_run_id(), 0.0
     while True:
         for run in journal.divided(work.plan, total):
@@ -163,12 +147,10 @@ def begun(
             raise StoppedError("stopped while waiting for the lease")
     with hold(journal, work.seconds, stopping=stopping, lost=lost, name=work.lease, owner=mine) as held:
         work.before()
-        bounds = [*work.cut(into), *(["{}"] if work.ends else [])]
         held.check()
-        journal.divide(
-            work.line(mine),
-            [Range(run=mine, number=n, total=into, plan=work.plan, bounds=each) for n, each in enumerate(bounds)],
-        )
+        made = [Range(run=mine, number=n, total=into, plan=work.plan, bounds=UNCUT) for n in range(into)]
+        end = [Range(run=mine, number=into, total=into, plan=work.plan)] if work.ends else []
+        journal.divide(work.line(mine), made + end)
     return mine
 
 
@@ -191,192 +173,3 @@ def taken(
         if number not in ranges:
             raise ConfigurationError(f"run {run} has no range {number}")
         yield Share(journal, work, ranges[number], (job, own))
-
-
-class Share:
-    """One range of a job, while it is held. For a :class:`migrate_storage.control.Helm` it is the desk."""
-
-    def __init__(self, journal: Journal, work: Work, range_: Range, leases: Sequence[Held]) -> None:
-        self._journal, self._work, self._range, self._leases = journal, work, range_, leases
-        self.run, self.number, self.total = range_.run, range_.number, range_.total
-        #: Whether there was nothing left to do when it was taken.
-        self.done = range_.done
-        #: When the whole job began, in seconds since the epoch.
-        self.began = next(run.started for run in journal.runs(1000) if run.id == range_.run)
-        #: Bytes that whoever had this range before moved.
-        self.bytes_before = int(json.loads(range_.doing)["bytes"]) if range_.doing else 0
-        #: Bytes that the other ranges moved.
-        self.bytes_elsewhere = 0
-        self._stopped = False
-        self._told: dict[str, Any] = {}
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.total}" if self.number < self.total else "the end"
-
-    def found(self) -> Report:
-        """The report of a range that was done when it was taken, or of the whole job where all of it is."""
-        report = Report.from_dict(json.loads(self._range.report or "{}"))
-        return self._concluded(report) or report
-
-    @property
-    def closes(self) -> bool:
-        """Whether it is the end of the job, and not one of its ranges."""
-        return self.number == self.total
-
-    def check(self) -> None:
-        """Make sure, right before something is written, that the range still is ours.
-
-        Raises:
-            StoppedError: it is not.
-        """
-        for lease in self._leases:
-            lease.check()
-
-    def rows(self, rows: Sequence[Rows]) -> tuple[Rows, ...]:
-        """What of each column belongs to it."""
-        if self.closes:
-            return tuple(rows)
-        bounds = json.loads(self._range.bounds)
-        found = []
-        for each in rows:
-            if (edges := bounds.get(str(each.column))) is not None:
-                after, until = (None if edge is None else load_key(edge) for edge in edges)
-                found.append(each.within(after, until))
-        return tuple(found)
-
-    def has(self, key: str) -> bool:
-        """Whether an object's key belongs to it, by the digest of the key: a rule on which all agree without a word."""
-        name = key.encode("utf-8", "surrogateescape")
-        place = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
-        return place * self.total >> 64 == self.number
-
-    # -- a hand on it
-
-    def wanted(self, run: str) -> Mapping[str, Any]:
-        """What is asked of the run; of what limits it, the share of this range."""
-        wishes, limits = self._journal.wanted(run), self._work.limits
-        self._stopped = bool(wishes.get("stop"))
-        at_work = sorted({*self._journal.under_way(run), self.number})
-        whole = int(wishes.get("concurrency", limits.concurrency))
-        more = at_work.index(self.number) < whole % len(at_work)
-        rates = {
-            "bandwidth": wishes.get("bandwidth", limits.bandwidth),
-            "requests_per_second": limits.max_requests_per_second,
-        }
-        return {
-            **wishes,
-            "concurrency": max(1, whole // len(at_work) + more),
-            **{name: rate and rate / len(at_work) for name, rate in rates.items()},
-        }
-
-    def progress(self, run: str, *, doing: str) -> None:
-        """Say what is done in this range, and in all of them."""
-        if any(lease.lost for lease in self._leases):
-            return
-        told = json.loads(doing)
-        self._told = {**told, "bytes": told["bytes"] + self.bytes_before}
-        self._journal.advance(run, self.number, doing=json.dumps(self._told))
-        ranges = self._journal.doings(run)
-        at_work = sorted(self._journal.under_way(run) & ranges.keys())
-        everywhere = {number: json.loads(each) for number, each in ranges.items() if each}
-        self.bytes_elsewhere = sum(each["bytes"] for number, each in everywhere.items() if number != self.number)
-        if at_work and at_work[0] == self.number:
-            self._journal.progress(run, doing=json.dumps(_sum(everywhere, at_work)))
-
-    def finish(self, report: Report) -> Report:
-        """Write down how it ended.
-
-        Returns:
-            The report of the whole job where that is over, else what was given.
-        """
-        if any(lease.lost for lease in self._leases):
-            return report
-        self.check()
-        report = replace(report, bytes_moved=report.bytes_moved + self.bytes_before)
-        state = "done" if report.state == "finished" else "open"
-        doing = {
-            **(self._told or _NOTHING), "bytes": report.bytes_moved,
-            "objects": report.objects, "listed": report.listed_total, "rows_moved": report.rows_moved,
-        }  # fmt: skip
-        self._journal.advance(
-            self.run, self.number, state=state, report=json.dumps(report.to_dict()), doing=json.dumps(doing)
-        )
-        return self._concluded(report) or self._noted(report)
-
-    def _concluded(self, report: Report) -> Report | None:
-        """Write down how the whole job ended, where it did; its report where it was brought to its end."""
-        ranges = self._journal.ranges(self.run)
-        over = all(each.done for each in ranges)
-        if not over and report.state != "limited" and not (report.state == "stopped" and self._stopped):
-            return None
-        whole = self._whole(ranges, report)
-        self._journal.progress(self.run, state=whole.state, report=json.dumps(whole.to_dict()), finished=whole.finished)
-        if not over:
-            return None
-        self._journal.release(self.run, name=self._work.lease)
-        return whole
-
-    def _noted(self, report: Report) -> Report:
-        """A range's report, which says that it is one."""
-        left = sum(not each for each in self._journal.states(self.run).values())
-        message = f"this is range {self} of run {self.run}; {left} are not done yet, its end included"
-        note = Note(severity=Severity.INFO, code="shard", subject=str(self), message=message)
-        return replace(report, notes=(*report.notes, note), next_command="migrate-storage status")
-
-    def _whole(self, ranges: Sequence[Range], last: Report) -> Report:
-        """The report of the job: the last one, with the sums of all."""
-        reports = [Report.from_dict(json.loads(each.report)) for each in ranges if each.report]
-        counts: dict[OutcomeKind, int] = {}
-        evidence: dict[str, int] = {}
-        for report in reports:
-            for kind, count in report.counts.items():
-                counts[kind] = counts.get(kind, 0) + count
-            for name, count in report.evidence.items():
-                evidence[name] = evidence.get(name, 0) + count
-        if self._work.ends:
-            counts = {OutcomeKind(kind): count for kind, count in self._journal.count(self.run).items()}
-            counts |= {OutcomeKind.KNOWN: known} if (known := last.counts.get(OutcomeKind.KNOWN)) else {}
-            if known:
-                counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
-        listed = {str(each.source): each for report in reports for each in report.listed}
-        if self._work.ends and listed:
-            named = (each for batch in self._journal.objects(self.run) for each in batch if each.outcome)
-            kinds = {str(each.source): str(each.outcome) for each in named if str(each.source) in listed}
-            listed = {
-                source: each for source, each in listed.items() if not OutcomeKind(kinds.get(source, each.kind)).done
-            }
-        return replace(
-            last,
-            started=self.began,
-            finished=time.time(),
-            passes=max(report.passes for report in reports),
-            counts=counts,
-            evidence=evidence,
-            rows_moved=self._journal.rows_moved(self.run) if self._work.ends else 0,
-            bytes_moved=sum(report.bytes_moved for report in reports),
-            rows_filtered=last.rows_filtered if self.closes else sum(report.rows_filtered for report in reports),
-            listed=tuple(listed.values())[:LISTED],
-            listed_total=sum(count for kind, count in counts.items() if not kind.done),
-        )
-
-
-_NOTHING = {"paused": "", "concurrency": 0, "most_concurrency": 0, "bandwidth": None, "requests_per_second": None}
-"""What is told of a range that ended before it was looked at."""
-_SUMMED = ("objects", "listed", "bytes", "rows_moved")
-
-
-def _sum(told: Mapping[int, Mapping[str, Any]], at_work: Sequence[int]) -> dict[str, Any]:
-    """What is done in all ranges: counts of all of them, the pace of those in which somebody is at work."""
-    now = [told[number] for number in at_work if number in told]
-    rates = {
-        name: sum(each[name] for each in now) if now and all(each[name] for each in now) else None
-        for name in ("bandwidth", "requests_per_second")
-    }
-    return {
-        "paused": next((each["paused"] for each in now if each["paused"]), ""),
-        "concurrency": sum(each["concurrency"] for each in now),
-        "most_concurrency": sum(each["most_concurrency"] for each in now),
-        **rates,
-        **{name: sum(each.get(name, 0) for each in told.values()) for name in _SUMMED},
-        "ranges": len(at_work),
-    }

@@ -35,7 +35,8 @@ from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.routing import between
-from migrate_storage.shards import Part, Share, Work, begun, plan_of, taken, uncut
+from migrate_storage.shards import Part, begun, plan_of, taken, uncut
+from migrate_storage.share import Share, Work
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
 

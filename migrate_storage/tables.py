@@ -327,7 +327,8 @@ class Tables:
                 gone = int(connection.execute(table.delete().where(table.c.id.in_(ids), condition)).rowcount)
                 if gone:
                     return gone
-        over = self.lease.c.name.like("range-%") & (self.lease.c.expires < before)
+        passing = self.lease.c.name.like("range-%") | self.lease.c.name.like("cut-%")
+        over = passing & (self.lease.c.expires < before)
         return sum(
             int(connection.execute(statement).rowcount)
             for statement in (self.range.delete().where(self.range.c.run.in_(old)), self.lease.delete().where(over))

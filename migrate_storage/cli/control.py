@@ -68,9 +68,9 @@ def control(
         line = opened.run(run)
         if line.finished is not None:
             raise ConfigurationError(f"run {line.id} is {line.state}: it cannot be controlled any more")
-        if line.kind not in ("run", "sync"):
+        if line.kind not in ("run", "sync", "verify"):
             raise ConfigurationError(
-                f"{line.id} is a {line.kind}: only a run or a sync can be controlled; stop it with Ctrl-C"
+                f"{line.id} is a {line.kind}: only a run, a sync or a verify of several processes can be controlled; stop it with Ctrl-C"
             )
         opened.want(line.id, **wishes)
     silent = time.time() - line.updated

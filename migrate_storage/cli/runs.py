@@ -143,6 +143,8 @@ def _doing_lines(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
     yield (
         f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {moved}{amount(doing['listed'], 'object')} to look at"
     )
+    if "ranges" in doing:
+        yield f"{amount(doing['ranges'], 'range')} under way"
     now, most = doing["concurrency"], doing["most_concurrency"]
     slowed = f" of {most:,}, because a service asked to slow down" if now < most else ""
     bandwidth = f", {size(doing['bandwidth'])}/s at most" if doing["bandwidth"] else ""

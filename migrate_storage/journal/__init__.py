@@ -18,11 +18,23 @@ from migrate_storage.journal.leases import Leases
 from migrate_storage.journal.lines import Entry, Range, RowEntry, Run, digest, new_run_id, object_id
 from migrate_storage.journal.marks import Mark, Marks
 from migrate_storage.journal.objects import Objects
-from migrate_storage.journal.ranges import Ranges, range_lease
+from migrate_storage.journal.ranges import UNCUT, Ranges, range_lease
 from migrate_storage.journal.rows import Rows
 from migrate_storage.journal.runs import Runs
 
-__all__ = ("Entry", "Journal", "Mark", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id", "range_lease")
+__all__ = (
+    "UNCUT",
+    "Entry",
+    "Journal",
+    "Mark",
+    "Range",
+    "RowEntry",
+    "Run",
+    "digest",
+    "new_run_id",
+    "object_id",
+    "range_lease",
+)
 
 
 class Journal(Runs, Ranges, Objects, Rows, Leases, Marks):

@@ -11,7 +11,10 @@ from sqlalchemy import Connection, insert, select, update
 from migrate_storage.journal.access import Access
 from migrate_storage.journal.lines import Range, Run
 
-__all__ = ("Ranges", "range_lease")
+__all__ = ("UNCUT", "Ranges", "range_lease")
+
+UNCUT = ""
+"""The bounds of a range of which nobody has said them yet."""
 
 _RANGE = tuple(column.name for column in fields(Range))
 
@@ -52,6 +55,17 @@ class Ranges(Access):
         table = self.tables.range
         statement = select(*(table.c[name] for name in _RANGE)).where(table.c.run == run).order_by(table.c.number)
         return [Range(**line) for line in self._read(statement)]
+
+    def bound(self, run: str, bounds: Sequence[str]) -> None:
+        """Say between which keys the ranges of a job lie, where that was not said yet."""
+        table = self.tables.range
+
+        def write(connection: Connection) -> None:
+            for number, each in enumerate(bounds):
+                statement = update(table).where(table.c.run == run, table.c.number == number, table.c.bounds == UNCUT)
+                connection.execute(statement.values(bounds=each))
+
+        self.database.transaction(write)
 
     def states(self, run: str) -> dict[int, bool]:
         """By number, whether a range of a job is done; its end is the last."""

@@ -40,6 +40,12 @@ class Runs(Access):
         value = self.database.transaction(lambda connection: connection.execute(statement).scalar())
         return dict(json.loads(value)) if value else {}
 
+    def stands(self, run: str) -> tuple[str, float]:
+        """The state of a run, and when it began, in seconds since the epoch."""
+        table = self.tables.run
+        [line] = self._read(select(table.c.state, table.c.started).where(table.c.id == run))
+        return str(line["state"]), float(line["started"])
+
     def want(self, run: str, **wishes: Any) -> None:
         """Ask something of a run while it goes on; what was asked before and is not named stays."""
         table = self.tables.run

@@ -19,6 +19,8 @@ from distributed import Client, LocalCluster
 
 from migrate_storage import fleet
 from migrate_storage.cli import cli
+from tests.cli.test_schemas import hold, hold_line
+from tests.evidence import Evidence
 from tests.machines.conftest import ROOT, Site, Sites, ended, halfway, until
 
 COUNT = 64
@@ -99,6 +101,8 @@ def test_a_cluster_does_what_one_process_does(site: Site, cluster: Cluster, alon
     said, _ = site.do("run", *cluster.serve(site), "--json")
     same(site, alone)
     told = [json.loads(line) for line in said.splitlines()]
+    for line in told:
+        hold_line(line)
     assert told[-1]["event"] == "report"
     assert told[-1]["rows_moved"] == alone["report"]["rows_moved"]
     assert [each["objects"] for each in told if each["event"] == "progress"][-1] >= len(site.objects())
@@ -149,6 +153,9 @@ def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]
     site.do("control", "pause")
     doing = "SELECT doing FROM migrate_storage_run"
     until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
+    status = json.loads(site.do("status", "--json")[0])
+    hold(status, "run.json")
+    assert status["doing"]["ranges"] == 2
     still = site.moved()
     time.sleep(1.5)
     assert site.moved() == still
@@ -208,6 +215,47 @@ def test_sync_and_verify_on_a_cluster(site: Site, cluster: Cluster) -> None:
     site.do("verify", "--deep", *cluster.serve(site))
     assert site.report()["counts"] == one["counts"]
     assert site.report()["evidence"] == one["evidence"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_larger_job_with_workers_that_die_and_sleep(
+    site: Site, sites: Sites, cluster: Cluster, evidence: Evidence
+) -> None:
+    """Thousands of rows, a worker killed and one stopped past its lease, again and again, until all is done."""
+    count = 6000
+    site.fill(count)
+    one = sites()
+    one.fill(count)
+    one.do("run")
+    driver = site.start("run", *cluster.serve(site), "--lease", "3")
+    killed = slept = 0
+    while driver.poll() is None:
+        time.sleep(6)
+        busy = [address for address, keys in cluster.client.processing().items() if keys]
+        victim = cluster.workers.get(busy[0]) if busy else None
+        if victim is None:
+            continue
+        if killed <= slept:
+            victim.kill()
+            killed += 1
+        else:
+            victim.suspend()
+            slept += 1
+            time.sleep(8)
+            victim.resume()
+    ended(driver, 0)
+    time.sleep(3)
+    assert site.rows == one.rows
+    assert site.objects() == one.objects()
+    files = site.world.check(backend="new")
+    assert killed
+    assert slept
+    evidence.record(
+        "A cluster whose workers are killed and put to sleep makes of rows and objects what one process makes of them.",
+        rows=site.report()["rows_moved"], objects=len(site.objects()), files=files, killed=killed, slept=slept,
+        ranges=len(site.ranges),
+    )  # fmt: skip
 
 
 def test_processes_of_one_s_own(sites: Sites, alone: dict[str, Any]) -> None:

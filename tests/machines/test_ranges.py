@@ -21,7 +21,8 @@ from migrate_storage.limits import Pace
 from migrate_storage.model import Action, Item, Location
 from migrate_storage.options import RunOptions
 from migrate_storage.rows import Rows
-from migrate_storage.shards import Share, Work, begun, cut_rows, plan_of, taken, uncut
+from migrate_storage.shards import begun, cut_rows, plan_of, taken, uncut
+from migrate_storage.share import Share, Work
 from tests.engine.world import Album, Document, Note, Page, World
 
 TEXTS = [

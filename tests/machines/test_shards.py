@@ -19,7 +19,8 @@ def test_three_at_once_do_what_one_does(sites: Sites) -> None:
         site.fill(COUNT)
     alone.do("run")
     shards = [together.start("run", "--shard", f"{number}/3", "--json") for number in range(3)]
-    said = [ended(shard, 0)[0] for shard in shards]
+    for shard in shards:
+        ended(shard, 0)
     assert together.rows == alone.rows
     assert together.objects() == alone.objects()
     assert together.world.check(backend="new") == alone.world.check(backend="new")
@@ -30,8 +31,6 @@ def test_three_at_once_do_what_one_does(sites: Sites) -> None:
     one, many = alone.report(), together.report()
     for name in ("rows_moved", "rows_left", "listed_total", "counts", "exit_code"):
         assert many[name] == one[name], name
-    # Who ends last tells of the whole job, the others of their range.
-    assert any(f"range {number}/3 of run" in told for told in said for number in range(3))
 
 
 def test_shards_are_counted_from_zero_and_the_environment_says_so_too(site: Site) -> None:
