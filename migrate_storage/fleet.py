@@ -215,6 +215,7 @@ class Fleet:
         self._cluster, self._opened, self._lease, self._grace = cluster, journal, lease, grace
         self._stopping, self._landing = threading.Event(), threading.Event()
         self._fatal: RunError | None = None
+        self._worked = False
         self._flying: dict[int, tuple[Any, str]] = {}
         self._tries: dict[int, int] = {}
         self._failures: dict[int, int] = {}
@@ -263,13 +264,14 @@ class Fleet:
             state = "stopped"
         except ConfigurationError:
             journal.want(line.id, stop=True)
+            self._landed(client, journal, line)
             journal.progress(line.id, state="failed", finished=time.time())
             raise
         except RunError as failure:
             state, error = "failed", str(failure)
         if state != "finished":
             journal.want(line.id, stop=True)
-            self._landed(client, journal, line)
+        self._landed(client, journal, line)
         ended = journal.run(line.id)
         if ended.report is not None:
             report = Report.from_dict(json.loads(ended.report))
@@ -345,8 +347,10 @@ class Fleet:
         ended = Ended(state="failed", error="its worker was lost")
         with contextlib.suppress(Exception):
             ended = future.result()
+        self._worked = self._worked or ended.state == "finished"
         if ended.state == "refused":
-            raise ConfigurationError(f"a worker cannot do it: {ended.error}")
+            message = f"a worker cannot do it: {ended.error}"
+            raise RunError(f"{message}, and others did") if self._worked else ConfigurationError(message)
         if ended.state == "held":
             self._resting[number] = time.monotonic() + 1.0
         elif ended.state == "failed":
@@ -356,7 +360,7 @@ class Fleet:
                 raise RunError(ended.error)
 
     def _landed(self, client: Client, journal: Journal, line: Run) -> None:
-        """Wait for what is under way, once it was told to stop."""
+        """Wait for what is under way yet where the job is over, or was told to stop."""
         until = time.monotonic() + self._grace + 5.0
         fit = _Fit(max(_SILENT, self._lease))
         while self._flying and time.monotonic() < until:

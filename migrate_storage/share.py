@@ -65,6 +65,8 @@ class Share:
         self.done = range_.done
         #: When the whole job began, in seconds since the epoch.
         _, self.began = journal.stands(range_.run)
+        #: Whether somebody was at work in it before, and left copies that are to be looked at once more.
+        self.again = range_.doing is not None
         #: Bytes that whoever had this range before moved.
         self.bytes_before = int(json.loads(range_.doing)["bytes"]) if range_.doing else 0
         #: Bytes that the other ranges moved.
