@@ -26,7 +26,7 @@ from tests.engine.world import Album, Document, Note, Page, World
 from tests.servers import DatabaseServer, S3Server
 
 ROOT = Path(__file__).parent.parent.parent
-LEASE = 2
+LEASE = 3
 
 
 @dataclass

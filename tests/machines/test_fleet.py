@@ -116,7 +116,7 @@ def test_a_cluster_does_what_one_process_does(site: Site, cluster: Cluster, alon
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_time_only(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "80")
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
     halfway(site, driver)
     cluster.at_work().kill()
     ended(driver, 0)
@@ -129,7 +129,7 @@ def test_a_worker_that_slept_past_its_lease_wakes_up_without_harm(
     site: Site, cluster: Cluster, alone: dict[str, Any]
 ) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "80")
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
     halfway(site, driver)
     sleeper = cluster.at_work()
     sleeper.suspend()
@@ -173,7 +173,7 @@ def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]
 @pytest.mark.slow
 def test_a_driver_that_is_killed_is_started_again(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "80")
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
     halfway(site, driver)
     driver.kill()
     driver.communicate()

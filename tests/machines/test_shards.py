@@ -53,7 +53,7 @@ def test_shards_are_counted_from_zero_and_the_environment_says_so_too(site: Site
 @pytest.mark.slow
 def test_one_that_was_killed_is_started_again(site: Site) -> None:
     site.fill(COUNT)
-    first = site.start("run", "--shard", "0/2", "--max-requests-per-second", "60")
+    first = site.start("run", "--shard", "0/2", "--max-requests-per-second", "25")
     halfway(site)
     first.kill()
     first.communicate()
@@ -70,7 +70,7 @@ def test_one_that_was_killed_is_started_again(site: Site) -> None:
 @pytest.mark.slow
 def test_one_that_slept_past_its_lease_wakes_up_without_harm(site: Site) -> None:
     site.fill(COUNT)
-    sleeper = site.start("run", "--shard", "0/1", "--max-requests-per-second", "60", "--json")
+    sleeper = site.start("run", "--shard", "0/1", "--max-requests-per-second", "25", "--json")
     process = psutil.Process(sleeper.pid)
     halfway(site)
     process.suspend()
@@ -104,8 +104,9 @@ def test_what_was_reverted_is_done_again(site: Site) -> None:
 @pytest.mark.slow
 def test_while_one_is_at_work_nothing_else_is(site: Site) -> None:
     site.fill(COUNT)
-    shard = site.start("run", "--shard", "0/2", "--max-requests-per-second", "5", "--concurrency", "2")
+    shard = site.start("run", "--shard", "0/2", "--max-requests-per-second", "10")
     until(lambda: site.moved() > 0)
+    site.do("control", "pause")
     _, errors = site.do("run", code=2)
     assert "at work" in errors
     _, errors = site.do("run", "--shard", "0/2", code=2)
@@ -122,7 +123,7 @@ def test_while_one_is_at_work_nothing_else_is(site: Site) -> None:
 @pytest.mark.slow
 def test_a_hand_on_all_of_them(site: Site) -> None:
     site.fill(COUNT)
-    shards = [site.start("run", "--shard", f"{number}/2", "--max-requests-per-second", "30") for number in range(2)]
+    shards = [site.start("run", "--shard", f"{number}/2", "--max-requests-per-second", "16") for number in range(2)]
     halfway(site)
     site.do("control", "pause")
     doing = "SELECT doing FROM migrate_storage_run"
