@@ -32,7 +32,14 @@ _MD5 = re.compile("[0-9a-f]{32}")
 
 
 def estimate(
-    route: Route, journal: Journal, run: str, options: RunOptions, retry: Retry, checkpoint: Callable[[], None]
+    route: Route,
+    journal: Journal,
+    run: str,
+    options: RunOptions,
+    retry: Retry,
+    checkpoint: Callable[[], None],
+    *,
+    share: float = 1.0,
 ) -> Estimate | None:
     """Return what a run would take; ``None`` where it would copy nothing.
 
@@ -43,6 +50,7 @@ def estimate(
         options: ``probe`` says how many objects are read.
         retry: how a failed request is sent again.
         checkpoint: called between the pieces that are read; what it raises ends it.
+        share: how much of all rows was rehearsed, where that was a sample: what is counted is reckoned up to all.
     """
     copied = (
         entry
@@ -59,7 +67,7 @@ def estimate(
         counted = _with(counted, entry, local=local, proved=proved)
     if not counted.objects:
         return None
-    return _probed(counted, sample, route, options, retry, checkpoint)
+    return _probed(counted.times(1 / share), sample, route, options, retry, checkpoint)
 
 
 def _with(sum_: Estimate, entry: Entry, *, local: tuple[bool, bool], proved: bool) -> Estimate:

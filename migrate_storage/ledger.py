@@ -79,8 +79,8 @@ class Ledger:
             seconds=carried.seconds,
         )
         verified, left, before = carried.verified, carried.left, carried.job.entry
-        if verified is None and left is None and before is not None and before.state == "held":
-            # What an earlier copy left behind is still there, and an undo needs to know it.
+        if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
+            # What an earlier copy left behind is still there: an undo needs to know it, and so does who copies it again.
             return replace(
                 before,
                 run=self.run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ from migrate_storage.tally import Tally
 
 __all__ = ("Migration",)
 
+_PARTS = 50
+"""Windows into which the sample of a column is spread."""
 _PASSES = 100
 """Passes after which a run ends although each found something new: rows are written to the old key faster than moved."""
 
@@ -76,8 +79,9 @@ class Migration:
         #: Missing objects so far, and whether every row that names one is marked.
         self._losses: dict[Location, bool] = {}
         self._fatal: RunError | None = None
-        #: Columns of which no row named the source when the run began.
-        self._idle: frozenset[Rows] = frozenset()
+        #: How many rows of each column may have named the source when the run began.
+        self._naming_it: dict[Rows, int] = {}
+        self._sampled = 0
         self._nothing_left = False
 
     @classmethod
@@ -220,8 +224,8 @@ class Migration:
 
     def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
         options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        naming = {rows: rows.estimate(options.source) for rows in facts.rows}
-        expected, self._idle = sum(naming.values()), frozenset(rows for rows, count in naming.items() if not count)
+        self._naming_it = {rows: rows.estimate(options.source) for rows in facts.rows}
+        expected = sum(self._naming_it.values())
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
         share = self._share
         if share is None:
@@ -229,7 +233,7 @@ class Migration:
         self._tally.tell(
             RunStarted(
                 run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
-                rows=expected if options.limit is None else min(expected, options.limit), **named,
+                rows=min(expected, options.limit or expected, options.sample if self._takes_sample else expected), **named,
             )
         )  # fmt: skip
         for note in (*facts.notes, *facts.not_carried):
@@ -256,7 +260,8 @@ class Migration:
         taking = None
         if options.dry_run and state in ("finished", "limited"):
             try:
-                taking = estimate(route, journal, run, options, self._retry, self._checkpoint)
+                looked_at = self._sampled / expected if self._sampled else 1.0
+                taking = estimate(route, journal, run, options, self._retry, self._checkpoint, share=looked_at)
             except StoppedError:
                 state = "stopped"
         report = Report(
@@ -265,7 +270,7 @@ class Migration:
             rows_moved=pipeline.rows_moved, rows_left=self._left(facts, state), rows_filtered=self._filtered,
             bytes_moved=self._tally.bytes,
             not_carried=facts.not_carried, notes=facts.notes, estimate=taking, evidence=self._tally.evidence,
-            listed=self._tally.listed[:LISTED], **self._counts(journal, run, state), **named,
+            listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, **self._counts(journal, run, state), **named,
         )  # fmt: skip
         report = replace(report, rows_known=self._lost_rows(facts) if report.rows_left and self._known else 0)
         report = replace(report, next_command=_next_command(report, options))
@@ -327,9 +332,9 @@ class Migration:
         self._filtered = 0
         self._gate.wait()
         for rows in facts.rows:
-            if pipeline.first_pass and rows in self._idle:
+            if pipeline.first_pass and not self._naming_it[rows]:
                 continue
-            for window in rows.windows(self._options.source, self._options.window):
+            for window in self._windows(rows):
                 wanted = [row for row in window if _names(rows, row, facts.route)] if facts.route.filters else window
                 self._filtered += len(window) - len(wanted)
                 while True:
@@ -351,13 +356,31 @@ class Migration:
         return left
 
     @property
+    def _takes_sample(self) -> bool:
+        """Whether a dry run looks at some of the rows only, for there are many."""
+        options = self._options
+        return options.dry_run and options.limit is None and 0 < options.sample < sum(self._naming_it.values())
+
+    def _windows(self, rows: Rows) -> Iterator[list[Row]]:
+        options = self._options
+        if not self._takes_sample:
+            yield from rows.windows(options.source, options.window)
+            return
+        count = self._naming_it[rows]
+        share = math.ceil(options.sample * count / sum(self._naming_it.values()))
+        size = math.ceil(share / _PARTS)
+        for window in rows.spread(options.source, math.ceil(share / size), of=count, size=size):
+            self._sampled += len(window)
+            yield window
+
+    @property
     def _number(self) -> int | None:
         """The range that this process does; ``None`` where it does all."""
         return self._share.number if self._share is not None else None
 
     def _nothing_names(self, facts: Facts) -> bool:
         """Whether no row named the source when the run began, and none does now: there is nothing to settle or look at."""
-        self._nothing_left = self._idle == set(facts.rows) and not any(
+        self._nothing_left = not any(self._naming_it.values()) and not any(
             rows.estimate(self._options.source) for rows in facts.rows
         )
         return self._nothing_left

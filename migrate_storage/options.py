@@ -62,6 +62,8 @@ class RunOptions:
     probe: int = 0
     #: Say what would happen, change nothing.
     dry_run: bool = False
+    #: Rows that a dry run looks at, spread over each column, where more name ``source``; 0 looks at each.
+    sample: int = 1000
     #: Seconds to wait before the last look at sources and before a missing object is listed as missing.
     settle: float = 2.0
     #: Attempts for one request, the first included.
@@ -85,6 +87,7 @@ class RunOptions:
             ("memory", MiB),
             ("settle", 0),
             ("probe", 0),
+            ("sample", 0),
             ("lease", 1),
             ("grace", 0),
         ):

@@ -251,6 +251,42 @@ class Rows:
         rows = [Row(tuple(entry[:width]), _as_text(entry[width])) for entry in connection.execute(found)]
         return rows, None if bound is None else tuple(bound), bound is None
 
+    def spread(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
+        """Windows that lie evenly among the rows that may name ``backend``, each read in one short transaction.
+
+        Args:
+            backend: the backend key looked for, as in :meth:`windows`.
+            parts: how many windows.
+            of: how many such rows there are, about.
+            size: rows in a window.
+        """
+        pattern = _pattern(backend)
+        jump = max(0, of // parts - size)
+        after: tuple[Any, ...] | None = None
+
+        def statement(*more: ColumnElement[Any]) -> Any:
+            found = self._select(*more).where(self._raw.is_not(None)).order_by(*self._key)
+            if pattern is not None:
+                found = found.where(self._text.like(bindparam("pattern", pattern), escape="!"))
+            return found if after is None else found.where(self._after(after, "after", inclusive=False))
+
+        def read(connection: Connection) -> list[Row]:
+            found = connection.execute(statement(self._text.label("value")).limit(size))
+            return [Row(tuple(entry[:-1]), _as_text(entry[-1])) for entry in found]
+
+        for _ in range(parts):
+            rows = self.database.transaction(read)
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            after = rows[-1].pk
+            if jump:
+                beyond = self.database.transaction(partial(_first, statement().offset(jump - 1).limit(1)))
+                if beyond is None:
+                    return
+                after = tuple(beyond)
+
     def sample(self, size: int) -> list[Row]:
         """The first rows that hold anything."""
 

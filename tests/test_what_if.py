@@ -16,3 +16,12 @@ def test_each_section_names_a_test_that_exists() -> None:
         assert named, f"no test shows: {section.splitlines()[0]}"
         for path, name in named:
             assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+def test_each_fear_has_its_section() -> None:
+    fears = (
+        "killed", "overwritten", "same bucket", "wrong bucket", "credentials expire", "deletes an object", "disk is full",
+        "uploads in parts", "money",
+    )  # fmt: skip
+    titles = [section.splitlines()[0] for section in SECTIONS]
+    assert [fear for fear in fears if not any(fear in title for title in titles)] == []

@@ -68,6 +68,15 @@ def run(door: Door, request: Request, machines: Machines, output: Output) -> int
     help="Objects to read, to see how fast that goes and whether they are archived; 0 reads none.",
 )
 @option(
+    "--sample",
+    metavar="ROWS",
+    type=int,
+    in_file=False,
+    default=1000,
+    show_default=True,
+    help="Rows to look at, spread evenly, where more name --from; 0 looks at each.",
+)
+@option(
     "--prices",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -77,7 +86,7 @@ def run(door: Door, request: Request, machines: Machines, output: Output) -> int
 def plan(door: Door, request: Request, prices: Path | None, output: Output) -> int:
     """Say what `run` with the same options would do, in the same counts, and change nothing.
 
-    Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the
+    Of more than --sample rows it looks at a sample, says so, and reckons from it. Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the
     rate at which a few objects are read, and with --prices what it costs.
     """  # fmt: skip
     return _run(door, request, output, dry_run=True, prices=prices)

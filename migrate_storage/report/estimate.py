@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from migrate_storage.text import amount, duration, size
@@ -32,7 +32,7 @@ class Estimate:
     bytes: int = 0
     #: How many of them are written in parts.
     in_parts: int = 0
-    #: GET and HEAD at the source, and bytes that leave it.
+    #: GET and HEAD at the source, at most, and bytes that leave it.
     source_reads: int = 0
     source_bytes: int = 0
     #: Objects whose source tells no digest, so that they are read twice.
@@ -57,6 +57,10 @@ class Estimate:
     priced: str = ""
     costs: tuple[Cost, ...] = ()
 
+    def times(self, factor: float) -> Estimate:
+        """Return the estimate for so many times as many objects of the same kind."""
+        return replace(self, **{name: round(getattr(self, name) * factor) for name in _COUNTED})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the estimate as values that JSON can hold."""
         told = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -71,6 +75,12 @@ class Estimate:
         )
 
 
+_COUNTED = (
+    *("objects", "bytes", "in_parts", "source_reads", "source_bytes", "twice"),
+    *("destination_writes", "destination_reads", "destination_bytes"),
+)
+
+
 def lines(estimate: Estimate) -> Iterator[str]:
     """Return the estimate as lines of text."""
     parts = f", {estimate.in_parts:,} of them in parts" if estimate.in_parts else ""
@@ -78,7 +88,7 @@ def lines(estimate: Estimate) -> Iterator[str]:
     twice = (
         f", {amount(estimate.twice, 'object')} read twice, because nothing tells their digest" if estimate.twice else ""
     )
-    yield f"  {'source':<12} {amount(estimate.source_reads, 'read')} (GET, HEAD), {size(estimate.source_bytes)} leave it{twice}"
+    yield f"  {'source':<12} {amount(estimate.source_reads, 'read')} (GET, HEAD) at most, {size(estimate.source_bytes)} leave it{twice}"
     back = f", {size(estimate.destination_bytes)} read back at most" if estimate.destination_bytes else ""
     yield (
         f"  {'destination':<12} {amount(estimate.destination_writes, 'write')} (PUT, POST, parts), "

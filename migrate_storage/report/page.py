@@ -94,6 +94,8 @@ def _head(report: Report) -> Markup:
         *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _done(report)),
         ("to look at", f"{report.listed_total:,}"),
     ]
+    if report.sample:
+        facts.append((f"of {report.sample[1]:,} rows, looked at as a sample", f"{report.sample[0]:,}"))
     if report.kind == "run":
         facts.append(("rows re-pointed", f"{report.rows_moved:,}"))
     if report.rows_left is not None:

@@ -76,6 +76,9 @@ class Report:
     notes: tuple[Note, ...] = ()
     #: What the run would take; only of a plan that would copy something.
     estimate: Estimate | None = None
+    #: Rows that a plan looked at, and how many it found that name ``source``, where it took a sample: ``counts`` and ``listed``
+    #: are of these rows, ``estimate`` is reckoned up to all.
+    sample: tuple[int, int] | None = None
     #: The command to type next.
     next_command: str = ""
 
@@ -148,6 +151,7 @@ class Report:
             "not_carried": [_note_to_dict(note) for note in self.not_carried],
             "notes": [_note_to_dict(note) for note in self.notes],
             "estimate": None if self.estimate is None else self.estimate.to_dict(),
+            "sample": None if self.sample is None else {"rows": self.sample[0], "of": self.sample[1]},
             "next_command": self.next_command,
         }
 
@@ -184,6 +188,7 @@ class Report:
             way=Way(data["way"]),
             estimate=Estimate.from_dict(data["estimate"]) if data.get("estimate") else None,
             rows_known=data.get("rows_known", 0),
+            sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             evidence=dict(data["evidence"]),
             listed=tuple(outcome_from_dict(each) for each in data["listed"]),

@@ -41,7 +41,8 @@ def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
     yield ""
     yield from _facts(report)
     if report.estimate is not None:
-        yield from ("", "The run would take")
+        reckoned = ", as reckoned from the sample" if report.sample else ""
+        yield from ("", f"The run would take{reckoned}")
         yield from lines(report.estimate)
     if figures is not None:
         yield from _figure_lines(figures)
@@ -74,7 +75,8 @@ def headline(report: Report) -> str:
         kinds = acted.get(report.kind)
         count = sum(report.counts.get(kind, 0) for kind in kinds) if kinds else report.objects
         aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
-        head = f"A plan, nothing was changed: {amount(count, noun(report))} {aim}"
+        of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
+        head = f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
     elif report.state == "limited":
         head = "Stopped at the limit that you set"
     elif report.state == "stopped":
@@ -112,6 +114,9 @@ def _facts(report: Report) -> Iterator[str]:
     counted = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
     would = "would be " if report.dry_run and counted else ""
     yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
+    if report.sample:
+        seen, all_ = report.sample
+        yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
     if report.kind == "run" and not report.dry_run:
         left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -33,11 +35,36 @@ def test_what_a_script_writes_is_up_to_date(script: str) -> None:
 
 def test_the_page_names_every_command_and_every_option() -> None:
     sections = dict(part.split("\n", 1) for part in (ROOT / "docs/cli.md").read_text().split("\n## ")[1:])
-    for name, command in ALL.items():
-        for parameter in command.params:
-            for option in (*parameter.opts, *parameter.secondary_opts):
-                if option.startswith("-"):
-                    assert option in sections[name], (name, option)
+    options = (
+        (name, option)
+        for name, command in ALL.items()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("-")
+    )
+    assert [name for name in ALL if name not in sections] == [], "commands that are not documented"
+    assert [each for each in options if each[1] not in sections.get(each[0], "")] == [], (
+        "options that are not documented"
+    )
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may end with."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower().replace("`", "")).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")], ids=lambda page: page.name
+)  # fmt: skip
+def test_links_of_pages_that_are_not_in_the_site_lead_somewhere(page: Path) -> None:
+    """The build of the site checks its own, anchors included."""
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)", page.read_text())
+    assert links or page.parent != ROOT or page.name != "README.md"
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
 
 @pytest.mark.parametrize("name", LEAVES)

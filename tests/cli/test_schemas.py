@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +13,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from migrate_storage.cutover.phases import Phase
-from migrate_storage.database import Database
 from migrate_storage.events import PaceChanged
-from migrate_storage.journal import Journal, Run
 from migrate_storage.model import OutcomeKind, Severity, Way
 from migrate_storage.progress import told
 from tests.cli.conftest import ROOT, Project
@@ -137,7 +136,20 @@ def test_what_every_command_says(project: Project) -> None:
     prices = project.directory / "prices.toml"
     prices.write_text((ROOT / "docs" / "prices.toml").read_text())
     say("plan", *app, "--from", "old", "--to", "new", "--prices", str(prices))
-    (project.directory / "new" / "d").mkdir()
+    # Ten bytes a second leave the time to look at it while it goes on.
+    slow = project.start("run", *app, "--from", "old", "--to", "new", "--bandwidth", "10", "--json")
+    until = time.monotonic() + 60
+    while '"doing": {' not in project("status", *app, "--json").stdout:
+        assert time.monotonic() < until, "it never said what it does"
+    say("status", *app, schema="run.json")
+    say("control", "set", "--concurrency", "8", *app)
+    say("runs", *app, schema="run.json")
+    slow.send_signal(signal.SIGINT)
+    for line in lines(slow.communicate(timeout=60)[0]):
+        hold_line(line)
+    for file in (project.directory / "new").rglob("3.txt"):
+        file.unlink()
+    (project.directory / "new" / "d").mkdir(exist_ok=True)
     (project.directory / "new" / "d" / "3.txt").write_bytes(b"another's")
     say("run", *app, "--from", "old", "--to", "new")
     say("explain", "document.file", "3", *app, schema="command.json#/$defs/explain")
@@ -154,15 +166,6 @@ def test_what_every_command_says(project: Project) -> None:
     say("verify", *app)
     say("revert", *app)
     say("purge", *app, "--older-than", "0s")
-    journal = Journal(Database(f"sqlite:///{project.directory}/app.db"))
-    now = time.time()
-    under_way = {"state": "running", "started": now, "updated": now}
-    journal.begin(
-        Run(id="20990101-000000-00000000", kind="run", source="old", destination="new", way="move", **under_way)
-    )
-    say("control", "20990101-000000-00000000", "pause", *app)
-    say("status", *app, schema="run.json")
-    say("runs", *app, schema="run.json")
     say("tables", "create", *app)
     say("tables", "prune", *app, "--older-than", "1d")
     say("tables", "drop", *app, "--yes")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,26 @@ def test_completion_loads_none(typed: str, offered: set[str]) -> None:
     )
     assert set(said.split()) == offered
     assert loaded == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_of_the_manual_gets_its_script(shell: str) -> None:
+    page = (ROOT / "docs" / "integration.md").read_text()
+    assert f"{shell}_source" in page
+    said, loaded = answer(_MIGRATE_STORAGE_COMPLETE=f"{shell}_source")
+    assert f"_MIGRATE_STORAGE_COMPLETE={shell}_complete" in said
+    assert loaded == []
+
+
+def test_bash_completes_what_is_typed(tmp_path: Path) -> None:
+    """The line of the manual, in a bash of its own."""
+    [line] = re.findall(r"^eval .*bash_source.*$", (ROOT / "docs" / "integration.md").read_text(), re.MULTILINE)
+    script = f'{line}\nCOMP_WORDS=(migrate-storage cutover re) COMP_CWORD=2\n_migrate_storage_completion migrate-storage re cutover\necho "${{COMPREPLY[@]}}"'
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ended = subprocess.run(
+        ["bash", "-c", script], env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout.split() == ["ready", "repair", "retreat"], ended.stderr
 
 
 def test_the_probe_sees_what_a_command_loads() -> None:

@@ -160,7 +160,8 @@ def test_killed_again_and_again(
             killed += 1
         job.ends_right()
         by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
-        assert (True in by_the_server) is how.startswith("copy")
+        # Killed while all its copies waited for their listing, a job does not know of any whether it is its own.
+        assert not by_the_server or (True in by_the_server) is how.startswith("copy")
         copied_again += job.copied_again
         killed_at += job.killed_at
         world.sql("DELETE FROM documents")

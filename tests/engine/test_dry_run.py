@@ -11,6 +11,7 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.events import ItemFinished
 from migrate_storage.model import OutcomeKind, Way
+from migrate_storage.report import Report, render
 from tests.engine import places
 from tests.engine.world import Document, World
 
@@ -133,3 +134,33 @@ def test_two_sources_that_would_become_one_are_said(rclone_s3, sqlite_url: str) 
     world.fill(1, prefix=f"{two}/")
     dry = world.run(dry_run=True)
     assert dry.counts == world.run().counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.OCCUPIED: 1}
+
+
+def test_of_many_rows_a_sample_is_looked_at_and_said_to_be_one(rclone_s3, database_url: str) -> None:
+    old = places.old_s3(rclone_s3.by_another_name, rclone_s3.new_bucket()).build()
+    world = World(database_url, old, places.new_s3(rclone_s3, rclone_s3.new_bucket()).build())
+    files = world.files_at_once([f"docs/{number}.bin" for number in range(1, 301)])
+    world.add(*(Document(id=number, title="", file=file) for number, file in enumerate(files, 1)))
+    world.fill(0, 10)
+    report = world.run(dry_run=True, sample=60)
+    assert report.sample is not None
+    seen, of = report.sample
+    assert of > 300, "albums among them"
+    assert 60 <= seen <= 64
+    assert report.objects < 100
+    assert report.estimate is not None
+    assert report.estimate.objects == round(report.objects * of / seen)
+    assert report.estimate.destination_writes == report.estimate.objects
+    looked_at = sorted(
+        ref.pk[0] for event in world.events if isinstance(event, ItemFinished) for ref in event.outcome.refs
+        if ref.column.table == "documents"
+    )  # fmt: skip
+    assert all(sum(start <= number < start + 100 for number in looked_at) >= 15 for start in (1, 101, 201)), looked_at
+    assert "by a sample of" in render(report)
+    assert Report.from_dict(report.to_dict()).sample == report.sample
+    for options in ({"sample": 0}, {"sample": of}, {"sample": 60, "limit": of}):
+        world.events.clear()
+        whole = world.run(dry_run=True, **options)
+        assert (whole.sample, whole.rows_moved) == (None, of)
+    assert world.run(sample=60).rows_moved == of, "a run looks at each row"
+    world.close()

@@ -12,6 +12,7 @@ import pytest
 
 from migrate_storage import sightings
 from migrate_storage.model import ObjectMeta, OutcomeKind
+from migrate_storage.pipeline import Pipeline
 from migrate_storage.retry import Retry
 from migrate_storage.sightings import Sightings
 from migrate_storage.stores.objects import ObstoreStore
@@ -157,3 +158,28 @@ def test_a_side_of_which_nothing_was_seen_is_not_believed(side: Side) -> None:
 def test_a_few_objects_are_looked_at(side: Side) -> None:
     few = [f"a/{number:03}.bin" for number in range(sightings._LEAST - 1)]
     assert _listings(side, "a/007.bin")(few) == {}
+
+
+def test_a_source_deleted_while_its_copy_waits_leaves_a_copy_that_is_known_as_ours(
+    rclone_s3, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what is saved under its name later is moved, and not taken to meet an object of somebody else."""
+    world = worlds(rclone_s3, sqlite_url)
+    world.fill(ROWS)
+    original = Pipeline._look_around
+
+    def deleted(self: Pipeline) -> None:
+        monkeypatch.setattr(Pipeline, "_look_around", original)
+        world.old.delete_object("docs/1/d1.bin")
+        original(self)
+
+    monkeypatch.setattr(Pipeline, "_look_around", deleted)
+    report = world.run()
+    assert (report.counts[OutcomeKind.MISSING], report.rows_left) == (1, 1)
+    entry = world.journal["docs/1/d1.bin"]
+    assert (entry.state, entry.ours) == ("leftover", True)
+    world.contents["docs/1/d1.bin"] = b"restored with other content"
+    world.old.fs.pipe(world.old._prepare_path("docs/1/d1.bin"), world.contents["docs/1/d1.bin"])
+    assert world.run().exit_code == 0
+    assert world.check(backend="new") == ROWS
+    world.close()
