@@ -26,6 +26,16 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _Key = tuple[str, str]
 
 
+class _Times:
+    """How long what has one name and label took."""
+
+    __slots__ = ("classes", "seconds")
+
+    def __init__(self) -> None:
+        self.classes = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+
+
 class Counters:
     """What is counted of one subject, safe to use from several threads.
 
@@ -41,8 +51,7 @@ class Counters:
         self._lock = threading.Lock()
         self._counts: Counter[_Key] = Counter()
         self._values: dict[_Key, float] = {}
-        self._classes: defaultdict[_Key, list[int]] = defaultdict(lambda: [0] * (len(BOUNDS) + 1))
-        self._seconds: Counter[_Key] = Counter()
+        self._times: defaultdict[_Key, _Times] = defaultdict(_Times)
         self._timed: Callable[[float, Mapping[str, str]], None] | None = None
 
     def add(self, kind: str, where: str = "", amount: int = 1) -> None:
@@ -62,8 +71,9 @@ class Counters:
         place = bisect_left(BOUNDS, seconds)
         with self._lock:
             self._counts[key] += 1
-            self._classes[key][place] += 1
-            self._seconds[key] += seconds  # type: ignore[assignment]  # a Counter takes any number
+            times = self._times[key]
+            times.classes[place] += 1
+            times.seconds += seconds
             timed = self._timed
         if timed is not None:
             timed(seconds, self._attributes(kind, where))
@@ -86,13 +96,13 @@ class Counters:
     def times(self) -> Mapping[tuple[str, str], tuple[int, float]]:
         """How many were timed, and the seconds that they took in sum, by kind and label."""
         with self._lock:
-            return {key: (sum(classes), float(self._seconds[key])) for key, classes in self._classes.items()}
+            return {key: (sum(times.classes), times.seconds) for key, times in self._times.items()}
 
     def prometheus(self) -> str:
         """All of it in Prometheus's text format, version 0.0.4."""
         with self._lock:
             counts, values = sorted(self._counts.items()), sorted(self._values.items())
-            classes = sorted((key, tuple(each), float(self._seconds[key])) for key, each in self._classes.items())
+            classes = sorted((key, tuple(times.classes), times.seconds) for key, times in self._times.items())
         lines: list[str] = []
         told: set[str] = set()
 

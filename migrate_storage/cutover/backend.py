@@ -14,7 +14,7 @@ from migrate_storage.backend.located import several, text
 from migrate_storage.counters import Counters
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.content import Spooled, spooled
-from migrate_storage.cutover.driving import Driver, ask
+from migrate_storage.cutover.driving import Driver, ask, asked
 from migrate_storage.cutover.listing import listed
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, decide
@@ -201,8 +201,7 @@ class CutoverBackend(StorageBackend):
         Raises:
             UnacknowledgedError: repairs of the key overtook the save again and again.
         """
-        how = {"use_multipart": use_multipart, "chunk_size": chunk_size, "max_concurrency": max_concurrency}
-        return run(self._save(BLOCKING, file_object, data, how))
+        return run(self._save(BLOCKING, file_object, data, use_multipart, chunk_size, max_concurrency))
 
     async def save_object_async(
         self,
@@ -214,18 +213,21 @@ class CutoverBackend(StorageBackend):
         max_concurrency: int = 12,
     ) -> FileObject:
         """See :meth:`save_object`; ``data`` may be asynchronous too."""
-        how = {"use_multipart": use_multipart, "chunk_size": chunk_size, "max_concurrency": max_concurrency}
-        return await self._save(AWAITING, file_object, data, how)
+        return await self._save(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
 
-    async def _save(self, call: Caller, file: FileObject, data: Any, how: Mapping[str, Any]) -> FileObject:
+    async def _save(
+        self, call: Caller, file: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
+    ) -> FileObject:
         driver = self._driver
         with driver.switch.hold(writing=True) or await driver.renew(call, writing=True) as held:
             rule = TABLE[held.phase]
             if rule.entries:
+                how = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
                 await self._save_both(call, held, file, data, how)
                 return file
             side = rule.writes[0]
-            saving = ask(call, driver.side(side), "save_object", file, data, **how)
+            save = asked(call, driver.side(side), "save_object")
+            saving = save(file, data, use_multipart=use_multipart, chunk_size=chunk, max_concurrency=concurrency)
             await driver.counted("write", side, file.path, saving)
             # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
             held.check()

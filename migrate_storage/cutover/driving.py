@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from advanced_alchemy.types.file_object.base import PathLike, StorageBackend
@@ -20,7 +21,7 @@ from migrate_storage.errors import ConfigurationError
 from migrate_storage.stores.calling import Caller
 from migrate_storage.text import visible
 
-__all__ = ("Driver", "ask")
+__all__ = ("Driver", "ask", "asked")
 
 _log = logging.getLogger("migrate_storage.cutover")
 
@@ -155,13 +156,18 @@ class Driver:
             _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
 
 
-def ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
-    """Ask a side for an operation, by its synchronous or its asynchronous name."""
+def asked(call: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
+    """An operation of a side, by its synchronous or its asynchronous name."""
     # Not through the caller itself: that says that obstore was used, and the source may be none of it.
     if call.awaits:
-        answer: Awaitable[Any] = getattr(backend, f"{name}_async")(*arguments, **options)
-        return answer
-    return _once(getattr(backend, name), *arguments, **options)
+        method: Callable[..., Awaitable[Any]] = getattr(backend, f"{name}_async")
+        return method
+    return partial(_once, getattr(backend, name))
+
+
+def ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
+    """Ask a side for an operation."""
+    return asked(call, backend, name)(*arguments, **options)
 
 
 async def _once(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

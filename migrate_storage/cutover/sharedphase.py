@@ -206,7 +206,7 @@ class SharedPhase:
     # Within
 
     def _over(self, lease: Lease) -> bool:
-        return self._on_lost is not OnLost.KEEP and self._clock() >= lease.until
+        return self._clock() >= lease.until and self._on_lost is not OnLost.KEEP
 
     def _usable(self) -> Lease | None:
         lease = self._lease

@@ -206,8 +206,8 @@ def test_a_listing_that_breaks_off_half_way(world: World, monkeypatch: pytest.Mo
     stray(world, "a/x", "b/x", "c/x")
     listing = FsspecStore.list
 
-    def broken(self: FsspecStore, prefix: str) -> Iterator[Any]:
-        objects = listing(self, prefix)
+    def broken(self: FsspecStore, prefix: str, **more: Any) -> Iterator[Any]:
+        objects = listing(self, prefix, **more)
         yield next(objects)
         raise ConnectionResetError("the line went dead")
 
