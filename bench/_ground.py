@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import random
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from bench._application import Base, name_of, told, type_of, value_of
 from bench._contest import Contestant
+from tests import services
 from tests.engine import places
-from tests.servers import S3Server
+from tests.servers import DatabaseServer, S3Server
 
 AT_ONCE = "32"
+SERVERS = "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client"
+"""The setting of every section that has a ground."""
 PROGRAMS = Path(sys.executable).parent
 _BLOCK = 1 << 20
 
@@ -190,6 +195,14 @@ class Ground:
             lambda: [str(PROGRAMS / "rclone"), "copy", here, f"{to}:{self.there}", "--config", "/dev/null", "--s3-no-check-bucket", *options],
             environment,
         )  # fmt: skip
+
+
+def site(stack: ExitStack) -> tuple[Path, str]:
+    """A folder for the servers of a section, and the URL of a fresh database on a PostgreSQL of its own, until the stack is closed."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+    folder.chmod(0o755)
+    database = DatabaseServer(service=stack.enter_context(services.launched("postgres", folder / "postgres")))
+    return folder, stack.enter_context(database.database())
 
 
 def remote(name: str, server: S3Server) -> dict[str, str]:

@@ -7,18 +7,15 @@ they do. The objects were written by FSSpecBackend, which stores no content type
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
 from bench import _contest
 from bench._contest import Contestant, Ended, Goal
-from bench._ground import AT_ONCE, PROGRAMS, Ground
-from tests import services
-from tests.servers import DatabaseServer, S3Server, start_rclone
+from bench._ground import AT_ONCE, PROGRAMS, SERVERS, Ground, site
+from tests.servers import S3Server, start_rclone
 
 GOALS = (
     Goal(case="1", metric="per second", against="s5cmd cp", goal=1.0),
@@ -54,11 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     load = os.getloadavg()[0]
     cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        folder.chmod(0o755)
+        folder, url = site(stack)
         one = stack.enter_context(start_rclone(folder / "one"))
-        database = DatabaseServer(service=stack.enter_context(services.launched("postgres", folder / "postgres")))
-        url = stack.enter_context(database.database())
         ground = Ground(one, one, url, [options.size] * options.objects, one.new_bucket("from"))
         ground.write()
         what = f"{options.objects:,} objects of {options.size:,} bytes"
@@ -71,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             cases[str(case)] = (title, contestants, _contest.contest(str(case), contestants, options.rounds))
         ground.leave()
     setting = {
-        **_contest.machine(load), "servers": "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client",
+        **_contest.machine(load), "servers": SERVERS,
         "objects": options.objects, "size": options.size, "at_once": int(AT_ONCE), "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("copy", setting, cases, GOALS, write=not options.no_write)

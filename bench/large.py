@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
 from bench import _contest
 from bench._contest import Contestant, Ended, Goal
-from bench._ground import Ground
-from tests import services
-from tests.servers import DatabaseServer, start_rclone
+from bench._ground import SERVERS, Ground, site
+from tests.servers import start_rclone
 
 GOALS = (
     Goal(case="3", metric="per second", against="rclone copy", goal=1.0),
@@ -45,11 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     load = os.getloadavg()[0]
     cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        folder.chmod(0o755)
+        folder, url = site(stack)
         there = stack.enter_context(start_rclone(folder / "there"))
-        database = DatabaseServer(service=stack.enter_context(services.launched("postgres", folder / "postgres")))
-        url = stack.enter_context(database.database())
         for case in options.case or (3, 4):
             if case == 3:
                 here = stack.enter_context(start_rclone(folder / "here"))
@@ -66,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             cases[str(case)] = (title, contestants, _contest.contest(str(case), contestants, options.rounds))
             ground.leave()
     setting = {
-        **_contest.machine(load), "servers": "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client",
+        **_contest.machine(load), "servers": SERVERS,
         "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("large", setting, cases, GOALS, write=not options.no_write)

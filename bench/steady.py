@@ -6,17 +6,14 @@ Nothing runs without a journal; one in memory, which ends with the process, is t
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
 from bench import _contest
 from bench._contest import Goal
-from bench._ground import Ground
-from tests import services
-from tests.servers import DatabaseServer, start_rclone
+from bench._ground import SERVERS, Ground, site
+from tests.servers import start_rclone
 
 GOALS = (
     Goal(case="10", metric="seconds", against="no terminal", goal=1.1, most=True),
@@ -30,11 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _contest.options("steady", __doc__, arguments, objects=5_000, size=8192)
     load = os.getloadavg()[0]
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        folder.chmod(0o755)
+        folder, url = site(stack)
         here, there = (stack.enter_context(start_rclone(folder / name)) for name in ("here", "there"))
-        database = DatabaseServer(service=stack.enter_context(services.launched("postgres", folder / "postgres")))
-        url = stack.enter_context(database.database())
         ground = Ground(here, there, url, [options.size] * options.objects, here.new_bucket("from"))
         ground.write()
         terminal = ("-c", _TERMINAL)
@@ -47,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         cases = {"10": (title, contestants, _contest.contest("10", contestants, options.rounds))}
         ground.leave()
     setting = {
-        **_contest.machine(load), "servers": "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client",
+        **_contest.machine(load), "servers": SERVERS,
         "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("steady", setting, cases, GOALS, write=not options.no_write)
