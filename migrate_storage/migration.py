@@ -177,9 +177,8 @@ class Migration:
             self._share, self._pace.requests.guard = share, share.check
             if share.closes:
                 settle_intents(journal, database, self._application.columns)
-            if self._options.max_duration is not None:
-                left = max(0.0, share.began + self._options.max_duration - time.time())
-                self._allowance = Allowance(left, self._options.max_bytes, self._bytes)
+            left = share.left(self._options.max_duration)
+            self._allowance = Allowance(left, self._options.max_bytes, self._bytes)
             ledger = SharedLedger(journal, database, run, part=part.number, check=share.check)
             mine = replace(facts, rows=share.rows(facts.rows))
             return self._job(mine, ledger, journal, pressure, resumed=share.bytes_before > 0)

@@ -87,6 +87,10 @@ class Share:
         """Whether it is the end of the job, and not one of its ranges."""
         return self.number == self.total
 
+    def left(self, seconds: float | None) -> float | None:
+        """What is left now of a limit that counts from the beginning of the whole job; ``None`` for no limit."""
+        return None if seconds is None else max(0.0, self.began + seconds - time.time())
+
     def check(self) -> None:
         """Make sure, right before something is written, that the range still is ours.
 

@@ -179,9 +179,7 @@ class Sync:
             if share.done:
                 return share.found()
             self._share, self._pace.requests.guard = share, share.check
-            if options.max_duration is not None:
-                left = max(0.0, share.began + options.max_duration - time.time())
-                self._allowance = Allowance(left, options.max_bytes, self._bytes)
+            self._allowance = Allowance(share.left(options.max_duration), options.max_bytes, self._bytes)
             mirroring = self._mirroring(facts, database, share)
             engine = partial(hold, journal, options.lease, owner=run, **waiting)
             mirroring.apart = engine if self._application else contextlib.nullcontext
