@@ -25,13 +25,14 @@ from migrate_storage.preflight import select_columns
 from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Patience, Retry, StoreFailure
-from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
 from migrate_storage.share import Share, Work
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import classify
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
+from migrate_storage.values import BrokenValueError, parse_slots
 from migrate_storage.verify import sha256_of, unchanged
 from migrate_storage.workers import in_parallel
 

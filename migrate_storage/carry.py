@@ -19,7 +19,16 @@ from migrate_storage.stores.base import Store
 from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.failure import FailureKind, classify
 from migrate_storage.transfer import SourceMissingError, part_size, transfer
-from migrate_storage.verify import DiffersError, UnverifiedError, Verified, certainly_unchanged, same, unchanged, verify
+from migrate_storage.verify import (
+    SAME_PLACE,
+    DiffersError,
+    UnverifiedError,
+    Verified,
+    certainly_unchanged,
+    same,
+    unchanged,
+    verify,
+)
 
 __all__ = ("Budget", "Carried", "Carrier", "Job", "confirmed")
 
@@ -219,7 +228,7 @@ class Carrier:
             seen = "is not there" if found is None else f"has {found.size} bytes instead of {held.size}"
             return Carried(job=job, kind=OutcomeKind.DIFFERS, reason=f"seen through {destination.name} it {seen}")
         if job.item.action is Action.REWRITE:
-            verified = Verified(source=held, destination=found, evidence="same place", ours=False)
+            verified = Verified(source=held, destination=found, evidence=SAME_PLACE, ours=False)
             return Carried(job=job, verified=verified)
         same_bytes = self._retry(lambda: same(source, source_path, destination, path))
         if same_bytes is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from migrate_storage.model import Note, Outcome, Way
+from migrate_storage.model import Note, Outcome, OutcomeKind, Way
 
 __all__ = (
     "Behind",
     "BytesMoved",
     "Event",
     "ItemFinished",
+    "ItemsFinished",
     "Listed",
     "Listener",
     "Noted",
@@ -69,6 +70,19 @@ class ItemFinished:
     """One item ended."""
 
     outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemsFinished:
+    """Many items ended alike, and are not told one by one."""
+
+    #: Objects.
+    objects: int
+    #: Rows that were re-pointed to them.
+    rows: int
+    kind: OutcomeKind
+    #: How each was proved.
+    evidence: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +148,7 @@ Event = (
     | Listed
     | BytesMoved
     | ItemFinished
+    | ItemsFinished
     | RangesAdvanced
     | Noted
     | PaceChanged

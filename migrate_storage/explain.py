@@ -13,15 +13,17 @@ from migrate_storage.carry import Budget
 from migrate_storage.connections import connected
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.journal import Entry, Journal, object_id
+from migrate_storage.keys import row_id
 from migrate_storage.model import Column, Evidence, OutcomeKind
 from migrate_storage.options import MiB
 from migrate_storage.plan import actual
 from migrate_storage.preflight import select_columns
 from migrate_storage.putback import PutBack, Undo, fold
 from migrate_storage.retry import Retry, StoreFailure
-from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots, row_id
+from migrate_storage.rows import Rows
 from migrate_storage.stores.failure import FailureKind
 from migrate_storage.stores.side import Side
+from migrate_storage.values import BrokenValueError, Row, parse_slots
 from migrate_storage.verify import unchanged
 
 __all__ = ("explain",)

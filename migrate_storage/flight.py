@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from migrate_storage.carry import Carried, Job
 from migrate_storage.model import Location, Outcome, RowRef, Slot
-from migrate_storage.rows import Row, Rows
+from migrate_storage.rows import Rows
+from migrate_storage.values import Row
 from migrate_storage.verify import Verified
 
 __all__ = ("ObjectInFlight", "Pointing", "RowInFlight")

@@ -10,8 +10,9 @@ from migrate_storage.application import Application
 from migrate_storage.database import Database
 from migrate_storage.model import Column, RowRef
 from migrate_storage.registration import Registration, read
-from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.translate import unaddressable
+from migrate_storage.values import BrokenValueError, parse_slots
 
 __all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect")
 

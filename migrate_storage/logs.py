@@ -17,6 +17,7 @@ from migrate_storage.events import (
     BytesMoved,
     Event,
     ItemFinished,
+    ItemsFinished,
     Listed,
     Listener,
     Noted,
@@ -74,6 +75,8 @@ def _line(event: Event) -> str:
         case ItemFinished(outcome=outcome):
             reason = f": {outcome.reason}" if outcome.reason else ""
             return f"{outcome.kind.value} {outcome.source}{reason}"
+        case ItemsFinished():
+            return f"{event.kind.value} {event.objects} objects: {event.evidence}"
         case Noted(note=note):
             return f"{note.subject}: {note.message}" if note.subject else note.message
         case PaceChanged():

@@ -19,15 +19,17 @@ from sqlalchemy import Connection
 from migrate_storage.database import Database
 from migrate_storage.flight import Pointing
 from migrate_storage.journal import Entry, Journal
+from migrate_storage.keys import load_key
 from migrate_storage.model import Column, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot
 from migrate_storage.pipeline import Pipeline
 from migrate_storage.plan import Route
 from migrate_storage.putback import PutBack, settled
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.rewrite import new_fields
-from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, rewrite_value
+from migrate_storage.rows import Rows
 from migrate_storage.sightings import Sights
-from migrate_storage.verify import Verified, certainly_unchanged, unchanged
+from migrate_storage.values import BrokenValueError, Row, parse_slots, rewrite_value
+from migrate_storage.verify import SAME_PLACE, SAME_PLACE_LISTED, Verified, certainly_unchanged, unchanged
 from migrate_storage.workers import in_parallel
 
 __all__ = ("last_looks", "looks_back", "rows_pointing", "settle_intents")
@@ -63,8 +65,6 @@ def last_looks(
     """
 
     def moved_on(entry: Entry) -> bool:
-        if entry.evidence == "same place":
-            return False
         store, path = route.source.at(entry.source_path)
         try:
             now = retry(lambda: store.head(path))
@@ -74,7 +74,14 @@ def last_looks(
 
     listed = sights is not None and sights.source.ready
     outcomes = (OutcomeKind.REWRITTEN, OutcomeKind.COPIED)
-    for batch in journal.objects(run, state="held", outcomes=outcomes, part=part, size=_LISTED if listed else _ASKED):
+    for batch in journal.objects(
+        run,
+        state="held",
+        outcomes=outcomes,
+        part=part,
+        without=(SAME_PLACE, SAME_PLACE_LISTED),
+        size=_LISTED if listed else _ASKED,
+    ):
         if sights is not None:
             seen = sights.source([entry.source_path for entry in batch])
             batch = [entry for entry in batch if not _as_it_was(entry, seen.get(entry.source_path))]

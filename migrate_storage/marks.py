@@ -13,8 +13,9 @@ from migrate_storage.errors import KeyRefusedError
 from migrate_storage.journal import Journal, Mark
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity
 from migrate_storage.retry import Retry
-from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.stores.side import Side
+from migrate_storage.values import BrokenValueError, Row, parse_slots
 
 __all__ = ("Known", "ended", "mark_of", "stale_note")
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application, load_application
+from migrate_storage.bulk import Bulk
 from migrate_storage.carry import Budget, Carrier
 from migrate_storage.connections import connected
 from migrate_storage.control import Helm
@@ -35,10 +36,12 @@ from migrate_storage.preflight import Facts, examine
 from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
-from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
 from migrate_storage.share import Share, Work
 from migrate_storage.tally import Tally
+from migrate_storage.values import BrokenValueError, Row, parse_slots
+from migrate_storage.verify import SAME_PLACE_LISTED
 
 __all__ = ("Migration",)
 
@@ -301,6 +304,7 @@ class Migration:
             How it ended, and the number of passes.
         """
         number, settled, left = 0, False, self._options.limit
+        self._in_bulk(pipeline, facts, journal, run)
         while True:
             number += 1
             self._tally.tell(PassStarted(number=number))
@@ -325,6 +329,25 @@ class Migration:
                         pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping, self._number
                     )
                 settled = True
+
+    def _in_bulk(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> None:
+        """What PostgreSQL can do by itself comes first; the passes find the rest."""
+        options, (rows, *_) = self._options, facts.rows
+        together = journal.database is rows.database and rows.database.dialect == "postgresql"
+        whole = options.limit is None and not options.dry_run and self._share is None
+        if facts.rule is None or not together or not whole:
+            return
+
+        def turn() -> bool:
+            self._gate.wait()
+            return not (self._stopping.is_set() or self._allowance.spent)
+
+        def told(objects: int, moved: int) -> None:
+            pipeline.rows_moved += moved
+            self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
+
+        bulk = Bulk(facts.route, facts.rule, journal, run, self._retry)
+        bulk(facts.rows, sum(self._naming_it.values()), turn=turn, told=told)
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""

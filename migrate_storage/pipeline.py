@@ -27,9 +27,10 @@ from migrate_storage.model import Action, Item, Location, ObjectMeta, Outcome, O
 from migrate_storage.plan import Route
 from migrate_storage.retry import StoreFailure
 from migrate_storage.rewrite import Swap, prepare
-from migrate_storage.rows import BrokenValueError, Row, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.sightings import Sights
 from migrate_storage.stores.failure import FailureKind
+from migrate_storage.values import BrokenValueError, Row, parse_slots
 from migrate_storage.verify import certainly_unchanged
 
 __all__ = ("Pipeline",)

@@ -18,12 +18,13 @@ from migrate_storage.filters import Filters
 from migrate_storage.limits import Pace
 from migrate_storage.model import Capabilities, Column, Note, Place, Severity, Way
 from migrate_storage.options import RunOptions
-from migrate_storage.plan import Route, choose
+from migrate_storage.plan import Route, Rule, choose, rule_of
 from migrate_storage.probe import check_absent, check_source, same_storage, try_destination
 from migrate_storage.retry import Retry
-from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.sightings import Sightings, Sights
 from migrate_storage.stores.side import Side
+from migrate_storage.values import BrokenValueError, parse_slots
 
 __all__ = ("Facts", "check", "examine", "select_columns")
 
@@ -41,6 +42,8 @@ class Facts:
     capabilities: Capabilities
     #: What listings may tell in place of looks; ``None`` where nothing is copied.
     sights: Sights | None = None
+    #: How a filename becomes another, where that is so simple that a database can do it; ``None`` where it is not.
+    rule: Rule | None = None
     notes: tuple[Note, ...]
     #: What objects may have that no copy carries, by the kind of their source.
     not_carried: tuple[Note, ...]
@@ -87,7 +90,7 @@ def examine(
     shared, doubt = same_storage(source, destination, retry, probe=not options.dry_run)
     route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
     route = replace(route, filters=filters, encode=options.key_rule == "encode")
-    capabilities, sights = Capabilities(), None
+    capabilities, sights, rule = Capabilities(), None, None
     if options.dry_run:
         check_absent(destination, retry)
     else:
@@ -97,13 +100,14 @@ def examine(
             Sightings.proved(source, retry, filenames if capabilities.listing else ()),
             Sightings(destination, retry, trusted=capabilities.listing),
         )
+        rule = rule_of(route, filenames) if capabilities.listing else None
         if shared:
             moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
             copiers, found = prove(source, destination, moving, capabilities, retry)
             route = replace(route, copiers=copiers)
             notes.extend(found)
     return Facts(
-        route=route, rows=rows, capabilities=capabilities, sights=sights, notes=tuple(notes), not_carried=_not_carried(source),
+        route=route, rows=rows, capabilities=capabilities, sights=sights, rule=rule, notes=tuple(notes), not_carried=_not_carried(source),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from migrate_storage.events import (
     BytesMoved,
     Event,
     ItemFinished,
+    ItemsFinished,
     Listed,
     Noted,
     PaceChanged,
@@ -112,6 +113,10 @@ class Seen:
             for ref in outcome.refs:
                 if not ref.index:  # a list of files is one row: its first slot stands for it
                     self.rows += 1
+        elif isinstance(event, ItemsFinished):
+            self.objects += event.objects
+            self.rows += event.rows
+            self.kinds[event.kind] += event.objects
         elif isinstance(event, RangesAdvanced):
             self.objects, self.bytes, self.failures, self.rows = event.objects, event.bytes, event.listed, event.rows
             self.ranges = (event.done, event.ranges)
@@ -264,6 +269,7 @@ _EVENTS = {
     PassStarted: "pass_started",
     PaceChanged: "pace",
     Listed: "listed",
+    ItemsFinished: "items",
     Behind: "behind",
     RunFinished: "run_finished",
     BytesMoved: "bytes",

@@ -15,11 +15,12 @@ from migrate_storage.plan import actual
 from migrate_storage.probe import try_destination
 from migrate_storage.retry import Patience, Retry, StoreFailure
 from migrate_storage.rewrite import new_fields
-from migrate_storage.rows import BrokenValueError, Row, Rows, exchange_files, parse_slots, rewrite_value, same_json
+from migrate_storage.rows import Rows
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import Verdict, classify
 from migrate_storage.stores.side import Side
 from migrate_storage.transfer import transfer
+from migrate_storage.values import BrokenValueError, Row, exchange_files, parse_slots, rewrite_value, same_json
 from migrate_storage.verify import Verified, same, unchanged, verify
 
 __all__ = ("PutBack", "Ready", "Undo", "fold", "settled")

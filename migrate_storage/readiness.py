@@ -16,9 +16,10 @@ from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal, Run
 from migrate_storage.report import Report
-from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.tables import Tables
 from migrate_storage.text import amount, duration
+from migrate_storage.values import BrokenValueError, parse_slots
 
 __all__ = ("Check", "ready_to_unregister")
 

@@ -18,9 +18,10 @@ from migrate_storage.journal import digest
 from migrate_storage.limits import Pace
 from migrate_storage.model import Column, Place, Slot
 from migrate_storage.plan import actual
-from migrate_storage.rows import BrokenValueError, Rows, parse_slots
+from migrate_storage.rows import Rows
 from migrate_storage.stores.side import Side
 from migrate_storage.translate import same_service
+from migrate_storage.values import BrokenValueError, parse_slots
 
 __all__ = ("References", "Services", "named_by_rows", "sides_of")
 

@@ -18,6 +18,7 @@ from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.journal import Journal, Run, new_run_id
+from migrate_storage.keys import load_key
 from migrate_storage.lease import hold
 from migrate_storage.looks import looks_back, settle_intents
 from migrate_storage.model import Column, Location, Outcome, OutcomeKind, Way
@@ -25,9 +26,10 @@ from migrate_storage.options import MiB
 from migrate_storage.putback import PutBack, Ready, Undo, fold
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
-from migrate_storage.rows import BrokenValueError, Row, Rows, load_key, parse_slots, same_json
+from migrate_storage.rows import Rows
 from migrate_storage.stores.side import Side
 from migrate_storage.tally import Tally
+from migrate_storage.values import BrokenValueError, Row, parse_slots, same_json
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Revert",)

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from migrate_storage.database import Database
 from migrate_storage.journal import Entry, Journal, RowEntry
 from migrate_storage.model import Location
-from migrate_storage.rows import Row, Rows, rewrite_value
+from migrate_storage.rows import Rows
+from migrate_storage.values import Row, rewrite_value
 from migrate_storage.verify import Verified
 
 __all__ = ("Swap", "new_fields", "prepare", "rewrite")

@@ -7,17 +7,9 @@ comparison of keys happen in the database only.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import copy
-import datetime
-import decimal
-import hashlib
 import itertools
-import json
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,36 +35,16 @@ from sqlalchemy.types import NullType
 
 from migrate_storage.database import Database, describe_failure
 from migrate_storage.errors import ConfigurationError, RefusedError
-from migrate_storage.model import Column, RowRef, Slot
+from migrate_storage.keys import spellings
+from migrate_storage.model import Column
+from migrate_storage.values import Row, same_json
 
-__all__ = (
-    "BrokenValueError",
-    "Row",
-    "Rows",
-    "dump_key",
-    "exchange_files",
-    "load_key",
-    "parse_slots",
-    "rewrite_value",
-    "same_json",
-)
+__all__ = ("Rows",)
 
 _BEHIND = ("after", "low")
 """Names of keys behind which rows are looked for; all others are those up to which."""
 _GROWTH = 32
 """How far a window may grow, in multiples of the asked size, while windows come back empty."""
-
-
-class BrokenValueError(ValueError):
-    """A row's value is not JSON that a FileObject could have written; the message says what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row's key and the raw text of its column."""
-
-    pk: tuple[Any, ...]
-    value: str
 
 
 class Rows:
@@ -91,17 +63,19 @@ class Rows:
         self.database = database
         self.column = of
         self._where = where
-        self._type, self._kept = database.transaction(self._describe)
+        #: The column's type as the server calls it, in capitals.
+        self.type: str
+        self.type, self._kept = database.transaction(self._describe)
         names = dict.fromkeys((*of.key, of.column, *self._kept))
-        self._table = table(of.table, *(column(name) for name in names), schema=of.schema)
-        self._key = [self._table.c[name] for name in of.key]
-        self._raw: ColumnElement[Any] = self._table.c[of.column]
+        self.table = table(of.table, *(column(name) for name in names), schema=of.schema)
+        self.key = [self.table.c[name] for name in of.key]
+        self.raw: ColumnElement[Any] = self.table.c[of.column]
         if database.dialect in ("mysql", "mariadb"):
             self._text: ColumnElement[Any] = literal_column(
                 f"CONVERT({self._quoted(of.column)} USING utf8mb4)", types.Text()
             )
         else:
-            self._text = cast(self._raw, types.Text())
+            self._text = cast(self.raw, types.Text())
         # Literally: text() would take ':name' in it for a parameter.
         condition: ColumnElement[bool] = literal_column(f"({where})", types.Boolean())
         self._condition = condition if where else None
@@ -140,22 +114,23 @@ class Rows:
 
     def _try_condition(self) -> None:
         try:
-            self.database.transaction(lambda connection: connection.execute(self._select().limit(0)))
+            self.database.transaction(lambda connection: connection.execute(self.select().limit(0)))
         except (SQLAlchemyError, RefusedError) as error:
             raise ConfigurationError(
                 f"--where is not a condition on {self.column.table}: {getattr(error, 'reason', None) or describe_failure(error)}"
             ) from error
 
-    def _select(self, *more: ColumnElement[Any]) -> Any:
-        statement = select(*self._key, *more).select_from(self._table)
+    def select(self, *more: ColumnElement[Any]) -> Any:
+        """A statement that selects the keys of the rows, and more columns of the table."""
+        statement = select(*self.key, *more).select_from(self.table)
         return statement if self._condition is None else statement.where(self._condition)
 
     def _after(self, key: Sequence[Any], name: str, *, inclusive: bool) -> ColumnElement[Any]:
         """``key <= columns`` turned to what every database can use an index for."""
         clauses: list[ColumnElement[bool]] = []
-        for depth, part in enumerate(self._key):
-            equal = [self._key[i] == _raw(f"{name}{i}", key[i]) for i in range(depth)]
-            last = depth == len(self._key) - 1
+        for depth, part in enumerate(self.key):
+            equal = [self.key[i] == _raw(f"{name}{i}", key[i]) for i in range(depth)]
+            last = depth == len(self.key) - 1
             bound = _raw(f"{name}{depth}", key[depth])
             if name in _BEHIND:
                 comparison = part > bound
@@ -163,10 +138,10 @@ class Rows:
                 comparison = part <= bound if last and inclusive else part < bound
             clauses.append(and_(*equal, comparison))
         exact = or_(*clauses)
-        if len(self._key) == 1:
+        if len(self.key) == 1:
             return exact
         first = _raw(f"{name}0", key[0])
-        return and_(self._key[0] >= first if name in _BEHIND else self._key[0] <= first, exact)
+        return and_(self.key[0] >= first if name in _BEHIND else self.key[0] <= first, exact)
 
     def within(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> Rows:
         """The same rows, of which only those behind one key and up to another; ``None`` sets no bound.
@@ -187,7 +162,7 @@ class Rows:
 
         It reads the keys once, in their order.
         """
-        count = select(func.count()).select_from(self._table)
+        count = select(func.count()).select_from(self.table)
         if self._condition is not None:
             count = count.where(self._condition)
         held = int(self.database.transaction(lambda connection: connection.execute(count).scalar_one()))
@@ -207,8 +182,22 @@ class Rows:
             gone = wanted
         return keys
 
+    def ranges(self, size: int) -> Iterator[Rows]:
+        """The same rows in ranges of ``size`` by their keys, one after the other; rows that come meanwhile are in one of them."""
+        after: tuple[Any, ...] | None = None
+        while True:
+            statement = self._nth(size)
+            if after is not None:
+                statement = statement.where(self._after(after, "low", inclusive=False))
+            found = self.database.transaction(partial(_first, statement))
+            until = None if found is None else tuple(found)
+            yield self.within(after, until)
+            if until is None:
+                return
+            after = until
+
     def _nth(self, number: int) -> Any:
-        return self._select().order_by(*self._key).offset(number - 1).limit(1)
+        return self.select().order_by(*self.key).offset(number - 1).limit(1)
 
     def windows(self, backend: str | None, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
         """The rows that may name ``backend``, window by window in key order, each read in one short transaction.
@@ -237,7 +226,7 @@ class Rows:
         self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None, bool]:
         keys = self._nth(span)
-        found = self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key)
+        found = self.select(self._text.label("value")).where(self.raw.is_not(None)).order_by(*self.key)
         pattern = _pattern(backend)
         if pattern is not None:
             found = found.where(self._text.like(bindparam("pattern", pattern), escape="!"))
@@ -247,7 +236,7 @@ class Rows:
         bound = connection.execute(keys).first()
         if bound is not None:
             found = found.where(self._after(tuple(bound), "until", inclusive=True))
-        width = len(self._key)
+        width = len(self.key)
         rows = [Row(tuple(entry[:width]), _as_text(entry[width])) for entry in connection.execute(found)]
         return rows, None if bound is None else tuple(bound), bound is None
 
@@ -265,7 +254,7 @@ class Rows:
         after: tuple[Any, ...] | None = None
 
         def statement(*more: ColumnElement[Any]) -> Any:
-            found = self._select(*more).where(self._raw.is_not(None)).order_by(*self._key)
+            found = self.select(*more).where(self.raw.is_not(None)).order_by(*self.key)
             if pattern is not None:
                 found = found.where(self._text.like(bindparam("pattern", pattern), escape="!"))
             return found if after is None else found.where(self._after(after, "after", inclusive=False))
@@ -291,9 +280,7 @@ class Rows:
         """The first rows that hold anything."""
 
         def read(connection: Connection) -> list[Row]:
-            found = (
-                self._select(self._text.label("value")).where(self._raw.is_not(None)).order_by(*self._key).limit(size)
-            )
+            found = self.select(self._text.label("value")).where(self.raw.is_not(None)).order_by(*self.key).limit(size)
             return [Row(tuple(entry[:-1]), _as_text(entry[-1])) for entry in connection.execute(found)]
 
         return self.database.transaction(read)
@@ -301,7 +288,7 @@ class Rows:
     def estimate(self, backend: str) -> int:
         """How many rows may name ``backend``, as the database counts them by text: for progress, not for proof."""
         pattern = _pattern(backend)
-        statement = select(func.count()).select_from(self._table).where(self._raw.is_not(None))
+        statement = select(func.count()).select_from(self.table).where(self.raw.is_not(None))
         if self._condition is not None:
             statement = statement.where(self._condition)
         if pattern is not None:
@@ -310,7 +297,7 @@ class Rows:
 
     def read(self, connection: Connection, pk: Sequence[Any]) -> str | None:
         """The value of one row now; ``None`` when the row is gone or holds NULL."""
-        value = connection.execute(select(self._text).select_from(self._table).where(*self._is(pk))).scalar()
+        value = connection.execute(select(self._text).select_from(self.table).where(*self._is(pk))).scalar()
         return None if value is None else _as_text(value)
 
     def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
@@ -319,8 +306,8 @@ class Rows:
         Args:
             typed: the key's parts as text: numbers, strings, UUIDs with or without dashes, bytes in hex.
         """
-        for key in itertools.product(*(_spellings(part) for part in typed)):
-            statement = select(*self._key, self._text).select_from(self._table).where(*self._is(key))
+        for key in itertools.product(*(spellings(part) for part in typed)):
+            statement = select(*self.key, self._text).select_from(self.table).where(*self._is(key))
             try:
                 found = self.database.transaction(partial(_first, statement))
             except (SQLAlchemyError, RefusedError):
@@ -358,10 +345,10 @@ class Rows:
         return [self.holds(connection, pk, new) for pk, _, new in swaps]
 
     def _swapping(self, pk: Sequence[Any], old: str, new: str) -> Any:
-        values: dict[Any, Any] = {self._raw: self._value("swap_new", new)}
+        values: dict[Any, Any] = {self.raw: self._value("swap_new", new)}
         for name in self._kept:
-            values[self._table.c[name]] = self._table.c[name]
-        return update(self._table).where(*self._is(pk, "swap_key"), self._unchanged(old)).values(values)
+            values[self.table.c[name]] = self.table.c[name]
+        return update(self.table).where(*self._is(pk, "swap_key"), self._unchanged(old)).values(values)
 
     def holds(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
         """Whether the row holds this value now."""
@@ -369,19 +356,19 @@ class Rows:
         return now is not None and same_json(now, value)
 
     def _is(self, pk: Sequence[Any], name: str = "key") -> list[ColumnElement[bool]]:
-        return [part == _raw(f"{name}{i}", value) for i, (part, value) in enumerate(zip(self._key, pk, strict=True))]
+        return [part == _raw(f"{name}{i}", value) for i, (part, value) in enumerate(zip(self.key, pk, strict=True))]
 
     def _value(self, name: str, value: str) -> ColumnElement[Any]:
         bound = bindparam(name, value, type_=NullType())
-        if self.database.dialect == "postgresql" and self._type in ("JSONB", "JSON"):
-            return cast(bindparam(name, value, type_=types.Text()), _PostgresType(self._type))
+        if self.database.dialect == "postgresql" and self.type in ("JSONB", "JSON"):
+            return cast(bindparam(name, value, type_=types.Text()), _PostgresType(self.type))
         return bound
 
     def _unchanged(self, old: str) -> ColumnElement[bool]:
-        if self.database.dialect == "postgresql" and self._type == "JSONB":
-            return self._raw == self._value("swap_old", old)
-        if self.database.dialect == "mysql" and self._type == "JSON":
-            return self._raw == text("CAST(:swap_old AS JSON)").bindparams(swap_old=old)
+        if self.database.dialect == "postgresql" and self.type == "JSONB":
+            return self.raw == self._value("swap_old", old)
+        if self.database.dialect == "mysql" and self.type == "JSON":
+            return self.raw == text("CAST(:swap_old AS JSON)").bindparams(swap_old=old)
         if self.database.dialect in ("mysql", "mariadb"):
             return self._text.collate("utf8mb4_bin") == bindparam("swap_old", old, type_=types.Text())
         return self._text == bindparam("swap_old", old, type_=types.Text())
@@ -403,21 +390,6 @@ def _first(statement: Any, connection: Connection) -> Any:
     return connection.execute(statement).first()
 
 
-def _spellings(typed: str) -> Iterator[Any]:
-    """What a typed key may be in the database."""
-    if typed.lstrip("-").isdigit():
-        yield int(typed)
-    yield typed
-    try:
-        number = uuid.UUID(typed)
-    except ValueError:
-        pass
-    else:
-        yield from (number, number.bytes, number.hex, str(number))
-    with contextlib.suppress(ValueError):
-        yield bytes.fromhex(typed)
-
-
 def _raw(name: str, value: Any) -> Any:
     return bindparam(name, value, type_=NullType(), unique=False)
 
@@ -436,155 +408,3 @@ def _pattern(backend: str | None) -> str | None:
         return None
     escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f'%"{escaped}"%'
-
-
-def _exact_float(literal: str) -> float:
-    number = float(literal)
-    if decimal.Decimal(literal) != decimal.Decimal(repr(number)):
-        raise BrokenValueError(f"its JSON holds a number that cannot be kept exactly: {literal[:40]}")
-    return number
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise BrokenValueError("its JSON holds the same key twice")
-    return value
-
-
-def _constant(name: str) -> float:
-    raise BrokenValueError(f"its JSON holds {name}")
-
-
-_decoder = json.JSONDecoder(parse_float=_exact_float, object_pairs_hook=_unique, parse_constant=_constant)
-
-
-def _load(value: str) -> Any:
-    try:
-        return _decoder.decode(value)
-    except BrokenValueError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise BrokenValueError(f"its value is not JSON: {str(error)[:80]}") from error
-
-
-def same_json(one: str, other: str) -> bool:
-    """Whether two texts are the same value: a database may give it back in an order and spacing of its own."""
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except ValueError:
-        return one == other
-
-
-def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
-    """The files that a row names, in order; empty for JSON ``null`` and empty lists.
-
-    Raises:
-        BrokenValueError: the value is not what a FileObject writes: not JSON, not an object or a list of them, or
-            without a filename or backend.
-    """
-    value = _load(row.value)
-    if value is None:
-        return ()
-    entries: list[tuple[int | None, Any]] = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
-    slots = []
-    for index, entry in entries:
-        if entry is None:
-            continue
-        if not isinstance(entry, Mapping):
-            raise BrokenValueError(f"its value holds a {type(entry).__name__} where a file should be")
-        if not isinstance(entry.get("backend"), str):
-            raise BrokenValueError("a file in it names no backend")
-        if not isinstance(entry.get("filename"), str) or not entry["filename"]:
-            raise BrokenValueError("a file in it has no filename")
-        slots.append(Slot(RowRef(of, row.pk, index), entry))
-    return tuple(slots)
-
-
-def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -> str:
-    """The row's JSON with some of its files changed; all else stays as it was, in its order.
-
-    Args:
-        value: the JSON text as read.
-        changes: what to set, by slot index (``None`` for a single file).
-    """
-    loaded = _load(value)
-    for index, change in changes.items():
-        target = loaded if index is None else loaded[index]
-        target.update(change)
-    return json.dumps(loaded)
-
-
-def exchange_files(value: str, given: str, taken: str) -> str | None:
-    """A row's list of files with some of them exchanged, wherever in it they are now.
-
-    Args:
-        value: the list as JSON text.
-        given: a list that holds, at some positions, other files than ``taken``: these are looked for.
-        taken: what is put in their places.
-
-    Returns:
-        ``None`` when none of them is there, or one of the values is no list.
-    """
-    now, wanted, files = _load(value), _load(given), _load(taken)
-    if not (isinstance(now, list) and isinstance(wanted, list) and isinstance(files, list)):
-        return None
-    found = False
-    for old, new in zip(wanted, files, strict=False):
-        if old != new and old in now:
-            now[now.index(old)] = new
-            found = True
-    return json.dumps(now) if found else None
-
-
-def dump_key(pk: Sequence[Any]) -> str:
-    """A primary key as JSON that keeps the types of its parts: what the journal holds."""
-    return json.dumps([_dump_part(part) for part in pk], ensure_ascii=False, separators=(",", ":"))
-
-
-def load_key(dumped: str) -> tuple[Any, ...]:
-    """The primary key that :func:`dump_key` wrote."""
-    return tuple(_load_part(part) for part in json.loads(dumped))
-
-
-def _dump_part(part: Any) -> Any:
-    if isinstance(part, bool) or part is None or isinstance(part, (int, str)):
-        return part
-    if isinstance(part, float):
-        return {"float": part.hex()}
-    if isinstance(part, (bytes, bytearray, memoryview)):
-        return {"bytes": base64.b64encode(bytes(part)).decode()}
-    if isinstance(part, uuid.UUID):
-        return {"uuid": str(part)}
-    if isinstance(part, decimal.Decimal):
-        return {"decimal": str(part)}
-    if isinstance(part, datetime.datetime):
-        return {"datetime": part.isoformat()}
-    if isinstance(part, datetime.date):
-        return {"date": part.isoformat()}
-    raise ConfigurationError(
-        f"a primary key of type {type(part).__name__} cannot be journaled: leave this table out with --column"
-    )
-
-
-def _load_part(part: Any) -> Any:
-    if not isinstance(part, dict):
-        return part
-    ((kind, value),) = part.items()
-    return _LOADERS[kind](value)
-
-
-_LOADERS: dict[str, Callable[[str], Any]] = {
-    "float": float.fromhex,
-    "bytes": base64.b64decode,
-    "uuid": uuid.UUID,
-    "decimal": decimal.Decimal,
-    "datetime": datetime.datetime.fromisoformat,
-    "date": datetime.date.fromisoformat,
-}
-
-
-def row_id(of: Column, pk: Sequence[Any]) -> str:
-    """A digest that names one column of one row in the journal."""
-    named = json.dumps([of.schema, of.table, of.column, dump_key(pk)], ensure_ascii=False)
-    return hashlib.blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -19,8 +19,9 @@ from typing import Any
 
 from migrate_storage.errors import ConfigurationError, LeaseHeldError, RunError, StoppedError
 from migrate_storage.journal import UNCUT, Journal, Range, digest, new_run_id, range_lease
+from migrate_storage.keys import dump_key
 from migrate_storage.lease import hold
-from migrate_storage.rows import Rows, dump_key
+from migrate_storage.rows import Rows
 from migrate_storage.share import Share, Work
 
 __all__ = ("Part", "begun", "cut_rows", "plan_of", "taken", "uncut")

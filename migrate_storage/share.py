@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from migrate_storage.journal import Journal, Range, Run
+from migrate_storage.keys import load_key
 from migrate_storage.lease import Held
 from migrate_storage.model import Note, OutcomeKind, Severity
 from migrate_storage.report import LISTED, Report
-from migrate_storage.rows import Rows, load_key
+from migrate_storage.rows import Rows
 
 __all__ = ("Limits", "Share", "Work")
 

@@ -160,7 +160,7 @@ class Tables:
             Column("table_schema", String(255)),
             Column("table_name", String(255), nullable=False),
             Column("column_name", String(255), nullable=False),
-            #: The primary key as JSON with its types, see :func:`migrate_storage.rows.dump_key`.
+            #: The primary key as JSON with its types, see :func:`migrate_storage.keys.dump_key`.
             Column("pk", _LONG, nullable=False),
             #: Digest of table, column and key.
             Column("row_id", String(32), nullable=False),
@@ -184,7 +184,7 @@ class Tables:
             Column("table_schema", String(255)),
             Column("table_name", String(255), nullable=False),
             Column("column_name", String(255), nullable=False),
-            #: The primary key as JSON with its types, see :func:`migrate_storage.rows.dump_key`.
+            #: The primary key as JSON with its types, see :func:`migrate_storage.keys.dump_key`.
             Column("pk", _LONG, nullable=False),
             Column("backend", String(255), nullable=False),
             Column("path", _LONG, nullable=False),

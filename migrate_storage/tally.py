@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from migrate_storage.events import BytesMoved, Event, ItemFinished, Listener
+from migrate_storage.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
 from migrate_storage.model import Outcome, OutcomeKind
 from migrate_storage.report import LISTED
 
@@ -58,6 +58,13 @@ class Tally:
         with self._lock:
             self.bytes += count
             self._listener(BytesMoved(count=count))
+
+    def ended_alike(self, kind: OutcomeKind, evidence: str, *, objects: int, rows: int) -> None:
+        """Many items ended, all done and proved in one way."""
+        with self._lock:
+            self.counts[kind] = self.counts.get(kind, 0) + objects
+            self.evidence[evidence] = self.evidence.get(evidence, 0) + objects
+            self._listener(ItemsFinished(objects=objects, rows=rows, kind=kind, evidence=evidence))
 
     def ended(self, outcome: Outcome) -> None:
         """An item ended."""

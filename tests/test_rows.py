@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate_storage.errors import ConfigurationError
+from migrate_storage.keys import dump_key, load_key, row_id
 from migrate_storage.model import Column
-from migrate_storage.rows import BrokenValueError, Row, dump_key, load_key, parse_slots, rewrite_value, row_id
+from migrate_storage.values import BrokenValueError, Row, parse_slots, rewrite_value
 
 FILES = Column(table="t", column="f", key=("id",))
 

@@ -15,7 +15,7 @@ from migrate_storage.cli.endings import outliving_reader, show, stopped_by_signa
 from migrate_storage.cli.options import Output
 from migrate_storage.counters import Counters
 from migrate_storage.errors import ConfigurationError
-from migrate_storage.events import BytesMoved, Event, ItemFinished, Listener
+from migrate_storage.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
 from migrate_storage.report import Report
 
 __all__ = ("Counted", "Job", "finished", "watched")
@@ -89,6 +89,8 @@ class Counted:
             match event:
                 case ItemFinished(outcome=outcome):
                     self.counters.add("objects", outcome.kind.value)
+                case ItemsFinished(objects=objects, kind=kind):
+                    self.counters.add("objects", kind.value, amount=objects)
                 case BytesMoved(count=count):
                     self.counters.add("bytes", amount=count)
                 case _:

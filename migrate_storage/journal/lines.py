@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from migrate_storage.keys import digest_of
 from migrate_storage.model import Column, Evidence, Location, Place
 
 __all__ = ("Entry", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id")
@@ -16,7 +16,7 @@ __all__ = ("Entry", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_
 
 def digest(*parts: str) -> str:
     """A short name for a tuple of strings that no other tuple shares."""
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return digest_of(json.dumps(parts))
 
 
 def object_id(place: Place, destination: str) -> str:

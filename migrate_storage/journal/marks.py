@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, insert, select
 
 from migrate_storage.journal.access import Access, parts
 from migrate_storage.journal.lines import digest
+from migrate_storage.keys import dump_key, load_key, row_id
 from migrate_storage.model import Column, Location
-from migrate_storage.rows import dump_key, load_key, row_id
 
 __all__ = ("Mark", "Marks")
 

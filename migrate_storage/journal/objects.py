@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
 from migrate_storage.journal.access import Access, parts
 from migrate_storage.journal.lines import Entry, digest
@@ -204,10 +204,20 @@ class Objects(Access):
         *,
         state: str | None = None,
         outcomes: Iterable[str] = (),
+        without: Sequence[str] = (),
         part: int | None = None,
         size: int = 500,
     ) -> Iterator[list[Entry]]:
-        """The objects of a run, or of one range of it, batch by batch by their ids, each read in a transaction of its own."""
+        """The objects of a run, or of one range of it, batch by batch by their ids, each read in a transaction of its own.
+
+        Args:
+            run: the run's id.
+            state: only those in this state.
+            outcomes: only those that ended so.
+            without: not those that were proved so.
+            part: the range.
+            size: of a batch.
+        """
         table = self.tables.object
         outcomes = tuple(outcomes)
         last = ""
@@ -217,6 +227,8 @@ class Objects(Access):
                 statement = statement.where(table.c.state == state)
             if outcomes:
                 statement = statement.where(table.c.outcome.in_(outcomes))
+            if without:
+                statement = statement.where(or_(table.c.evidence.is_(None), table.c.evidence.not_in(without)))
             if part is not None:
                 statement = statement.where(table.c.part == part)
             batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]

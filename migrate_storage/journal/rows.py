@@ -11,8 +11,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.journal.access import Access, parts
 from migrate_storage.journal.lines import RowEntry
+from migrate_storage.keys import dump_key, row_id
 from migrate_storage.model import Column
-from migrate_storage.rows import dump_key, row_id
 
 __all__ = ("Rows",)
 

@@ -40,7 +40,7 @@ def command(
         arguments: more of the command line.
         settings: ``signal``, ``steps`` and ``of``: ``body`` counts only pieces of bodies, ``module:Class.method``
             only the calls of that one. Steps are counted when ``after`` rows were re-pointed. ``batch`` is how many
-            go in one transaction.
+            go in one transaction; ``range`` how many rows PostgreSQL re-keys with one statement.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
     told = json.dumps({"url": url, "backends": [old.to_dict(), new.to_dict()]})
@@ -122,7 +122,7 @@ class _Steps:
 
 
 def _arm(settings: dict[str, Any]) -> None:
-    from migrate_storage import pipeline
+    from migrate_storage import bulk, pipeline
     from migrate_storage.rows import Rows
     from migrate_storage.stores.copier import Copier
     from migrate_storage.stores.files import FsspecStore
@@ -133,6 +133,8 @@ def _arm(settings: dict[str, Any]) -> None:
     steps.on(Rows, "swap_all", steps.swapped)
     pipeline._BATCH = settings.get("batch", pipeline._BATCH)
     pipeline._LATEST = 60.0  # batches are whole, however slow the machine is
+    if "span" in settings:
+        bulk._LEAST, bulk._SPAN = 1, settings["span"]
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])

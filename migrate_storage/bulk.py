@@ -1,0 +1,320 @@
+"""Re-key in bulk: in PostgreSQL one statement re-points a whole range of rows, and journals each of them.
+
+No byte moves, and one listing tells what a look at each object would: where both keys reach one bucket, and the path rule is
+"these letters in front go, those come", the database does the rest by itself. It takes only what is as simple as that: one file
+in a row, a plain name, an object that was listed, no line of an earlier run. Whatever else there is the passes deal with, one by one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    false,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from migrate_storage.errors import RefusedError, RunError, StoppedError
+from migrate_storage.journal import Journal, digest, object_id
+from migrate_storage.keys import row_head
+from migrate_storage.model import ObjectMeta, OutcomeKind
+from migrate_storage.plan import PLAIN, Route, Rule
+from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.rows import Rows
+from migrate_storage.tables import PREFIX
+from migrate_storage.verify import SAME_PLACE_LISTED, certainly_unchanged
+
+__all__ = ("Bulk",)
+
+_LEAST = 1_000
+"""Rows for which it is worth while."""
+_SPAN = 20_000
+"""Rows in one statement."""
+_STAGED = 5_000
+"""Listed objects that are sent to the database at once."""
+_MOST = 4
+"""How many objects may be listed for each row: beyond, looks are cheaper."""
+_KEYS = (int, str, UUID)
+"""Types of a key's parts that the database writes down as we do."""
+
+
+class Bulk:
+    """Re-points what it can of a run's rows.
+
+    Args:
+        route: from where to where.
+        rule: how a filename becomes another.
+        journal: in the database of the rows.
+        run: the run's id.
+        retry: how a failed look is sent again.
+    """
+
+    def __init__(self, route: Route, rule: Rule, journal: Journal, run: str, retry: Retry) -> None:
+        self._route, self._rule, self._journal, self._run, self._retry = route, rule, journal, run, retry
+        self._seen = Table(
+            f"{PREFIX}seen",
+            MetaData(schema=journal.tables.schema),
+            Column("tail", Text),
+            Column("id", String(32)),
+            Column("destination_id", String(32)),
+            Column("size", BigInteger),
+            Column("etag", Text),
+            Column("modified", Double),
+            Column("version", Text),
+            prefixes=["UNLOGGED"],
+        )
+
+    def __call__(
+        self, rows: Sequence[Rows], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
+    ) -> None:
+        """Do it.
+
+        Args:
+            rows: the columns.
+            most: how many rows name the source, about: there is no use in a listing that is much longer.
+            turn: called between the steps; whether to go on.
+            told: called with the objects and rows of each range.
+
+        Raises:
+            RunError: the database fails.
+        """
+        fitting = [(each, key) for each in rows if each.type == "JSONB" and (key := _key_of(each)) is not None]
+        if most < _LEAST or not fitting:
+            return
+        with self._staged(_MOST * most, turn) as count:
+            for part, key in ((part, key) for each, key in fitting for part in each.ranges(_SPAN)) if count else ():
+                if not turn():
+                    return
+                try:
+                    moved, objects = self._journal.database.transaction(partial(self._repoint, rows=part, key=key))
+                except RefusedError:
+                    continue  # a row that the database refuses is told by itself, in the passes
+                if moved:
+                    told(objects, moved)
+
+    @contextmanager
+    def _staged(self, most: int, turn: Callable[[], bool]) -> Iterator[int]:
+        """The listing as a table of the database while the block runs; how many objects it holds, 0 where it is no evidence."""
+        database, table = self._journal.database, self._seen
+        database.transaction(lambda connection: table.drop(connection, checkfirst=True))
+        database.transaction(lambda connection: table.create(connection))
+        try:
+            yield self._stage(most, turn)
+        finally:
+            with suppress(RunError):
+                database.transaction(lambda connection: table.drop(connection, checkfirst=True))
+
+    def _stage(self, most: int, turn: Callable[[], bool]) -> int:
+        count, lot = 0, None
+        try:
+            for batch in _batches(self._listed()):
+                count += len(batch)
+                if count > most or not turn():
+                    return 0
+                lot = random.choice(batch) if lot is None or random.random() * count < len(batch) else lot  # noqa: S311 - a lot, not a secret
+                self._journal.database.transaction(partial(self._send, metas=batch))
+        except (StoreFailure, _NoEvidenceError):
+            return 0
+        if lot is None or not self._holds(lot):
+            return 0
+        self._journal.database.transaction(self._index)
+        return count
+
+    def _listed(self) -> Iterator[ObjectMeta]:
+        """What stands below the rule's place under a plain name."""
+        head = self._rule.key
+        store, _ = self._route.destination.at(self._rule.new + "x")
+        last = b""
+        try:
+            for meta in store.list(head.rstrip("/")):
+                rank = meta.path.encode("utf-8", "surrogatepass")
+                if rank <= last or not meta.e_tag or meta.last_modified is None:
+                    raise _NoEvidenceError
+                last = rank
+                if meta.path.startswith(head) and PLAIN.fullmatch(meta.path, len(head)):
+                    yield meta
+        except (_NoEvidenceError, StoppedError):
+            raise
+        except Exception as error:
+            raise _NoEvidenceError from error
+
+    def _holds(self, seen: ObjectMeta) -> bool:
+        """Whether a look says the same of an object."""
+        store, path = self._route.destination.at(self._rule.new + seen.path[len(self._rule.key) :])
+        try:
+            found = self._retry(lambda: store.head(path))
+        except StoreFailure:
+            return False
+        return certainly_unchanged(seen.evidence, found.evidence)
+
+    def _send(self, connection: Connection, metas: Sequence[ObjectMeta]) -> None:
+        columns: list[list[Any]] = [[] for _ in self._seen.c]
+        for meta in metas:
+            tail = meta.path[len(self._rule.key) :]
+            place = self._route.source.place(self._rule.old + tail)
+            line = (
+                tail, object_id(place, self._route.destination.key), digest(self._route.destination.key, self._rule.new + tail),
+                meta.size, meta.e_tag, meta.last_modified, meta.version,
+            )  # fmt: skip
+            for values, value in zip(columns, line, strict=True):
+                values.append(value)
+        arrays = [
+            bindparam(column.name, values, type_=ARRAY(column.type))
+            for column, values in zip(self._seen.c, columns, strict=True)
+        ]
+        unnested = func.unnest(*arrays).table_valued(*self._seen.c.keys()).render_derived()
+        connection.execute(insert(self._seen).from_select(list(self._seen.c), select(*unnested.c)))
+
+    def _index(self, connection: Connection) -> None:
+        Index(f"{self._seen.name}_tail", self._seen.c.tail, unique=True).create(connection)
+        connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.format_table(self._seen)}")
+
+    def _repoint(self, connection: Connection, rows: Rows, key: tuple[Any, ...]) -> tuple[int, int]:
+        """Re-point one range; how many rows were, and how many objects came into the journal with them.
+
+        Args:
+            connection: in a transaction.
+            rows: the range.
+            key: of some row of the column.
+        """
+        rule, seen, run = self._rule, self._seen, cast(self._run, Text)
+        here, there = (cast(side.key, Text) for side in (self._route.source, self._route.destination))
+        objects, lines = self._journal.tables.object, self._journal.tables.row
+        filename = rows.raw.op("->>")(literal_column("'filename'"))
+        tail = func.substr(filename, len(rule.old) + 1)
+        # Who has a row locked is about to write it: it waits for a pass.
+        named = (
+            rows.select(rows.raw.label("ms_value"), tail.label("ms_tail"))
+            .where(
+                func.jsonb_typeof(rows.raw) == "object",
+                rows.raw.op("->>")(literal_column("'backend'")) == here,
+                func.jsonb_typeof(rows.raw.op("->")(literal_column("'filename'"))) == "string",
+                func.left(filename, len(rule.old)) == rule.old,
+            )
+            .with_for_update(key_share=True, skip_locked=True, of=rows.table)
+            .cte("ms_named")
+        )
+        other = objects.alias()
+        changes = func.jsonb_build_object(
+            "backend", there, "filename", cast(rule.new, Text).concat(seen.c.tail), "size", seen.c.size, "etag", seen.c.etag,
+            "last_modified", seen.c.modified, "version_id", seen.c.version,
+        )  # fmt: skip
+        found = (
+            select(
+                *(named.c[column.name].label(f"key{place}") for place, column in enumerate(rows.key)),
+                *seen.c,
+                named.c.ms_value.label("old"),
+                named.c.ms_value.op("||")(changes).label("new"),
+                objects.c.id.is_(None).label("fresh"),
+            )
+            .select_from(named.join(seen, seen.c.tail == named.c.ms_tail).outerjoin(objects, objects.c.id == seen.c.id))
+            .where(
+                # What an earlier run wrote down of it wants to be weighed.
+                or_(
+                    objects.c.id.is_(None),
+                    and_(
+                        objects.c.run == run,
+                        objects.c.state == "held",
+                        objects.c.destination_id == seen.c.destination_id,
+                    ),
+                ),
+                ~exists().where(other.c.destination_id == seen.c.destination_id, other.c.id != seen.c.id),
+            )
+            .cte("found")
+        )
+        keys = [found.c[f"key{place}"] for place in range(len(rows.key))]
+        moved = (
+            update(rows.table)
+            .where(*(column == key for column, key in zip(rows.key, keys, strict=True)))
+            .values({rows.raw: found.c.new})
+            .returning(*found.c, _dumped(rows, key).label("pk"))
+            .cte("moved")
+        )
+        now, of, c = cast(time.time(), Double), rows.column, moved.c
+        object_line = {
+            "id": c.id, "run": run, "source_key": here, "source_path": cast(rule.old, Text).concat(c.tail), "destination_key": there,
+            "destination_path": cast(rule.new, Text).concat(c.tail), "destination_id": c.destination_id, "state": "held", "ours": false(),
+            "outcome": OutcomeKind.REWRITTEN.value, "evidence": SAME_PLACE_LISTED, "size": c.size, "source_etag": c.etag, "source_modified": c.modified,
+            "source_version": c.version, "destination_etag": c.etag, "destination_modified": c.modified,
+            "destination_version": c.version, "updated": now,
+        }  # fmt: skip
+        row_line = {
+            "run": run, "table_schema": of.schema, "table_name": of.table, "column_name": of.column, "pk": c.pk,
+            "row_id": _digest(cast(row_head(of), Text).concat(cast(func.to_json(c.pk), Text)).concat("]")),
+            "objects": func.concat('["', c.id, '"]'), "old_value": cast(c.old, Text), "new_value": cast(c.new, Text), "state": "swapped",
+            "at": now,
+        }  # fmt: skip
+        fresh = select(*_typed(objects, object_line)).where(c.fresh).distinct()
+        added = insert(objects).from_select(list(object_line), fresh).returning(objects.c.id).cte("added")
+        told = (
+            insert(lines)
+            .from_select(list(row_line), select(*_typed(lines, row_line)))
+            .returning(lines.c.id)
+            .cte("told")
+        )
+        counts = [select(func.count()).select_from(each).scalar_subquery() for each in (told, added)]
+        swapped, journaled = connection.execute(select(*counts)).one()
+        return int(swapped), int(journaled)
+
+
+class _NoEvidenceError(Exception):
+    """The listing cannot be believed."""
+
+
+def _batches(metas: Iterator[ObjectMeta]) -> Iterator[list[ObjectMeta]]:
+    while batch := list(itertools.islice(metas, _STAGED)):
+        yield batch
+
+
+def _key_of(rows: Rows) -> tuple[Any, ...] | None:
+    """The key of some row, where the database writes such keys down as we do."""
+    for row in rows.sample(1):
+        if all(isinstance(part, _KEYS) and not isinstance(part, bool) for part in row.pk):
+            return row.pk
+    return None
+
+
+def _dumped(rows: Rows, key: tuple[Any, ...]) -> ColumnElement[str]:
+    """A row's key as :func:`migrate_storage.keys.dump_key` has it."""
+    parts: list[ColumnElement[Any]] = []
+    for column, part in zip(rows.key, key, strict=True):
+        written = cast(func.to_json(column), Text)
+        parts.append(func.concat('{"uuid":', written, "}") if isinstance(part, UUID) else written)
+    return func.concat("[", func.concat_ws(",", *parts), "]")
+
+
+def _digest(named: ColumnElement[str]) -> ColumnElement[str]:
+    """As :func:`migrate_storage.keys.digest_of`, by the database."""
+    return func.left(func.encode(func.sha256(func.convert_to(named, "UTF8")), "hex"), 32)
+
+
+def _typed(table: Table, line: Mapping[str, Any]) -> list[ColumnElement[Any]]:
+    """What a line holds, each in its column's type: an unknown one the database does not guess."""
+    return [cast(value, table.c[name].type).label(name) for name, value in line.items()]

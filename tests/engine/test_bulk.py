@@ -1,0 +1,327 @@
+"""Re-key in bulk: one statement for a range of rows says what the passes would say row by row."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from migrate_storage import bulk
+from migrate_storage.events import ItemsFinished
+from migrate_storage.journal import digest, object_id
+from migrate_storage.keys import dump_key, load_key, row_id
+from migrate_storage.migration import Migration
+from migrate_storage.model import Column, OutcomeKind
+from migrate_storage.options import RunOptions
+from migrate_storage.plan import Rule, choose, rule_of
+from migrate_storage.report import Report
+from migrate_storage.revert import Revert
+from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.stores.side import Side
+from migrate_storage.verify import SAME_PLACE, SAME_PLACE_LISTED
+from tests import services
+from tests.engine import outside, places
+from tests.engine.world import Document, Page, World
+from tests.servers import DatabaseServer, S3Server
+
+SLUGS = (
+    "plain",
+    'quo"ted',
+    "back\\slash",
+    "tab\tand\nline",
+    "\x01\x7f\x1f",
+    "ümläut 漢字 🎈",
+    "</script>",
+    "a,b",
+    "{}",
+)
+"""Keys of rows that JSON has its own ways with."""
+FILES = 30 + 6 + 4 + 6 + len(SLUGS)
+"""Files that the rows name: of documents, albums (lists), scans, one voice in six rows, pages."""
+LISTS = 3
+"""Rows with several files, which PostgreSQL leaves to the passes."""
+RULE = Rule(old="b/media/", new="", key="media/")
+OWN = frozenset(
+    {"id", "run", "row_id", "at", "objects", "destination_id", "updated", "seconds", "evidence", "old_value", "new_value", "etag", "last_modified"}
+)  # fmt: skip
+"""What is another in each run and bucket."""
+
+
+@pytest.fixture
+def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are enough, and make several ranges."""
+    monkeypatch.setattr(bulk, "_LEAST", 1)
+    monkeypatch.setattr(bulk, "_SPAN", 7)
+    monkeypatch.setattr(bulk, "_STAGED", 5)
+
+
+@contextlib.contextmanager
+def a_world(server: S3Server, url: str) -> Iterator[World]:
+    """Filenames with their bucket, which is to come out of them."""
+    bucket = server.new_bucket()
+    world = World(url, places.old_s3(server, None).build(), places.new_s3(server, bucket).build())
+    world.fill(30, 4, 12, prefix=f"{bucket}/")
+    world.add(*(Page(slug=slug, image=world.file(f"{bucket}/pages/{n}")) for n, slug in enumerate(SLUGS)))
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(rclone_s3: S3Server, postgres_url: str) -> Iterator[World]:
+    with a_world(rclone_s3, postgres_url) as world:
+        yield world
+
+
+def bucket_of(world: World) -> str:
+    return str(world.raw()[0]["filename"]).partition("/")[0]
+
+
+def lines(world: World, table: str) -> list[dict[str, Any]]:
+    names = [column["name"] for column in sa.inspect(world.engine).get_columns(f"migrate_storage_{table}")]
+    return [dict(zip(names, row, strict=True)) for row in world.sql(f"SELECT * FROM migrate_storage_{table}")]
+
+
+def told_in_bulk(world: World) -> tuple[int, int]:
+    """Objects and rows."""
+    events = [event for event in world.events if isinstance(event, ItemsFinished)]
+    return sum(event.objects for event in events), sum(event.rows for event in events)
+
+
+def plain(line: dict[str, Any], bucket: str) -> dict[str, Any]:
+    """A line or a file without what is another in each run."""
+    dropped = OWN | ({"pk"} if line.get("table_name") == "albums" else set())  # which are named by chance
+    kept = {
+        name: value for name, value in line.items() if name not in dropped and not name.endswith(("_etag", "_modified"))
+    }
+    return dict(json.loads(json.dumps(kept).replace(bucket, "BUCKET")))
+
+
+def test_rows_and_journal_are_as_they_are_row_by_row(
+    rclone_s3: S3Server, monkeypatch: pytest.MonkeyPatch, in_bulk: None
+) -> None:
+    found: list[tuple[Report, list[Any], tuple[int, int]]] = []
+    for least in (1, 10**9):
+        monkeypatch.setattr(bulk, "_LEAST", least)
+        databases = DatabaseServer(service=services.ensure("postgres"))
+        with databases.database() as url, a_world(rclone_s3, url) as world:
+            bucket = bucket_of(world)
+            report = world.run()
+            assert (report.exit_code, report.rows_left, report.bytes_moved) == (0, 0, 0), report
+            assert world.check(backend="new") == FILES
+            held = [
+                *world.raw(),
+                *world.raw("notes", "scan"),
+                *world.raw("pages", "image"),
+                *lines(world, "row"),
+                *lines(world, "object"),
+            ]
+            written = sorted((plain(line, bucket) for line in held if line is not None), key=str)
+            found.append((report, written, told_in_bulk(world)))
+    (one, written, told), (other, expected, nothing) = found
+    assert written == expected
+    assert (one.rows_moved, one.counts) == (other.rows_moved, other.counts)
+    assert other.evidence == {SAME_PLACE: FILES - 5}
+    assert one.evidence == {SAME_PLACE: 6, SAME_PLACE_LISTED: FILES - 5 - 6}
+    assert (told, nothing) == ((FILES - 5 - 6, one.rows_moved - LISTS), (0, 0))
+
+
+def test_names_in_the_journal_are_those_that_everybody_else_computes(world: World, in_bulk: None) -> None:
+    world.sql("CREATE TABLE shots (id uuid, part bigint, file jsonb, PRIMARY KEY (id, part))")
+    world.sql("INSERT INTO shots SELECT gen_random_uuid(), id + 5000000000, file FROM documents")
+    world.columns += (Column(table="shots", column="file", key=("id", "part"), backend="old", multiple=False),)
+    assert world.run().exit_code == 0
+    assert told_in_bulk(world)[1] > 60
+    assert world.sql("SELECT count(*) FROM shots WHERE file->>'backend' = 'new'") == [(30,)]
+    source = Side(world.old)
+    objects = {line["id"]: line for line in lines(world, "object")}
+    for id_, line in objects.items():
+        assert id_ == object_id(source.place(line["source_path"]), "new")
+        assert line["destination_id"] == digest("new", line["destination_path"])
+    for line in lines(world, "row"):
+        pk = load_key(line["pk"])
+        assert line["pk"] == dump_key(pk)
+        of = Column(table=line["table_name"], column=line["column_name"], key=(), backend="old", multiple=False)
+        assert line["row_id"] == row_id(of, pk)
+        assert set(json.loads(line["objects"])) <= objects.keys()
+    assert {load_key(line["pk"])[0] for line in lines(world, "row") if line["table_name"] == "pages"} == set(SLUGS)
+
+
+def test_it_goes_back_whole(world: World, in_bulk: None) -> None:
+    before = {name: world.raw(*name) for name in (("documents", "file"), ("pages", "image"))}
+    assert world.run().exit_code == 0
+    assert told_in_bulk(world)[1] > 30
+    assert Revert(world.application, lease=1.0, settle=0.05, listener=world.events.append).run().exit_code == 0
+    assert world.check(backend="old") == FILES
+    for name, values in before.items():
+        assert [each["filename"] for each in world.raw(*name)] == [each["filename"] for each in values]
+    assert world.run().exit_code == 0
+    assert world.check(backend="new") == FILES
+
+
+def test_what_is_not_simple_is_left_to_the_passes(world: World, in_bulk: None) -> None:
+    bucket = bucket_of(world)
+    odd, plain_ones = [".hidden", "a b", "ümlaut", "per%20cent", "x/.y/z", "a:b", "c~d"], ["plus+ok", "a.b/c-d_e=f@g"]
+    for n, name in enumerate((*odd, *plain_ones)):
+        world.add(Document(id=100 + n, title="t", file=world.file(f"{bucket}/odd/{name}")))
+    world.old.delete_object(f"{bucket}/docs/2/d2.bin")
+    world.sql("""UPDATE documents SET file = '{"backend": "old"}' WHERE id = 5""")
+    world.sql("""UPDATE documents SET file = jsonb_set(file, '{filename}', '7') WHERE id = 6""")
+    report = world.run()
+    assert (report.counts[OutcomeKind.MISSING], report.counts[OutcomeKind.FAILED]) == (1, 2)
+    assert (report.exit_code, report.rows_left) == (1, 3)
+    proved = {line["destination_path"].removeprefix("odd/"): line["evidence"] for line in lines(world, "object")}
+    assert {name: proved[name] for name in odd} == dict.fromkeys(odd, SAME_PLACE)
+    assert {name: proved[name] for name in plain_ones} == dict.fromkeys(plain_ones, SAME_PLACE_LISTED)
+
+
+def test_a_row_that_somebody_holds_is_not_waited_for(world: World, in_bulk: None) -> None:
+    """Its writer ends before the passes come to it: no write is lost."""
+    moved = threading.Event()
+
+    def told(event: Any) -> None:
+        if isinstance(event, ItemsFinished):
+            moved.set()
+
+    job = Migration(world.application, RunOptions(source="old", destination="new", settle=0.1), told)
+    running = threading.Thread(target=job.run)
+    with world.engine.connect() as connection:
+        connection.execute(sa.text("UPDATE documents SET title = 'mine' WHERE id = 3"))
+        running.start()
+        assert moved.wait(30)
+        connection.commit()
+    running.join(60)
+    assert world.sql("SELECT title, file->>'backend' FROM documents WHERE id = 3") == [("mine", "new")]
+    assert world.check(backend="new") == FILES
+
+
+def test_rows_that_are_written_meanwhile_keep_what_was_written(world: World, in_bulk: None) -> None:
+    """A writer replaces files by the old key, and changes other columns, as fast as it can."""
+    stop, names = threading.Event(), random.Random(0)
+    bucket = bucket_of(world)
+
+    def write() -> None:
+        count = 0
+        while not stop.is_set():
+            id_, count = names.randrange(1, 31), count + 1
+            file = world.file(f"{bucket}/later/{count}")
+            with world.engine.begin() as connection:
+                connection.execute(Document.__table__.update().where(Document.id == id_).values(file=file))
+            world.sql("UPDATE documents SET title = 'touched' WHERE id = :id", id=names.randrange(1, 31))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        reports = [world.run() for _ in range(3)]
+    finally:
+        stop.set()
+        writing.join(30)
+    assert told_in_bulk(world)[1] > 30
+    assert {report.state for report in reports} == {"finished"}
+    assert world.run().exit_code == 0
+    assert world.check(backend="new") == FILES
+
+
+def test_a_database_that_refuses_a_row_has_the_others_moved(world: World, in_bulk: None) -> None:
+    world.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$ LANGUAGE plpgsql"
+    )
+    world.sql(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON documents FOR EACH ROW WHEN (OLD.id = 4) EXECUTE FUNCTION refuse()"
+    )
+    report = world.run()
+    assert (report.exit_code, report.rows_left, report.counts[OutcomeKind.FAILED]) == (1, 1, 1)
+    assert "not this one" in report.listed[0].reason
+    assert told_in_bulk(world)[1] > 20
+
+
+@pytest.mark.parametrize("lie", ["untagged", "out of order", "ends early", "another size", "too long"])
+def test_a_listing_that_is_no_evidence_is_not_used(
+    world: World, in_bulk: None, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ObstoreStore.list
+
+    def list_(self: ObstoreStore, prefix: str, *, after: str = "") -> Iterator[Any]:
+        metas = list(real(self, prefix, after=after))
+        if prefix or len(metas) < 30:
+            yield from metas  # what others ask
+        elif lie == "untagged":
+            yield from (replace(meta, e_tag=None) if n == 20 else meta for n, meta in enumerate(metas))
+        elif lie == "out of order":
+            yield from (metas[1], metas[0], *metas[2:])
+        elif lie == "another size":
+            yield from (replace(meta, size=meta.size + 1) for meta in metas)
+        elif lie == "too long":
+            yield from metas
+            yield from (replace(metas[-1], path=f"{metas[-1].path}{n:05}") for n in range(1000))
+        else:
+            yield from metas[:20]
+            raise ConnectionError("reset")
+
+    monkeypatch.setattr(ObstoreStore, "list", list_)
+    report = world.run()
+    assert report.exit_code == 0, report
+    assert told_in_bulk(world) == (0, 0)
+    assert set(report.evidence) == {SAME_PLACE}
+    assert world.check(backend="new") == FILES
+    assert "migrate_storage_seen" not in sa.inspect(world.engine).get_table_names()
+
+
+@pytest.mark.parametrize("where", ["migrate_storage.bulk:Bulk._send", "migrate_storage.bulk:Bulk._repoint", ""])
+def test_killed_in_the_middle_it_goes_on(rclone_s3: S3Server, postgres_url: str, where: str, seed: int) -> None:
+    bucket = rclone_s3.new_bucket()
+    old, new = places.old_s3(rclone_s3, None), places.new_s3(rclone_s3, bucket)
+    world = World(postgres_url, old.build(), new.build(), seed)
+    world.fill(60, 4, 12, prefix=f"{bucket}/")
+    named, moments = sum(1 for _ in world.files()), random.Random(seed)
+    for _ in range(3):
+        steps = moments.randrange(1, 5) if where else moments.randrange(60, 140)
+        done = outside.forked(postgres_url, old, new, steps=steps, span=10, **({"of": where} if where else {}))
+        assert done.returncode in (-signal.SIGKILL, 0), (done.stdout, done.stderr)
+        assert world.check() == named
+    done = outside.forked(postgres_url, old, new, steps=10**6, span=10)
+    assert done.returncode == 0, done.stderr
+    assert outside.told(done, "report")["rows_left"] == 0
+    assert world.check(backend="new") == named
+    assert {entry.state for entry in world.journal.values()} == {"held"}
+    assert "migrate_storage_seen" not in sa.inspect(world.engine).get_table_names()
+    world.close()
+
+
+def a_route(server: S3Server, old: str | None, new: str) -> Any:
+    sides = Side(places.old_s3(server, old).build()), Side(places.new_s3(server, new).build())
+    return choose(*sides, swap=None, keep_rows=False, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "filename", "rule"),
+    [
+        (None, "b", "b/docs/1.bin", Rule(old="b/", new="", key="")),
+        (None, "b/media", "b/media/docs/1.bin", RULE),
+        ("b", "b", "docs/1.bin", Rule(old="", new="", key="")),
+        ("b/media", "b/media", "1.bin", Rule(old="", new="", key="media/")),
+        ("b/media", "b", "docs/1.bin", Rule(old="", new="media/", key="media/")),
+        (None, "b", "b/a b", None),
+        (None, "b", "other/docs/1.bin", None),
+    ],
+)  # fmt: skip
+def test_the_rule_of_a_rekey(rclone_s3: S3Server, old: str | None, new: str, filename: str, rule: Rule | None) -> None:
+    route = a_route(rclone_s3, old, new)
+    assert rule_of(route, [filename]) == rule
+    if rule is not None:
+        assert route.destination_path(filename) == rule.new + filename[len(rule.old) :]
+        assert route.source.place(filename).key == rule.key + filename[len(rule.old) :]
+
+
+def test_of_several_rules_that_of_most_names_is_taken(rclone_s3: S3Server) -> None:
+    route = a_route(rclone_s3, None, "b/media")
+    assert rule_of(route, ["b/media//x", "b/media/y", "b/media/a b", "b/media/z"]) == RULE
+    assert rule_of(replace(route, encode=True), ["b/media/y"]) is None
+    assert rule_of(a_route(rclone_s3, "other", "b"), ["y"]) is None
