@@ -7,10 +7,11 @@ import asyncio
 import gc
 import json
 import os
+import random
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ async def _measure(work: Work, names: list[str], content: bytes, workers: int) -
 
 
 async def rounds(
-    contenders: dict[str, Any], options: argparse.Namespace, workers: int, slow: Collection[str] = ()
+    contenders: Mapping[str, Any], options: argparse.Namespace, workers: int, slow: Collection[str] = ()
 ) -> Found:
     """Let everybody save and get in each round; those that are known to be slow, a quarter of it."""
     content = os.urandom(options.size)
@@ -62,17 +63,17 @@ async def rounds(
         for name in contenders
     }
     # Short turns, one operation after the other: what disturbs one turn hardly disturbs the next one alike.
-    order = list(contenders)
+    order, chance = list(contenders), random.Random(options.rounds)
     for number in range(-1, options.rounds):
         for operation in ("save", "get"):
+            # Drawn by lot: everybody is first, last and next to everybody else equally often.
+            chance.shuffle(order)
             for name in order:
                 work = getattr(contenders[name], operation)
                 measured = await _measure(work, names[name], content, workers)
                 # The first round warms up: connections, credentials, code.
                 if number >= 0:
                     found[operation][name].append(measured)
-        # Everybody is first, last and next to everybody else equally often.
-        order = order[1:] + order[:1] if number % 2 else order[::-1]
     print(f"{options.rounds} rounds", file=sys.stderr)
     return found
 
@@ -90,17 +91,21 @@ def figures(found: Found) -> dict[str, Any]:
     }
 
 
-def ratio(found: Found, operation: str, one: str, other: str, figure: str) -> float:
-    """The median of the ratios within each round, by ``rate`` or ``cpu``."""
+def ratio(found: Found, operation: str, one: str, others: Sequence[str], figure: str) -> float:
+    """The median of the ratios of one to each of the others within each round, by ``rate`` or ``cpu``."""
     place = ("rate", "cpu").index(figure)
-    pairs = zip(found[operation][one], found[operation][other], strict=True)
-    return statistics.median(ours[place] / theirs[place] for ours, theirs in pairs)
+    by_name = found[operation]
+    return statistics.median(
+        ours[place] / theirs[place]
+        for other in others
+        for ours, theirs in zip(by_name[one], by_name[other], strict=True)
+    )
 
 
-def asked(name: str, what: str | None, args: list[str] | None) -> argparse.Namespace:
+def asked(name: str, what: str | None, args: list[str] | None, rounds: int = 60) -> argparse.Namespace:
     """The options of a benchmark of operations."""
     parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=what)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--count", type=int, default=128, help="operations in a round")
     parser.add_argument("--workers", type=int, default=32, help="operations at once")
     parser.add_argument("--size", type=int, default=8192, help="bytes of an object")

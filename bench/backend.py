@@ -124,7 +124,7 @@ def _report(settings: dict[str, Found], options: argparse.Namespace) -> dict[str
     goals = []
     for goal in GOALS:
         found = settings[goal.setting]
-        reached = ratio(found, goal.operation, "ours", goal.against, goal.figure)
+        reached = ratio(found, goal.operation, "ours", [goal.against], goal.figure)
         met = reached <= goal.ratio if goal.bound == "most" else reached >= goal.ratio
         goals.append(
             {

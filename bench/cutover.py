@@ -1,25 +1,29 @@
 """What each phase of a cutover costs over the bare backend: saves and reads of the same objects, on the same server.
 
 One CutoverBackend stands in each phase, with a phase that is shared and an outbox, both on PostgreSQL; both of its sides are
-ObstoreBackends, and the one that decides is the bare backend itself, so that all have the same connections. They take turns with it; figures and ratios are as ``bench backend`` has them. The bare
-backend has two turns in each round, and what the phases are held against is their mean; what the one differs from the other is what
-this machine cannot measure. The CPU is that of this process,
-with its statements to the database, without the database and the server.
+ObstoreBackends, and the one that decides is the bare backend itself, so that all have the same connections. They take turns with it;
+figures and ratios are as ``bench backend`` has them. The bare backend has two turns in each round, and each phase is held against
+both; what the one differs from the other is what this machine cannot measure. The outer phases have rounds of their own, many and
+without the middle ones, whose long turns would leave a server and caches unlike those that the bare backend finds. The CPU is that of
+this process, with its statements to the database, without the database and the server.
 
-A second setting has each answer of the store 10 ms later, as from one in the same region, and few callers at once.
+A second setting has each answer of the store 10 ms later, as from one in the same region, and few callers at once; a fourth of the
+rounds are enough there.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
-import statistics
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,7 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
 from migrate_storage import CutoverBackend, ObstoreBackend
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import MIDDLE, TABLE, Phase, Side
+from migrate_storage.cutover.phases import TABLE, Phase, Side
 from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import Database
 from tests import services
@@ -42,6 +46,7 @@ _FEW = 8
 #: What the outer phases may cost, over the bare backend.
 MOST = 1.05
 OUTER = (Phase.SOURCE, Phase.DESTINATION)
+MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)
 TWICE = ("bare, first", "bare, second")
 
 
@@ -79,30 +84,37 @@ def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]
         switch.close()
 
 
-def _ratios(settings: dict[str, Found]) -> list[dict[str, Any]]:
+#: By setting: what was found of the outer phases, and of the middle ones.
+_Settings = dict[str, tuple[Found, Found]]
+
+
+def _ratios(settings: _Settings) -> list[dict[str, Any]]:
     return [
         {
             "setting": setting,
             "phase": name,
             "operation": operation,
-            "against": against,
-            "cpu": round(ratio(found, operation, name, against, "cpu"), 3),
-            "rate": round(ratio(found, operation, name, against, "rate"), 3),
+            "against": "bare" if len(others) > 1 else others[0],
+            "cpu": round(ratio(found, operation, name, others, "cpu"), 3),
+            "rate": round(ratio(found, operation, name, others, "rate"), 3),
         }
-        for setting, found in settings.items()
+        for setting, both in settings.items()
         for operation in ("save", "get")
-        for name, against in (TWICE[::-1], *((phase, "bare") for phase in Phase))
+        for found, phases in zip(both, (OUTER, MIDDLE), strict=True)
+        for name, others in ((TWICE[1], TWICE[:1]), *((phase.value, TWICE) for phase in phases))
     ]
 
 
-def _with_mean(found: Found) -> Found:
-    """With the mean of the two turns that the bare backend has in each round."""
-    for by_name in found.values():
-        turns = zip(*(by_name[name] for name in TWICE), strict=True)
-        by_name["bare"] = [
-            (statistics.mean(rates), statistics.mean(cpus)) for rates, cpus in (zip(*two, strict=True) for two in turns)
-        ]
-    return found
+async def _measured(
+    contenders: Mapping[str, Any], options: argparse.Namespace, workers: int, count: int
+) -> tuple[Found, Found]:
+    """The outer phases in so many rounds, the middle ones in an eighth of them."""
+
+    async def beside(phases: Sequence[Phase], count: int) -> Found:
+        taking = {name: contenders[name] for name in (*TWICE, *phases)}
+        return await rounds(taking, argparse.Namespace(**{**vars(options), "rounds": count}), workers, slow=MIDDLE)
+
+    return await beside(OUTER, count), await beside(MIDDLE, max(1, count // 8))
 
 
 def _goals(ratios: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,7 +132,7 @@ def _met(each: dict[str, Any]) -> bool:
 
 def main(args: list[str] | None = None) -> int:
     """Measure, print, and write ``docs/benchmarks/cutover.json``; 1 when a goal was missed."""
-    options = asked("cutover", __doc__, args)
+    options = asked("cutover", __doc__, args, rounds=120)
     busy = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -131,10 +143,14 @@ def main(args: list[str] | None = None) -> int:
     ):
         Outbox(database, "files").prepare()
         near = S3Server.of(service)
-        settings = {}
-        for name, server, workers in (("near", near, options.workers), ("far", near.behind(proxy.endpoint), _FEW)):
+        settings: _Settings = {}
+        for name, server, workers, share in (
+            ("near", near, options.workers, 1),
+            ("far", near.behind(proxy.endpoint), _FEW, 4),
+        ):
             with _contenders(server, database) as contenders:
-                settings[name] = _with_mean(asyncio.run(rounds(contenders, options, workers, slow=MIDDLE)))
+                settings[name] = asyncio.run(_measured(contenders, options, workers, options.rounds // share))
+            print(json.dumps(_ratios({name: settings[name]})), file=sys.stderr)
     ratios = _ratios(settings)
     report = {
         "what": f"objects of {options.size} bytes by asyncio on rclone serve s3 over loopback, outbox and phase on PostgreSQL",
@@ -148,7 +164,10 @@ def main(args: list[str] | None = None) -> int:
         "operations_per_round": options.count,
         "workers": options.workers,
         "far": {"answers_later_by_seconds": FAR, "workers": _FEW},
-        "figures": {setting: figures(found) for setting, found in settings.items()},
+        "figures": {
+            setting: dict(zip(("outer", "middle"), map(figures, both), strict=True))
+            for setting, both in settings.items()
+        },
         "ratios": ratios,
         "goals": _goals(ratios),
     }
