@@ -1,7 +1,8 @@
 """Rows, and no bytes: re-keying (case 5 on PostgreSQL, 6 on SQLite and MariaDB), planning (7), resuming a finished job (8).
 
-The files stand in one folder, written by FSSpecBackend; both keys reach it, so that only rows change. Migrate-storage looks
-at every file through both keys, keeps its journal, and can undo it all; the others do what they do.
+The files were written by FSSpecBackend into one folder; for the rows in PostgreSQL that folder is a bucket of an S3 server. Both keys
+reach it, so that only rows change. Migrate-storage sees to it that every file is there, keeps its journal, and can undo it all; the
+others do what they do.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from bench import _contest
 from bench._application import Base, name_of, told, type_of, value_of
 from bench._contest import Contestant, Ended, Goal
+from tests import services
 from tests.engine import places
-from tests.servers import start_mariadb, start_postgres
+from tests.servers import S3Server, start_mariadb, start_postgres
 
 GOALS = (
     Goal(case="5", metric="per second", against="executemany", goal=1.5),
@@ -42,8 +44,9 @@ class Ground:
     """A database with one row a file, and the folder of the files."""
 
     url: str
-    folder: Path
     rows: int
+    #: What is registered under ``old`` and ``new``.
+    backends: tuple[places.Registration, places.Registration]
 
     def __post_init__(self) -> None:
         self.engine = sa.create_engine(self.url)
@@ -119,12 +122,11 @@ class Ground:
             return int(connection.execute(sa.text(statement)).scalar_one())
 
     def contestant(self, name: str, verifies: str, *command: str, prepare: Any, count: Any) -> Contestant:
-        backends = (places.old_local(self.folder), places.new_local(self.folder))
         line = (sys.executable, "-m", *command)
         return Contestant(
             name=name,
             verifies=verifies,
-            start=lambda: (line, told(self.url, *backends)),
+            start=lambda: (line, told(self.url, *self.backends)),
             prepare=prepare,
             count=count,
         )
@@ -132,7 +134,7 @@ class Ground:
     def rekeying(self, *, orm: bool) -> list[Contestant]:
         """Who re-points all rows."""
         ours = self.contestant(
-            "migrate-storage", "each file through both keys, each row by compare-and-swap, a journal", *_run("run"),
+            "migrate-storage", "each file, each row by compare-and-swap, a journal", *_run("run"),
             prepare=self.fresh, count=lambda: self.moved(journal=True),
         )  # fmt: skip
         others = [("executemany", "each row by compare-and-swap; no file, no journal", "executemany")]
@@ -182,10 +184,15 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         folder.chmod(0o755)
         print(f"writing {options.rows} files through FSSpecBackend", file=sys.stderr, flush=True)
-        write(folder / "files", range(1, options.rows + 1))
+        rclone = S3Server.of(stack.enter_context(services.launched("rclone", folder / "rclone")))
+        bucket = rclone.new_bucket("files")
+        files = folder / "rclone" / "data" / bucket
+        write(files, range(1, options.rows + 1))
+        served = places.old_s3(rclone, bucket), places.new_s3(rclone, bucket)
+        local = places.old_local(files), places.new_local(files)
         if {5, 7, 8} & set(wanted):
             server = stack.enter_context(start_postgres(folder / "postgres"))
-            ground = Ground(stack.enter_context(server.database()), folder / "files", options.rows)
+            ground = Ground(stack.enter_context(server.database()), options.rows, served)
             ground.make()
             rows = f"{options.rows:,} rows in PostgreSQL"
             if 7 in wanted:
@@ -205,12 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
                 ("SQLite", f"sqlite:///{folder}/app.db"),
                 ("MariaDB", stack.enter_context(mariadb.database())),
             ):
-                ground = Ground(url, folder / "files", few)
+                ground = Ground(url, few, local)
                 ground.make()
                 held(f"6-{name.lower()}", f"re-key {few:,} rows in {name}", ground.rekeying(orm=False))
                 ground.engine.dispose()
     setting = {
-        **_contest.machine(load), "servers": "PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client; files on a local disk",
+        **_contest.machine(load), "servers": "rclone serve s3, PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client; for SQLite and MariaDB files on a local disk",
         "rows": options.rows, "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("rows", setting, cases, GOALS, write=not options.no_write)

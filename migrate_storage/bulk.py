@@ -8,6 +8,7 @@ in a row, a plain name, an object that was listed, no line of an earlier run. Wh
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.errors import RefusedError, RunError, StoppedError
-from migrate_storage.journal import Journal, digest, object_id
+from migrate_storage.journal import Journal, object_name
 from migrate_storage.keys import row_head
 from migrate_storage.model import ObjectMeta, OutcomeKind
 from migrate_storage.plan import PLAIN, Route, Rule
@@ -61,6 +62,9 @@ _STAGED = 5_000
 """Listed objects that are sent to the database at once."""
 _MOST = 4
 """How many objects may be listed for each row: beyond, looks are cheaper."""
+_ANY = "\x00"
+"""Stands for what the database puts in: no name holds it."""
+_ANY_AS_JSON = json.dumps(_ANY)[1:-1]
 _KEYS = (int, str, UUID)
 """Types of a key's parts that the database writes down as we do."""
 
@@ -123,8 +127,12 @@ class Bulk:
     def _staged(self, most: int, turn: Callable[[], bool]) -> Iterator[int]:
         """The listing as a table of the database while the block runs; how many objects it holds, 0 where it is no evidence."""
         database, table = self._journal.database, self._seen
-        database.transaction(lambda connection: table.drop(connection, checkfirst=True))
-        database.transaction(lambda connection: table.create(connection))
+        try:
+            database.transaction(lambda connection: table.drop(connection, checkfirst=True))
+            database.transaction(lambda connection: table.create(connection))
+        except RefusedError:
+            yield 0  # no right to: then it is done row by row
+            return
         try:
             yield self._stage(most, turn)
         finally:
@@ -140,11 +148,12 @@ class Bulk:
                     return 0
                 lot = random.choice(batch) if lot is None or random.random() * count < len(batch) else lot  # noqa: S311 - a lot, not a secret
                 self._journal.database.transaction(partial(self._send, metas=batch))
-        except (StoreFailure, _NoEvidenceError):
+            if lot is None or not self._holds(lot):
+                return 0
+            self._journal.database.transaction(self._index)
+        except (StoreFailure, _NoEvidenceError, RefusedError):
+            # Refused is an object that is there twice: one batch whose commit was not answered, and which was sent again.
             return 0
-        if lot is None or not self._holds(lot):
-            return 0
-        self._journal.database.transaction(self._index)
         return count
 
     def _listed(self) -> Iterator[ObjectMeta]:
@@ -175,22 +184,23 @@ class Bulk:
         return certainly_unchanged(seen.evidence, found.evidence)
 
     def _send(self, connection: Connection, metas: Sequence[ObjectMeta]) -> None:
-        columns: list[list[Any]] = [[] for _ in self._seen.c]
-        for meta in metas:
-            tail = meta.path[len(self._rule.key) :]
-            place = self._route.source.place(self._rule.old + tail)
-            line = (
-                tail, object_id(place, self._route.destination.key), digest(self._route.destination.key, self._rule.new + tail),
-                meta.size, meta.e_tag, meta.last_modified, meta.version,
-            )  # fmt: skip
-            for values, value in zip(columns, line, strict=True):
-                values.append(value)
-        arrays = [
-            bindparam(column.name, values, type_=ARRAY(column.type))
-            for column, values in zip(self._seen.c, columns, strict=True)
-        ]
-        unnested = func.unnest(*arrays).table_valued(*self._seen.c.keys()).render_derived()
-        connection.execute(insert(self._seen).from_select(list(self._seen.c), select(*unnested.c)))
+        seen, (here, there) = self._seen.c, (self._route.source, self._route.destination)
+        begin = len(self._rule.key)
+        told = {
+            seen.tail: [meta.path[begin:] for meta in metas],
+            seen.size: [meta.size for meta in metas],
+            seen.etag: [meta.e_tag for meta in metas],
+            seen.modified: [meta.last_modified for meta in metas],
+            seen.version: [meta.version for meta in metas],
+        }
+        arrays = [bindparam(column.name, values, type_=ARRAY(column.type)) for column, values in told.items()]
+        metas_sent = func.unnest(*arrays).table_valued(*(column.name for column in told)).render_derived()
+        place = here.place(self._rule.old + _ANY)
+        names = {
+            seen.id: _digest(object_name(place, there.key), metas_sent.c.tail),
+            seen.destination_id: _digest(json.dumps([there.key, self._rule.new + _ANY]), metas_sent.c.tail),
+        }
+        connection.execute(insert(self._seen).from_select([*told, *names], select(*metas_sent.c, *names.values())))
 
     def _index(self, connection: Connection) -> None:
         Index(f"{self._seen.name}_tail", self._seen.c.tail, unique=True).create(connection)
@@ -267,7 +277,7 @@ class Bulk:
         }  # fmt: skip
         row_line = {
             "run": run, "table_schema": of.schema, "table_name": of.table, "column_name": of.column, "pk": c.pk,
-            "row_id": _digest(cast(row_head(of), Text).concat(cast(func.to_json(c.pk), Text)).concat("]")),
+            "row_id": _digest(f"{row_head(of)}{_ANY_AS_JSON}]", cast(func.to_json(c.pk), Text)),
             "objects": func.concat('["', c.id, '"]'), "old_value": cast(c.old, Text), "new_value": cast(c.new, Text), "state": "swapped",
             "at": now,
         }  # fmt: skip
@@ -310,8 +320,10 @@ def _dumped(rows: Rows, key: tuple[Any, ...]) -> ColumnElement[str]:
     return func.concat("[", func.concat_ws(",", *parts), "]")
 
 
-def _digest(named: ColumnElement[str]) -> ColumnElement[str]:
-    """As :func:`migrate_storage.keys.digest_of`, by the database."""
+def _digest(name: str, part: ColumnElement[str]) -> ColumnElement[str]:
+    """As :func:`migrate_storage.keys.digest_of`, by the database, of a JSON text in which ``part`` stands for ``_ANY``."""
+    before, _, after = name.partition(_ANY_AS_JSON)
+    named = cast(before, Text).concat(part).concat(after)
     return func.left(func.encode(func.sha256(func.convert_to(named, "UTF8")), "hex"), 32)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import update
 from migrate_storage.diskset import DiskSet
 from migrate_storage.journal.access import BATCH
 from migrate_storage.journal.leases import Leases
-from migrate_storage.journal.lines import Entry, Range, RowEntry, Run, digest, new_run_id, object_id
+from migrate_storage.journal.lines import Entry, Range, RowEntry, Run, digest, new_run_id, object_id, object_name
 from migrate_storage.journal.marks import Mark, Marks
 from migrate_storage.journal.objects import Objects
 from migrate_storage.journal.ranges import UNCUT, Ranges, range_lease
@@ -33,6 +33,7 @@ __all__ = (
     "digest",
     "new_run_id",
     "object_id",
+    "object_name",
     "range_lease",
 )
 

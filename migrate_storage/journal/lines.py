@@ -11,7 +11,7 @@ from typing import Any
 from migrate_storage.keys import digest_of
 from migrate_storage.model import Column, Evidence, Location, Place
 
-__all__ = ("Entry", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id")
+__all__ = ("Entry", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id", "object_name")
 
 
 def digest(*parts: str) -> str:
@@ -21,7 +21,12 @@ def digest(*parts: str) -> str:
 
 def object_id(place: Place, destination: str) -> str:
     """The name of an object's line: its physical place and the backend key it goes to, however rows spell it."""
-    return digest(place.service, place.endpoint, place.root, place.key, destination)
+    return digest_of(object_name(place, destination))
+
+
+def object_name(place: Place, destination: str) -> str:
+    """What :func:`object_id` is the digest of, as JSON."""
+    return json.dumps([place.service, place.endpoint, place.root, place.key, destination])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage import bulk
+from migrate_storage.bulk import Bulk
 from migrate_storage.events import ItemsFinished
 from migrate_storage.journal import digest, object_id
 from migrate_storage.keys import dump_key, load_key, row_id
@@ -272,6 +274,37 @@ def test_a_listing_that_is_no_evidence_is_not_used(
     assert set(report.evidence) == {SAME_PLACE}
     assert world.check(backend="new") == FILES
     assert "migrate_storage_seen" not in sa.inspect(world.engine).get_table_names()
+
+
+def test_a_batch_that_came_twice_is_no_evidence(world: World, in_bulk: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit of what was sent got no answer, and it was sent again."""
+    send = Bulk._send
+
+    def twice(self: Bulk, connection: sa.Connection, metas: Any) -> None:
+        send(self, connection, metas)
+        send(self, connection, metas)
+
+    monkeypatch.setattr(Bulk, "_send", twice)
+    assert world.run().exit_code == 0
+    assert told_in_bulk(world) == (0, 0)
+    assert world.check(backend="new") == FILES
+
+
+def test_without_the_right_to_create_a_table_it_is_done_row_by_row(world: World, in_bulk: None) -> None:
+    world.run(limit=1)  # which makes the journal's tables
+    role = f"r{uuid.uuid4().hex}"
+    world.sql(f"CREATE ROLE {role} LOGIN")
+    world.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+    world.sql(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    world.other_engine = sa.create_engine(sa.make_url(world.url).set(username=role))
+    try:
+        assert world.run().exit_code == 0
+        assert told_in_bulk(world) == (0, 0)
+        assert world.check(backend="new") == FILES
+    finally:
+        world.other_engine.dispose()
+        world.sql(f"DROP OWNED BY {role}")
+        world.sql(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize("where", ["migrate_storage.bulk:Bulk._send", "migrate_storage.bulk:Bulk._repoint", ""])
