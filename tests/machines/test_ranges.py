@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from sqlalchemy import update
 
 from migrate_storage.carry import Job
 from migrate_storage.database import Database
@@ -268,6 +269,19 @@ def test_limits_are_shared_out_over_the_ranges_under_way(journal: Journal) -> No
             assert [each.wanted(run)["concurrency"] for each in everyone] == [1, 1, 1]
             assert [each.wanted(run)["bandwidth"] for each in everyone] == [None, None, None]
         assert first.wanted(run)["concurrency"] == 2
+
+
+def test_the_time_that_a_job_may_take_counts_from_its_beginning(journal: Journal) -> None:
+    told = {"stopping": threading.Event(), "lost": lambda _: None}
+    work = _work(journal)
+    run = begun(journal, work, total=2, into=2, **told)  # type: ignore[arg-type]
+    table = journal.tables.run
+    begin = update(table).where(table.c.id == run).values(started=time.time() - 3000)
+    journal.database.transaction(lambda connection: connection.execute(begin))
+    with taken(journal, work, run, 1, **told) as late:  # type: ignore[arg-type]
+        assert 0 < late.left(3600) <= 600  # type: ignore[operator]
+        assert late.left(2000) == 0.0
+        assert late.left(None) is None
 
 
 def test_ranges_are_forgotten_with_their_run(journal: Journal) -> None:
