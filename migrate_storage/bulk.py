@@ -43,14 +43,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.errors import RefusedError, RunError, StoppedError
-from migrate_storage.journal import Journal, object_name
+from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
 from migrate_storage.keys import row_head
 from migrate_storage.model import ObjectMeta, OutcomeKind
 from migrate_storage.plan import PLAIN, Route, Rule
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.rows import Rows
 from migrate_storage.tables import PREFIX
-from migrate_storage.verify import SAME_PLACE_LISTED, certainly_unchanged
+from migrate_storage.verify import certainly_unchanged
 
 __all__ = ("Bulk",)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.copying import believed, may_copy
 from migrate_storage.errors import KeyRefusedError, StoppedError
-from migrate_storage.journal import Entry
+from migrate_storage.journal import SAME_PLACE, Entry
 from migrate_storage.model import Action, Capabilities, Evidence, Item, ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route
 from migrate_storage.retry import Retry, StoreFailure
@@ -20,7 +20,6 @@ from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.failure import FailureKind, classify
 from migrate_storage.transfer import SourceMissingError, part_size, transfer
 from migrate_storage.verify import (
-    SAME_PLACE,
     DiffersError,
     UnverifiedError,
     Verified,

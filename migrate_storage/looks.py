@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from migrate_storage.database import Database
 from migrate_storage.flight import Pointing
-from migrate_storage.journal import Entry, Journal
+from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Entry, Journal
 from migrate_storage.keys import load_key
 from migrate_storage.model import Column, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot
 from migrate_storage.pipeline import Pipeline
@@ -29,7 +29,7 @@ from migrate_storage.rewrite import new_fields
 from migrate_storage.rows import Rows
 from migrate_storage.sightings import Sights
 from migrate_storage.values import BrokenValueError, Row, parse_slots, rewrite_value
-from migrate_storage.verify import SAME_PLACE, SAME_PLACE_LISTED, Verified, certainly_unchanged, unchanged
+from migrate_storage.verify import Verified, certainly_unchanged, unchanged
 from migrate_storage.workers import in_parallel
 
 __all__ = ("last_looks", "looks_back", "rows_pointing", "settle_intents")

@@ -22,7 +22,7 @@ from migrate_storage.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.estimate import estimate
 from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.gate import Gate
-from migrate_storage.journal import Journal, Run, new_run_id
+from migrate_storage.journal import SAME_PLACE_LISTED, Journal, Run, new_run_id
 from migrate_storage.lease import hold
 from migrate_storage.ledger import Ledger, Rehearsal, SharedLedger, scratch
 from migrate_storage.limits import Allowance, Pace
@@ -41,7 +41,6 @@ from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
 from migrate_storage.share import Share, Work
 from migrate_storage.tally import Tally
 from migrate_storage.values import BrokenValueError, Row, parse_slots
-from migrate_storage.verify import SAME_PLACE_LISTED
 
 __all__ = ("Migration",)
 

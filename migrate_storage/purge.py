@@ -292,7 +292,7 @@ class _Judge:
             if self._references.names(there):
                 return "a row or list names it"
             return "it may be the source object itself" if self._services.one(here, there) else ""
-        if self._services.one(here, there) or entry.evidence == "same place":
+        if self._services.one(here, there) or entry.same_place:
             return "source and destination are one place"
         if entry.outcome not in (OutcomeKind.REWRITTEN, OutcomeKind.COPIED):
             return f"its run ended as {entry.outcome}"

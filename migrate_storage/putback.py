@@ -9,7 +9,7 @@ from typing import Any
 
 from migrate_storage.carry import Budget
 from migrate_storage.errors import KeyRefusedError, RunError
-from migrate_storage.journal import Entry, object_id
+from migrate_storage.journal import SAME_PLACE, Entry, object_id
 from migrate_storage.model import Capabilities, Location, ObjectMeta, OutcomeKind, RowRef
 from migrate_storage.plan import actual
 from migrate_storage.probe import try_destination
@@ -172,7 +172,7 @@ class PutBack:
             StoppedError: the job is to stop.
         """
         there = _head(self._retry, self._destination, entry.destination_path)
-        if there is None or entry.evidence == "same place":
+        if there is None or entry.same_place:
             return False
         return not unchanged(entry.destination_evidence, there.evidence)
 
@@ -234,7 +234,7 @@ class PutBack:
         if there is None:
             return OutcomeKind.MISSING, f"{entry.destination} is gone: somebody deleted it, so the row was left", None
         ours = unchanged(entry.destination_evidence, there.evidence)
-        if entry.evidence == "same place":
+        if entry.same_place:
             if here is None:
                 return (
                     OutcomeKind.MISSING,
@@ -243,8 +243,8 @@ class PutBack:
                 )
             if here.size != there.size:
                 return OutcomeKind.DIFFERS, "seen from both keys, the same place holds objects of different size", None
-            proof = Verified(source=there, destination=here, evidence="same place", ours=False)
-            return OutcomeKind.REWRITTEN, "same place", None if ours else proof
+            proof = Verified(source=there, destination=here, evidence=SAME_PLACE, ours=False)
+            return OutcomeKind.REWRITTEN, SAME_PLACE, None if ours else proof
         theirs = here is not None and unchanged(entry.source_evidence, here.evidence)
         if ours and theirs:
             return OutcomeKind.REWRITTEN, "", None

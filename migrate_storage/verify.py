@@ -17,8 +17,6 @@ from migrate_storage.stores.failure import Verdict
 from migrate_storage.transfer import SMALL, Copied
 
 __all__ = (
-    "SAME_PLACE",
-    "SAME_PLACE_LISTED",
     "DiffersError",
     "UnverifiedError",
     "Verified",
@@ -29,10 +27,6 @@ __all__ = (
     "verify",
 )
 
-SAME_PLACE = "same place"
-"""Proof that both keys name one object: a look through each."""
-SAME_PLACE_LISTED = "same place, listed"
-"""The same, and a listing in place of the looks."""
 _CLOCK = 1e-4
 """Seconds by which the same timestamp may differ after a trip through a database."""
 

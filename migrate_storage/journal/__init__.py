@@ -15,7 +15,18 @@ from sqlalchemy import update
 from migrate_storage.diskset import DiskSet
 from migrate_storage.journal.access import BATCH
 from migrate_storage.journal.leases import Leases
-from migrate_storage.journal.lines import Entry, Range, RowEntry, Run, digest, new_run_id, object_id, object_name
+from migrate_storage.journal.lines import (
+    SAME_PLACE,
+    SAME_PLACE_LISTED,
+    Entry,
+    Range,
+    RowEntry,
+    Run,
+    digest,
+    new_run_id,
+    object_id,
+    object_name,
+)
 from migrate_storage.journal.marks import Mark, Marks
 from migrate_storage.journal.objects import Objects
 from migrate_storage.journal.ranges import UNCUT, Ranges, range_lease
@@ -23,6 +34,8 @@ from migrate_storage.journal.rows import Rows
 from migrate_storage.journal.runs import Runs
 
 __all__ = (
+    "SAME_PLACE",
+    "SAME_PLACE_LISTED",
     "UNCUT",
     "Entry",
     "Journal",

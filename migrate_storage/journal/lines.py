@@ -11,7 +11,24 @@ from typing import Any
 from migrate_storage.keys import digest_of
 from migrate_storage.model import Column, Evidence, Location, Place
 
-__all__ = ("Entry", "Range", "RowEntry", "Run", "digest", "new_run_id", "object_id", "object_name")
+__all__ = (
+    "SAME_PLACE",
+    "SAME_PLACE_LISTED",
+    "Entry",
+    "Range",
+    "RowEntry",
+    "Run",
+    "digest",
+    "new_run_id",
+    "object_id",
+    "object_name",
+)
+
+
+SAME_PLACE = "same place"
+"""Proof that both keys name one object: a look through each."""
+SAME_PLACE_LISTED = "same place, listed"
+"""The same, and a listing in place of the looks."""
 
 
 def digest(*parts: str) -> str:
@@ -56,6 +73,11 @@ class Entry:
     updated: float = field(default_factory=time.time)
     #: The range of the run in which it was carried; ``None`` in a run that is one process's.
     part: int | None = None
+
+    @property
+    def same_place(self) -> bool:
+        """Whether both keys name one object: nothing was copied, and what is deleted here is gone there."""
+        return self.evidence in (SAME_PLACE, SAME_PLACE_LISTED)
 
     @property
     def source(self) -> Location:

@@ -30,6 +30,7 @@ _PROOFS = {
     "read back": "the copy was read again, and holds the bytes that were written",
     "both read": "both sides were there, and were read: the same bytes",
     "same place": "both keys name the same object",
+    "listed": "a listing of its bucket told that it is there",
     "journal": "an earlier run proved it, and neither side has changed since",
     "dry run": "nothing was copied, so there was nothing to prove",
 }

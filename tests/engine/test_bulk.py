@@ -18,17 +18,17 @@ import sqlalchemy as sa
 from migrate_storage import bulk
 from migrate_storage.bulk import Bulk
 from migrate_storage.events import ItemsFinished
-from migrate_storage.journal import digest, object_id
+from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, digest, object_id
 from migrate_storage.keys import dump_key, load_key, row_id
 from migrate_storage.migration import Migration
 from migrate_storage.model import Column, OutcomeKind
 from migrate_storage.options import RunOptions
 from migrate_storage.plan import Rule, choose, rule_of
+from migrate_storage.purge import Purge, PurgeOptions
 from migrate_storage.report import Report
 from migrate_storage.revert import Revert
 from migrate_storage.stores.objects import ObstoreStore
 from migrate_storage.stores.side import Side
-from migrate_storage.verify import SAME_PLACE, SAME_PLACE_LISTED
 from tests import services
 from tests.engine import outside, places
 from tests.engine.world import Document, Page, World
@@ -358,3 +358,11 @@ def test_of_several_rules_that_of_most_names_is_taken(rclone_s3: S3Server) -> No
     assert rule_of(route, ["b/media//x", "b/media/y", "b/media/a b", "b/media/z"]) == RULE
     assert rule_of(replace(route, encode=True), ["b/media/y"]) is None
     assert rule_of(a_route(rclone_s3, "other", "b"), ["y"]) is None
+
+
+def test_what_both_keys_name_is_never_purged(world: World, in_bulk: None) -> None:
+    assert world.run().exit_code == 0
+    assert told_in_bulk(world)[1] > 30
+    report = Purge(world.application, PurgeOptions(older_than=0, yes=True, lease=1.0)).run()
+    assert OutcomeKind.PURGED not in report.counts
+    assert world.check(backend="new") == FILES
