@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from migrate_storage.cli import cli
-from migrate_storage.cli.door import ended
+from migrate_storage.cli.exits import ended
 
 __all__ = ("main",)
 

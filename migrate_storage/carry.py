@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from migrate_storage.carried import Carried, Job, confirmed, is_copy
 from migrate_storage.copying import believed, may_copy
 from migrate_storage.errors import KeyRefusedError, StoppedError
 from migrate_storage.journal import SAME_PLACE, Entry
-from migrate_storage.model import Action, Capabilities, Evidence, Item, ObjectMeta, OutcomeKind
+from migrate_storage.model import Action, Capabilities, Item, ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.sightings import Sights
@@ -23,77 +23,16 @@ from migrate_storage.verify import (
     DiffersError,
     UnverifiedError,
     Verified,
-    certainly_unchanged,
     same,
     unchanged,
     verify,
 )
 
-__all__ = ("Budget", "Carried", "Carrier", "Job", "confirmed")
+__all__ = ("Carrier",)
+
 
 _ROUNDS = 4
 """How often one object is copied again because it changed meanwhile or did not verify."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An item to carry, with what the journal knew of it before this run."""
-
-    id: str
-    item: Item
-    entry: Entry | None = None
-    #: What stands at the destination and is to be replaced, as long as it is this; ``None`` replaces nothing.
-    replaces: Evidence | None = None
-    #: The content type for a source that holds none, where no row tells it.
-    content_type: str | None = None
-    #: All looks at it are its own, at once: none waits for a listing.
-    alone: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Carried:
-    """What became of a job: ``verified``, or a kind and a reason."""
-
-    job: Job
-    kind: OutcomeKind = OutcomeKind.REWRITTEN
-    reason: str = ""
-    verified: Verified | None = None
-    #: Whether bytes were written by this job.
-    copied: bool = False
-    #: ``verified`` lacks the last look at the source, see :func:`confirmed` and :meth:`Carrier.look`; where it does not say
-    #: when the destination was written, the look at the copy too.
-    unseen: bool = False
-    #: What we wrote and do not believe, as it stands at the destination.
-    left: ObjectMeta | None = None
-    #: What the failure says of the whole store; ``None`` when it concerns this object only.
-    failure: FailureKind | None = None
-    seconds: float = 0.0
-
-
-class Budget:
-    """Bytes of content held in memory at once, over all workers.
-
-    Args:
-        limit: bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = self._left = limit
-        self._condition = threading.Condition()
-
-    @contextmanager
-    def __call__(self, wanted: int) -> Iterator[None]:
-        """Hold ``wanted`` bytes of the budget, at most all of it."""
-        wanted = min(wanted, self._limit)
-        with self._condition:
-            self._condition.wait_for(lambda: self._left >= wanted)
-            self._left -= wanted
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._left += wanted
-                self._condition.notify_all()
 
 
 class Carrier:
@@ -152,7 +91,7 @@ class Carrier:
             now = self._head(source, source_path)
             if (seen := confirmed(carried, now, there)) is not None:
                 return seen
-            if there is None or carried.verified is None or not _is_copy(carried.verified, there):
+            if there is None or carried.verified is None or not is_copy(carried.verified, there):
                 return self._carry(replace(job, alone=True))
             # Our own copy of what the source held before: to be replaced, and if that fails to be known as ours.
             again = replace(job, replaces=there.evidence, alone=True)
@@ -411,34 +350,6 @@ class Carrier:
         if found is None:
             raise SourceMissingError(path, store.name)
         return found
-
-
-def confirmed(carried: Carried, source: ObjectMeta | None, destination: ObjectMeta | None) -> Carried | None:
-    """A copy that is ``unseen``, with its last looks: begun when it had been made.
-
-    Args:
-        carried: the copy.
-        source: what its source is now; ``None`` where that is not known.
-        destination: what stands at its destination now; ``None`` where that is not known.
-
-    Returns:
-        ``None`` where they do not say that the source is as it was, and the destination our copy of it.
-    """
-    verified = carried.verified
-    if verified is None or source is None or not certainly_unchanged(verified.source.evidence, source.evidence):
-        return None
-    there = verified.destination
-    if destination is not None and _is_copy(verified, destination):
-        version = there.version or destination.version
-        there = replace(there, last_modified=there.last_modified or destination.last_modified, version=version)
-    if there.last_modified is None:
-        return None
-    return replace(carried, unseen=False, verified=replace(verified, destination=there))
-
-
-def _is_copy(verified: Verified, found: ObjectMeta) -> bool:
-    wanted = verified.destination
-    return bool(wanted.e_tag) and (found.e_tag, found.size) == (wanted.e_tag, wanted.size)
 
 
 def _held(entry: Entry | None) -> bool:

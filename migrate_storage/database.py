@@ -14,19 +14,17 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     InterfaceError,
-    NoSuchModuleError,
     OperationalError,
     SQLAlchemyError,
 )
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from migrate_storage.engines import engine_from_url
 from migrate_storage.errors import ConfigurationError, RefusedError, RunError
 
 __all__ = ("Database", "describe_failure")
@@ -118,7 +116,7 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         if isinstance(engine, str):
-            engine = _engine_of(engine)
+            engine = engine_from_url(engine)
             self._engine, self._owned = engine, True
         else:
             self._engine, self._owned = _private(engine)
@@ -252,23 +250,6 @@ class Database:
             self._thread = threading.Thread(target=self._loop.run_forever, name="database", daemon=True)
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-def _engine_of(url: str) -> Engine | AsyncEngine:
-    try:
-        parsed = make_url(url)
-        dialect = parsed.get_dialect()
-        if dialect.is_async:
-            return create_async_engine(parsed)
-        return create_engine(parsed)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigurationError(
-            f"not a database URL that SQLAlchemy knows: {describe_failure(error)}; write it as postgresql+psycopg://user@host/name, mysql+pymysql://… or sqlite:///file.db"
-        ) from error
-    except ImportError as error:
-        raise ConfigurationError(
-            f"the database driver is not installed: {error}; try pip install 'migrate-storage[postgres]' or [mysql]"
-        ) from error
 
 
 def _private(engine: Engine | AsyncEngine) -> tuple[Engine | AsyncEngine, bool]:

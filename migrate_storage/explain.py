@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from migrate_storage.application import Application
-from migrate_storage.carry import Budget
+from migrate_storage.budget import Budget
 from migrate_storage.connections import connected
 from migrate_storage.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.journal import Entry, Journal, object_id

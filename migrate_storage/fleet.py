@@ -11,102 +11,48 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
-
-from migrate_storage.errors import ConfigurationError, LeaseHeldError, RunError, StoppedError
+from migrate_storage.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.events import Listener, RangesAdvanced, RunFinished, RunStarted
 from migrate_storage.journal import Journal, Run
 from migrate_storage.lease import hold
 from migrate_storage.model import Way
 from migrate_storage.report import Report
-from migrate_storage.shards import Part
-from migrate_storage.text import masked, one_line
 
 if TYPE_CHECKING:
     from distributed import Client
+from migrate_storage.cluster import Fit, workers_of
+from migrate_storage.errands import Ended, Task, work
 
-__all__ = ("Ended", "Errand", "Fleet", "Shared", "Task", "connected_to", "errand", "local", "work")
+__all__ = (
+    "Fleet",
+    "Shared",
+)
+
 
 _LOOK = 0.3
 """Seconds between two looks at the journal and the cluster."""
+
+
 _TRIES = 3
 """How often a range may fail before the job does."""
+
+
 _LOSSES = 10
 """How often a range may lose its worker before the job fails: a worker may be taken away for reasons of its own."""
+
+
 _RANGES = 4
 """Ranges for each thread of the cluster: a lost worker loses little, and none waits long for the last one."""
+
+
 _SILENT = 5.0
 """Seconds without a heartbeat, or the lease's if those are more, after which a worker gets no range any more, and those
 it has go to others."""
-
-
-# -- on a worker
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What travels to a worker."""
-
-    #: A command and its arguments, without anything that opens a database or a store.
-    arguments: tuple[str, ...]
-    run: str
-    number: int
-
-    def key(self, command: str, total: int, attempt: int) -> str:
-        """Its name on the cluster's pages: everybody there may read it."""
-        which = f"{self.number}-of-{total}" if self.number < total else "end"
-        return f"migrate-storage-{command}-{self.run}-range-{which}-try-{attempt}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """What comes back: the state of the range, or ``refused`` (it cannot be done like that) or ``held`` (by another)."""
-
-    state: str
-    error: str = ""
-
-
-@dataclass(kw_only=True)
-class Errand:
-    """The one range that the command which runs now is to do, without a word."""
-
-    part: Part
-    report: Report | None = None
-
-
-errand: ContextVar[Errand | None] = ContextVar("errand", default=None)
-"""Set while a worker runs a command for a task."""
-
-
-def work(task: Task) -> Ended:
-    """Do one range, on a worker: its command runs here as it would anywhere, for this range alone."""
-    from migrate_storage.cli import cli
-
-    mine = Errand(part=Part(number=task.number, run=task.run))
-    before = errand.set(mine)
-    try:
-        cli.main(args=list(task.arguments), prog_name="migrate-storage", standalone_mode=False)
-    except LeaseHeldError as error:
-        return Ended(state="held", error=masked(str(error)))
-    except (ConfigurationError, click.ClickException) as error:
-        return Ended(state="refused", error=masked(str(error) or one_line(error)))
-    except StoppedError:
-        return Ended(state="stopped")
-    except Exception as error:  # noqa: BLE001 - an exception would travel with its traceback, and who knows what is in it
-        return Ended(state="failed", error=masked(one_line(error)))
-    finally:
-        errand.reset(before)
-    assert mine.report is not None
-    return Ended(state=mine.report.state, error=masked(mine.report.error))
-
-
-# -- the driver
 
 
 class Shared(Protocol):
@@ -117,74 +63,6 @@ class Shared(Protocol):
 
     def stop(self) -> None:
         """End soon."""
-
-
-@contextmanager
-def connected_to(address: str) -> Iterator[Client]:
-    """A cluster that runs already.
-
-    Raises:
-        ConfigurationError: Dask is not installed, or nobody answers there.
-    """
-    distributed = _dask()
-    try:
-        client = distributed.Client(address, timeout=10, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise ConfigurationError(f"--dask {masked(address)}: no scheduler answers: {one_line(error)}") from error
-    with client:
-        yield client
-
-
-@contextmanager
-def local(workers: int) -> Iterator[Client]:
-    """A cluster of processes on this machine, for as long as the block runs. Nobody else on it can speak to them: they use
-    TLS, with a key of their own.
-
-    Raises:
-        ConfigurationError: Dask is not installed.
-    """
-    import logging
-
-    distributed = _dask()
-    with (
-        distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            memory_limit=0, silence_logs=logging.CRITICAL, security=True,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):  # fmt: skip
-        yield client
-
-
-def _dask() -> Any:
-    try:
-        import cryptography  # noqa: F401 - what the keys of a local cluster are made with
-        import distributed
-    except ImportError as error:
-        raise ConfigurationError("Dask is not installed: pip install 'migrate-storage[dask]'") from error
-    return distributed
-
-
-@dataclass
-class _Fit:
-    """Which workers answer: by changes of what the scheduler knows, so that no clocks are compared."""
-
-    silent: float
-    _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def __call__(self, workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-        """The threads of those that gave a sign of life lately, by address."""
-        now = time.monotonic()
-        self._seen = {
-            address: before if (before := self._seen.get(address)) and before[0] == told["last_seen"] else (told["last_seen"], now)
-            for address, told in workers.items()
-        }  # fmt: skip
-        return {
-            address: int(told["nthreads"])
-            for address, told in workers.items()
-            if now - self._seen[address][1] < self.silent
-        }
 
 
 class Fleet:
@@ -237,7 +115,7 @@ class Fleet:
             ConfigurationError: it cannot begin, here or on a worker.
         """
         with self._cluster() as client:
-            threads = sum(int(told["nthreads"]) for told in _workers(client).values())
+            threads = sum(int(told["nthreads"]) for told in workers_of(client).values())
             run, lease = self._job.begin(max(1, threads) * _RANGES)
             with (
                 self._opened() as (_, journal),
@@ -288,7 +166,7 @@ class Fleet:
 
     def _drive(self, client: Client, journal: Journal, line: Run) -> None:
         """Give ranges to workers until the journal calls all of them done, or the run is at its end otherwise."""
-        fit = _Fit(max(_SILENT, self._lease))
+        fit = Fit(max(_SILENT, self._lease))
         while True:
             self._show(journal, line.id)
             if self._fatal is not None:
@@ -301,7 +179,7 @@ class Fleet:
                     self._landed_one(number, future)
             if journal.stands(line.id)[0] != "running":
                 return  # all is done; or a limit was reached, or somebody stopped it
-            able = fit(_workers(client))
+            able = fit(workers_of(client))
             for number, (future, address) in list(self._flying.items()):
                 if address not in able:
                     # Gone, or silent. Its lease runs out, and if it wakes up it finds that.
@@ -362,9 +240,9 @@ class Fleet:
     def _landed(self, client: Client, journal: Journal, line: Run) -> None:
         """Wait for what is under way yet where the job is over, or was told to stop."""
         until = time.monotonic() + self._grace + 5.0
-        fit = _Fit(max(_SILENT, self._lease))
+        fit = Fit(max(_SILENT, self._lease))
         while self._flying and time.monotonic() < until:
-            able = fit(_workers(client))
+            able = fit(workers_of(client))
             self._flying = {
                 number: (future, address)
                 for number, (future, address) in self._flying.items()
@@ -384,8 +262,3 @@ class Fleet:
                 ranges=len(states), done=sum(states.values()), under_way=len(self._flying),
             )
         )  # fmt: skip
-
-
-def _workers(client: Client) -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
-    return found

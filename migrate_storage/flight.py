@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from migrate_storage.carry import Carried, Job
+from migrate_storage.carried import Carried, Job
 from migrate_storage.model import Location, Outcome, RowRef, Slot
 from migrate_storage.rows import Rows
 from migrate_storage.values import Row

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sqlalchemy import create_engine, event
 
-from migrate_storage.carry import Carried, Job
+from migrate_storage.carried import Carried, Job
 from migrate_storage.database import Database
 from migrate_storage.journal import Entry, Journal
 from migrate_storage.model import Location, OutcomeKind

@@ -28,7 +28,7 @@ from migrate_storage.events import (
     RunStarted,
 )
 from migrate_storage.model import Severity
-from migrate_storage.progress import told
+from migrate_storage.progress.jsonlines import told
 from migrate_storage.text import visible
 
 __all__ = ("logged",)

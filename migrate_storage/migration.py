@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,19 +12,18 @@ from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application, load_application
+from migrate_storage.budget import Budget
 from migrate_storage.bulk import Bulk
-from migrate_storage.carry import Budget, Carrier
+from migrate_storage.carry import Carrier
+from migrate_storage.census import Census, concerned
 from migrate_storage.connections import connected
-from migrate_storage.control import Helm
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.estimate import estimate
-from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
-from migrate_storage.gate import Gate
+from migrate_storage.events import Listener, Noted, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.job import SharedJob
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, Run, new_run_id
-from migrate_storage.lease import hold
 from migrate_storage.ledger import Ledger, Rehearsal, SharedLedger, scratch
-from migrate_storage.limits import Allowance, Pace
 from migrate_storage.looks import last_looks, rows_pointing, settle_intents
 from migrate_storage.marks import Known
 from migrate_storage.model import Location, Outcome, OutcomeKind, Way
@@ -35,12 +33,10 @@ from migrate_storage.plan import Route
 from migrate_storage.preflight import Facts, examine
 from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
-from migrate_storage.retry import Retry
 from migrate_storage.rows import Rows
-from migrate_storage.shards import Part, begun, cut_rows, plan_of, taken
-from migrate_storage.share import Share, Work
-from migrate_storage.tally import Tally
-from migrate_storage.values import BrokenValueError, Row, parse_slots
+from migrate_storage.shards import Part, cut_rows, plan_of
+from migrate_storage.share import Work
+from migrate_storage.values import Row
 
 __all__ = ("Migration",)
 
@@ -50,7 +46,7 @@ _PASSES = 100
 """Passes after which a run ends although each found something new: rows are written to the old key faster than moved."""
 
 
-class Migration:
+class Migration(SharedJob):
     """One migration of an application's rows from one backend key to another.
 
     Args:
@@ -68,23 +64,16 @@ class Migration:
         *,
         part: Part | None = None,
     ) -> None:
-        self._application, self._options, self._part = application, options, part
-        self._share: Share | None = None
-        self._tally = Tally(listener)
-        self._stopping = threading.Event()
-        self._gate = Gate(options.concurrency, self._stopping, self._told)
-        self._pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
-        self._retry = Retry(options.attempts, self._stopping, self._gate.slow_down)
-        self._allowance = Allowance(options.max_duration, options.max_bytes, self._bytes)
+        super().__init__(
+            listener, part=part, duration=options.max_duration, most=options.max_bytes, concurrency=options.concurrency,
+            attempts=options.attempts, bandwidth=options.bandwidth, requests=options.max_requests_per_second,
+        )  # fmt: skip
+        self._application, self._options = application, options
         self._filtered = 0
         self._known = Known(None)
         #: Missing objects so far, and whether every row that names one is marked.
         self._losses: dict[Location, bool] = {}
-        self._fatal: RunError | None = None
-        #: How many rows of each column may have named the source when the run began.
-        self._naming_it: dict[Rows, int] = {}
         self._sampled = 0
-        self._nothing_left = False
 
     @classmethod
     def for_app(
@@ -100,10 +89,6 @@ class Migration:
             options: fields of :class:`migrate_storage.options.RunOptions`.
         """
         return cls(load_application(spec), RunOptions(source=source, destination=destination, **options), listener)
-
-    def stop(self) -> None:
-        """End the run soon, from any thread or a signal handler: small objects in flight finish, large ones stop."""
-        self._stopping.set()
 
     def run(self) -> Report:
         """Do it.
@@ -130,7 +115,7 @@ class Migration:
             journal.prepare()
             if self._part is not None:
                 return self._in_part(facts, journal, database, pressure, self._part)
-            with hold(journal, options.lease, stopping=self._stopping, lost=self._lost):
+            with self._hold(journal, options.lease):
                 settle_intents(journal, database, self._application.columns)
                 ledger = Ledger(journal, database, run)
                 return self._job(facts, ledger, journal, pressure, resumed=_resumes(journal, facts))
@@ -149,8 +134,7 @@ class Migration:
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             facts = examine(self._application, options, database, self._retry, self._pace)
             journal.prepare()
-            work = self._work(facts, journal, database)
-            return begun(journal, work, total=None, into=ranges, stopping=self._stopping, lost=self._lost), work.lease
+            return self._begin(journal, self._work(facts, journal, database), ranges)
 
     def _work(self, facts: Facts, journal: Journal, database: Database) -> Work:
         """What several processes share."""
@@ -170,25 +154,14 @@ class Migration:
 
     def _in_part(self, facts: Facts, journal: Journal, database: Database, pressure: Pressure, part: Part) -> Report:
         """Do one range, or what is left to do when all are done."""
-        work = self._work(facts, journal, database)
-        waiting: dict[str, Any] = {"stopping": self._stopping, "lost": self._lost}
-        run = part.run or begun(journal, work, total=part.total, into=part.total or 1, **waiting)
-        with taken(journal, work, run, part.number, **waiting) as share:
+        with self._taken(journal, self._work(facts, journal, database), part) as share:
             if share.done:
                 return share.found()
-            self._share, self._pace.requests.guard = share, share.check
             if share.closes:
                 settle_intents(journal, database, self._application.columns)
-            left = share.left(self._options.max_duration)
-            self._allowance = Allowance(left, self._options.max_bytes, self._bytes)
-            ledger = SharedLedger(journal, database, run, part=part.number, check=share.check)
+            ledger = SharedLedger(journal, database, share.run, part=part.number, check=share.check)
             mine = replace(facts, rows=share.rows(facts.rows))
             return self._job(mine, ledger, journal, pressure, resumed=share.bytes_before > 0)
-
-    def _bytes(self) -> int:
-        """Bytes of content that the run moved so far."""
-        share = self._share
-        return self._tally.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
     @contextlib.contextmanager
     def _asked(self, database: Database) -> Iterator[Pressure]:
@@ -214,19 +187,12 @@ class Migration:
             outcome = known if told else outcome
         self._tally.ended(outcome)
 
-    def _told(self, gate: Gate) -> None:
-        self._tally.tell(PaceChanged(concurrency=gate.width, most_concurrency=gate.widest, paused=gate.paused))
-
-    def _lost(self, error: RunError) -> None:
-        self._fatal = error
-        self._stopping.set()
-
     # -- the job
 
     def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
         options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        self._naming_it = {rows: rows.estimate(options.source) for rows in facts.rows}
-        expected = sum(self._naming_it.values())
+        census = self._census = Census(facts.rows, route)
+        expected = census.expected
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
         share = self._share
         if share is None:
@@ -240,10 +206,7 @@ class Migration:
         for note in (*facts.notes, *facts.not_carried):
             self._tally.tell(Noted(note=note))
         pipeline = self._pipeline(facts, ledger, journal)
-        helm = Helm(
-            share or journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
-            state=lambda: {**self._tally.totals, "rows_moved": pipeline.rows_moved},
-        )  # fmt: skip
+        helm = self._helm(share or journal, run, pressure, lambda: pipeline.rows_moved)
         state, error, passes = "finished", "", 0
         try:
             with helm.held():
@@ -256,8 +219,7 @@ class Migration:
             if state != "finished":
                 self._stopping.set()
             pipeline.close()
-        if self._fatal is not None:
-            state, error = "failed", str(self._fatal)
+        state, error = self._verdict(state, error)
         taking = None
         if options.dry_run and state in ("finished", "limited"):
             try:
@@ -268,12 +230,12 @@ class Migration:
         report = Report(
             run=run, way_reason=route.reason, state="planned" if options.dry_run and state == "finished" else state,
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
-            rows_moved=pipeline.rows_moved, rows_left=self._left(facts, state), rows_filtered=self._filtered,
+            rows_moved=pipeline.rows_moved, rows_left=census.left() if self._tells_left(route, state) else None, rows_filtered=self._filtered,
             bytes_moved=self._tally.bytes,
             not_carried=facts.not_carried, notes=facts.notes, estimate=taking, evidence=self._tally.evidence,
             listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, **self._counts(journal, run, state), **named,
         )  # fmt: skip
-        report = replace(report, rows_known=self._lost_rows(facts) if report.rows_left and self._known else 0)
+        report = replace(report, rows_known=census.lost(self._known) if report.rows_left and self._known else 0)
         report = replace(report, next_command=_next_command(report, options))
         # Where the database itself failed, the run's line says "running" until the next run looks.
         with _forgiving(state):
@@ -307,16 +269,16 @@ class Migration:
         while True:
             number += 1
             self._tally.tell(PassStarted(number=number))
-            before, pipeline.first_pass = pipeline.news, number == 1
+            before, pipeline.telling.first_pass = pipeline.telling.news, number == 1
             left = self._pass(pipeline, facts, left)
             if self._stopping.is_set():
                 return "stopped", number
             if left == 0 or self._allowance.spent:
-                return "limited" if self._remain(facts) else "finished", number
+                return "limited" if self._remain() else "finished", number
             again = self._share is not None and self._share.again
-            if self._options.dry_run or (number == 1 and not again and self._nothing_names(facts)):
+            if self._options.dry_run or (number == 1 and not again and self._census.nothing_names()):
                 return "finished", number
-            if pipeline.news > before and number < _PASSES:
+            if pipeline.telling.news > before and number < _PASSES:
                 settled = False
             elif settled or number > _PASSES:
                 return "finished", number
@@ -346,17 +308,17 @@ class Migration:
             self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
 
         bulk = Bulk(facts.route, facts.rule, journal, run, self._retry)
-        bulk(facts.rows, sum(self._naming_it.values()), turn=turn, told=told)
+        bulk(facts.rows, self._census.expected, turn=turn, told=told)
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""
         self._filtered = 0
         self._gate.wait()
         for rows in facts.rows:
-            if pipeline.first_pass and not self._naming_it[rows]:
+            if pipeline.telling.first_pass and not self._census.first[rows]:
                 continue
             for window in self._windows(rows):
-                wanted = [row for row in window if _names(rows, row, facts.route)] if facts.route.filters else window
+                wanted = [row for row in window if concerned(rows, row, facts.route)] if facts.route.filters else window
                 self._filtered += len(window) - len(wanted)
                 while True:
                     taken, wanted = (wanted, []) if left is None else (wanted[:left], wanted[left:])
@@ -380,15 +342,15 @@ class Migration:
     def _takes_sample(self) -> bool:
         """Whether a dry run looks at some of the rows only, for there are many."""
         options = self._options
-        return options.dry_run and options.limit is None and 0 < options.sample < sum(self._naming_it.values())
+        return options.dry_run and options.limit is None and 0 < options.sample < self._census.expected
 
     def _windows(self, rows: Rows) -> Iterator[list[Row]]:
         options = self._options
         if not self._takes_sample:
             yield from rows.windows(options.source, options.window)
             return
-        count = self._naming_it[rows]
-        share = math.ceil(options.sample * count / sum(self._naming_it.values()))
+        count = self._census.first[rows]
+        share = math.ceil(options.sample * count / self._census.expected)
         size = math.ceil(share / _PARTS)
         for window in rows.spread(options.source, math.ceil(share / size), of=count, size=size):
             self._sampled += len(window)
@@ -398,17 +360,6 @@ class Migration:
     def _number(self) -> int | None:
         """The range that this process does; ``None`` where it does all."""
         return self._share.number if self._share is not None else None
-
-    def _nothing_names(self, facts: Facts) -> bool:
-        """Whether no row named the source when the run began, and none does now: there is nothing to settle or look at."""
-        self._nothing_left = not any(self._naming_it.values()) and not any(
-            rows.estimate(self._options.source) for rows in facts.rows
-        )
-        return self._nothing_left
-
-    def _checkpoint(self) -> None:
-        if self._stopping.is_set():
-            raise StoppedError("the run was told to stop: a large object was left half-way, its upload aborted")
 
     # -- the report
 
@@ -426,41 +377,16 @@ class Migration:
                 }
         return {"counts": counts, "listed_total": sum(count for kind, count in counts.items() if not kind.done)}
 
-    def _left(self, facts: Facts, state: str) -> int | None:
-        """Rows that still name the source key, counted afresh; ``None`` where that says nothing."""
-        if self._options.dry_run or state == "failed" or facts.route.way in (Way.SWAP, Way.TAKE_OVER):
-            return None
-        if self._share is not None and not self._share.closes:
-            return None
-        if self._nothing_left:
-            return 0
-        return sum(self._naming(facts, 5000))
+    def _tells_left(self, route: Route, state: str) -> bool:
+        """Whether the number of rows that still name the source says anything."""
+        if self._options.dry_run or state == "failed" or route.way in (Way.SWAP, Way.TAKE_OVER):
+            return False
+        return self._share is None or self._share.closes
 
-    def _lost_rows(self, facts: Facts) -> int:
-        """Rows that still name the source key, and of which every file there is marked as lost."""
-        count = 0
-        for rows in facts.rows:
-            for window in rows.windows(self._options.source, 5000):
-                for row in window:
-                    with contextlib.suppress(BrokenValueError):
-                        wanted = [slot for slot in parse_slots(rows.column, row) if facts.route.wants(slot)]
-                        count += bool(wanted) and all(
-                            self._known.marked(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
-                            for slot in wanted
-                        )
-        return count
-
-    def _remain(self, facts: Facts) -> bool:
-        if self._options.limit is not None and (self._options.dry_run or self._options.copy_only):
-            # These rows stay where they are: whether there are more is a matter of counting.
-            return sum(self._naming(facts, 500)) > self._options.limit
-        return any(self._naming(facts, 500))
-
-    def _naming(self, facts: Facts, size: int) -> Iterator[bool]:
-        """For each row that may be left, whether it is one that the run deals with."""
-        for rows in facts.rows:
-            for window in rows.windows(self._options.source, size):
-                yield from (_names(rows, row, facts.route) for row in window)
+    def _remain(self) -> bool:
+        # Of a dry run and of a copy the rows stay where they are: whether there are more is a matter of counting.
+        stay = self._options.dry_run or self._options.copy_only
+        return self._census.more_than((self._options.limit or 0) if stay else 0)
 
 
 def _forgiving(state: str) -> contextlib.AbstractContextManager[None]:
@@ -480,13 +406,6 @@ def _line(route: Route, run: str, began: float | None = None) -> Run:
 def _resumes(journal: Journal, facts: Facts) -> bool:
     keys = (facts.route.source.key, facts.route.destination.key)
     return any(run.kind == "run" and (run.source, run.destination) == keys for run in journal.runs())
-
-
-def _names(rows: Rows, row: Row, route: Route) -> bool:
-    try:
-        return any(route.wants(slot) for slot in parse_slots(rows.column, row))
-    except BrokenValueError:
-        return True
 
 
 def _next_command(report: Report, options: RunOptions) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from migrate_storage.application import Application
-from migrate_storage.carry import Carried, Carrier, Job
+from migrate_storage.carried import Carried, Job
+from migrate_storage.carry import Carrier
 from migrate_storage.compare import By, Compared, Pair, Relation, merge
 from migrate_storage.database import Database
 from migrate_storage.ends import is_ours, judge_at, listing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,16 +11,14 @@ from itertools import islice
 from typing import Any
 
 from migrate_storage.application import Application
-from migrate_storage.carry import Budget
+from migrate_storage.budget import Budget
 from migrate_storage.connections import connected
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
-from migrate_storage.events import Listener, Noted, PaceChanged, RunFinished, RunStarted, silent
-from migrate_storage.gate import Gate
+from migrate_storage.events import Listener, Noted, RunFinished, RunStarted, silent
 from migrate_storage.inventory import Held
+from migrate_storage.job import PacedJob
 from migrate_storage.journal import Journal, Mark, Run, new_run_id
-from migrate_storage.lease import hold
-from migrate_storage.limits import Pace
 from migrate_storage.liveness import IN_QUARANTINE, Liveness
 from migrate_storage.marks import Known, ended, mark_of, stale_note
 from migrate_storage.model import Location, Note, Outcome, OutcomeKind, Severity, Slot, Way
@@ -30,10 +27,9 @@ from migrate_storage.probe import check_source
 from migrate_storage.quarantine import Quarantine, checked_prefix, immovable
 from migrate_storage.references import sides_of
 from migrate_storage.report import LISTED, Report
-from migrate_storage.retry import Patience, Retry, StoreFailure
+from migrate_storage.retry import Patience, StoreFailure
 from migrate_storage.stores.side import Side
 from migrate_storage.sweep import Sweep
-from migrate_storage.tally import Tally
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Orphans", "OrphansOptions")
@@ -97,7 +93,7 @@ class OrphansOptions:
                 raise ConfigurationError(f"--{name} must be more than 0, not {value}; leave it out for no limit")
 
 
-class Orphans:
+class Orphans(PacedJob):
     """One look at what the stores of some backends hold and what rows name, and what is done about the difference.
 
     Args:
@@ -107,19 +103,12 @@ class Orphans:
     """
 
     def __init__(self, application: Application, options: OrphansOptions, *, listener: Listener = silent) -> None:
+        super().__init__(
+            listener, concurrency=options.concurrency, bandwidth=options.bandwidth, requests=options.max_requests_per_second
+        )  # fmt: skip
         self._application, self._options = application, options
-        self._tally = Tally(listener)
-        self._stopping = threading.Event()
-        self._gate = Gate(options.concurrency, self._stopping, self._told)
-        self._retry = Retry(5, self._stopping, self._gate.slow_down)
-        self._pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
         self._patience = Patience()
-        self._fatal: RunError | None = None
         self._notes: list[Note] = []
-
-    def stop(self) -> None:
-        """End soon: what is under way is brought to its end, nothing more is begun."""
-        self._stopping.set()
 
     def run(self) -> Report:
         """Do it.
@@ -138,10 +127,7 @@ class Orphans:
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             if options.yes:
                 journal.prepare()
-            guard = (
-                hold(journal, options.lease, stopping=self._stopping, lost=self._lost) if options.yes else nullcontext()
-            )
-            with guard:
+            with self._hold(journal, options.lease) if options.yes else nullcontext():
                 return self._job(database, journal, sides, keys)
 
     def _keys(self, sides: Mapping[str, Side]) -> tuple[str, ...]:
@@ -151,17 +137,6 @@ class Orphans:
                 f"no storage backend is registered under {unknown[0]!r}; registered: {', '.join(sorted(sides))}"
             )
         return tuple(dict.fromkeys(self._options.keys)) or tuple(sorted(sides))
-
-    def _told(self, gate: Gate) -> None:
-        self._tally.tell(PaceChanged(concurrency=gate.width, most_concurrency=gate.widest, paused=gate.paused))
-
-    def _lost(self, error: RunError) -> None:
-        self._fatal = error
-        self._stopping.set()
-
-    def _checkpoint(self) -> None:
-        if self._stopping.is_set():
-            raise StoppedError("told to stop")
 
     def _job(self, database: Database, journal: Journal, sides: Mapping[str, Side], keys: Sequence[str]) -> Report:
         options, began, name = self._options, time.time(), new_run_id()
@@ -182,8 +157,7 @@ class Orphans:
         except (ConfigurationError, RunError, StoreFailure) as failure:
             state, error = "failed", str(failure)
             refused = failure if isinstance(failure, ConfigurationError) else None
-        if self._fatal is not None:
-            state, error = "failed", str(self._fatal)
+        state, error = self._verdict(state, error)
         report = self._report(name, state, error, began, reason, named)
         if options.yes and self._fatal is None:
             journal.progress(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)

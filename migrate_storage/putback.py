@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrate_storage.carry import Budget
+from migrate_storage.budget import Budget
 from migrate_storage.errors import KeyRefusedError, RunError
 from migrate_storage.journal import SAME_PLACE, Entry, object_id
 from migrate_storage.model import Capabilities, Location, ObjectMeta, OutcomeKind, RowRef

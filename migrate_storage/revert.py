@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,23 +11,21 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from migrate_storage.application import Application
-from migrate_storage.carry import Budget
+from migrate_storage.budget import Budget
 from migrate_storage.connections import connected
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.events import Listener, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.job import BatchJob
 from migrate_storage.journal import Journal, Run, new_run_id
 from migrate_storage.keys import load_key
-from migrate_storage.lease import hold
 from migrate_storage.looks import looks_back, settle_intents
 from migrate_storage.model import Column, Location, Outcome, OutcomeKind, Way
 from migrate_storage.options import MiB
 from migrate_storage.putback import PutBack, Ready, Undo, fold
 from migrate_storage.report import LISTED, Report
-from migrate_storage.retry import Retry
 from migrate_storage.rows import Rows
 from migrate_storage.stores.side import Side
-from migrate_storage.tally import Tally
 from migrate_storage.values import BrokenValueError, Row, parse_slots, same_json
 from migrate_storage.workers import in_parallel
 
@@ -40,7 +37,7 @@ _BATCH = 200
 """Rows put back in one transaction."""
 
 
-class Revert:
+class Revert(BatchJob):
     """Puts back the rows that runs re-pointed.
 
     Args:
@@ -69,18 +66,11 @@ class Revert:
         lease: float = 15.0,
         listener: Listener = silent,
     ) -> None:
+        super().__init__(listener)
         self._application, self._wanted, self._dry_run = application, run, dry_run
         self._concurrency, self._settle, self._lease = concurrency, settle, lease
         self._journal_url, self._journal_schema = journal, journal_schema
-        self._tally = Tally(listener)
-        self._stopping = threading.Event()
-        self._retry = Retry(5, self._stopping)
-        self._fatal: RunError | None = None
         self._moved = 0
-
-    def stop(self) -> None:
-        """End soon, between two batches of rows."""
-        self._stopping.set()
 
     def run(self) -> Report:
         """Do it.
@@ -94,18 +84,11 @@ class Revert:
             first = journal.move(self._wanted)
             runs = [first.id] if self._wanted else [run.id for run in journal.moves(first)]
             source, destination = self._side(first.source), self._side(first.destination)
-            guard = (
-                nullcontext() if self._dry_run else hold(journal, self._lease, stopping=self._stopping, lost=self._lost)
-            )
-            with guard:
+            with nullcontext() if self._dry_run else self._hold(journal, self._lease):
                 if not self._dry_run:
                     settle_intents(journal, database, self._application.columns)
                 self._refuse_purged(journal, first, runs)
                 return self._job(database, journal, first, runs, source, destination)
-
-    def _lost(self, error: RunError) -> None:
-        self._fatal = error
-        self._stopping.set()
 
     def _side(self, key: str) -> Side:
         try:
@@ -150,8 +133,7 @@ class Revert:
             state = "stopped"
         except RunError as failure:
             state, error = "failed", str(failure)
-        if self._fatal is not None:
-            state, error = "failed", str(self._fatal)
+        state, error = self._verdict(state, error)
         counts = dict(self._tally.counts)
         again = f"migrate-storage revert {self._wanted}" if self._wanted else "migrate-storage revert"
         report = Report(

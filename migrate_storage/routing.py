@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from migrate_storage.copying import prove
 from migrate_storage.ends import listing, nested
@@ -17,7 +17,7 @@ from migrate_storage.retry import Retry
 from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.side import Side
 
-__all__ = ("between",)
+__all__ = ("Crossing", "between")
 
 _SAMPLES = 20
 """Objects of the source that are looked at to find one with which a copy can be tried."""
@@ -25,13 +25,19 @@ _HELD = ("s3", "gcs", "azure", "file", "memory")
 """Services that obstore writes to, each object whole or not at all; fsspec's memory is one dictionary."""
 
 
-def between(
-    source: Side, destination: Side, retry: Retry, *, dry_run: bool
-) -> tuple[Route, Capabilities, tuple[Note, ...]]:
-    """Look at both sides.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crossing:
+    """What is known before the first object of a sync."""
 
-    Returns:
-        The route, what the destination was seen to do, and what a person should know.
+    route: Route
+    #: What the destination was seen to do.
+    capabilities: Capabilities
+    #: What a person should know.
+    notes: tuple[Note, ...]
+
+
+def between(source: Side, destination: Side, retry: Retry, *, dry_run: bool) -> Crossing:
+    """Look at both sides.
 
     Raises:
         ConfigurationError: the destination is the source, inside of it or around it, or cannot be written whole.
@@ -65,7 +71,7 @@ def between(
     route = Route(
         source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=shared, copiers=copiers
     )
-    return route, capabilities, tuple(notes)
+    return Crossing(route=route, capabilities=capabilities, notes=tuple(notes))
 
 
 def _samples(source: Side, destination: Side, retry: Retry) -> Iterator[Place]:

@@ -13,18 +13,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.errors import ConfigurationError, LeaseHeldError, RunError, StoppedError
 from migrate_storage.journal import UNCUT, Journal, Range, digest, new_run_id, range_lease
 from migrate_storage.keys import dump_key
-from migrate_storage.lease import hold
+from migrate_storage.lease import Held, hold
 from migrate_storage.rows import Rows
 from migrate_storage.share import Share, Work
 
-__all__ = ("Part", "begun", "cut_rows", "plan_of", "taken", "uncut")
+__all__ = ("Part", "Sharing", "cut_rows", "plan_of", "uncut")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,97 +80,91 @@ def uncut(into: int) -> list[str]:
     return ["{}"] * into
 
 
-def begun(
-    journal: Journal,
-    work: Work,
-    *,
-    total: int | None,
-    into: int,
-    stopping: threading.Event,
-    lost: Callable[[RunError], None],
-) -> str:
-    """The run that is under way, or a new one.
+class Sharing:
+    """Shares a job out over processes, of which this is one.
 
     Args:
-        journal: of both.
+        journal: of all of them.
         work: what is done.
-        total: joined is only a run of so many ranges; ``None`` joins any.
-        into: into how many a new one is cut.
         stopping: set to give up waiting.
-        lost: called when the lease is lost while a new one is cut.
-
-    Returns:
-        Its id.
-
-    Raises:
-        LeaseHeldError: something else is at work.
-        StoppedError: told to stop while waiting.
+        lost: called when a lease is lost.
     """
-    waiting: dict[str, Any] = {"stopping": stopping, "lost": lost}
-    run = _joined(journal, work, total, into, **waiting)
-    # Whoever comes first cuts it, which takes a while where there are many rows; the others wait, or do it where he died.
-    with hold(journal, work.seconds, name=work.lease, owner=run, **waiting) as job:
-        while any(each.bounds == UNCUT for each in journal.ranges(run)):
-            with contextlib.suppress(LeaseHeldError), hold(journal, work.seconds, name=f"cut-{run}", **waiting):
-                if any(each.bounds == UNCUT for each in journal.ranges(run)):
-                    bounds = work.cut(journal.ranges(run)[0].total)
-                    job.check()
-                    journal.bound(run, bounds)
-    return run
 
+    def __init__(
+        self, journal: Journal, work: Work, *, stopping: threading.Event, lost: Callable[[RunError], None]
+    ) -> None:
+        self._journal, self._work, self._stopping = journal, work, stopping
+        self._waiting: dict[str, Any] = {"stopping": stopping, "lost": lost}
 
-def _joined(
-    journal: Journal,
-    work: Work,
-    total: int | None,
-    into: int,
-    *,
-    stopping: threading.Event,
-    lost: Callable[[RunError], None],
-) -> str:
-    """The run that is under way, or a new one, which need not be cut yet."""
-    mine, until = new_run_id(), 0.0
-    while True:
-        for run in journal.divided(work.plan, total):
-            # The lease tells whether anything else was at work since: then what that run did is past.
-            with contextlib.suppress(LeaseHeldError):
-                journal.renew(run, name=work.lease, seconds=work.seconds)
-                return run
-        left = journal.acquire(mine, name=work.lease, seconds=work.seconds)
-        if not left:
-            break
-        until = until or time.monotonic() + max(work.seconds, left) + 1
-        if time.monotonic() > until:
-            # It says who.
-            with hold(journal, work.seconds, stopping=stopping, lost=lost, name=work.lease, owner=mine):
+    def _held(self, **how: Any) -> AbstractContextManager[Held]:
+        return hold(self._journal, self._work.seconds, **self._waiting, **how)
+
+    def begin(self, *, total: int | None, into: int) -> str:
+        """The run that is under way, or a new one.
+
+        Args:
+            total: joined is only a run of so many ranges; ``None`` joins any.
+            into: into how many a new one is cut.
+
+        Returns:
+            Its id.
+
+        Raises:
+            LeaseHeldError: something else is at work.
+            StoppedError: told to stop while waiting.
+        """
+        run = self._joined(total, into)
+        # Whoever comes first cuts it, which takes a while where there are many rows; the others wait, or do it where he died.
+        with self._held(name=self._work.lease, owner=run) as job:
+            while any(each.bounds == UNCUT for each in self._journal.ranges(run)):
+                with contextlib.suppress(LeaseHeldError), self._held(name=f"cut-{run}"):
+                    if any(each.bounds == UNCUT for each in self._journal.ranges(run)):
+                        bounds = self._work.cut(self._journal.ranges(run)[0].total)
+                        job.check()
+                        self._journal.bound(run, bounds)
+        return run
+
+    def _joined(self, total: int | None, into: int) -> str:
+        """The run that is under way, or a new one, which need not be cut yet."""
+        mine, until = new_run_id(), 0.0
+        while True:
+            for run in self._journal.divided(self._work.plan, total):
+                # The lease tells whether anything else was at work since: then what that run did is past.
+                with contextlib.suppress(LeaseHeldError):
+                    self._journal.renew(run, name=self._work.lease, seconds=self._work.seconds)
+                    return run
+            left = self._journal.acquire(mine, name=self._work.lease, seconds=self._work.seconds)
+            if not left:
                 break
-        if stopping.wait(min(left, 0.5)):
-            raise StoppedError("stopped while waiting for the lease")
-    with hold(journal, work.seconds, stopping=stopping, lost=lost, name=work.lease, owner=mine) as held:
-        work.before()
-        held.check()
-        made = [Range(run=mine, number=n, total=into, plan=work.plan, bounds=UNCUT) for n in range(into)]
-        end = [Range(run=mine, number=into, total=into, plan=work.plan)] if work.ends else []
-        journal.divide(work.line(mine), made + end)
-    return mine
+            until = until or time.monotonic() + max(self._work.seconds, left) + 1
+            if time.monotonic() > until:
+                # It says who.
+                with self._held(name=self._work.lease, owner=mine):
+                    break
+            if self._stopping.wait(min(left, 0.5)):
+                raise StoppedError("stopped while waiting for the lease")
+        with self._held(name=self._work.lease, owner=mine) as held:
+            self._work.before()
+            held.check()
+            made = [Range(run=mine, number=n, total=into, plan=self._work.plan, bounds=UNCUT) for n in range(into)]
+            end = [Range(run=mine, number=into, total=into, plan=self._work.plan)] if self._work.ends else []
+            self._journal.divide(self._work.line(mine), made + end)
+        return mine
 
+    @contextmanager
+    def take(self, run: str, number: int) -> Iterator[Share]:
+        """Hold one range of a run while the block runs.
 
-@contextmanager
-def taken(
-    journal: Journal, work: Work, run: str, number: int, *, stopping: threading.Event, lost: Callable[[RunError], None]
-) -> Iterator[Share]:
-    """Hold one range of a run while the block runs.
-
-    Raises:
-        LeaseHeldError: somebody else has this range, or something else was at work since the run was.
-        StoppedError: told to stop while waiting.
-    """
-    journal.renew(run, name=work.lease, seconds=work.seconds)
-    with (
-        hold(journal, work.seconds, stopping=stopping, lost=lost, name=work.lease, owner=run) as job,
-        hold(journal, work.seconds, stopping=stopping, lost=lost, name=range_lease(run, number)) as own,
-    ):
-        ranges = {each.number: each for each in journal.ranges(run)}
-        if number not in ranges:
-            raise ConfigurationError(f"run {run} has no range {number}")
-        yield Share(journal, work, ranges[number], (job, own))
+        Raises:
+            LeaseHeldError: somebody else has this range, or something else was at work since the run was.
+            StoppedError: told to stop while waiting.
+        """
+        self._journal.renew(run, name=self._work.lease, seconds=self._work.seconds)
+        with (
+            self._held(name=self._work.lease, owner=run) as job,
+            self._held(name=range_lease(run, number)) as own,
+        ):
+            ranges = {each.number: each for each in self._journal.ranges(run)}
+            if number not in ranges:
+                raise ConfigurationError(f"run {run} has no range {number}")
+            yield Share(self._journal, self._work, ranges[number], (job, own))

@@ -7,43 +7,37 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application
-from migrate_storage.carry import Budget, Carrier
+from migrate_storage.budget import Budget
+from migrate_storage.carry import Carrier
 from migrate_storage.check import note_of_fallback
 from migrate_storage.compare import IncompleteError
 from migrate_storage.connections import journaled
-from migrate_storage.control import Helm
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.events import Listener, Noted, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.filters import Filters
-from migrate_storage.gate import Gate
+from migrate_storage.job import SharedJob
 from migrate_storage.journal import Journal, Run, digest, new_run_id
-from migrate_storage.lease import hold
 from migrate_storage.ledger import scratch
-from migrate_storage.limits import Allowance, Pace
 from migrate_storage.mirroring import Mirroring
-from migrate_storage.model import Capabilities, Note, Way
+from migrate_storage.model import Note, Way
 from migrate_storage.options import SyncOptions
-from migrate_storage.plan import Route
 from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
-from migrate_storage.retry import Retry
-from migrate_storage.routing import between
-from migrate_storage.shards import Part, begun, plan_of, taken, uncut
+from migrate_storage.routing import Crossing, between
+from migrate_storage.shards import Part, plan_of, uncut
 from migrate_storage.share import Share, Work
 from migrate_storage.stores.side import Side
-from migrate_storage.tally import Tally
 
 __all__ = ("Sync",)
 
 
-class Sync:
+class Sync(SharedJob):
     """One sync of two stores.
 
     Args:
@@ -68,20 +62,12 @@ class Sync:
         listener: Listener = silent,
         part: Part | None = None,
     ) -> None:
+        super().__init__(
+            listener, part=part, duration=options.max_duration, most=options.max_bytes, concurrency=options.concurrency,
+            attempts=options.attempts, bandwidth=options.bandwidth, requests=options.max_requests_per_second,
+        )  # fmt: skip
         self._options, self._application, self._filters = options, application, filters or Filters()
-        self._part = part
-        self._share: Share | None = None
-        self._tally, self._stopping = Tally(listener), threading.Event()
-        self._gate = Gate(options.concurrency, self._stopping, self._told)
-        self._pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
-        self._retry = Retry(options.attempts, self._stopping, self._gate.slow_down)
-        self._allowance = Allowance(options.max_duration, options.max_bytes, self._bytes)
         self._source, self._destination = (Side(each, pace=self._pace) for each in (source, destination))
-        self._fatal: RunError | None = None
-
-    def stop(self) -> None:
-        """End soon, from any thread or a signal handler: small objects in flight finish, large ones stop."""
-        self._stopping.set()
 
     def run(self) -> Report:
         """Do it.
@@ -98,15 +84,17 @@ class Sync:
             facts = between(self._source, self._destination, self._retry, dry_run=options.dry_run)
             if options.dry_run and self._part is None:
                 with scratch() as notes_of_it:
-                    return self._job(self._mirroring(facts, database), notes_of_it, database, facts[2], resumed=False)
+                    return self._job(
+                        self._mirroring(facts, database), notes_of_it, database, facts.notes, resumed=False
+                    )
             journal.prepare()
             if self._part is not None:
                 return self._in_part(facts, journal, database, self._part)
-            with hold(journal, options.lease, stopping=self._stopping, lost=self._lost, name=self._lease):
+            with self._hold(journal, options.lease, name=self._lease):
                 mirroring = self._mirroring(facts, database)
-                engine = partial(hold, journal, options.lease, stopping=self._stopping, lost=self._lost)
+                engine = partial(self._hold, journal, options.lease)
                 mirroring.apart = engine if self._application else contextlib.nullcontext
-                return self._job(mirroring, journal, database, facts[2], resumed=self._resumes(journal))
+                return self._job(mirroring, journal, database, facts.notes, resumed=self._resumes(journal))
 
     def begin(self, ranges: int) -> tuple[str, str]:
         """Join the sync of several processes that is under way, or begin one, cut into so many ranges; do none of them.
@@ -117,23 +105,19 @@ class Sync:
         options = self._options
         with journaled(self._application, options.journal, options.journal_schema) as (_, journal):
             journal.prepare()
-            work = self._work()
-            return begun(journal, work, total=None, into=ranges, stopping=self._stopping, lost=self._lost), work.lease
+            return self._begin(journal, self._work(), ranges)
 
     @property
     def _lease(self) -> str:
         return f"sync-{digest(self._source.key, self._destination.key)}"
 
-    def _mirroring(
-        self, facts: tuple[Route, Capabilities, tuple[Note, ...]], database: Database | None, share: Share | None = None
-    ) -> Mirroring:
-        route, capabilities, _ = facts
+    def _mirroring(self, facts: Crossing, database: Database | None, share: Share | None = None) -> Mirroring:
         carrier = Carrier(
-            route, capabilities, retry=self._retry, budget=Budget(self._options.memory), moved=self._tally.moved,
+            facts.route, facts.capabilities, retry=self._retry, budget=Budget(self._options.memory), moved=self._tally.moved,
             checkpoint=self._checkpoint, dry_run=self._options.dry_run,
         )  # fmt: skip
         return Mirroring(
-            route, carrier, self._options, self._filters, retry=self._retry, gate=self._gate, tally=self._tally,
+            facts.route, carrier, self._options, self._filters, retry=self._retry, gate=self._gate, tally=self._tally,
             ended=self._ended, tell=self._fallback,
             rows=(self._application, database) if self._application and database else None,
             mine=None if share is None else share.has,
@@ -166,29 +150,19 @@ class Sync:
 
     def _in_part(
         self,
-        facts: tuple[Route, Capabilities, tuple[Note, ...]],
+        facts: Crossing,
         journal: Journal,
         database: Database | None,
         part: Part,
     ) -> Report:
         """Do one range."""
-        options, work = self._options, self._work()
-        waiting: dict[str, Any] = {"stopping": self._stopping, "lost": self._lost}
-        run = part.run or begun(journal, work, total=part.total, into=part.total or 1, **waiting)
-        with taken(journal, work, run, part.number, **waiting) as share:
+        with self._taken(journal, self._work(), part) as share:
             if share.done:
                 return share.found()
-            self._share, self._pace.requests.guard = share, share.check
-            self._allowance = Allowance(share.left(options.max_duration), options.max_bytes, self._bytes)
             mirroring = self._mirroring(facts, database, share)
-            engine = partial(hold, journal, options.lease, owner=run, **waiting)
+            engine = partial(self._hold, journal, self._options.lease, owner=share.run)
             mirroring.apart = engine if self._application else contextlib.nullcontext
-            return self._job(mirroring, journal, database, facts[2], resumed=share.bytes_before > 0)
-
-    def _bytes(self) -> int:
-        """Bytes of content that the sync moved so far."""
-        share = self._share
-        return self._tally.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
+            return self._job(mirroring, journal, database, facts.notes, resumed=share.bytes_before > 0)
 
     # -- the job
 
@@ -213,10 +187,7 @@ class Sync:
         )
         for note in notes:
             self._tally.tell(Noted(note=note))
-        helm = Helm(
-            share or journal, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=Pressure(database or journal.database),
-            state=lambda: {**self._tally.totals, "rows_moved": 0},
-        )  # fmt: skip
+        helm = self._helm(share or journal, run, Pressure(database or journal.database))
         state, error, passes = "finished", "", 0
         try:
             with helm.held():
@@ -230,8 +201,7 @@ class Sync:
         finally:
             if state != "finished":
                 self._stopping.set()
-        if self._fatal is not None:
-            state, error = "failed", str(self._fatal)
+        state, error = self._verdict(state, error)
         counts = dict(self._tally.counts)
         report = Report(
             kind="sync", run=run, way_reason=how, state="planned" if options.dry_run and state == "finished" else state,
@@ -269,18 +239,7 @@ class Sync:
         """Whether no further object is to be begun."""
         return self._stopping.is_set() or self._allowance.spent
 
-    def _checkpoint(self) -> None:
-        if self._stopping.is_set():
-            raise StoppedError("the sync was told to stop: a large object was left half-way, its upload aborted")
-
     # -- news
-
-    def _told(self, gate: Gate) -> None:
-        self._tally.tell(PaceChanged(concurrency=gate.width, most_concurrency=gate.widest, paused=gate.paused))
-
-    def _lost(self, error: RunError) -> None:
-        self._fatal = error
-        self._stopping.set()
 
     def _fallback(self, message: str) -> None:
         self._tally.tell(Noted(note=note_of_fallback(message)))

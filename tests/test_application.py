@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from advanced_alchemy.types.file_object import storages
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from migrate_storage.application import engine_from_url, from_database, load_application
+from migrate_storage.application import from_database, load_application
+from migrate_storage.engines import engine_from_url
 from migrate_storage.errors import ApplicationError, ConfigurationError
 
 MODELS = """

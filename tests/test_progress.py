@@ -21,7 +21,11 @@ from migrate_storage.events import (
     RunStarted,
 )
 from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.progress import JsonLines, Lines, LiveDisplay, Quiet, Seen, shown_on
+from migrate_storage.progress import shown_on
+from migrate_storage.progress.jsonlines import JsonLines
+from migrate_storage.progress.lines import Lines, Quiet
+from migrate_storage.progress.live import LiveDisplay
+from migrate_storage.progress.seen import Seen
 
 COLUMN = Column(table="doc", column="file", key=("id",))
 EVIL = "x\x1b[2J[red]bold[/red]\n.pdf"

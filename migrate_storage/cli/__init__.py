@@ -9,13 +9,13 @@ from migrate_storage.cli.check import check
 from migrate_storage.cli.control import control
 from migrate_storage.cli.convert import convert
 from migrate_storage.cli.cutover import cutover
+from migrate_storage.cli.declaring import example
 from migrate_storage.cli.demo import demo
 from migrate_storage.cli.doctor import doctor
 from migrate_storage.cli.explain import explain
 from migrate_storage.cli.init import init
 from migrate_storage.cli.inspect import inspect
 from migrate_storage.cli.mounting import mounted
-from migrate_storage.cli.options import example
 from migrate_storage.cli.orphans import orphans
 from migrate_storage.cli.purge import purge
 from migrate_storage.cli.revert import revert

@@ -8,18 +8,10 @@ from typing import Any
 
 import click
 
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options
 from migrate_storage.cli.ends import ends_options, opened_ends
-from migrate_storage.cli.options import (
-    Door,
-    Output,
-    attempts_option,
-    door_options,
-    example,
-    job_options,
-    option,
-    pace_options,
-    reports_options,
-)
+from migrate_storage.cli.options import Output, attempts_option, job_options, pace_options, reports_options
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.errors import ConfigurationError

@@ -8,16 +8,10 @@ from typing import Any
 
 import click
 
-from migrate_storage.cli.options import (
-    BYTES,
-    Door,
-    Output,
-    door_options,
-    example,
-    journal_options,
-    option,
-    output_options,
-)
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
+from migrate_storage.cli.kinds import BYTES
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.cli.runs import opened_journal
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import duration, visible

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from migrate_storage.cli.options import Output, example, option, output_options
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import visible
 

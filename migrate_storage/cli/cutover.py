@@ -15,17 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options
 from migrate_storage.cli.endings import stopped_by_signals
-from migrate_storage.cli.options import (
-    SECONDS,
-    Door,
-    Output,
-    door_options,
-    example,
-    job_options,
-    option,
-    output_options,
-)
+from migrate_storage.cli.kinds import SECONDS
+from migrate_storage.cli.options import Output, job_options, output_options
 from migrate_storage.cutover.phases import Phase, Side, neighbours, trusted
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.text import amount, duration, visible

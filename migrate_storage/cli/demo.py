@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrate_storage.cli.declaring import example, option
 from migrate_storage.cli.endings import interpreter, program, show
-from migrate_storage.cli.options import Output, example, option, output_options
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.cli.watching import watched
 from migrate_storage.text import amount, visible
 

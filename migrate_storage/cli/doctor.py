@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrate_storage.cli.declaring import example
+from migrate_storage.cli.doors import Door, door_options
 from migrate_storage.cli.endings import following
-from migrate_storage.cli.options import Door, Output, Request, door_options, example, output_options, run_options
+from migrate_storage.cli.options import Output, output_options
+from migrate_storage.cli.requests import Request, run_options
 from migrate_storage.retry import Retry
 from migrate_storage.text import visible
 

@@ -18,8 +18,8 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.ends import Assignment
+from migrate_storage.cli.kinds import Age
 from migrate_storage.cli.mounting import home
-from migrate_storage.cli.options import Age
 from migrate_storage.report import Figures, Report, render
 from migrate_storage.text import masked
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.options import EXCLUDE, INCLUDE, Door, Patterns, decorated, option
+from migrate_storage.cli.declaring import decorated, option
+from migrate_storage.cli.doors import Door
+from migrate_storage.cli.kinds import Patterns
+from migrate_storage.cli.options import EXCLUDE, INCLUDE
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import Filters, names_in
 

@@ -6,7 +6,9 @@ import json
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, journal_options, output_options
+from migrate_storage.cli.declaring import example
+from migrate_storage.cli.doors import Door, door_options, journal_options
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.text import visible
 
 __all__ = ("explain",)

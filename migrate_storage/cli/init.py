@@ -7,15 +7,10 @@ from pathlib import Path
 
 import click
 
-from migrate_storage.cli.options import (
-    Door,
-    Output,
-    door_options,
-    example,
-    option,
-    output_options,
-    route_options,
-)
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options
+from migrate_storage.cli.options import Output, output_options
+from migrate_storage.cli.requests import route_options
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.settings import DEFAULT_FILE
 

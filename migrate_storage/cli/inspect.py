@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrate_storage.cli.declaring import example
+from migrate_storage.cli.doors import Door, door_options
 from migrate_storage.cli.endings import following
-from migrate_storage.cli.options import Door, Output, door_options, example, output_options
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.model import Severity
 from migrate_storage.text import visible
 from migrate_storage.translate.writers import entries

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 from click.core import ParameterSource
 
-from migrate_storage.cli.options import Age, Output, decorated, option, parameter_variable
+from migrate_storage.cli.declaring import decorated, option, parameter_variable
+from migrate_storage.cli.kinds import Age
+from migrate_storage.cli.options import Output
 from migrate_storage.cli.watching import Job, finished
 from migrate_storage.errors import ConfigurationError, LeaseHeldError
 from migrate_storage.events import Listener, silent
@@ -79,7 +81,9 @@ class Machines:
             lease: seconds for which leases are good.
             grace: seconds that objects in flight are given once interrupted.
         """
-        from migrate_storage.fleet import Fleet, connected_to, errand, local
+        from migrate_storage.cluster import connected_to, local
+        from migrate_storage.errands import errand
+        from migrate_storage.fleet import Fleet
 
         if (mine := errand.get()) is not None:
             mine.report = make(silent, mine.part).run()
@@ -118,7 +122,7 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_machines(*args: Any, shard: str | None, dask: str | None, workers: int | None, **others: Any) -> Any:
-        from migrate_storage.fleet import errand
+        from migrate_storage.errands import errand
         from migrate_storage.shards import Part
 
         if errand.get() is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from migrate_storage.cli.door import ended
+from migrate_storage.cli.exits import ended
 
 __all__ = ("application_of", "home", "mounted")
 

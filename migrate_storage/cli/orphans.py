@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.options import (
-    BYTES,
-    Age,
-    Door,
-    Output,
-    door_options,
-    example,
-    job_options,
-    journal_options,
-    option,
-)
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
+from migrate_storage.cli.kinds import BYTES, Age
+from migrate_storage.cli.options import Output, job_options
 from migrate_storage.cli.watching import finished
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener

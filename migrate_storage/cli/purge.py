@@ -6,16 +6,10 @@ from dataclasses import replace
 
 import click
 
-from migrate_storage.cli.options import (
-    Age,
-    Door,
-    Output,
-    door_options,
-    example,
-    job_options,
-    journal_options,
-    option,
-)
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
+from migrate_storage.cli.kinds import Age
+from migrate_storage.cli.options import Output, job_options
 from migrate_storage.cli.watching import finished
 
 __all__ = ("purge",)
@@ -67,7 +61,8 @@ def purge(
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
     since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
     """
-    from migrate_storage.purge import Purge, PurgeOptions
+    from migrate_storage.judge import PurgeOptions
+    from migrate_storage.purge import Purge
 
     # With --app, --columns would narrow what counts as a reference; without it, it is what tells the columns.
     application = replace(door, columns=()).open() if door.app else door.open()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, job_options, journal_options, option
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
+from migrate_storage.cli.options import Output, job_options
 from migrate_storage.cli.watching import finished
 
 __all__ = ("revert",)

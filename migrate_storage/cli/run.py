@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options
 from migrate_storage.cli.machines import Machines, machine_options
-from migrate_storage.cli.options import (
-    Door,
-    Output,
-    Request,
-    door_options,
-    example,
-    job_options,
-    option,
-    run_options,
-)
+from migrate_storage.cli.options import Output, job_options
+from migrate_storage.cli.requests import Request, run_options
 from migrate_storage.cli.watching import Job, finished
 from migrate_storage.events import Listener
 from migrate_storage.report import Report

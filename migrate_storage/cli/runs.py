@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
 from migrate_storage.cli.endings import following, program, show
-from migrate_storage.cli.options import (
-    Age,
-    Door,
-    Output,
-    door_options,
-    example,
-    journal_options,
-    option,
-    output_options,
-)
+from migrate_storage.cli.kinds import Age
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.report import Report, figures, page
 from migrate_storage.text import amount, duration, size, visible

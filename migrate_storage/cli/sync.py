@@ -7,23 +7,12 @@ from typing import Any
 
 import click
 
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
 from migrate_storage.cli.ends import ends_options, opened_ends
+from migrate_storage.cli.kinds import BYTES, SECONDS, Age
 from migrate_storage.cli.machines import Machines, machine_options
-from migrate_storage.cli.options import (
-    BYTES,
-    SECONDS,
-    Age,
-    Door,
-    Output,
-    allowance_options,
-    attempts_option,
-    door_options,
-    example,
-    job_options,
-    journal_options,
-    option,
-    pace_options,
-)
+from migrate_storage.cli.options import Output, allowance_options, attempts_option, job_options, pace_options
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.filters import Filters
 from migrate_storage.options import MiB, SyncOptions

@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.options import (
-    Age,
-    Door,
-    Output,
-    door_options,
-    example,
-    journal_options,
-    option,
-    output_options,
-)
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
+from migrate_storage.cli.kinds import Age
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.text import amount, duration
 
 if TYPE_CHECKING:

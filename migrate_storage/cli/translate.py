@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.options import Door, Output, door_options, example, option, output_options
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options
+from migrate_storage.cli.options import Output, output_options
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.registration import Registration, read
 from migrate_storage.text import visible

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrate_storage.cli.declaring import example, option
+from migrate_storage.cli.doors import Door, door_options, journal_options
 from migrate_storage.cli.machines import Machines, machine_options
-from migrate_storage.cli.options import (
-    Door,
-    Output,
-    door_options,
-    example,
-    job_options,
-    journal_options,
-    option,
-    reports_options,
-)
+from migrate_storage.cli.options import Output, job_options, reports_options
 from migrate_storage.differences import Differences, written
 from migrate_storage.events import Listener
 
@@ -71,8 +64,9 @@ def verify(
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
     bytes.
     """
-    from migrate_storage.audit import LEASE, Audit, AuditOptions
+    from migrate_storage.audit import LEASE, Audit
     from migrate_storage.connections import connected
+    from migrate_storage.looking import AuditOptions
 
     application = door.open()
     options = AuditOptions(

@@ -45,7 +45,8 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
     Returns:
         The report, already written where ``output`` is JSON, and the exit code.
     """
-    from migrate_storage.progress import JsonLines, shown_on
+    from migrate_storage.progress import shown_on
+    from migrate_storage.progress.jsonlines import JsonLines
 
     stream = sys.stdout if output.json else sys.stderr
     shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)

@@ -12,11 +12,12 @@ from advanced_alchemy.types.file_object.base import PathLike, StorageBackend
 
 from migrate_storage.backend.located import text
 from migrate_storage.counters import Counters
-from migrate_storage.cutover import protocol
+from migrate_storage.cutover import acts, protocol
+from migrate_storage.cutover.acts import Step
 from migrate_storage.cutover.holds import Held, Switch
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phases import Side
-from migrate_storage.cutover.protocol import Protocol, Step
+from migrate_storage.cutover.protocol import Protocol
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.stores.calling import Caller
 from migrate_storage.text import visible
@@ -92,7 +93,7 @@ class Driver:
             step = next(made)
             while True:
                 try:
-                    if held is not None and isinstance(step, protocol.Open | protocol.Put | protocol.Erase):
+                    if held is not None and isinstance(step, acts.Open | acts.Put | acts.Erase):
                         held.check()
                     answer = await self._perform(call, step, key, get, put, about)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
@@ -104,27 +105,27 @@ class Driver:
 
     async def _perform(self, call: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
         match step:
-            case protocol.Look():
+            case acts.Look():
                 return await call.aside(self.outbox.look, path)
-            case protocol.Open(side, tombstone):
+            case acts.Open(side, tombstone):
                 outbox = self.outbox
                 return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
-            case protocol.Close(entry, wrote):
+            case acts.Close(entry, wrote):
                 outbox = self.outbox
                 return await call.aside(lambda: outbox.close(path, entry, wrote=wrote))
-            case protocol.Leave(entry, held):
+            case acts.Leave(entry, held):
                 outbox = self.outbox
                 self.counters.add("left", entry.side)
                 told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
                 _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
                 return await call.aside(lambda: outbox.leave(path, entry, held=held))
-            case protocol.Note(side):
+            case acts.Note(side):
                 return await self._fallback(call, path, side)
-            case protocol.Get(side):
+            case acts.Get(side):
                 return await self.counted("read", side, path, get(side))
-            case protocol.Put(side, content):
+            case acts.Put(side, content):
                 return await self.counted("write", side, path, put(side, content))
-            case protocol.Erase(side):
+            case acts.Erase(side):
                 return await self.counted("delete", side, path, ask(call, self.side(side), "delete_object", path))
         raise AssertionError(step)
 

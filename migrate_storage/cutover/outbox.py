@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from migrate_storage.cutover.acts import Entry, Fate
 from migrate_storage.cutover.phases import Side
-from migrate_storage.cutover.protocol import Entry, Fate
 from migrate_storage.database import Database
 from migrate_storage.journal import digest
 from migrate_storage.tables import Tables

@@ -17,10 +17,10 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
 from migrate_storage.counters import Counters
-from migrate_storage.cutover import protocol
+from migrate_storage.cutover import acts, protocol
+from migrate_storage.cutover.acts import Repaired, Step
 from migrate_storage.cutover.outbox import Outbox, Waiting
 from migrate_storage.cutover.phases import Phase, Side
-from migrate_storage.cutover.protocol import Repaired, Step
 from migrate_storage.cutover.switch import SharedPhase
 from migrate_storage.database import describe_failure
 from migrate_storage.errors import KeyRefusedError, PhaseLostError
@@ -252,36 +252,36 @@ class _Work:
 
     def _perform(self, step: Step) -> Any:
         path, outbox = self._path, self._outbox
-        if isinstance(step, protocol.Claim | protocol.Flip | protocol.Put | protocol.Erase):
+        if isinstance(step, acts.Claim | acts.Flip | acts.Put | acts.Erase):
             self._check()
         match step:
-            case protocol.Note(side):
+            case acts.Note(side):
                 return outbox.note(path, side)
-            case protocol.Claim():
+            case acts.Claim():
                 entry = outbox.claim(path, self._owner, self._lease)
                 self._about = outbox.about(path) if entry else {}
                 self._looks.clear()
                 self._copied = False
                 return entry
-            case protocol.Flip(entry):
+            case acts.Flip(entry):
                 self._looks.pop(0)
                 return outbox.flip(path, entry)
-            case protocol.Settle(entry):
+            case acts.Settle(entry):
                 return outbox.settle(path, entry, wrote=self._wrote)
-            case protocol.Release(entry):
+            case acts.Release(entry):
                 if self._copied and len(set(self._looks)) > 1 and outbox.look(path) == entry:
                     self.bypassed = True
                 return outbox.release(path, self._owner, self._failure)
-            case protocol.Head(side):
+            case acts.Head(side):
                 self._looks.append(self._evidence(side))
                 return self._looks[-1]
-            case protocol.Get(side):
+            case acts.Get(side):
                 return self._sides[side].get_content(path)
-            case protocol.Put(side, content):
+            case acts.Put(side, content):
                 self._put(side, content)
                 self._wrote, self._copied, self.written = True, True, side
                 return None
-            case protocol.Erase(side):
+            case acts.Erase(side):
                 self._wrote, self._copied, self.written = False, True, side
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)

@@ -16,7 +16,7 @@ from migrate_storage.__main__ import main
 from migrate_storage.cli import cli
 from migrate_storage.cli.endings import interpreter, program, stopped_by_signals
 from migrate_storage.cli.ends import Assignment
-from migrate_storage.cli.options import Age
+from migrate_storage.cli.kinds import Age
 from migrate_storage.errors import (
     ConfigurationError,
     KeyRefusedError,

@@ -13,9 +13,10 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from migrate_storage.cutover.phases import Phase
-from migrate_storage.events import PaceChanged
+from migrate_storage.events import ItemsFinished, PaceChanged
+from migrate_storage.journal import SAME_PLACE_LISTED
 from migrate_storage.model import OutcomeKind, Severity, Way
-from migrate_storage.progress import told
+from migrate_storage.progress.jsonlines import told
 from tests.cli.conftest import ROOT, Project
 from tests.cli.test_documentation import LEAVES
 
@@ -191,5 +192,8 @@ def test_what_every_command_says(project: Project) -> None:
     assert with_json - said == set(), "commands that nobody asked"
     # A pace that changes is told by a run that a service slows down.
     event, values = told(PaceChanged(concurrency=8, most_concurrency=32, paused=""))
+    hold_line({"event": event, **values})
+    # And a re-key in PostgreSQL tells many at once.
+    event, values = told(ItemsFinished(objects=3, rows=4, kind=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED))
     hold_line({"event": event, **values})
     assert set(LINES) - SEEN == set(), "events that nobody saw"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.cutover import protocol
+from migrate_storage.cutover import acts, protocol
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.leveling import level
 from migrate_storage.cutover.outbox import GRACE, Outbox
@@ -323,9 +323,9 @@ class Machine(RuleBasedStateMachine):
             step = next(reading)
             while True:
                 match step:
-                    case protocol.Look():
+                    case acts.Look():
                         step = reading.send(entry)
-                    case protocol.Get(side):
+                    case acts.Get(side):
                         store = self.source if side is Side.SOURCE else self.destination
                         try:
                             found = ObstoreBackend.get_content(store, key)

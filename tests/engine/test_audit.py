@@ -10,12 +10,14 @@ import pytest
 from advanced_alchemy.types import FileObject
 
 from migrate_storage.application import Application
-from migrate_storage.audit import Audit, AuditOptions
+from migrate_storage.audit import Audit
 from migrate_storage.differences import KINDS, Differences, sign
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.events import ItemFinished
+from migrate_storage.judge import PurgeOptions
+from migrate_storage.looking import AuditOptions
 from migrate_storage.model import Location, Outcome, OutcomeKind
-from migrate_storage.purge import Purge, PurgeOptions
+from migrate_storage.purge import Purge
 from migrate_storage.report import Report
 from tests.engine import places
 from tests.engine.world import World

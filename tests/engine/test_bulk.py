@@ -19,12 +19,13 @@ from migrate_storage import bulk
 from migrate_storage.bulk import Bulk
 from migrate_storage.events import ItemsFinished
 from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, digest, object_id
+from migrate_storage.judge import PurgeOptions
 from migrate_storage.keys import dump_key, load_key, row_id
 from migrate_storage.migration import Migration
 from migrate_storage.model import Column, OutcomeKind
 from migrate_storage.options import RunOptions
 from migrate_storage.plan import Rule, choose, rule_of
-from migrate_storage.purge import Purge, PurgeOptions
+from migrate_storage.purge import Purge
 from migrate_storage.report import Report
 from migrate_storage.revert import Revert
 from migrate_storage.stores.objects import ObstoreStore

@@ -9,7 +9,8 @@ import pytest
 
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.explain import explain
-from migrate_storage.purge import Purge, PurgeOptions
+from migrate_storage.judge import PurgeOptions
+from migrate_storage.purge import Purge
 from migrate_storage.revert import Revert
 from tests.engine.world import World
 

@@ -18,7 +18,8 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage import ObstoreBackend
 from migrate_storage.events import ItemFinished
 from migrate_storage.model import Outcome, OutcomeKind
-from migrate_storage.progress import JsonLines, Lines
+from migrate_storage.progress.jsonlines import JsonLines
+from migrate_storage.progress.lines import Lines
 from migrate_storage.registration import read
 from migrate_storage.report import render
 from migrate_storage.translate import decode_key, unaddressable

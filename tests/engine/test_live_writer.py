@@ -15,10 +15,10 @@ from migrate_storage.carry import Carrier
 from migrate_storage.copying import EVIDENCE
 from migrate_storage.events import Event, PassStarted
 from migrate_storage.model import OutcomeKind
-from migrate_storage.pipeline import Pipeline
 from migrate_storage.rows import Rows
 from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.survey import Survey
 from tests.engine import places
 from tests.engine.world import Album, Document, World
 from tests.servers import S3Server
@@ -173,15 +173,15 @@ def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, mo
 
     # By one listing of many, or by a look at each.
     if sightings._LEAST == 1:
-        pending = Pipeline._look_around
+        begin = Survey.begin
 
-        def looked(self: Pipeline) -> None:
-            if self._unlooked:
-                monkeypatch.setattr(Pipeline, "_look_around", pending)
+        def looked(self: Survey) -> Any:
+            if self._swapped:
+                monkeypatch.setattr(Survey, "begin", begin)
                 write()
-            pending(self)
+            return begin(self)
 
-        monkeypatch.setattr(Pipeline, "_look_around", looked)
+        monkeypatch.setattr(Survey, "begin", looked)
     else:
         before(monkeypatch, Carrier, "changed", write)
     world.contents["docs/0/d0.bin"] = b"saved by a process that knows nothing"

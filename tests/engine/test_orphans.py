@@ -21,13 +21,14 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.application import Application
-from migrate_storage.audit import Audit, AuditOptions
+from migrate_storage.audit import Audit
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, StoppedError
 from migrate_storage.events import ItemFinished
 from migrate_storage.journal import Journal
 from migrate_storage.lease import hold
 from migrate_storage.liveness import Liveness
+from migrate_storage.looking import AuditOptions
 from migrate_storage.model import OutcomeKind
 from migrate_storage.orphans import Orphans, OrphansOptions
 from migrate_storage.probe import SCRATCH

@@ -20,9 +20,10 @@ from migrate_storage.application import Application
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, LeaseHeldError, RunError
 from migrate_storage.journal import Journal
+from migrate_storage.judge import PurgeOptions
 from migrate_storage.lease import hold
 from migrate_storage.model import OutcomeKind
-from migrate_storage.purge import Purge, PurgeOptions
+from migrate_storage.purge import Purge
 from migrate_storage.report import Report
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from migrate_storage.errors import ConfigurationError, LeaseHeldError
 from migrate_storage.events import PassStarted
 from migrate_storage.journal import Journal
+from migrate_storage.judge import PurgeOptions
 from migrate_storage.lease import hold
 from migrate_storage.model import OutcomeKind
-from migrate_storage.purge import Purge, PurgeOptions
+from migrate_storage.purge import Purge
 from migrate_storage.report import Report
 from migrate_storage.revert import Revert
 from migrate_storage.rows import Rows
@@ -511,7 +512,8 @@ def test_a_row_that_the_database_refuses_is_listed_and_the_others_go_back(world:
 
 
 def test_when_nothing_works_any_more_it_stops_and_goes_on_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from migrate_storage.audit import Audit, AuditOptions
+    from migrate_storage.audit import Audit
+    from migrate_storage.looking import AuditOptions
     from migrate_storage.stores.objects import ObstoreStore
 
     def refuses(*_: Any, **__: Any) -> Any:

@@ -14,13 +14,15 @@ from advanced_alchemy.types import FileObject
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.application import Application
-from migrate_storage.audit import Audit, AuditOptions
+from migrate_storage.audit import Audit
 from migrate_storage.errors import MigrateStorageError
 from migrate_storage.explain import explain
+from migrate_storage.judge import PurgeOptions
+from migrate_storage.looking import AuditOptions
 from migrate_storage.migration import Migration
 from migrate_storage.options import RunOptions
 from migrate_storage.orphans import Orphans, OrphansOptions
-from migrate_storage.purge import Purge, PurgeOptions
+from migrate_storage.purge import Purge
 from migrate_storage.readiness import ready_to_unregister
 from migrate_storage.report import Report
 from migrate_storage.revert import Revert

@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import update
 
-from migrate_storage.carry import Job
+from migrate_storage.carried import Job
 from migrate_storage.database import Database
 from migrate_storage.errors import LeaseHeldError, RunError, StoppedError
 from migrate_storage.journal import Journal, Range, Run, new_run_id, range_lease
@@ -22,7 +22,7 @@ from migrate_storage.limits import Pace
 from migrate_storage.model import Action, Item, Location
 from migrate_storage.options import RunOptions
 from migrate_storage.rows import Rows
-from migrate_storage.shards import begun, cut_rows, plan_of, taken, uncut
+from migrate_storage.shards import Sharing, cut_rows, plan_of, uncut
 from migrate_storage.share import Share, Work
 from tests.engine.world import Album, Document, Note, Page, World
 
@@ -149,7 +149,9 @@ def test_many_that_begin_at_once_begin_one_run(journal: Journal) -> None:
     work, found, stopping = _work(journal), [], threading.Event()
     threads = [
         threading.Thread(
-            target=lambda: found.append(begun(journal, work, total=4, into=4, stopping=stopping, lost=lambda _: None))
+            target=lambda: found.append(
+                Sharing(journal, work, stopping=stopping, lost=lambda _: None).begin(total=4, into=4)
+            )
         )
         for _ in range(6)
     ]
@@ -167,21 +169,21 @@ def test_a_run_is_over_when_something_else_was_at_work_since(journal: Journal) -
     work, stopping = _work(journal), threading.Event()
     lost: list[RunError] = []
     told = {"stopping": stopping, "lost": lost.append}
-    run = begun(journal, work, total=2, into=2, **told)  # type: ignore[arg-type]
-    assert begun(journal, work, total=2, into=2, **told) == run  # type: ignore[arg-type]
-    with taken(journal, work, run, 0, **told) as mine:  # type: ignore[arg-type]
-        with pytest.raises(LeaseHeldError, match="this very range"), taken(journal, work, run, 0, **told):  # type: ignore[arg-type]
+    run = Sharing(journal, work, **told).begin(total=2, into=2)  # type: ignore[arg-type]
+    assert Sharing(journal, work, **told).begin(total=2, into=2) == run  # type: ignore[arg-type]
+    with Sharing(journal, work, **told).take(run, 0) as mine:  # type: ignore[arg-type]
+        with pytest.raises(LeaseHeldError, match="this very range"), Sharing(journal, work, **told).take(run, 0):  # type: ignore[arg-type]
             pass
         with pytest.raises(LeaseHeldError, match="run, revert or purge"), hold(journal, 1, **told):  # type: ignore[arg-type]
             pass
-        with pytest.raises(LeaseHeldError), taken(journal, _work(journal, "b"), "another", 0, **told):  # type: ignore[arg-type]
+        with pytest.raises(LeaseHeldError), Sharing(journal, _work(journal, "b"), **told).take("another", 0):  # type: ignore[arg-type]
             pass
         mine.check()
     with hold(journal, 1, **told):  # type: ignore[arg-type]
         # It waited until the shards' lease ran out.
-        with pytest.raises(LeaseHeldError), taken(journal, work, run, 1, **told):  # type: ignore[arg-type]
+        with pytest.raises(LeaseHeldError), Sharing(journal, work, **told).take(run, 1):  # type: ignore[arg-type]
             pass
-    assert begun(journal, work, total=2, into=2, **told) != run  # type: ignore[arg-type]
+    assert Sharing(journal, work, **told).begin(total=2, into=2) != run  # type: ignore[arg-type]
 
 
 def test_who_lost_a_range_finds_it_before_it_writes(journal: Journal) -> None:
@@ -189,8 +191,8 @@ def test_who_lost_a_range_finds_it_before_it_writes(journal: Journal) -> None:
     lost: list[RunError] = []
     told = {"stopping": threading.Event(), "lost": lost.append}
     work = _work(journal)
-    run = begun(journal, work, total=1, into=1, **told)  # type: ignore[arg-type]
-    with taken(journal, work, run, 0, **told) as mine:  # type: ignore[arg-type]
+    run = Sharing(journal, work, **told).begin(total=1, into=1)  # type: ignore[arg-type]
+    with Sharing(journal, work, **told).take(run, 0) as mine:  # type: ignore[arg-type]
         own = mine._leases[1]
         pace = Pace(None, None, threading.Event())
         pace.requests.guard = mine.check
@@ -226,9 +228,9 @@ def test_one_object_is_carried_by_one_range(journal: Journal) -> None:
     """Whose intent stands first carries it, as long as somebody is at work there."""
     told = {"stopping": threading.Event(), "lost": lambda _: None}
     work = _work(journal)
-    run = begun(journal, work, total=2, into=2, **told)  # type: ignore[arg-type]
+    run = Sharing(journal, work, **told).begin(total=2, into=2)  # type: ignore[arg-type]
     ledgers = [SharedLedger(journal, journal.database, run, part=part, check=lambda: None) for part in (0, 1)]
-    with taken(journal, work, run, 0, **told), taken(journal, work, run, 1, **told):  # type: ignore[arg-type]
+    with Sharing(journal, work, **told).take(run, 0), Sharing(journal, work, **told).take(run, 1):  # type: ignore[arg-type]
         found: list[int] = []
 
         def intend(number: int) -> None:
@@ -257,11 +259,14 @@ def test_one_object_is_carried_by_one_range(journal: Journal) -> None:
 def test_limits_are_shared_out_over_the_ranges_under_way(journal: Journal) -> None:
     told = {"stopping": threading.Event(), "lost": lambda _: None}
     work = _work(journal)
-    run = begun(journal, work, total=3, into=3, **told)  # type: ignore[arg-type]
-    with taken(journal, work, run, 0, **told) as first:  # type: ignore[arg-type]
+    run = Sharing(journal, work, **told).begin(total=3, into=3)  # type: ignore[arg-type]
+    with Sharing(journal, work, **told).take(run, 0) as first:  # type: ignore[arg-type]
         assert first.wanted(run)["concurrency"] == 10
         assert first.wanted(run)["bandwidth"] == 900
-        with taken(journal, work, run, 1, **told) as second, taken(journal, work, run, 2, **told) as third:  # type: ignore[arg-type]
+        with (
+            Sharing(journal, work, **told).take(run, 1) as second,
+            Sharing(journal, work, **told).take(run, 2) as third,
+        ):  # type: ignore[arg-type]
             everyone = (first, second, third)
             assert [each.wanted(run)["concurrency"] for each in everyone] == [4, 3, 3]
             assert [each.wanted(run)["bandwidth"] for each in everyone] == [300, 300, 300]
@@ -274,18 +279,19 @@ def test_limits_are_shared_out_over_the_ranges_under_way(journal: Journal) -> No
 def test_the_time_that_a_job_may_take_counts_from_its_beginning(journal: Journal) -> None:
     told = {"stopping": threading.Event(), "lost": lambda _: None}
     work = _work(journal)
-    run = begun(journal, work, total=2, into=2, **told)  # type: ignore[arg-type]
+    run = Sharing(journal, work, **told).begin(total=2, into=2)  # type: ignore[arg-type]
     table = journal.tables.run
     begin = update(table).where(table.c.id == run).values(started=time.time() - 3000)
     journal.database.transaction(lambda connection: connection.execute(begin))
-    with taken(journal, work, run, 1, **told) as late:  # type: ignore[arg-type]
+    with Sharing(journal, work, **told).take(run, 1) as late:  # type: ignore[arg-type]
         assert 0 < late.left(3600) <= 600  # type: ignore[operator]
         assert late.left(2000) == 0.0
         assert late.left(None) is None
 
 
 def test_ranges_are_forgotten_with_their_run(journal: Journal) -> None:
-    run = begun(journal, _work(journal), total=2, into=2, stopping=threading.Event(), lost=lambda _: None)
+    sharing = Sharing(journal, _work(journal), stopping=threading.Event(), lost=lambda _: None)
+    run = sharing.begin(total=2, into=2)
     journal.progress(run, state="finished", finished=10.0)
     while journal.database.transaction(lambda connection: journal.tables.prune(connection, 100.0)):
         pass
