@@ -37,7 +37,7 @@ __all__ = ("last_looks", "looks_back", "rows_pointing", "settle_intents")
 
 _ASKED = 500
 """Objects that are read from the journal at once, to be looked at one by one."""
-_LISTED = 5000
+_LISTED = 20_000
 """The same, to be looked at by one listing."""
 
 
@@ -72,7 +72,7 @@ def last_looks(
             return False  # deleted since, or no answer: the copy stands
         return not unchanged(entry.source_evidence, now.evidence)
 
-    listed = sights is not None and sights.source.ready
+    listed = sights is not None and sights.source.trusted
     outcomes = (OutcomeKind.REWRITTEN, OutcomeKind.COPIED)
     for batch in journal.objects(
         run,

@@ -28,7 +28,9 @@ _LEAST = 20
 _MOST = 4
 """How many keys a listing may tell for each that is wanted: beyond, looks are cheaper."""
 _REST = 30.0
-"""Seconds after which it is tried again where wanted keys were sparse; each time twice as long."""
+"""Seconds after which it is tried again where wanted keys were sparse, each time twice as long; far more of them are listed at once."""
+_DENSER = 2
+"""How many times as many wanted keys are worth a listing though so many were sparse just now."""
 _TRIES = 3
 """Objects with which a listing is compared before it is used, at most."""
 _PAGE = 1000
@@ -76,8 +78,9 @@ class Sightings:
 
     def __init__(self, side: Side, retry: Retry, *, trusted: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._side, self._retry, self._clock = side, retry, clock
-        self._trusted = trusted
-        self._rest, self._until = _REST, 0.0
+        #: Whether a listing is evidence here: it was seen to be, and nothing spoke against it since.
+        self.trusted = trusted
+        self._rest, self._until, self._sparse = _REST, 0.0, 0
 
     @classmethod
     def proved(cls, side: Side, retry: Retry, filenames: Iterable[str]) -> Sightings:
@@ -96,8 +99,8 @@ class Sightings:
 
     @property
     def ready(self) -> bool:
-        """Whether it is worth while to ask for many at once."""
-        return self._trusted and self._clock() >= self._until
+        """Whether it is worth while to ask for as many at once as last time."""
+        return self.trusted and self._clock() >= self._until
 
     def __call__(self, filenames: Sequence[str]) -> dict[str, ObjectMeta]:
         """List the range of keys in which some objects are, from this moment on.
@@ -109,15 +112,16 @@ class Sightings:
             StoppedError: told to stop while waiting for a limit.
         """
         by_store: dict[int, tuple[Store, dict[str, str]]] = {}
-        for filename in filenames if self.ready else ():
+        for filename in filenames if self.trusted else ():
             try:
                 store, path = self._side.at(filename)
             except KeyRefusedError:
                 continue
             by_store.setdefault(id(store), (store, {}))[1][path] = filename
         found: dict[str, ObjectMeta] = {}
+        least = _LEAST if self.ready else _DENSER * self._sparse
         for store, wanted in by_store.values():
-            if len(wanted) >= _LEAST:
+            if len(wanted) >= least:
                 seen = self._seen(store, wanted)
                 if seen and self._holds(store, random.choice(list(seen.values()))):  # noqa: S311 - a lot, not a secret
                     found.update((wanted[path], meta) for path, meta in seen.items())
@@ -131,10 +135,10 @@ class Sightings:
             for count, meta in enumerate(store.list(_folder(paths), after=paths[0][:-1])):
                 rank = _rank(meta.path)
                 if count == _MOST * len(wanted):
-                    self._until, self._rest = self._clock() + self._rest, self._rest * 2
+                    self._until, self._rest, self._sparse = self._clock() + self._rest, self._rest * 2, len(wanted)
                     return {}
                 if rank <= last or not meta.e_tag:
-                    self._trusted = False
+                    self.trusted = False
                     return {}
                 if rank > end:
                     break

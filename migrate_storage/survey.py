@@ -13,8 +13,8 @@ from migrate_storage.sightings import Sights
 __all__ = ("Findings", "Survey")
 
 _GROUP = 5000
-"""How many wait for one listing, at most."""
-_LONGEST = 2.0
+"""How many copies, or objects whose rows were re-pointed, wait for one listing at most."""
+_LONGEST = 5.0
 """Seconds after which they are looked at though they are fewer."""
 
 Seen = tuple[Mapping[str, ObjectMeta], Mapping[str, ObjectMeta]]
@@ -55,7 +55,7 @@ class Survey:
     @property
     def most(self) -> int:
         """How many objects may be about it: those that wait, and those of the listing that is under way."""
-        return 2 * _GROUP if self.ready else 0
+        return 3 * _GROUP if self.ready else 0
 
     def copied(self, carried: Carried) -> None:
         """A copy waits for its last looks."""
@@ -77,8 +77,9 @@ class Survey:
     @property
     def due(self) -> bool:
         """Whether it is time to begin one."""
-        waiting = self.waiting
-        return waiting >= _GROUP or (waiting > 0 and time.monotonic() - self._begun > _LONGEST)
+        if max(len(self._copies), len(self._swapped)) >= _GROUP:
+            return True
+        return self.waiting > 0 and time.monotonic() - self._begun > _LONGEST
 
     def begin(self) -> Callable[[], Seen] | None:
         """List both sides for all that waits: the copies are made, and the rows' transactions committed.

@@ -14,6 +14,9 @@ __all__ = ("decode_key", "encode_key", "unaddressable")
 #: LocalStore stages an upload of ``x`` as ``x#1``, and hides and refuses every file so named: first ``#``, ASCII digits.
 _STAGING_NAME = re.compile(r"[^#]*#[0-9]+")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 #: File systems allow 255 bytes for a name, and LocalStore needs two of them for ``#1``.
 _LONGEST_LOCAL_NAME = 253
 
@@ -45,10 +48,10 @@ def unaddressable(key: str, *, local: bool = False) -> str | None:
             return "has an empty path segment"
         if segment in (".", ".."):
             return f"has a path segment {segment!r}"
-        if any(ord(character) < 32 or ord(character) == 127 for character in segment):
-            return "holds a control character"
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in segment):
-            return "is not valid Unicode"
+    if _CONTROL.search(key):
+        return "holds a control character"
+    if _SURROGATE.search(key):
+        return "is not valid Unicode"
     if local:
         return _unaddressable_file(key)
     return None

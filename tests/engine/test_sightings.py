@@ -148,6 +148,8 @@ def test_sparse_keys_are_not_listed_for(side: Side) -> None:
     assert listings.ready
     assert listings([f"a/{number:03}.bin" for number in range(0, 300, 10)]) == {}
     assert not listings.ready, "and not tried again for a while"
+    everything = [f"a/{number:03}.bin" for number in range(300)]
+    assert len(listings(everything)) == 300, "but far more of them at once are worth one"
 
 
 def test_a_side_of_which_nothing_was_seen_is_not_believed(side: Side) -> None:
