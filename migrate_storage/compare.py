@@ -1,26 +1,23 @@
 """Two stores compared, key by key, in bounded memory: what both hold, what only one holds, and whether it is equal.
 
-Listings that are known to be in order are merged as they stream; any other is spilled to a temporary file and sorted
-there. What was not listed is never said to be missing: a listing that breaks off ends the comparison with
-:class:`IncompleteError`, and all that came before holds.
+Both listings are merged as they stream. Most services list in order, few promise it: where one does not, what met no partner
+goes to a temporary file, and is looked up there when both have ended. What was not listed is never said to be missing: a
+listing that breaks off ends the comparison with :class:`IncompleteError`, and all that came before holds.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-import sqlite3
-import tempfile
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from migrate_storage.errors import StoppedError
 from migrate_storage.model import ObjectMeta
 from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.spill import KeyLog, Spill
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import classify
 from migrate_storage.verify import same
@@ -82,7 +79,7 @@ class Listing:
     fallback: tuple[Store, str] | None = None
     #: Told in one line when the fallback is used.
     tell: Callable[[str], None] = lambda _: None
-    #: Told how many objects there are, where that is known before the first of them is given.
+    #: Told how many objects there are, when the listing has ended.
     count: Callable[[int], None] = lambda _: None
     #: How a listing that broke off for a passing reason is begun again; ``None`` lists once.
     retry: Retry | None = None
@@ -109,26 +106,61 @@ class Compared:
 
 
 def merge(source: Listing, destination: Listing) -> Generator[Pair]:
-    """All keys of both sides, in the order of their UTF-8 bytes.
+    """All keys of both sides, each once.
+
+    What both list comes as it is listed, and so does all else where both promise their order. Otherwise that comes last: a
+    key is not missing while it may be listed still.
 
     Raises:
-        IncompleteError: a listing broke off, or was not in the order it promised. No pair is given for a key that the
-            broken listing had not passed.
+        IncompleteError: a listing broke off, or was not in the order it promised. No pair that lacks a side is given for
+            a key that the broken listing had not passed.
     """
-    with closing(_sorted(source)) as left, closing(_sorted(destination)) as right:
-        # A listing that is sorted first gives nothing before its end: both go on at once.
-        with ThreadPoolExecutor(2, thread_name_prefix="list") as pool:
-            one, other = pool.map(partial(next), (left, right), (None, None))
-        while one is not None or other is not None:
-            if other is None or (one is not None and _rank(one[0]) < _rank(other[0])):
-                yield Pair(key=one[0], source=one[1])
-                one = next(left, None)
-            elif one is None or _rank(other[0]) < _rank(one[0]):
-                yield Pair(key=other[0], destination=other[1])
-                other = next(right, None)
-            else:
-                yield Pair(key=one[0], source=one[1], destination=other[1])
-                one, other = next(left, None), next(right, None)
+    left, right = _Stream(source), _Stream(destination)
+    with closing(iter(left)) as one, closing(iter(right)) as other:
+        pairs = _aligned(one, other)
+        if source.ordered and destination.ordered:
+            yield from pairs
+        else:
+            yield from _lone_ones_last(pairs, lambda: left.tidy and right.tidy)
+
+
+def _lone_ones_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator[Pair]:
+    """Pairs with both sides as they come; the others, once there are no more, by key and together where they belong together.
+
+    Args:
+        pairs: of listings that may give any key at any time.
+        tidy: whether each of them gave its keys in order so far. From where one did not, a key may come again: all is set
+            aside, so that no key is given twice.
+    """
+    with closing(Spill()) as left, closing(Spill()) as right, closing(KeyLog()) as met:
+        for pair in pairs:
+            if pair.source is not None and pair.destination is not None and tidy():
+                met.add(pair.key)
+                yield pair
+                continue
+            for lone, meta in ((left, pair.source), (right, pair.destination)):
+                if meta is not None:
+                    lone.add(pair.key, meta)
+        if not tidy():
+            for lone in (left, right):
+                lone.discard(met)
+        yield from _aligned(iter(left), iter(right))
+
+
+def _aligned(left: Iterator[_Entry], right: Iterator[_Entry]) -> Iterator[Pair]:
+    """The entries of both in pairs, as if they were in order: what is not meets no other."""
+    one, other = next(left, None), next(right, None)
+    while one is not None or other is not None:
+        if one is not None and other is not None and one[0] == other[0]:
+            yield Pair(key=one[0], source=one[1], destination=other[1])
+            one, other = next(left, None), next(right, None)
+        elif other is None or (one is not None and one[0] < other[0]):
+            assert one is not None
+            yield Pair(key=one[0], source=one[1])
+            one = next(left, None)
+        else:
+            yield Pair(key=other[0], destination=other[1])
+            other = next(right, None)
 
 
 def judge(pair: Pair, source: Store, destination: Store, by: By, retry: Retry | None = None) -> Compared:
@@ -177,6 +209,8 @@ def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
     """
     if held.md5 and found.md5:
         return held.md5 == found.md5
+    if held.e_tag and held.e_tag == found.e_tag and _DIGEST.fullmatch(held.e_tag):
+        return True
     tags = [{tag for tag in (meta.md5, meta.e_tag) if tag and _DIGEST.fullmatch(tag)} for meta in (held, found)]
     return True if tags[0] & tags[1] else None
 
@@ -184,58 +218,69 @@ def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
 _Entry = tuple[str, ObjectMeta]
 
 
-def _rank(key: str) -> bytes:
-    return key.encode("utf-8", "surrogateescape")
+class _Stream:
+    """The entries of one listing. Where it breaks off it is begun again, and the fallback is the last resort.
 
+    Args:
+        listing: what to list.
+    """
 
-def _sorted(listing: Listing) -> Generator[_Entry]:
-    """The entries of a listing by key; the fallback takes over after the last one that was given."""
-    given = _Given()
-    attempt = 0
-    while True:
-        attempt += 1
-        stream = _entries(listing.store, listing.prefix)
+    def __init__(self, listing: Listing) -> None:
+        self._listing, self._last = listing, None  # type: tuple[Listing, str | None]
+        #: Whether each key came after the one before it so far, and therefore once.
+        self.tidy = True
+
+    def __iter__(self) -> Generator[_Entry]:
+        listing, attempt = self._listing, 0
+        while True:
+            attempt += 1
+            try:
+                yield from self._given(_entries(listing.store, listing.prefix), listing.store.name)
+            except IncompleteError:
+                raise
+            except Exception as error:
+                failure = classify(error)
+                if failure.kind.retriable and listing.retry is not None and attempt < listing.retry.attempts:
+                    listing.retry.pause(attempt)
+                    continue
+                if listing.fallback is None or failure.kind.of_the_store:
+                    raise IncompleteError(
+                        f"the listing of {listing.store.name} broke off: {failure.message}"
+                    ) from error
+                listing.tell(
+                    f"the listing of {listing.store.name} broke off ({failure.message}): listed through fsspec"
+                )
+                break
+            else:
+                return
+        store, prefix = listing.fallback
         try:
-            yield from given.after(stream if listing.ordered else _spilled(stream, listing.count), listing.store.name)
+            entries = _entries(store, prefix)
+            yield from self._given(_in_order(entries) if listing.ordered else entries, store.name)
         except IncompleteError:
             raise
         except Exception as error:
-            failure = classify(error)
-            if failure.kind.retriable and listing.retry is not None and attempt < listing.retry.attempts:
-                listing.retry.pause(attempt)
+            raise IncompleteError(f"the listing of {store.name} broke off: {classify(error).message}") from error
+
+    def _given(self, entries: Iterator[_Entry], name: str) -> Iterator[_Entry]:
+        """The entries, in order after the last that was given; where no order is promised, all of them."""
+        ordered, count = self._listing.ordered, 0
+        passed, before = self._last, ""
+        for key, meta in entries:
+            if count and key <= before:
+                if ordered:
+                    raise IncompleteError(f"{name} does not list its keys in order")
+                self.tidy = False
+            before = key
+            count += 1
+            if passed is None or key > passed:
+                self._last = key
+            elif ordered:
                 continue
-            if listing.fallback is None or failure.kind.of_the_store:
-                raise IncompleteError(f"the listing of {listing.store.name} broke off: {failure.message}") from error
-            listing.tell(f"the listing of {listing.store.name} broke off ({failure.message}): listed through fsspec")
-            break
-        else:
-            return
-    store, prefix = listing.fallback
-    try:
-        yield from given.after(_spilled(_entries(store, prefix)), store.name)
-    except IncompleteError:
-        raise
-    except Exception as error:
-        raise IncompleteError(f"the listing of {store.name} broke off: {classify(error).message}") from error
-
-
-class _Given:
-    """What was given of one side's keys, by whichever listing."""
-
-    def __init__(self) -> None:
-        self._last: bytes | None = None
-
-    def after(self, stream: Iterator[_Entry], name: str) -> Iterator[_Entry]:
-        """Go on after the last key that was given."""
-        passed, before = self._last, None
-        for key, meta in stream:
-            rank = _rank(key)
-            if before is not None and rank <= before:
-                raise IncompleteError(f"{name} does not list its keys in order")
-            before = rank
-            if passed is None or rank > passed:
-                self._last = rank
-                yield key, meta
+            else:
+                self.tidy = False
+            yield key, meta
+        self._listing.count(count)
 
 
 def _entries(store: Store, prefix: str) -> Iterator[_Entry]:
@@ -253,37 +298,9 @@ def _entries(store: Store, prefix: str) -> Iterator[_Entry]:
         yield path, meta
 
 
-def _spilled(entries: Iterator[_Entry], count: Callable[[int], None] = lambda _: None) -> Iterator[_Entry]:
-    """The same entries by key, sorted on disk; nothing is given before the listing has ended."""
-    with (
-        tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder,
-        closing(sqlite3.connect(Path(folder) / "listing.db", isolation_level=None, check_same_thread=False)) as file,
-    ):
-        for pragma in ("journal_mode = OFF", "synchronous = OFF"):
-            file.execute(f"PRAGMA {pragma}")
-        file.execute(
-            "CREATE TABLE entry (key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL,"
-            " version TEXT, md5 TEXT) WITHOUT ROWID"
-        )
-        file.execute("BEGIN")
-        file.executemany(
-            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (_rank(key), _rank(meta.path), meta.size, meta.e_tag, meta.last_modified, meta.version, meta.md5)
-                for key, meta in entries
-            ),
-        )
-        file.execute("COMMIT")
-        count(file.execute("SELECT count(*) FROM entry").fetchone()[0])
-        for key, path, size, e_tag, modified, version, md5 in file.execute("SELECT * FROM entry ORDER BY key"):
-            yield (
-                key.decode("utf-8", "surrogateescape"),
-                ObjectMeta(
-                    path=path.decode("utf-8", "surrogateescape"),
-                    size=size,
-                    e_tag=e_tag,
-                    last_modified=modified,
-                    version=version,
-                    md5=md5,
-                ),
-            )
+def _in_order(entries: Iterator[_Entry]) -> Iterator[_Entry]:
+    """The same by key; nothing is given before the listing has ended."""
+    with closing(Spill()) as spill:
+        for key, meta in entries:
+            spill.add(key, meta)
+        yield from spill

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from migrate_storage.application import Application
 from migrate_storage.database import Database
+from migrate_storage.engines import in_memory
+from migrate_storage.errors import ConfigurationError
 from migrate_storage.journal import Journal
 
 __all__ = ("connected", "journaled", "own_journal")
@@ -26,14 +28,14 @@ def connected(
         schema: database schema of the journal's tables.
 
     Raises:
-        ConfigurationError: one of them cannot be reached.
+        ConfigurationError: one of them cannot be reached, or the journal would not outlive the process.
     """
     database = Database(application.engine)
     other = database
     try:
         database.connect()
         if journal:
-            other = Database(journal)
+            other = _kept(journal)
             other.connect()
         yield database, Journal(other, schema)
     finally:
@@ -61,7 +63,7 @@ def journaled(
         schema: database schema of the journal's tables.
 
     Raises:
-        ConfigurationError: a database cannot be reached.
+        ConfigurationError: a database cannot be reached, or the journal would not outlive the process.
     """
     if application is not None:
         with connected(application, journal, schema) as both:
@@ -70,6 +72,16 @@ def journaled(
     if journal is None:
         own_journal().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         journal = f"sqlite:///{own_journal()}"
-    with closing(Database(journal)) as database:
+    with closing(_kept(journal)) as database:
         database.connect()
         yield None, Journal(database, schema)
+
+
+def _kept(journal: str) -> Database:
+    database = Database(journal)
+    if in_memory(database.url):
+        raise ConfigurationError(
+            "a journal in memory ends with the process, and nothing could be taken up again or reverted: "
+            "name a file, such as sqlite:///journal.db"
+        )
+    return database

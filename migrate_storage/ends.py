@@ -175,9 +175,12 @@ def judge_at(pair: Pair, one: Side, other: Side, by: By, retry: Retry) -> Compar
     return judge(met, source, destination, by, retry)
 
 
+_PROBES = f"{SCRATCH}/"
+
+
 def is_ours(pair: Pair) -> bool:
     """Whether a key is a probe object of this tool, perhaps of another process that is at work."""
-    return pair.key.startswith(f"{SCRATCH}/")
+    return pair.key.startswith(_PROBES)
 
 
 def nested(one: Side, other: Side) -> bool:

@@ -20,6 +20,7 @@ __all__ = (
     "choose",
     "databases_of",
     "engine_from_url",
+    "in_memory",
 )
 
 
@@ -60,6 +61,13 @@ def engine_from_url(url: str) -> AnyEngine:
         ) from None
     except (sa.exc.ArgumentError, TypeError) as error:
         raise ConfigurationError(f"{shown}: {one_line(error)}") from None
+
+
+def in_memory(url: sa.URL) -> bool:
+    """Whether the database ends with the process, or even with its connection."""
+    file = (url.database or "").removeprefix("file:")
+    named = file.partition("?")[0] in {"", ":memory:"} or "mode=memory" in file or url.query.get("mode") == "memory"
+    return url.get_backend_name() == "sqlite" and named
 
 
 def databases_of(label: str, module: ModuleType | None, target: object) -> list[HeldDatabase]:
@@ -122,8 +130,7 @@ def _distinct(found: Iterable[HeldDatabase]) -> list[HeldDatabase]:
     kept: dict[object, HeldDatabase] = {}
     for each in found:
         url = each.engine.url
-        in_memory = url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
-        place = id(each.engine) if in_memory else (url.get_backend_name(), url.host, url.port, url.database)
+        place = id(each.engine) if in_memory(url) else (url.get_backend_name(), url.host, url.port, url.database)
         before = kept.get(place)
         if before is None or (isinstance(before.engine, AsyncEngine) and isinstance(each.engine, sa.Engine)):
             kept[place] = each

@@ -69,18 +69,26 @@ class Tally:
     def ended(self, outcome: Outcome) -> None:
         """An item ended."""
         with self._lock:
-            key = (
-                str(outcome.source),
-                ",".join(str(ref) for ref in outcome.refs[:1]) if not outcome.destination.path else "",
-            )
-            if outcome.kind.done:
-                self._listed.pop(key, None)
+            if not outcome.kind.done:
+                self._list(outcome)
+            else:
+                if self._listed:
+                    self._listed.pop(_name(outcome), None)
                 if outcome.evidence:
                     self.evidence[outcome.evidence] = self.evidence.get(outcome.evidence, 0) + 1
-            elif (before := self._listed.get(key)) is not None:
-                refs = tuple(dict.fromkeys((*before.refs, *outcome.refs)))[:_REFS]
-                self._listed[key] = replace(outcome, refs=refs)
-            elif len(self._listed) < LISTED:
-                self._listed[key] = outcome
             self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1
             self._listener(ItemFinished(outcome=outcome))
+
+    def _list(self, outcome: Outcome) -> None:
+        name = _name(outcome)
+        if (before := self._listed.get(name)) is not None:
+            refs = tuple(dict.fromkeys((*before.refs, *outcome.refs)))[:_REFS]
+            self._listed[name] = replace(outcome, refs=refs)
+        elif len(self._listed) < LISTED:
+            self._listed[name] = outcome
+
+
+def _name(outcome: Outcome) -> tuple[str, str]:
+    """What an object that is not done is listed under."""
+    rows = ",".join(str(ref) for ref in outcome.refs[:1]) if not outcome.destination.path else ""
+    return str(outcome.source), rows

@@ -1,15 +1,20 @@
 """Two listings become one stream of pairs, and what was not listed is never called missing."""
 
 import itertools
+import threading
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import fsspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore
 
 from migrate_storage.compare import By, IncompleteError, Listing, Relation, judge, merge
 from migrate_storage.model import Attributes, ObjectMeta
+from migrate_storage.retry import Retry
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
 
@@ -41,6 +46,29 @@ class Ends:
         raise self._error
 
 
+class Told:
+    """A store that lists these keys, and breaks off once after so many."""
+
+    name, trusted = "told", True
+
+    def __init__(self, keys, breaks=None):
+        self._keys, self._breaks = keys, breaks
+
+    def list(self, prefix):
+        for number, key in enumerate(self._keys):
+            if number == self._breaks:
+                self._breaks = None
+                raise ConnectionError("reset by peer")
+            yield ObjectMeta(path=key, size=1)
+
+
+class AtOnce(Retry):
+    """Tries again without a pause."""
+
+    def pause(self, attempt, patience=1.0):
+        pass
+
+
 def test_every_relation_by_every_measure():
     source = memory({"same": b"1", "other": b"12", "bytes": b"12", "only": b"1"})
     destination = memory({"same": b"1", "other": b"1", "bytes": b"21", "more": b"1"})
@@ -54,7 +82,7 @@ def test_every_relation_by_every_measure():
         assert relations(source, destination, by) == {**always, "same": same, "bytes": differing}
 
 
-def test_keys_are_merged_in_the_order_of_their_bytes(tmp_path):
+def test_keys_meet_whatever_the_order_of_either_side(tmp_path):
     source = memory({f"in/{key}": b"1" for key in KEYS if key != "a"})
     for key in KEYS[1:]:
         path = tmp_path / "out" / key
@@ -64,8 +92,38 @@ def test_keys_are_merged_in_the_order_of_their_bytes(tmp_path):
     left = Listing(store=source, prefix="in")
     right = Listing(store=destination, prefix=str(tmp_path / "out"))
     pairs = list(merge(left, right))
-    assert [pair.key for pair in pairs] == sorted(KEYS[1:], key=str.encode)
+    assert sorted(pair.key for pair in pairs) == sorted(KEYS[1:])
     assert all(pair.source and pair.destination for pair in pairs)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_every_key_comes_once_with_all_that_either_side_lists(data):
+    """Listed out of order, with keys again and again, or broken off and begun anew: a key is never alone that has a partner."""
+    sides = []
+    for _ in range(2):
+        keys = data.draw(st.lists(st.sampled_from("abcdefgh"), max_size=12))
+        if data.draw(st.booleans()):
+            keys = sorted(set(keys))
+        sides.append(keys)
+    listings = [
+        Listing(
+            store=Told(keys, breaks=data.draw(st.none() | st.integers(0, len(keys)))),
+            retry=AtOnce(2, threading.Event()),
+        )
+        for keys in sides
+    ]
+    pairs = list(merge(*listings))
+    assert sorted(pair.key for pair in pairs) == sorted({*sides[0], *sides[1]})
+    for pair in pairs:
+        assert (pair.source is not None, pair.destination is not None) == tuple(pair.key in keys for keys in sides)
+
+
+def test_what_both_list_in_order_comes_before_the_listings_end():
+    endless = (f"{number:09}" for number in itertools.count())
+    left, right = (Listing(store=Told(keys)) for keys in itertools.tee(endless))
+    with closing(merge(left, right)) as pairs:
+        assert [pair.key for pair in itertools.islice(pairs, 3)] == ["000000000", "000000001", "000000002"]
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -77,7 +135,7 @@ def test_a_listing_that_breaks_off_makes_nothing_missing(side, ordered):
     seen = []
     with pytest.raises(IncompleteError, match="broke off"):
         seen.extend(merge(*(listings if side == "destination" else listings[::-1])))
-    assert [pair.key for pair in seen] == (["a", "b", "c"] if ordered else [])[: len(seen)]
+    assert [pair.key for pair in seen] == ["a", "b", "c"][: len(seen)]
     assert all(pair.source and pair.destination for pair in seen)
 
 
@@ -95,15 +153,9 @@ def test_a_key_that_ends_a_listing_is_survived_through_fsspec(ordered):
 
 
 def test_a_listing_that_is_not_in_the_order_it_promised_is_no_listing():
-    class Backwards:
-        name, trusted = "backwards", True
-
-        def list(self, prefix):
-            return (ObjectMeta(path=key, size=1) for key in "ba")
-
     with pytest.raises(IncompleteError, match="in order"):
-        list(merge(Listing(store=Backwards(), ordered=True), Listing(store=memory({}))))
-    assert [pair.key for pair in merge(Listing(store=Backwards()), Listing(store=memory({})))] == ["a", "b"]
+        list(merge(Listing(store=Told("ba"), ordered=True), Listing(store=memory({}))))
+    assert [pair.key for pair in merge(Listing(store=Told("ba")), Listing(store=memory({})))] == ["a", "b"]
 
 
 def test_below_the_first_level_too_a_failed_listing_is_an_error(tmp_path):

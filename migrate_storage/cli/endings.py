@@ -128,22 +128,28 @@ def show(report: Report, figures: Figures | None = None) -> None:
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told, figures))
 
 
-@contextlib.contextmanager
-def outliving_reader(stream: IO[str], *, otherwise: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Go on quietly where the reader of our output has left, such as ``| head``.
+class outliving_reader:  # noqa: N801 - it is used as contextlib's own are
+    """Go on quietly where the reader of our output has left, such as ``| head``. May be entered again and again.
 
     Args:
         stream: What is written to; from then on it leads nowhere.
         otherwise: Called when the reader has left.
     """
-    try:
-        yield
-    except (BrokenPipeError, SystemExit) as error:
+
+    def __init__(self, stream: IO[str], *, otherwise: Callable[[], None] = lambda: None) -> None:
+        self._stream, self._otherwise = stream, otherwise
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         # rich makes a SystemExit of a broken pipe.
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        otherwise()
+        cause = error.__context__ if isinstance(error, SystemExit) else error
+        if not isinstance(cause, BrokenPipeError):
+            return False
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        self._otherwise()
+        return True
 
 
 _STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}

@@ -51,8 +51,10 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
     stream = sys.stdout if output.json else sys.stderr
     shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
 
+    reader = outliving_reader(stream, otherwise=lambda: job.stop())
+
     def listen(event: Event) -> None:
-        with outliving_reader(stream, otherwise=job.stop):
+        with reader:
             shown(event)
 
     counted = Counted(output.metrics) if output.metrics is not None else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from obstore.store import LocalStore, MemoryStore
 
@@ -26,8 +27,10 @@ _NAMED = {
     "content-disposition": "content_disposition",
     "cache-control": "cache_control",
 }
-_CHUNK = 500
-"""Objects that a listing hands over at once."""
+_PAGE = 1000
+"""Objects that a listing hands over at once: what S3 tells in one answer."""
+_AHEAD = 4
+"""Pages of a listing that are asked for before they are needed."""
 _HEADERS = {field: header.title() for header, field in _NAMED.items()}
 _DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
 """What services say of an object that was stored without a type."""
@@ -149,6 +152,7 @@ class ObstoreStore:
         if part_size is not None and create and self._stands(path):
             # No service can be told to complete an upload in parts only where nothing stands.
             raise FileExistsError(f"something stands at {path} already")
+        # obstore asks for pieces on a thread that drives its runtime, where reading them through obstore would panic.
         pieces = content if isinstance(content, bytes) else _read_elsewhere(iter(content))
         try:
             answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
@@ -193,10 +197,11 @@ class ObstoreStore:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_CHUNK)
-        while (batch := unpanicked(lambda: next(stream, None))) is not None:
+        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE)
+        # While one page is looked at, the service makes up the next ones.
+        for batch in _read_elsewhere(iter(lambda: unpanicked(lambda: next(stream, None)), None), _AHEAD):
             for meta in batch:
-                yield to_meta(cast("str", meta["path"]), meta)
+                yield to_meta(meta["path"], meta)
 
     def _guard(self, path: str) -> None:
         """No path of a local store leaves its root, not through a link either."""
@@ -207,16 +212,16 @@ class ObstoreStore:
             raise KeyRefusedError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
 
 
-def _read_elsewhere(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same pieces, read one ahead on a thread of their own.
-
-    obstore asks for them on a thread that drives its runtime, where reading them through obstore would panic.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        ahead = reader.submit(next, pieces, None)
-        while (piece := ahead.result()) is not None:
-            ahead = reader.submit(next, pieces, None)
+def _read_elsewhere(pieces: Iterator[T], ahead: int = 1) -> Iterator[T]:
+    """The same pieces, so many of them read ahead, on a thread of their own."""
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+    try:
+        coming = deque(reader.submit(next, pieces, None) for _ in range(ahead))
+        while (piece := coming.popleft().result()) is not None:
+            coming.append(reader.submit(next, pieces, None))
             yield piece
+    finally:
+        reader.shutdown(cancel_futures=True)
 
 
 def _flush(path: Path) -> None:

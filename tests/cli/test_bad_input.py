@@ -94,6 +94,12 @@ def test_an_application_that_cannot_be_used(empty: Project, source: str, says: s
     refused(empty, *RUN, says=says)
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+def test_a_journal_that_would_end_with_the_process(project: Project, url: str) -> None:
+    refused(project, *RUN, "--journal", url, says=r"a journal in memory ends with the process.*sqlite:///journal\.db")
+    refused(project, "sync", "./old", "./new", "--journal", url, says=r"a journal in memory ends with the process")
+
+
 def test_values_that_are_not_json(project: Project) -> None:
     refused(project, *RUN, "--database", "sqlite:///app.db", "--where", "1 = 1 AND (", says="--where")
     project.write(

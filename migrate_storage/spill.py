@@ -1,0 +1,107 @@
+"""What a comparison of two listings cannot hold in memory: temporary files, gone when they are closed. For one thread at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from migrate_storage.model import ObjectMeta
+
+__all__ = ("KeyLog", "Spill")
+
+_BATCH = 1000
+
+
+class Spill:
+    """Listed objects, given back by key: each once, as it was listed last."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
+        path = Path(self._folder.name) / "listing.db"
+        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF"):
+            self._file.execute(f"PRAGMA {pragma}")
+        self._file.execute(
+            "CREATE TABLE entry (key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL,"
+            " version TEXT, md5 TEXT) WITHOUT ROWID"
+        )
+        self._waiting: list[tuple[object, ...]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:
+        """All of them, in the order of their keys' letters, which is that of their UTF-8 bytes."""
+        self._write()
+        for key, path, size, e_tag, modified, version, md5 in self._file.execute("SELECT * FROM entry ORDER BY key"):
+            yield (
+                _text(key),
+                ObjectMeta(
+                    path=_text(path), size=size, e_tag=e_tag, last_modified=modified, version=version, md5=md5
+                ),
+            )  # fmt: skip
+
+    def add(self, key: str, meta: ObjectMeta) -> None:
+        """Take one in."""
+        self._waiting.append(
+            (_bytes(key), _bytes(meta.path), meta.size, meta.e_tag, meta.last_modified, meta.version, meta.md5)
+        )
+        if len(self._waiting) == _BATCH:
+            self._write()
+
+    def discard(self, keys: Iterable[str]) -> None:
+        """Take these out, where they are in."""
+        self._write()
+        self._many("DELETE FROM entry WHERE key = ?", ((_bytes(key),) for key in keys))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+        self._folder.cleanup()
+
+    def _write(self) -> None:
+        self._many("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self._waiting = []
+
+    def _many(self, statement: str, lines: Iterable[tuple[object, ...]]) -> None:
+        self._file.execute("BEGIN")
+        self._file.executemany(statement, lines)
+        self._file.execute("COMMIT")
+
+
+class KeyLog:
+    """Keys, in the order they came."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close
+        self._waiting: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        """All of them; nothing is added afterwards."""
+        self._write()
+        self._file.seek(0)
+        for line in self._file:
+            yield from json.loads(line)
+
+    def add(self, key: str) -> None:
+        """Write one down."""
+        self._waiting.append(key)
+        if len(self._waiting) == _BATCH:
+            self._write()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _write(self) -> None:
+        self._file.write(f"{json.dumps(self._waiting)}\n")
+        self._waiting = []
+
+
+def _bytes(key: str) -> bytes:
+    """In the order of the letters, whatever they are."""
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogatepass")
