@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from obstore.exceptions import PreconditionError
 from obstore.store import LocalStore, MemoryStore
 
 from migrate_storage.errors import KeyRefusedError
@@ -80,7 +81,8 @@ def from_attributes(attributes: Attributes) -> dict[str, str]:
 
 
 class _Reading:
-    def __init__(self, path: str, result: Any, chunk: int) -> None:
+    def __init__(self, store: Any, path: str, result: Any, chunk: int) -> None:
+        self._store = store
         self._result = result
         self._chunk = chunk
         self.meta = to_meta(path, result.meta)
@@ -90,9 +92,23 @@ class _Reading:
         return bytes(unpanicked(self._result.bytes))
 
     def chunks(self) -> Iterator[bytes]:
+        return map(bytes, self._ranges() if isinstance(self._store, LocalStore) else self._stream())
+
+    def _stream(self) -> Iterator[Any]:
         stream = self._result.stream(min_chunk_size=self._chunk)
-        while (piece := unpanicked(lambda: next(stream, None))) is not None:
-            yield bytes(piece)
+        return iter(lambda: unpanicked(lambda: next(stream, None)), None)
+
+    def _ranges(self) -> Iterator[Any]:
+        """From a disk obstore streams 8 KiB at a time, each by way of another thread: whole chunks cost a twentieth."""
+        path, size = self.meta.path, self.meta.size
+        for start in range(0, size, self._chunk):
+            piece: dict[str, Any] = {
+                "range": (start, min(start + self._chunk, size)), "if_match": self._result.meta["e_tag"],
+            }  # fmt: skip
+            try:
+                yield unpanicked(lambda: self._store.get(path, options=piece).bytes())  # noqa: B023
+            except PreconditionError as error:
+                raise ConnectionError(f"{path} was written to while it was read") from error
 
 
 class ObstoreStore:
@@ -128,7 +144,7 @@ class ObstoreStore:
     def open(self, path: str) -> _Reading:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
-        return _Reading(path, unpanicked(lambda: self._store.get(path)), self._chunk)
+        return _Reading(self._store, path, unpanicked(lambda: self._store.get(path)), self._chunk)
 
     def put(
         self,
