@@ -48,10 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
     with ExitStack() as stack:
         folder, url = site(stack)
-        there = stack.enter_context(start_rclone(folder / "there"))
+        there = stack.enter_context(start_rclone(folder / "there", hashes=True))
         for case in options.case or (3, 4):
             if case == 3:
-                here = stack.enter_context(start_rclone(folder / "here"))
+                here = stack.enter_context(start_rclone(folder / "here", hashes=True))
                 ground = Ground(here, there, url, [options.size] * options.objects, here.new_bucket("from"))
                 title = f"{options.objects} objects of {options.size:,} bytes, from one S3 server to another"
             else:
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             cases[str(case)] = (title, contestants, _contest.contest(str(case), contestants, options.rounds))
             ground.leave()
     setting = {
-        **_contest.machine(load), "servers": SERVERS,
+        **_contest.machine(load), "servers": f"{SERVERS}; rclone keeps the digests of what it holds, as services do",
         "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("large", setting, cases, GOALS, write=not options.no_write)

@@ -288,9 +288,15 @@ class DatabaseServer:
 
 
 @contextlib.contextmanager
-def start_rclone(directory: Path, port: int | None = None) -> Iterator[S3Server]:
-    """A private rclone over ``directory``: each directory in ``directory/data`` is a bucket."""
-    with launched("rclone", directory, port=port) as service:
+def start_rclone(directory: Path, port: int | None = None, *, hashes: bool = False) -> Iterator[S3Server]:
+    """A private rclone over ``directory``: each directory in ``directory/data`` is a bucket.
+
+    Args:
+        directory: is made.
+        port: a free one.
+        hashes: it keeps digests; else it reads an object whenever it is asked for its entity tag.
+    """
+    with launched("rclone-hashes" if hashes else "rclone", directory, port=port) as service:
         yield S3Server.of(service)
 
 
