@@ -64,6 +64,7 @@ class Carrier:
         self._sights = sights
         self._route = route
         self._create = capabilities.create_only
+        self._whole, self._parts = capabilities.large_etag_is_md5, capabilities.large_etag_is_of_parts
         self._retry = retry
         self._budget = budget
         self._moved, self._checkpoint = moved, checkpoint
@@ -255,7 +256,7 @@ class Carrier:
             def once(create: bool = create) -> Verified:
                 copied = transfer(
                     source, source_path, destination, path,
-                    content_type=content_type, create=create, look=not unlooked, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
+                    content_type=content_type, create=create, look=not unlooked, whole=self._whole, parts=self._parts, moved=self._moved, hold=self._hold, checkpoint=self._checkpoint,
                 )  # fmt: skip
                 verified = self._retry(lambda: verify(copied, source, source_path, destination, path))
                 return verified if unlooked else self._dated(verified, destination, path)

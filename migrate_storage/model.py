@@ -197,8 +197,10 @@ class Capabilities:
     attributes: bool = False
     #: A listing shows at once what stands, what replaced it and that it is gone, with all that a look tells.
     listing: bool = False
-    #: A ranged read answers with the range.
-    ranges: bool = False
+    #: The ETag of an upload in parts is the MD5 of the bytes.
+    large_etag_is_md5: bool = False
+    #: The ETag of an upload in parts is the MD5 of its parts' MD5s.
+    large_etag_is_of_parts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

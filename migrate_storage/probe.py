@@ -21,6 +21,7 @@ from migrate_storage.sightings import tells
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failure import FailureKind
 from migrate_storage.stores.side import Side
+from migrate_storage.transfer import Digests, part_size
 from migrate_storage.translate import same_service
 
 __all__ = ("SCRATCH", "check_absent", "check_source", "same_storage", "try_destination")
@@ -182,10 +183,16 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
         capabilities = Capabilities(create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps)
     except StoreFailure as error:
         raise PreflightError(_unusable(what, doing, error)) from error
+    large_md5, large_parts = _tags_of_parts(store, path, content, retry)
     shown = tells(store, path, retry)
     try:
         retry(lambda: store.delete(path))
-        capabilities = replace(capabilities, listing=shown and _gone(store, path, retry))
+        capabilities = replace(
+            capabilities,
+            listing=shown and _gone(store, path, retry),
+            large_etag_is_md5=large_md5,
+            large_etag_is_of_parts=large_parts,
+        )
         _tidy(side, name)
     except StoreFailure as error:
         notes.append(
@@ -234,6 +241,22 @@ def _refuses_to_replace(store: Store, path: str, retry: Retry) -> bool:
         # A store that answers anything else is asked by head before each put.
         return error.failure.kind is FailureKind.EXISTS
     return False
+
+
+def _tags_of_parts(store: Store, path: str, content: bytes, retry: Retry) -> tuple[bool, bool]:
+    """Whether the entity tag of an upload in parts is the MD5 of the bytes, and whether it is that of the parts' digests.
+
+    A store that takes no such upload may hold small objects only: a large one will tell its reason.
+    """
+    try:
+        written = retry(
+            lambda: store.put(path, iter((content,)), attributes=Attributes(), create=False, part_size=part_size(0))
+        )
+    except StoreFailure:
+        return False, False
+    passed = Digests(part_size(0))
+    passed.update(content)
+    return written.e_tag == passed.md5, written.e_tag in passed.e_tags - {passed.md5}
 
 
 def _gone(store: Store, path: str, retry: Retry) -> bool:

@@ -41,10 +41,11 @@ class Digests:
 
     Args:
         sizes: part sizes for which the ETag of a multipart upload is worked out too.
+        whole: whether the MD5 of the whole is: each digest takes its time, and not every service tells it.
     """
 
-    def __init__(self, *sizes: int) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
+    def __init__(self, *sizes: int, whole: bool = True) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False) if whole else None
         self._sha256 = hashlib.sha256()
         self._parts = {size: ([], hashlib.md5(usedforsecurity=False), 0) for size in sizes}  # type: dict[int, tuple[list[bytes], hashlib._Hash, int]]
         self.count = 0
@@ -52,7 +53,8 @@ class Digests:
     def update(self, piece: bytes) -> None:
         """Take in the next piece."""
         self.count += len(piece)
-        self._md5.update(piece)
+        if self._md5 is not None:
+            self._md5.update(piece)
         self._sha256.update(piece)
         for size, (done, part, filled) in self._parts.items():
             view = memoryview(piece)
@@ -65,9 +67,9 @@ class Digests:
             self._parts[size] = (done, part, filled + len(view))
 
     @property
-    def md5(self) -> str:
-        """MD5 of the whole, in hex: evidence of accidents, not a defence against an attacker."""
-        return self._md5.hexdigest()
+    def md5(self) -> str | None:
+        """MD5 of the whole, in hex: evidence of accidents, not a defence against an attacker. ``None`` where it is not taken."""
+        return None if self._md5 is None else self._md5.hexdigest()
 
     @property
     def sha256(self) -> str:
@@ -76,8 +78,8 @@ class Digests:
 
     @property
     def e_tags(self) -> frozenset[str]:
-        """Every entity tag that an S3 service gives to these bytes: simple, and multipart for the known part sizes."""
-        tags = {self.md5}
+        """Entity tags that an S3 service may give to these bytes: simple, and multipart for the known part sizes."""
+        tags = set() if self.md5 is None else {self.md5}
         for done, part, filled in self._parts.values():
             parts = [*done, part.digest()] if filled or not done else done
             tags.add(f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}")
@@ -107,6 +109,8 @@ def transfer(
     content_type: str | None,
     create: bool,
     look: bool = True,
+    whole: bool = True,
+    parts: bool = True,
     moved: Callable[[int], None],
     hold: Callable[[int], AbstractContextManager[None]],
     checkpoint: Callable[[], None],
@@ -121,6 +125,8 @@ def transfer(
         content_type: the row's content type, for a source that holds none worth keeping.
         create: refuse to replace an object, where the destination honours that.
         look: ask the destination for what its answer to the put leaves out.
+        whole: whether the destination may tell the MD5 of an object that was uploaded in parts.
+        parts: whether it may tell that of the parts' MD5s. A tag for which no digest was taken proves nothing.
         moved: called with the bytes that passed.
         hold: entered with the object's size while its content is in memory.
         checkpoint: called between the pieces of a large object: what it raises ends the transfer, and the multipart
@@ -155,7 +161,11 @@ def transfer(
             )
         else:
             part = part_size(size)
-            digests = Digests(part, *_part_sizes(opened.meta))
+            digests = Digests(
+                *((part,) if parts else ()),
+                *_part_sizes(opened.meta),
+                whole=whole or (not source.trusted and _tells_md5(opened.meta)),
+            )
             pieces = _digested(opened, source_path, digests, moved, checkpoint)
             written = destination.put(
                 destination_path, pieces, attributes=attributes, create=create, part_size=part, look=look
@@ -184,8 +194,15 @@ def _complete(path: str, count: int, size: int) -> None:
         raise ConnectionError(f"{path} ended after {count} of {size} bytes: the body was truncated")
 
 
+_MD5 = 32
+"""Letters of an MD5 in hex."""
 _USUAL_PARTS = tuple(MiB * size for size in (5, 8, 16, 50, 64, 100, 10, 15, 25, 32, 128))
 """Part sizes of the usual uploaders: boto3 8, s3fs 5 and 50, obstore 5, rclone 5, and round ones."""
+
+
+def _tells_md5(meta: ObjectMeta) -> bool:
+    """Whether something that is told of an object may be the MD5 of the whole."""
+    return bool(meta.md5) or len(meta.e_tag or "") == _MD5
 
 
 def _part_sizes(meta: ObjectMeta) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
+from dataclasses import replace
 
 import obstore
 import pytest
@@ -24,6 +25,7 @@ from migrate_storage.transfer import (
     part_size,
     transfer,
 )
+from migrate_storage.verify import DiffersError, verify
 from tests.servers import S3Server
 
 
@@ -111,6 +113,30 @@ def test_an_object_of_every_size_arrives_with_what_it_carries(
     held = obstore.get(two, "d", options={"head": True}).attributes
     kept = headers if server == "moto_s3" else {name: headers[name] for name in ("Content-Type", "owner")}
     assert {name: held.get(name) for name in kept} == kept
+
+
+@pytest.mark.parametrize(("whole", "parts"), [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize("server", ["rclone_s3", "moto_s3"])
+def test_a_large_copy_is_proved_with_the_digests_that_both_sides_tell_or_by_reading(
+    server: str, request: pytest.FixtureRequest, whole: bool, parts: bool
+) -> None:
+    s3: S3Server = request.getfixturevalue(server)
+    one, two = (ObstoreStore(s3.store(s3.new_bucket()), name) for name in ("one", "two"))
+    bytes_ = content(2 * SMALL + 1)
+    one.put("a", iter((bytes_,)), attributes=Attributes(), create=False, part_size=5 * MiB)
+    copied = transfer(
+        one, "a", two, "b", content_type=None, create=False, whole=whole, parts=parts,
+        moved=lambda _: None, hold=lambda _: contextlib.nullcontext(), checkpoint=lambda: None,
+    )  # fmt: skip
+    # rclone tells the MD5 of the whole, moto that of the parts.
+    told = whole if server == "rclone_s3" else parts
+    by_source = server == "rclone_s3" and not whole
+    verified = verify(copied, one, "a", two, "b")
+    assert verified.evidence == f"source digest, {'destination digest' if told or by_source else 'read back'}"
+    two.put("b", iter((bytes_[:-1] + b"!",)), attributes=Attributes(), create=False, part_size=part_size(len(bytes_)))
+    spoilt = replace(copied, destination=two.head("b"))
+    with pytest.raises(DiffersError):
+        verify(spoilt, one, "a", two, "b")
 
 
 def test_a_source_that_is_not_there(moto_s3: S3Server) -> None:

@@ -28,7 +28,8 @@ _CAPABILITIES = {
     "etag_is_md5": "its ETag is the MD5 of the bytes, so it is evidence",
     "attributes": "it keeps content types and user metadata",
     "listing": "its listing shows at once what stands there, with all that a look tells",
-    "ranges": "it answers ranged reads",
+    "large_etag_is_md5": "the ETag of an upload in parts is the MD5 of the bytes, so it is evidence",
+    "large_etag_is_of_parts": "the ETag of an upload in parts is the MD5 of its parts' MD5s, so it is evidence",
 }
 
 

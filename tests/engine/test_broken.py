@@ -203,7 +203,7 @@ def test_a_streamed_body_is_read_again_and_not_replayed(tmp_path: Path, sqlite_u
     source, bucket = rclone_s3.new_bucket(), rclone_s3.new_bucket()
     old = FSSpecBackend(key="old", fs=rclone_s3.fs(), prefix=source)
     content = bytes(range(256)) * (100 * 1024)
-    with fault_proxy(rclone_s3.service.port, seed=5, only="^PUT .*partNumber", in_a_row=1) as proxy:
+    with fault_proxy(rclone_s3.service.port, seed=5, only="^PUT .*docs.*partNumber", in_a_row=1) as proxy:
         new = ObstoreBackend(key="new", fs=f"s3://{bucket}/", **rclone_s3.behind(proxy.endpoint).options())
         world = World(sqlite_url, old, new)
         world.add(Document(title="large", file=world.file("docs/large", content)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import sqlalchemy as sa
 from migrate_storage.errors import ConfigurationError, PreflightError
 from migrate_storage.events import Noted, RunStarted
 from migrate_storage.model import Column, OutcomeKind, Way
+from migrate_storage.probe import SCRATCH, try_destination
+from migrate_storage.retry import Retry
 from migrate_storage.stores.failure import FailureKind, classify
 from migrate_storage.stores.files import FsspecStore
+from migrate_storage.stores.side import Side
 from tests.engine import places
 from tests.engine.world import COLUMNS, World
 
@@ -230,3 +234,27 @@ def test_s3_to_a_folder(rclone_s3, tmp_path: Path, sqlite_url: str) -> None:
     assert (report.way, report.exit_code) == (Way.MOVE, 0)
     assert world.check(backend="new") == 6
     assert sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*.bin")) == sorted(world.contents)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("service", "whole", "of_parts"),
+    [("rclone_s3", True, False), ("moto_s3", False, True), ("azurite", False, False), ("disk", False, False)],
+)
+def test_what_an_upload_in_parts_tells_of_its_bytes(
+    service: str, whole: bool, of_parts: bool, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """So that no digest is taken of a large object that nobody will compare with."""
+    if service == "disk":
+        registration = places.new_local(tmp_path)
+    elif service == "azurite":
+        azurite = request.getfixturevalue(service)
+        registration = places.new_azure(azurite, azurite.new_container())
+    else:
+        server = request.getfixturevalue(service)
+        registration = places.new_s3(server, server.new_bucket())
+    side = Side(registration.build())
+    found, notes = try_destination(side, Retry(1, threading.Event()))
+    assert (found.large_etag_is_md5, found.large_etag_is_of_parts) == (whole, of_parts)
+    assert [note for note in notes if note.code == "destination.delete"] == []
+    store, path = side.at(f"{SCRATCH}/x")
+    assert list(store.list(path.rpartition("/")[0])) == [], "what was tried is gone"
