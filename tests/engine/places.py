@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 from advanced_alchemy.types.file_object import StorageBackend
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from tests.servers import AzureServer, GCSServer, S3Server
+
+if TYPE_CHECKING:
+    # An application of a benchmark imports this module too, and pays for what it imports.
+    from tests.servers import AzureServer, GCSServer, S3Server
 
 
 @dataclass(frozen=True, kw_only=True)
