@@ -25,7 +25,7 @@ __all__ = (
 
 def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, StorageBackend | None]]:
     """Yield the StoredObject columns in the order of their names, each with the backend instance that it holds."""
-    everywhere = [only] if only is not None else [each for each in gc.get_objects() if isinstance(each, sa.MetaData)]
+    everywhere = [only] if only is not None else _loaded()
     described: dict[tuple[str, str, str], tuple[Column, StorageBackend | None]] = {}
     for metadata in everywhere:
         for table in list(metadata.tables.values()):
@@ -47,6 +47,17 @@ def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, Storag
                     None if isinstance(held, str) else held,
                 )
     return iter(described[name] for name in sorted(described))
+
+
+def _loaded() -> list[sa.MetaData]:
+    """All that there are: also where somebody called ``gc.freeze``, which hides from the collector what it froze."""
+    frozen = gc.get_freeze_count() > 0
+    if frozen:
+        gc.unfreeze()
+    found = [each for each in gc.get_objects() if isinstance(each, sa.MetaData)]
+    if frozen:
+        gc.freeze()
+    return found
 
 
 def _stored_object(kind: object) -> StoredObject | None:

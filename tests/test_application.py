@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -128,6 +129,17 @@ def test_each_kind_of_application_gives_its_engine_columns_and_backends(
         assert (scan.column, scan.key, scan.backend, scan.multiple) == ("scan_file", ("tenant", "no"), "old", False)
         assert (pages.column, pages.multiple) == ("pages", True)
         assert found.backends["old"].protocol == "memory"
+
+
+def test_models_are_found_where_somebody_froze_what_is_loaded(write: Write) -> None:
+    """As servers do before they fork, and as a command does for the length of a job."""
+    name = write("engine = sa.create_engine('sqlite:///app.db')\nimport gc\ngc.freeze()")
+    try:
+        found = load_application(f"{name}:engine", columns=write.columns)  # type: ignore[attr-defined]
+        assert [column.column for column in found.columns] == ["pages", "scan_file"]
+        assert gc.get_freeze_count() > 0, "it stays as the application wants it"
+    finally:
+        gc.unfreeze()
 
 
 def test_a_database_url_stands_in_for_the_applications_engine(write: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -59,6 +60,8 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
 
     counted = Counted(output.metrics) if output.metrics is not None else None
     job = make(listen if counted is None else counted.beside(listen))
+    # What is imported by now stays for good: the collector need not look at it again and again.
+    gc.freeze()
     with shown, stopped_by_signals(job.stop, grace) as caught:
         report = job.run()
     if counted is not None:
