@@ -180,19 +180,20 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
         keeps = found.content_type == attributes.content_type and found.metadata == attributes.metadata
         create = _refuses_to_replace(store, path, retry)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        capabilities = Capabilities(create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps)
-    except StoreFailure as error:
-        raise PreflightError(_unusable(what, doing, error)) from error
-    large_md5, large_parts = _tags_of_parts(store, path, content, retry)
-    shown = tells(store, path, retry)
-    try:
-        retry(lambda: store.delete(path))
-        capabilities = replace(
-            capabilities,
-            listing=shown and _gone(store, path, retry),
+        large_md5, large_parts = _tags_of_parts(store, path, content, retry)
+        capabilities = Capabilities(
+            create_only=create,
+            etag_is_md5=written.e_tag == md5,
+            attributes=keeps,
             large_etag_is_md5=large_md5,
             large_etag_is_of_parts=large_parts,
         )
+    except StoreFailure as error:
+        raise PreflightError(_unusable(what, doing, error)) from error
+    shown = tells(store, path, retry)
+    try:
+        retry(lambda: store.delete(path))
+        capabilities = replace(capabilities, listing=shown and _gone(store, path, retry))
         _tidy(side, name)
     except StoreFailure as error:
         notes.append(

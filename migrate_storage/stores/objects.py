@@ -95,8 +95,7 @@ class _Reading:
         return map(bytes, self._ranges() if isinstance(self._store, LocalStore) else self._stream())
 
     def _stream(self) -> Iterator[Any]:
-        stream = self._result.stream(min_chunk_size=self._chunk)
-        return iter(lambda: unpanicked(lambda: next(stream, None)), None)
+        return _given(self._result.stream(min_chunk_size=self._chunk))
 
     def _ranges(self) -> Iterator[Any]:
         """From a disk obstore streams 8 KiB at a time, each by way of another thread: whole chunks cost a twentieth."""
@@ -215,7 +214,7 @@ class ObstoreStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE)
         # While one page is looked at, the service makes up the next ones.
-        for batch in _read_elsewhere(iter(lambda: unpanicked(lambda: next(stream, None)), None), _AHEAD):
+        for batch in _read_elsewhere(_given(stream), _AHEAD):
             for meta in batch:
                 yield to_meta(meta["path"], meta)
 
@@ -248,6 +247,11 @@ def _flush(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _given(stream: Iterator[Any]) -> Iterator[Any]:
+    """What a stream of obstore gives, its panics made errors."""
+    return iter(lambda: unpanicked(lambda: next(stream, None)), None)
 
 
 def unpanicked(call: Callable[[], T]) -> T:
