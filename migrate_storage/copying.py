@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.copier import Copier
 from migrate_storage.stores.failure import FailureKind
 from migrate_storage.stores.side import Side
-from migrate_storage.transfer import SMALL
+from migrate_storage.transfer import MD5, SMALL
 from migrate_storage.translate import unaddressable
 from migrate_storage.verify import Verified
 
@@ -31,7 +30,6 @@ LARGEST = 5 * 1024**3
 """Bytes that S3 copies in one request at most."""
 _TRIES = 5
 """Objects of a bucket with which a copy is tried at most."""
-_SIMPLE = re.compile(r"[0-9a-f]{32}")
 _TYPE = "text/x-probe"
 
 
@@ -48,7 +46,7 @@ def may_copy(found: ObjectMeta, attributes: Attributes, content_type: str | None
         type one that can be sent.
     """
     return (
-        _SIMPLE.fullmatch(found.e_tag or "") is not None
+        MD5.fullmatch(found.e_tag or "") is not None
         and found.size <= LARGEST
         and attributes == Attributes(content_type=attributes.content_type)
         and (attributes.content_type is not None or Copier.can_send(content_type))

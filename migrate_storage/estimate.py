@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +16,7 @@ from migrate_storage.plan import Route
 from migrate_storage.report import Estimate
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.stores.failure import FailureKind
-from migrate_storage.transfer import SMALL, part_size
+from migrate_storage.transfer import MD5, SMALL, part_size
 from migrate_storage.workers import in_parallel
 
 __all__ = ("estimate",)
@@ -28,7 +27,6 @@ _READ = 8 * MiB
 """Bytes that are read of one object, at most, to see how fast that goes."""
 _SECONDS = 10.0
 """Time after which nothing more is read for that, and what a limited bandwidth may take."""
-_MD5 = re.compile("[0-9a-f]{32}")
 
 
 def estimate(
@@ -93,7 +91,7 @@ def _with(sum_: Estimate, entry: Entry, *, local: tuple[bool, bool], proved: boo
 
 def _tells_digest(tag: str | None) -> bool:
     """Whether a source's tag is likely to be the MD5 of the bytes, or that of an upload in parts."""
-    return bool(_MD5.fullmatch((tag or "").partition("-")[0]))
+    return bool(MD5.fullmatch((tag or "").partition("-")[0]))
 
 
 def _probed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ from migrate_storage.options import MiB
 from migrate_storage.stores.base import Opened, Store
 from migrate_storage.stores.failure import FailureKind, Verdict, classify
 
-__all__ = ("SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
+__all__ = ("MD5", "SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
 
+MD5 = re.compile("[0-9a-f]{32}")
+"""An entity tag that may be the MD5 of the bytes."""
 SMALL = 8 * MiB
 """Objects up to this size are held in memory whole and written by one request."""
 
@@ -194,15 +197,13 @@ def _complete(path: str, count: int, size: int) -> None:
         raise ConnectionError(f"{path} ended after {count} of {size} bytes: the body was truncated")
 
 
-_MD5 = 32
-"""Letters of an MD5 in hex."""
 _USUAL_PARTS = tuple(MiB * size for size in (5, 8, 16, 50, 64, 100, 10, 15, 25, 32, 128))
 """Part sizes of the usual uploaders: boto3 8, s3fs 5 and 50, obstore 5, rclone 5, and round ones."""
 
 
 def _tells_md5(meta: ObjectMeta) -> bool:
     """Whether something that is told of an object may be the MD5 of the whole."""
-    return bool(meta.md5) or len(meta.e_tag or "") == _MD5
+    return bool(meta.md5) or MD5.fullmatch(meta.e_tag or "") is not None
 
 
 def _part_sizes(meta: ObjectMeta) -> tuple[int, ...]:
