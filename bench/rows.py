@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,11 +162,12 @@ def _run(command: str) -> tuple[str, ...]:
     return ("migrate_storage", command, "--app", "bench._application:engine", "--from", "old", "--to", "new", "--json")
 
 
-def write(folder: Path, numbers: Iterable[int]) -> None:
+def write(folder: Path, count: int) -> None:
     """The files, through FSSpecBackend."""
+    print(f"writing {count} files through FSSpecBackend", file=sys.stderr, flush=True)
     places.old_local(folder)
     backend = FSSpecBackend(key="old", fs="file", prefix=str(folder), auto_mkdir=True)
-    for number in numbers:
+    for number in range(1, count + 1):
         file = FileObject(backend=backend, filename=name_of(number), content_type=type_of(number))
         backend.save_object(file, b"0" * SIZE)
 
@@ -184,14 +185,11 @@ def main(arguments: list[str] | None = None) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         folder.chmod(0o755)
-        print(f"writing {options.rows} files through FSSpecBackend", file=sys.stderr, flush=True)
-        rclone = S3Server.of(stack.enter_context(services.launched("rclone", folder / "rclone")))
-        bucket = rclone.new_bucket("files")
-        files = folder / "rclone" / "data" / bucket
-        write(files, range(1, options.rows + 1))
-        served = places.old_s3(rclone, bucket), places.new_s3(rclone, bucket)
-        local = places.old_local(files), places.new_local(files)
         if {5, 7, 8} & set(wanted):
+            rclone = S3Server.of(stack.enter_context(services.launched("rclone", folder / "rclone")))
+            bucket = rclone.new_bucket("files")
+            write(folder / "rclone" / "data" / bucket, options.rows)
+            served = places.old_s3(rclone, bucket), places.new_s3(rclone, bucket)
             server = stack.enter_context(start_postgres(folder / "postgres"))
             ground = Ground(stack.enter_context(server.database()), options.rows, served)
             ground.make()
@@ -212,6 +210,9 @@ def main(arguments: list[str] | None = None) -> int:
             ground.engine.dispose()
         if 6 in wanted:
             few = max(1, options.rows // 5)
+            files = folder / "files"
+            write(files, few)
+            local = places.old_local(files), places.new_local(files)
             mariadb = stack.enter_context(start_mariadb(folder / "m"))
             for name, url in (
                 ("SQLite", f"sqlite:///{folder}/app.db"),

@@ -7,9 +7,7 @@ in a row, a plain name, an object that was listed, no line of an earlier run. Wh
 
 from __future__ import annotations
 
-import itertools
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -42,26 +40,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from migrate_storage.errors import RefusedError, RunError, StoppedError
+from migrate_storage.errors import RefusedError, RunError
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
 from migrate_storage.keys import row_head
+from migrate_storage.listing import Listing
 from migrate_storage.model import ObjectMeta, OutcomeKind
-from migrate_storage.plan import PLAIN, Route, Rule
-from migrate_storage.retry import Retry, StoreFailure
+from migrate_storage.plan import Route, Rule
+from migrate_storage.retry import Retry
 from migrate_storage.rows import Rows
 from migrate_storage.tables import PREFIX
-from migrate_storage.verify import certainly_unchanged
 
 __all__ = ("Bulk",)
 
-_LEAST = 1_000
-"""Rows for which it is worth while."""
 _SPAN = 20_000
 """Rows in one statement."""
-_STAGED = 5_000
-"""Listed objects that are sent to the database at once."""
-_MOST = 4
-"""How many objects may be listed for each row: beyond, looks are cheaper."""
 _ANY = "\x00"
 """Stands for what the database puts in: no name holds it."""
 _ANY_AS_JSON = json.dumps(_ANY)[1:-1]
@@ -110,10 +102,10 @@ class Bulk:
             RunError: the database fails.
         """
         fitting = [(each, key) for each in rows if each.type == "JSONB" and (key := _key_of(each)) is not None]
-        if most < _LEAST or not fitting:
+        if not fitting:
             return
-        with self._staged(_MOST * most, turn) as count:
-            for part, key in ((part, key) for each, key in fitting for part in each.ranges(_SPAN)) if count else ():
+        with self._staged(most, turn) as believed:
+            for part, key in ((part, key) for each, key in fitting for part in each.ranges(_SPAN)) if believed else ():
                 if not turn():
                     return
                 try:
@@ -124,14 +116,14 @@ class Bulk:
                     told(objects, moved)
 
     @contextmanager
-    def _staged(self, most: int, turn: Callable[[], bool]) -> Iterator[int]:
-        """The listing as a table of the database while the block runs; how many objects it holds, 0 where it is no evidence."""
+    def _staged(self, most: int, turn: Callable[[], bool]) -> Iterator[bool]:
+        """The listing as a table of the database while the block runs; whether it is evidence."""
         database, table = self._journal.database, self._seen
         try:
             database.transaction(lambda connection: table.drop(connection, checkfirst=True))
             database.transaction(lambda connection: table.create(connection))
         except RefusedError:
-            yield 0  # no right to: then it is done row by row
+            yield False  # no right to: then it is done row by row
             return
         try:
             yield self._stage(most, turn)
@@ -139,59 +131,29 @@ class Bulk:
             with suppress(RunError):
                 database.transaction(lambda connection: table.drop(connection, checkfirst=True))
 
-    def _stage(self, most: int, turn: Callable[[], bool]) -> int:
-        count, lot = 0, None
-        try:
-            for batch in _batches(self._listed()):
-                count += len(batch)
-                if count > most or not turn():
-                    return 0
-                lot = random.choice(batch) if lot is None or random.random() * count < len(batch) else lot  # noqa: S311 - a lot, not a secret
-                self._journal.database.transaction(partial(self._send, metas=batch))
-            if lot is None or not self._holds(lot):
-                return 0
-            self._journal.database.transaction(self._index)
-        except (StoreFailure, _NoEvidenceError, RefusedError):
-            # Refused is an object that is there twice: one batch whose commit was not answered, and which was sent again.
-            return 0
-        return count
+    def _stage(self, most: int, turn: Callable[[], bool]) -> bool:
+        database = self._journal.database
 
-    def _listed(self) -> Iterator[ObjectMeta]:
-        """What stands below the rule's place under a plain name."""
-        head = self._rule.key
-        store, _ = self._route.destination.at(self._rule.new + "x")
-        last = b""
-        try:
-            for meta in store.list(head.rstrip("/")):
-                rank = meta.path.encode("utf-8", "surrogatepass")
-                if rank <= last or not meta.e_tag or meta.last_modified is None:
-                    raise _NoEvidenceError
-                last = rank
-                if meta.path.startswith(head) and PLAIN.fullmatch(meta.path, len(head)):
-                    yield meta
-        except (_NoEvidenceError, StoppedError):
-            raise
-        except Exception as error:
-            raise _NoEvidenceError from error
+        def take(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
+            database.transaction(partial(self._send, found=batch))
 
-    def _holds(self, seen: ObjectMeta) -> bool:
-        """Whether a look says the same of an object."""
-        store, path = self._route.destination.at(self._rule.new + seen.path[len(self._rule.key) :])
         try:
-            found = self._retry(lambda: store.head(path))
-        except StoreFailure:
+            if not Listing(self._route, self._rule, self._retry)(most, turn=turn, take=take):
+                return False
+            database.transaction(self._index)
+        except RefusedError:
+            # An object that is there twice: one batch whose commit was not answered, and which was sent again.
             return False
-        return certainly_unchanged(seen.evidence, found.evidence)
+        return True
 
-    def _send(self, connection: Connection, metas: Sequence[ObjectMeta]) -> None:
+    def _send(self, connection: Connection, found: Sequence[tuple[str, ObjectMeta]]) -> None:
         seen, (here, there) = self._seen.c, (self._route.source, self._route.destination)
-        begin = len(self._rule.key)
         told = {
-            seen.tail: [meta.path[begin:] for meta in metas],
-            seen.size: [meta.size for meta in metas],
-            seen.etag: [meta.e_tag for meta in metas],
-            seen.modified: [meta.last_modified for meta in metas],
-            seen.version: [meta.version for meta in metas],
+            seen.tail: [tail for tail, _ in found],
+            seen.size: [meta.size for _, meta in found],
+            seen.etag: [meta.e_tag for _, meta in found],
+            seen.modified: [meta.last_modified for _, meta in found],
+            seen.version: [meta.version for _, meta in found],
         }
         arrays = [bindparam(column.name, values, type_=ARRAY(column.type)) for column, values in told.items()]
         metas_sent = func.unnest(*arrays).table_valued(*(column.name for column in told)).render_derived()
@@ -292,15 +254,6 @@ class Bulk:
         counts = [select(func.count()).select_from(each).scalar_subquery() for each in (told, added)]
         swapped, journaled = connection.execute(select(*counts)).one()
         return int(swapped), int(journaled)
-
-
-class _NoEvidenceError(Exception):
-    """The listing cannot be believed."""
-
-
-def _batches(metas: Iterator[ObjectMeta]) -> Iterator[list[ObjectMeta]]:
-    while batch := list(itertools.islice(metas, _STAGED)):
-        yield batch
 
 
 def _key_of(rows: Rows) -> tuple[Any, ...] | None:

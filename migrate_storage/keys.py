@@ -6,6 +6,7 @@ import base64
 import contextlib
 import datetime
 import decimal
+import functools
 import hashlib
 import json
 import uuid
@@ -15,12 +16,14 @@ from typing import Any
 from migrate_storage.errors import ConfigurationError
 from migrate_storage.model import Column
 
-__all__ = ("digest_of", "dump_key", "load_key", "row_head", "row_id", "spellings")
+__all__ = ("digest_of", "dump_key", "load_key", "row_head", "row_id", "row_id_of", "spellings")
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def dump_key(pk: Sequence[Any]) -> str:
     """A primary key as JSON that keeps the types of its parts: what the journal holds."""
-    return json.dumps([_dump_part(part) for part in pk], ensure_ascii=False, separators=(",", ":"))
+    return _encode([_dump_part(part) for part in pk])
 
 
 def load_key(dumped: str) -> tuple[Any, ...]:
@@ -30,9 +33,15 @@ def load_key(dumped: str) -> tuple[Any, ...]:
 
 def row_id(of: Column, pk: Sequence[Any]) -> str:
     """A digest that names one column of one row in the journal."""
-    return digest_of(f"{row_head(of)}{json.dumps(dump_key(pk), ensure_ascii=False)}]")
+    return row_id_of(of, dump_key(pk))
 
 
+def row_id_of(of: Column, dumped: str) -> str:
+    """The same of a key that :func:`dump_key` wrote."""
+    return digest_of(f"{row_head(of)}{_encode(dumped)}]")
+
+
+@functools.cache
 def row_head(of: Column) -> str:
     """What a row's name begins with: a JSON list of table and column, to which the key as JSON text is added."""
     return json.dumps([of.schema, of.table, of.column], ensure_ascii=False)[:-1] + ", "

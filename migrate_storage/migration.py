@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from migrate_storage.application import Application, load_application
+from migrate_storage.batches import Batches
 from migrate_storage.budget import Budget
 from migrate_storage.bulk import Bulk
 from migrate_storage.carry import Carrier
@@ -42,6 +43,8 @@ __all__ = ("Migration",)
 
 _PARTS = 50
 """Windows into which the sample of a column is spread."""
+_MANY = 1_000
+"""Rows from which on it is worth while to list everything first."""
 _PASSES = 100
 """Passes after which a run ends although each found something new: rows are written to the old key faster than moved."""
 
@@ -292,9 +295,9 @@ class Migration(SharedJob):
                 settled = True
 
     def _in_bulk(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> None:
-        """What PostgreSQL can do by itself comes first; the passes find the rest."""
-        options, (rows, *_) = self._options, facts.rows
-        together = journal.database is rows.database and rows.database.dialect == "postgresql"
+        """What goes many rows at a time comes first; the passes find the rest."""
+        options, (rows, *_), expected = self._options, facts.rows, self._census.expected
+        together = journal.database is rows.database and expected >= _MANY
         whole = options.limit is None and not options.dry_run and self._share is None
         if facts.rule is None or not together or not whole:
             return
@@ -307,8 +310,8 @@ class Migration(SharedJob):
             pipeline.rows_moved += moved
             self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
 
-        bulk = Bulk(facts.route, facts.rule, journal, run, self._retry)
-        bulk(facts.rows, self._census.expected, turn=turn, told=told)
+        way = Bulk if rows.database.dialect == "postgresql" else Batches
+        way(facts.route, facts.rule, journal, run, self._retry)(facts.rows, expected, turn=turn, told=told)
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""

@@ -193,7 +193,12 @@ def rule_of(route: Route, filenames: Iterable[str]) -> Rule | None:
     """
     here, there = route.source, route.destination
     root = there.root
-    if route.way is not Way.REKEY or route.filters or route.encode or root.service not in ("s3", "gcs", "azure"):
+    if (
+        route.way is not Way.REKEY
+        or route.filters
+        or route.encode
+        or root.service not in ("s3", "gcs", "azure", "file")
+    ):
         return None
     found: Counter[Rule] = Counter()
     for filename in filenames:

@@ -100,7 +100,8 @@ def examine(
             Sightings.proved(source, retry, filenames if capabilities.listing else ()),
             Sightings(destination, retry, trusted=capabilities.listing),
         )
-        rule = rule_of(route, filenames) if capabilities.listing else None
+        # A disk is walked: that it shows what stands needs no probe.
+        rule = rule_of(route, filenames) if capabilities.listing or destination.root.service == "file" else None
         if shared:
             moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
             copiers, found = prove(source, destination, moving, capabilities, retry)

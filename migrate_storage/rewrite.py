@@ -15,7 +15,7 @@ from migrate_storage.rows import Rows
 from migrate_storage.values import Row, rewrite_value
 from migrate_storage.verify import Verified
 
-__all__ = ("Swap", "new_fields", "prepare", "rewrite")
+__all__ = ("Swap", "new_fields", "prepare", "rewrite", "rewrite_each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,25 @@ def rewrite(
 
     journal.database.transaction(settle)
     return done
+
+
+def rewrite_each(connection: Connection, rows: Rows, swaps: Sequence[Swap], *, run: str, journal: Journal) -> bool:
+    """Re-point rows of one column and journal them, in the caller's transaction.
+
+    Args:
+        connection: of the database that holds both.
+        rows: the column.
+        swaps: at least one; no row twice.
+        run: the run's id.
+        journal: where it is written down.
+
+    Returns:
+        Whether each of them still held its old value: where not, the transaction is to be rolled back.
+    """
+    if not rows.swap_each(connection, [(swap.row.pk, swap.row.value, swap.new_value) for swap in swaps]):
+        return False
+    journal.add_rows(connection, [_entry(run, swap, "swapped") for swap in swaps])
+    return True
 
 
 def _swap(connection: Connection, swaps: Sequence[Swap], ordered: Sequence[int]) -> list[bool]:

@@ -1,4 +1,4 @@
-"""Rows of StoredObject columns, read raw and rewritten by compare-and-swap inside the UPDATE.
+"""Rows of StoredObject columns, read raw, window by window; :mod:`migrate_storage.swaps` rewrites them.
 
 SQLAlchemy Core on bare ``table()`` and ``column()``: the ORM's listener would delete the source object, and a mapped
 Table would fire ``onupdate``. Keys and values pass through untyped, whatever reflection would call them; order and
@@ -28,16 +28,15 @@ from sqlalchemy import (
     table,
     text,
     types,
-    update,
 )
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
-from sqlalchemy.types import NullType
 
 from migrate_storage.database import Database, describe_failure
 from migrate_storage.errors import ConfigurationError, RefusedError
 from migrate_storage.keys import spellings
 from migrate_storage.model import Column
-from migrate_storage.values import Row, same_json
+from migrate_storage.swaps import Swaps, as_text, untyped
+from migrate_storage.values import Row
 
 __all__ = ("Rows",)
 
@@ -47,7 +46,7 @@ _GROWTH = 32
 """How far a window may grow, in multiples of the asked size, while windows come back empty."""
 
 
-class Rows:
+class Rows(Swaps):
     """The rows of one column.
 
     Args:
@@ -63,17 +62,13 @@ class Rows:
         self.database = database
         self.column = of
         self._where = where
-        #: The column's type as the server calls it, in capitals.
-        self.type: str
         self.type, self._kept = database.transaction(self._describe)
         names = dict.fromkeys((*of.key, of.column, *self._kept))
         self.table = table(of.table, *(column(name) for name in names), schema=of.schema)
         self.key = [self.table.c[name] for name in of.key]
-        self.raw: ColumnElement[Any] = self.table.c[of.column]
+        self.raw = self.table.c[of.column]
         if database.dialect in ("mysql", "mariadb"):
-            self._text: ColumnElement[Any] = literal_column(
-                f"CONVERT({self._quoted(of.column)} USING utf8mb4)", types.Text()
-            )
+            self._text = literal_column(f"CONVERT({self._quoted(of.column)} USING utf8mb4)", types.Text())
         else:
             self._text = cast(self.raw, types.Text())
         # Literally: text() would take ':name' in it for a parameter.
@@ -129,9 +124,9 @@ class Rows:
         """``key <= columns`` turned to what every database can use an index for."""
         clauses: list[ColumnElement[bool]] = []
         for depth, part in enumerate(self.key):
-            equal = [self.key[i] == _raw(f"{name}{i}", key[i]) for i in range(depth)]
+            equal = [self.key[i] == untyped(f"{name}{i}", key[i]) for i in range(depth)]
             last = depth == len(self.key) - 1
-            bound = _raw(f"{name}{depth}", key[depth])
+            bound = untyped(f"{name}{depth}", key[depth])
             if name in _BEHIND:
                 comparison = part > bound
             else:
@@ -140,7 +135,7 @@ class Rows:
         exact = or_(*clauses)
         if len(self.key) == 1:
             return exact
-        first = _raw(f"{name}0", key[0])
+        first = untyped(f"{name}0", key[0])
         return and_(self.key[0] >= first if name in _BEHIND else self.key[0] <= first, exact)
 
     def within(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> Rows:
@@ -237,7 +232,7 @@ class Rows:
         if bound is not None:
             found = found.where(self._after(tuple(bound), "until", inclusive=True))
         width = len(self.key)
-        rows = [Row(tuple(entry[:width]), _as_text(entry[width])) for entry in connection.execute(found)]
+        rows = [Row(tuple(entry[:width]), as_text(entry[width])) for entry in connection.execute(found)]
         return rows, None if bound is None else tuple(bound), bound is None
 
     def spread(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
@@ -261,7 +256,7 @@ class Rows:
 
         def read(connection: Connection) -> list[Row]:
             found = connection.execute(statement(self._text.label("value")).limit(size))
-            return [Row(tuple(entry[:-1]), _as_text(entry[-1])) for entry in found]
+            return [Row(tuple(entry[:-1]), as_text(entry[-1])) for entry in found]
 
         for _ in range(parts):
             rows = self.database.transaction(read)
@@ -281,7 +276,7 @@ class Rows:
 
         def read(connection: Connection) -> list[Row]:
             found = self.select(self._text.label("value")).where(self.raw.is_not(None)).order_by(*self.key).limit(size)
-            return [Row(tuple(entry[:-1]), _as_text(entry[-1])) for entry in connection.execute(found)]
+            return [Row(tuple(entry[:-1]), as_text(entry[-1])) for entry in connection.execute(found)]
 
         return self.database.transaction(read)
 
@@ -294,11 +289,6 @@ class Rows:
         if pattern is not None:
             statement = statement.where(self._text.like(bindparam("pattern", pattern), escape="!"))
         return int(self.database.transaction(lambda connection: connection.execute(statement).scalar_one()))
-
-    def read(self, connection: Connection, pk: Sequence[Any]) -> str | None:
-        """The value of one row now; ``None`` when the row is gone or holds NULL."""
-        value = connection.execute(select(self._text).select_from(self.table).where(*self._is(pk))).scalar()
-        return None if value is None else _as_text(value)
 
     def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
         """One row by its key as a person types it, with the key as the database has it; ``None`` when there is none.
@@ -313,93 +303,12 @@ class Rows:
             except (SQLAlchemyError, RefusedError):
                 continue  # not of the column's type
             if found is not None:
-                return tuple(found[:-1]), None if found[-1] is None else _as_text(found[-1])
+                return tuple(found[:-1]), None if found[-1] is None else as_text(found[-1])
         return None
-
-    def swap(self, connection: Connection, pk: Sequence[Any], old: str, new: str) -> bool:
-        """Set the row's value to ``new`` if it still is ``old``; no other column changes.
-
-        Returns:
-            Whether the row now holds ``new``: also when an earlier attempt, whose commit was not answered, had set it.
-        """
-        if connection.execute(self._swapping(pk, old, new)).rowcount == 1:
-            return True
-        return old != new and self.holds(connection, pk, new)
-
-    def swap_all(self, connection: Connection, swaps: Sequence[tuple[tuple[Any, ...], str, str]]) -> list[bool]:
-        """As :meth:`swap` for many rows, sent to the database in one go.
-
-        Args:
-            connection: in a transaction.
-            swaps: key, old and new value of each; no key twice.
-        """
-        if len(swaps) < 2:
-            return [self.swap(connection, *each) for each in swaps]
-        values = [
-            {"swap_old": old, "swap_new": new, **{f"swap_key{i}": part for i, part in enumerate(pk)}}
-            for pk, old, new in swaps
-        ]
-        # The database only tells how many rows were changed in all. Where that is every one of them nothing is left open.
-        if connection.execute(self._swapping(*swaps[0]), values).rowcount == len(swaps):
-            return [True] * len(swaps)
-        return [self.holds(connection, pk, new) for pk, _, new in swaps]
-
-    def _swapping(self, pk: Sequence[Any], old: str, new: str) -> Any:
-        values: dict[Any, Any] = {self.raw: self._value("swap_new", new)}
-        for name in self._kept:
-            values[self.table.c[name]] = self.table.c[name]
-        return update(self.table).where(*self._is(pk, "swap_key"), self._unchanged(old)).values(values)
-
-    def holds(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
-        """Whether the row holds this value now."""
-        now = self.read(connection, pk)
-        return now is not None and same_json(now, value)
-
-    def _is(self, pk: Sequence[Any], name: str = "key") -> list[ColumnElement[bool]]:
-        return [part == _raw(f"{name}{i}", value) for i, (part, value) in enumerate(zip(self.key, pk, strict=True))]
-
-    def _value(self, name: str, value: str) -> ColumnElement[Any]:
-        bound = bindparam(name, value, type_=NullType())
-        if self.database.dialect == "postgresql" and self.type in ("JSONB", "JSON"):
-            return cast(bindparam(name, value, type_=types.Text()), _PostgresType(self.type))
-        return bound
-
-    def _unchanged(self, old: str) -> ColumnElement[bool]:
-        if self.database.dialect == "postgresql" and self.type == "JSONB":
-            return self.raw == self._value("swap_old", old)
-        if self.database.dialect == "mysql" and self.type == "JSON":
-            return self.raw == text("CAST(:swap_old AS JSON)").bindparams(swap_old=old)
-        if self.database.dialect in ("mysql", "mariadb"):
-            return self._text.collate("utf8mb4_bin") == bindparam("swap_old", old, type_=types.Text())
-        return self._text == bindparam("swap_old", old, type_=types.Text())
-
-
-class _PostgresType(types.UserDefinedType[str]):
-    """``json`` or ``jsonb`` by name, without SQLAlchemy's own JSON serializer in between."""
-
-    cache_ok = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def get_col_spec(self, **_: Any) -> str:
-        return self.name
 
 
 def _first(statement: Any, connection: Connection) -> Any:
     return connection.execute(statement).first()
-
-
-def _raw(name: str, value: Any) -> Any:
-    return bindparam(name, value, type_=NullType(), unique=False)
-
-
-def _as_text(value: Any) -> str:
-    return (
-        bytes(value).decode("utf-8", "surrogateescape")
-        if isinstance(value, (bytes, bytearray, memoryview))
-        else str(value)
-    )
 
 
 def _pattern(backend: str | None) -> str | None:

@@ -1,18 +1,21 @@
-"""What a comparison of two listings cannot hold in memory: temporary files, gone when they are closed. For one thread at a time."""
+"""What is listed and cannot be held in memory: temporary files, gone when they are closed. For one thread at a time."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from migrate_storage.model import ObjectMeta
 
 __all__ = ("KeyLog", "Spill")
 
 _BATCH = 1000
+_ASKED = 500
+"""Keys in one question."""
 
 
 class Spill:
@@ -33,13 +36,7 @@ class Spill:
     def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:
         """All of them, in the order of their keys' letters, which is that of their UTF-8 bytes."""
         self._write()
-        for key, path, size, e_tag, modified, version, md5 in self._file.execute("SELECT * FROM entry ORDER BY key"):
-            yield (
-                _text(key),
-                ObjectMeta(
-                    path=_text(path), size=size, e_tag=e_tag, last_modified=modified, version=version, md5=md5
-                ),
-            )  # fmt: skip
+        yield from map(_object, self._file.execute("SELECT * FROM entry ORDER BY key"))
 
     def add(self, key: str, meta: ObjectMeta) -> None:
         """Take one in."""
@@ -48,6 +45,16 @@ class Spill:
         )
         if len(self._waiting) == _BATCH:
             self._write()
+
+    def find(self, keys: Sequence[str]) -> dict[str, ObjectMeta]:
+        """Those of these keys that are in."""
+        self._write()
+        found: dict[str, ObjectMeta] = {}
+        for start in range(0, len(keys), _ASKED):
+            part = [_bytes(key) for key in keys[start : start + _ASKED]]
+            marks = ", ".join("?" * len(part))
+            found.update(map(_object, self._file.execute(f"SELECT * FROM entry WHERE key IN ({marks})", part)))
+        return found
 
     def discard(self, keys: Iterable[str]) -> None:
         """Take these out, where they are in."""
@@ -60,6 +67,8 @@ class Spill:
         self._folder.cleanup()
 
     def _write(self) -> None:
+        if not self._waiting:
+            return
         self._many("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
         self._waiting = []
 
@@ -96,6 +105,13 @@ class KeyLog:
     def _write(self) -> None:
         self._file.write(f"{json.dumps(self._waiting)}\n")
         self._waiting = []
+
+
+def _object(line: tuple[Any, ...]) -> tuple[str, ObjectMeta]:
+    key, path, size, e_tag, modified, version, md5 = line
+    return _text(key), ObjectMeta(
+        path=_text(path), size=size, e_tag=e_tag, last_modified=modified, version=version, md5=md5
+    )
 
 
 def _bytes(key: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
@@ -60,7 +61,7 @@ class Objects(Access):
         by_id = {entry.id: entry for entry in entries}
 
         def write(connection: Connection) -> set[str]:
-            taken = self._taken(connection, entries)
+            taken = self._taken(connection, _destinations(entries))
             fresh = [_line(entry) for entry in entries if entry.id not in taken]
             ids = [line["id"] for line in fresh]
             known: dict[str, str] = {}
@@ -104,21 +105,50 @@ class Objects(Access):
 
     def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
         """Ids of entries whose destination belongs to another source object."""
-        return self.database.transaction(lambda connection: self._taken(connection, entries))
+        return self.database.transaction(lambda connection: self._taken(connection, _destinations(entries)))
 
-    def _taken(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
+    def _taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
+        """Of objects, each with the id of its destination, those whose destination is another's."""
         table = self.tables.object
         wanted: dict[str, str] = {}
         taken: set[str] = set()
-        for entry in entries:
-            if wanted.setdefault(_destination_id(entry), entry.id) != entry.id:
-                taken.add(entry.id)
+        for id_, destination in destinations:
+            if wanted.setdefault(destination, id_) != id_:
+                taken.add(id_)
         for part in parts(list(wanted)):
             rows = connection.execute(
                 select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part))
             )
             taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
         return taken
+
+    def hold(self, connection: Connection, entries: Sequence[Entry]) -> tuple[set[str], int]:
+        """Write the lines of objects that are held already and were never intended, in the caller's transaction.
+
+        Args:
+            connection: in a transaction.
+            entries: their lines; one that comes twice is written once.
+
+        Returns:
+            The ids of those whose line now says so, by this or by an earlier call of the same run, and how many were
+            written. What another run wrote down, or whose destination is another object's, wants to be weighed first.
+        """
+        table = self.tables.object
+        lines = {entry.id: _line(entry) for entry in entries}
+        taken = self._taken(connection, [(id_, line["destination_id"]) for id_, line in lines.items()])
+        known: dict[str, Any] = {}
+        for part in parts(list(lines)):
+            wanted = select(table.c.id, table.c.run, table.c.state, table.c.destination_id).where(table.c.id.in_(part))
+            known.update((row["id"], row) for row in connection.execute(wanted).mappings())
+        fresh = [line for id_, line in lines.items() if id_ not in known and id_ not in taken]
+        if fresh:
+            connection.execute(insert(table), sorted(fresh, key=itemgetter("id")))
+        same = {
+            id_
+            for id_, row in known.items()
+            if id_ not in taken and all(row[name] == lines[id_][name] for name in ("run", "state", "destination_id"))
+        }
+        return same | {line["id"] for line in fresh}, len(fresh)
 
     def settle(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Bring the lines of these objects up to date, in the caller's transaction."""
@@ -251,6 +281,10 @@ class Objects(Access):
         return self.database.transaction(
             lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
         )
+
+
+def _destinations(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    return ((entry.id, _destination_id(entry)) for entry in entries)
 
 
 def _destination_id(entry: Entry) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.journal.access import Access, parts
 from migrate_storage.journal.lines import RowEntry
-from migrate_storage.keys import dump_key, row_id
+from migrate_storage.keys import dump_key, row_id, row_id_of
 from migrate_storage.model import Column
 
 __all__ = ("Rows",)
@@ -34,25 +34,7 @@ class Rows(Access):
         """Add lines that were found not to be there, see :meth:`said`, in the caller's transaction."""
         if entries:
             now = time.time()
-            connection.execute(
-                insert(self.tables.row),
-                [
-                    {
-                        "run": entry.run,
-                        "table_schema": entry.column.schema,
-                        "table_name": entry.column.table,
-                        "column_name": entry.column.column,
-                        "pk": dump_key(entry.pk),
-                        "row_id": row_id(entry.column, entry.pk),
-                        "objects": json.dumps(entry.objects),
-                        "old_value": entry.old_value,
-                        "new_value": entry.new_value,
-                        "state": entry.state,
-                        "at": now,
-                    }
-                    for entry in entries
-                ],
-            )
+            connection.execute(insert(self.tables.row), [_line(entry, now) for entry in entries])
 
     def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[set[str]]:
         """For each of these rewrites the runs whose lines say it, in the caller's transaction."""
@@ -172,3 +154,20 @@ class Rows(Access):
             )
             found.extend(line["last"] for line in self._read(statement))
         return max((float(each) for each in found if each is not None), default=None)
+
+
+def _line(entry: RowEntry, now: float) -> dict[str, Any]:
+    pk, of = dump_key(entry.pk), entry.column
+    return {
+        "run": entry.run,
+        "table_schema": of.schema,
+        "table_name": of.table,
+        "column_name": of.column,
+        "pk": pk,
+        "row_id": row_id_of(of, pk),
+        "objects": json.dumps(entry.objects),
+        "old_value": entry.old_value,
+        "new_value": entry.new_value,
+        "state": entry.state,
+        "at": now,
+    }

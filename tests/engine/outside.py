@@ -122,7 +122,7 @@ class _Steps:
 
 
 def _arm(settings: dict[str, Any]) -> None:
-    from migrate_storage import bulk, pipeline
+    from migrate_storage import batches, bulk, migration, pipeline
     from migrate_storage.rows import Rows
     from migrate_storage.stores.copier import Copier
     from migrate_storage.stores.files import FsspecStore
@@ -134,7 +134,7 @@ def _arm(settings: dict[str, Any]) -> None:
     pipeline._BATCH = settings.get("batch", pipeline._BATCH)
     pipeline._LATEST = 60.0  # batches are whole, however slow the machine is
     if "span" in settings:
-        bulk._LEAST, bulk._SPAN = 1, settings["span"]
+        migration._MANY, bulk._SPAN, batches._WINDOW = 1, settings["span"], settings["span"]
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])
