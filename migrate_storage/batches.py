@@ -7,7 +7,7 @@ an object that was listed, no line of an earlier run. Whatever else there is the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -15,13 +15,13 @@ from sqlalchemy import Connection
 
 from migrate_storage.errors import RefusedError
 from migrate_storage.journal import SAME_PLACE_LISTED, Entry, Journal, object_id
-from migrate_storage.listing import Listing
 from migrate_storage.model import Location, ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route, Rule
 from migrate_storage.retry import Retry
 from migrate_storage.rewrite import Swap, prepare, rewrite_each
+from migrate_storage.rollcall import RollCall
 from migrate_storage.rows import Rows
-from migrate_storage.spill import Spill
+from migrate_storage.spill import NoRoomError, Spill
 from migrate_storage.values import BrokenValueError, Row, parse_slots
 from migrate_storage.verify import Verified
 
@@ -63,13 +63,14 @@ class Batches:
         Raises:
             RunError: the database fails.
         """
-        with closing(Spill()) as seen:
+        # Without room for it the passes do as they do without a listing.
+        with suppress(NoRoomError), closing(Spill()) as seen:
 
             def take(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
                 for tail, meta in batch:
                     seen.add(tail, meta)
 
-            if not Listing(self._route, self._rule, self._retry)(most, turn=turn, take=take):
+            if not RollCall(self._route, self._rule, self._retry)(most, turn=turn, take=take):
                 return
             for each in rows:
                 for window in each.windows(self._route.source.key, _WINDOW):

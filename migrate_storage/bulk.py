@@ -43,10 +43,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from migrate_storage.errors import RefusedError, RunError
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
 from migrate_storage.keys import row_head
-from migrate_storage.listing import Listing
 from migrate_storage.model import ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route, Rule
 from migrate_storage.retry import Retry
+from migrate_storage.rollcall import RollCall
 from migrate_storage.rows import Rows
 from migrate_storage.tables import PREFIX
 
@@ -138,7 +138,7 @@ class Bulk:
             database.transaction(partial(self._send, found=batch))
 
         try:
-            if not Listing(self._route, self._rule, self._retry)(most, turn=turn, take=take):
+            if not RollCall(self._route, self._rule, self._retry)(most, turn=turn, take=take):
                 return False
             database.transaction(self._index)
         except RefusedError:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from migrate_storage.compare import By, Compared, IncompleteError, Pair, Relation, merge
+from migrate_storage.compare import By, Compared, Pair, Relation, merge
 from migrate_storage.ends import is_ours, judge_at, listing
 from migrate_storage.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.events import Listed, Listener, Noted, RunFinished, RunStarted, silent
@@ -20,6 +20,7 @@ from migrate_storage.probe import check_source
 from migrate_storage.report import LISTED, Report
 from migrate_storage.retry import Retry
 from migrate_storage.stores.side import Side
+from migrate_storage.streams import IncompleteError
 from migrate_storage.tally import Tally
 from migrate_storage.workers import in_parallel
 

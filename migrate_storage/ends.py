@@ -14,7 +14,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.backend.urls import parse_url
-from migrate_storage.compare import By, Compared, Listing, Pair, Relation, judge
+from migrate_storage.compare import By, Compared, Pair, Relation, judge
 from migrate_storage.errors import ConfigurationError, KeyRefusedError, UnknownOptionError
 from migrate_storage.model import ObjectMeta
 from migrate_storage.plan import actual
@@ -22,6 +22,7 @@ from migrate_storage.probe import SCRATCH
 from migrate_storage.retry import Retry
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.side import Side
+from migrate_storage.streams import Listing
 from migrate_storage.text import masked, one_line
 from migrate_storage.translate import PROTOCOLS
 

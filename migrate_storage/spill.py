@@ -6,31 +6,41 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from migrate_storage.errors import RunError
 from migrate_storage.model import ObjectMeta
 
-__all__ = ("KeyLog", "Spill")
+__all__ = ("KeyLog", "NoRoomError", "Spill")
 
 _BATCH = 1000
 _ASKED = 500
 """Keys in one question."""
 
 
+class NoRoomError(RunError):
+    """The temporary file cannot be written."""
+
+
 class Spill:
-    """Listed objects, given back by key: each once, as it was listed last."""
+    """Listed objects, given back by key: each once, as it was listed last.
+
+    Every method raises :class:`NoRoomError` where the disk has no room for them, or fails.
+    """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
-        path = Path(self._folder.name) / "listing.db"
-        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = OFF", "synchronous = OFF"):
-            self._file.execute(f"PRAGMA {pragma}")
-        self._file.execute(
-            "CREATE TABLE entry (key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL,"
-            " version TEXT, md5 TEXT) WITHOUT ROWID"
-        )
+        with _written():
+            self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
+            path = Path(self._folder.name) / "listing.db"
+            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            for pragma in ("journal_mode = OFF", "synchronous = OFF"):
+                self._file.execute(f"PRAGMA {pragma}")
+            self._file.execute(
+                "CREATE TABLE entry (key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL,"
+                " version TEXT, md5 TEXT) WITHOUT ROWID"
+            )
         self._waiting: list[tuple[object, ...]] = []
 
     def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:
@@ -53,7 +63,8 @@ class Spill:
         for start in range(0, len(keys), _ASKED):
             part = [_bytes(key) for key in keys[start : start + _ASKED]]
             marks = ", ".join("?" * len(part))
-            found.update(map(_object, self._file.execute(f"SELECT * FROM entry WHERE key IN ({marks})", part)))
+            with _written():
+                found.update(map(_object, self._file.execute(f"SELECT * FROM entry WHERE key IN ({marks})", part)))
         return found
 
     def discard(self, keys: Iterable[str]) -> None:
@@ -73,13 +84,14 @@ class Spill:
         self._waiting = []
 
     def _many(self, statement: str, lines: Iterable[tuple[object, ...]]) -> None:
-        self._file.execute("BEGIN")
-        self._file.executemany(statement, lines)
-        self._file.execute("COMMIT")
+        with _written():
+            self._file.execute("BEGIN")
+            self._file.executemany(statement, lines)
+            self._file.execute("COMMIT")
 
 
 class KeyLog:
-    """Keys, in the order they came."""
+    """Keys, in the order they came. Without room on the disk it raises :class:`NoRoomError`."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close
@@ -100,11 +112,25 @@ class KeyLog:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written is wanted by nobody
+            self._file.close()
 
     def _write(self) -> None:
-        self._file.write(f"{json.dumps(self._waiting)}\n")
+        with _written():
+            self._file.write(f"{json.dumps(self._waiting)}\n")
+            self._file.flush()
         self._waiting = []
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """What the disk says, in one line."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise NoRoomError(
+            f"a listing cannot be kept in {tempfile.gettempdir()}: {error}; make room there, or set TMPDIR to another folder, and run the same command again"
+        ) from error
 
 
 def _object(line: tuple[Any, ...]) -> tuple[str, ObjectMeta]:

@@ -5,7 +5,7 @@ SQLAlchemy Core on bare columns, as :mod:`migrate_storage.rows` has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +31,10 @@ from migrate_storage.values import same_json
 __all__ = ("Swaps", "as_text", "untyped")
 
 _TOGETHER = 100
-"""Rows that MySQL and MariaDB swap in one statement."""
+"""Rows that MySQL and MariaDB swap in one statement, at most,"""
+_LETTERS = 250_000
+"""and letters of their values: each may be four bytes, and an old server takes 4 MiB."""
+_Swap = tuple[tuple[Any, ...], str, str]
 
 
 class Swaps:
@@ -57,7 +60,7 @@ class Swaps:
             return True
         return old != new and self.holds(connection, pk, new)
 
-    def swap_all(self, connection: Connection, swaps: Sequence[tuple[tuple[Any, ...], str, str]]) -> list[bool]:
+    def swap_all(self, connection: Connection, swaps: Sequence[_Swap]) -> list[bool]:
         """As :meth:`swap` for many rows, sent to the database in one go.
 
         Args:
@@ -71,20 +74,19 @@ class Swaps:
             return [True] * len(swaps)
         return [self.holds(connection, pk, new) for pk, _, new in swaps]
 
-    def swap_each(self, connection: Connection, swaps: Sequence[tuple[tuple[Any, ...], str, str]]) -> bool:
+    def swap_each(self, connection: Connection, swaps: Sequence[_Swap]) -> bool:
         """Set rows to their new values where they still hold the old ones, and tell whether each of them did.
 
         Args:
             connection: in a transaction, which is to be rolled back where not all of them did.
             swaps: key, old and new value of each, at least one; no key twice.
         """
-        if len(swaps) > 1 and self.database.dialect in ("mysql", "mariadb"):
-            parts = (swaps[start : start + _TOGETHER] for start in range(0, len(swaps), _TOGETHER))
-            return all(
-                connection.execute(self._together, _named(part, _TOGETHER)).rowcount == len(part) for part in parts
-            )
-        values = [_named([each]) for each in swaps]
-        return bool(connection.execute(self._swapping(*swaps[0]), values).rowcount == len(swaps))
+        if self.database.dialect in ("mysql", "mariadb"):
+            parts = ((self._together, _named(part, _TOGETHER)) for part in _parts(swaps))
+            changed = sum(connection.execute(statement, values).rowcount for statement, values in parts)
+        else:
+            changed = connection.execute(self._swapping(*swaps[0]), [_named([each]) for each in swaps]).rowcount
+        return bool(changed == len(swaps))
 
     def _swapping(self, pk: Sequence[Any], old: str, new: str) -> Any:
         changes = self._changes(self._value("swap_new0", new))
@@ -143,11 +145,27 @@ class _PostgresType(types.UserDefinedType[str]):
         return self.name
 
 
-def _named(swaps: Sequence[tuple[tuple[Any, ...], str, str]], size: int = 1) -> dict[str, Any]:
-    """The parameters of a statement that swaps so many rows; the last one's fill it up."""
+def _parts(swaps: Sequence[_Swap]) -> Iterator[list[_Swap]]:
+    """Swaps of which each part goes into one statement: servers bound its length."""
+    part: list[_Swap] = []
+    length = 0
+    for swap in swaps:
+        size = len(swap[1]) + len(swap[2])
+        if part and (len(part) == _TOGETHER or length + size > _LETTERS):
+            yield part
+            part, length = [], 0
+        part.append(swap)
+        length += size
+    if part:
+        yield part
+
+
+def _named(swaps: Sequence[_Swap], size: int = 1) -> dict[str, Any]:
+    """The parameters of a statement that swaps so many rows; those it has too many are of no row, for no key is NULL."""
     found: dict[str, Any] = {}
+    nothing = ((None,) * len(swaps[0][0]), "null", "null")
     for n in range(size):
-        pk, old, new = swaps[min(n, len(swaps) - 1)]
+        pk, old, new = swaps[n] if n < len(swaps) else nothing
         found[f"swap_old{n}"], found[f"swap_new{n}"] = old, new
         found.update((f"swap_key{n}_{i}", part) for i, part in enumerate(pk))
     return found

@@ -15,7 +15,6 @@ from migrate_storage.application import Application
 from migrate_storage.budget import Budget
 from migrate_storage.carry import Carrier
 from migrate_storage.check import note_of_fallback
-from migrate_storage.compare import IncompleteError
 from migrate_storage.connections import journaled
 from migrate_storage.database import Database
 from migrate_storage.errors import ConfigurationError, RunError, StoppedError
@@ -33,6 +32,7 @@ from migrate_storage.routing import Crossing, between
 from migrate_storage.shards import Part, plan_of, uncut
 from migrate_storage.share import Share, Work
 from migrate_storage.stores.side import Side
+from migrate_storage.streams import IncompleteError
 
 __all__ = ("Sync",)
 

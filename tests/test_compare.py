@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore
 
-from migrate_storage.compare import By, IncompleteError, Listing, Relation, judge, merge
+from migrate_storage.compare import By, Relation, judge, merge
 from migrate_storage.model import Attributes, ObjectMeta
 from migrate_storage.retry import Retry
+from migrate_storage.spill import NoRoomError
 from migrate_storage.stores.files import FsspecStore
 from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.streams import IncompleteError, Listing
 
 KEYS = ("a", "a/b", "a-b", "d/e/f", "é", "e\u0301", "\U0001f4a9", "\ufb01", "z")
 """In another order by UTF-16, by folders and by bytes."""
@@ -117,6 +119,15 @@ def test_every_key_comes_once_with_all_that_either_side_lists(data):
     assert sorted(pair.key for pair in pairs) == sorted({*sides[0], *sides[1]})
     for pair in pairs:
         assert (pair.source is not None, pair.destination is not None) == tuple(pair.key in keys for keys in sides)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_disk_without_room_for_what_is_set_aside(small_disk, there):
+    keys = [f"{number:09}" for number in range(20_000)]
+    left, right = Listing(store=Told(keys)), Listing(store=Told(keys if there else []))
+    small_disk(50_000)
+    with pytest.raises(NoRoomError, match="set TMPDIR"):
+        list(merge(left, right))
 
 
 def test_what_both_list_in_order_comes_before_the_listings_end():

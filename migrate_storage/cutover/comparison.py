@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from migrate_storage.compare import By, Compared, IncompleteError, Pair, Relation, judge, merge
+from migrate_storage.compare import By, Compared, Pair, Relation, judge, merge
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.ends import listing
 from migrate_storage.errors import KeyRefusedError, RunError
 from migrate_storage.model import ObjectMeta
 from migrate_storage.retry import Retry
 from migrate_storage.stores.side import Side as Reached
+from migrate_storage.streams import IncompleteError
 from migrate_storage.workers import in_parallel
 
 __all__ = ("Comparison", "differences")

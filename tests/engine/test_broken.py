@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -155,18 +153,6 @@ def test_a_source_bucket_that_disappears(tmp_path: Path, sqlite_url: str, moto_s
     assert_stopped_and_sound(world, report, 120)
     assert "bucket" in report.error.lower()
     assert report.counts.get(OutcomeKind.MISSING, 0) <= 8, "those that were under way"
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[int | None], None]]:
-    """Sets how large a file may become, as a disk that runs full does to each write."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, before if limit is None else (limit, before[1]))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_disk_that_runs_full(tmp_path: Path, sqlite_url: str, small_disk: Callable[[int | None], None]) -> None:

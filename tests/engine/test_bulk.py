@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 
-from migrate_storage import batches, bulk, listing, migration, swaps
+from migrate_storage import batches, bulk, migration, rollcall, swaps
 from migrate_storage.batches import Batches
 from migrate_storage.bulk import Bulk
 from migrate_storage.database import Database
@@ -73,7 +73,7 @@ def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "_SPAN", 7)
     monkeypatch.setattr(batches, "_WINDOW", 7)
     monkeypatch.setattr(batches, "_FEW", 1)
-    monkeypatch.setattr(listing, "_BATCH", 5)
+    monkeypatch.setattr(rollcall, "_BATCH", 5)
     monkeypatch.setattr(swaps, "_TOGETHER", 3)
 
 
@@ -434,6 +434,18 @@ def test_what_is_behind_a_link_is_looked_at_by_itself(world: World, ground: Grou
     assert all("leads out of" in outcome.reason for outcome in report.listed)
     [(value,)] = world.sql("SELECT file FROM documents WHERE id = 102")
     assert (json.loads(value) if isinstance(value, str) else value)["backend"] == "new"
+
+
+@pytest.mark.parametrize("ground", ["disk-mariadb"], indirect=True)
+def test_without_room_for_the_listing_it_is_done_row_by_row(
+    world: World, in_bulk: None, small_disk: Callable[[int | None], None]
+) -> None:
+    small_disk(8_000)
+    report = world.run()
+    small_disk(None)
+    assert (report.exit_code, report.rows_left) == (0, 0), report
+    assert told_in_bulk(world) == (0, 0)
+    assert world.check(backend="new") == FILES
 
 
 @BY_POSTGRES

@@ -17,7 +17,7 @@ from migrate_storage.plan import PLAIN, Route, Rule
 from migrate_storage.retry import Retry, StoreFailure
 from migrate_storage.verify import certainly_unchanged
 
-__all__ = ("Listing",)
+__all__ = ("RollCall",)
 
 _MOST = 4
 """How many objects may be listed for each row: beyond, looks are cheaper."""
@@ -25,7 +25,7 @@ _BATCH = 5_000
 """Objects that are handed over at once."""
 
 
-class Listing:
+class RollCall:
     """What stands under a plain name below the place of a path rule.
 
     Args:
