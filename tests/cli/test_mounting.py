@@ -137,6 +137,7 @@ def test_exit_codes_are_kept(
     arguments: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # where a job without an application may have been at work
     ended = CliRunner().invoke(add_storage_commands(), arguments)
     assert (ended.exit_code, said in ended.output) == (code, True), ended.output
     assert ended.exception is None or isinstance(ended.exception, SystemExit)
