@@ -13,7 +13,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from migrate_storage.errors import RefusedError
+from migrate_storage.errors import RefusedError, RunError
 from migrate_storage.journal import SAME_PLACE_LISTED, Entry, Journal, object_id
 from migrate_storage.model import Location, ObjectMeta, OutcomeKind
 from migrate_storage.plan import Route, Rule
@@ -29,6 +29,10 @@ __all__ = ("Batches",)
 
 _WINDOW = 5_000
 """Rows in one transaction."""
+_TRIES = 3
+"""How often one transaction is tried."""
+_PATIENCE = 1
+"""Seconds that a statement waits for a row that somebody else has locked."""
 _FEW = 20
 """Rows of which one cannot be re-pointed, and that are left to the passes all together."""
 
@@ -120,18 +124,24 @@ class Batches:
         if not ready:
             return
         try:
-            objects, moved = self._journal.database.transaction(partial(self._write, rows=rows, ready=ready))
+            work = partial(self._write, rows=rows, ready=ready)
+            objects, moved = self._journal.database.transaction(work, attempts=_TRIES)
         except (RefusedError, _ChangedError):
             if len(ready) > _FEW:
                 half = len(ready) // 2
                 self._repoint(rows, ready[:half], told)
                 self._repoint(rows, ready[half:], told)
             return
+        except RunError:
+            return  # somebody holds a row of it, or the connection: the passes have the patience
         if moved:
             told(objects, moved)
 
     def _write(self, connection: Connection, rows: Rows, ready: Sequence[tuple[Swap, Entry]]) -> tuple[int, int]:
         """How many objects came into the journal, and how many rows were re-pointed."""
+        if self._journal.database.dialect in ("mysql", "mariadb"):
+            # Who waits holds all rows that it has changed so far.
+            connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {_PATIENCE}")
         held, fresh = self._journal.hold(connection, [entry for _, entry in ready])
         swaps = [swap for swap, entry in ready if entry.id in held]
         if swaps and not rewrite_each(connection, rows, swaps, run=self._run, journal=self._journal):
