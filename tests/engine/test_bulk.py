@@ -278,7 +278,10 @@ def test_rows_that_are_written_meanwhile_keep_what_was_written(
             with world.engine.begin() as connection:
                 connection.execute(Document.__table__.update().where(Document.id == id_).values(file=file))
             before, latest[id_] = latest.get(id_), f"later/{count}"
-            if before is not None:
+            if before is not None and told_in_bulk(world) != (
+                0,
+                0,
+            ):  # an object that is drawn by lot may be gone, and then no listing counts
                 world.old.delete_object(f"{bucket}/{before}")
             world.sql("UPDATE documents SET title = 'touched' WHERE id = :id", id=names.randrange(1, 31))
 
