@@ -16,13 +16,11 @@ from sqlalchemy import Connection
 from migrate_storage.errors import RefusedError, RunError
 from migrate_storage.journal import SAME_PLACE_LISTED, Entry, Journal, object_id
 from migrate_storage.model import Location, ObjectMeta, OutcomeKind
-from migrate_storage.plan import Route, Rule
-from migrate_storage.retry import Retry
 from migrate_storage.rewrite import Swap, prepare, rewrite_each
 from migrate_storage.rollcall import RollCall
 from migrate_storage.rows import Rows
 from migrate_storage.spill import NoRoomError, Spill
-from migrate_storage.values import BrokenValueError, Row, parse_slots
+from migrate_storage.values import Row, parse_slots
 from migrate_storage.verify import Verified
 
 __all__ = ("Batches",)
@@ -41,17 +39,16 @@ class Batches:
     """Re-points what it can of a run's rows.
 
     Args:
-        route: from where to where.
-        rule: how a filename becomes another.
+        roll: what stands where both keys lead, and the path rule between them.
         journal: in the database of the rows.
         run: the run's id.
-        retry: how a failed look is sent again.
     """
 
-    def __init__(self, route: Route, rule: Rule, journal: Journal, run: str, retry: Retry) -> None:
-        self._route, self._rule, self._journal, self._run, self._retry = route, rule, journal, run, retry
+    def __init__(self, roll: RollCall, journal: Journal, run: str) -> None:
+        self._roll, self._journal, self._run = roll, journal, run
+        self._route, self._rule = roll.route, roll.rule
         # Where the rule's letters lead no link is on the way: the rest of a key stands behind them as it is.
-        self._place = route.destination.root
+        self._place = self._route.destination.root
 
     def __call__(
         self, rows: Sequence[Rows], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
@@ -74,7 +71,7 @@ class Batches:
                 for tail, meta in batch:
                     seen.add(tail, meta)
 
-            if not RollCall(self._route, self._rule, self._retry)(most, turn=turn, take=take):
+            if not self._roll(most, turn=turn, take=take):
                 return
             for each in rows:
                 for window in each.windows(self._route.source.key, _WINDOW):
@@ -99,7 +96,7 @@ class Batches:
         """What is behind the rule's letters in the name of a row's one file."""
         try:
             [slot] = parse_slots(rows.column, row)
-        except (BrokenValueError, ValueError):
+        except ValueError:
             return None
         name = slot.file["filename"]
         if slot.ref.index is not None or slot.file["backend"] != self._route.source.key:

@@ -44,8 +44,6 @@ from migrate_storage.errors import RefusedError, RunError
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
 from migrate_storage.keys import row_head
 from migrate_storage.model import ObjectMeta, OutcomeKind
-from migrate_storage.plan import Route, Rule
-from migrate_storage.retry import Retry
 from migrate_storage.rollcall import RollCall
 from migrate_storage.rows import Rows
 from migrate_storage.tables import PREFIX
@@ -65,15 +63,14 @@ class Bulk:
     """Re-points what it can of a run's rows.
 
     Args:
-        route: from where to where.
-        rule: how a filename becomes another.
+        roll: what stands where both keys lead, and the path rule between them.
         journal: in the database of the rows.
         run: the run's id.
-        retry: how a failed look is sent again.
     """
 
-    def __init__(self, route: Route, rule: Rule, journal: Journal, run: str, retry: Retry) -> None:
-        self._route, self._rule, self._journal, self._run, self._retry = route, rule, journal, run, retry
+    def __init__(self, roll: RollCall, journal: Journal, run: str) -> None:
+        self._roll, self._journal, self._run = roll, journal, run
+        self._route, self._rule = roll.route, roll.rule
         self._seen = Table(
             f"{PREFIX}seen",
             MetaData(schema=journal.tables.schema),
@@ -138,7 +135,7 @@ class Bulk:
             database.transaction(partial(self._send, found=batch))
 
         try:
-            if not RollCall(self._route, self._rule, self._retry)(most, turn=turn, take=take):
+            if not self._roll(most, turn=turn, take=take):
                 return False
             database.transaction(self._index)
         except RefusedError:

@@ -34,6 +34,7 @@ from migrate_storage.plan import Route
 from migrate_storage.preflight import Facts, examine
 from migrate_storage.pressure import Pressure
 from migrate_storage.report import LISTED, Report
+from migrate_storage.rollcall import RollCall
 from migrate_storage.rows import Rows
 from migrate_storage.shards import Part, cut_rows, plan_of
 from migrate_storage.share import Work
@@ -311,7 +312,8 @@ class Migration(SharedJob):
             self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
 
         way = Bulk if rows.database.dialect == "postgresql" else Batches
-        way(facts.route, facts.rule, journal, run, self._retry)(facts.rows, expected, turn=turn, told=told)
+        roll = RollCall(facts.route, facts.rule, self._retry)
+        way(roll, journal, run)(facts.rows, expected, turn=turn, told=told)
 
     def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""

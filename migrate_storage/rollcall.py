@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from migrate_storage.errors import StoppedError
 from migrate_storage.model import ObjectMeta
 from migrate_storage.plan import PLAIN, Route, Rule
-from migrate_storage.retry import Retry, StoreFailure
-from migrate_storage.verify import certainly_unchanged
+from migrate_storage.retry import Retry
+from migrate_storage.sightings import confirmed, rank
 
 __all__ = ("RollCall",)
 
@@ -35,7 +35,7 @@ class RollCall:
     """
 
     def __init__(self, route: Route, rule: Rule, retry: Retry) -> None:
-        self._route, self._rule, self._retry = route, rule, retry
+        self.route, self.rule, self._retry = route, rule, retry
 
     def __call__(
         self, rows: int, *, turn: Callable[[], bool], take: Callable[[Sequence[tuple[str, ObjectMeta]]], None]
@@ -65,18 +65,18 @@ class RollCall:
                 take(batch)
         except _NoEvidenceError:
             return False
-        return lot is not None and self._holds(*lot)
+        return lot is not None and self._confirmed(*lot)
 
     def _found(self) -> Iterator[tuple[str, ObjectMeta]]:
-        store, path = self._route.destination.at(f"{self._rule.new}x")
+        store, path = self.route.destination.at(f"{self.rule.new}x")
         head, straight, last = path[:-1], self._straight(), b""
         try:
             for meta in store.list(head.rstrip("/")):
                 if straight is None:
-                    rank = meta.path.encode("utf-8", "surrogatepass")
-                    if rank <= last:
+                    position = rank(meta.path)
+                    if position <= last:
                         raise _NoEvidenceError
-                    last = rank
+                    last = position
                 if not meta.e_tag or meta.last_modified is None:
                     raise _NoEvidenceError
                 if meta.path.startswith(head) and PLAIN.fullmatch(meta.path, len(head)):
@@ -90,14 +90,14 @@ class RollCall:
 
     def _straight(self) -> Callable[[str], bool] | None:
         """For a disk, which lists in no order and follows links: whether none is on the way to a file. ``None`` for a service."""
-        root = self._route.destination.root
+        root = self.route.destination.root
         if root.service != "file":
             return None
         known = ("", False)
 
         def straight(tail: str) -> bool:
             nonlocal known
-            path = f"/{self._rule.key}{tail}"
+            path = f"/{self.rule.key}{tail}"
             folder = os.path.dirname(path)  # noqa: PTH120 - once for each file of a disk
             if folder != known[0]:
                 known = folder, os.path.realpath(folder) == folder
@@ -105,20 +105,11 @@ class RollCall:
 
         return straight
 
-    def _holds(self, tail: str, seen: ObjectMeta) -> bool:
+    def _confirmed(self, tail: str, seen: ObjectMeta) -> bool:
         """Whether a look through each of the keys says the same of an object."""
-        for side, name in (
-            (self._route.source, self._rule.old + tail),
-            (self._route.destination, self._rule.new + tail),
-        ):
-            store, path = side.at(name)
-            try:
-                found = self._retry(lambda: store.head(path))  # noqa: B023
-            except StoreFailure:
-                return False
-            if not certainly_unchanged(seen.evidence, found.evidence):
-                return False
-        return True
+        here = self.route.source.at(self.rule.old + tail)
+        there = self.route.destination.at(self.rule.new + tail)
+        return all(confirmed(store, path, seen, self._retry) for store, path in (here, there))
 
 
 class _NoEvidenceError(Exception):

@@ -21,7 +21,7 @@ from migrate_storage.stores.base import Store
 from migrate_storage.stores.side import Side
 from migrate_storage.verify import certainly_unchanged
 
-__all__ = ("Sightings", "Sights", "tells")
+__all__ = ("Sightings", "Sights", "confirmed", "rank", "tells")
 
 _LEAST = 20
 """Objects for which a listing is begun at least."""
@@ -123,26 +123,29 @@ class Sightings:
         for store, wanted in by_store.values():
             if len(wanted) >= least:
                 seen = self._seen(store, wanted)
-                if seen and self._holds(store, random.choice(list(seen.values()))):  # noqa: S311 - a lot, not a secret
+                if not seen:
+                    continue
+                lot = random.choice(list(seen.values()))  # noqa: S311 - not a secret
+                if confirmed(store, lot.path, lot, self._retry):
                     found.update((wanted[path], meta) for path, meta in seen.items())
         return found
 
     def _seen(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
-        paths = sorted(wanted, key=_rank)
+        paths = sorted(wanted, key=rank)
         found: dict[str, ObjectMeta] = {}
-        last, end = b"", _rank(paths[-1])
+        last, end = b"", rank(paths[-1])
         try:
             for count, meta in enumerate(store.list(_folder(paths), after=paths[0][:-1])):
-                rank = _rank(meta.path)
+                position = rank(meta.path)
                 if count == _MOST * len(wanted):
                     self._until, self._rest, self._sparse = self._clock() + self._rest, self._rest * 2, len(wanted)
                     return {}
-                if rank <= last or not meta.e_tag:
+                if position <= last or not meta.e_tag:
                     self.trusted = False
                     return {}
-                if rank > end:
+                if position > end:
                     break
-                last = rank
+                last = position
                 if meta.path in wanted:
                     found[meta.path] = meta
         except StoppedError:
@@ -150,14 +153,6 @@ class Sightings:
         except Exception:  # noqa: BLE001 - whatever it is, each object is looked at then
             return {}
         return found
-
-    def _holds(self, store: Store, seen: ObjectMeta) -> bool:
-        """Whether a look says the same of an object; one that was replaced or deleted just now speaks against the listing too."""
-        try:
-            found = self._retry(lambda: store.head(seen.path))
-        except StoreFailure:
-            return False
-        return certainly_unchanged(seen.evidence, found.evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +163,24 @@ class Sights:
     destination: Sightings
 
 
-def _rank(path: str) -> bytes:
+def confirmed(store: Store, path: str, seen: ObjectMeta, retry: Retry) -> bool:
+    """Whether a look says the same of an object as a listing; one that was replaced or deleted just now speaks against it too.
+
+    Args:
+        store: where to look.
+        path: the object's full key there.
+        seen: what the listing told.
+        retry: how a failed look is sent again.
+    """
+    try:
+        found = retry(lambda: store.head(path))
+    except StoreFailure:
+        return False
+    return certainly_unchanged(seen.evidence, found.evidence)
+
+
+def rank(path: str) -> bytes:
+    """What services list their keys in the order of."""
     return path.encode("utf-8", "surrogatepass")
 
 

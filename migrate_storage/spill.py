@@ -46,7 +46,8 @@ class Spill:
     def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:
         """All of them, in the order of their keys' letters, which is that of their UTF-8 bytes."""
         self._write()
-        yield from map(_object, self._file.execute("SELECT * FROM entry ORDER BY key"))
+        with _written():
+            yield from map(_object, self._file.execute("SELECT * FROM entry ORDER BY key"))
 
     def add(self, key: str, meta: ObjectMeta) -> None:
         """Take one in."""
