@@ -31,10 +31,10 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
 from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
 from migrate_storage import CutoverBackend, ObstoreBackend
+from migrate_storage.cutover.decisions import TABLE, Phase, Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import TABLE, Phase, Side
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
 from tests import services
 from tests.faultproxy import fault_proxy
 from tests.servers import DatabaseServer, S3Server

@@ -38,7 +38,7 @@ def pin(core: int) -> int:
     for thread in Path("/proc/self/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
     # The start of an application is no part of the contest.
-    for module in ("bench._application", "migrate_storage.audit", "migrate_storage.cli"):
+    for module in ("bench._application", "migrate_storage.jobs.verify.job", "migrate_storage.cli"):
         importlib.import_module(module)
     return os.getpid()
 

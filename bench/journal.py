@@ -13,9 +13,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from migrate_storage.database import Database
+from migrate_storage.core.model import Column
+from migrate_storage.database.connection import Database
 from migrate_storage.journal import Entry, Journal, RowEntry, Run
-from migrate_storage.model import Column
 
 ROWS = 20_000
 COLUMN = Column(table="documents", column="file", key=("id",))

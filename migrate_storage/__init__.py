@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from migrate_storage.core.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from migrate_storage.backend import ObstoreBackend
+    from migrate_storage.application.dual_registration import dual_register
+    from migrate_storage.backend.obstore import ObstoreBackend
+    from migrate_storage.cli import add_storage_commands
     from migrate_storage.cutover.backend import CutoverBackend
-    from migrate_storage.dual import dual_register
 
 __version__ = "0.1.0"
 
-__all__ = ("CutoverBackend", "ObstoreBackend", "__version__", "dual_register")
+__all__ = (
+    "CutoverBackend",
+    "ObstoreBackend",
+    "__version__",
+    "add_storage_commands",
+    "dual_register",
+)
 
-
-def __getattr__(name: str) -> Any:
-    # Late, so that reading a value of the house loads neither obstore nor SQLAlchemy.
-    if name == "ObstoreBackend":
-        from migrate_storage.backend import ObstoreBackend
-
-        return ObstoreBackend
-    if name == "CutoverBackend":
-        from migrate_storage.cutover.backend import CutoverBackend
-
-        return CutoverBackend
-    if name == "dual_register":
-        from migrate_storage.dual import dual_register
-
-        return dual_register
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "CutoverBackend": "migrate_storage.cutover.backend",
+        "ObstoreBackend": "migrate_storage.backend.obstore",
+        "add_storage_commands": "migrate_storage.cli",
+        "dual_register": "migrate_storage.application.dual_registration",
+    },
+)

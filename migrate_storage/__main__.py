@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from migrate_storage.cli import cli
-from migrate_storage.cli.exits import ended
+from migrate_storage.cli.exit_codes import ended
 
 __all__ = ("main",)
 

@@ -4,7 +4,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from fsspec.implementations.local import LocalFileSystem
 
-from migrate_storage.agreement import agree, listed
+from migrate_storage.jobs.translation_check import agree, listed
 
 
 class Shouting(LocalFileSystem):

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from advanced_alchemy.types.file_object import storages
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from migrate_storage.application import from_database, load_application
-from migrate_storage.engines import engine_from_url
-from migrate_storage.errors import ApplicationError, ConfigurationError
+from migrate_storage.application.application import from_database, load_application
+from migrate_storage.core.errors import ApplicationError, ConfigurationError
+from migrate_storage.database.urls import engine_from_url
 
 MODELS = """
     import sqlalchemy as sa
@@ -285,7 +285,11 @@ def test_an_unknown_column_is_refused_with_those_there_are(write: Write) -> None
 def test_an_application_without_stored_objects_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("import sqlalchemy as sa\nengine = sa.create_engine('sqlite://')\n")
     ended = subprocess.run(  # a process of its own: other tests' models live in this one
-        [sys.executable, "-c", "from migrate_storage.application import load_application; load_application('empty')"],
+        [
+            sys.executable,
+            "-c",
+            "from migrate_storage.application.application import load_application; load_application('empty')",
+        ],
         cwd=tmp_path,
         env={"PYTHONPATH": str(Path(__file__).parent.parent)},
         capture_output=True,

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore
 
-from migrate_storage.compare import By, Relation, judge, merge
-from migrate_storage.model import Attributes, ObjectMeta
-from migrate_storage.retry import Retry
-from migrate_storage.spill import NoRoomError
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.streams import IncompleteError, Listing
+from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.core.spill import NoRoomError
+from migrate_storage.engine.compare import By, Relation, judge, merge
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.listing import IncompleteError, Listing
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.retry import Retry
 
 KEYS = ("a", "a/b", "a-b", "d/e/f", "é", "e\u0301", "\U0001f4a9", "\ufb01", "z")
 """In another order by UTF-16, by folders and by bytes."""

@@ -12,9 +12,9 @@ from advanced_alchemy.types.file_object.registry import StorageRegistry
 from fsspec.implementations.dirfs import DirFileSystem
 
 from migrate_storage.backend import ObstoreBackend
-from migrate_storage.compat import FallbackWarning, FSSpecBackend, convert_registrations
-from migrate_storage.errors import KeyRefusedError
-from migrate_storage.stores.side import Side
+from migrate_storage.backend.fsspec_compat import FallbackWarning, FSSpecBackend, convert_registrations
+from migrate_storage.core.errors import KeyRefusedError
+from migrate_storage.stores.resolved_backend import Side
 
 
 def empty() -> StorageRegistry:
@@ -91,7 +91,7 @@ def test_the_filesystem_of_a_protocol_is_not_needed():
     program = """
 import sys
 sys.modules["s3fs"] = None
-from migrate_storage.compat import FSSpecBackend
+from migrate_storage.backend.fsspec_compat import FSSpecBackend
 backend = FSSpecBackend(key="k", fs="s3", prefix="b", username="K", password="S", client_kwargs={"region_name": "eu-west-1"})
 assert backend.driver == "obstore", backend
 """

@@ -11,8 +11,8 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from migrate_storage.counters import BOUNDS, Counters
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.reporting.metrics import BOUNDS, Counters
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.demo import FILES, Demo
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.cli.demo.scenario import FILES, Demo
+from migrate_storage.core.errors import ConfigurationError
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,10 +13,10 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from migrate_storage import ObstoreBackend, dual_register
-from migrate_storage.application import running_application
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.migration import Migration
-from migrate_storage.options import RunOptions
+from migrate_storage.application.application import running_application
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.filters import Filters, names_in, patterns_in
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.filters import Filters, names_in, patterns_in
 from tests.recipes import _binary
 
 NAMES = (

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from migrate_storage.errors import StoppedError
-from migrate_storage.gate import Gate
+from migrate_storage.core.errors import StoppedError
+from migrate_storage.engine.concurrency import Gate
 
 
 class Clock:

@@ -3,9 +3,9 @@
 import sqlalchemy as sa
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
-from migrate_storage.application import Application
-from migrate_storage.inspection import filenames, inspect
-from migrate_storage.model import Column
+from migrate_storage.application.application import Application
+from migrate_storage.application.inspection import filenames, inspect
+from migrate_storage.core.model import Column
 
 COLUMN = Column(table="document", column="file", key=("id",))
 

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from migrate_storage.errors import StoppedError
-from migrate_storage.limits import Allowance, Rate
+from migrate_storage.core.errors import StoppedError
+from migrate_storage.engine.run_limits import Allowance
+from migrate_storage.stores.rate_limit import Rate
 
 
 def taken(rate: Rate, amounts: list[float], workers: int = 4) -> float:

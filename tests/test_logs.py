@@ -8,9 +8,17 @@ import logging
 import pytest
 import structlog
 
-from migrate_storage.events import BytesMoved, ItemFinished, Noted, PaceChanged, PassStarted, RunFinished, RunStarted
-from migrate_storage.logs import logged
-from migrate_storage.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.core.events import (
+    BytesMoved,
+    ItemFinished,
+    Noted,
+    PaceChanged,
+    PassStarted,
+    RunFinished,
+    RunStarted,
+)
+from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.reporting.log_records import logged
 
 EVIL = "a\x1b[31m\nfake: line\u202e"
 DONE = Outcome(kind=OutcomeKind.REWRITTEN, source=Location("old", "a"), destination=Location("new", "a"), size=3)

@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.pressure import Pressure
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.database.connection import Database
+from migrate_storage.database.load_monitor import Pressure
 from tests import services
 from tests.recipes import HOST, _postgres_binary, owner
 from tests.servers import DatabaseServer, start_mariadb, start_postgres

@@ -10,7 +10,7 @@ import timeit
 import pytest
 from rich.console import Console
 
-from migrate_storage.events import (
+from migrate_storage.core.events import (
     BytesMoved,
     Event,
     ItemFinished,
@@ -20,12 +20,12 @@ from migrate_storage.events import (
     RunFinished,
     RunStarted,
 )
-from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.progress import shown_on
-from migrate_storage.progress.jsonlines import JsonLines
-from migrate_storage.progress.lines import Lines, Quiet
-from migrate_storage.progress.live import LiveDisplay
-from migrate_storage.progress.seen import Seen
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.reporting.progress import shown_on
+from migrate_storage.reporting.progress.json_lines import JsonLines
+from migrate_storage.reporting.progress.live import LiveDisplay
+from migrate_storage.reporting.progress.plain import Lines, Quiet
+from migrate_storage.reporting.progress.state import Seen
 
 COLUMN = Column(table="doc", column="file", key=("id",))
 EVIL = "x\x1b[2J[red]bold[/red]\n.pdf"

@@ -20,7 +20,7 @@ from obstore.fsspec import FsspecStore
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store
 
 from migrate_storage import backend as ours
-from migrate_storage.registration import read, read_filesystem, same_service
+from migrate_storage.translate.registration import read, read_filesystem, same_service
 from tests.translate.hostile import HOSTILE
 
 KEY = "c2VjcmV0LWtleS1mb3ItdGVzdHM="

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from migrate_storage.errors import StoppedError
-from migrate_storage.retry import Retry, StoreFailure
-from migrate_storage.stores.failure import FailureKind, Verdict
+from migrate_storage.core.errors import StoppedError
+from migrate_storage.stores.failures import FailureKind, Verdict
+from migrate_storage.stores.retry import Retry, StoreFailure
 
 
 class Paused(Retry):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.keys import dump_key, load_key, row_id
-from migrate_storage.model import Column
-from migrate_storage.values import BrokenValueError, Row, parse_slots, rewrite_value
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Column
+from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots, rewrite_value
+from migrate_storage.database.primary_keys import dump_key, load_key, row_id
 
 FILES = Column(table="t", column="f", key=("id",))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.settings import Settings, load_settings
+from migrate_storage.application.config_file import Settings, load_settings
+from migrate_storage.core.errors import ConfigurationError
 
 KNOWN = {"app", "database", "columns", "from", "to", "concurrency", "copy-only"}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrate_storage.text import masked, one_line, visible
+from migrate_storage.core.text import masked, one_line, visible
 
 
 @pytest.mark.parametrize(

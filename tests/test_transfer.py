@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrate_storage.model import Attributes, ObjectMeta
-from migrate_storage.options import MiB
-from migrate_storage.stores.failure import FailureKind, classify
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.transfer import (
+from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.core.text import MiB
+from migrate_storage.engine.transfer import (
     SMALL,
     Digests,
     SourceMissingError,
@@ -25,7 +23,9 @@ from migrate_storage.transfer import (
     part_size,
     transfer,
 )
-from migrate_storage.verify import DiffersError, verify
+from migrate_storage.engine.verify import DiffersError, verify
+from migrate_storage.stores.failures import FailureKind, classify
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.servers import S3Server
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import obstore
 import pytest
 
-from migrate_storage.model import Evidence, ObjectMeta
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.transfer import Copied, Digests
-from migrate_storage.verify import DiffersError, UnverifiedError, same, sha256_of, unchanged, verify
+from migrate_storage.core.model import Evidence, ObjectMeta
+from migrate_storage.engine.transfer import Copied, Digests
+from migrate_storage.engine.verify import DiffersError, UnverifiedError, same, sha256_of, unchanged, verify
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.servers import S3Server
 
 NOW = Evidence(size=3, e_tag="a", last_modified=5.0, version="1")

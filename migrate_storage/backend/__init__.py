@@ -1,5 +1,24 @@
 """ObstoreBackend: advanced-alchemy's storage backend over obstore, complete."""
 
-from migrate_storage.backend.obstore import ObstoreBackend
+from __future__ import annotations
 
-__all__ = ("ObstoreBackend",)
+from typing import TYPE_CHECKING
+
+from migrate_storage.core.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from migrate_storage.backend.obstore import ObstoreBackend
+    from migrate_storage.translate.model import CredentialSource
+
+__all__ = (
+    "CredentialSource",
+    "ObstoreBackend",
+)
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "CredentialSource": "migrate_storage.translate.model",
+        "ObstoreBackend": "migrate_storage.backend.obstore",
+    },
+)

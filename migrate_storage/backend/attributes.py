@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.model import Attributes
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Attributes
 
 __all__ = ("RESERVED", "decode", "encode")
 

@@ -11,16 +11,16 @@ from typing import Any
 from advanced_alchemy.types.file_object.base import PathLike
 
 from migrate_storage.backend import signing
-from migrate_storage.backend.construction import read_configuration, read_store
-from migrate_storage.backend.located import several, text
-from migrate_storage.backend.reads import Reads
-from migrate_storage.backend.writes import Writes
-from migrate_storage.errors import ConfigurationError, KeyRefusedError
-from migrate_storage.model import StoreConfig
-from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
-from migrate_storage.stores.names import SECRETS
-from migrate_storage.stores.opening import open_store
-from migrate_storage.translate.keys import unaddressable
+from migrate_storage.backend.base import several, text
+from migrate_storage.backend.config import read_configuration, read_store
+from migrate_storage.backend.read_operations import Reads
+from migrate_storage.backend.write_operations import Writes
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.core.object_keys import unaddressable
+from migrate_storage.stores.config.open import open_store
+from migrate_storage.stores.config.option_names import SECRETS
+from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
+from migrate_storage.translate.model import StoreConfig
 
 __all__ = ("ObstoreBackend",)
 

@@ -19,11 +19,11 @@ from urllib.parse import quote, urlencode
 
 import obstore
 
-from migrate_storage.errors import KeyRefusedError
-from migrate_storage.model import StoreConfig
-from migrate_storage.stores.calling import Caller
-from migrate_storage.stores.environment import settings
-from migrate_storage.stores.opening import open_store
+from migrate_storage.core.errors import KeyRefusedError
+from migrate_storage.stores.config.isolation import settings
+from migrate_storage.stores.config.open import open_store
+from migrate_storage.stores.sync_async import Caller
+from migrate_storage.translate.model import StoreConfig
 
 __all__ = ("DEFAULT_LIFETIME", "LONGEST", "azure_url", "lifetime", "sign")
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from advanced_alchemy.types.file_object.base import PathLike
 
-from migrate_storage.backend.located import text
+from migrate_storage.backend.base import text
 from migrate_storage.backend.obstore import ObstoreBackend
-from migrate_storage.errors import ConfigurationError, KeyRefusedError
-from migrate_storage.model import Place, StoreConfig
-from migrate_storage.registration import Registration, read
-from migrate_storage.stores.opening import open_store
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.core.model import Place
+from migrate_storage.stores.config.open import open_store
+from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.registration import Registration, read
 
 __all__ = ("TranslatedBackend",)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError
 
 __all__ = ("Target", "known_endpoint", "parse_path", "parse_url")
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 import click
 
 from migrate_storage import __version__
-from migrate_storage.cli.check import check
-from migrate_storage.cli.control import control
-from migrate_storage.cli.convert import convert
-from migrate_storage.cli.cutover import cutover
-from migrate_storage.cli.declaring import example
-from migrate_storage.cli.demo import demo
-from migrate_storage.cli.doctor import doctor
-from migrate_storage.cli.explain import explain
-from migrate_storage.cli.init import init
-from migrate_storage.cli.inspect import inspect
-from migrate_storage.cli.mounting import mounted
-from migrate_storage.cli.orphans import orphans
-from migrate_storage.cli.purge import purge
-from migrate_storage.cli.revert import revert
-from migrate_storage.cli.run import plan, run
-from migrate_storage.cli.runs import report, runs, status
-from migrate_storage.cli.sync import sync
-from migrate_storage.cli.tables import tables
-from migrate_storage.cli.translate import translate
-from migrate_storage.cli.verify import verify
+from migrate_storage.cli.commands.check import check
+from migrate_storage.cli.commands.control import control
+from migrate_storage.cli.commands.convert import convert
+from migrate_storage.cli.commands.cutover import cutover
+from migrate_storage.cli.commands.demo import demo
+from migrate_storage.cli.commands.doctor import doctor
+from migrate_storage.cli.commands.explain import explain
+from migrate_storage.cli.commands.history import report, runs, status
+from migrate_storage.cli.commands.init import init
+from migrate_storage.cli.commands.inspect import inspect
+from migrate_storage.cli.commands.orphans import orphans
+from migrate_storage.cli.commands.purge import purge
+from migrate_storage.cli.commands.revert import revert
+from migrate_storage.cli.commands.run import plan, run
+from migrate_storage.cli.commands.sync import sync
+from migrate_storage.cli.commands.tables import tables
+from migrate_storage.cli.commands.translate import translate
+from migrate_storage.cli.commands.verify import verify
+from migrate_storage.cli.embedding import mounted
+from migrate_storage.cli.option import example
 
 __all__ = ("add_storage_commands", "cli")
 

@@ -1,1 +1,39 @@
 """The cutover: one backend over two stores, so that an application moves while it runs, and back again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrate_storage.core.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from migrate_storage.cutover.backend import CutoverBackend
+    from migrate_storage.cutover.decisions import Phase
+    from migrate_storage.cutover.outbox import Outbox
+    from migrate_storage.cutover.phase.source import SharedPhase
+    from migrate_storage.cutover.phase.transitions import Steps
+    from migrate_storage.database.connection import Database
+    from migrate_storage.reporting.metrics import Counters
+
+__all__ = (
+    "Counters",
+    "CutoverBackend",
+    "Database",
+    "Outbox",
+    "Phase",
+    "SharedPhase",
+    "Steps",
+)
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Counters": "migrate_storage.reporting.metrics",
+        "CutoverBackend": "migrate_storage.cutover.backend",
+        "Database": "migrate_storage.database.connection",
+        "Outbox": "migrate_storage.cutover.outbox",
+        "Phase": "migrate_storage.cutover.decisions",
+        "SharedPhase": "migrate_storage.cutover.phase.source",
+        "Steps": "migrate_storage.cutover.phase.transitions",
+    },
+)

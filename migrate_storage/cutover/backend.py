@@ -9,20 +9,20 @@ from typing import Any
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, PathLike, StorageBackend
 
-from migrate_storage.backend.content import DEFAULT_PART
-from migrate_storage.backend.located import several, text
-from migrate_storage.counters import Counters
+from migrate_storage.backend.base import several, text
+from migrate_storage.backend.upload import DEFAULT_PART
+from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError
 from migrate_storage.cutover import protocol
-from migrate_storage.cutover.content import Spooled, spooled
-from migrate_storage.cutover.driving import Driver, ask, asked
-from migrate_storage.cutover.listing import listed
+from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
+from migrate_storage.cutover.executor import Driver, ask, asked
+from migrate_storage.cutover.list_objects import listed
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.shadow import ShadowReads
-from migrate_storage.cutover.signing import sign_read, sign_upload
-from migrate_storage.cutover.switch import Held, Switch, switch
-from migrate_storage.errors import DeleteFailedError, KeyRefusedError
-from migrate_storage.stores.calling import AWAITING, BLOCKING, Caller, run
+from migrate_storage.cutover.phase.source import Held, Switch, switch
+from migrate_storage.cutover.shadow_reads import ShadowReads
+from migrate_storage.cutover.signed_urls import sign_read, sign_upload
+from migrate_storage.cutover.spooled_content import Spooled, spooled
+from migrate_storage.reporting.metrics import Counters
+from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 
 __all__ = ("CutoverBackend",)
 
@@ -42,7 +42,7 @@ class CutoverBackend(StorageBackend):
         key: the name under which rows and columns know the backend.
         source: the backend that is left.
         destination: the backend that is moved to.
-        phase: the phase of this process; ``"shared"`` or a :class:`~migrate_storage.cutover.switch.SharedPhase` for one that all
+        phase: the phase of this process; ``"shared"`` or a :class:`~migrate_storage.cutover.phase.source.SharedPhase` for one that all
             processes share; a function, asked once for each operation; or ``None`` for the environment variable
             ``MIGRATE_STORAGE_PHASE`` (``source`` if unset).
         outbox: where entries are kept; needed as soon as the phase is not SOURCE.

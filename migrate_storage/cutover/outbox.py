@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from migrate_storage.cutover.acts import Entry, Fate
-from migrate_storage.cutover.phases import Side
-from migrate_storage.database import Database
+from migrate_storage.cutover.decisions import Side
+from migrate_storage.cutover.protocol import Entry, Fate
+from migrate_storage.database.connection import Database
 from migrate_storage.journal import digest
-from migrate_storage.tables import Tables
+from migrate_storage.journal.schema import Tables
 
 __all__ = ("Outbox", "Tally", "Waiting")
 

@@ -16,17 +16,31 @@ from typing import Any
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
-from migrate_storage.counters import Counters
-from migrate_storage.cutover import acts, protocol
-from migrate_storage.cutover.acts import Repaired, Step
+from migrate_storage.core.errors import KeyRefusedError, PhaseLostError
+from migrate_storage.core.text import visible
+from migrate_storage.cutover import protocol
+from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.compare import differences
+from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox, Waiting
-from migrate_storage.cutover.phases import Phase, Side
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import describe_failure
-from migrate_storage.errors import KeyRefusedError, PhaseLostError
-from migrate_storage.text import visible
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.cutover.protocol import Repaired, Step
+from migrate_storage.database.connection import describe_failure
+from migrate_storage.engine.compare import Relation
+from migrate_storage.engine.verify import certainly_unchanged
+from migrate_storage.journal import Journal
+from migrate_storage.reporting.metrics import Counters
+from migrate_storage.stores.resolved_backend import Side as Reached
 
-__all__ = ("Repair", "Result", "Rights", "writable")
+__all__ = (
+    "Leveled",
+    "Repair",
+    "Result",
+    "Rights",
+    "level",
+    "writable",
+)
+
 
 _log = logging.getLogger("migrate_storage.cutover")
 LEASE = 300.0
@@ -252,36 +266,36 @@ class _Work:
 
     def _perform(self, step: Step) -> Any:
         path, outbox = self._path, self._outbox
-        if isinstance(step, acts.Claim | acts.Flip | acts.Put | acts.Erase):
+        if isinstance(step, protocol.Claim | protocol.Flip | protocol.Put | protocol.Erase):
             self._check()
         match step:
-            case acts.Note(side):
+            case protocol.Note(side):
                 return outbox.note(path, side)
-            case acts.Claim():
+            case protocol.Claim():
                 entry = outbox.claim(path, self._owner, self._lease)
                 self._about = outbox.about(path) if entry else {}
                 self._looks.clear()
                 self._copied = False
                 return entry
-            case acts.Flip(entry):
+            case protocol.Flip(entry):
                 self._looks.pop(0)
                 return outbox.flip(path, entry)
-            case acts.Settle(entry):
+            case protocol.Settle(entry):
                 return outbox.settle(path, entry, wrote=self._wrote)
-            case acts.Release(entry):
+            case protocol.Release(entry):
                 if self._copied and len(set(self._looks)) > 1 and outbox.look(path) == entry:
                     self.bypassed = True
                 return outbox.release(path, self._owner, self._failure)
-            case acts.Head(side):
+            case protocol.Head(side):
                 self._looks.append(self._evidence(side))
                 return self._looks[-1]
-            case acts.Get(side):
+            case protocol.Get(side):
                 return self._sides[side].get_content(path)
-            case acts.Put(side, content):
+            case protocol.Put(side, content):
                 self._put(side, content)
                 self._wrote, self._copied, self.written = True, True, side
                 return None
-            case acts.Erase(side):
+            case protocol.Erase(side):
                 self._wrote, self._copied, self.written = False, True, side
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
@@ -305,3 +319,66 @@ class _Work:
             return {}
         found = look(self._path)
         return {"content_type": found.content_type, "metadata": dict(found.metadata)}
+
+
+@dataclass(kw_only=True, slots=True)
+class Leveled:
+    """What was done to bring the other side level."""
+
+    result: Result = field(default_factory=Result)
+    #: What stands on the other side alone, and was not written by us: left there.
+    foreign: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left."""
+        return not (self.foreign or self.result.left or self.result.failures)
+
+
+def level(
+    backend: CutoverBackend, outbox: Outbox, repair: Repair, side: Side, stopping: Callable[[], bool] = lambda: False
+) -> Leveled:
+    """Compare both sides in full, and make the other what the trusted one is, while writers go on.
+
+    What only the other side has is deleted there where our outbox or journal says that we wrote it. Where the destination is
+    trusted it never is: it is brought to the destination if that may be written now.
+
+    Args:
+        backend: of the cutover.
+        outbox: its outbox.
+        repair: what writes.
+        side: the trusted one.
+        stopping: asked before each key.
+    """
+    leveled = Leveled()
+    extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
+    journal = Journal(outbox.database, outbox.tables.schema)
+
+    def wanted(writable: frozenset[Side]) -> Iterator[str]:
+        for each in differences(backend.source, backend.destination, outbox, stopping):
+            key = each.pair.key
+            repair.counters.add("difference", side.other)
+            if each.relation is extra:
+                ours = _ours(backend, outbox, journal, key) if side is Side.SOURCE else side in writable
+                if not ours:
+                    leveled.foreign.append(key)
+                    continue
+            yield key
+
+    with repair.at_work() as rights:
+        leveled.result = repair.backfill(wanted(rights.writable), side, stopping)
+    return leveled
+
+
+def _ours(backend: CutoverBackend, outbox: Outbox, journal: Journal, path: str) -> bool:
+    """Whether what the destination holds under a key was written by us."""
+    if outbox.wrote(path):
+        return True
+    entry = journal.at_destination(backend.destination.key, path)
+    if entry is None or not entry.ours:
+        return False
+    try:
+        store, key = Reached(backend.destination).at(path)
+        return certainly_unchanged(entry.destination_evidence, store.head(key).evidence)
+    except (FileNotFoundError, KeyRefusedError):
+        return False

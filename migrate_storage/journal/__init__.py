@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import update
 
-from migrate_storage.diskset import DiskSet
-from migrate_storage.journal.access import BATCH
+from migrate_storage.core.spill import DiskSet
+from migrate_storage.journal.base import BATCH
+from migrate_storage.journal.known_losses import Mark, Marks
 from migrate_storage.journal.leases import Leases
-from migrate_storage.journal.lines import (
+from migrate_storage.journal.objects import Objects
+from migrate_storage.journal.records import (
     SAME_PLACE,
     SAME_PLACE_LISTED,
     Entry,
@@ -27,11 +29,9 @@ from migrate_storage.journal.lines import (
     object_id,
     object_name,
 )
-from migrate_storage.journal.marks import Mark, Marks
-from migrate_storage.journal.objects import Objects
-from migrate_storage.journal.ranges import UNCUT, Ranges, range_lease
 from migrate_storage.journal.rows import Rows
 from migrate_storage.journal.runs import Runs
+from migrate_storage.journal.shards import UNCUT, Ranges, range_lease
 
 __all__ = (
     "SAME_PLACE",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from migrate_storage.errors import LeaseHeldError
-from migrate_storage.journal.access import Access
+from migrate_storage.core.errors import LeaseHeldError
+from migrate_storage.journal.base import Access
 
 __all__ = ("Leases",)
 

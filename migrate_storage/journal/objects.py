@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
-from migrate_storage.journal.access import Access, parts
-from migrate_storage.journal.lines import Entry, digest
-from migrate_storage.model import Location
+from migrate_storage.core.model import Location
+from migrate_storage.journal.base import Access, parts
+from migrate_storage.journal.records import Entry, digest
 
 __all__ = ("Objects",)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from migrate_storage.journal.access import Access, parts
-from migrate_storage.journal.lines import RowEntry
-from migrate_storage.keys import dump_key, row_id, row_id_of
-from migrate_storage.model import Column
+from migrate_storage.core.model import Column
+from migrate_storage.database.primary_keys import dump_key, row_id, row_id_of
+from migrate_storage.journal.base import Access, parts
+from migrate_storage.journal.records import RowEntry
 
 __all__ = ("Rows",)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.journal.access import Access
-from migrate_storage.journal.lines import Run
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.journal.base import Access
+from migrate_storage.journal.records import Run
 
 __all__ = ("Runs",)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from migrate_storage.model import Attributes, ObjectMeta
+from migrate_storage.core.model import Attributes, ObjectMeta
 
 __all__ = ("Opened", "Store")
 
@@ -28,7 +28,7 @@ class Opened(Protocol):
 class Store(Protocol):
     """One store, spoken to in full keys.
 
-    Every method raises what the library below raises; :func:`migrate_storage.stores.failure.classify` understands it.
+    Every method raises what the library below raises; :func:`migrate_storage.stores.failures.classify` understands it.
     A missing object is ``FileNotFoundError`` everywhere.
     """
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from migrate_storage.model import Note, Translation
-from migrate_storage.translate import azure, gcs, http, local, memory, s3
-from migrate_storage.translate.keys import decode_key, encode_key, unaddressable
+from migrate_storage.core.model import Note
+from migrate_storage.core.object_keys import decode_key, encode_key, unaddressable
+from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import CODES, note
-from migrate_storage.translate.options import mapping, printable
-from migrate_storage.translate.others import ARCHIVES, SOURCE_ONLY
+from migrate_storage.translate.option_tables import mapping, printable
 from migrate_storage.translate.places import same_service
+from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
+from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
 from migrate_storage.translate.wrappers import Unwrapped, chain, unwrap
 
 __all__ = (

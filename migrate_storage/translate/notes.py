@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migrate_storage.model import Note, Severity
+from migrate_storage.core.model import Note, Severity
 
 __all__ = ("CODES", "Code", "note")
 

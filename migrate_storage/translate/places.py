@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from migrate_storage.model import Place
+from migrate_storage.core.model import Place
 
 __all__ = (
     "GLOBAL_MEMORY",
@@ -25,6 +25,15 @@ __all__ = (
     "same_service",
     "split",
 )
+
+
+def actual(place: Place) -> Place:
+    """A place on a local disk with its links resolved, so that two ways to one file are one place."""
+    if place.service != "file":
+        return place
+    slash = "/" if place.key.endswith("/") else ""
+    return replace(place, key=os.path.realpath("/" + place.key).lstrip("/") + slash)
+
 
 #: Root of the one dictionary that all ``MemoryFileSystem`` instances of a process share.
 GLOBAL_MEMORY = "process"
@@ -266,9 +275,7 @@ _VENDORS = (
     ("scw.cloud", "scaleway"),
     ("storage.yandexcloud.net", "yandex"),
 )
-
 _VENDOR_OF_SERVICE = {"s3": "aws", "gcs": "google", "azure": "azure"}
-
 #: Services that give access to somebody's disk, perhaps this machine's.
 _REMOTE_DISKS = frozenset({"sftp", "ssh", "ftp", "smb", "webdav", "http", "hdfs", "webhdfs", "nfs", "jupyter"})
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from migrate_storage.model import Note
+from migrate_storage.core.model import Note
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.options import mapping, text
+from migrate_storage.translate.option_tables import mapping, text
 from migrate_storage.translate.places import join_folder, join_prefix
 
 __all__ = ("Unwrapped", "chain", "unwrap")

@@ -22,7 +22,7 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
-from migrate_storage.errors import (
+from migrate_storage.core.errors import (
     ConditionFailedError,
     ConfigurationError,
     KeyRefusedError,

@@ -12,10 +12,10 @@ from obstore.exceptions import BaseError, UnknownConfigurationKeyError
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError, UnknownOptionError
-from migrate_storage.model import StoreConfig
-from migrate_storage.stores.names import CLIENT, OPTIONS
-from migrate_storage.stores.opening import open_store
+from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
+from migrate_storage.stores.config.open import open_store
+from migrate_storage.stores.config.option_names import CLIENT, OPTIONS
+from migrate_storage.translate.model import StoreConfig
 from tests.backend.echo import echo
 from tests.backend.test_signing import SERVICE_ACCOUNT
 

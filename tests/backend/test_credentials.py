@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.model import CredentialSource, StoreConfig
-from migrate_storage.stores.credentials import provider
-from migrate_storage.stores.opening import open_store
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.stores.config.credentials import provider
+from migrate_storage.stores.config.open import open_store
+from migrate_storage.translate.model import CredentialSource, StoreConfig
 from tests.backend.echo import Echo, Seen, echo, json_answer
 
 LATER = "2099-01-01T00:00:00Z"

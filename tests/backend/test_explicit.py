@@ -12,7 +12,7 @@ import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError
 from tests.backend.echo import Echo, Seen, echo, json_answer
 from tests.backend.test_signing import ACCOUNT_KEY, SERVICE_ACCOUNT
 

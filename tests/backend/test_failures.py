@@ -10,8 +10,8 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import DeleteFailedError, MissingBucketError
-from migrate_storage.stores.fork import ForkedAfterUseError
+from migrate_storage.core.errors import DeleteFailedError, MissingBucketError
+from migrate_storage.stores.fork_guard import ForkedAfterUseError
 from tests.backend.echo import Seen, echo
 from tests.servers import AzureServer, GCSServer, S3Server
 
@@ -47,7 +47,7 @@ async def test_by_status(status: int, code: str, kind: type[Exception]) -> None:
             assert "s3://b/p" in str(caught.value)
             assert caught.value.__cause__ is not None
             assert "\n" not in str(caught.value)
-            assert type(caught.value).__module__ in ("builtins", "migrate_storage.errors")
+            assert type(caught.value).__module__ in ("builtins", "migrate_storage.core.errors")
 
 
 def test_services_echo_secrets_and_we_do_not() -> None:
@@ -163,7 +163,7 @@ def test_errors_can_be_handed_to_another_process() -> None:
 
 def test_panics_of_rust_never_reach_the_caller(gcs: GCSServer) -> None:
     """A live store of the caller's own may panic in any call; what comes out is an Exception."""
-    from migrate_storage.backend.failures import Explaining
+    from migrate_storage.backend.errors import Explaining
 
     class PanicException(BaseException):
         __module__ = "pyo3_runtime"

@@ -21,7 +21,7 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.stores.fork import ForkedAfterUseError
+from migrate_storage.stores.fork_guard import ForkedAfterUseError
 from tests.servers import S3Server
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from advanced_alchemy.types.file_object import storages
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError
 from tests.backend.test_signing import ACCOUNT_KEY, _check_s3
 from tests.servers import AzureServer, GCSServer, S3Server
 

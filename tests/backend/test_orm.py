@@ -146,7 +146,7 @@ def test_a_file_on_disk_goes_with_the_row(session: Session, backend: ObstoreBack
 
 def test_a_missing_bucket_does_not_pass_for_a_delete(session: Session, rclone_s3: S3Server) -> None:
     """advanced-alchemy takes FileNotFoundError on delete for success."""
-    from migrate_storage.errors import MissingBucketError
+    from migrate_storage.core.errors import MissingBucketError
 
     paper = Paper(title="a", file=_file("a.txt", b"1"))
     session.add(paper)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from tests.backend.beds import BEDS, Bed
 
 HOSTILE = "/.\\#?%&+ ~\t\n\x00\x7f\x85éÉ:*\"'<>|[]{}^`;@=$,!()" + "a1-_"

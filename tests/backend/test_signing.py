@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import KeyRefusedError
+from migrate_storage.core.errors import KeyRefusedError
 
 _PRIVATE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 SERVICE_ACCOUNT = {

@@ -13,8 +13,8 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from fsspec.implementations.dirfs import DirFileSystem
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError, KeyRefusedError
-from migrate_storage.registration import read
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.translate.registration import read
 from tests.servers import AzureServer, S3Server
 
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage.__main__ import main
-from migrate_storage.cli.kinds import BYTES, SECONDS
+from migrate_storage.cli.param_types import BYTES, SECONDS
 from tests.cli.conftest import Project, one_line_of
 
 APP = ("--app", "app")

@@ -43,7 +43,7 @@ def test_what_is_left_is_marked_with_file_line_reason_and_what_to_paste(project)
     ended = project("convert", "src")
     assert ended.returncode == 1
     assert ended.stderr.startswith("src/b.py:5: left: sftp (SFTP) has no counterpart")
-    assert "from migrate_storage.compat import FSSpecBackend" in ended.stderr
+    assert "from migrate_storage.backend.fsspec_compat import FSSpecBackend" in ended.stderr
     assert "PL4NTED" not in ended.stderr + ended.stdout
     (told,) = map(json.loads, project("convert", "src", "--json").stdout.splitlines())
     assert (told["event"], told["path"], told["line"]) == ("left", "src/b.py", 5)

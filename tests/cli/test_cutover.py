@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from migrate_storage.cli import cli
+from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Side
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
 
 APPLICATION = """
 from sqlalchemy import create_engine
@@ -24,7 +24,7 @@ from advanced_alchemy.types.file_object import FileObject, storages
 from sqlalchemy.orm import Mapped, mapped_column
 from migrate_storage import CutoverBackend, ObstoreBackend
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.database import Database
+from migrate_storage.database.connection import Database
 
 engine = create_engine({url!r})
 outbox = Outbox(Database(engine), "files")

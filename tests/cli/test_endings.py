@@ -14,10 +14,10 @@ import pytest
 
 from migrate_storage.__main__ import main
 from migrate_storage.cli import cli
-from migrate_storage.cli.endings import interpreter, program, stopped_by_signals
-from migrate_storage.cli.ends import Assignment
-from migrate_storage.cli.kinds import Age
-from migrate_storage.errors import (
+from migrate_storage.cli.output import interpreter, program, stopped_by_signals
+from migrate_storage.cli.param_types import Age
+from migrate_storage.cli.store_arguments import Assignment
+from migrate_storage.core.errors import (
     ConfigurationError,
     KeyRefusedError,
     LeaseHeldError,

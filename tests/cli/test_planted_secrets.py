@@ -34,7 +34,7 @@ APPLICATION = """
     from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.http import HTTPFileSystem
     from migrate_storage.backend import ObstoreBackend
-    from migrate_storage.compat import FSSpecBackend as Shim
+    from migrate_storage.backend.fsspec_compat import FSSpecBackend as Shim
     from sqlalchemy.orm import DeclarativeBase, mapped_column
 
     HERE = Path(__file__).parent

@@ -12,11 +12,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from migrate_storage.cutover.phases import Phase
-from migrate_storage.events import ItemsFinished, PaceChanged
+from migrate_storage.core.events import ItemsFinished, PaceChanged
+from migrate_storage.core.model import OutcomeKind, Severity, Way
+from migrate_storage.cutover.decisions import Phase
 from migrate_storage.journal import SAME_PLACE_LISTED
-from migrate_storage.model import OutcomeKind, Severity, Way
-from migrate_storage.progress.jsonlines import told
+from migrate_storage.reporting.progress.json_lines import told
 from tests.cli.conftest import ROOT, Project
 from tests.cli.test_documentation import LEAVES
 
@@ -30,7 +30,7 @@ CUTOVER = """
     from advanced_alchemy.types.file_object import StoredObject, storages
     from migrate_storage import CutoverBackend, ObstoreBackend
     from migrate_storage.cutover.outbox import Outbox
-    from migrate_storage.database import Database
+    from migrate_storage.database.connection import Database
     from sqlalchemy.orm import DeclarativeBase, mapped_column
 
     HERE = Path(__file__).parent

@@ -78,7 +78,7 @@ def test_check_writes_the_reports_of_rclone(type_, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], says: str, type_) -> None:
-    from migrate_storage.errors import MigrateStorageError
+    from migrate_storage.core.errors import MigrateStorageError
 
     try:
         result = type_(*words)
@@ -91,9 +91,9 @@ def test_bad_input_is_one_line(words: tuple[str, ...], says: str, type_) -> None
 
 
 def test_it_is_paused_retuned_and_stopped_from_elsewhere(type_, tmp_path: Path) -> None:
-    from migrate_storage.ends import backend_at
-    from migrate_storage.options import SyncOptions
-    from migrate_storage.sync import Sync
+    from migrate_storage.application.endpoints import backend_at
+    from migrate_storage.jobs.sync.job import Sync
+    from migrate_storage.jobs.sync.options import SyncOptions
 
     for number in range(300):
         write(tmp_path / "a" / str(number), bytes(2000))
@@ -138,7 +138,7 @@ def test_names_in_the_configuration_file_are_ends_too(type_, tmp_path: Path) -> 
 
 
 def test_options_of_a_store_come_from_the_environment_line_by_line(type_) -> None:
-    from migrate_storage.errors import ConfigurationError
+    from migrate_storage.core.errors import ConfigurationError
 
     with pytest.raises(ConfigurationError, match="a folder takes no options"):
         type_("check", "./a", "./b", MIGRATE_STORAGE_TO_OPTION="endpoint=http://x y\nregion=z")

@@ -124,7 +124,7 @@ def test_inspect_counts_by_key_and_column_and_lists_odd_names(local):
 
 
 def test_backends_that_go_through_obstore_already_are_not_translated(local):
-    shim = "from migrate_storage.compat import FSSpecBackend as Shim"
+    shim = "from migrate_storage.backend.fsspec_compat import FSSpecBackend as Shim"
     project = local(f"{shim}; storages.register_backend(Shim('shim', 'file', str(HERE / 'shim')))")
     told = json.loads(project("translate", "--app", "app", "--json").stdout)
     assert "shim" not in [each["key"] for each in told]

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import pytest
 
-from migrate_storage.cli.watching import Counted
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.events import BytesMoved, Event, ItemFinished
-from migrate_storage.model import Location, Outcome, OutcomeKind
+from migrate_storage.cli.run_job import Counted
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.events import BytesMoved, Event, ItemFinished
+from migrate_storage.core.model import Location, Outcome, OutcomeKind
 
 
 def test_a_job_is_counted_and_the_file_kept_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from advanced_alchemy.types.file_object import storages
 
-from migrate_storage.convert import convert_source
-from migrate_storage.registration import read
+from migrate_storage.translate.codemod import convert_source
+from migrate_storage.translate.registration import read
 
 SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.before"))
 ENVIRONMENT = {"KEY": "K", "SECRET": "S", "BUCKET": "bucket/a b%20", "AWS_SECRET": "S", "REGION": "eu-west-3"}

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from migrate_storage.convert.files import convert_file, difference, sources, write
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.translate.codemod.files import convert_file, difference, sources, write
 
 SOURCE = """\
 # -*- coding: latin-1 -*-

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from migrate_storage.convert import convert_source
+from migrate_storage.translate.codemod import convert_source
 
 HERE = Path(__file__).parent
 SHAPES = sorted((HERE / "shapes").glob("*.before"))

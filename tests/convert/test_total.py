@@ -5,7 +5,7 @@ import ast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrate_storage.convert import convert_source
+from migrate_storage.translate.codemod import convert_source
 
 HEAD = """\
 import os

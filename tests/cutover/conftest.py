@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, event
 
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.database import Database
+from migrate_storage.database.connection import Database
 
 _backends = itertools.count()
 

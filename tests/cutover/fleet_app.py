@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
 
 from migrate_storage import CutoverBackend, ObstoreBackend
+from migrate_storage.core.errors import PhaseLostError
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
-from migrate_storage.errors import PhaseLostError
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
 
 ONCE = {
     "max_retries": 0,

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.cutover import acts, protocol
+from migrate_storage.cutover import protocol
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level
+from migrate_storage.cutover.decisions import Phase, Side, trusted
 from migrate_storage.cutover.outbox import GRACE, Outbox
-from migrate_storage.cutover.phases import Phase, Side, trusted
-from migrate_storage.cutover.repair import LEASE, Repair
-from migrate_storage.cutover.steps import Steps
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.cutover.phase.transitions import Steps
+from migrate_storage.cutover.repair import LEASE, Repair, level
+from migrate_storage.database.connection import Database
 from tests.cutover.breaking import Breaking, KilledError
 
 __all__ = ("Machine",)
@@ -323,9 +322,9 @@ class Machine(RuleBasedStateMachine):
             step = next(reading)
             while True:
                 match step:
-                    case acts.Look():
+                    case protocol.Look():
                         step = reading.send(entry)
-                    case acts.Get(side):
+                    case protocol.Get(side):
                         store = self.source if side is Side.SOURCE else self.destination
                         try:
                             found = ObstoreBackend.get_content(store, key)

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from migrate_storage.cutover import acts, protocol
-from migrate_storage.cutover.acts import Entry, Fate
-from migrate_storage.cutover.phases import Phase, Side
-from migrate_storage.cutover.protocol import Protocol
+from migrate_storage.cutover import protocol
+from migrate_storage.cutover.decisions import Phase, Side
+from migrate_storage.cutover.protocol import Entry, Fate, Protocol
 
 S, D = Side.SOURCE, Side.DESTINATION
 NOW, OLD = "now", "old"
@@ -278,7 +277,7 @@ class Search:
         assert op is not None
         kind, result = self._step(op.kind, op.phase, op.value, op.answers)
         if kind == "step":
-            if op.answers and isinstance(result, (acts.Open, acts.Claim)):
+            if op.answers and isinstance(result, (protocol.Open, protocol.Claim)):
                 # Each attempt begins from nothing: so there may be any number of them.
                 again = "repair" if op.kind == "backfill" else op.kind
                 return _with(state, agent, replace(op, kind=again, answers=()))
@@ -304,29 +303,29 @@ class Search:
         row = state.row
         harmed = agent != 3
         match asked:
-            case acts.Look():
+            case protocol.Look():
                 yield (
                     "looks",
                     state,
                     row and Entry(epoch=NOW, sequence=row.sequence, side=row.side, tombstone=row.tombstone),
                 )
-            case acts.Open(side, tombstone):
+            case protocol.Open(side, tombstone):
                 row = (
                     Row(1, side, tombstone)
                     if row is None
                     else replace(row, sequence=row.sequence + 1, tombstone=row.tombstone or tombstone)
                 )
                 yield "opens", replace(state, row=row), _entry(row)
-            case acts.Note(side):
+            case protocol.Note(side):
                 yield "notes", state if row else replace(state, row=Row(1, side)), None
-            case acts.Close(entry):
+            case protocol.Close(entry):
                 if row is None or entry.epoch != NOW:
                     yield "finds it gone", state, Fate.VANISHED
                 elif not self.rules.close_looks or (row.sequence == 1 and entry.sequence == 1):
                     yield "closes", _vanished(state, None), Fate.CLOSED
                 else:
                     yield "does not close", _touched(state), Fate.STAYS
-            case acts.Leave(entry, held):
+            case protocol.Leave(entry, held):
                 if row is None or entry.epoch != NOW:
                     yield "finds it gone", state, Fate.VANISHED
                 else:
@@ -334,36 +333,36 @@ class Search:
                     assert left.row is not None
                     buried = replace(left.row, tombstone=left.row.tombstone or held)
                     yield "leaves", replace(left, row=buried), Fate.STAYS
-            case acts.Claim():
+            case protocol.Claim():
                 if row is None or row.claimed or (self.grace and _written(state)):
                     yield "claims nothing", state, None
                 else:
                     row = replace(row, sequence=row.sequence + 1, claimed=True)
                     yield "claims", replace(state, row=row), _entry(row)
-            case acts.Flip(entry):
+            case protocol.Flip(entry):
                 if row is None or entry.epoch != NOW or row.sequence != entry.sequence:
                     yield "cannot flip", state, None
                 else:
                     row = Row(2, row.side.other, row.tombstone, claimed=True)
                     yield "flips", _vanished(state, row), _entry(row)
-            case acts.Settle(entry):
+            case protocol.Settle(entry):
                 if row is None or entry.epoch != NOW or (self.rules.settle_looks and row.sequence != entry.sequence):
                     yield "cannot settle", state, False
                 else:
                     yield "settles", _vanished(state, None), True
-            case acts.Release():
+            case protocol.Release():
                 yield "releases", replace(state, row=row and replace(row, claimed=False)), None
-            case acts.Head(side):
+            case protocol.Head(side):
                 yield f"looks at {side}", state, state.at(side)
-            case acts.Get(side):
+            case protocol.Get(side):
                 found = state.at(side)
                 yield f"reads {side}", state, MISSING if found is None else found
-            case acts.Put(side, content):
+            case protocol.Put(side, content):
                 yield f"writes {side}", state.put(side, content), "held"
                 if harmed:
                     yield f"writes {side}, answer lost", state.put(side, content), FAILED
                     yield f"fails to write {side}", state, FAILED
-            case acts.Erase(side):
+            case protocol.Erase(side):
                 yield f"deletes {side}", state.put(side, None), None
                 if harmed:
                     yield f"deletes {side}, answer lost", state.put(side, None), FAILED

@@ -17,11 +17,11 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from sqlalchemy import event
 
 from migrate_storage import ObstoreBackend
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.decisions import TABLE, Phase, Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import TABLE, Phase, Side
-from migrate_storage.cutover.switch import PHASE_VARIABLE
-from migrate_storage.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.cutover.phase.source import PHASE_VARIABLE
 from tests.backend.beds import Bed, memory
 from tests.backend.contract import CompleteContract, Speak, StorageContract
 from tests.cutover.breaking import Breaking

@@ -12,11 +12,11 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from fsspec.implementations.memory import MemoryFileSystem
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.compare import Relation
-from migrate_storage.cutover.comparison import differences
+from migrate_storage.core.errors import ConfigurationError, RunError
+from migrate_storage.cutover.compare import differences
+from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Side
-from migrate_storage.errors import ConfigurationError, RunError
+from migrate_storage.engine.compare import Relation
 
 
 def s3(server: Any, key: str, below: str) -> ObstoreBackend:

@@ -19,11 +19,10 @@ import httpx
 import pytest
 
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level
-from migrate_storage.cutover.phases import Phase, trusted
-from migrate_storage.cutover.repair import Repair, Result
-from migrate_storage.cutover.steps import Steps
-from migrate_storage.cutover.switch import SharedPhase
+from migrate_storage.cutover.decisions import Phase, trusted
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.cutover.phase.transitions import Steps
+from migrate_storage.cutover.repair import Repair, Result, level
 from tests.cutover.fleet import BEFORE, Client, Histories, Read, Write, digest, look, told
 from tests.cutover.fleet_app import Picture, backend
 from tests.evidence import Evidence

@@ -8,11 +8,10 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level
+from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side
-from migrate_storage.cutover.repair import Repair
-from migrate_storage.database import Database
+from migrate_storage.cutover.repair import Repair, level
+from migrate_storage.database.connection import Database
 from tests.engine import places
 from tests.engine.world import World
 

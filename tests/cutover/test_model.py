@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.cutover import acts, protocol
-from migrate_storage.cutover.acts import Fate
-from migrate_storage.cutover.phases import TABLE, Phase, Side
-from migrate_storage.cutover.protocol import Protocol
+from migrate_storage.cutover import protocol
+from migrate_storage.cutover.decisions import TABLE, Phase, Side
+from migrate_storage.cutover.protocol import Fate, Protocol
 from tests.cutover.model import JUNK, BrokenError, D, Row, Rules, S, Search, State, Value
 from tests.evidence import Evidence
 
@@ -115,25 +114,25 @@ def test_at_full_size(pair: str, what: str, evidence: Evidence) -> None:
 def save_both(phase: Phase, content: Any) -> Protocol:
     """Both sides in the phase's order, and no entry."""
     sides = TABLE[phase].writes
-    held = yield acts.Put(sides[0], content)
+    held = yield protocol.Put(sides[0], content)
     for side in sides[1:]:
         with contextlib.suppress(OSError):
-            yield acts.Put(side, content)
+            yield protocol.Put(side, content)
     return held
 
 
 def save_either(phase: Phase, content: Any) -> Protocol:
     """Held by either side is held."""
     if not TABLE[phase].entries:
-        return (yield acts.Put(TABLE[phase].writes[0], content))
-    entry = yield acts.Open(TABLE[phase].writes[0])
+        return (yield protocol.Put(TABLE[phase].writes[0], content))
+    entry = yield protocol.Open(TABLE[phase].writes[0])
     failures = []
     for side in TABLE[phase].writes:
         try:
-            yield acts.Put(side, content)
+            yield protocol.Put(side, content)
         except OSError as error:
             failures.append(error)
-    yield acts.Leave(entry) if failures else acts.Close(entry)
+    yield protocol.Leave(entry) if failures else protocol.Close(entry)
     if len(failures) == 2:
         raise failures[0]
     return None
@@ -142,28 +141,28 @@ def save_either(phase: Phase, content: Any) -> Protocol:
 def save_and_tell_after(phase: Phase, content: Any) -> Protocol:
     """An entry only when a side has failed."""
     sides = TABLE[phase].writes
-    held = yield acts.Put(sides[0], content)
+    held = yield protocol.Put(sides[0], content)
     for side in sides[1:]:
         try:
-            yield acts.Put(side, content)
+            yield protocol.Put(side, content)
         except OSError:
-            yield acts.Open(sides[0])
+            yield protocol.Open(sides[0])
     return held
 
 
 def save_in_own_order(phase: Phase, content: Any) -> Protocol:
     """The phase's order, whatever side an open entry names."""
     if not TABLE[phase].entries:
-        return (yield acts.Put(TABLE[phase].writes[0], content))
+        return (yield protocol.Put(TABLE[phase].writes[0], content))
     first, second = TABLE[phase].writes
-    entry = yield acts.Open(first)
-    held = yield acts.Put(first, content)
+    entry = yield protocol.Open(first)
+    held = yield protocol.Put(first, content)
     try:
-        yield acts.Put(second, content)
+        yield protocol.Put(second, content)
     except OSError:
-        yield acts.Leave(entry)
+        yield protocol.Leave(entry)
     else:
-        yield acts.Close(entry)
+        yield protocol.Close(entry)
     return held
 
 
@@ -186,17 +185,17 @@ def save_whatever_repair_did(phase: Phase, content: Any) -> Protocol:
 
 def repair_without_looking_again(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
     if backfill is not None:
-        yield acts.Note(backfill)
-    entry = yield acts.Claim()
+        yield protocol.Note(backfill)
+    entry = yield protocol.Claim()
     if entry is None or entry.side.other not in writable:
         return
     try:
-        content = yield acts.Get(entry.side)
+        content = yield protocol.Get(entry.side)
     except FileNotFoundError:
-        yield acts.Erase(entry.side.other)
+        yield protocol.Erase(entry.side.other)
     else:
-        yield acts.Put(entry.side.other, content)
-    yield acts.Settle(entry)
+        yield protocol.Put(entry.side.other, content)
+    yield protocol.Settle(entry)
 
 
 def read_by_phase_alone(phase: Phase) -> Protocol:
@@ -214,8 +213,8 @@ def read_source_if_destination_fails(phase: Phase) -> Protocol:
     """The destination, else the source, tombstone or not."""
     for side in TABLE[phase].reads[:-1]:
         with contextlib.suppress(FileNotFoundError):
-            return (yield acts.Get(side))
-    return (yield acts.Get(TABLE[phase].reads[-1]))
+            return (yield protocol.Get(side))
+    return (yield protocol.Get(TABLE[phase].reads[-1]))
 
 
 WORSE: dict[str, tuple[str, int, int, Rules]] = {

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Connection, text
 
-from migrate_storage.cutover.acts import Fate
+from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Side
-from migrate_storage.database import Database
+from migrate_storage.cutover.protocol import Fate
+from migrate_storage.database.connection import Database
 
 S, D = Side.SOURCE, Side.DESTINATION
 

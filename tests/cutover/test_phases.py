@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from migrate_storage.cutover.phases import TABLE, Operation, Phase, Side, Trust, adjacent, decide, decisions
+from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, Trust, adjacent, decide, decisions
 
 PAGE = Path(__file__).parents[2] / "docs" / "cutover.md"
 S, D = Side.SOURCE, Side.DESTINATION

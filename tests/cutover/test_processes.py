@@ -21,12 +21,12 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 
 from migrate_storage import ObstoreBackend
+from migrate_storage.core.errors import PhaseLostError, RunError
 from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.decisions import Phase, adjacent
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, adjacent
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
-from migrate_storage.errors import PhaseLostError, RunError
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
 from tests.evidence import Evidence
 from tests.servers import start_postgres
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from migrate_storage.cutover import protocol
-from migrate_storage.cutover.phases import Phase as CutoverPhase
-from migrate_storage.database import Database
+from migrate_storage.cutover.decisions import Phase as CutoverPhase
+from migrate_storage.database.connection import Database
 from tests.cutover.machine import Machine
 from tests.cutover.test_model import WORSE
 from tests.evidence import Evidence

@@ -6,8 +6,8 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 
 from migrate_storage import ObstoreBackend
+from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side
 from migrate_storage.cutover.repair import Repair, writable
 from tests.cutover.breaking import Breaking
 from tests.cutover.test_backend import Sides

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from migrate_storage.cutover.comparison import Comparison
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.cutover.compare import Comparison
+from migrate_storage.cutover.decisions import Phase, Side, trusted
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side, trusted
 from migrate_storage.cutover.repair import Repair
-from migrate_storage.cutover.shadow import ShadowReads
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.cutover.shadow_reads import ShadowReads
 from tests.cutover.test_backend import Sides
 
 S, D = Side

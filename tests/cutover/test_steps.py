@@ -14,15 +14,14 @@ from advanced_alchemy.types.file_object import FileObject
 from sqlalchemy import make_url, text
 
 from migrate_storage import ObstoreBackend
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.leveling import level
+from migrate_storage.cutover.decisions import Phase, Side, trusted
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side, trusted
-from migrate_storage.cutover.repair import Repair
-from migrate_storage.cutover.steps import NEEDS, Step, Steps
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.cutover.phase.transitions import NEEDS, Step, Steps
+from migrate_storage.cutover.repair import Repair, level
+from migrate_storage.database.connection import Database
 from tests.cutover.breaking import Breaking
 from tests.cutover.test_comparison import s3
 

@@ -9,13 +9,13 @@ import pytest
 from advanced_alchemy.types.file_object import FileObject
 from sqlalchemy import text
 
+from migrate_storage.core.errors import ConfigurationError, PhaseLostError
 from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.decisions import Phase
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase
-from migrate_storage.cutover.phasetable import Member
-from migrate_storage.cutover.switch import PHASE_VARIABLE, OnLost, SharedPhase
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, PhaseLostError
+from migrate_storage.cutover.phase.source import PHASE_VARIABLE, OnLost, SharedPhase
+from migrate_storage.cutover.phase.table import Member
+from migrate_storage.database.connection import Database
 from tests.cutover.breaking import Breaking
 from tests.cutover.test_outbox import Clock
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from advanced_alchemy.types.file_object import FileObject
 
 from migrate_storage import CutoverBackend, ObstoreBackend
+from migrate_storage.core.errors import PhaseLostError
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
-from migrate_storage.errors import PhaseLostError
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
 
 
 def tell(**words: object) -> None:

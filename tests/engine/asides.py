@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
 from migrate_storage.journal import Journal
-from migrate_storage.orphans import Orphans, OrphansOptions
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.engine import places
 from tests.engine.lives import context
 from tests.engine.world import World

@@ -18,14 +18,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from migrate_storage import carry, pipeline, sightings
-from migrate_storage.application import Application
-from migrate_storage.migration import Migration
-from migrate_storage.options import RunOptions
-from migrate_storage.stores.copier import Copier
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.transfer import Digests
+from migrate_storage.application.application import Application
+from migrate_storage.engine import listing_evidence, object_copier, scheduler
+from migrate_storage.engine.transfer import Digests
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.server_side_copy import Copier
 from tests.engine import places, world
 
 context = multiprocessing.get_context("forkserver")
@@ -109,7 +109,7 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
         for name in ("head", "open", "delete"):
             steps.around(store, name)
         steps.around(store, "put")
-    steps.around(carry, "transfer", lambda _, path, *__: note(f"copy {path}"))
+    steps.around(object_copier, "transfer", lambda _, path, *__: note(f"copy {path}"))
     steps.around(Copier, "__call__", lambda _, path, *__: note(f"copy {path}"))
     steps.around(ObstoreStore, "look")
     steps.around(Digests, "update")
@@ -117,6 +117,6 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
     sa.event.listen(sa.Engine, "before_cursor_execute", steps)
     sa.event.listen(sa.Engine, "after_cursor_execute", steps)
     steps.around(ObstoreStore, "list")
-    pipeline._BATCH = BATCH
-    sightings._LEAST = 1 if life.listed else 10**9
+    scheduler._BATCH = BATCH
+    listing_evidence._LEAST = 1 if life.listed else 10**9
     return steps

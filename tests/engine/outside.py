@@ -122,19 +122,21 @@ class _Steps:
 
 
 def _arm(settings: dict[str, Any]) -> None:
-    from migrate_storage import batches, bulk, migration, pipeline
-    from migrate_storage.rows import Rows
-    from migrate_storage.stores.copier import Copier
-    from migrate_storage.stores.files import FsspecStore
-    from migrate_storage.stores.objects import ObstoreStore
-    from migrate_storage.transfer import Digests
+    from migrate_storage.database.file_column import Rows
+    from migrate_storage.engine import scheduler
+    from migrate_storage.engine.rekey import batched, postgres
+    from migrate_storage.engine.transfer import Digests
+    from migrate_storage.jobs.run import job
+    from migrate_storage.stores.fsspec_store import FsspecStore
+    from migrate_storage.stores.obstore_store import ObstoreStore
+    from migrate_storage.stores.server_side_copy import Copier
 
     steps = _Steps(settings["signal"], settings["steps"], settings.get("after", 0))
     steps.on(Rows, "swap_all", steps.swapped)
-    pipeline._BATCH = settings.get("batch", pipeline._BATCH)
-    pipeline._LATEST = 60.0  # batches are whole, however slow the machine is
+    scheduler._BATCH = settings.get("batch", scheduler._BATCH)
+    scheduler._LATEST = 60.0  # batches are whole, however slow the machine is
     if "span" in settings:
-        migration._MANY, bulk._SPAN, batches._WINDOW = 1, settings["span"], settings["span"]
+        job._MANY, postgres._SPAN, batched._WINDOW = 1, settings["span"], settings["span"]
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])

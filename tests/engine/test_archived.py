@@ -7,7 +7,7 @@ from pathlib import Path
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.model import OutcomeKind
+from migrate_storage.core.model import OutcomeKind
 from tests.engine.world import World
 from tests.servers import S3Server
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from advanced_alchemy.types import FileObject
 
-from migrate_storage.application import Application
-from migrate_storage.audit import Audit
-from migrate_storage.differences import KINDS, Differences, sign
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.events import ItemFinished
-from migrate_storage.judge import PurgeOptions
-from migrate_storage.looking import AuditOptions
-from migrate_storage.model import Location, Outcome, OutcomeKind
-from migrate_storage.purge import Purge
-from migrate_storage.report import Report
+from migrate_storage.application.application import Application
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.model import Location, Outcome, OutcomeKind
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
+from migrate_storage.jobs.verify.check_object import AuditOptions
+from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.reporting import Report
+from migrate_storage.reporting.diff_files import KINDS, Differences, sign
 from tests.engine import places
 from tests.engine.world import World
 
@@ -168,7 +168,7 @@ def test_only_one_key_and_only_some_rows(world: World) -> None:
 
 
 def test_a_database_that_fails_ends_with_a_report(moved: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from migrate_storage.errors import RunError
+    from migrate_storage.core.errors import RunError
     from migrate_storage.journal import Journal
 
     def fails(*_: Any) -> Any:

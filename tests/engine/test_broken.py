@@ -12,11 +12,11 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.events import BytesMoved, Event
-from migrate_storage.migration import Migration
-from migrate_storage.model import OutcomeKind
-from migrate_storage.options import RunOptions
-from migrate_storage.report import Report
+from migrate_storage.core.events import BytesMoved, Event
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.reporting import Report
 from tests.engine.world import Document, World
 from tests.faultproxy import Fault, fault_proxy
 from tests.recipes import RECIPES, S3_SECRET

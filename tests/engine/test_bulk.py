@@ -19,24 +19,27 @@ import pytest
 import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 
-from migrate_storage import batches, bulk, migration, rollcall, swaps
-from migrate_storage.batches import Batches
-from migrate_storage.bulk import Bulk
-from migrate_storage.database import Database
-from migrate_storage.events import ItemsFinished
+from migrate_storage.core.events import ItemsFinished
+from migrate_storage.core.model import Column, OutcomeKind
+from migrate_storage.database import compare_and_swap
+from migrate_storage.database.connection import Database
+from migrate_storage.database.file_column import Rows
+from migrate_storage.database.primary_keys import dump_key, load_key, row_id
+from migrate_storage.engine.plan import choose
+from migrate_storage.engine.rekey import batched, listing, postgres
+from migrate_storage.engine.rekey.batched import Batches
+from migrate_storage.engine.rekey.postgres import Bulk
+from migrate_storage.engine.rekey.prefix_rule import Rule, rule_of
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
+from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.run import job
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, digest, object_id
-from migrate_storage.judge import PurgeOptions
-from migrate_storage.keys import dump_key, load_key, row_id
-from migrate_storage.migration import Migration
-from migrate_storage.model import Column, OutcomeKind
-from migrate_storage.options import RunOptions
-from migrate_storage.plan import Rule, choose, rule_of
-from migrate_storage.purge import Purge
-from migrate_storage.report import Report
-from migrate_storage.revert import Revert
-from migrate_storage.rows import Rows
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.stores.side import Side
+from migrate_storage.reporting import Report
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.resolved_backend import Side
 from tests import services
 from tests.engine import outside, places
 from tests.engine.world import Document, Page, World
@@ -69,12 +72,12 @@ OWN = frozenset(
 @pytest.fixture
 def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are enough, and make several ranges."""
-    monkeypatch.setattr(migration, "_MANY", 1)
-    monkeypatch.setattr(bulk, "_SPAN", 7)
-    monkeypatch.setattr(batches, "_WINDOW", 7)
-    monkeypatch.setattr(batches, "_FEW", 1)
-    monkeypatch.setattr(rollcall, "_BATCH", 5)
-    monkeypatch.setattr(swaps, "_TOGETHER", 3)
+    monkeypatch.setattr(job, "_MANY", 1)
+    monkeypatch.setattr(postgres, "_SPAN", 7)
+    monkeypatch.setattr(batched, "_WINDOW", 7)
+    monkeypatch.setattr(batched, "_FEW", 1)
+    monkeypatch.setattr(listing, "_BATCH", 5)
+    monkeypatch.setattr(compare_and_swap, "_TOGETHER", 3)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def test_rows_and_journal_are_as_they_are_row_by_row(
 ) -> None:
     found: list[tuple[Report, list[Any], tuple[int, int]]] = []
     for many in (1, 10**9):
-        monkeypatch.setattr(migration, "_MANY", many)
+        monkeypatch.setattr(job, "_MANY", many)
         with ground.world() as world:
             bucket = bucket_of(world)
             report = world.run()
@@ -472,10 +475,10 @@ def test_without_the_right_to_create_a_table_it_is_done_row_by_row(world: World,
 @pytest.mark.parametrize(
     ("ground", "where", "documents", "kills"),
     [
-        ("s3-postgres", "migrate_storage.bulk:Bulk._send", 60, 3),
-        ("s3-postgres", "migrate_storage.bulk:Bulk._repoint", 60, 3),
-        ("s3-sqlite", "migrate_storage.spill:Spill.find", 60, 3),
-        ("s3-sqlite", "migrate_storage.batches:Batches._write", 60, 3),
+        ("s3-postgres", "migrate_storage.engine.rekey.postgres:Bulk._send", 60, 3),
+        ("s3-postgres", "migrate_storage.engine.rekey.postgres:Bulk._repoint", 60, 3),
+        ("s3-sqlite", "migrate_storage.core.spill:Spill.find", 60, 3),
+        ("s3-sqlite", "migrate_storage.engine.rekey.batched:Batches._write", 60, 3),
         *((ground, "", 60, 3) for ground in ("s3-postgres", "s3-sqlite", "disk-mariadb")),
         *(pytest.param(ground, "", 3_000, 12, marks=pytest.mark.soak) for ground in GROUNDS),
     ],

@@ -16,12 +16,12 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.control import PAUSED
-from migrate_storage.database import Database
-from migrate_storage.events import PaceChanged
+from migrate_storage.core.events import PaceChanged
+from migrate_storage.database.connection import Database
+from migrate_storage.engine.control import PAUSED
+from migrate_storage.jobs.run.job import Migration
 from migrate_storage.journal import Journal
-from migrate_storage.migration import Migration
-from migrate_storage.report import Report
+from migrate_storage.reporting import Report
 from tests.engine.world import Document, World
 
 

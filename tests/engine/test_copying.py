@@ -12,11 +12,12 @@ from typing import Any
 import obstore
 import pytest
 
-from migrate_storage import preflight, probe
-from migrate_storage.copying import EVIDENCE, LARGEST, believed, may_copy
-from migrate_storage.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
-from migrate_storage.revert import Revert
-from migrate_storage.stores.copier import Copier
+from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
+from migrate_storage.engine import probe
+from migrate_storage.engine.server_side_copy import EVIDENCE, LARGEST, believed, may_copy
+from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.run import preflight
+from migrate_storage.stores.server_side_copy import Copier
 from migrate_storage.translate import unaddressable
 from tests.copyshim import CopyShim, copy_shim
 from tests.engine import places

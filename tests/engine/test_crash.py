@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.copying import EVIDENCE
-from migrate_storage.model import OutcomeKind
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine.server_side_copy import EVIDENCE
 from tests.engine import places
 from tests.engine.lives import BATCH, Life
 from tests.engine.world import World

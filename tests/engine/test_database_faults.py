@@ -21,15 +21,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.default import DefaultDialect
 
-from migrate_storage import database, pipeline
-from migrate_storage.application import Application
-from migrate_storage.errors import RunError
-from migrate_storage.migration import Migration
-from migrate_storage.model import OutcomeKind
-from migrate_storage.options import RunOptions
-from migrate_storage.report import Report
-from migrate_storage.revert import Revert
-from migrate_storage.rows import Rows
+from migrate_storage.application.application import Application
+from migrate_storage.core.errors import RunError
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.database import connection
+from migrate_storage.database.file_column import Rows
+from migrate_storage.engine import scheduler
+from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.reporting import Report
 from tests.engine import places
 from tests.engine.world import COLUMNS, World
 from tests.evidence import Evidence
@@ -105,7 +106,7 @@ def ended(world: World, report: Report, rows: int) -> int:
 def test_postgresql_ends_all_connections_five_times_a_second(
     postgres_url: str, tmp_path: Path, rows: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    monkeypatch.setattr(scheduler, "_BATCH", 10)
     world = local(postgres_url, tmp_path, rows)
     world.run(limit=1)
     name = make_url(postgres_url).database
@@ -137,7 +138,7 @@ def test_mariadb_restarts_in_the_middle(
     evidence: Evidence,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    monkeypatch.setattr(scheduler, "_BATCH", 10)
     directory = Path(tempfile.mkdtemp(prefix="ms-m-"))
     directory.chmod(0o755)
     restarts = 0
@@ -182,7 +183,7 @@ def row_by_row(self: Rows, connection: Any, swaps: Any) -> list[bool]:
 
 def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst of moments: the server has committed, and nobody hears of it. The batch is tried again without harm."""
-    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    monkeypatch.setattr(scheduler, "_BATCH", 10)
     world = local(postgres_url, tmp_path)
     original, commits = DefaultDialect.do_commit, []  # type: Any, list[int]
     with admin(postgres_url) as connection:
@@ -217,7 +218,7 @@ def _locked(world: World, wait: float) -> Callable[[], None]:
 def test_rows_that_the_application_holds_locked(
     request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 1)
+    monkeypatch.setattr(connection, "LOCK_TIMEOUT", 1)
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
     with meanwhile(_locked(world, 1.5), 0.01) as held:
         report = world.run()
@@ -229,7 +230,7 @@ def test_rows_that_the_application_holds_locked(
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])
 def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another transaction takes the rows of the batch from the other end."""
-    monkeypatch.setattr(pipeline, "_LATEST", 60.0)
+    monkeypatch.setattr(scheduler, "_LATEST", 60.0)
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
     original, other = Rows.swap, []  # type: Any, list[threading.Thread]
     first = threading.Event()
@@ -255,13 +256,13 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
 
     monkeypatch.setattr(Rows, "swap", swap)
     monkeypatch.setattr(Rows, "swap_all", row_by_row)
-    transient, seen = database.is_transient, []  # type: Any, list[str]
+    transient, seen = connection.is_transient, []  # type: Any, list[str]
 
     def noting(error: BaseException) -> bool:
         seen.append(str(getattr(error, "orig", error)))
         return bool(transient(error))
 
-    monkeypatch.setattr(database, "is_transient", noting)
+    monkeypatch.setattr(connection, "is_transient", noting)
     report = world.run()
     other[0].join()
     assert "deadlock" in " ".join([*seen, *map(str, deadlocks)]).lower(), "there was none: this test shows nothing"
@@ -273,7 +274,7 @@ def test_postgresql_becomes_read_only_for_a_while(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a failover: connections end, and for a second the server that answers takes no writes."""
-    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    monkeypatch.setattr(scheduler, "_BATCH", 10)
     world = local(postgres_url, tmp_path, 100)
     name = make_url(postgres_url).database
     original, swaps = Rows.swap, []  # type: Any, list[int]
@@ -304,8 +305,8 @@ def test_postgresql_becomes_read_only_for_a_while(
 
 
 def test_sqlite_is_locked_by_another_process(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.2)
-    monkeypatch.setattr(pipeline, "_BATCH", 10)
+    monkeypatch.setattr(connection, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(scheduler, "_BATCH", 10)
     world = local(sqlite_url, tmp_path)
     path = make_url(sqlite_url).database
     program = (
@@ -327,7 +328,7 @@ def test_a_database_that_does_not_come_back_stops_the_run(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = local(sqlite_url, tmp_path)
-    original = database.Database._run
+    original = connection.Database._run
     gone = threading.Event()
 
     def run(self: Any, work: Any) -> Any:
@@ -335,7 +336,7 @@ def test_a_database_that_does_not_come_back_stops_the_run(
             raise sa.exc.OperationalError("COMMIT", {}, sqlite3.OperationalError("database is locked"))
         return original(self, work)
 
-    monkeypatch.setattr(database.Database, "_run", run)
+    monkeypatch.setattr(connection.Database, "_run", run)
     swap_all = Rows.swap_all
 
     def last(self: Rows, *args: Any) -> list[bool]:
@@ -343,7 +344,7 @@ def test_a_database_that_does_not_come_back_stops_the_run(
         raise sa.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
 
     monkeypatch.setattr(Rows, "swap_all", last)
-    monkeypatch.setattr(database, "random", SimpleNamespace(uniform=lambda *_: 0.0))
+    monkeypatch.setattr(connection, "random", SimpleNamespace(uniform=lambda *_: 0.0))
     report = world.run(lease=1)
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "database is locked" in report.error
@@ -354,8 +355,8 @@ def test_a_database_that_does_not_come_back_stops_the_run(
 
 def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], None]) -> None:
     """The database's disk is full from that swap on: in the middle of a batch of ten, however slow the machine is."""
-    monkeypatch.setattr(pipeline, "_BATCH", 10)
-    monkeypatch.setattr(pipeline, "_LATEST", 60.0)
+    monkeypatch.setattr(scheduler, "_BATCH", 10)
+    monkeypatch.setattr(scheduler, "_LATEST", 60.0)
     original, swaps = Rows.swap, []  # type: Any, list[int]
 
     def filling(self: Rows, connection: Any, *args: Any) -> bool:

@@ -9,9 +9,9 @@ import obstore
 import pytest
 from advanced_alchemy.types import FileObject
 
-from migrate_storage.events import ItemFinished
-from migrate_storage.model import OutcomeKind, Way
-from migrate_storage.report import Report, render
+from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.reporting import Report, render
 from tests.engine import places
 from tests.engine.world import Document, World
 

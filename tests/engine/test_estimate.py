@@ -14,15 +14,16 @@ import pytest
 from advanced_alchemy.types import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
-from migrate_storage import ObstoreBackend, sightings
+from migrate_storage import ObstoreBackend
 from migrate_storage.__main__ import main
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.migration import Migration
-from migrate_storage.model import OutcomeKind
-from migrate_storage.options import RunOptions
-from migrate_storage.prices import load_prices
-from migrate_storage.report import Cost, Estimate, render
-from migrate_storage.retry import Retry
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine import listing_evidence
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.reporting import Cost, Estimate, render
+from migrate_storage.reporting.prices import load_prices
+from migrate_storage.stores.retry import Retry
 from tests.engine import places
 from tests.engine.test_faults import line  # noqa: F401
 from tests.engine.world import World
@@ -42,7 +43,7 @@ def test_the_requests_are_those_of_the_run(
     monkeypatch: pytest.MonkeyPatch,  # noqa: F811
 ) -> None:
     """Where listings stand for looks, those are fewer."""
-    monkeypatch.setattr(sightings, "_LEAST", 20 if listed else 10**9)
+    monkeypatch.setattr(listing_evidence, "_LEAST", 20 if listed else 10**9)
     made = line(request.getfixturevalue(kind), 30)
     world, bodies = made.world, {1: b"1" * (9 * MiB), 2: b"2" * (21 * MiB)}
     for number, body in bodies.items():

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.explain import explain
-from migrate_storage.judge import PurgeOptions
-from migrate_storage.purge import Purge
-from migrate_storage.revert import Revert
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.jobs.explain import explain
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
+from migrate_storage.jobs.revert.job import Revert
 from tests.engine.world import World
 
 D0 = "docs/0/d0.bin"

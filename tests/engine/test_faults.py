@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from migrate_storage import carry, sightings
-from migrate_storage.copying import EVIDENCE
-from migrate_storage.events import PaceChanged
-from migrate_storage.model import OutcomeKind
-from migrate_storage.report import Report
-from migrate_storage.transfer import Copied
-from migrate_storage.verify import Verified
+from migrate_storage.core.events import PaceChanged
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine import listing_evidence, object_copier
+from migrate_storage.engine.server_side_copy import EVIDENCE
+from migrate_storage.engine.transfer import Copied
+from migrate_storage.engine.verify import Verified
+from migrate_storage.reporting import Report
 from tests.engine import places
 from tests.engine.world import World
 from tests.evidence import Evidence
@@ -122,7 +122,7 @@ def test_every_kind_of_fault_on_both_sides(
     rclone_s3, line: Any, kind: Fault, least: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last looks by listings, and with more than so many objects wanted for one, by a look at each."""
-    monkeypatch.setattr(sightings, "_LEAST", least)
+    monkeypatch.setattr(listing_evidence, "_LEAST", least)
     # Who is asked to slow down does so, and that takes its time.
     rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 150)
     made = line(rclone_s3, rows, stall=0.2)
@@ -197,7 +197,7 @@ def test_a_bit_flipped_on_the_way_is_what_verifying_finds(
         return Verified(source=copied.source, destination=copied.destination, evidence="none", ours=True)
 
     made = line(rclone_s3, 60)
-    monkeypatch.setattr(carry, "verify", believed)
+    monkeypatch.setattr(object_copier, "verify", believed)
     made.harm("both", flip_request=RATE, flip_answer=RATE)
     report = made.world.run()
     assert made.done().keys() == {"flip_request", "flip_answer"}
@@ -263,7 +263,9 @@ def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, line: Any
     assert made.judge(report, 150) == {"moved": 150, "listed": 0}
 
 
-@pytest.mark.parametrize(("owner", "name"), [(carry.Carrier, "changed"), (sightings.Sightings, "__call__")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(object_copier.Carrier, "changed"), (listing_evidence.Sightings, "__call__")]
+)
 def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
     rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
@@ -274,7 +276,7 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, broken)
-        patch.setattr(sightings, "_LEAST", 10**9 if name == "changed" else 1)
+        patch.setattr(listing_evidence, "_LEAST", 10**9 if name == "changed" else 1)
         with pytest.raises(ZeroDivisionError):
             made.world.run(lease=1)
     assert made.world.check() == 40

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.events import ItemFinished
-from migrate_storage.model import Outcome, OutcomeKind
-from migrate_storage.progress.jsonlines import JsonLines
-from migrate_storage.progress.lines import Lines
-from migrate_storage.registration import read
-from migrate_storage.report import render
+from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.model import Outcome, OutcomeKind
+from migrate_storage.reporting import render
+from migrate_storage.reporting.progress.json_lines import JsonLines
+from migrate_storage.reporting.progress.plain import Lines
 from migrate_storage.translate import decode_key, unaddressable
+from migrate_storage.translate.registration import read
 from tests.engine.hostile import hostile_names
 from tests.engine.world import World
 from tests.evidence import Evidence

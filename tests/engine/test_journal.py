@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
-from migrate_storage.events import Event, PassStarted
+from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.core.events import Event, PassStarted
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.database.connection import Database
 from migrate_storage.journal import Journal
-from migrate_storage.lease import hold
-from migrate_storage.model import OutcomeKind
-from migrate_storage.tables import PREFIX
+from migrate_storage.journal.lease_holder import hold
+from migrate_storage.journal.schema import PREFIX
 from tests.engine import outside, places
 from tests.engine.world import World
 
@@ -64,7 +64,10 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("moment", "then"),
-    [("migrate_storage.rows:Rows.swap_all", "kept"), ("migrate_storage.journal:Journal.settle_row", "swapped")],
+    [
+        ("migrate_storage.database.file_column:Rows.swap_all", "kept"),
+        ("migrate_storage.journal:Journal.settle_row", "swapped"),
+    ],
     ids=["between intent and swap", "between swap and settling"],
 )
 def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, moment: str, then: str) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import obstore
 import pytest
 
-from migrate_storage.model import OutcomeKind
+from migrate_storage.core.model import OutcomeKind
 from tests.engine import outside, places
 from tests.engine.lives import BATCH
 from tests.engine.world import World

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 from sqlalchemy.orm import Session
 
-from migrate_storage.events import BytesMoved, Event
-from migrate_storage.migration import Migration
-from migrate_storage.model import OutcomeKind
-from migrate_storage.options import MiB, RunOptions
+from migrate_storage.core.events import BytesMoved, Event
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.core.text import MiB
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
 from tests.engine import outside, places
 from tests.engine.world import Document, World
 from tests.evidence import Evidence

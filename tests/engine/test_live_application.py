@@ -20,9 +20,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from migrate_storage.events import Event, PassStarted
-from migrate_storage.report import Report
-from migrate_storage.revert import Revert
+from migrate_storage.core.events import Event, PassStarted
+from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.reporting import Report
 from tests.engine import places
 from tests.engine.outside import ROOT
 from tests.engine.world import Document, World

@@ -10,15 +10,15 @@ import pytest
 import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 
-from migrate_storage import sightings
-from migrate_storage.carry import Carrier
-from migrate_storage.copying import EVIDENCE
-from migrate_storage.events import Event, PassStarted
-from migrate_storage.model import OutcomeKind
-from migrate_storage.rows import Rows
-from migrate_storage.stores.copier import Copier
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.survey import Survey
+from migrate_storage.core.events import Event, PassStarted
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.database.file_column import Rows
+from migrate_storage.engine import listing_evidence
+from migrate_storage.engine.batched_checks import Survey
+from migrate_storage.engine.object_copier import Carrier
+from migrate_storage.engine.server_side_copy import EVIDENCE
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.server_side_copy import Copier
 from tests.engine import places
 from tests.engine.world import Album, Document, World
 from tests.servers import S3Server
@@ -31,7 +31,7 @@ from tests.servers import S3Server
 def world(request: pytest.FixtureRequest, rclone_s3, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Rows on each database in turn, files on an S3 server; the last looks by listings, or one by one."""
     database, how, looks = request.param
-    monkeypatch.setattr(sightings, "_LEAST", 1 if looks == "listed" else 10**9)
+    monkeypatch.setattr(listing_evidence, "_LEAST", 1 if looks == "listed" else 10**9)
     yield from _world(rclone_s3, request.getfixturevalue(f"{database}_url"), how)
 
 
@@ -40,7 +40,7 @@ def small_world(
     request: pytest.FixtureRequest, rclone_s3, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     how, looks = request.param
-    monkeypatch.setattr(sightings, "_LEAST", 1 if looks == "listed" else 10**9)
+    monkeypatch.setattr(listing_evidence, "_LEAST", 1 if looks == "listed" else 10**9)
     yield from _world(rclone_s3, sqlite_url, how)
 
 
@@ -172,7 +172,7 @@ def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, mo
         stale.save(b"saved by a process that knows nothing")
 
     # By one listing of many, or by a look at each.
-    if sightings._LEAST == 1:
+    if listing_evidence._LEAST == 1:
         begin = Survey.begin
 
         def looked(self: Survey) -> Any:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.carry import Carrier
-from migrate_storage.model import OutcomeKind
-from migrate_storage.retry import Retry
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine.object_copier import Carrier
+from migrate_storage.stores.retry import Retry
 from tests.engine import places
 from tests.engine.test_live_writer import before
 from tests.engine.test_purge import purge

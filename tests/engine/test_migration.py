@@ -8,9 +8,9 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.events import Event, ItemFinished, PassStarted
-from migrate_storage.model import OutcomeKind, Way
-from migrate_storage.rows import Rows
+from migrate_storage.core.events import Event, ItemFinished, PassStarted
+from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.database.file_column import Rows
 from tests.engine.world import Document, World
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from advanced_alchemy.types import FileObject
 
-from migrate_storage.model import OutcomeKind
+from migrate_storage.core.model import OutcomeKind
 from tests.engine import places
 from tests.engine.world import World
 

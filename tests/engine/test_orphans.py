@@ -20,23 +20,23 @@ from advanced_alchemy.types import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.application import Application
-from migrate_storage.audit import Audit
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, StoppedError
-from migrate_storage.events import ItemFinished
+from migrate_storage.application.application import Application
+from migrate_storage.core.errors import ConfigurationError, StoppedError
+from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.database.connection import Database
+from migrate_storage.engine.probe import SCRATCH
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.quarantine import DRAIN
+from migrate_storage.jobs.orphans.reachability import Liveness
+from migrate_storage.jobs.verify.check_object import AuditOptions
+from migrate_storage.jobs.verify.job import Audit
 from migrate_storage.journal import Journal
-from migrate_storage.lease import hold
-from migrate_storage.liveness import Liveness
-from migrate_storage.looking import AuditOptions
-from migrate_storage.model import OutcomeKind
-from migrate_storage.orphans import Orphans, OrphansOptions
-from migrate_storage.probe import SCRATCH
-from migrate_storage.quarantine import DRAIN
-from migrate_storage.report import Report
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.tables import Tables
+from migrate_storage.journal.lease_holder import hold
+from migrate_storage.journal.schema import Tables
+from migrate_storage.reporting import Report
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.engine import places
 from tests.engine.asides import Aside
 from tests.engine.hostile import hostile_names
@@ -300,7 +300,7 @@ def test_on_real_servers_what_came_back_has_its_bytes_and_attributes(
     world = World(sqlite_url, place(kind, request).build(), places.new_local(tmp_path / "new").build())
     store, lead = store_of(world)
     metadata = {} if kind == "rclone" else {"who": "nobody", "n": "1"}
-    from migrate_storage.model import Attributes
+    from migrate_storage.core.model import Attributes
 
     given = Attributes(content_type="image/x-stray", metadata=metadata)
     if kind != "rclone":
@@ -331,7 +331,7 @@ def test_on_real_servers_what_came_back_has_its_bytes_and_attributes(
 
 
 def store_of(world: World) -> tuple[Any, str]:
-    from migrate_storage.stores.side import Side
+    from migrate_storage.stores.resolved_backend import Side
 
     store, path = Side(world.old).at("x")
     return store, path[:-1]
@@ -726,8 +726,8 @@ import sqlalchemy as sa
 from tests.engine import places
 from tests.engine.outside import peak
 from tests.engine.world import World
-from migrate_storage.orphans import Orphans, OrphansOptions
-from migrate_storage.model import OutcomeKind
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.core.model import OutcomeKind
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 world = World(f"sqlite:///{folder}/app.db", places.old_local(folder / "old").build(), places.new_local(folder / "new").build())
 for number in range(count):

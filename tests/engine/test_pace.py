@@ -10,9 +10,9 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.events import PaceChanged
-from migrate_storage.model import OutcomeKind
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.events import PaceChanged
+from migrate_storage.core.model import OutcomeKind
 from tests.engine.world import Document, World
 from tests.faultproxy import Fault, fault_proxy
 from tests.servers import S3Server

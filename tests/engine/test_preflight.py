@@ -11,14 +11,14 @@ import obstore
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.errors import ConfigurationError, PreflightError
-from migrate_storage.events import Noted, RunStarted
-from migrate_storage.model import Column, OutcomeKind, Way
-from migrate_storage.probe import SCRATCH, try_destination
-from migrate_storage.retry import Retry
-from migrate_storage.stores.failure import FailureKind, classify
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.side import Side
+from migrate_storage.core.errors import ConfigurationError, PreflightError
+from migrate_storage.core.events import Noted, RunStarted
+from migrate_storage.core.model import Column, OutcomeKind, Way
+from migrate_storage.engine.probe import SCRATCH, try_destination
+from migrate_storage.stores.failures import FailureKind, classify
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.retry import Retry
 from tests.engine import places
 from tests.engine.world import COLUMNS, World
 

@@ -16,17 +16,17 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
-from migrate_storage.application import Application
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError, LeaseHeldError, RunError
+from migrate_storage.application.application import Application
+from migrate_storage.core.errors import ConfigurationError, LeaseHeldError, RunError
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.database.connection import Database
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.journal import Journal
-from migrate_storage.judge import PurgeOptions
-from migrate_storage.lease import hold
-from migrate_storage.model import OutcomeKind
-from migrate_storage.purge import Purge
-from migrate_storage.report import Report
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.journal.lease_holder import hold
+from migrate_storage.reporting import Report
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.engine import places
 from tests.engine.world import Document, Note, World
 
@@ -55,7 +55,7 @@ def left(world: World) -> set[str]:
 
 def kept(report: Report, world: World) -> dict[str, str]:
     """Why each object that was not purged was not."""
-    from migrate_storage.events import ItemFinished
+    from migrate_storage.core.events import ItemFinished
 
     ended = [event.outcome for event in world.events if isinstance(event, ItemFinished)]
     return {
@@ -374,8 +374,8 @@ def test_a_row_that_came_back_to_the_old_key_keeps_its_object(moved: World) -> N
 
 def test_a_row_that_comes_back_while_the_purge_goes_on(moved: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are read again from time to time; here before each object."""
-    monkeypatch.setattr("migrate_storage.purge._AGAIN", 0.0)
-    monkeypatch.setattr("migrate_storage.purge._SHARE", 0)
+    monkeypatch.setattr("migrate_storage.jobs.purge.job._AGAIN", 0.0)
+    monkeypatch.setattr("migrate_storage.jobs.purge.job._SHARE", 0)
     names = set(moved.contents)
 
     def listen(event: Any) -> None:
@@ -402,7 +402,7 @@ def test_keys_with_the_letters_of_patterns_are_keys(world: World) -> None:
 
 def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two documents are copied in vain: their rows change right before they are re-pointed."""
-    from migrate_storage.rows import Rows
+    from migrate_storage.database.file_column import Rows
 
     original, first = Rows.swap_all, [True]
 
@@ -457,7 +457,7 @@ def test_leftovers_that_must_stay(world: World, tmp_path: Path, monkeypatch: pyt
 def test_a_leftover_that_was_purged_is_moved_again_and_can_be_undone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from migrate_storage.revert import Revert
+    from migrate_storage.jobs.revert.job import Revert
 
     leftovers(world, monkeypatch)
     purge(world, leftovers=True)

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phases import Phase, Side
-from migrate_storage.cutover.switch import SharedPhase
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
+from migrate_storage.jobs.readiness import ready_to_unregister
 from migrate_storage.journal import Journal
-from migrate_storage.lease import hold
-from migrate_storage.readiness import ready_to_unregister
+from migrate_storage.journal.lease_holder import hold
 from tests.engine.world import World
 
 

@@ -12,16 +12,16 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 from sqlalchemy.orm import Session
 
-from migrate_storage.errors import ConfigurationError, LeaseHeldError
-from migrate_storage.events import PassStarted
+from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.core.events import PassStarted
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.database.file_column import Rows
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
+from migrate_storage.jobs.revert.job import Revert
 from migrate_storage.journal import Journal
-from migrate_storage.judge import PurgeOptions
-from migrate_storage.lease import hold
-from migrate_storage.model import OutcomeKind
-from migrate_storage.purge import Purge
-from migrate_storage.report import Report
-from migrate_storage.revert import Revert
-from migrate_storage.rows import Rows
+from migrate_storage.journal.lease_holder import hold
+from migrate_storage.reporting import Report
 from tests.engine import places
 from tests.engine.world import Album, Document, World
 
@@ -231,7 +231,7 @@ def test_a_destination_that_is_gone_is_listed(world: World) -> None:
 def test_a_writer_of_the_source_during_the_copy_back_is_not_overwritten(
     s3_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from migrate_storage.stores.objects import ObstoreStore
+    from migrate_storage.stores.obstore_store import ObstoreStore
 
     world = s3_world
     world.fill(2)
@@ -512,9 +512,9 @@ def test_a_row_that_the_database_refuses_is_listed_and_the_others_go_back(world:
 
 
 def test_when_nothing_works_any_more_it_stops_and_goes_on_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from migrate_storage.audit import Audit
-    from migrate_storage.looking import AuditOptions
-    from migrate_storage.stores.objects import ObstoreStore
+    from migrate_storage.jobs.verify.check_object import AuditOptions
+    from migrate_storage.jobs.verify.job import Audit
+    from migrate_storage.stores.obstore_store import ObstoreStore
 
     def refuses(*_: Any, **__: Any) -> Any:
         raise PermissionError("the credentials are over")
@@ -591,7 +591,7 @@ def test_it_waits_for_no_other_at_work(world: World) -> None:
     from contextlib import closing
     from threading import Event
 
-    from migrate_storage.database import Database
+    from migrate_storage.database.connection import Database
 
     world.fill(2)
     world.run()
@@ -604,7 +604,7 @@ def test_it_waits_for_no_other_at_work(world: World) -> None:
 
 
 def test_a_stop_leaves_whole_batches_and_the_next_revert_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrate_storage.revert._BATCH", 10)
+    monkeypatch.setattr("migrate_storage.jobs.revert.job._BATCH", 10)
     world.fill(60)
     world.run()
     job: Revert

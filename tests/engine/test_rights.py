@@ -13,22 +13,22 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 from sqlalchemy.exc import SQLAlchemyError
 
-from migrate_storage.application import Application
-from migrate_storage.audit import Audit
-from migrate_storage.errors import MigrateStorageError
-from migrate_storage.explain import explain
-from migrate_storage.judge import PurgeOptions
-from migrate_storage.looking import AuditOptions
-from migrate_storage.migration import Migration
-from migrate_storage.options import RunOptions
-from migrate_storage.orphans import Orphans, OrphansOptions
-from migrate_storage.purge import Purge
-from migrate_storage.readiness import ready_to_unregister
-from migrate_storage.report import Report
-from migrate_storage.revert import Revert
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.tables import Tables
+from migrate_storage.application.application import Application
+from migrate_storage.core.errors import MigrateStorageError
+from migrate_storage.jobs.explain import explain
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
+from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.jobs.verify.check_object import AuditOptions
+from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.journal.schema import Tables
+from migrate_storage.reporting import Report
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.engine import places
 from tests.engine.outside import ROOT
 from tests.engine.world import World

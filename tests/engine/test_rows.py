@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.application import from_database
-from migrate_storage.database import Database
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.model import Column, OutcomeKind
-from migrate_storage.rows import Rows
+from migrate_storage.application.application import from_database
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Column, OutcomeKind
+from migrate_storage.database.connection import Database
+from migrate_storage.database.file_column import Rows
 from tests.engine import places
 from tests.engine.world import COLUMNS, Album, Document, Note, Page, World
 

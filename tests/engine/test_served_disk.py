@@ -8,7 +8,7 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.errors import PreflightError
+from migrate_storage.core.errors import PreflightError
 from tests.engine.world import World
 from tests.servers import start_rclone
 

@@ -9,7 +9,7 @@ import obstore
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from migrate_storage.model import OutcomeKind, Way
+from migrate_storage.core.model import OutcomeKind, Way
 from tests.engine import places
 from tests.engine.world import World
 from tests.evidence import Evidence

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from migrate_storage import sightings
-from migrate_storage.model import ObjectMeta, OutcomeKind
-from migrate_storage.pipeline import Pipeline
-from migrate_storage.retry import Retry
-from migrate_storage.sightings import Sightings
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.stores.side import Side
+from migrate_storage.core.model import ObjectMeta, OutcomeKind
+from migrate_storage.engine import listing_evidence
+from migrate_storage.engine.listing_evidence import Sightings
+from migrate_storage.engine.scheduler import Pipeline
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.retry import Retry
 from tests.engine import places
 from tests.engine.world import World
 from tests.servers import S3Server
@@ -158,7 +158,7 @@ def test_a_side_of_which_nothing_was_seen_is_not_believed(side: Side) -> None:
 
 
 def test_a_few_objects_are_looked_at(side: Side) -> None:
-    few = [f"a/{number:03}.bin" for number in range(sightings._LEAST - 1)]
+    few = [f"a/{number:03}.bin" for number in range(listing_evidence._LEAST - 1)]
     assert _listings(side, "a/007.bin")(few) == {}
 
 

@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.database import Database
-from migrate_storage.model import Column
-from migrate_storage.rows import Rows
+from migrate_storage.core.model import Column
+from migrate_storage.database.connection import Database
+from migrate_storage.database.file_column import Rows
 
 FILES = Column(table="files", column="file", key=("owner", "number"), backend="old", multiple=False)
 ROWS = 230

@@ -11,10 +11,10 @@ from advanced_alchemy.types.file_object import storages
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.copying import EVIDENCE
-from migrate_storage.events import RunStarted
-from migrate_storage.model import OutcomeKind, Way
-from migrate_storage.report import Report, render
+from migrate_storage.core.events import RunStarted
+from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.engine.server_side_copy import EVIDENCE
+from migrate_storage.reporting import Report, render
 from tests.engine import places
 from tests.engine.world import World
 

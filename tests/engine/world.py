@@ -18,13 +18,13 @@ from advanced_alchemy.types.file_object import StorageBackend, storages
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from migrate_storage.application import Application
-from migrate_storage.events import Event
+from migrate_storage.application.application import Application
+from migrate_storage.core.events import Event
+from migrate_storage.core.model import Column
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Entry, Journal
-from migrate_storage.migration import Migration
-from migrate_storage.model import Column
-from migrate_storage.options import RunOptions
-from migrate_storage.report import Report
+from migrate_storage.reporting import Report
 
 TYPES = ["text/plain", "image/png", "application/pdf", "application/x-custom; v=1"]
 
@@ -180,7 +180,7 @@ class World:
     @property
     def journal(self) -> dict[str, Entry]:
         """The journal's lines of objects, by the name of the source."""
-        from migrate_storage.database import Database
+        from migrate_storage.database.connection import Database
 
         with contextlib.closing(Database(self.url)) as database:
             journal = Journal(database)

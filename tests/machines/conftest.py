@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.database import Database
+from migrate_storage.database.connection import Database
 from migrate_storage.journal import Journal, Range
 from tests.engine import places
 from tests.engine.conftest import worlds  # noqa: F401 - a fixture

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
-from migrate_storage import errands, fleet
 from migrate_storage.cli import cli
+from migrate_storage.jobs.distributed import dask_driver, dask_task
 from tests.cli.test_schemas import hold, hold_line
 from tests.evidence import Evidence
 from tests.machines.conftest import ROOT, Site, Sites, ended, halfway, until
@@ -289,8 +289,8 @@ def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         sent.append(tuple(arguments))
         raise CaughtError
 
-    monkeypatch.setattr(fleet, "Fleet", caught)
-    monkeypatch.setattr("migrate_storage.cli.doors.Door.open", lambda door: _Application())
+    monkeypatch.setattr(dask_driver, "Fleet", caught)
+    monkeypatch.setattr("migrate_storage.cli.application_options.Door.open", lambda door: _Application())
     more = [
         "--from",
         "old",
@@ -307,8 +307,8 @@ def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     CliRunner().invoke(cli, ["run", "--dask", "tcp://127.0.0.1:1", "--app", "x:y", *more])
     [arguments] = sent
-    task = errands.Task(arguments=arguments, run="20260101-000000-abcdef01", number=3)
-    pickled = pickle.dumps((errands.work, task))
+    task = dask_task.Task(arguments=arguments, run="20260101-000000-abcdef01", number=3)
+    pickled = pickle.dumps((dask_task.work, task))
     assert mark.encode() not in pickled
     for said in ("x:y", "id > 3", "*.tmp", "10485760"):
         assert said.encode() in pickled

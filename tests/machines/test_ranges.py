@@ -12,18 +12,19 @@ from contextlib import closing
 import pytest
 from sqlalchemy import update
 
-from migrate_storage.carried import Job
-from migrate_storage.database import Database
-from migrate_storage.errors import LeaseHeldError, RunError, StoppedError
+from migrate_storage.core.errors import LeaseHeldError, RunError, StoppedError
+from migrate_storage.core.model import Location
+from migrate_storage.database.connection import Database
+from migrate_storage.database.file_column import Rows
+from migrate_storage.engine.plan import Action, Item
+from migrate_storage.engine.recorder import SharedLedger
+from migrate_storage.engine.task import Job
+from migrate_storage.jobs.distributed.shard import Share, Work
+from migrate_storage.jobs.distributed.shards import Sharing, cut_rows, plan_of, uncut
+from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, Range, Run, new_run_id, range_lease
-from migrate_storage.lease import hold
-from migrate_storage.ledger import SharedLedger
-from migrate_storage.limits import Pace
-from migrate_storage.model import Action, Item, Location
-from migrate_storage.options import RunOptions
-from migrate_storage.rows import Rows
-from migrate_storage.shards import Sharing, cut_rows, plan_of, uncut
-from migrate_storage.share import Share, Work
+from migrate_storage.journal.lease_holder import hold
+from migrate_storage.stores.rate_limit import Pace
 from tests.engine.world import Album, Document, Note, Page, World
 
 TEXTS = [

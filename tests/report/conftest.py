@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.database import Database
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.database.connection import Database
 from migrate_storage.journal import Entry, Journal, Run
-from migrate_storage.journal.lines import digest
-from migrate_storage.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.report import LISTED, Report
+from migrate_storage.journal.records import digest
+from migrate_storage.reporting import LISTED, Report
 
 BEGAN, SECONDS = 1_700_000_000.0, 1800.0
 DOCUMENTS = Column(table="documents", column="file", key=("id",))

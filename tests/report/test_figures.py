@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from migrate_storage.core.model import OutcomeKind
 from migrate_storage.journal import Journal
-from migrate_storage.model import OutcomeKind
-from migrate_storage.report import figures, render
-from migrate_storage.report.figures import BANDS, SLOWEST
+from migrate_storage.reporting import figures, render
+from migrate_storage.reporting.statistics import BANDS, SLOWEST
 from tests.evidence import Evidence
 from tests.report.conftest import BEGAN, SECONDS, journaled
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from migrate_storage.core.model import Location, Outcome, OutcomeKind, RowRef
+from migrate_storage.core.text import visible
 from migrate_storage.journal import Journal
-from migrate_storage.model import Location, Outcome, OutcomeKind, RowRef
-from migrate_storage.report import Figures, Report, figures, page
-from migrate_storage.report.markup import Markup, clipped, element, joined
-from migrate_storage.report.text import ADVICE
-from migrate_storage.text import visible
+from migrate_storage.reporting import Figures, Report, figures, page
+from migrate_storage.reporting.html.markup import Markup, clipped, element, joined
+from migrate_storage.reporting.text import ADVICE
 from tests.evidence import Evidence
 from tests.report.conftest import DOCUMENTS, FAILURES, NAUGHTY, journaled
 
@@ -143,7 +143,7 @@ def test_a_screen_reader_finds_its_way(journal: Journal) -> None:
 
 
 def test_every_colour_can_be_read_on_every_ground() -> None:
-    style = resources.files("migrate_storage.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = resources.files("migrate_storage.reporting").joinpath("page.css").read_text(encoding="utf-8")
 
     def luminance(colour: str) -> float:
         parts = [int(colour[start : start + 2], 16) / 255 for start in (0, 2, 4)]

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from obstore.exceptions import GenericError
 
-from migrate_storage.stores.failure import FailureKind, classify
+from migrate_storage.stores.failures import FailureKind, classify
 from tests.servers import S3Server
 
 GENERIC = "Generic S3 error: Error performing PUT http://127.0.0.1:1/b/k in 5ms, after 2 retries - "

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from obstore.store import LocalStore
 
-from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.stores.obstore_store import ObstoreStore
 
 CHUNK = 1000
 

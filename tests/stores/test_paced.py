@@ -8,11 +8,11 @@ import time
 import pytest
 from obstore.store import MemoryStore
 
-from migrate_storage.errors import StoppedError
-from migrate_storage.limits import Pace
-from migrate_storage.model import Attributes
-from migrate_storage.stores.objects import ObstoreStore
-from migrate_storage.stores.paced import PacedStore
+from migrate_storage.core.errors import StoppedError
+from migrate_storage.core.model import Attributes
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.stores.throttled_store import PacedStore
 
 CONTENT = bytes(range(256)) * 40
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.ends import backend_at
-from migrate_storage.events import Event
-from migrate_storage.filters import Filters
-from migrate_storage.options import SyncOptions
-from migrate_storage.report import Report
-from migrate_storage.sync import Sync
+from migrate_storage.application.endpoints import backend_at
+from migrate_storage.core.events import Event
+from migrate_storage.core.filters import Filters
+from migrate_storage.jobs.sync.job import Sync
+from migrate_storage.jobs.sync.options import SyncOptions
+from migrate_storage.reporting import Report
 from tests.recipes import HOST, _binary, answers
 from tests.services import free_port
 

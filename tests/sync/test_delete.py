@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.events import Event, Noted
-from migrate_storage.model import OutcomeKind
-from migrate_storage.stores.files import FsspecStore
-from migrate_storage.stores.objects import ObstoreStore
+from migrate_storage.core.events import Event, Noted
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.engine.conftest import world  # noqa: F401 - a fixture
 from tests.engine.world import World
 from tests.servers import S3Server
@@ -97,7 +97,7 @@ def test_so_it_is_where_keys_were_given_before_it_failed(
     for number in range(6):
         moto_s3.client.put_object(Bucket=one, Key=f"{number}", Body=b"1")
         moto_s3.client.put_object(Bucket=other, Key=f"{number}x", Body=b"1")
-    monkeypatch.setattr("migrate_storage.ends._promises_order", lambda _: True)
+    monkeypatch.setattr("migrate_storage.stores.listing._promises_order", lambda _: True)
     broken, real = one if side == "source" else other, ObstoreStore.list
 
     def breaks(self: ObstoreStore, prefix: str) -> Any:
@@ -132,7 +132,7 @@ def test_a_folder_that_is_gone_is_no_empty_source(trees: tuple[Path, Path], sync
 def test_what_changed_since_the_listing_is_kept(
     meanwhile: str, trees: tuple[Path, Path], sync: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from migrate_storage.extras import Remover
+    from migrate_storage.jobs.sync.deletions import Remover
 
     source, destination = trees
     real = Remover.__call__

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.events import Behind, Event
-from migrate_storage.model import OutcomeKind
-from migrate_storage.options import SyncOptions
-from migrate_storage.probe import SCRATCH
-from migrate_storage.sync import Sync
+from migrate_storage.core.events import Behind, Event
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine.probe import SCRATCH
+from migrate_storage.jobs.sync.job import Sync
+from migrate_storage.jobs.sync.options import SyncOptions
 from tests.evidence import Evidence
 from tests.faultproxy import fault_proxy
 from tests.servers import S3Server

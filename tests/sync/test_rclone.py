@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from migrate_storage.check import Check, CheckOptions
-from migrate_storage.compare import By
-from migrate_storage.differences import KINDS, Differences, written
-from migrate_storage.filters import Filters
+from migrate_storage.core.filters import Filters
+from migrate_storage.engine.compare import By
+from migrate_storage.jobs.check import Check, CheckOptions
+from migrate_storage.reporting.diff_files import KINDS, Differences, written
 from tests.evidence import Evidence
 from tests.sync.conftest import Run, end
 from tests.sync.trees import files, pair, rclone

@@ -11,12 +11,13 @@ from typing import Any
 import fsspec
 import pytest
 
-from migrate_storage import carry, copying, mirroring
-from migrate_storage.ends import backend_at
-from migrate_storage.errors import ConfigurationError
-from migrate_storage.events import Event, Noted
-from migrate_storage.model import OutcomeKind
-from migrate_storage.report import Report
+from migrate_storage.application.endpoints import backend_at
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.events import Event, Noted
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine import object_copier, server_side_copy
+from migrate_storage.jobs.sync import reconcile
+from migrate_storage.reporting import Report
 from tests.servers import AzureServer, S3Server
 from tests.sync.conftest import Run
 from tests.sync.trees import files, write
@@ -78,7 +79,7 @@ def test_by_size_then_time(tmp_path: Path, sync: Run) -> None:
 
 
 def test_times_of_whole_seconds_miss_nothing() -> None:
-    newer = mirroring._newer  # noqa: SLF001
+    newer = reconcile._newer  # noqa: SLF001
     assert newer(10.0, 10.0)
     assert newer(10.5, 10.0)
     assert not newer(10.5, 10.5)
@@ -112,7 +113,7 @@ def test_within_one_service_the_service_copies_and_what_is_beside_the_bytes_is_k
         rclone_s3.client.put_object(Bucket=one, Key=f"in/{number}", Body=b"x", ContentType="text/x")
     rclone_s3.client.put_object(Bucket=one, Key="in/more", Body=b"x", ContentType="text/y", Metadata={"k": "v"})
     report = sync(s3(rclone_s3, one, "in"), s3(rclone_s3, other, "out"))
-    assert report.evidence[copying.EVIDENCE] == 3
+    assert report.evidence[server_side_copy.EVIDENCE] == 3
     assert report.bytes_moved == 1
     head = rclone_s3.client.head_object(Bucket=other, Key="out/1")
     assert head["ContentType"] == "text/x"
@@ -210,14 +211,14 @@ def test_a_destination_that_changed_since_the_listing_is_looked_at_again(
     source, destination = tmp_path / "a", tmp_path / "b"
     write(source / "x", b"1", time.time() - HOUR)
     write(destination / "x", b"22")
-    real = mirroring.Mirroring._bring  # noqa: SLF001
+    real = reconcile.Mirroring._bring  # noqa: SLF001
 
     def meanwhile(self: Any, pair: Any) -> Any:
         # Listed as of another size; by now it is what the source holds, written by somebody else.
         write(destination / "x", b"1", 1_000_000_000)
         return real(self, pair)
 
-    monkeypatch.setattr(mirroring.Mirroring, "_bring", meanwhile)
+    monkeypatch.setattr(reconcile.Mirroring, "_bring", meanwhile)
     report = sync(source, destination)
     assert report.counts == {OutcomeKind.SKIPPED: 1}
     assert (destination / "x").stat().st_mtime == 1_000_000_000
@@ -227,7 +228,7 @@ def test_what_does_not_verify_is_taken_away_again(tmp_path: Path, sync: Run, mon
     source, destination = tmp_path / "a", tmp_path / "b"
     write(source / "x", b"right")
     write(source / "y", b"right")
-    real = carry.transfer
+    real = object_copier.transfer
 
     def harmed(one: Any, here: str, other: Any, there: str, **options: Any) -> Any:
         done = real(one, here, other, there, **options)
@@ -235,7 +236,7 @@ def test_what_does_not_verify_is_taken_away_again(tmp_path: Path, sync: Run, mon
             (destination / "x").write_bytes(b"wrong")
         return done
 
-    monkeypatch.setattr(carry, "transfer", harmed)
+    monkeypatch.setattr(object_copier, "transfer", harmed)
     report = sync(source, destination)
     assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.DIFFERS, "x")]
     assert files(destination) == {"y": b"right"}
@@ -248,7 +249,7 @@ def test_a_source_that_changes_while_it_is_copied_is_copied_again(
     tmp_path: Path, sync: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a" / "x", b"1")
-    real, times = carry.transfer, iter(range(2))
+    real, times = object_copier.transfer, iter(range(2))
 
     def late(*args: Any, **options: Any) -> Any:
         done = real(*args, **options)
@@ -256,7 +257,7 @@ def test_a_source_that_changes_while_it_is_copied_is_copied_again(
             write(tmp_path / "a" / "x", b"2" * (number + 2))
         return done
 
-    monkeypatch.setattr(carry, "transfer", late)
+    monkeypatch.setattr(object_copier, "transfer", late)
     assert copied(sync(tmp_path / "a", tmp_path / "b")) == 1
     assert files(tmp_path / "b") == {"x": b"222"}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from migrate_storage.translate.gcs import CredentialFile
+from migrate_storage.translate.protocols.gcs import CredentialFile
 from tests.translate.rows import Row
 
 ACCOUNT = {"type": "service_account", "private_key": "P", "private_key_id": "I", "client_email": "E"}

@@ -3,8 +3,8 @@
 import pytest
 
 from migrate_storage.backend import ObstoreBackend
-from migrate_storage.registration import read
 from migrate_storage.translate import translate
+from migrate_storage.translate.registration import read
 
 KEYS = {"key": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 AWS = {"aws_access_key_id": KEYS["key"], "aws_secret_access_key": KEYS["secret"]}
@@ -105,7 +105,7 @@ def test_local_disk(tmp_path):
 
 
 def test_service_account(tmp_path):
-    from migrate_storage.translate.gcs import CredentialFile
+    from migrate_storage.translate.protocols.gcs import CredentialFile
 
     config = translate(
         "gcs", {"token": CredentialFile("/path/to/service-account.json", "service_account")}, "my-bucket"

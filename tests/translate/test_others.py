@@ -3,7 +3,7 @@
 import pytest
 
 from migrate_storage.translate import CODES, translate, translate_url
-from migrate_storage.translate.others import ARCHIVES, SOURCE_ONLY
+from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
 from tests.translate.rows import Row
 
 KEYS = {"key": "K", "secret": "S", "endpoint_url": "https://m.example.com"}

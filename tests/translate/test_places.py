@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from s3fs import S3FileSystem
 
-from migrate_storage.model import Place
+from migrate_storage.core.model import Place
 from migrate_storage.translate.places import (
     Split,
     join_folder,

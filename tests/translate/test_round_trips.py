@@ -7,9 +7,9 @@ from fsspec.implementations.cached import SimpleCacheFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
 
 from migrate_storage.backend import ObstoreBackend
-from migrate_storage.errors import KeyRefusedError
-from migrate_storage.registration import read
+from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.translate import unaddressable
+from migrate_storage.translate.registration import read
 from tests.translate.hostile import HOSTILE
 
 

@@ -3,9 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrate_storage.model import StoreConfig
-from migrate_storage.translate import CODES, PROTOCOLS, azure, gcs, http, local, memory, s3, translate, translate_url
-from migrate_storage.translate.others import ARCHIVES, SOURCE_ONLY, WRAPPERS
+from migrate_storage.translate import CODES, PROTOCOLS, translate, translate_url
+from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
+from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY, WRAPPERS
 
 
 class Spiteful:

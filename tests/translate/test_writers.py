@@ -9,10 +9,10 @@ from advanced_alchemy.types.file_object import storages
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrate_storage.model import CredentialSource, StoreConfig, Translation
-from migrate_storage.settings import load_settings
+from migrate_storage.application.config_file import load_settings
 from migrate_storage.translate import translate
-from migrate_storage.translate.writers import FORMATS, as_json, as_python, as_toml, entries, variables
+from migrate_storage.translate.codegen import FORMATS, as_json, as_python, as_toml, entries, variables
+from migrate_storage.translate.model import CredentialSource, StoreConfig, Translation
 
 KEYS = {"key": "PL4NTED-1", "secret": "PL4NTED-2"}
 MINIO = {**KEYS, "endpoint_url": "http://127.0.0.1:9000"}

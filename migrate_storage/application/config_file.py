@@ -1,0 +1,232 @@
+"""The configuration file: options by the names of the command line, and storage backends for a run without code.
+
+::
+
+    app = "myapp.storage"                # or: database = "postgresql+psycopg://me:${DB_PASSWORD}@host/name"
+    from = "old"
+    to = "new"
+
+    [source]                             # only where no application registers the backend
+    key = "old"
+    fs = "s3"                            # an fsspec protocol
+    prefix = "bucket/uploads"
+    options = { key = "${AWS_ACCESS_KEY_ID}", secret = "${file:/run/secrets/aws}" }
+
+    [destination]
+    key = "new"
+    fs = "s3://bucket/uploads"           # an obstore URL
+    options = { region = "eu-central-1" }
+
+``${NAME}`` is an environment variable, ``${file:/path}`` a file's content without its last line break, ``$${`` a plain
+``${``. Values are never shown in a message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import one_line, visible
+
+if TYPE_CHECKING:
+    from advanced_alchemy.types.file_object import StorageBackend
+
+__all__ = ("DEFAULT_FILE", "BackendSettings", "Settings", "load_settings")
+
+DEFAULT_FILE = Path("migrate-storage.toml")
+
+_DRIVERS = {"source": "fsspec", "destination": "obstore"}
+_BACKEND_KEYS = ("key", "driver", "fs", "prefix", "options")
+_REFERENCE = re.compile(r"\$(?P<plain>\$\{)|\$\{(?P<name>[^}]*)\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSettings:
+    """A storage backend said in the configuration file."""
+
+    #: Backend key that rows name.
+    key: str
+    #: ``fsspec`` or ``obstore``.
+    driver: str
+    #: An fsspec protocol, or an obstore URL.
+    fs: str
+    prefix: str | None = None
+    #: What the protocol's filesystem, or the store, takes besides.
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def build(self) -> StorageBackend:
+        """Make the backend, without registering it or asking the store for anything.
+
+        Raises:
+            ConfigurationError: when the library refuses it, or is not installed.
+        """
+        try:
+            if self.driver == "fsspec":
+                import fsspec
+                from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+
+                # Made here, because filesystems have options called `key` too.
+                filesystem = fsspec.filesystem(self.fs, **self.options)
+                return FSSpecBackend(key=self.key, fs=filesystem, prefix=self.prefix)
+            from migrate_storage.backend import ObstoreBackend
+
+            return ObstoreBackend(key=self.key, fs=self.fs, prefix=self.prefix or "", **self.options)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"the backend {self.key!r} cannot be made: {error}") from None
+        except Exception as error:  # noqa: BLE001 - each library raises its own kinds
+            raise ConfigurationError(f"the backend {self.key!r} cannot be made: {one_line(error)}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the configuration file says."""
+
+    #: The file; ``None`` where there is none.
+    path: Path | None = None
+    #: Options by their name on the command line, without the dashes.
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    source: BackendSettings | None = None
+    destination: BackendSettings | None = None
+
+    def backends(self) -> dict[str, StorageBackend]:
+        """Make the backends that the file describes, by key.
+
+        Raises:
+            ConfigurationError: when one cannot be made.
+        """
+        return {each.key: each.build() for each in (self.source, self.destination) if each is not None}
+
+
+def load_settings(path: Path | None, known: Collection[str], environment: Mapping[str, str] | None = None) -> Settings:
+    """Read a configuration file.
+
+    Args:
+        path: The file; ``None`` takes :data:`DEFAULT_FILE` from the working directory, where it is there.
+        known: Names of the options that the command line knows, without the dashes.
+        environment: Where ``${NAME}`` is looked up; the process's environment by default.
+
+    Raises:
+        ConfigurationError: with the line where the file is no TOML, or says something that nobody reads.
+    """
+    if path is None:
+        if not DEFAULT_FILE.is_file():
+            return Settings()
+        path = DEFAULT_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--config {path}: {error.strerror or one_line(error)}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--config {path}: the file is not UTF-8 text") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {_located(error, text)}") from None
+    reader = _Reader(path, text, os.environ if environment is None else environment)
+    return reader.settings(data, known)
+
+
+def _located(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """Put the line of the error first; the decoder says it last, or "at end of document"."""
+    message = str(error)
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = found[1] if found else str(text.count("\n") + (not text.endswith("\n")))
+    return f"line {line}: not TOML: {visible(re.sub(r' *[(]at [^)]*[)]', '', message))}"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    path: Path
+    text: str
+    environment: Mapping[str, str]
+
+    def settings(self, data: Mapping[str, Any], known: Collection[str]) -> Settings:
+        options: dict[str, Any] = {}
+        backends: dict[str, BackendSettings] = {}
+        for raw, value in data.items():
+            name = raw.replace("_", "-")
+            if name in _DRIVERS:
+                backends[name] = self._backend(name, value)
+            elif name not in known:
+                raise self._unknown(raw, "", {*known, *_DRIVERS})
+            elif isinstance(value, dict):
+                raise self._error(raw, f"{raw!r} is a table, but should be a value")
+            else:
+                options[name] = self._resolved(value, raw)
+        for option, side in (("from", "source"), ("to", "destination")):
+            if side in backends:
+                options.setdefault(option, backends[side].key)
+        return Settings(
+            path=self.path,
+            options=options,
+            source=backends.get("source"),
+            destination=backends.get("destination"),
+        )
+
+    def _backend(self, side: str, table: object) -> BackendSettings:
+        if not isinstance(table, dict):
+            raise self._error(side, f"{side!r} should be a table: [{side}]")
+        for name in table:
+            if name not in _BACKEND_KEYS:
+                raise self._unknown(name, side, _BACKEND_KEYS)
+        values = self._resolved(table, side)
+        for name in ("key", "fs"):
+            if not isinstance(values.get(name), str) or not values[name]:
+                raise self._error(side, f'[{side}] needs {name} = "..."')
+        driver = values.get("driver", _DRIVERS[side])
+        if driver not in _DRIVERS.values():
+            raise self._error("driver", f"[{side}] driver should be fsspec or obstore")
+        if not isinstance(values.get("options", {}), dict):
+            raise self._error("options", f"[{side}] options should be a table")
+        return BackendSettings(**{"driver": driver, **values})
+
+    def _resolved(self, value: Any, key: str) -> Any:
+        if isinstance(value, str):
+            return _REFERENCE.sub(lambda found: self._reference(found, key), value)
+        if isinstance(value, list):
+            return [self._resolved(each, key) for each in value]
+        if isinstance(value, dict):
+            return {name: self._resolved(each, name) for name, each in value.items()}
+        return value
+
+    def _reference(self, found: re.Match[str], key: str) -> str:
+        if found["plain"]:
+            return found["plain"]
+        name = found["name"]
+        if not name.startswith("file:"):
+            try:
+                return self.environment[name]
+            except KeyError:
+                raise self._error(key, f"{key}: the environment variable {visible(name)!r} is not set") from None
+        try:
+            return Path(name.removeprefix("file:")).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise self._error(key, f"{key}: {visible(name.removeprefix('file:'))} cannot be read: {reason}") from None
+
+    def _unknown(self, name: str, table: str, known: Collection[str]) -> ConfigurationError:
+        near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(known))}"
+        where = f" in [{table}]" if table else ""
+        return self._error(name, f"{visible(name)!r} is no option{where}: {hint}")
+
+    def _error(self, key: str, message: str) -> ConfigurationError:
+        line = self._line(key)
+        return ConfigurationError(f"{self.path}: {f'line {line}: ' if line else ''}{message}")
+
+    def _line(self, key: str) -> int | None:
+        """Return the line that first speaks of a key; the TOML reader of the standard library keeps no positions."""
+        pattern = re.compile(
+            rf"^\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]|[{{,]\s*[\"']?{re.escape(key)}[\"']?\s*="
+        )
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if pattern.search(line):
+                return number
+        return None

@@ -1,0 +1,80 @@
+"""From ``module:name`` to the object, and into an application's lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from migrate_storage.application.lifespan import Lifespan
+from migrate_storage.core.errors import ApplicationError
+from migrate_storage.core.text import masked, one_line
+
+__all__ = ("enter_lifespan", "import_target")
+
+
+def import_target(spec: str) -> tuple[ModuleType, Any]:
+    """The module that ``module`` or ``module:name`` names, and the object in it; a callable without arguments is called.
+
+    Raises:
+        ApplicationError: it cannot be imported, found or called.
+    """
+    name, _, attribute = spec.partition(":")
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        raise ApplicationError(f"--app {masked(spec)}: write it as module or module:name, such as myapp.storage:app")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ApplicationError(
+                f"--app {spec}: there is no module {error.name!r} in {here} or on the Python path"
+            ) from None
+        raise ApplicationError(
+            f"--app {spec}: importing it needs {error.name!r}, which is not installed here"
+        ) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is imported
+        raise ApplicationError(f"--app {spec}: importing it raised {one_line(error)}") from None
+    target: Any = module
+    for part in attribute.split(".") if attribute else ():
+        try:
+            target = getattr(target, part)
+        except AttributeError:
+            raise ApplicationError(f"--app {spec}: {name} has no {part!r}") from None
+    if target is not module and _is_factory(target):
+        try:
+            target = target()
+            if inspect.iscoroutine(target):
+                target = asyncio.run(target)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is built
+            raise ApplicationError(f"--app {spec}: calling it raised {one_line(error)}") from None
+    return module, target
+
+
+def _is_factory(target: object) -> bool:
+    return inspect.isroutine(target) or (inspect.isclass(target) and not hasattr(target, "__table__"))
+
+
+def enter_lifespan(label: str, target: object) -> Lifespan:
+    """Enter the lifespan of an ASGI application, or of the one that a module holds.
+
+    Args:
+        label: what a person calls it.
+        target: the application or the module.
+
+    Raises:
+        ApplicationError: it is no ASGI application, or its start-up failed.
+    """
+    if isinstance(target, ModuleType):
+        target = getattr(target, "app", None) or getattr(target, "application", None)
+    if target is None or not callable(target):
+        raise ApplicationError(f"{label}: --lifespan needs an ASGI application: name it, as in myapp.main:app")
+    entered = Lifespan(target)
+    entered.enter()
+    return entered

@@ -1,0 +1,101 @@
+"""The lifespan of an ASGI application, entered from synchronous code: some applications register their stores there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import Future
+from typing import Any
+
+from migrate_storage.core.errors import ApplicationError
+from migrate_storage.core.text import one_line
+
+__all__ = ("Lifespan",)
+
+_Message = MutableMapping[str, Any]
+AsgiApplication = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]],
+    Awaitable[None],
+]
+
+
+class Lifespan:
+    """Holds an ASGI application's lifespan open, on an event loop and a thread of its own.
+
+    What the application opened at start-up stays open until :meth:`exit`, because stores that it registered may need it.
+    The protocol is the "lifespan" part of the ASGI specification, so any ASGI application will do.
+    """
+
+    def __init__(self, application: AsgiApplication) -> None:
+        """Prepare, without starting anything.
+
+        Args:
+            application: The ASGI application, such as a Litestar or FastAPI one.
+        """
+        self._application = application
+        self._started: Future[None] = Future()
+        self._loop = asyncio.new_event_loop()
+        self._leave = asyncio.Event()
+        self._thread = threading.Thread(target=self._main, name="migrate-storage-lifespan", daemon=True)
+
+    def enter(self, timeout: float = 60.0) -> None:
+        """Start the application up.
+
+        Args:
+            timeout: Seconds that start-up may take.
+
+        Raises:
+            ApplicationError: when start-up fails, takes too long, or the application has no lifespan.
+        """
+        self._thread.start()
+        try:
+            self._started.result(timeout)
+        except TimeoutError:
+            raise ApplicationError(f"--lifespan: the application did not start up within {timeout:.0f} s") from None
+
+    def exit(self, timeout: float = 30.0) -> None:
+        """Shut the application down. Does nothing when it is not up, or no longer.
+
+        Args:
+            timeout: Seconds that shut-down may take; then it is left to the end of the process.
+        """
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._leave.set)
+            self._thread.join(timeout)
+
+    def _main(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        asked = False
+
+        async def receive() -> _Message:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "lifespan.startup"}
+            await self._leave.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: _Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._started.set_result(None)
+            elif message["type"] == "lifespan.startup.failed":
+                # Starlette puts a whole traceback here; its last line is the exception.
+                lines = str(message.get("message", "")).strip().splitlines() or ["no reason given"]
+                self._fail(f"--lifespan: the application's start-up failed: {one_line(RuntimeError(lines[-1]))[14:]}")
+
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+        try:
+            await self._application(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - whatever the application raises is told in one line
+            self._fail(f"--lifespan: the application's start-up failed: {one_line(error)}")
+        self._fail("--lifespan: the application ended its start-up without saying that it is up")
+
+    def _fail(self, message: str) -> None:
+        if not self._started.done():
+            self._started.set_exception(ApplicationError(message))

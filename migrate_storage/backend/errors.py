@@ -1,0 +1,100 @@
+"""Errors of the store as Python's own: the path in the message, the cause chained, no secret in either."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+from migrate_storage.core.errors import ConditionFailedError, KeyRefusedError, MissingBucketError
+from migrate_storage.stores.failures import Failure, FailureKind, classify
+
+__all__ = ("Explaining",)
+
+_LIBRARIES = ("obstore", "pyo3_runtime", "pyo3_async_runtimes")
+
+
+class Explaining:
+    """``with Explaining("reading", "a.txt", …):`` turns what obstore raises into Python's own errors.
+
+    Args:
+        doing: what is being done, such as ``reading``.
+        path: to what.
+        where: the store, for a person.
+        secrets: texts that no message may hold.
+    """
+
+    __slots__ = ("_doing", "_path", "_secrets", "_where")
+
+    def __init__(self, doing: str, path: str, where: str, secrets: Iterable[str]) -> None:
+        self._doing, self._path, self._where, self._secrets = doing, path, where, secrets
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is None or not _is_of_the_store(error):
+            return
+        failure = classify(error)
+        raise self._translated(error, failure) from self._safe(error, failure)
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def _safe(self, error: BaseException, failure: Failure) -> BaseException:
+        """The cause without what it might tell: services echo signatures and tokens in their answers."""
+        text = self._clean(failure.message)
+        try:
+            return type(error)(text) if isinstance(error, Exception) else RuntimeError(text)
+        except TypeError:
+            return OSError(text)
+
+    def _translated(self, error: BaseException, failure: Failure) -> Exception:
+        path, where = self._path, self._where
+        name = type(error).__name__
+        detail = f"{self._doing} {path!r} in {where}: {self._clean(failure.message)}"
+        if name == "PreconditionError":
+            return ConditionFailedError(
+                f"{self._doing} {path!r} in {where}: it is not (or no longer) as the condition says"
+            )
+        if name == "NotModifiedError":
+            return ConditionFailedError(f"{self._doing} {path!r} in {where}: it was not modified")
+        if name in ("NotSupportedError", "NotImplementedError"):
+            return NotImplementedError(detail)
+        if name == "InvalidPathError":
+            return KeyRefusedError(f"{detail}; a key that obstore cannot address stands in its way")
+        match failure.kind:
+            case FailureKind.NO_BUCKET:
+                return MissingBucketError(
+                    f"{self._doing} {path!r}: {where} does not exist; create it or correct its name"
+                )
+            case FailureKind.MISSING:
+                return FileNotFoundError(errno.ENOENT, f"no such object in {where}", path)
+            case FailureKind.DENIED:
+                return PermissionError(
+                    errno.EACCES, f"{self._doing} was refused by {where}: check its credentials", path
+                )
+            case FailureKind.EXISTS:
+                return FileExistsError(errno.EEXIST, f"there is such an object already in {where}", path)
+            case FailureKind.FULL:
+                return OSError(errno.ENOSPC, f"no room is left in {where}", path)
+        text = failure.message.lower()
+        if isinstance(error, ValueError):
+            return ValueError(detail)
+        if isinstance(error, TimeoutError) or "TimedOut" in str(error) or "timed out" in text:
+            return TimeoutError(errno.ETIMEDOUT, detail)
+        if "error sending request" in text or "connection" in text:
+            return ConnectionError(detail)
+        if isinstance(error, OSError) and error.errno:
+            return OSError(error.errno, detail)
+        return OSError(errno.EIO, detail)
+
+
+def _is_of_the_store(error: BaseException) -> bool:
+    module = type(error).__module__.partition(".")[0]
+    return module in _LIBRARIES or (
+        isinstance(error, OSError | ValueError | NotImplementedError) and module == "builtins"
+    )

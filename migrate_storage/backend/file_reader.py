@@ -1,0 +1,118 @@
+"""An object as a file that can be read, without holding it in memory."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from migrate_storage.backend.errors import Explaining
+from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
+
+__all__ = ("AsyncObjectReader", "ObjectReader", "Ranges")
+
+
+class Ranges:
+    """Ranges of one state of one object: a read after it was replaced raises, rather than mixing old and new bytes.
+
+    Args:
+        store: the obstore store.
+        key: the object's key in it.
+        meta: obstore's description of the object.
+        explaining: what names it in errors.
+    """
+
+    def __init__(self, store: Any, key: str, meta: Any, explaining: Explaining) -> None:
+        self._store = store
+        self._key = key
+        self._e_tag = meta["e_tag"]
+        self._explaining = explaining
+        self.size: int = meta["size"]
+
+    async def read(self, call: Caller, start: int, size: int) -> bytes:
+        """At most ``size`` bytes from ``start`` on; none at the end."""
+        end = min(start + size, self.size)
+        if start >= end:
+            return b""
+        with self._explaining:
+            options = {"range": (start, end), "if_match": self._e_tag}
+            result = await call(self._store, "get", self._key, options=options)
+            return bytes((await call(result, "bytes")).to_bytes())
+
+
+class ObjectReader(io.RawIOBase):
+    """A binary file over :class:`Ranges`; wrapped in :class:`io.BufferedReader` by ``open``."""
+
+    def __init__(self, ranges: Ranges, name: str) -> None:
+        super().__init__()
+        self._ranges = ranges
+        self._position = 0
+        self.name = name
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move the position."""
+        self._position = _position(offset, whence, self._position, self._ranges.size)
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read once into a buffer."""
+        content = run(self._ranges.read(BLOCKING, self._position, len(buffer)))
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+class AsyncObjectReader:
+    """A binary file whose ``read`` is awaited; every read is a request."""
+
+    def __init__(self, ranges: Ranges, name: str) -> None:
+        self._ranges = ranges
+        self._position = 0
+        self.name = name
+        self.closed = False
+
+    async def __aenter__(self) -> AsyncObjectReader:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """At most ``size`` bytes, all that is left for ``-1`` or ``None``."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        wanted = self._ranges.size if size is None or size < 0 else size
+        content = await self._ranges.read(AWAITING, self._position, wanted)
+        self._position += len(content)
+        return content
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position."""
+        self._position = _position(offset, whence, self._position, self._ranges.size)
+        return self._position
+
+    async def tell(self) -> int:
+        """The position, in bytes."""
+        return self._position
+
+    async def close(self) -> None:
+        """Forget it; there is no connection to close."""
+        self.closed = True
+
+
+def _position(offset: int, whence: int, here: int, size: int) -> int:
+    target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: here, io.SEEK_END: size}[whence]
+    if target < 0:
+        raise ValueError(f"negative seek position {target}")
+    return target

@@ -1,0 +1,144 @@
+"""From fsspec to obstore while the application runs: a drop-in ``FSSpecBackend``, and all registrations at once.
+
+Changing one import line moves an application::
+
+    from migrate_storage.backend.fsspec_compat import FSSpecBackend
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from advanced_alchemy.types.file_object.base import StorageBackend
+
+from migrate_storage.backend.translated import TranslatedBackend
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Note
+from migrate_storage.core.text import one_line
+from migrate_storage.translate.model import Translation
+from migrate_storage.translate.registration import Registration, protocol_registration, read
+
+__all__ = ("Conversion", "FSSpecBackend", "FallbackWarning", "convert_registrations")
+
+
+class FallbackWarning(UserWarning):
+    """A backend has no counterpart in obstore, so that it goes on through fsspec."""
+
+
+class FSSpecBackend(TranslatedBackend):
+    """Takes what advanced-alchemy's ``FSSpecBackend`` takes, and works through obstore.
+
+    Where there is no counterpart, calling it returns advanced-alchemy's own ``FSSpecBackend`` and warns once.
+    A protocol's name is translated without its filesystem being made, so that s3fs, gcsfs or adlfs need not be installed.
+
+    Args:
+        key: The backend's key.
+        fs: A filesystem, or a protocol's name.
+        prefix: What is put before every filename.
+        **kwargs: Arguments of the filesystem, with a protocol's name.
+
+    Warns:
+        FallbackWarning: with the reason.
+    """
+
+    def __new__(cls, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> Any:
+        """Make one, or advanced-alchemy's own."""
+        found = _registration(key, fs, prefix, kwargs)
+        if reason := _unfit(found.translation):
+            warnings.warn(f"the backend {key!r} goes on through fsspec: {reason}", FallbackWarning, stacklevel=2)
+            return _upstream()(key=key, fs=fs, prefix=prefix, **kwargs)
+        return super().__new__(cls)
+
+    def __init__(self, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> None:
+        self._open(_registration(key, fs, prefix, kwargs), key=key)
+        self._arguments = (key, fs, prefix, kwargs)
+        self.prefix = prefix
+
+    def __reduce__(self) -> Any:
+        key, fs, prefix, kwargs = self._arguments
+        return _again, (type(self), key, fs, prefix, kwargs)
+
+
+def _again(kind: type[FSSpecBackend], key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Any:
+    return kind(key, fs, prefix, **kwargs)
+
+
+def _registration(key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Registration:
+    if isinstance(fs, str):
+        return protocol_registration(key, fs, kwargs, prefix, os.environ)
+    return read(_Held(key, fs, prefix))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What an ``FSSpecBackend`` would be, to be looked at without making one."""
+
+    key: str
+    fs: Any
+    prefix: str | None
+    driver: str = "fsspec"
+
+
+def _unfit(translation: Translation) -> str:
+    """Why a translation cannot take over from fsspec; empty when it can."""
+    if translation.config is None:
+        return translation.refused[0].message if translation.refused else "it has no counterpart"
+    if translation.config.service == "memory":
+        return "its files live in the memory of fsspec"
+    return ""
+
+
+def _upstream() -> Any:
+    from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend as Upstream
+
+    return Upstream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversion:
+    """What became of one registration."""
+
+    key: str
+    #: The backend that is registered now.
+    backend: StorageBackend
+    #: Whether it was replaced.
+    converted: bool
+    #: Why it was not, in one line; empty when it was, or when it was obstore's already.
+    reason: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+def convert_registrations(storages: Any) -> tuple[Conversion, ...]:
+    """Replace every fsspec registration that translates by its obstore backend, under the same key.
+
+    Call it right after the registrations, before the first row is loaded: columns and files keep the backend that they
+    resolved first. A backend that a column holds itself is in no registry, and stays.
+
+    Args:
+        storages: advanced-alchemy's registry of storage backends.
+
+    Returns:
+        What became of each registration, in the order of the registry. Nothing is raised for one that stays.
+    """
+    return tuple(_converted(storages, key) for key in storages.registered_backends())
+
+
+def _converted(storages: Any, key: str) -> Conversion:
+    backend = storages.get_backend(key)
+    if backend.driver != "fsspec":
+        return Conversion(key=key, backend=backend, converted=False)
+    translation = read(backend).translation
+    reason = _unfit(translation)
+    if not reason:
+        try:
+            replacement = TranslatedBackend(backend)
+        except ConfigurationError as error:
+            reason = one_line(error)
+        else:
+            storages.register_backend(replacement)
+            return Conversion(key=key, backend=replacement, converted=True, notes=translation.notes)
+    return Conversion(key=key, backend=backend, converted=False, reason=reason, notes=translation.notes)

@@ -1,0 +1,198 @@
+"""The reading half of a backend: each operation written once, run blocking or awaited."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from advanced_alchemy.types.file_object.base import PathLike
+
+from migrate_storage.backend import attributes as object_attributes
+from migrate_storage.backend.base import Located, text
+from migrate_storage.backend.file_reader import AsyncObjectReader, ObjectReader, Ranges
+from migrate_storage.backend.get_options import get_options
+from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.core.text import MiB
+from migrate_storage.stores.obstore_store import to_meta
+from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
+
+__all__ = ("Reads",)
+
+
+class Reads(Located):
+    """Reading, looking and listing."""
+
+    def get_content(self, path: PathLike, *, options: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes of an object.
+
+        Args:
+            path: its key.
+            options: ``start`` and ``end`` (end exclusive; a negative ``start`` counts from the end), or obstore's
+                ``range``, ``if_match``, ``if_none_match``, ``if_modified_since``, ``if_unmodified_since``, ``version``.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            ConditionFailedError: it is not as a condition says.
+            PermissionError: credentials were refused.
+            KeyRefusedError: no store could hold such a key.
+        """
+        return run(self._get_content(BLOCKING, path, options))
+
+    async def get_content_async(self, path: PathLike, *, options: Mapping[str, Any] | None = None) -> bytes:
+        """See :meth:`get_content`."""
+        return await self._get_content(AWAITING, path, options)
+
+    async def _get_content(self, call: Caller, path: PathLike, options: Mapping[str, Any] | None) -> bytes:
+        store, key = self._locate(path)
+        with self._explaining("reading", path):
+            if not options:
+                result = await call(store, "get", key)
+            elif (wanted := get_options(options)) is None:
+                await call(store, "head", key)
+                return b""
+            else:
+                result = await call(store, "get", key, options=wanted)
+            content: bytes = (await call(result, "bytes")).to_bytes()
+            return content
+
+    def stream(
+        self, path: PathLike, *, chunk_size: int = MiB, options: Mapping[str, Any] | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of an object piece by piece, in bounded memory. The request is sent at once.
+
+        Args:
+            path: its key.
+            chunk_size: bytes that a piece has at least, save the last.
+            options: as for :meth:`get_content`.
+        """
+        return self._pieces(run(self._stream(BLOCKING, path, chunk_size, options)), path)
+
+    async def stream_async(
+        self, path: PathLike, *, chunk_size: int = MiB, options: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[bytes]:
+        """See :meth:`stream`: ``async for piece in await backend.stream_async(path)``."""
+        return self._pieces_async(await self._stream(AWAITING, path, chunk_size, options), path)
+
+    async def _stream(self, call: Caller, path: PathLike, size: int, options: Mapping[str, Any] | None) -> Any:
+        store, key = self._locate(path)
+        wanted = get_options(options or {})
+        with self._explaining("reading", path):
+            if wanted is None:
+                await call(store, "head", key)
+                return None
+            result = await call(store, "get", key, options=wanted or None)
+            return result.stream(min_chunk_size=size)
+
+    async def _next_piece(self, call: Caller, stream: Any, path: PathLike) -> bytes | None:
+        if stream is None:
+            return None
+        with self._explaining("reading", path):
+            piece = await call.next(stream)
+            return None if piece is None else bytes(piece)
+
+    def _pieces(self, stream: Any, path: PathLike) -> Iterator[bytes]:
+        while (piece := run(self._next_piece(BLOCKING, stream, path))) is not None:
+            yield piece
+
+    async def _pieces_async(self, stream: Any, path: PathLike) -> AsyncIterator[bytes]:
+        while (piece := await self._next_piece(AWAITING, stream, path)) is not None:
+            yield piece
+
+    def open(self, path: PathLike, *, buffer_size: int = MiB) -> io.BufferedReader:
+        """An object as a binary file for reading, by ranges; a read after it was replaced raises.
+
+        Args:
+            path: its key.
+            buffer_size: bytes of one request.
+        """
+        return io.BufferedReader(ObjectReader(run(self._ranges(BLOCKING, path)), str(path)), buffer_size)
+
+    async def open_async(self, path: PathLike) -> AsyncObjectReader:
+        """See :meth:`open`; each ``read`` is one request, without a buffer."""
+        return AsyncObjectReader(await self._ranges(AWAITING, path), str(path))
+
+    async def _ranges(self, call: Caller, path: PathLike) -> Ranges:
+        store, key = self._locate(path)
+        explaining = self._explaining("reading", path)
+        with explaining:
+            return Ranges(store, key, await call(store, "head", key), explaining)
+
+    def head(self, path: PathLike) -> ObjectMeta:
+        """What the store says of an object.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return run(self._head(BLOCKING, path))
+
+    async def head_async(self, path: PathLike) -> ObjectMeta:
+        """See :meth:`head`."""
+        return await self._head(AWAITING, path)
+
+    async def _head(self, call: Caller, path: PathLike) -> ObjectMeta:
+        store, key = self._locate(path)
+        with self._explaining("looking at", path):
+            return to_meta(str(path), await call(store, "head", key))
+
+    def attributes(self, path: PathLike) -> Attributes:
+        """Content type, other headers and user metadata of an object, as they were saved.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return run(self._attributes(BLOCKING, path))
+
+    async def attributes_async(self, path: PathLike) -> Attributes:
+        """See :meth:`attributes`."""
+        return await self._attributes(AWAITING, path)
+
+    async def _attributes(self, call: Caller, path: PathLike) -> Attributes:
+        store, key = self._locate(path)
+        with self._explaining("looking at", path):
+            result = await call(store, "get", key, options={"head": True})
+            return object_attributes.decode(result.attributes)
+
+    def exists(self, path: PathLike) -> bool:
+        """Whether there is such an object. A refusal raises; it is no answer."""
+        return run(self._exists(BLOCKING, path))
+
+    async def exists_async(self, path: PathLike) -> bool:
+        """See :meth:`exists`."""
+        return await self._exists(AWAITING, path)
+
+    async def _exists(self, call: Caller, path: PathLike) -> bool:
+        try:
+            await self._head(call, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: PathLike = "") -> Iterator[ObjectMeta]:
+        """All objects below a folder, in no order.
+
+        Args:
+            prefix: whole path segments: ``a`` finds ``a/b``, not ``ab``. Empty for all.
+
+        Raises:
+            KeyRefusedError: a key that obstore cannot address stands in the folder.
+        """
+        listing = self._listing(prefix)
+        while batch := run(self._next_batch(BLOCKING, listing, prefix)):
+            yield from batch
+
+    async def list_async(self, prefix: PathLike = "") -> AsyncIterator[ObjectMeta]:
+        """See :meth:`list`."""
+        listing = self._listing(prefix)
+        while batch := await self._next_batch(AWAITING, listing, prefix):
+            for meta in batch:
+                yield meta
+
+    def _listing(self, prefix: PathLike) -> Any:
+        folder = text(prefix).strip("/")
+        return self.fs.list(self._locate(folder)[1] if folder else None)
+
+    async def _next_batch(self, call: Caller, listing: Any, prefix: PathLike) -> Sequence[ObjectMeta]:
+        with self._explaining("listing", prefix):
+            batch = await call.next(listing)
+            return [to_meta(meta["path"], meta) for meta in batch or ()]

@@ -1,0 +1,196 @@
+"""The writing half of a backend: each operation written once, run blocking or awaited."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from advanced_alchemy.types.file_object import FileObject
+from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, PathLike
+
+from migrate_storage.backend import attributes as object_attributes
+from migrate_storage.backend.base import Located, several, text
+from migrate_storage.backend.upload import DEFAULT_PART, prepare, small
+from migrate_storage.core.errors import DeleteFailedError, MissingBucketError
+from migrate_storage.stores.fork_guard import touch
+from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
+
+__all__ = ("Writes",)
+
+
+class Writes(Located):
+    """Saving, copying, moving and deleting."""
+
+    def save_object(
+        self,
+        file_object: FileObject,
+        data: DataLike,
+        *,
+        use_multipart: bool | None = None,
+        chunk_size: int = DEFAULT_PART,
+        max_concurrency: int = 12,
+    ) -> FileObject:
+        """Save content under the file's path, with its content type and metadata.
+
+        Args:
+            file_object: names the object; its size, etag, version, time and checksum are set.
+            data: bytes, text, a path, a binary file, or an iterable of bytes.
+            use_multipart: ``None`` uploads in parts what is larger than one.
+            chunk_size: bytes of a part; grown for objects that would have more than 9,000 of them.
+            max_concurrency: parts under way at once.
+
+        Returns:
+            ``file_object``.
+
+        Raises:
+            KeyRefusedError: no store could hold such a key; nothing was written.
+            ConfigurationError: content type or metadata could not be kept; nothing was written.
+            MissingBucketError, PermissionError, ConnectionError, TimeoutError, OSError: as the store answered.
+        """
+        return run(self._save(BLOCKING, file_object, data, use_multipart, chunk_size, max_concurrency))
+
+    async def save_object_async(
+        self,
+        file_object: FileObject,
+        data: AsyncDataLike,
+        *,
+        use_multipart: bool | None = None,
+        chunk_size: int = DEFAULT_PART,
+        max_concurrency: int = 12,
+    ) -> FileObject:
+        """See :meth:`save_object`; ``data`` may be asynchronous too."""
+        return await self._save(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
+
+    async def _save(
+        self, call: Caller, file_object: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
+    ) -> FileObject:
+        path = file_object.path
+        store, key = self._locate(path)
+        metadata = file_object.metadata if self.store_metadata else None
+        carried = object_attributes.encode(file_object.content_type, metadata, self.protocol)
+        upload = small(data, use_multipart, chunk) or await prepare(
+            call,
+            data,
+            service=self.protocol,
+            use_multipart=use_multipart,
+            chunk_size=chunk,
+            max_concurrency=concurrency,
+        )
+        meta = None
+        try:
+            with self._explaining("saving", path):
+                result = await call(store, "put", key, upload.body, attributes=carried, **upload.options)
+                saved = time.time()
+                if self.exact_last_modified or not result["e_tag"]:
+                    meta = await call(store, "head", key)
+        except Exception as error:
+            if upload.measure.error is not None and error is not upload.measure.error:
+                raise upload.measure.error from None
+            raise
+        file_object.size = upload.measure.size
+        file_object.checksum = upload.measure.checksum
+        file_object.last_modified = meta["last_modified"].timestamp() if meta else saved
+        file_object.etag = result["e_tag"] or (meta["e_tag"] if meta else "")
+        file_object.version_id = result["version"]
+        return file_object
+
+    def copy(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
+        """Copy an object within the store, by the store itself.
+
+        Args:
+            source: key of what is copied.
+            destination: key of the copy.
+            overwrite: ``False`` raises where something stands at ``destination``, on stores that can tell.
+
+        Raises:
+            FileNotFoundError: there is no ``source``.
+            FileExistsError: ``overwrite`` is ``False``, and something stands there.
+            NotImplementedError: ``overwrite`` is ``False``, and the store cannot tell.
+        """
+        run(self._copy(BLOCKING, "copy", source, destination, overwrite))
+
+    async def copy_async(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
+        """See :meth:`copy`."""
+        await self._copy(AWAITING, "copy", source, destination, overwrite)
+
+    def move(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
+        """Move an object within the store. As for :meth:`copy`."""
+        run(self._copy(BLOCKING, "rename", source, destination, overwrite))
+
+    async def move_async(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
+        """See :meth:`move`."""
+        await self._copy(AWAITING, "rename", source, destination, overwrite)
+
+    async def _copy(self, call: Caller, verb: str, source: PathLike, destination: PathLike, overwrite: bool) -> None:
+        store, from_key = self._locate(source)
+        other, to_key = self._locate(destination)
+        if store is not other:
+            raise NotImplementedError(f"{source} and {destination} are in two buckets; read one and save the other")
+        with self._explaining("copying" if verb == "copy" else "moving", source):
+            if from_key == to_key:
+                # obstore would copy it onto itself, and a move would then delete it.
+                await call(store, "head", from_key)
+                return
+            await call(store, verb, from_key, to_key, overwrite=overwrite)
+
+    def delete_object(self, paths: PathLike | Sequence[PathLike]) -> None:
+        """Delete one or more objects; those that are not there are no error.
+
+        Args:
+            paths: key or keys. All are checked before any is deleted.
+
+        Raises:
+            KeyRefusedError: an empty key, or one that the store could not hold; nothing was deleted.
+            MissingBucketError: there is no such bucket.
+            DeleteFailedError: of several, some could not be deleted; ``failures`` names each.
+        """
+        run(self._delete(BLOCKING, paths))
+
+    async def delete_object_async(self, paths: PathLike | Sequence[PathLike]) -> None:
+        """See :meth:`delete_object`."""
+        await self._delete(AWAITING, paths)
+
+    async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
+        if isinstance(paths, str | os.PathLike):
+            await self._delete_one(call, paths, *self._locate(paths))
+            return
+        touch()
+        located = {text(path): self._locate(path) for path in several(paths)}
+        if len(located) > 1 and await self._delete_at_once(call, list(located.values())):
+            return
+        failures: dict[str, Exception] = {}
+        for path, (store, key) in located.items():
+            try:
+                await self._delete_one(call, path, store, key)
+            except Exception as error:  # noqa: BLE001 - reported by key, below
+                failures[path] = error
+        if failures:
+            path, first = next(iter(failures.items()))
+            if len(located) == 1 or isinstance(first, MissingBucketError):
+                raise first
+            raise DeleteFailedError(
+                f"{len(failures)} of {len(located)} objects in {self._where} could not be deleted, {path!r} first: {first}",
+                failures,
+            ) from first
+
+    async def _delete_at_once(self, call: Caller, located: Sequence[tuple[Any, str]]) -> bool:
+        """One request for many where the store has one. Whatever fails is done again one by one, to learn which."""
+        stores = {id(store) for store, _ in located}
+        if len(stores) > 1 or self.protocol != "s3":
+            return False
+        try:
+            await call(located[0][0], "delete", [key for _, key in located])
+        except Exception:  # noqa: BLE001 - asked again one by one
+            return False
+        return True
+
+    async def _delete_one(self, call: Caller, path: PathLike, store: Any, key: str) -> None:
+        try:
+            with self._explaining("deleting", path):
+                await call(store, "delete", key)
+        except FileNotFoundError:
+            if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one look, once
+                raise
+            return

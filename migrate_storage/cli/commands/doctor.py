@@ -1,0 +1,81 @@
+"""``doctor``: the pre-flight of a run, by itself."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.option import example
+from migrate_storage.cli.output import following
+from migrate_storage.cli.run_options import Request, run_options
+from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.core.text import visible
+from migrate_storage.stores.retry import Retry
+
+if TYPE_CHECKING:
+    from migrate_storage.jobs.run.preflight import Facts
+
+__all__ = ("doctor",)
+
+_CAPABILITIES = {
+    "create_only": "the destination refuses to replace an object where that is asked",
+    "etag_is_md5": "its ETag is the MD5 of the bytes, so it is evidence",
+    "attributes": "it keeps content types and user metadata",
+    "listing": "its listing shows at once what stands there, with all that a look tells",
+    "large_etag_is_md5": "the ETag of an upload in parts is the MD5 of the bytes, so it is evidence",
+    "large_etag_is_of_parts": "the ETag of an upload in parts is the MD5 of its parts' MD5s, so it is evidence",
+}
+
+
+@click.command(
+    short_help="Probe the stores, the rights and the rows, as `run` does first.",
+    epilog=example("migrate-storage doctor --app myapp.storage --from old --to new"),
+)
+@door_options
+@run_options
+@output_options
+def doctor(door: Door, request: Request, output: Output) -> None:
+    """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
+
+    The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
+    """
+    from migrate_storage.database.connection import Database
+    from migrate_storage.jobs.run.preflight import examine
+
+    application = door.open()
+    try:
+        options = request.options(application)
+        database = Database(application.engine)
+        try:
+            database.connect()
+            facts = examine(application, options, database, Retry(options.attempts, threading.Event()))
+        finally:
+            database.close()
+    finally:
+        application.close()
+    if output.json:
+        for line in _told(facts):
+            click.echo(json.dumps(line))
+    elif not output.quiet:
+        click.echo(visible(f"{facts.route.way.value}: {facts.route.reason}"))
+        for name, can in asdict(facts.capabilities).items():
+            click.echo(f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}")
+        for note in (*facts.notes, *facts.not_carried):
+            subject = f"{note.subject}: " if note.subject else ""
+            click.echo(visible(f"{note.severity.value}: {subject}{note.message} [{note.code}]"))
+            if note.todo:
+                click.echo(visible(f"  {note.todo}"))
+        click.echo(f"\nA run can begin.\n\nNext\n  {following('migrate-storage plan')}")
+
+
+def _told(facts: Facts) -> Iterator[dict[str, Any]]:
+    yield {"event": "way", "way": facts.route.way.value, "reason": facts.route.reason}
+    yield {"event": "destination", **asdict(facts.capabilities)}
+    for note in (*facts.notes, *facts.not_carried):
+        yield {"event": "note", **asdict(note)}

@@ -1,0 +1,114 @@
+"""``translate``: what each fsspec registration is in obstore's terms, as code to paste."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.option import example, option
+from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import visible
+from migrate_storage.translate.codegen import FORMATS, entries
+from migrate_storage.translate.registration import Registration, read
+
+if TYPE_CHECKING:
+    from migrate_storage.application.application import Application
+    from migrate_storage.jobs.translation_check import Agreement
+
+__all__ = ("translate",)
+
+#: Objects that --check compares for each backend.
+_HANDFUL = 5
+
+
+@click.command(
+    short_help="Write the obstore registration for each fsspec one.",
+    epilog=example(
+        "migrate-storage translate --app myapp.storage", "migrate-storage translate --app myapp.storage --check"
+    ),
+)
+@door_options
+@option("--from", "source", metavar="KEY", help="Only this backend.  [default: every fsspec backend]")
+@option(
+    "--format", "form", in_file=False, type=click.Choice(list(FORMATS)), default="python", show_default=True,
+    help="Code to paste, a table for the configuration file, or JSON for programs.",
+)  # fmt: skip
+@option("--check", in_file=False, is_flag=True, help="Connect, and compare a few existing objects through both sides.")
+@output_options
+def translate(door: Door, source: str | None, form: str, check: bool, output: Output) -> int:
+    """Write what each fsspec registration is for obstore, with notes about all that differs.
+
+    Secrets become references to environment variables, whose names are listed first. Nothing is sent unless --check
+    is given. Exits with 1 when something was refused, or when the two sides do not agree.
+    """
+    application = door.open()
+    try:
+        registrations = _chosen(application, source)
+        written = entries((registration.key, registration.translation) for registration in registrations)
+        form = "json" if output.json else form
+        refused = any(registration.translation.refused for registration in registrations)
+        if not output.quiet or refused:
+            click.echo(_shown(FORMATS[form](written)), nl=False)
+        compared = {each.key: _compared(application, each) for each in registrations} if check else {}
+    finally:
+        application.close()
+    failed = [result for results in compared.values() for result in results if not result.agreed]
+    for key, results in compared.items():
+        _tell(key, results, output)
+    return 1 if refused or failed else 0
+
+
+def _shown(text: str) -> str:
+    return "".join(f"{visible(line)}\n" for line in text.splitlines())
+
+
+def _chosen(application: Application, source: str | None) -> tuple[Registration, ...]:
+    backends = application.backends
+    if source is not None and source not in backends:
+        raise ConfigurationError(
+            f"--from {visible(source)}: no backend has this key; there is {', '.join(sorted(backends))}"
+        )
+    keys = sorted(backends) if source is None else [source]
+    chosen = tuple(read(backends[key]) for key in keys if backends[key].driver != "obstore")
+    if not chosen:
+        raise ConfigurationError("no fsspec backend is registered, so there is nothing to translate")
+    return chosen
+
+
+def _compared(application: Application, registration: Registration) -> tuple[Agreement, ...]:
+    from migrate_storage.application.inspection import filenames
+    from migrate_storage.jobs.translation_check import agree, listed
+
+    config = registration.translation.config
+    if config is None or config.service == "memory":
+        return ()
+    backend = application.backends[registration.key]
+    names = filenames(application, registration.key, _HANDFUL) or listed(backend, _HANDFUL)
+    return agree(backend, names)
+
+
+def _tell(key: str, results: tuple[Agreement, ...], output: Output) -> None:
+    if output.json:
+        for each in results:
+            told = {
+                "event": "compared",
+                "key": key,
+                "filename": each.filename,
+                "size": each.size,
+                "reason": each.reason,
+            }
+            click.echo(json.dumps(told), err=True)
+        return
+    failed = [each for each in results if not each.agreed]
+    for each in failed:
+        click.echo(visible(f"{key}: {each.filename}: {each.reason}"), err=True)
+    if output.quiet:
+        return
+    if not results:
+        click.echo(visible(f"{key}: nothing to compare: no row and no object was found"), err=True)
+    elif not failed:
+        click.echo(visible(f"{key}: {len(results)} objects, the same bytes through both sides"), err=True)

@@ -1,0 +1,1 @@
+"""The `demo` command: a small application, and the scenario that runs on it."""

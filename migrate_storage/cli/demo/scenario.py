@@ -1,0 +1,166 @@
+"""The demo: a small application with real files, made in a folder of its own, and what the job should leave of it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import func, select
+
+from migrate_storage.application.application import Application, load_application
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.jobs.run.options import RunOptions
+
+__all__ = ("FILES", "Comparison", "Demo")
+
+FILES = 500
+_IN_MODULES, _IN_PACKAGES, _IN_A_PACKAGE = 300, 150, 3
+_AUTHORS_WITHOUT = 20
+_CONFIGURATION = 'app = "app"\nfrom = "old"\nto = "new"\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What every row's file turned out to hold."""
+
+    #: Files opened through ``FileObject.get_content()`` and equal to their original, byte by byte.
+    equal: int
+    #: Names of files that are not.
+    different: tuple[str, ...]
+    #: Files that opened and have no original, because the application saved them later.
+    later: int
+    #: Files that rows still hold under the old key.
+    at_old_key: int
+
+
+class Demo:
+    """A folder with an application, its database and its two stores.
+
+    Attributes:
+        directory: The folder, absolute.
+    """
+
+    options = RunOptions(source="old", destination="new", settle=0.0)
+
+    def __init__(self, directory: Path) -> None:
+        """Name the folder, without making it."""
+        self.directory = directory.absolute()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the application is there from an earlier time."""
+        return (self.directory / "app.db").exists()
+
+    def prepare(self) -> int:
+        """Make the folder and save the files through FSSpecBackend, unless they are there already.
+
+        Returns:
+            How many files the rows hold.
+
+        Raises:
+            ConfigurationError: when the folder cannot be made, or holds something else.
+        """
+        program = resources.files("migrate_storage.cli.demo").joinpath("application.py").read_text(encoding="utf-8")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if any(self.directory.iterdir()) and not (self.directory / "app.py").exists():
+                raise ConfigurationError(f"{self.directory} holds something else: name another folder with --directory")
+            (self.directory / "app.py").write_text(program, encoding="utf-8")
+            (self.directory / "migrate-storage.toml").write_text(_CONFIGURATION, encoding="utf-8")
+            for name in ("old", "new"):
+                (self.directory / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.directory} cannot be made: {error.strerror}") from None
+        with self._imported() as app:
+            app.Base.metadata.create_all(app.database.get_engine())
+            with app.database.get_session() as session:
+                if not session.scalar(select(func.count()).select_from(app.Author)):
+                    session.add_all(_rows(app))
+                    session.commit()
+                return sum(1 for _ in _files(app, session))
+
+    def application(self) -> Application:
+        """Load the application through the same door as ``--app app`` does."""
+        with contextlib.chdir(self.directory):
+            return load_application("app")
+
+    def compare(self) -> Comparison:
+        """Open every row's file through the ORM and compare it with the original in the Python installation."""
+        library = _library()
+        equal, later, at_old_key = 0, 0, 0
+        different: list[str] = []
+        with self._imported() as app, app.database.get_session() as session:
+            for file in _files(app, session):
+                at_old_key += file.backend.key == "old"
+                content = file.get_content()
+                original = library / file.path
+                if not original.is_file():
+                    later += 1
+                elif content == original.read_bytes():
+                    equal += 1
+                else:
+                    different.append(file.path)
+        return Comparison(equal=equal, different=tuple(different), later=later, at_old_key=at_old_key)
+
+    @contextlib.contextmanager
+    def _imported(self) -> Iterator[ModuleType]:
+        with contextlib.chdir(self.directory):
+            sys.path.insert(0, str(self.directory))
+            try:
+                yield importlib.import_module("app")
+            finally:
+                sys.path.remove(str(self.directory))
+
+
+def _library() -> Path:
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def _originals() -> list[Path]:
+    """Return files of the standard library, spread over all of it, the same ones each time."""
+    library = _library()
+    there = sorted(
+        path
+        for path in library.rglob("*.py")
+        if not {"site-packages", "dist-packages"} & set(path.parts) and path.stat().st_size
+    )
+    return there if len(there) <= FILES else [there[number * len(there) // FILES] for number in range(FILES)]
+
+
+def _rows(app: ModuleType) -> Iterator[Any]:
+    """Yield rows of the three models that hold all the files between them, and some that hold none."""
+    library = _library()
+    files = [
+        app.FileObject(
+            backend="old",
+            filename=path.relative_to(library).as_posix(),
+            content=path.read_bytes(),
+            content_type="text/x-python",
+        )
+        for path in _originals()
+    ]
+    packages = files[_IN_MODULES : _IN_MODULES + _IN_PACKAGES]
+    for file in files[:_IN_MODULES]:
+        yield app.Module(source=file)
+    for number in range(0, len(packages), _IN_A_PACKAGE):
+        yield app.Package(name=f"package {number // _IN_A_PACKAGE}", sources=packages[number : number + _IN_A_PACKAGE])
+    for file in files[_IN_MODULES + _IN_PACKAGES :] + [None] * _AUTHORS_WITHOUT:
+        yield app.Author(sample=file)
+
+
+def _files(app: ModuleType, session: Any) -> Iterator[Any]:
+    for module in session.scalars(select(app.Module)):
+        yield module.source
+    for package in session.scalars(select(app.Package)):
+        yield from package.sources
+    for author in session.scalars(select(app.Author)):
+        if author.sample is not None:
+            yield author.sample

@@ -1,0 +1,91 @@
+"""What a person types for a value, and what it becomes: names, patterns, bytes, times, ages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from migrate_storage.core.filters import patterns_in
+
+__all__ = ("BYTES", "SECONDS", "Age", "Names", "Patterns")
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names, separated by commas; a list where they come from the configuration file."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names, as they were typed."""
+        del param, ctx
+        if isinstance(value, list | tuple):
+            return tuple(map(str, value))
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class Patterns(click.ParamType):  # type: ignore[type-arg]
+    """Patterns of filenames, separated by commas outside of braces; a list where they come from the configuration file."""
+
+    name = "patterns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The patterns, not read yet."""
+        del param, ctx
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else patterns_in(str(value))
+
+
+class _Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, with a unit or without: ``64MiB``, ``1G``, ``67108864``."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
+        if found is None:
+            self.fail(f"{value!r} is no number of bytes, such as 64MiB", param, ctx)
+        return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A time, with units or in seconds: ``2h``, ``1h30m``, ``90``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip().lower()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+        if not text or found is None:
+            self.fail(f"{value!r} is no time, such as 2h, 1h30m or 90s", param, ctx)
+        return sum(int(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+
+
+BYTES, SECONDS = _Bytes(), _Seconds()
+
+
+class Age(click.ParamType):  # type: ignore[type-arg]
+    """A time span such as ``30d``, ``12h`` or ``45`` seconds."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The span in seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
+        return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+
+    @staticmethod
+    def typed(seconds: float) -> str:
+        """The span as it can be typed again: in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
+        return f"{seconds / unit:g}{letter}"

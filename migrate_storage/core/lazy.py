@@ -1,0 +1,28 @@
+"""Names that a package exports and imports only when they are used: a command starts without obstore and SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ("lazy_attributes",)
+
+
+def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` (PEP 562) that imports a name from the module where it is defined.
+
+    Args:
+        package: the ``__name__`` of the module.
+        homes: by exported name, the dotted name of the module that defines it.
+
+    Returns:
+        A function that returns the attribute, or raises ``AttributeError`` for any other name.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return find

@@ -1,0 +1,77 @@
+"""Text that came from data, made safe to show: one line, no terminal escapes, no secrets. Standard library only."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = (
+    "MiB",
+    "amount",
+    "duration",
+    "masked",
+    "one_line",
+    "size",
+    "visible",
+)
+
+MiB = 1024 * 1024
+_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@'\"]*):(?P<password>[^\s'\"]*)@")
+_ASSIGNED = re.compile(
+    r"(?i)(?P<name>[\w\-]*(?:password|passwd|pwd|secret|token|account_?key|access_?key|api_?key|credential)[\w\-]*)"
+    r"(?P<sign>['\"]?\s*[=:]\s*)(?P<quote>['\"]?)(?P<value>[^\s'\",;)}\]]+)(?P=quote)"
+)
+# Categories that move the cursor, change colours, reorder text or show nothing.
+_UNSHOWABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def visible(text: str) -> str:
+    r"""Return ``text`` as one line that a terminal shows literally.
+
+    Control characters (terminal escapes and line breaks among them), characters that reorder text and lone
+    surrogates become escapes such as ``\x1b`` or ``\u202e``; all other characters stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _UNSHOWABLE else char
+        for char in text
+    )
+
+
+def masked(text: str) -> str:
+    """Return ``text`` with the passwords of URLs, and values assigned to names of secrets, replaced by ``***``."""
+    text = _URL_PASSWORD.sub(r"\g<head>:***@", text)
+    return _ASSIGNED.sub(r"\g<name>\g<sign>\g<quote>***\g<quote>", text)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what ``error`` says in one line: its type and the first line of its message, without secrets."""
+    name = type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return visible(masked(f"{name}: {lines[0]}")) if lines else name
+
+
+def amount(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, such as ``1 row`` or ``1,200 rows``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def size(count: float) -> str:
+    """Return bytes for a person, in powers of 1024, such as ``4.2 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for a person, such as ``0.8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes:02d} min"

@@ -1,0 +1,134 @@
+"""What is saved, kept so that it can be sent twice: in memory, beyond 8 MiB in a temporary file."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+from migrate_storage.core.text import MiB
+from migrate_storage.stores.sync_async import Caller
+
+__all__ = ("Spooled", "spooled")
+
+IN_MEMORY = 8 * MiB
+_PIECE = MiB
+
+
+class Spooled:
+    """Content that can be read from its beginning as often as needed."""
+
+    def __init__(self, content: bytes | Path, *, owned: bool = False) -> None:
+        self._content = content
+        self._owned = owned
+
+    def again(self, *, whole: bool) -> bytes | Path:
+        """The content, from its beginning.
+
+        Args:
+            whole: as bytes, for a backend that takes nothing else.
+        """
+        if whole and isinstance(self._content, Path):
+            return self._content.read_bytes()
+        return self._content
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        if self._owned and isinstance(self._content, Path):
+            with contextlib.suppress(FileNotFoundError):
+                self._content.unlink()
+
+
+async def spooled(call: Caller, data: Any) -> Spooled:
+    """Read what is to be saved to its end, before the first side is written.
+
+    Args:
+        call: whether asynchronous sources can be read.
+        data: bytes, text, a path, a binary file (its ``read`` may be a coroutine), or an iterable of bytes.
+
+    Raises:
+        TypeError: for what is none of these, and for asynchronous sources in a synchronous call.
+    """
+    if isinstance(data, str):
+        return Spooled(data.encode())
+    if isinstance(data, bytes | bytearray | memoryview):
+        return Spooled(bytes(data))
+    writer = _Writer()
+    try:
+        if isinstance(data, os.PathLike):
+            await call.aside(_drain_path, Path(data), writer)
+        elif inspect.iscoroutinefunction(getattr(data, "read", None)):
+            _need_loop(call, data)
+            while piece := await data.read(_PIECE):
+                writer.add(piece)
+        elif callable(getattr(data, "read", None)):
+            await call.aside(_drain_file, data, writer)
+        elif isinstance(data, AsyncIterator) or hasattr(data, "__aiter__"):
+            _need_loop(call, data)
+            async for piece in data:
+                writer.add(piece)
+        elif isinstance(data, Iterable) and not isinstance(data, dict):
+            await call.aside(_drain, data, writer)
+        else:
+            raise TypeError(
+                f"cannot save a {type(data).__name__}; give bytes, a Path, a binary file or an iterable of bytes"
+            )
+    except BaseException:
+        writer.discard()
+        raise
+    return writer.done()
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._file: Any = None
+
+    def add(self, piece: Any) -> None:
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise TypeError(f"the content gives {type(piece).__name__}, not bytes; open files in binary mode")
+        if self._file is None and self._size + len(piece) > IN_MEMORY:
+            self._file = tempfile.NamedTemporaryFile(prefix="migrate-storage-", delete=False)  # noqa: SIM115 - closed in done
+            self._file.writelines(self._pieces)
+            self._pieces.clear()
+        self._size += len(piece)
+        if self._file is not None:
+            self._file.write(piece)
+        else:
+            self._pieces.append(bytes(piece))
+
+    def done(self) -> Spooled:
+        if self._file is None:
+            return Spooled(b"".join(self._pieces))
+        self._file.close()
+        return Spooled(Path(self._file.name), owned=True)
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            Path(self._file.name).unlink()
+
+
+def _need_loop(call: Caller, data: Any) -> None:
+    if not call.awaits:
+        raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
+
+
+def _drain(pieces: Iterable[Any], writer: _Writer) -> None:
+    for piece in pieces:
+        writer.add(piece)
+
+
+def _drain_file(file: Any, writer: _Writer) -> None:
+    while piece := file.read(_PIECE):
+        writer.add(piece)
+
+
+def _drain_path(path: Path, writer: _Writer) -> None:
+    with path.open("rb") as file:
+        _drain_file(file, writer)

@@ -1,0 +1,1 @@
+"""The application's database: connection, dialects, file columns, compare-and-swap."""

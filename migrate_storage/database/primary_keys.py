@@ -1,0 +1,104 @@
+"""Primary keys as the journal holds them, and as a person types them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import decimal
+import functools
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Column
+
+__all__ = ("digest_of", "dump_key", "load_key", "row_head", "row_id", "row_id_of", "spellings")
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def dump_key(pk: Sequence[Any]) -> str:
+    """A primary key as JSON that keeps the types of its parts: what the journal holds."""
+    return _encode([_dump_part(part) for part in pk])
+
+
+def load_key(dumped: str) -> tuple[Any, ...]:
+    """The primary key that :func:`dump_key` wrote."""
+    return tuple(_load_part(part) for part in json.loads(dumped))
+
+
+def row_id(of: Column, pk: Sequence[Any]) -> str:
+    """A digest that names one column of one row in the journal."""
+    return row_id_of(of, dump_key(pk))
+
+
+def row_id_of(of: Column, dumped: str) -> str:
+    """The same of a key that :func:`dump_key` wrote."""
+    return digest_of(f"{row_head(of)}{_encode(dumped)}]")
+
+
+@functools.cache
+def row_head(of: Column) -> str:
+    """What a row's name begins with: a JSON list of table and column, to which the key as JSON text is added."""
+    return json.dumps([of.schema, of.table, of.column], ensure_ascii=False)[:-1] + ", "
+
+
+def digest_of(name: str) -> str:
+    """A short name that no other text shares; PostgreSQL can tell it too."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _dump_part(part: Any) -> Any:
+    if isinstance(part, bool) or part is None or isinstance(part, (int, str)):
+        return part
+    if isinstance(part, float):
+        return {"float": part.hex()}
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        return {"bytes": base64.b64encode(bytes(part)).decode()}
+    if isinstance(part, uuid.UUID):
+        return {"uuid": str(part)}
+    if isinstance(part, decimal.Decimal):
+        return {"decimal": str(part)}
+    if isinstance(part, datetime.datetime):
+        return {"datetime": part.isoformat()}
+    if isinstance(part, datetime.date):
+        return {"date": part.isoformat()}
+    raise ConfigurationError(
+        f"a primary key of type {type(part).__name__} cannot be journaled: leave this table out with --column"
+    )
+
+
+def _load_part(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    ((kind, value),) = part.items()
+    return _LOADERS[kind](value)
+
+
+_LOADERS: dict[str, Callable[[str], Any]] = {
+    "float": float.fromhex,
+    "bytes": base64.b64decode,
+    "uuid": uuid.UUID,
+    "decimal": decimal.Decimal,
+    "datetime": datetime.datetime.fromisoformat,
+    "date": datetime.date.fromisoformat,
+}
+
+
+def spellings(typed: str) -> Iterator[Any]:
+    """What a typed key may be in the database."""
+    if typed.lstrip("-").isdigit():
+        yield int(typed)
+    yield typed
+    try:
+        number = uuid.UUID(typed)
+    except ValueError:
+        pass
+    else:
+        yield from (number, number.bytes, number.hex, str(number))
+    with contextlib.suppress(ValueError):
+        yield bytes.fromhex(typed)

@@ -1,0 +1,51 @@
+"""Engines made from a database URL."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import one_line
+
+__all__ = (
+    "AnyEngine",
+    "engine_from_url",
+    "in_memory",
+)
+
+AnyEngine = sa.Engine | AsyncEngine
+
+
+def engine_from_url(url: str) -> AnyEngine:
+    """Make an engine, an async one where the URL's driver is async.
+
+    Raises:
+        ConfigurationError: when the URL cannot be parsed, or its driver is not installed.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(
+            "the database URL cannot be parsed: it looks like postgresql+psycopg://user:password@host/name"
+        ) from None
+    shown = parsed.render_as_string()
+    try:
+        if parsed.get_dialect().is_async:
+            return create_async_engine(parsed)
+        return sa.create_engine(parsed)
+    except sa.exc.NoSuchModuleError:
+        raise ConfigurationError(f"{shown}: SQLAlchemy knows no database called {parsed.drivername!r}") from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{shown}: the driver {error.name!r} is not installed: pip install it, or migrate-storage[postgres] or [mysql]"
+        ) from None
+    except (sa.exc.ArgumentError, TypeError) as error:
+        raise ConfigurationError(f"{shown}: {one_line(error)}") from None
+
+
+def in_memory(url: sa.URL) -> bool:
+    """Whether the database ends with the process, or even with its connection."""
+    file = (url.database or "").removeprefix("file:")
+    named = file.partition("?")[0] in {"", ":memory:"} or "mode=memory" in file or url.query.get("mode") == "memory"
+    return url.get_backend_name() == "sqlite" and named

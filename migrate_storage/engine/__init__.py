@@ -1,0 +1,1 @@
+"""What all jobs share: plan, scheduler, copy, verification, re-pointing of rows."""

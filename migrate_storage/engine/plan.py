@@ -1,0 +1,188 @@
+"""Which way a migration takes, and what is to be done with each object. Pure but for one probe, which is handed in."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from migrate_storage.core.filters import Filters
+from migrate_storage.core.model import Location, Place, Slot, Way
+from migrate_storage.journal import object_id
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.server_side_copy import Copier
+from migrate_storage.translate import encode_key, unaddressable
+from migrate_storage.translate.places import actual
+
+__all__ = (
+    "Action",
+    "Item",
+    "Route",
+    "choose",
+)
+
+
+class Action(enum.StrEnum):
+    """What the plan wants done with one source object."""
+
+    TRANSFER = "transfer"
+    """Read here, written there, through this process."""
+    COPY = "copy"
+    """Copied by the service itself; no bytes through this process."""
+    REWRITE = "rewrite"
+    """The bytes are where they should be; only rows change."""
+    SKIP = "skip"
+    """Nothing to change; it is looked at and compared."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether another object comes to be, and rows are to be pointed at that."""
+        return self in (Action.TRANSFER, Action.COPY)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One source object, with the slots of this window of rows that name it."""
+
+    source: Location
+    destination: Location
+    action: Action
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """From one backend key to another, with the path rule between them."""
+
+    source: Side
+    destination: Side
+    way: Way
+    #: Why this way, in one line.
+    reason: str
+    #: Whether both sides reach one storage, so that an equal place is the same object. In doubt they do.
+    shared: bool
+    #: Filenames that the run deals with.
+    filters: Filters = field(default_factory=Filters)
+    #: Give keys that the destination cannot address a percent-encoded name, see ``translate.keys``.
+    encode: bool = False
+    #: What was seen to copy within the service, by the source's bucket.
+    copiers: Mapping[str, Copier] = field(default_factory=dict)
+
+    def wants(self, slot: Slot) -> bool:
+        """Whether the run deals with what this slot names."""
+        return slot.file["backend"] == self.source.key and self.filters(slot.file["filename"])
+
+    def refusal(self, path: str) -> str | None:
+        """Why the destination cannot hold a filename as it is, and what helps; ``None`` where it can."""
+        local = self.destination.root.service == "file"
+        reason = unaddressable(path, local=local)
+        if reason is None:
+            return None
+        helps = not self.encode and unaddressable(encode_key(path, local=local), local=local) is None
+        advice = "--key-rule encode gives it a percent-encoded name" if helps else "give it another name"
+        return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
+
+    def copier(self, item: Item) -> Copier | None:
+        """What copies an object within the service; ``None`` where it goes through this process."""
+        return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
+
+    def destination_path(self, filename: str) -> str:
+        """The filename that a row will hold.
+
+        An object that already is inside the destination is named where it is; any other keeps its key below the
+        source's own bucket and prefix.
+        """
+        if self.way is Way.SWAP:
+            return filename
+        place, root = actual(self.source.place(filename)), actual(self.destination.root)
+        if self.shared and root.root == place.root and place.key.startswith(root.key):
+            path = place.key[len(root.key) :]
+        else:
+            path = self.source.registration.relative(filename)
+        return encode_key(path, local=root.service == "file") if self.encode else path
+
+    def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
+        """One item for each source object that the slots name, by its id in the journal.
+
+        Raises:
+            ValueError: a filename is no text that could be sent anywhere.
+        """
+        found: dict[str, Item] = {}
+        for slot in slots:
+            filename = slot.file["filename"]
+            if not _is_unicode(filename):
+                raise ValueError("a filename in it is no valid Unicode: no store and no database can be asked for it")
+            place = actual(self.source.place(filename))
+            id_ = object_id(place, self.destination.key)
+            if id_ in found:
+                found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
+                continue
+            path = self.destination_path(filename)
+            found[id_] = Item(
+                source=Location(self.source.key, filename),
+                destination=Location(self.destination.key, path),
+                action=self._action(place, path),
+                slots=(slot,),
+            )
+        return found
+
+    def _action(self, place: Place, path: str) -> Action:
+        if self.way is Way.SWAP:
+            return Action.SKIP
+        if self.shared:
+            there = actual(self.destination.place(path))
+            if (there.root, there.key) == (place.root, place.key):
+                return Action.REWRITE
+            if place.root in self.copiers and unaddressable(place.key) is None:
+                return Action.COPY
+        return Action.TRANSFER
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def choose(
+    source: Side, destination: Side | None, *, swap: Side | None, keep_rows: bool, shared: bool, doubt: str = ""
+) -> Route:
+    """Pick the way from the facts.
+
+    Args:
+        source: the side that rows name.
+        destination: the side they shall name; ``None`` for the swap.
+        swap: the translation of the source under its own key, where ``destination`` is ``None``.
+        keep_rows: whether rows stay as they are.
+        shared: whether both reach one storage.
+        doubt: how that was found out, when the registrations alone did not tell.
+    """
+    if destination is None:
+        assert swap is not None
+        return Route(
+            source=source,
+            destination=swap,
+            way=Way.SWAP,
+            reason="no --to is given: rows and bytes stay, and every row is opened through both registrations and compared",
+            shared=True,
+        )
+    there = actual(destination.root)
+    here = actual(source.root)
+    inside = (
+        shared
+        and (not here.root or here.root == there.root)
+        and (here.key.startswith(there.key) or there.key.startswith(here.key))
+    )
+    note = f" ({doubt})" if doubt else ""
+    if keep_rows:
+        way, reason = Way.TAKE_OVER, "--keep-rows is given: everything is copied and verified, rows stay as they are"
+    elif inside:
+        way, reason = Way.REKEY, f"both keys reach the same storage{note}: bytes stay where they are, only rows change"
+    else:
+        way, reason = (
+            Way.MOVE,
+            f"the keys reach different storage{note}: each object is copied and verified, then its rows are re-pointed",
+        )
+    return Route(source=source, destination=destination, way=way, reason=reason, shared=shared)

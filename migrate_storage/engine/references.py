@@ -1,0 +1,195 @@
+"""Which physical places anything names: what ``purge`` must not touch. Kept on disk, whatever the number of rows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
+from migrate_storage.core.model import Column, Place, Slot
+from migrate_storage.core.spill import DiskSet
+from migrate_storage.database.connection import Database, describe_failure
+from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_json import BrokenValueError, parse_slots
+from migrate_storage.journal import digest
+from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.translate import same_service
+from migrate_storage.translate.places import actual
+
+__all__ = ("References", "Services", "named_by_rows", "sides_of")
+
+
+def sides_of(backends: Mapping[str, Any], pace: Pace | None = None) -> dict[str, Side]:
+    """Every registered backend as a side, spoken to at a pace where one is given.
+
+    Raises:
+        ConfigurationError: one of them cannot be resolved to a place, so that nobody knows what its rows name.
+    """
+    sides = {}
+    for key, backend in backends.items():
+        try:
+            sides[key] = Side(backend, pace=pace)
+            if not sides[key].root.service:
+                raise ValueError(f"{type(backend).__name__} tells no place that is known here")
+        except Exception as error:
+            raise ConfigurationError(
+                f"the backend {key!r} cannot be resolved to a place: {error}; nothing is deleted while that is so"
+            ) from error
+    return sides
+
+
+class Services:
+    """Which endpoints may be one service, so that equal bucket and key there are one object. In doubt they are one.
+
+    That is no equivalence: one endpoint may be in doubt with two others that are known to be apart.
+
+    Args:
+        sides: every registered backend.
+        apart: two sides that a probe showed to be different.
+    """
+
+    def __init__(self, sides: Iterable[Side], *, apart: tuple[Side, Side] | None = None) -> None:
+        roots = {_service(side.root): side.root for side in sides}
+        told = {_service(side.root) for side in apart} if apart else set()
+        self._near = {
+            one: tuple(
+                other
+                for other, root in roots.items()
+                if one == other or (same_service(place, root) is not False and {one, other} != told)
+            )
+            for one, place in roots.items()
+        }
+
+    def name(self, place: Place) -> str:
+        """A digest of where a place says it is."""
+        place = actual(place)
+        return digest(*_service(place), place.root, place.key)
+
+    def names(self, place: Place) -> tuple[str, ...]:
+        """The digests of all places that may be this one."""
+        place = actual(place)
+        near = self._near.get(_service(place), (_service(place),))
+        return tuple(digest(service, endpoint, place.root, place.key) for service, endpoint in near)
+
+    def one(self, place: Place, other: Place) -> bool:
+        """Whether two places may be one."""
+        return self.name(other) in self.names(place)
+
+
+def _service(place: Place) -> tuple[str, str]:
+    return place.service, place.endpoint
+
+
+class References(DiskSet):
+    """The places that rows and other lists name, as digests.
+
+    Args:
+        services: tells which places may be one.
+    """
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._services = services
+
+    def names(self, place: Place) -> bool:
+        """Whether anything names what may be this place."""
+        return any(name in self for name in self._services.names(place))
+
+    def add_places(self, places: Iterable[Place]) -> None:
+        """Take in places."""
+        self.add(self._services.name(place) for place in places)
+
+    def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, Side]) -> None:
+        """Take in what the rows of these columns name under any key, whatever narrows a run.
+
+        Args:
+            database: where they are.
+            columns: all StoredObject columns of the application.
+            sides: every registered backend.
+
+        Raises:
+            RunError: a table or a row cannot be read, or a row names a backend that is not registered.
+        """
+        for window in named_by_rows(database, columns, sides):
+            self.add_places(place for _, place in window)
+
+    def add_listed(self, source: str, database: Database, sides: Sequence[Side]) -> None:
+        """Take in filenames that something else names: a file with one a line, or an SQL query's first column.
+
+        Args:
+            source: path of a file, or a SELECT.
+            database: where a SELECT runs.
+            sides: the backends that the filenames may be of.
+
+        Raises:
+            ConfigurationError: neither can be read, or a file names nothing.
+        """
+        try:
+            if re.match(r"\s*(select|with)\s", source, re.IGNORECASE):
+                database.transaction(lambda connection: self._add_selected(connection, source, sides))
+                return
+            with Path(source).open(encoding="utf-8", errors="surrogateescape") as lines:
+                names = (name for line in lines if (name := line.rstrip("\r\n")))
+                self._add_names(itertools.chain((next(names),), names), sides)
+        except StopIteration:
+            raise ConfigurationError(f"--references {source[:80]!r} names nothing: nothing was deleted") from None
+        except Exception as error:
+            reason = describe_failure(error.__cause__) if isinstance(error, RefusedError) and error.__cause__ else error
+            raise ConfigurationError(
+                f"--references {source[:80]!r} cannot be read: {reason}; nothing was deleted"
+            ) from error
+
+    def _add_selected(self, connection: Connection, query: str, sides: Sequence[Side]) -> None:
+        # Colons are not parameters here: a driver sees the statement as it was typed.
+        found = connection.exec_driver_sql(query)
+        self._add_names((str(row[0]) for row in found if row[0] is not None), sides)
+
+    def _add_names(self, names: Iterable[str], sides: Sequence[Side]) -> None:
+        self.add_places(side.place(name) for name in names for side in sides)
+
+
+def named_by_rows(
+    database: Database, columns: Sequence[Column], sides: Mapping[str, Side]
+) -> Iterator[list[tuple[Slot, Place]]]:
+    """Every slot of the rows of these columns with the place that it names, window by window, whatever narrows a run.
+
+    Args:
+        database: where they are.
+        columns: all StoredObject columns of the application.
+        sides: every registered backend.
+
+    Raises:
+        RunError: a table or a row cannot be read, or a row names a backend that is not registered.
+    """
+    for column in columns:
+        try:
+            rows = Rows(database, column)
+            for window in rows.windows(None, 2000):
+                yield [found for row in window for found in _places(rows, row, sides)]
+        except (SQLAlchemyError, RefusedError) as error:
+            raise RunError(
+                f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
+            ) from error
+
+
+def _places(rows: Rows, row: Any, sides: Mapping[str, Side]) -> Iterator[tuple[Slot, Place]]:
+    try:
+        slots = parse_slots(rows.column, row)
+    except BrokenValueError as error:
+        raise RunError(
+            f"{rows.column} holds a row that cannot be read ({error}): nobody knows what it names, so nothing is deleted"
+        ) from error
+    for slot in slots:
+        side = sides.get(slot.file["backend"])
+        if side is None:
+            raise RunError(
+                f"{slot.ref} names the backend {slot.file['backend']!r}, which is not registered: nobody knows where that is, so nothing is deleted"
+            )
+        yield slot, side.place(slot.file["filename"])

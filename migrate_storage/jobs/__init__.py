@@ -1,0 +1,65 @@
+"""One package or module per job: run, revert, verify, purge, orphans, sync, check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrate_storage.core.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from migrate_storage.application.application import load_application
+    from migrate_storage.jobs.check import Check
+    from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+    from migrate_storage.jobs.purge.job import Purge
+    from migrate_storage.jobs.purge.rules import PurgeOptions
+    from migrate_storage.jobs.revert.job import Revert
+    from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.run.options import RunOptions
+    from migrate_storage.jobs.sync.job import Sync
+    from migrate_storage.jobs.sync.options import SyncOptions
+    from migrate_storage.jobs.verify.check_object import AuditOptions
+    from migrate_storage.jobs.verify.job import Audit
+    from migrate_storage.reporting.log_records import logged
+    from migrate_storage.reporting.metrics import Counters
+    from migrate_storage.reporting.report import Report
+
+__all__ = (
+    "Audit",
+    "AuditOptions",
+    "Check",
+    "Counters",
+    "Migration",
+    "Orphans",
+    "OrphansOptions",
+    "Purge",
+    "PurgeOptions",
+    "Report",
+    "Revert",
+    "RunOptions",
+    "Sync",
+    "SyncOptions",
+    "load_application",
+    "logged",
+)
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Audit": "migrate_storage.jobs.verify.job",
+        "AuditOptions": "migrate_storage.jobs.verify.check_object",
+        "Check": "migrate_storage.jobs.check",
+        "Counters": "migrate_storage.reporting.metrics",
+        "Migration": "migrate_storage.jobs.run.job",
+        "Orphans": "migrate_storage.jobs.orphans.job",
+        "OrphansOptions": "migrate_storage.jobs.orphans.job",
+        "Purge": "migrate_storage.jobs.purge.job",
+        "PurgeOptions": "migrate_storage.jobs.purge.rules",
+        "Report": "migrate_storage.reporting.report",
+        "Revert": "migrate_storage.jobs.revert.job",
+        "RunOptions": "migrate_storage.jobs.run.options",
+        "Sync": "migrate_storage.jobs.sync.job",
+        "SyncOptions": "migrate_storage.jobs.sync.options",
+        "load_application": "migrate_storage.application.application",
+        "logged": "migrate_storage.reporting.log_records",
+    },
+)

@@ -1,0 +1,150 @@
+"""What every job has in common: it tells, can be stopped, fails as a whole when its lease is lost, keeps to a pace, and may be shared."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from migrate_storage.core.errors import RunError, StoppedError
+from migrate_storage.core.events import Listener, PaceChanged
+from migrate_storage.database.load_monitor import Pressure
+from migrate_storage.engine.concurrency import Gate
+from migrate_storage.engine.control import Desk, Helm
+from migrate_storage.engine.run_limits import Allowance
+from migrate_storage.jobs.distributed.shard import Share, Work
+from migrate_storage.jobs.distributed.shards import Part, Sharing
+from migrate_storage.journal import Journal
+from migrate_storage.journal.lease_holder import Held, hold
+from migrate_storage.reporting.run_stats import Tally
+from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.stores.retry import Retry
+
+__all__ = ("BatchJob", "PacedJob", "SharedJob")
+
+
+class BatchJob:
+    """A job that goes through many objects, and can be ended between two of them.
+
+    Args:
+        listener: called with each event, one at a time.
+        attempts: how often a request is sent before it counts as failed.
+    """
+
+    def __init__(self, listener: Listener, *, attempts: int = 5) -> None:
+        self._tally, self._stopping = Tally(listener), threading.Event()
+        self._retry = Retry(attempts, self._stopping)
+        self._fatal: RunError | None = None
+
+    def stop(self) -> None:
+        """End soon, from any thread or a signal handler: small objects under way are finished, nothing more is begun."""
+        self._stopping.set()
+
+    def _lost(self, error: RunError) -> None:
+        """The lease is gone: somebody else may be at work."""
+        self._fatal = error
+        self._stopping.set()
+
+    def _hold(self, journal: Journal, seconds: float, **how: Any) -> AbstractContextManager[Held]:
+        """Keep others out while the block runs, see :func:`migrate_storage.journal.lease_holder.hold`."""
+        return hold(journal, seconds, stopping=self._stopping, lost=self._lost, **how)
+
+    def _verdict(self, state: str, error: str) -> tuple[str, str]:
+        """How it ended, where losing the lease says so in place of all else."""
+        return (state, error) if self._fatal is None else ("failed", str(self._fatal))
+
+    def _checkpoint(self) -> None:
+        """Called between the pieces of a large object.
+
+        Raises:
+            StoppedError: told to stop.
+        """
+        if self._stopping.is_set():
+            raise StoppedError("told to stop: a large object was left half-way, its upload aborted")
+
+
+class PacedJob(BatchJob):
+    """A job with several objects under way at once.
+
+    Args:
+        listener: called with each event, one at a time.
+        concurrency: how many, at most.
+        attempts: how often a request is sent before it counts as failed.
+        bandwidth: bytes in a second; ``None`` sets no limit.
+        requests: in a second; ``None`` sets no limit.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        concurrency: int,
+        attempts: int = 5,
+        bandwidth: int | None = None,
+        requests: float | None = None,
+    ) -> None:
+        super().__init__(listener, attempts=attempts)
+        self._gate = Gate(concurrency, self._stopping, self._told)
+        self._pace = Pace(bandwidth, requests, self._stopping)
+        self._retry = Retry(attempts, self._stopping, self._gate.slow_down)
+
+    def _told(self, gate: Gate) -> None:
+        self._tally.tell(PaceChanged(concurrency=gate.width, most_concurrency=gate.widest, paused=gate.paused))
+
+    def _helm(self, desk: Desk, run: str, pressure: Pressure, rows_moved: Callable[[], int] = int) -> Helm:
+        """What steers it from outside while it goes on."""
+        return Helm(
+            desk, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
+            state=lambda: {**self._tally.totals, "rows_moved": rows_moved()},
+        )  # fmt: skip
+
+
+class SharedJob(PacedJob):
+    """A job that several processes may share, a range each.
+
+    Args:
+        listener: called with each event, one at a time.
+        part: which range this process does; ``None`` where it does all.
+        duration: seconds after which no further object is begun; ``None`` sets no limit.
+        most: bytes of content after which none is begun; ``None`` sets no limit.
+        pace: as :class:`PacedJob` takes it.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        part: Part | None,
+        duration: float | None = None,
+        most: int | None = None,
+        **pace: Any,
+    ) -> None:
+        super().__init__(listener, **pace)
+        self._part = part
+        self._share: Share | None = None
+        self._duration, self._most = duration, most
+        self._allowance = Allowance(duration, most, self._bytes)
+
+    def _bytes(self) -> int:
+        """Bytes of content that the whole job moved so far."""
+        share = self._share
+        return self._tally.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
+
+    def _sharing(self, journal: Journal, work: Work) -> Sharing:
+        return Sharing(journal, work, stopping=self._stopping, lost=self._lost)
+
+    def _begin(self, journal: Journal, work: Work, ranges: int) -> tuple[str, str]:
+        """Join the job that is under way, or begin one; its id, and the lease that whoever sees to it is to hold in its name."""
+        return self._sharing(journal, work).begin(total=None, into=ranges), work.lease
+
+    @contextmanager
+    def _taken(self, journal: Journal, work: Work, part: Part) -> Iterator[Share]:
+        """Hold a range while the block runs, within what is left of the whole job's limits."""
+        sharing = self._sharing(journal, work)
+        run = part.run or sharing.begin(total=part.total, into=part.total or 1)
+        with sharing.take(run, part.number) as share:
+            if not share.done:
+                self._share, self._pace.requests.guard = share, share.check
+                self._allowance = Allowance(share.left(self._duration), self._most, self._bytes)
+            yield share

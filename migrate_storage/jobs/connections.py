@@ -1,0 +1,87 @@
+"""The database and the journal of a job, opened together and closed together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from migrate_storage.application.application import Application
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.database.connection import Database
+from migrate_storage.database.urls import in_memory
+from migrate_storage.journal import Journal
+
+__all__ = ("connected", "journaled", "own_journal")
+
+
+@contextmanager
+def connected(
+    application: Application, journal: str | None = None, schema: str | None = None
+) -> Iterator[tuple[Database, Journal]]:
+    """The application's database, and the journal there or elsewhere.
+
+    Args:
+        application: whose engine is taken.
+        journal: URL of another database for the journal; ``None`` keeps both in one.
+        schema: database schema of the journal's tables.
+
+    Raises:
+        ConfigurationError: one of them cannot be reached, or the journal would not outlive the process.
+    """
+    database = Database(application.engine)
+    other = database
+    try:
+        database.connect()
+        if journal:
+            other = _kept(journal)
+            other.connect()
+        yield database, Journal(other, schema)
+    finally:
+        if other is not database:
+            other.close()
+        database.close()
+
+
+def own_journal() -> Path:
+    """Where a job without an application keeps its journal: a SQLite file below ``XDG_STATE_HOME``, else ``~/.local/state``."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "migrate-storage" / "journal.db"
+
+
+@contextmanager
+def journaled(
+    application: Application | None, journal: str | None = None, schema: str | None = None
+) -> Iterator[tuple[Database | None, Journal]]:
+    """The application's database where there is an application, and the journal: there, elsewhere, or in a file of our own.
+
+    Args:
+        application: whose rows are read; ``None`` where there is none.
+        journal: URL of the journal's database; ``None`` keeps it with the rows, without an application in
+            :func:`own_journal`.
+        schema: database schema of the journal's tables.
+
+    Raises:
+        ConfigurationError: a database cannot be reached, or the journal would not outlive the process.
+    """
+    if application is not None:
+        with connected(application, journal, schema) as both:
+            yield both
+        return
+    if journal is None:
+        own_journal().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        journal = f"sqlite:///{own_journal()}"
+    with closing(_kept(journal)) as database:
+        database.connect()
+        yield None, Journal(database, schema)
+
+
+def _kept(journal: str) -> Database:
+    database = Database(journal)
+    if in_memory(database.url):
+        raise ConfigurationError(
+            "a journal in memory ends with the process, and nothing could be taken up again or reverted: "
+            "name a file, such as sqlite:///journal.db"
+        )
+    return database

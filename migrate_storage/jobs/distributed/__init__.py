@@ -1,0 +1,1 @@
+"""One job in several processes: shards, and tasks on a Dask cluster."""

@@ -1,0 +1,96 @@
+"""A Dask cluster: one that runs already, or processes of this machine; and which of its workers answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import masked, one_line
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = (
+    "Fit",
+    "connected_to",
+    "local",
+    "workers_of",
+)
+
+
+@contextmanager
+def connected_to(address: str) -> Iterator[Client]:
+    """A cluster that runs already.
+
+    Raises:
+        ConfigurationError: Dask is not installed, or nobody answers there.
+    """
+    distributed = _dask()
+    try:
+        client = distributed.Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigurationError(f"--dask {masked(address)}: no scheduler answers: {one_line(error)}") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def local(workers: int) -> Iterator[Client]:
+    """A cluster of processes on this machine, for as long as the block runs. Nobody else on it can speak to them: they use
+    TLS, with a key of their own.
+
+    Raises:
+        ConfigurationError: Dask is not installed.
+    """
+    import logging
+
+    distributed = _dask()
+    with (
+        distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            memory_limit=0, silence_logs=logging.CRITICAL, security=True,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield client
+
+
+def _dask() -> Any:
+    try:
+        import cryptography  # noqa: F401 - what the keys of a local cluster are made with
+        import distributed
+    except ImportError as error:
+        raise ConfigurationError("Dask is not installed: pip install 'migrate-storage[dask]'") from error
+    return distributed
+
+
+@dataclass
+class Fit:
+    """Which workers answer: by changes of what the scheduler knows, so that no clocks are compared."""
+
+    silent: float
+    _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __call__(self, workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+        """The threads of those that gave a sign of life lately, by address."""
+        now = time.monotonic()
+        self._seen = {
+            address: before if (before := self._seen.get(address)) and before[0] == told["last_seen"] else (told["last_seen"], now)
+            for address, told in workers.items()
+        }  # fmt: skip
+        return {
+            address: int(told["nthreads"])
+            for address, told in workers.items()
+            if now - self._seen[address][1] < self.silent
+        }
+
+
+def workers_of(client: Client) -> Mapping[str, Mapping[str, Any]]:
+    """What the scheduler knows of its workers, by address."""
+    found: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    return found

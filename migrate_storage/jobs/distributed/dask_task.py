@@ -1,0 +1,51 @@
+"""One range of a job on a worker of a cluster: what travels there, what runs, and what comes back."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from migrate_storage.jobs.distributed.shards import Part
+from migrate_storage.reporting import Report
+
+__all__ = (
+    "Ended",
+    "Errand",
+    "Task",
+    "errand",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What travels to a worker."""
+
+    #: A command and its arguments, without anything that opens a database or a store.
+    arguments: tuple[str, ...]
+    run: str
+    number: int
+
+    def key(self, command: str, total: int, attempt: int) -> str:
+        """Its name on the cluster's pages: everybody there may read it."""
+        which = f"{self.number}-of-{total}" if self.number < total else "end"
+        return f"migrate-storage-{command}-{self.run}-range-{which}-try-{attempt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What comes back: the state of the range, or ``refused`` (it cannot be done like that) or ``held`` (by another)."""
+
+    state: str
+    error: str = ""
+
+
+@dataclass(kw_only=True)
+class Errand:
+    """The one range that the command which runs now is to do, without a word."""
+
+    part: Part
+    report: Report | None = None
+
+
+errand: ContextVar[Errand | None] = ContextVar("errand", default=None)
+"""Set while a worker runs a command for a task."""

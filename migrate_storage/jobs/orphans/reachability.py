@@ -1,0 +1,182 @@
+"""What keeps each object of some backends alive: a row, a list, the journal, its age. What nothing keeps is an orphan.
+
+The order is the whole point. Objects are listed first; then rows, lists and journal are read. An object that is saved
+meanwhile is not listed, or the row that names it is read after it; where neither holds yet, its age keeps it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Self
+
+from migrate_storage.core.model import Column, Place, Slot
+from migrate_storage.database.connection import Database
+from migrate_storage.engine.references import References, Services, named_by_rows
+from migrate_storage.jobs.orphans.inventory import Inventory
+from migrate_storage.journal import Entry, Journal
+from migrate_storage.stores.listing import Held, Lister
+from migrate_storage.stores.resolved_backend import Side
+
+__all__ = ("IN_QUARANTINE", "Liveness")
+
+IN_QUARANTINE = "in quarantine"
+"""What keeps alive that was moved aside."""
+
+_SOURCE = frozenset({"intent", "held", "purging", "leftover"})
+"""States of a line whose source object a run, a revert or a purge may still need."""
+_ASIDE = ("moving", "deleting", "quarantined", "restoring")
+
+
+class Liveness:
+    """Tells why an object is not an orphan. Kept on disk, whatever the number of objects and rows; for one thread.
+
+    Args:
+        sides: every registered backend, by key.
+        keys: those whose objects are looked at.
+        database: where the rows are.
+        columns: all StoredObject columns of the application.
+        journal: what runs still need; ``None`` where there is none.
+        min_age: seconds below which an object may be an upload whose row is not committed yet.
+    """
+
+    def __init__(
+        self,
+        sides: Mapping[str, Side],
+        keys: Sequence[str],
+        database: Database,
+        columns: Sequence[Column],
+        journal: Journal | None,
+        *,
+        min_age: float,
+    ) -> None:
+        self._sides, self._database, self._columns, self._journal = sides, database, columns, journal
+        self._listers = [Lister(sides[key]) for key in keys]
+        self._services = services = Services(sides.values())
+        self._stack = ExitStack()
+        self._min_age, self._listed_at = min_age, time.time()
+        #: What the stores hold.
+        self.inventory = self._stack.enter_context(Inventory(services))
+        #: What rows and lists name.
+        self.references = self._stack.enter_context(References(services))
+        self._journaled = self._stack.enter_context(References(services))
+        self._aside = self._stack.enter_context(References(services))
+        self._moved = self._stack.enter_context(References(services))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def list(self, tell: Callable[[str], None], stop: Callable[[], None]) -> None:
+        """List everything. Comes first.
+
+        Args:
+            tell: told in one line when a listing had to be begun again with another library.
+            stop: called for each object; it raises to end the listing.
+
+        Raises:
+            RunError: a listing broke off.
+        """
+        self._listed_at = time.time()
+        for lister in self._listers:
+            self.inventory.add(_checked(lister(tell), stop))
+
+    def read(self, lists: Sequence[str], keys: Sequence[str]) -> None:
+        """Read rows, lists and journal. Comes after the listing.
+
+        Args:
+            lists: files and queries of more filenames in use, see :meth:`References.add_listed`.
+            keys: the backends that these filenames may be of.
+
+        Raises:
+            RunError: a table or a row cannot be read, or a row names a backend that is not registered.
+            ConfigurationError: a list cannot be read.
+        """
+        self.read_rows()
+        for source in lists:
+            self.references.add_listed(source, self._database, [self._sides[key] for key in keys])
+        if self._journal is not None:
+            for batch in self._journal.in_states(*_SOURCE, "removing", *_ASIDE):
+                self._take_in(batch)
+
+    def read_rows(self) -> None:
+        """Read the rows once more, for what they name by now. Nothing that was named is forgotten.
+
+        Raises:
+            RunError: as :meth:`read`.
+        """
+        self.references.add_rows(self._database, self._columns, self._sides)
+
+    def _take_in(self, batch: Sequence[Entry]) -> None:
+        for entry in batch:
+            # Of a key that is not registered any more, nothing is run, reverted or purged.
+            here = _place(self._sides, entry.source_key, entry.source_path)
+            there = _place(self._sides, entry.destination_key, entry.destination_path)
+            if entry.state in _ASIDE:
+                self._moved.add_places([here] if here else [])
+                self._aside.add_places([there] if there else [])
+                continue
+            if here and entry.state in _SOURCE:
+                self._journaled.add_places([here])
+            # The copy of a row that was re-pointed lives as long as a row names it.
+            if there and not (entry.state in ("held", "purging") and entry.outcome == "rewritten"):
+                self._journaled.add_places([there])
+
+    def why(self, held: Held) -> str:
+        """What keeps an object alive, in a few words; empty for an orphan."""
+        spellings = list(_spellings(held.place))
+        if any(self.references.names(place) for place in spellings):
+            return "named by a row or list"
+        if any(self._aside.names(place) for place in spellings):
+            return IN_QUARANTINE
+        if any(self._journaled.names(place) for place in spellings):
+            return "needed by a run's journal"
+        if held.link:
+            return "a link"
+        return self.young(held)
+
+    def young(self, held: Held) -> str:
+        """Why an object may belong to an upload under way; empty where it cannot."""
+        if not self._min_age:
+            return ""
+        if held.meta.last_modified is None:
+            return "of unknown age"
+        return "younger than --min-age" if self._listed_at - held.meta.last_modified < self._min_age else ""
+
+    def in_quarantine(self, place: Place) -> bool:
+        """Whether what was at a place is in quarantine."""
+        return self._moved.names(place)
+
+    def unlisted(self, keys: Sequence[str]) -> Iterator[Slot]:
+        """Slots of rows that name an object of these backends which no listing showed.
+
+        Raises:
+            RunError: as :meth:`read`.
+        """
+        for window in named_by_rows(self._database, self._columns, self._sides):
+            for slot, place in window:
+                if slot.file["backend"] in keys and place not in self.inventory:
+                    yield slot
+
+
+def _checked(objects: Iterator[Held], stop: Callable[[], None]) -> Iterator[Held]:
+    for each in objects:
+        stop()
+        yield each
+
+
+def _place(sides: Mapping[str, Side], key: str, path: str) -> Place | None:
+    side = sides.get(key)
+    return None if side is None or not path else side.place(path)
+
+
+def _spellings(place: Place) -> Iterator[Place]:
+    """The keys that one listed key may stand for: obstore shows ``/a`` and ``a/`` as ``a``."""
+    yield place
+    if place.service != "file":
+        for key in (f"/{place.key}", f"{place.key}/", f"/{place.key}/"):
+            yield replace(place, key=key)

@@ -1,0 +1,165 @@
+"""What may be purged: judged for each object, by everything that could still need it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from migrate_storage.core.errors import KeyRefusedError
+from migrate_storage.core.model import Evidence, ObjectMeta, OutcomeKind, Place
+from migrate_storage.engine.references import References, Services
+from migrate_storage.engine.verify import certainly_unchanged, sha256_of, unchanged
+from migrate_storage.journal import Entry, object_id
+from migrate_storage.stores.base import Store
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.retry import Retry
+from migrate_storage.translate.places import actual
+
+__all__ = (
+    "Judge",
+    "PurgeOptions",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PurgeOptions:
+    """What is to be deleted, and within which bounds."""
+
+    #: Copies made in vain, at the destination, instead of source objects.
+    leftovers: bool = False
+    #: Also source objects whose rows the application has deleted since.
+    deleted: bool = False
+    #: Seconds that must have passed since an object's copy was verified.
+    older_than: float = 7 * 86400.0
+    #: More candidates than this stop the purge before the first delete.
+    max_delete: int = 1000
+    #: A file with a filename a line, or a SELECT: names that something other than rows uses.
+    references: tuple[str, ...] = ()
+    #: Really delete; without it everything is only looked at.
+    yes: bool = False
+    journal: str | None = None
+    journal_schema: str | None = None
+    lease: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is to be done with one object."""
+
+    kind: OutcomeKind
+    #: Why not; for ``PURGED``, what speaks for it.
+    reason: str
+    #: Its store keeps old versions.
+    versioned: bool = False
+    #: A purge that was killed deleted it, and could not write that down.
+    gone: bool = False
+
+
+class Judge:
+    """Decides about one object, from the outside in: cheap tests first, the stores last, just before the delete."""
+
+    def __init__(
+        self,
+        source: Side,
+        destination: Side,
+        references: References,
+        services: Services,
+        options: PurgeOptions,
+        retry: Retry,
+    ) -> None:
+        self._source, self._destination = source, destination
+        self._references, self._services, self._options, self._retry = references, services, options, retry
+        self._now = time.time()
+
+    def candidate(self, entry: Entry) -> bool:
+        """Whether nothing but the stores could still speak against it."""
+        return not self._kept(entry)
+
+    def ruling(self, entry: Entry) -> Ruling:
+        """What is to be done with it."""
+        kept = self._kept(entry)
+        if kept:
+            return Ruling(OutcomeKind.SKIPPED, kept)
+        try:
+            return self._leftover(entry) if self._options.leftovers else self._served(entry)
+        except KeyRefusedError as error:
+            return Ruling(OutcomeKind.FAILED, str(error))
+
+    def delete(self, entry: Entry) -> None:
+        """Delete it."""
+        side, path = (
+            (self._destination, entry.destination_path)
+            if self._options.leftovers
+            else (self._source, entry.source_path)
+        )
+        store, key = side.at(path)
+        self._retry(lambda: store.delete(key))
+
+    def _kept(self, entry: Entry) -> str:
+        here, there = self._places(entry)
+        if self._now - entry.updated < self._options.older_than:
+            return f"verified less than {self._options.older_than:.0f} s ago"
+        if object_id(here, entry.destination_key) != entry.id:
+            return f"{entry.source_key!r} is registered for another place now than when it was copied"
+        if self._options.leftovers:
+            if entry.ours is not True:
+                return "not provably written by us"
+            if self._references.names(there):
+                return "a row or list names it"
+            return "it may be the source object itself" if self._services.one(here, there) else ""
+        if self._services.one(here, there) or entry.same_place:
+            return "source and destination are one place"
+        if entry.outcome not in (OutcomeKind.REWRITTEN, OutcomeKind.COPIED):
+            return f"its run ended as {entry.outcome}"
+        if self._references.names(here):
+            return "a row or list still names it"
+        if not self._references.names(there) and not self._options.deleted:
+            return "its row is gone: --deleted takes such objects too"
+        return ""
+
+    def _places(self, entry: Entry) -> tuple[Place, Place]:
+        return actual(self._source.place(entry.source_path)), actual(self._destination.place(entry.destination_path))
+
+    def _served(self, entry: Entry) -> Ruling:
+        store, key = self._source.at(entry.source_path)
+        here = self._retry.unless_missing(lambda: store.head(key))
+        copy, there = self._destination.at(entry.destination_path)
+        found = self._retry.unless_missing(lambda: copy.head(there))
+        # Where no row is left, the application has most likely deleted the copy with it; that is what --deleted is for.
+        orphan = not self._references.names(self._places(entry)[1])
+        if here is None:
+            if entry.state == "purging":
+                return Ruling(OutcomeKind.PURGED, "deleted before", gone=True)
+            if found is None and not orphan:
+                return Ruling(OutcomeKind.MISSING, f"it and its copy {entry.destination} are both gone")
+            return Ruling(OutcomeKind.SKIPPED, "gone already")
+        if found is None and not orphan:
+            return Ruling(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
+        if not self._is(store, key, here, entry.source_evidence, entry.sha256):
+            return Ruling(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
+        if found is not None and not self._is(copy, there, found, entry.destination_evidence, entry.sha256):
+            return Ruling(
+                OutcomeKind.CHANGED,
+                f"its copy {entry.destination} was replaced since: look at both before you delete one",
+            )
+        why = "row deleted" if orphan else "copy verified again"
+        return Ruling(OutcomeKind.PURGED, why, versioned=here.version is not None)
+
+    def _is(self, store: Store, key: str, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
+        """Whether an object is what was journaled, by what its store tells of it or else by its bytes."""
+        if certainly_unchanged(then, now.evidence):
+            return True
+        return sha256 is not None and now.size == then.size and self._retry(lambda: sha256_of(store, key)) == sha256
+
+    def _leftover(self, entry: Entry) -> Ruling:
+        store, key = self._destination.at(entry.destination_path)
+        found = self._retry.unless_missing(lambda: store.head(key))
+        if found is None:
+            if entry.state == "removing":
+                return Ruling(OutcomeKind.PURGED, "deleted before", gone=True)
+            return Ruling(OutcomeKind.SKIPPED, "gone already")
+        if not unchanged(entry.destination_evidence, found.evidence):
+            return Ruling(OutcomeKind.CHANGED, "it was replaced since we put it: somebody else's now")
+        if not certainly_unchanged(entry.destination_evidence, found.evidence):
+            return Ruling(OutcomeKind.UNVERIFIED, "nothing tells whether it still is what we put")
+        return Ruling(OutcomeKind.PURGED, "still what we put", versioned=found.version is not None)

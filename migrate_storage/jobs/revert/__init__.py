@@ -1,0 +1,1 @@
+"""The `revert` job: points rows back to the source."""

@@ -1,0 +1,1 @@
+"""The `run` job: copies objects, verifies the copies, re-points rows."""

@@ -1,0 +1,116 @@
+"""The options of a run: one frozen value, all defaults here. The command line builds it; the engine reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import MiB
+
+__all__ = (
+    "KEY_RULES",
+    "RunOptions",
+)
+
+KEY_RULES = ("refuse", "encode")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """How a migration runs.
+
+    Raises:
+        ConfigurationError: when a number is out of its range, or two options contradict each other.
+    """
+
+    #: Backend key that rows name now.
+    source: str
+    #: Backend key that rows shall name; ``None`` is the swap: the translation of ``source`` under the same key.
+    destination: str | None = None
+    #: ``table.column`` names to which the run is narrowed; empty means every StoredObject column.
+    columns: tuple[str, ...] = ()
+    #: SQL condition on the rows, in the database's own dialect.
+    where: str | None = None
+    #: At most this many rows, then stop with exit code 4.
+    limit: int | None = None
+    #: Objects under way at once.
+    concurrency: int = 32
+    #: Rows read in one short transaction.
+    window: int = 500
+    #: Patterns of filenames, see :mod:`migrate_storage.core.filters`; empty includes all.
+    include: tuple[str, ...] = ()
+    #: Patterns of filenames that are left alone, included or not.
+    exclude: tuple[str, ...] = ()
+    #: What is done with a key that the destination cannot address: ``refuse`` (listed) or ``encode``.
+    key_rule: str = "refuse"
+    #: Bytes of content read in a second, over all objects under way; ``None`` sets no limit.
+    bandwidth: int | None = None
+    #: Requests in a second, about; ``None`` sets no limit.
+    max_requests_per_second: float | None = None
+    #: Bytes of content after which no further object is begun, with exit code 4.
+    max_bytes: int | None = None
+    #: Seconds after which no further object is begun, with exit code 4.
+    max_duration: float | None = None
+    #: SQL query on the rows' database: while its first value is true, or a number above zero, the run pauses.
+    throttle_query: str | None = None
+    #: Seconds that a replica of the rows' database may lag behind before the run pauses.
+    max_replica_lag: float | None = None
+    #: URLs of replicas to ask how far they lag; empty asks the primary, where it knows.
+    replicas: tuple[str, ...] = ()
+    #: Copy and verify, leave the rows for a later run.
+    copy_only: bool = False
+    #: Take over: rows are never rewritten.
+    keep_rows: bool = False
+    #: Objects that a dry run reads to see how fast that goes, and whether they are archived; 0 reads none.
+    probe: int = 0
+    #: Say what would happen, change nothing.
+    dry_run: bool = False
+    #: Rows that a dry run looks at, spread over each column, where more name ``source``; 0 looks at each.
+    sample: int = 1000
+    #: Seconds to wait before the last look at sources and before a missing object is listed as missing.
+    settle: float = 2.0
+    #: Attempts for one request, the first included.
+    attempts: int = 5
+    #: Bytes of object content held in memory at once, over all workers.
+    memory: int = 64 * MiB
+    #: URL of another database for the journal; ``None`` keeps it in the application's own.
+    journal: str | None = None
+    #: Database schema of the journal's tables.
+    journal_schema: str | None = None
+    #: Seconds after which a run that died without a word no longer holds up the next one.
+    lease: float = 15.0
+    #: Seconds given to objects in flight after the first interrupt.
+    grace: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("concurrency", 1),
+            ("window", 1),
+            ("attempts", 1),
+            ("memory", MiB),
+            ("settle", 0),
+            ("probe", 0),
+            ("sample", 0),
+            ("lease", 1),
+            ("grace", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigurationError(f"--limit must be at least 1, not {self.limit}")
+        for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(
+                    f"--{name.replace('_', '-')} must be more than 0, not {value}; leave it out for no limit"
+                )
+        if self.max_replica_lag is not None and self.max_replica_lag < 0:
+            raise ConfigurationError(f"--max-replica-lag must be at least 0, not {self.max_replica_lag}")
+        if self.replicas and self.max_replica_lag is None:
+            raise ConfigurationError("--replicas says whom to ask; --max-replica-lag SECONDS says what is too much")
+        if self.key_rule not in KEY_RULES:
+            raise ConfigurationError(f"--key-rule must be {' or '.join(KEY_RULES)}, not {self.key_rule!r}")
+        if self.copy_only and self.keep_rows:
+            raise ConfigurationError(
+                "--copy-only and --keep-rows exclude each other: the first leaves rows for a later run, the second for good"
+            )

@@ -1,0 +1,251 @@
+"""Find what would make a run fail before anything is touched: options, database, rows and, by ``probe``, the stores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from migrate_storage.application.application import Application
+from migrate_storage.application.columns import select_columns
+from migrate_storage.backend import ObstoreBackend
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.filters import Filters
+from migrate_storage.core.model import Capabilities, Note, Place, Severity, Way
+from migrate_storage.database.connection import Database
+from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_json import BrokenValueError, parse_slots
+from migrate_storage.engine.listing_evidence import Sightings, Sights
+from migrate_storage.engine.plan import Route, choose
+from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
+from migrate_storage.engine.rekey.prefix_rule import Rule, rule_of
+from migrate_storage.engine.server_side_copy import prove
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.retry import Retry
+
+__all__ = (
+    "Facts",
+    "check",
+    "examine",
+)
+
+_SAMPLE = 50
+_ROOTS = 20
+"""Buckets of a source that are looked at before the run, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known before the first object: the way, the rows, and what the destination can do."""
+
+    route: Route
+    rows: tuple[Rows, ...]
+    capabilities: Capabilities
+    #: What listings may tell in place of looks; ``None`` where nothing is copied.
+    sights: Sights | None = None
+    #: How a filename becomes another, where that is so simple that a database can do it; ``None`` where it is not.
+    rule: Rule | None = None
+    notes: tuple[Note, ...]
+    #: What objects may have that no copy carries, by the kind of their source.
+    not_carried: tuple[Note, ...]
+
+
+def examine(
+    application: Application, options: RunOptions, database: Database, retry: Retry, pace: Pace | None = None
+) -> Facts:
+    """Look at everything a run needs.
+
+    Args:
+        application: its columns and backends.
+        options: the run's options.
+        database: where the rows are, connected.
+        retry: how a failed request is sent again.
+        pace: how fast the stores are spoken to; ``None`` sets no limit.
+
+    Raises:
+        ConfigurationError: bad options, no such key or column, values that are no JSON.
+        PreflightError: a store that cannot be reached, read or written as the run would.
+    """
+    filters = Filters(options.include, options.exclude)
+    source = Side(_backend(application, options.source), pace=pace)
+    rows = tuple(
+        Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns)
+    )
+    samples, filenames = _samples(rows, source)
+    roots = _roots(samples, source)
+    notes = [*source.registration.translation.notes, *_triggers(rows, database)]
+    check_source(source, roots, retry)
+    if options.destination is None:
+        swap = Side(_translated(source), pace=pace)
+        route = replace(choose(source, None, swap=swap, keep_rows=False, shared=True), filters=filters)
+        return Facts(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
+    if options.destination == options.source:
+        raise ConfigurationError(
+            f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
+        )
+    destination = Side(_backend(application, options.destination), pace=pace)
+    if not destination.root.root and destination.registration.driver == "fsspec":
+        raise ConfigurationError(
+            f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
+        )
+    shared, doubt = same_storage(source, destination, retry, probe=not options.dry_run)
+    route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
+    route = replace(route, filters=filters, encode=options.key_rule == "encode")
+    capabilities, sights, rule = Capabilities(), None, None
+    if options.dry_run:
+        check_absent(destination, retry)
+    else:
+        capabilities, found = try_destination(destination, retry)
+        notes.extend(found)
+        sights = Sights(
+            Sightings.proved(source, retry, filenames if capabilities.listing else ()),
+            Sightings(destination, retry, trusted=capabilities.listing),
+        )
+        # A disk is walked: that it shows what stands needs no probe.
+        rule = rule_of(route, filenames) if capabilities.listing or destination.root.service == "file" else None
+        if shared:
+            moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
+            copiers, found = prove(source, destination, moving, capabilities, retry)
+            route = replace(route, copiers=copiers)
+            notes.extend(found)
+    return Facts(
+        route=route, rows=rows, capabilities=capabilities, sights=sights, rule=rule, notes=tuple(notes), not_carried=_not_carried(source),
+    )  # fmt: skip
+
+
+def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
+    """The pre-flight of a run by itself.
+
+    Returns:
+        What was found, the way first.
+
+    Raises:
+        ConfigurationError: what would keep the run from beginning.
+    """
+    database = Database(application.engine)
+    try:
+        database.connect()
+        facts = examine(application, options, database, Retry(options.attempts, threading.Event()))
+    finally:
+        database.close()
+    route, can = facts.route, facts.capabilities
+    way = Note(severity=Severity.INFO, code="way", subject=route.way, message=route.reason)
+    able = (
+        ("refuses to replace an object when asked", can.create_only),
+        ("its ETag is the MD5 of the bytes", can.etag_is_md5),
+        ("keeps content type and metadata", can.attributes),
+        ("its listing tells what a look does", can.listing),
+    )
+    probed = tuple(
+        Note(
+            severity=Severity.INFO,
+            code="destination.probed",
+            subject=route.destination.key,
+            message=f"{what}: {'yes' if yes else 'no'}",
+        )
+        for what, yes in able
+        if options.destination is not None and not options.dry_run
+    )
+    return (way, *probed, *facts.notes, *facts.not_carried)
+
+
+def _backend(application: Application, key: str) -> Any:
+    try:
+        return application.backends[key]
+    except KeyError:
+        known = ", ".join(sorted(application.backends)) or "none"
+        raise ConfigurationError(f"no storage backend is registered under {key!r}; registered: {known}") from None
+
+
+def _translated(source: Side) -> ObstoreBackend:
+    try:
+        return ObstoreBackend.from_fsspec(source.backend)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{source.key!r} has no obstore counterpart, so that it cannot be swapped: {error}; name a destination with --to"
+        ) from error
+
+
+def _samples(rows: Sequence[Rows], source: Side) -> tuple[list[Place], list[str]]:
+    """Where the first rows' files are, and their filenames; also proof that the columns hold what they should."""
+    found: list[str] = []
+    for table in rows:
+        sample = table.sample(_SAMPLE)
+        broken: list[str] = []
+        for row in sample:
+            try:
+                slots = parse_slots(table.column, row)
+            except BrokenValueError as error:
+                broken.append(str(error))
+                continue
+            found.extend(slot.file["filename"] for slot in slots if slot.file["backend"] == source.key)
+        if sample and len(broken) == len(sample):
+            raise ConfigurationError(
+                f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
+            )
+    return [source.place(filename) for filename in found], found
+
+
+def _roots(samples: Sequence[Place], source: Side) -> list[Place]:
+    """The source's own bucket, or those in which the first rows' files are."""
+    found = {source.root.root: source.root} if source.root.root else {}
+    for place in samples:
+        if len(found) < _ROOTS:
+            found.setdefault(place.root, replace(place, key=""))
+    return list(found.values())
+
+
+def _triggers(rows: Sequence[Rows], database: Database) -> list[Note]:
+    statements = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'",
+        "postgresql": "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE'",
+    }
+    statement = statements.get(
+        database.dialect,
+        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()",
+    )
+    notes = []
+    for table in dict.fromkeys(each.column.table for each in rows):
+
+        def read(connection: Connection, table: str = table) -> list[str]:
+            return [str(name) for name in connection.execute(text(statement), {"t": table}).scalars()]
+
+        names = database.transaction(read)
+        if names:
+            notes.append(
+                Note(
+                    severity=Severity.WARNING,
+                    code="database.trigger",
+                    subject=table,
+                    message=f"rewriting rows of {table} fires its triggers {', '.join(sorted(names))}",
+                    todo="see that they may fire once for each row, or disable them for the run",
+                )
+            )
+    return notes
+
+
+_CARRIED_NOT = {
+    "s3": "object tags, ACLs, storage class, retention and legal holds, encryption settings, older versions and Last-Modified",
+    "gcs": "ACLs, storage class, holds, encryption keys, older generations and update time",
+    "azure": "blob tags, access tier, immutability, snapshots, older versions and Last-Modified",
+    "file": "owner, mode and modification time",
+}
+
+
+def _not_carried(source: Side) -> tuple[Note, ...]:
+    service = source.root.service
+    what = _CARRIED_NOT.get(service, "anything but bytes, content type, the usual headers and user metadata")
+    return (
+        Note(
+            severity=Severity.INFO,
+            code=f"not-carried.{service}",
+            subject=source.key,
+            message=f"a copy does not carry {what}",
+            todo="set what you need of it on the destination; the source keeps it until it is purged",
+        ),
+    )

@@ -1,0 +1,77 @@
+"""How many rows name the source of a run: counted when it begins, and afresh at its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from migrate_storage.core.model import Location
+from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
+from migrate_storage.engine.known_losses import Known
+from migrate_storage.engine.plan import Route
+
+__all__ = ("Census", "concerned")
+
+_WINDOW = 5000
+"""Rows that are read at once to count all of them."""
+_FEW = 500
+"""The same, where the first of them may be enough."""
+
+
+class Census:
+    """Counts the rows of a run.
+
+    Args:
+        rows: its columns.
+        route: from where to where.
+    """
+
+    def __init__(self, rows: Sequence[Rows], route: Route) -> None:
+        self._rows, self._route, self._source = rows, route, route.source.key
+        #: How many rows of each column may have named the source at first.
+        self.first = {each: each.estimate(self._source) for each in rows}
+        #: How many these are in all.
+        self.expected = sum(self.first.values())
+        self._none = False
+
+    def nothing_names(self) -> bool:
+        """Whether no row named the source at first, and none does now: there is nothing to settle or look at."""
+        self._none = not self.expected and not any(each.estimate(self._source) for each in self._rows)
+        return self._none
+
+    def left(self) -> int:
+        """Rows that still name the source, and that the run deals with."""
+        return 0 if self._none else sum(self._naming(_WINDOW))
+
+    def more_than(self, number: int) -> bool:
+        """Whether more rows than so many still name it."""
+        return any(count > number for count, _ in enumerate(filter(None, self._naming(_FEW)), 1))
+
+    def lost(self, known: Known) -> int:
+        """Rows that still name it, and of which every file there is marked as lost."""
+        count = 0
+        for rows in self._rows:
+            for window in rows.windows(self._source, _WINDOW):
+                for row in window:
+                    with contextlib.suppress(BrokenValueError):
+                        wanted = [slot for slot in parse_slots(rows.column, row) if self._route.wants(slot)]
+                        count += bool(wanted) and all(
+                            known.marked(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
+                            for slot in wanted
+                        )
+        return count
+
+    def _naming(self, size: int) -> Iterator[bool]:
+        """For each row that may be left, whether it is one that the run deals with."""
+        for rows in self._rows:
+            for window in rows.windows(self._source, size):
+                yield from (concerned(rows, row, self._route) for row in window)
+
+
+def concerned(rows: Rows, row: Row, route: Route) -> bool:
+    """Whether a run deals with a row; one that cannot be read is for it to tell."""
+    try:
+        return any(route.wants(slot) for slot in parse_slots(rows.column, row))
+    except BrokenValueError:
+        return True

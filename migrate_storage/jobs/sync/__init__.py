@@ -1,0 +1,1 @@
+"""The `sync` job: makes a destination equal to a source, without rows."""

@@ -1,0 +1,71 @@
+"""The options of a sync."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import MiB
+
+__all__ = ("SyncOptions",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncOptions:
+    """How a sync runs.
+
+    Raises:
+        ConfigurationError: when a number is out of its range, or two options contradict each other.
+    """
+
+    #: ``None`` takes a digest that both sides tell, else their times; ``checksum`` reads both instead; ``size`` is content
+    #: with equal sizes.
+    by: str | None = None
+    #: Delete what only the destination holds.
+    delete: bool = False
+    #: More than this, and nothing is deleted: a number, or a share of the destination's objects such as ``50%``.
+    max_delete: str = "50%"
+    #: Seconds for which an object at the destination is never deleted.
+    min_age: float = 3600.0
+    #: Seconds between two passes; ``None`` makes one.
+    watch: float | None = None
+    concurrency: int = 32
+    bandwidth: int | None = None
+    max_requests_per_second: float | None = None
+    max_bytes: int | None = None
+    max_duration: float | None = None
+    attempts: int = 5
+    memory: int = 64 * MiB
+    dry_run: bool = False
+    #: URL of the journal's database; ``None`` keeps it with the rows, or in a file of our own.
+    journal: str | None = None
+    journal_schema: str | None = None
+    lease: float = 15.0
+    grace: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("concurrency", 1), ("attempts", 1), ("memory", MiB), ("lease", 1), ("min_age", 0)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(
+                    f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}"
+                )
+        for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration", "watch"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"--{name.replace('_', '-')} must be more than 0, not {value}")
+        if self.by not in (None, "checksum", "size"):
+            raise ConfigurationError(f"objects are compared by checksum or by size, not by {self.by!r}")
+        if self.watch is not None and self.dry_run:
+            raise ConfigurationError("--watch repeats what --dry-run only rehearses: give one of them")
+        self.most_deleted(0)
+
+    def most_deleted(self, held: int) -> int:
+        """How many objects may be deleted where the destination holds so many."""
+        text = self.max_delete.strip()
+        try:
+            most = int(held * float(text[:-1]) / 100) if text.endswith("%") else int(text)
+        except ValueError:
+            most = -1
+        if most < 0:
+            raise ConfigurationError(f"--max-delete {self.max_delete!r} is neither a number nor a share such as 10%")
+        return most

@@ -1,0 +1,86 @@
+"""The way from one side of a sync to the other, with all that would make it fail found before anything is touched."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Capabilities, Note, Place, Way
+from migrate_storage.engine.compare import nested
+from migrate_storage.engine.plan import Route
+from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
+from migrate_storage.engine.server_side_copy import prove
+from migrate_storage.stores.listing import listing
+from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.retry import Retry
+from migrate_storage.stores.server_side_copy import Copier
+
+__all__ = ("Crossing", "between")
+
+_SAMPLES = 20
+"""Objects of the source that are looked at to find one with which a copy can be tried."""
+_HELD = ("s3", "gcs", "azure", "file", "memory")
+"""Services that obstore writes to, each object whole or not at all; fsspec's memory is one dictionary."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crossing:
+    """What is known before the first object of a sync."""
+
+    route: Route
+    #: What the destination was seen to do.
+    capabilities: Capabilities
+    #: What a person should know.
+    notes: tuple[Note, ...]
+
+
+def between(source: Side, destination: Side, retry: Retry, *, dry_run: bool) -> Crossing:
+    """Look at both sides.
+
+    Raises:
+        ConfigurationError: the destination is the source, inside of it or around it, or cannot be written whole.
+        PreflightError: a side cannot be reached, read or written.
+    """
+    kind = destination.registration.protocol
+    if kind not in _HELD:
+        raise ConfigurationError(
+            f"TO {destination.key}: obstore does not reach {kind}, and fsspec would show half-written objects there; "
+            "name a folder, or a store of S3, Google Cloud Storage or Azure"
+        )
+    if nested(source, destination):
+        shared, doubt = same_storage(source, destination, retry, probe=not dry_run)
+        if shared or (dry_run and doubt):
+            raise ConfigurationError(
+                f"FROM {source.key} and TO {destination.key} are one place, or one is inside the other"
+                f"{f' ({doubt})' if doubt else ''}: a sync would copy what it has just copied; name two places apart"
+            )
+    else:
+        # A server may serve the very disk that is the other side.
+        kinds = {source.root.service, destination.root.service}
+        shared, _ = same_storage(source, destination, retry, probe=len(kinds) > 1 and not dry_run)
+    check_source(source, [source.root], retry)
+    capabilities, notes, copiers = Capabilities(), list[Note](), dict[str, Copier]()
+    if dry_run:
+        check_absent(destination, retry)
+    else:
+        capabilities, notes = try_destination(destination, retry)
+        copiers, found = prove(source, destination, _samples(source, destination, retry), capabilities, retry)
+        notes += found
+    route = Route(
+        source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=shared, copiers=copiers
+    )
+    return Crossing(route=route, capabilities=capabilities, notes=tuple(notes))
+
+
+def _samples(source: Side, destination: Side, retry: Retry) -> Iterator[Place]:
+    """A few objects of the source, where its service may copy them by itself."""
+    if destination.copier(source.root) is None:
+        return
+    listed = listing(source, retry, lambda _: None)
+    # What a listing cannot tell goes through this process; why it cannot, the sync itself will say.
+    with suppress(Exception):
+        for meta in itertools.islice(listed.store.list(listed.prefix), _SAMPLES):
+            yield replace(source.root, key=meta.path)

@@ -1,0 +1,359 @@
+"""A report as one HTML file that needs nothing else: no script, no picture, no font, and no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from itertools import pairwise
+
+from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
+from migrate_storage.core.text import amount, duration, size, visible
+from migrate_storage.reporting.html.charts import bar, plot
+from migrate_storage.reporting.html.markup import Markup, clipped, element, joined
+from migrate_storage.reporting.report import Report
+from migrate_storage.reporting.statistics import BANDS, Figures, Share
+from migrate_storage.reporting.text import ADVICE, headline, next_steps, noun, word
+
+__all__ = ("page",)
+
+_LISTED = 1_000_000
+"""Letters of HTML that the listed objects may take, so that the page stays one that opens at once."""
+
+_PROOFS = {
+    "source digest": "the source's own digest is that of the bytes that were read",
+    "local source": "the source is a disk or the memory of this machine, read once",
+    "read twice": "the source has no digest, so it was read a second time, and gave the same bytes",
+    "destination digest": "the destination's own digest is that of the bytes that were written",
+    "read back": "the copy was read again, and holds the bytes that were written",
+    "both read": "both sides were there, and were read: the same bytes",
+    "same place": "both keys name the same object",
+    "listed": "a listing of its bucket told that it is there",
+    "journal": "an earlier run proved it, and neither side has changed since",
+    "dry run": "nothing was copied, so there was nothing to prove",
+}
+"""What :mod:`migrate_storage.engine.verify` calls its proofs."""
+
+_SIGNS = {Severity.INFO: ("good", "Note"), Severity.WARNING: ("warn", "Warning"), Severity.REFUSED: ("bad", "Refused")}
+
+
+def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) -> str:
+    """Return the page. Nothing from a key, a row or an error can become anything but text in it.
+
+    Args:
+        report: What the run said at its end.
+        figures: What the journal's lines add to it.
+        typed: Makes of a command what can be typed where the page is written.
+    """
+    style = resources.files(__package__ or __name__).joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    sections = [
+        section
+        for section in (
+            _next(report, typed),
+            _listed(report),
+            _columns(figures),
+            _times(report, figures),
+            _sizes(figures),
+            _proofs(figures),
+            _slowest(figures),
+            _notes("carried", "Not carried over", report.not_carried),
+            _notes("notes", "Notes", report.notes),
+        )
+        if section
+    ]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("meta", name="robots", content="noindex"),
+        element("title", f"{report.kind} {report.run}: {headline(report)}"),
+        element("style", Markup(style)),
+    )
+    skip = element("a", "Skip to what needs you", href="#next", class_="skip")
+    body = element("body", skip, element("main", _head(report), *sections), _foot(report, figures))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _head(report: Report) -> Markup:
+    look, mark = {
+        0: ("good", "✓ Done"),
+        1: ("warn", "! Finished, with something to look at"),
+        3: ("bad", "✗ Failed"),
+    }.get(report.exit_code, ("warn", "! Not finished"))
+    if report.dry_run:
+        mark = "A plan"
+    between = report.source if report.source == report.destination else f"{report.source} → {report.destination}"
+    way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
+    when = datetime.fromtimestamp(report.started, UTC)
+    facts = [
+        *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _done(report)),
+        ("to look at", f"{report.listed_total:,}"),
+    ]
+    if report.sample:
+        facts.append((f"of {report.sample[1]:,} rows, looked at as a sample", f"{report.sample[0]:,}"))
+    if report.kind == "run":
+        facts.append(("rows re-pointed", f"{report.rows_moved:,}"))
+    if report.rows_left is not None:
+        facts.append((f"rows that still name {clipped(report.source, 40)}", f"{report.rows_left:,}"))
+    facts += [("moved", size(report.bytes_moved)), ("took", duration(report.seconds))]
+    if report.bytes_moved and report.seconds > 0:
+        facts.append(("on average", f"{size(report.bytes_moved / report.seconds)}/s"))
+    return joined(
+        element(
+            "header",
+            element("p", mark, class_="mark"),
+            element("h1", headline(report)),
+            element("p", element("bdi", clipped(between)), " · ", clipped(way, 300)),
+            element(
+                "p", f"{report.kind} ", element("code", report.run), f"{', resumed' if report.resumed else ''}, begun ",
+                element("time", f"{when:%Y-%m-%d %H:%M:%S} UTC", datetime=when.isoformat(timespec="seconds")), class_="soft",
+            ),
+            class_=look,
+        ),
+        element("dl", *(element("div", element("dt", what), element("dd", number)) for what, number in facts), class_="facts"),
+    )  # fmt: skip
+
+
+def _done(report: Report) -> Iterator[tuple[OutcomeKind, int]]:
+    yield from ((kind, report.counts[kind]) for kind in OutcomeKind if kind.done and report.counts.get(kind))
+
+
+def _next(report: Report, typed: Callable[[str], str]) -> Markup:
+    parts = []
+    if report.listed_total:
+        count = amount(report.listed_total, noun(report))
+        parts.append(element("p", element("a", f"{count} to look at", href="#listed"), ", below. Then:"))
+    for command, purpose in next_steps(report):
+        parts.append(
+            joined(
+                element("p", f"{purpose[:1].upper()}{purpose[1:]}:") if purpose else "", element("pre", typed(command))
+            )
+        )
+    return _section("next", "What to do next", *(parts or [element("p", "Nothing.")]))
+
+
+def _listed(report: Report) -> Markup | None:
+    if not report.listed_total:
+        return None
+    parts, room, shown = [], _LISTED, 0
+    for kind in OutcomeKind:
+        lines = []
+        for outcome in report.listed:
+            if outcome.kind is kind and room > 0:
+                lines.append(_listed_line(outcome))
+                room -= len(lines[-1])
+        if lines:
+            shown += len(lines)
+            label = f"{kind.value}: {amount(report.counts.get(kind, len(lines)), noun(report))}"
+            head = _head_of("Object", "Why", "Rows that name it")
+            caption = element("caption", ADVICE[kind])
+            table = element("table", caption, head, element("tbody", *lines), class_="listed")
+            parts.append(joined(element("h3", label), _wide(table, label)))
+    if report.listed_total > shown:
+        rest = amount(report.listed_total - shown, f"more {noun(report)}")
+        parts.append(element("p", f"And {rest}; the journal holds them all, table migrate_storage_object."))
+    return _section("listed", f"To look at: {amount(report.listed_total, noun(report))}", *parts)
+
+
+def _listed_line(outcome: Outcome) -> Markup:
+    place: list[str] = [element("bdi", clipped(outcome.source.path) or "(no filename)")]
+    if outcome.destination.path and outcome.destination.path != outcome.source.path:
+        place += [" → ", element("bdi", clipped(outcome.destination.path))]
+    rows = ", ".join(clipped(str(ref), 100) for ref in outcome.refs[:3])
+    more = f" and {len(outcome.refs) - 3:,} more" if len(outcome.refs) > 3 else ""
+    return element(
+        "tr",
+        element("th", *place, scope="row", class_="name"),
+        element("td", clipped(outcome.reason, 300)),
+        element("td", element("bdi", rows), more, class_="name"),
+    )
+
+
+def _columns(figures: Figures) -> Markup | None:
+    kinds = list(dict.fromkeys(kind for counts in figures.columns.values() for kind in counts))
+    if not kinds:
+        return None
+    lines = (
+        element(
+            "tr",
+            element("th", element("bdi", clipped(column)), scope="row", class_="name"),
+            *(_number(f"{counts.get(kind, 0):,}") for kind in kinds),
+        )
+        for column, counts in sorted(figures.columns.items())
+    )
+    caption = element("caption", "Rows, as the journal has them; of listed objects, as far as the report names them.")
+    table = element("table", caption, _head_of("Column", *kinds, numbers=len(kinds)), element("tbody", *lines))
+    return _section("columns", "Rows by column", _wide(table, "Rows by column"))
+
+
+def _times(report: Report, figures: Figures) -> Markup | None:
+    if not any(span.objects for span in figures.spans):
+        return None
+    step = figures.step
+    ends = ("0 s", duration(report.seconds))
+    plots: list[tuple[str, str, list[float], Callable[[float], str], bool]] = [
+        ("bytes", "Bytes a second", [span.bytes / step for span in figures.spans], _per_second, True),
+        ("objects", "Objects a second", [span.objects / step for span in figures.spans], _plain, False),
+    ]
+    if any(span.listed for span in figures.spans):
+        listed = [float(span.listed) for span in figures.spans]
+        plots.append(("listed", "Objects to look at, when they were listed", listed, _whole, False))
+    drawn = (
+        element(
+            "figure",
+            element("figcaption", title),
+            plot(name, title, values, shown=shown, ends=ends, binary=binary),
+        )
+        for name, title, values, shown, binary in plots
+    )
+    lines = (
+        element(
+            "tr",
+            element("th", duration(number * step), scope="row"),
+            *(_number(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
+        )
+        for number, span in enumerate(figures.spans)
+        if span.objects
+    )
+    caption = element("caption", f"Objects that ended in each {duration(step)}, and the bytes that they hold.")
+    head = _head_of("From", "objects", "bytes", "to look at", numbers=3)
+    table = _wide(element("table", caption, head, element("tbody", *lines)), "Over time, in numbers")
+    late = amount(figures.elsewhen, "object")
+    return _section(
+        "times", "Over time", element("div", *drawn, class_="plots"),
+        element("details", element("summary", "The numbers"), table),
+        element("p", f"{late} not shown: written to the journal at another time.", class_="soft") if figures.elsewhen else "",
+    )  # fmt: skip
+
+
+def _per_second(value: float) -> str:
+    return f"{size(value)}/s"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else ""
+
+
+def _sizes(figures: Figures) -> Markup | None:
+    """The bands, from the first to the last that has objects."""
+    names = ["empty", f"up to {size(BANDS[1])}"]
+    names += [f"{size(low)} to {size(high)}" for low, high in pairwise(BANDS[1:])]
+    bands = list(zip((*names, f"over {size(BANDS[-1])}"), figures.sizes, strict=True))
+    filled = [number for number, (_, share) in enumerate(bands) if share.objects]
+    title = "How large the objects were"
+    shares = dict(bands[filled[0] : filled[-1] + 1]) if filled else {}
+    return _section("sizes", title, _shares(title, "size", shares)) if shares else None
+
+
+def _proofs(figures: Figures) -> Markup | None:
+    if not figures.evidence:
+        return None
+    title = "How equality was proved"
+    shares = dict(sorted(figures.evidence.items(), key=lambda each: -each[1].objects))
+    words = dict.fromkeys(word for how in shares for word in how.split(", ") if word in _PROOFS)
+    meant = (joined(element("dt", word), element("dd", _PROOFS[word])) for word in words)
+    return _section("proofs", title, _shares(title, "proof", shares), element("dl", *meant, class_="words"))
+
+
+def _shares(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
+    most = max(share.objects for share in shares.values())
+    lines = (
+        element(
+            "tr",
+            element("th", label, scope="row"),
+            _number(f"{share.objects:,}"),
+            _number(size(share.bytes)),
+            element("td", bar(share.objects, most), class_="share"),
+        )
+        for label, share in shares.items()
+    )
+    head = element(
+        "thead",
+        element(
+            "tr",
+            element("th", what, scope="col"),
+            element("th", "objects", scope="col", class_="number"),
+            element("th", "bytes", scope="col", class_="number"),
+            element("td", class_="share"),
+        ),
+    )
+    return _wide(element("table", head, element("tbody", *lines)), title)
+
+
+def _slowest(figures: Figures) -> Markup | None:
+    if not figures.slowest:
+        return None
+    lines = (
+        element(
+            "tr",
+            element("th", element("bdi", clipped(each.source.path)), scope="row", class_="name"),
+            _number(duration(each.seconds)),
+            _number("" if each.size is None else size(each.size)),
+            element("td", each.kind.value),
+        )
+        for each in figures.slowest
+    )
+    head = _head_of("Object", "took", "bytes", numbers=2, after=("outcome",))
+    return _section("slowest", "The slowest", _wide(element("table", head, element("tbody", *lines)), "The slowest"))
+
+
+def _notes(name: str, title: str, notes: Sequence[Note]) -> Markup | None:
+    if not notes:
+        return None
+    items = []
+    for note in notes:
+        look, sign = _SIGNS[note.severity]
+        subject = f"{clipped(note.subject)}: " if note.subject else ""
+        said = (
+            element("span", f"{sign}. ", class_="mark"),
+            f"{subject}{note.message} ",
+            element("code", f"[{note.code}]"),
+        )
+        todo = element("p", note.todo) if note.todo else ""
+        items.append(element("li", *said, todo, class_=look))
+    return _section(name, title, element("ul", *items, class_="notes"))
+
+
+def _foot(report: Report, figures: Figures) -> Markup:
+    gone = report.objects - figures.objects
+    said = ["Written by migrate-storage from the journal."]
+    if gone > 0:
+        said.append(
+            f"The plots and tables miss {amount(gone, noun(report))}: "
+            "a later run took them over, or they were pruned, or the journal has no line for them."
+        )
+    said.append("It holds filenames and primary keys: share it as you would share those.")
+    return element("footer", element("p", " ".join(said)))
+
+
+def _section(name: str, title: str, *children: str) -> Markup:
+    return element("section", element("h2", title, id=name), *children, aria_labelledby=name)
+
+
+def _head_of(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Markup:
+    """The head of a table, whose last columns are right-aligned numbers; ``after`` stand behind those."""
+    first = len(titles) - numbers
+    cells = [
+        element("th", title, scope="col", class_="number" if number >= first else None)
+        for number, title in enumerate(titles)
+    ]
+    return element("thead", element("tr", *cells, *(element("th", title, scope="col") for title in after)))
+
+
+def _number(text: str) -> Markup:
+    return element("td", text, class_="number")
+
+
+def _wide(table: Markup, label: str) -> Markup:
+    """A table that can be scrolled, with the keyboard too, where it is wider than the window."""
+    return element("div", table, class_="wide", role="region", aria_label=visible(label), tabindex=0)

@@ -1,0 +1,97 @@
+"""A run's news as log records, for a service that runs it inside: a line for a person, and the same as fields.
+
+::
+
+    Migration(application, options, listener=logged())
+
+Each record carries ``migrate_storage``, a dictionary with ``event`` and the fields that the documentation's page on events has:
+structlog's ``ExtraAdder`` and JSON formatters of the standard library's logging take it up as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from migrate_storage.core.events import (
+    Behind,
+    BytesMoved,
+    Event,
+    ItemFinished,
+    ItemsFinished,
+    Listed,
+    Listener,
+    Noted,
+    PaceChanged,
+    PassStarted,
+    RangesAdvanced,
+    RunFinished,
+    RunStarted,
+)
+from migrate_storage.core.model import Severity
+from migrate_storage.core.text import visible
+from migrate_storage.reporting.progress.json_lines import told
+
+__all__ = ("logged",)
+
+
+def logged(logger: logging.Logger | None = None) -> Listener:
+    """Return a listener that logs.
+
+    An object that is done is ``DEBUG``; one that needs a person, a note that says so and a pause are ``WARNING``; the rest is
+    ``INFO``. Bytes under way are not logged.
+
+    Args:
+        logger: ``migrate_storage.run`` by default.
+    """
+    target = logger if logger is not None else logging.getLogger("migrate_storage.run")
+
+    def listen(event: Event) -> None:
+        level = _level(event)
+        if not isinstance(event, BytesMoved | RangesAdvanced) and target.isEnabledFor(level):
+            name, values = told(event)
+            target.log(level, "%s", visible(_line(event)), extra={"migrate_storage": {"event": name, **values}})
+
+    return listen
+
+
+def _level(event: Event) -> int:
+    match event:
+        case ItemFinished():
+            return logging.DEBUG if event.outcome.kind.done else logging.WARNING
+        case Noted():
+            return logging.INFO if event.note.severity is Severity.INFO else logging.WARNING
+        case PaceChanged():
+            return logging.WARNING if event.paused else logging.INFO
+        case _:
+            return logging.INFO
+
+
+def _line(event: Event) -> str:
+    match event:
+        case RunStarted():
+            return f"run {event.run}: {event.source} -> {event.destination}, {event.way.value}: {event.reason}"
+        case PassStarted():
+            return f"pass {event.number}"
+        case ItemFinished(outcome=outcome):
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            return f"{outcome.kind.value} {outcome.source}{reason}"
+        case ItemsFinished():
+            return f"{event.kind.value} {event.objects} objects: {event.evidence}"
+        case Noted(note=note):
+            return f"{note.subject}: {note.message}" if note.subject else note.message
+        case PaceChanged():
+            return (
+                f"paused: {event.paused}"
+                if event.paused
+                else f"{event.concurrency} of {event.most_concurrency} at once"
+            )
+        case RangesAdvanced():
+            return f"{event.done} of {event.ranges} ranges, {event.objects} objects"
+        case Listed():
+            return f"{event.objects} objects at the source"
+        case Behind():
+            return f"the destination was behind by {event.objects} objects"
+        case RunFinished():
+            return f"run {event.run}: {event.state}"
+        case BytesMoved():
+            return f"{event.count} bytes"

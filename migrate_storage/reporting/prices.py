@@ -1,0 +1,115 @@
+"""A file of prices that the user keeps, and what an estimate costs by it.
+
+::
+
+    currency = "USD"
+    source = "old"            # which service is which side
+    destination = "new"
+
+    [service.old]
+    date = 2026-11-24         # when somebody last looked
+    reads = 0.0004            # 1,000 GET or HEAD requests
+    egress = 0.09             # a GiB that leaves it
+
+    [service.new]
+    date = 2026-11-24
+    writes = 0.005            # 1,000 PUT or POST requests, parts included
+    reads = 0.0004
+    egress = 0.09             # a GiB that is read back, where this process runs elsewhere
+    storage = 0.023           # a GiB in a month
+
+``[source]`` and ``[destination]`` may say their prices themselves, with a ``date`` for both. What is left out costs nothing.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import size, visible
+from migrate_storage.reporting import Cost, Estimate
+
+__all__ = ("Prices", "load_prices")
+
+_GIB = 1024**3
+_NAMES = {"source": ("reads", "egress"), "destination": ("writes", "reads", "egress", "storage")}
+#: What a service may say: it can be either side.
+_SERVICE = ("date", *_NAMES["destination"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What the two sides charge: requests by the thousand, bytes by the GiB."""
+
+    currency: str
+    #: Of the day when somebody last looked, the older one where the sides differ.
+    date: str
+    source: Mapping[str, float]
+    destination: Mapping[str, float]
+
+    def of(self, estimate: Estimate) -> Estimate:
+        """Return the estimate with its costs; what costs nothing is left out."""
+        source, destination, each = self.source, self.destination, estimate
+        costs = (
+            (f"{size(each.source_bytes)} leave the source", each.source_bytes / _GIB * source.get("egress", 0), False),
+            (f"{each.source_reads:,} reads at the source", each.source_reads / 1000 * source.get("reads", 0), False),
+            (f"{each.destination_writes:,} writes at the destination", each.destination_writes / 1000 * destination.get("writes", 0), False),
+            (f"{each.destination_reads:,} reads at the destination, at most", each.destination_reads / 1000 * destination.get("reads", 0), False),
+            (f"{size(each.destination_bytes)} read back, at most", each.destination_bytes / _GIB * destination.get("egress", 0), False),
+            (f"{size(each.bytes)} kept at the destination", each.bytes / _GIB * destination.get("storage", 0), True),
+        )  # fmt: skip
+        told = tuple(Cost(what=what, amount=price, monthly=monthly) for what, price, monthly in costs if price)
+        return replace(estimate, currency=self.currency, priced=self.date, costs=told)
+
+
+def load_prices(path: Path) -> Prices:
+    """Read a file of prices.
+
+    Raises:
+        ConfigurationError: it cannot be read, or holds something else than prices.
+    """
+    shown = f"--prices {visible(str(path))}"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{shown}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{shown}: is no TOML: {visible(str(error))}") from None
+    for name in data:
+        if name not in (*_NAMES, "currency", "date", "service"):
+            raise ConfigurationError(
+                f"{shown}: {visible(name)!r} is not known: write currency, date, source, destination, [service.NAME]"
+            )
+    services = data.get("service", {})
+    if not isinstance(services, dict):
+        raise ConfigurationError(f"{shown}: service is a table of tables: write [service.NAME]")
+    known = {name: _priced(shown, f"service.{visible(name)}", table, _SERVICE) for name, table in services.items()}
+    sides, dates = {}, [data["date"]] if "date" in data else []
+    for side, names in _NAMES.items():
+        given = data.get(side, {})
+        if not isinstance(given, str):
+            sides[side] = _priced(shown, side, given, names)
+        elif given in known:
+            sides[side] = known[given]
+            dates.extend(str(date) for date in [services[given].get("date")] if date is not None)
+        else:
+            raise ConfigurationError(f"{shown}: {side} = {visible(given)!r}: there is no [service.{visible(given)}]")
+    date = min(map(str, dates), default="an unknown day")
+    return Prices(currency=visible(str(data.get("currency", ""))), date=visible(date), **sides)
+
+
+def _priced(shown: str, place: str, table: Any, names: tuple[str, ...]) -> dict[str, float]:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{shown}: {place} is a table: write [{place}]")
+    for name, price in table.items():
+        if name not in names:
+            raise ConfigurationError(f"{shown}: [{place}] {visible(name)}: there is {', '.join(names)}")
+        if name == "date":
+            continue
+        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < float("inf"):
+            raise ConfigurationError(f"{shown}: [{place}] {name} is a number, 0 or more, such as 0.09")
+    return {name: float(price) for name, price in table.items() if name != "date"}

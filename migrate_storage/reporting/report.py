@@ -1,0 +1,266 @@
+"""The report of a run, as a value and as JSON.
+
+The JSON (:meth:`Report.to_dict`) has a stable schema, numbered by :data:`SCHEMA`: a later version adds names and
+never changes the meaning of one. Bytes are bytes, times are seconds since the epoch, ``null`` means "not known".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.reporting.estimate import Estimate
+
+__all__ = ("LISTED", "SCHEMA", "Report", "outcome_from_dict", "outcome_to_dict")
+
+SCHEMA = 1
+LISTED = 1000
+"""Outcomes that a report lists in full; ``listed_total`` counts all of them."""
+
+_STATES = ("finished", "stopped", "limited", "failed", "planned")
+_EXIT_CODES = {"stopped": 130, "limited": 4, "failed": 3}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a run did, and what is left.
+
+    Raises:
+        ValueError: when ``state`` is none of its values.
+    """
+
+    #: ``run``, ``revert``, ``verify``, ``purge``, ``orphans``, ``sync`` or ``check``.
+    kind: str = "run"
+    #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
+    run: str
+    way: Way
+    #: Why this way, in one line.
+    way_reason: str
+    #: Backend key that rows named.
+    source: str
+    #: Backend key that rows name now.
+    destination: str
+    #: ``finished``, ``stopped`` (by a person), ``limited`` (by ``--limit``), ``failed`` or ``planned`` (a dry run).
+    state: str
+    #: Why it failed, in one line; empty otherwise.
+    error: str = ""
+    dry_run: bool = False
+    #: Whether it went on from an earlier run.
+    resumed: bool = False
+    #: Seconds since the epoch.
+    started: float
+    finished: float
+    #: Passes over the rows; the last one of a finished run found nothing new.
+    passes: int = 0
+    #: Items by how they ended.
+    counts: Mapping[OutcomeKind, int] = field(default_factory=dict)
+    #: Rows that this run re-pointed.
+    rows_moved: int = 0
+    #: Rows that still name ``source``, counted at the end; ``None`` when they were not counted.
+    rows_left: int | None = None
+    #: Rows that still name ``source`` and were left alone, because include and exclude patterns leave their files out.
+    rows_filtered: int = 0
+    #: Rows among ``rows_left`` whose objects are lost, and marked as known to be.
+    rows_known: int = 0
+    bytes_moved: int = 0
+    #: Items by how equality was proved, such as ``{"md5": 500}``.
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    #: The outcomes that are not done, at most :data:`LISTED` of them.
+    listed: tuple[Outcome, ...] = ()
+    listed_total: int = 0
+    #: What objects had that the destination does not carry (tags, ACLs, storage class, ...).
+    not_carried: tuple[Note, ...] = ()
+    notes: tuple[Note, ...] = ()
+    #: What the run would take; only of a plan that would copy something.
+    estimate: Estimate | None = None
+    #: Rows that a plan looked at, and how many it found that name ``source``, where it took a sample: ``counts`` and ``listed``
+    #: are of these rows, ``estimate`` is reckoned up to all.
+    sample: tuple[int, int] | None = None
+    #: The command to type next.
+    next_command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state not in _STATES:
+            raise ValueError(f"state must be one of {', '.join(_STATES)}, not {self.state!r}")
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return max(0.0, self.finished - self.started)
+
+    @property
+    def objects(self) -> int:
+        """Items, however they ended."""
+        return sum(self.counts.values())
+
+    @property
+    def rows_should_leave(self) -> bool:
+        """Whether a finished run of this way leaves no row at the source key."""
+        copied_only = bool(self.counts.get(OutcomeKind.COPIED))
+        return self.way in {Way.REKEY, Way.MOVE} and self.source != self.destination and not copied_only
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the command line.
+
+        ======  ==========================================================================
+        code    when
+        ======  ==========================================================================
+        0       finished or planned, and nothing is listed
+        1       finished or planned, with listed items, or with rows that still name the source key
+        3       stopped by a fatal error; the same command goes on
+        4       stopped at the limit that was set; the same command goes on
+        130     interrupted; the same command goes on (143 is the face's, which knows the signal)
+        ======  ==========================================================================
+        """
+        if self.state in _EXIT_CODES:
+            return _EXIT_CODES[self.state]
+        left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
+        return 1 if self.listed_total or left else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that JSON can hold."""
+        return {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "run": self.run,
+            "state": self.state,
+            "exit_code": self.exit_code,
+            "error": self.error,
+            "way": self.way.value,
+            "way_reason": self.way_reason,
+            "source": self.source,
+            "destination": self.destination,
+            "dry_run": self.dry_run,
+            "resumed": self.resumed,
+            "started": self.started,
+            "finished": self.finished,
+            "passes": self.passes,
+            "rows_left": self.rows_left,
+            "rows_filtered": self.rows_filtered,
+            "rows_known": self.rows_known,
+            "rows_moved": self.rows_moved,
+            "bytes_moved": self.bytes_moved,
+            "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
+            "evidence": dict(self.evidence),
+            "listed_total": self.listed_total,
+            "listed": [outcome_to_dict(outcome) for outcome in self.listed],
+            "not_carried": [_note_to_dict(note) for note in self.not_carried],
+            "notes": [_note_to_dict(note) for note in self.notes],
+            "estimate": None if self.estimate is None else self.estimate.to_dict(),
+            "sample": None if self.sample is None else {"rows": self.sample[0], "of": self.sample[1]},
+            "next_command": self.next_command,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Return the report that :meth:`to_dict` was called on. Primary keys come back as JSON holds them.
+
+        Raises:
+            ConfigurationError: when the data is of a later schema, or no report.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ConfigurationError(f"this report has schema {data.get('schema')!r}; this version reads {SCHEMA}")
+        plain = {
+            name: data[name]
+            for name in (
+                *(
+                    "kind",
+                    "run",
+                    "way_reason",
+                    "source",
+                    "destination",
+                    "state",
+                    "error",
+                    "dry_run",
+                    "resumed",
+                    "started",
+                ),
+                *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved", "listed_total"),
+                "next_command",
+            )
+        }
+        return cls(
+            **plain,
+            way=Way(data["way"]),
+            estimate=Estimate.from_dict(data["estimate"]) if data.get("estimate") else None,
+            rows_known=data.get("rows_known", 0),
+            sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
+            counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
+            evidence=dict(data["evidence"]),
+            listed=tuple(outcome_from_dict(each) for each in data["listed"]),
+            not_carried=tuple(_note_from_dict(each) for each in data["not_carried"]),
+            notes=tuple(_note_from_dict(each) for each in data["notes"]),
+        )
+
+
+def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as values that JSON can hold; bytes in primary keys become ``{"hex": ...}``."""
+    return {
+        "kind": outcome.kind.value,
+        "source": {"backend": outcome.source.backend, "path": outcome.source.path},
+        "destination": {"backend": outcome.destination.backend, "path": outcome.destination.path},
+        "reason": outcome.reason,
+        "size": outcome.size,
+        "evidence": outcome.evidence,
+        "seconds": round(outcome.seconds, 6),
+        "rows": [_ref_to_dict(ref) for ref in outcome.refs],
+    }
+
+
+def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that :func:`outcome_to_dict` was given, its primary keys as JSON holds them."""
+    return Outcome(
+        kind=OutcomeKind(data["kind"]),
+        source=Location(data["source"]["backend"], data["source"]["path"]),
+        destination=Location(data["destination"]["backend"], data["destination"]["path"]),
+        reason=data["reason"],
+        size=data["size"],
+        evidence=data["evidence"],
+        seconds=data["seconds"],
+        refs=tuple(_ref_from_dict(each) for each in data["rows"]),
+    )
+
+
+def _ref_to_dict(ref: RowRef) -> dict[str, Any]:
+    column = ref.column
+    return {
+        "schema": column.schema,
+        "table": column.table,
+        "column": column.column,
+        "key": list(column.key),
+        "pk": [_key_to_json(part) for part in ref.pk],
+        "index": ref.index,
+    }
+
+
+def _ref_from_dict(data: Mapping[str, Any]) -> RowRef:
+    column = Column(table=data["table"], column=data["column"], schema=data["schema"], key=tuple(data["key"]))
+    return RowRef(column, tuple(map(_key_from_json, data["pk"])), data["index"])
+
+
+def _key_to_json(part: object) -> object:
+    if isinstance(part, bytes):
+        return {"hex": part.hex()}
+    return part if isinstance(part, str | int | float | None) else str(part)
+
+
+def _key_from_json(part: Any) -> object:
+    return bytes.fromhex(part["hex"]) if isinstance(part, dict) else part
+
+
+def _note_to_dict(note: Note) -> dict[str, str]:
+    return {
+        "severity": note.severity.value,
+        "code": note.code,
+        "subject": note.subject,
+        "message": note.message,
+        "todo": note.todo,
+    }
+
+
+def _note_from_dict(data: Mapping[str, str]) -> Note:
+    return Note(**{**data, "severity": Severity(data["severity"])})  # type: ignore[arg-type]

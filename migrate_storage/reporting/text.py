@@ -1,0 +1,199 @@
+"""A report as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
+from migrate_storage.core.text import amount, duration, size, visible
+from migrate_storage.reporting.estimate import lines
+from migrate_storage.reporting.report import Report
+from migrate_storage.reporting.statistics import Figures
+
+__all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "word")
+
+ADVICE = {
+    OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it aside, from where it can be brought back.",
+    OutcomeKind.CHANGED: "Somebody wrote it meanwhile, and theirs stands: the same command looks again.",
+    OutcomeKind.MISSING: "The row names a file that is not there: look for it in a backup, or mend the row.",
+    OutcomeKind.OCCUPIED: "Something else stands at the destination: look at both, move one away, then run again.",
+    OutcomeKind.CONFLICT: "Both sides were changed since the copy: keep the right one, then run again.",
+    OutcomeKind.ARCHIVED: "Restore it from its archive class, then run again.",
+    OutcomeKind.UNVERIFIED: "Nothing proved the copy equal: mend what the reason names, then run again.",
+    OutcomeKind.DIFFERS: "The copy is not what was read: look at the destination and at what stands before it.",
+    OutcomeKind.FAILED: "Mend what the reason names, then run again.",
+}
+"""What to do about an object that is listed, in one line each."""
+
+
+_SLOWEST = 5
+"""Of the slowest objects, those that the text names."""
+
+
+def render(report: Report, figures: Figures | None = None) -> str:
+    """Return the report as lines of text, safe for a terminal: nothing from a key or a row can move its cursor."""
+    return "\n".join(visible(line) for line in _lines(report, figures))
+
+
+def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
+    yield headline(report)
+    yield ""
+    yield from _facts(report)
+    if report.estimate is not None:
+        reckoned = ", as reckoned from the sample" if report.sample else ""
+        yield from ("", f"The run would take{reckoned}")
+        yield from lines(report.estimate)
+    if figures is not None:
+        yield from _figure_lines(figures)
+    for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):
+        if notes:
+            yield ""
+            yield title
+            for note in notes:
+                yield from _note_lines(note)
+    if report.listed_total:
+        yield ""
+        yield f"To look at ({amount(report.listed_total, noun(report))})"
+        for outcome in report.listed:
+            yield from _outcome_lines(outcome)
+        if report.listed_total > len(report.listed):
+            yield f"  and {amount(report.listed_total - len(report.listed), f'more {noun(report)}')}"
+    if report.next_command:
+        yield ""
+        yield "Next"
+        yield f"  {report.next_command}"
+
+
+def headline(report: Report) -> str:
+    """Return what a person wants to know first: is it over, and what still stands at the old key."""
+    left = report.rows_left
+    if report.state == "failed":
+        head = f"Stopped by an error: {report.error}"
+    elif report.state == "planned" or report.dry_run:
+        acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
+        kinds = acted.get(report.kind)
+        count = sum(report.counts.get(kind, 0) for kind in kinds) if kinds else report.objects
+        aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
+        of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
+        head = f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
+    elif report.state == "limited":
+        head = "Stopped at the limit that you set"
+    elif report.state == "stopped":
+        head = "Stopped, as asked"
+    elif report.listed_total:
+        head = f"Finished, with {amount(report.listed_total, noun(report))} to look at"
+    elif report.resumed and not report.objects:
+        head = "Finished, nothing was left to do"
+    else:
+        head = {
+            "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
+            "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
+            "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
+            "sync": f"Finished: {report.counts.get(OutcomeKind.COPIED, 0):,} copied, {report.counts.get(OutcomeKind.PURGED, 0):,} deleted",
+            "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
+            "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
+        }.get(report.kind, "Finished")
+    if left is None:
+        return f"{head}."
+    if left == 0:
+        return f"{head}: no row names {report.source!r} any more." if report.rows_should_leave else f"{head}."
+    verb = "still names" if left == 1 else "still name"
+    known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
+    if report.state == "planned" or report.dry_run:
+        verb = "names" if left == 1 else "name"
+    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}{known}."
+
+
+def _facts(report: Report) -> Iterator[str]:
+    arrow = f"{report.source} -> {report.destination}"
+    way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
+    yield f"  {'way' if report.kind == 'run' else 'what':<10} {way}"
+    between = arrow if report.source != report.destination else report.source
+    yield f"  {'run':<10} {report.run}, {between}{', resumed' if report.resumed else ''}"
+    counted = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
+    would = "would be " if report.dry_run and counted else ""
+    yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
+    if report.sample:
+        seen, all_ = report.sample
+        yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
+    if report.kind == "run" and not report.dry_run:
+        left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
+        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
+        yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
+    elif report.bytes_moved and not report.dry_run:
+        done = {"purge": "freed", "orphans": "moved", "sync": f"read{_rate(report)}"}.get(report.kind, "copied back")
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
+    if report.evidence and not report.dry_run:
+        proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
+        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
+    when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
+    yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
+
+
+def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
+    """Return what may be typed next, each with what it is for."""
+    moved = report.kind == "run" and report.state == "finished" and report.exit_code == 0 and report.rows_should_leave
+    if not moved:
+        return ((report.next_command, ""),) if report.next_command else ()
+    return (
+        ("migrate-storage verify", "look at every object that a row names, whenever you like"),
+        ("migrate-storage status --ready-to-unregister", "whether the old key may go"),
+        ("migrate-storage revert --dry-run", "what the way back would do, while the old objects are there"),
+        ("migrate-storage purge --older-than 30d", "which old objects could be deleted; without --yes none is"),
+    )
+
+
+def noun(report: Report) -> str:
+    """Return what a job of this kind counts."""
+    return "row" if report.kind == "revert" else "object"
+
+
+def word(report: Report, kind: OutcomeKind) -> str:
+    """Return an outcome as a person would say it of a job of this kind."""
+    said = {
+        ("revert", OutcomeKind.REWRITTEN): "put back",
+        ("revert", OutcomeKind.SKIPPED): "back already",
+        ("verify", OutcomeKind.SKIPPED): "equal",
+        ("check", OutcomeKind.SKIPPED): "equal",
+        ("sync", OutcomeKind.SKIPPED): "left as they are",
+        ("sync", OutcomeKind.PURGED): "deleted",
+        ("purge", OutcomeKind.PURGED): "deleted",
+        ("purge", OutcomeKind.SKIPPED): "kept",
+        ("orphans", OutcomeKind.SKIPPED): "in use or too young",
+    }
+    return said.get((report.kind, kind), kind.value)
+
+
+def _rate(report: Report) -> str:
+    if not report.bytes_moved or report.seconds < 0.001:
+        return ""
+    return f" ({size(report.bytes_moved / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
+
+
+def _figure_lines(figures: Figures) -> Iterator[str]:
+    if figures.columns:
+        yield from ("", "Rows by column")
+        for column, counts in sorted(figures.columns.items()):
+            yield f"  {column}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}"
+    if figures.slowest:
+        yield from ("", "The slowest")
+        for each in figures.slowest[:_SLOWEST]:
+            yield f"  {duration(each.seconds):<10} {size(each.size or 0):<10} {each.source}"
+
+
+def _note_lines(note: Note) -> Iterator[str]:
+    subject = f"{note.subject}: " if note.subject else ""
+    sign = {Severity.INFO: "-", Severity.WARNING: "!", Severity.REFUSED: "x"}[note.severity]
+    yield f"  {sign} {subject}{note.message} [{note.code}]"
+    if note.todo:
+        yield f"    {note.todo}"
+
+
+def _outcome_lines(outcome: Outcome) -> Iterator[str]:
+    yield f"  {outcome.kind.value:<10} {outcome.source}: {outcome.reason}"
+    shown = ", ".join(map(str, outcome.refs[:3]))
+    more = f" and {len(outcome.refs) - 3} more" if len(outcome.refs) > 3 else ""
+    if shown:
+        yield f"  {'':<10} {shown}{more}"

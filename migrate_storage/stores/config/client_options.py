@@ -1,0 +1,98 @@
+"""How requests are sent: obstore's client and retry options, from values in any form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
+from migrate_storage.stores.config.isolation import client_settings
+from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, RETRY, unknown
+from migrate_storage.translate.model import StoreConfig
+
+__all__ = ("client_options", "retry_options")
+
+#: A body may take as long as it likes while bytes flow; obstore's own default ends every request after 30 seconds.
+_PATIENCE = {"timeout": "7days", "read_timeout": "120s"}
+
+_DURATIONS = frozenset({"timeout", "connect_timeout", "read_timeout", "pool_idle_timeout", "http2_keep_alive_timeout"})
+_TEXTS = frozenset({"pool_max_idle_per_host", "http2_keep_alive_interval"})
+_SWITCHES = frozenset({"allow_http", "allow_invalid_certificates", "http1_only", "http2_only", "randomize_addresses"})
+
+
+def client_options(config: StoreConfig, *, allow_http: bool) -> dict[str, Any]:
+    """Obstore's ``ClientConfig`` for a configuration.
+
+    Args:
+        config: its ``client_options`` may hold seconds as numbers, and certificates as paths.
+        allow_http: whether the endpoint is plain HTTP.
+
+    Raises:
+        UnknownOptionError: a name that obstore does not know.
+        ConfigurationError: a certificate that cannot be read, or plain HTTP asked for and forbidden.
+    """
+    for name in config.client_options:
+        if name not in CLIENT:
+            raise unknown(config.service, name)
+    explicit = {name: _value(name, value) for name, value in config.client_options.items() if value is not None}
+    if allow_http:
+        if explicit.get("allow_http") is False:
+            raise ConfigurationError(
+                f"{config.service}: the endpoint is http:// but allow_http is False; write https:// or allow_http=True"
+            )
+        explicit["allow_http"] = True
+    # Any explicit client option makes obstore forget all of those in the environment.
+    ambient = client_settings(config.service) if config.service in PREFIXES else {}
+    patience = {} if "timeout" in explicit or "timeout" in ambient else _PATIENCE
+    return {**patience, **{name: _value(name, value) for name, value in ambient.items()}, **explicit}
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _DURATIONS:
+        return f"{round(value * 1000)}ms" if isinstance(value, int | float) else value
+    if name in _TEXTS:
+        return str(value)
+    if name in ("root_certificate", "proxy_ca_certificate"):
+        return _certificate(name, value)
+    if name in _SWITCHES and isinstance(value, str):
+        return value.lower() in ("true", "1", "yes", "on")
+    return value
+
+
+def _certificate(name: str, value: Any) -> Any:
+    """PEM, read from its file where a path is given."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(text, bytes) or "-----BEGIN" in text:
+        return text
+    try:
+        return Path(text).expanduser().read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{name}: cannot read {text}: {error.strerror}; give PEM text or a file's path"
+        ) from None
+
+
+def retry_options(config: StoreConfig) -> Any:
+    """Obstore's ``RetryConfig`` for a configuration, numbers being seconds; ``None`` for its defaults.
+
+    Raises:
+        UnknownOptionError: a name that obstore would silently ignore.
+    """
+    for name in config.retry:
+        if name not in RETRY:
+            raise UnknownOptionError(f"{name!r} is no option of retry_config; use {', '.join(sorted(RETRY))}")
+    if not config.retry:
+        return None
+    retry = dict(config.retry)
+    backoff = retry.get("backoff")
+    if isinstance(retry.get("retry_timeout"), int | float):
+        retry["retry_timeout"] = timedelta(seconds=retry["retry_timeout"])
+    if isinstance(backoff, Mapping):
+        retry["backoff"] = {
+            name: timedelta(seconds=value) if name != "base" and isinstance(value, int | float) else value
+            for name, value in backoff.items()
+        }
+    return retry

@@ -1,0 +1,276 @@
+"""Explicit configuration wins over the environment, source by source.
+
+obstore merges explicit options with environment variables one by one. Here the options are completed so that what is
+explicit is whole: each trap that the environment would set is answered by an explicit option or a provider of our own.
+What cannot be answered is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.stores.config.credentials import Provider, StaticCredentials, provider
+from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, canonical
+from migrate_storage.translate.model import CredentialSource, StoreConfig
+
+__all__ = (
+    "Parts",
+    "client_settings",
+    "refine_azure",
+    "refine_gcs",
+    "refine_s3",
+    "settings",
+    "text_values",
+)
+
+
+def settings(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The options that obstore would read from the environment, by their canonical names.
+
+    Args:
+        service: ``s3``, ``gcs`` or ``azure``.
+        environment: environment variables; ``None`` for those of this process.
+    """
+    environment = os.environ if environment is None else environment
+    prefix = PREFIXES[service][-1].upper()
+    found: dict[str, str] = {}
+    for name, value in environment.items():
+        if name.startswith(prefix):
+            bare = name.lower()
+            # The one variable that outranks another spelling of the same option.
+            found["endpoint_url_s3" if bare == "aws_endpoint_url_s3" else canonical(service, bare)] = value
+    if service == "gcs" and "SERVICE_ACCOUNT" in environment:
+        found.setdefault("service_account", environment["SERVICE_ACCOUNT"])
+    if service == "azure" and "IDENTITY_ENDPOINT" in environment:
+        found.setdefault("msi_endpoint", environment["IDENTITY_ENDPOINT"])
+    return found
+
+
+def client_settings(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The client options in the environment, which obstore forgets as soon as one is given explicitly."""
+    return {name: value for name, value in settings(service, environment).items() if name in CLIENT}
+
+
+class Parts(NamedTuple):
+    """What a store is constructed with."""
+
+    options: dict[str, str]
+    provider: Provider | None
+
+
+def text_values(options: Mapping[str, Any]) -> dict[str, str]:
+    """The options as obstore takes them: text, without those that are ``None``."""
+    values: dict[str, str] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            values[name] = "true" if value else "false"
+        elif isinstance(value, Mapping):
+            values[name] = json.dumps(dict(value))
+        elif isinstance(value, bytes):
+            values[name] = value.decode()
+        else:
+            values[name] = str(value)
+    return values
+
+
+def _is_true(value: str | None) -> bool:
+    return str(value).lower() in ("true", "1", "yes", "on", "y")
+
+
+def refine_s3(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
+    """S3: a token, an endpoint or a style of the environment never mixes with explicit ones."""
+    options, source = parts
+    ambient = settings("s3")
+    endpoint = options.get("endpoint")
+    if endpoint:
+        _check_endpoint("aws_endpoint", endpoint)
+        _check_virtual_host(config.root, options)
+        options.setdefault("virtual_hosted_style_request", "false")
+        if "endpoint_url_s3" in ambient:
+            options["aws_endpoint_url_s3"] = options.pop("endpoint")
+    elif "endpoint" not in ambient and "endpoint_url_s3" not in ambient:
+        region = options.get("region", "")
+        if region.startswith("cn-"):
+            options["endpoint"] = f"https://s3.{region}.amazonaws.com.cn"
+    keys = [name for name in ("access_key_id", "secret_access_key") if options.get(name)]
+    if len(keys) == 1:
+        missing = {"access_key_id": "aws_secret_access_key", "secret_access_key": "aws_access_key_id"}[keys[0]]
+        raise ConfigurationError(f"s3://{config.root}: aws_{keys[0]} is given without {missing}; give both or neither")
+    federated = "web_identity_token_file" in options or any(name.startswith("container_") for name in options)
+    if federated and not keys and source is None and "access_key_id" in ambient:
+        raise ConfigurationError(
+            f"s3://{config.root}: AWS_ACCESS_KEY_ID in the environment would be used instead of the role that is "
+            "configured; unset it"
+        )
+    if (keys or source or federated) and "skip_signature" in ambient:
+        options.setdefault("skip_signature", "false")
+    if keys and not options.get("session_token") and ambient.get("session_token") is not None and source is None:
+        names = {"access_key_id": "access_key_id", "secret_access_key": "secret_access_key"}
+        source = StaticCredentials({**{name: options[name] for name in names}, "token": None})
+    return Parts(options, source)
+
+
+def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
+    host = urlsplit(options["endpoint"]).netloc
+    if _is_true(options.get("virtual_hosted_style_request")) and not host.startswith(f"{bucket}."):
+        scheme = urlsplit(options["endpoint"]).scheme
+        raise ConfigurationError(
+            f"s3://{bucket}: a virtual-hosted endpoint must hold the bucket; write {scheme}://{bucket}.{host}"
+        )
+
+
+def refine_gcs(_: StoreConfig, parts: Parts, until_constructed: ExitStack) -> Parts:
+    """Google Cloud Storage: neither a token nor a key file of the environment beats an explicit one."""
+    options, source = parts
+    ambient = settings("gcs")
+    if base := options.get("base_url"):
+        _check_endpoint("google_base_url", base)
+    if options.get("service_account", "").lstrip().startswith("{"):
+        options["service_account_key"] = options.pop("service_account")
+    for name in ("service_account", "application_credentials"):
+        if name in options:
+            options[name] = _readable(f"google_{name}", options[name])
+    own = [
+        n for n in ("service_account", "service_account_key", "application_credentials", "bearer_token") if n in options
+    ]
+    anonymous = _is_true(options.get("skip_signature"))
+    if (own or source) and "skip_signature" in ambient:
+        options.setdefault("skip_signature", "false")
+    if anonymous and not own and source is None:
+        # obstore reads the default credentials even to send none, and asks for a token to write.
+        source = StaticCredentials({"token": ""})
+    account = options.get("service_account") or options.get("service_account_key")
+    if account and "bearer_token" in ambient and "bearer_token" not in options and source is None:
+        # A bearer token outranks a service account, a provider outranks both; the account still signs URLs.
+        source = provider(CredentialSource(kind="object", provider=_service_account(account)), "gcs")
+    _settle_key_and_path(options, ambient, until_constructed)
+    if not own and source is None and not anonymous and not set(ambient) & {"service_account", "service_account_key"}:
+        source = _google_beyond_obstore(ambient)
+    return Parts(options, source)
+
+
+def _settle_key_and_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
+    """Obstore refuses a key beside a path, even where one of them comes from the environment: say it the other way."""
+    if "service_account" in options and "service_account_key" in ambient:
+        options["service_account_key"] = Path(options.pop("service_account")).read_text()
+    elif "service_account_key" in options and "service_account" in ambient:
+        if not Path("/dev/fd").is_dir():
+            raise ConfigurationError(
+                "google_service_account_key: GOOGLE_SERVICE_ACCOUNT or SERVICE_ACCOUNT in the environment names another "
+                "account; unset it"
+            )
+        # A pipe is a path that only this process can read, and that holds the key only until the store is made.
+        reading, writing = os.pipe()
+        until_constructed.callback(os.close, reading)
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(options.pop("service_account_key"))
+        options["service_account"] = f"/dev/fd/{reading}"
+
+
+def _service_account(account: str) -> Any:
+    try:
+        from google.oauth2 import service_account
+    except ImportError:
+        raise ConfigurationError(
+            "GOOGLE_BEARER_TOKEN in the environment would be used before the service account; unset it, or install google-auth"
+        ) from None
+    info = json.loads(account if account.lstrip().startswith("{") else Path(account).read_text())
+    scope = "https://www.googleapis.com/auth/devstorage.full_control"
+    info.setdefault("token_uri", "https://oauth2.googleapis.com/token")
+    return service_account.Credentials.from_service_account_info(info, scopes=[scope])  # type: ignore[no-untyped-call]
+
+
+def _google_beyond_obstore(ambient: Mapping[str, str]) -> Provider | None:
+    """google.auth, where the default credentials are of a kind that obstore does not read (federation, impersonation)."""
+    path = ambient.get("application_credentials")
+    if path is None:
+        path = str(Path("~/.config/gcloud/application_default_credentials.json").expanduser())
+    try:
+        kind = json.loads(Path(path).read_text()).get("type")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if kind in ("service_account", "authorized_user"):
+        return None
+    return provider(CredentialSource(kind="google"), "gcs")
+
+
+#: Which options are which source, in the order in which a configuration with several is read.
+_AZURE_SOURCES = {
+    "account_key": "access_key",
+    "sas_key": "sas_token",
+    "token": "bearer_token",
+    "client_secret": "client_secret",
+    "federated_token_file": "workload_identity",
+}
+
+
+def refine_azure(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
+    """Azure: the explicit kind of credentials is the one that is used."""
+    options, source = parts
+    ambient = settings("azure")
+    account = options.get("account_name")
+    endpoint = options.get("endpoint")
+    if endpoint:
+        _check_endpoint("azure_storage_endpoint", endpoint)
+        options["endpoint"] = endpoint.rstrip("/")
+    elif account and "endpoint" in ambient:
+        options["endpoint"] = f"https://{account}.blob.core.windows.net"
+    if account and "use_emulator" in ambient:
+        options["use_emulator"] = "false"
+    if account and "use_fabric_endpoint" in ambient:
+        options.setdefault("use_fabric_endpoint", "false")
+    if not account and "account_name" not in ambient and "use_emulator" not in ambient:
+        raise ConfigurationError(f"az://{config.root}: no account; write azure_storage_account_name=…")
+    if key := options.get("account_key"):
+        _check_base64(config.root, key)
+    chosen = next((kind for name, kind in _AZURE_SOURCES.items() if options.get(name)), None)
+    if chosen and source is None:
+        options.setdefault("credential_type", chosen)
+    if (chosen or source) and "skip_signature" in ambient:
+        options.setdefault("skip_signature", "false")
+    return Parts(options, source)
+
+
+def _check_base64(container: str, key: str) -> None:
+    try:
+        base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigurationError(
+            f"az://{container}: azure_storage_account_key is not base64; copy the whole key from the portal"
+        ) from None
+
+
+def _check_endpoint(name: str, value: str) -> None:
+    address = urlsplit(value)
+    if address.scheme not in ("http", "https") or not address.netloc:
+        plain = value.partition("://")[2] or value
+        if "@" in plain:
+            plain = "HOST"
+        raise ConfigurationError(f"{name}={plain!r} has no scheme; write https://{plain} (or http://{plain})")
+    if address.username or address.password or address.query or address.fragment:
+        raise ConfigurationError(f"{name} must be scheme, host and port only; take user, query and fragment out of it")
+
+
+def _readable(name: str, value: str) -> str:
+    path = Path(value).expanduser()
+    try:
+        content = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not text"
+        raise ConfigurationError(f"{name}: cannot read {path}: {why}; write the path of the JSON key file") from None
+    try:
+        json.loads(content)
+    except ValueError:
+        raise ConfigurationError(f"{name}: {path} is not JSON; download the key file again") from None
+    return str(path)

@@ -1,0 +1,172 @@
+"""Open an obstore store from values, so that what is written in them is what is used.
+
+Constructing a store sends nothing and starts nothing. What cannot work is refused here, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from obstore.exceptions import BaseError, UnknownConfigurationKeyError
+from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.stores.config.client_options import client_options, retry_options
+from migrate_storage.stores.config.credentials import provider
+from migrate_storage.stores.config.isolation import Parts, refine_azure, refine_gcs, refine_s3, text_values
+from migrate_storage.stores.config.option_names import OPTIONS, unknown
+from migrate_storage.translate.model import StoreConfig
+
+__all__ = ("Store", "is_panic", "open_across", "open_store")
+
+Store = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore | HTTPStore
+
+
+def open_store(config: StoreConfig) -> Store:
+    """Open the store that a configuration says.
+
+    Explicit configuration wins over the environment, source by source. Never touches obstore's runtime, so that a
+    process may fork afterwards.
+
+    Args:
+        config: what to open. ``root`` must name the bucket, container, directory or base URL.
+
+    Returns:
+        The obstore store, with ``config.prefix`` inside.
+
+    Raises:
+        ConfigurationError: when it cannot work, in one line without any secret.
+    """
+    opener = _OPENERS.get(config.service)
+    if opener is None:
+        raise ConfigurationError(f"there is no store for {config.service!r}; use {', '.join(_OPENERS)}")
+    if not config.root and config.service != "memory":
+        raise ConfigurationError(f"a {config.service} store needs {_ROOTS[config.service]}; none is given")
+    for name in config.options:
+        if config.service in ("file", "memory", "http") and name not in OPTIONS[config.service]:
+            raise unknown(config.service, name)
+    return opener(config)
+
+
+def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mapping[str, str]) -> S3Store:
+    """Open what asks an S3 service to copy from another of its buckets into the one of ``config``.
+
+    Args:
+        config: the destination; what else it says (region, credentials, how requests are sent) is used for the copies.
+        endpoint: the service's address, without any bucket.
+        bucket: the bucket to copy from.
+        headers: sent, and signed, with each copy: obstore's ``copy`` takes none.
+
+    Returns:
+        A store whose ``copy`` copies between the buckets. Nothing else of it is of use.
+
+    Raises:
+        ConfigurationError: see :func:`open_store`.
+    """
+    options = {name: value for name, value in config.options.items() if name not in _ADDRESSES}
+    prepared = replace(
+        config,
+        root=bucket,
+        prefix="",
+        options={**options, "endpoint": f"{endpoint}/{config.root}"},
+        client_options={
+            **config.client_options,
+            "default_headers": {**config.client_options.get("default_headers", {}), **headers},
+        },
+    )
+    # The address that obstore takes for the bucket's own is the one that is written to.
+    store = _open_cloud(prepared, virtual_hosted_style_request="true")
+    assert isinstance(store, S3Store)
+    return store
+
+
+_ADDRESSES = ("endpoint", "endpoint_url", "endpoint_url_s3", "virtual_hosted_style_request")
+_ROOTS = {
+    "s3": "a bucket: s3://BUCKET/",
+    "gcs": "a bucket: gs://BUCKET/",
+    "azure": "a container: az://CONTAINER/",
+    "file": "a directory: file:///DIRECTORY/",
+    "http": "a base URL",
+}
+
+
+def _open_memory(_: StoreConfig) -> Store:
+    return MemoryStore()
+
+
+def _open_file(config: StoreConfig) -> Store:
+    folder = Path(config.root).expanduser().absolute() / config.prefix
+    options = {"mkdir": True, **config.options}
+    return _construct(config, lambda: LocalStore(folder, **options))
+
+
+def _open_http(config: StoreConfig) -> Store:
+    url = config.root.rstrip("/") + (f"/{config.prefix}" if config.prefix else "")
+    client: Any = client_options(config, allow_http=url.startswith("http:"))
+    return _construct(config, lambda: HTTPStore(url, client_options=client, retry_config=retry_options(config)))
+
+
+def _open_cloud(config: StoreConfig, **settled: str) -> Store:
+    factory: Any
+    factory, root_name, refine = _CLOUDS[config.service]
+    given = text_values(config.options)
+    given.pop(root_name, None)
+    source = provider(config.credentials, config.service) if config.credentials else None
+    with ExitStack() as until_constructed:
+        options, source = refine(config, Parts(given, source), until_constructed)
+        options.update(settled)
+        endpoint = str(options.get("endpoint") or options.get("aws_endpoint_url_s3") or options.get("base_url") or "")
+        arguments = {
+            "prefix": config.prefix or None,
+            "config": options,
+            "client_options": client_options(config, allow_http=endpoint.startswith("http:")),
+            "retry_config": retry_options(config),
+            "credential_provider": source,
+        }
+        return _construct(config, lambda: factory(config.root, **arguments))
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of obstore's Rust side, which is no ``Exception``."""
+    return type(error).__name__ == "PanicException" and not isinstance(error, Exception)
+
+
+def _construct(config: StoreConfig, construct: Callable[[], Store]) -> Store:
+    try:
+        return construct()
+    except UnknownConfigurationKeyError as error:
+        name = str(error).partition("'")[2].partition("'")[0]
+        raise unknown(config.service, name) from None
+    except (BaseError, ValueError, TypeError, OSError) as error:
+        raise ConfigurationError(f"{config.service} store {config.root!r}: {_first_line(error)}") from None
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise ConfigurationError(
+            f"{config.service} store {config.root!r}: obstore cannot read this configuration"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
+_OPENERS: Mapping[str, Callable[[StoreConfig], Store]] = {
+    "s3": _open_cloud,
+    "gcs": _open_cloud,
+    "azure": _open_cloud,
+    "file": _open_file,
+    "memory": _open_memory,
+    "http": _open_http,
+}
+
+_Refine = Callable[[StoreConfig, Parts, ExitStack], Parts]
+_CLOUDS: Mapping[str, tuple[type[Store], str, _Refine]] = {
+    "s3": (S3Store, "bucket", refine_s3),
+    "gcs": (GCSStore, "bucket", refine_gcs),
+    "azure": (AzureStore, "container_name", refine_azure),
+}

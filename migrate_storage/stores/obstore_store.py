@@ -1,0 +1,267 @@
+"""A store that obstore speaks to."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from obstore.exceptions import PreconditionError
+from obstore.store import LocalStore, MemoryStore
+
+from migrate_storage.core.errors import KeyRefusedError
+from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.stores.fork_guard import touch
+
+__all__ = ("ObstoreStore", "plain_e_tag", "unpanicked")
+
+T = TypeVar("T")
+
+_NAMED = {
+    "content-type": "content_type",
+    "content-encoding": "content_encoding",
+    "content-language": "content_language",
+    "content-disposition": "content_disposition",
+    "cache-control": "cache_control",
+}
+_PAGE = 1000
+"""Objects that a listing hands over at once: what S3 tells in one answer."""
+_AHEAD = 4
+"""Pages of a listing that are asked for before they are needed."""
+_HEADERS = {field: header.title() for header, field in _NAMED.items()}
+_DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What services say of an object that was stored without a type."""
+
+
+def plain_e_tag(e_tag: str | None) -> str | None:
+    """An entity tag without quotes and weakness mark: list, head and put spell the same one differently."""
+    if not e_tag:
+        return None
+    return e_tag.removeprefix("W/").strip('"') or None
+
+
+def to_meta(path: str, meta: Mapping[str, Any]) -> ObjectMeta:
+    """Obstore's own description of an object as ours."""
+    modified = meta.get("last_modified")
+    return ObjectMeta(
+        path=path,
+        size=int(meta["size"]),
+        e_tag=plain_e_tag(meta.get("e_tag")),
+        last_modified=modified.timestamp() if modified is not None else None,
+        version=meta.get("version"),
+    )
+
+
+def to_attributes(found: Mapping[Any, str]) -> Attributes:
+    """What obstore tells of an object's headers and user metadata."""
+    named: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    for key, value in found.items():
+        field = _NAMED.get(str(key).lower())
+        if field is not None:
+            named[field] = value
+        elif str(key).lower() != "storage-class":
+            metadata[str(key).lower()] = value
+    # adlfs stamps this on every blob: it says nothing of the file.
+    if metadata.get("is_directory") == "false":
+        del metadata["is_directory"]
+    if named.get("content_type") in _DEFAULT_TYPES:
+        del named["content_type"]
+    return Attributes(**named, metadata=metadata)
+
+
+def from_attributes(attributes: Attributes) -> dict[str, str]:
+    """The same in obstore's terms."""
+    headers = {header: value for field, header in _HEADERS.items() if (value := getattr(attributes, field))}
+    return {**attributes.metadata, **headers}
+
+
+class _Reading:
+    def __init__(self, store: Any, path: str, result: Any, chunk: int) -> None:
+        self._store = store
+        self._result = result
+        self._chunk = chunk
+        self.meta = to_meta(path, result.meta)
+        self.attributes = to_attributes(result.attributes)
+
+    def read(self) -> bytes:
+        return bytes(unpanicked(self._result.bytes))
+
+    def chunks(self) -> Iterator[bytes]:
+        return map(bytes, self._ranges() if isinstance(self._store, LocalStore) else self._stream())
+
+    def _stream(self) -> Iterator[Any]:
+        return _given(self._result.stream(min_chunk_size=self._chunk))
+
+    def _ranges(self) -> Iterator[Any]:
+        """From a disk obstore streams 8 KiB at a time, each by way of another thread: whole chunks cost a twentieth."""
+        path, size = self.meta.path, self.meta.size
+        for start in range(0, size, self._chunk):
+            piece: dict[str, Any] = {
+                "range": (start, min(start + self._chunk, size)), "if_match": self._result.meta["e_tag"],
+            }  # fmt: skip
+            try:
+                yield unpanicked(lambda: self._store.get(path, options=piece).bytes())  # noqa: B023
+            except PreconditionError as error:
+                raise ConnectionError(f"{path} was written to while it was read") from error
+
+
+class ObstoreStore:
+    """One bucket, container or directory through obstore's sync API.
+
+    Args:
+        store: any obstore store.
+        name: what a person would call it.
+        within: for a local disk, the directory that no path may leave; ``None`` means the store's own root.
+        chunk: bytes that one piece of a stream has at least.
+    """
+
+    def __init__(self, store: Any, name: str, *, within: str | None = None, chunk: int = 1024 * 1024) -> None:
+        self._store = store
+        self.name = name
+        self._chunk = chunk
+        self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
+        self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
+        self.trusted = isinstance(store, (LocalStore, MemoryStore))
+        self._keeps_attributes = self._root is None
+
+    def head(self, path: str) -> ObjectMeta:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        return to_meta(path, unpanicked(lambda: self._store.head(path)))
+
+    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        found = unpanicked(lambda: self._store.get(path, options={"head": True}))
+        return to_meta(path, found.meta), to_attributes(found.attributes)
+
+    def open(self, path: str) -> _Reading:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        return _Reading(self._store, path, unpanicked(lambda: self._store.get(path)), self._chunk)
+
+    def put(
+        self,
+        path: str,
+        content: bytes | Iterable[bytes],
+        *,
+        attributes: Attributes,
+        create: bool,
+        part_size: int | None,
+        look: bool = True,
+    ) -> ObjectMeta:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        arguments: dict[str, Any] = {"use_multipart": part_size is not None}
+        if part_size is not None:
+            arguments.update(chunk_size=part_size, max_concurrency=4)
+        elif create:
+            arguments["mode"] = "create"
+        if self._keeps_attributes:
+            arguments["attributes"] = from_attributes(attributes) or None
+        if part_size is not None and create and self._stands(path):
+            # No service can be told to complete an upload in parts only where nothing stands.
+            raise FileExistsError(f"something stands at {path} already")
+        # obstore asks for pieces on a thread that drives its runtime, where reading them through obstore would panic.
+        pieces = content if isinstance(content, bytes) else _read_elsewhere(iter(content))
+        try:
+            answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
+        except Exception as error:
+            if type(error).__name__ == "AlreadyExistsError":
+                raise FileExistsError(f"something stands at {path} already") from error
+            raise
+        if self._root is not None:
+            _flush(self._root / path)
+        e_tag = plain_e_tag(answer.get("e_tag"))
+        ours = None
+        if isinstance(content, bytes) and e_tag:
+            ours = ObjectMeta(path=path, size=len(content), e_tag=e_tag, version=answer.get("version"))
+            if not look:
+                return ours
+        try:
+            found = self.head(path)
+        except Exception:
+            if ours is None:
+                raise
+            # The put was answered: sent again, it would meet its own object as if it were somebody else's.
+            return ours
+        if ours is not None and part_size is None and found.e_tag != e_tag:
+            # Somebody replaced it between the put and the head: the put's own tag is the one that speaks of our bytes.
+            return replace(ours, size=found.size, last_modified=found.last_modified)
+        return found
+
+    def _stands(self, path: str) -> bool:
+        try:
+            self.head(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, path: str) -> None:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._guard(path)
+        try:
+            unpanicked(lambda: self._store.delete(path))
+        except FileNotFoundError:
+            return
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE)
+        # While one page is looked at, the service makes up the next ones.
+        for batch in _read_elsewhere(_given(stream), _AHEAD):
+            for meta in batch:
+                yield to_meta(meta["path"], meta)
+
+    def _guard(self, path: str) -> None:
+        """No path of a local store leaves its root, not through a link either."""
+        if self._root is None:
+            return
+        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
+        if self._within != "/" and os.path.commonpath((self._within, real)) != self._within:
+            raise KeyRefusedError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
+
+
+def _read_elsewhere(pieces: Iterator[T], ahead: int = 1) -> Iterator[T]:
+    """The same pieces, so many of them read ahead, on a thread of their own."""
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+    try:
+        coming = deque(reader.submit(next, pieces, None) for _ in range(ahead))
+        while (piece := coming.popleft().result()) is not None:
+            coming.append(reader.submit(next, pieces, None))
+            yield piece
+    finally:
+        reader.shutdown(cancel_futures=True)
+
+
+def _flush(path: Path) -> None:
+    """Bytes and name are on the disk when this returns."""
+    for name, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(name, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _given(stream: Iterator[Any]) -> Iterator[Any]:
+    """What a stream of obstore gives, its panics made errors."""
+    return iter(lambda: unpanicked(lambda: next(stream, None)), None)
+
+
+def unpanicked(call: Callable[[], T]) -> T:
+    """A Rust panic derives from ``BaseException``: let it be an error like any other."""
+    touch()
+    try:
+        return call()
+    except Exception:
+        raise
+    except BaseException as panic:
+        if type(panic).__name__ == "PanicException":
+            raise OSError(f"obstore panicked: {str(panic).splitlines()[0][:200]}") from None
+        raise

@@ -1,0 +1,92 @@
+"""Copies by the service itself, from one bucket of an S3 service to another: no bytes through this process.
+
+obstore copies within one store. But a store of the source's bucket whose address is the one of the destination's bucket sends
+``PUT /destination/key`` with ``x-amz-copy-source: source/key``, which is what S3 calls a copy between buckets
+(https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from migrate_storage.stores.config.open import open_across
+from migrate_storage.stores.obstore_store import unpanicked
+from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.translate.model import StoreConfig
+
+__all__ = ("Copier",)
+
+_STORES = 32
+"""Stores kept open at most: one for each content type, and rows may hold many."""
+_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+class Copier:
+    """Lets the service copy objects from one of its buckets to another one.
+
+    Args:
+        config: the destination, its bucket as ``root``: its credentials must be allowed to read the source too.
+        endpoint: the service's address, without any bucket.
+        bucket: the source's bucket.
+        pace: how fast the service is spoken to; ``None`` sets no limit.
+        create_only: whether the service was seen to refuse a copy onto something that stands there.
+    """
+
+    def __init__(
+        self, config: StoreConfig, endpoint: str, bucket: str, *, pace: Pace | None = None, create_only: bool = False
+    ) -> None:
+        self._config, self._endpoint, self._bucket, self._pace = config, endpoint, bucket, pace
+        self.create_only = create_only
+        self._stores: OrderedDict[tuple[tuple[str, str], ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def refusing(self) -> Copier:
+        """The same, for a service that was seen to refuse a copy onto something that stands there."""
+        return Copier(self._config, self._endpoint, self._bucket, pace=self._pace, create_only=True)
+
+    @staticmethod
+    def can_send(content_type: str | None) -> bool:
+        """Whether a content type can be told to the service with a copy."""
+        return content_type is None or _HEADER.fullmatch(content_type) is not None
+
+    def __call__(self, source: str, destination: str, *, content_type: str | None, create: bool) -> None:
+        """Copy one object.
+
+        Args:
+            source: its full key in the source's bucket.
+            destination: its full key in the destination's bucket.
+            content_type: what the copy shall have; ``None`` leaves it as the source has it, and all else too.
+            create: ask the service to refuse where something stands.
+
+        Raises:
+            FileExistsError: ``create`` was asked, honoured, and something stands there.
+            Exception: what obstore raises.
+        """
+        headers = {}
+        if content_type is not None:
+            headers.update({"x-amz-metadata-directive": "REPLACE", "content-type": content_type})
+        if create:
+            headers["if-none-match"] = "*"
+        if self._pace is not None:
+            self._pace.requests.take(1)
+        store = self._store(headers)
+        try:
+            unpanicked(lambda: store.copy(source, destination))
+        except Exception as error:
+            if create and type(error).__name__ in ("AlreadyExistsError", "PreconditionError"):
+                raise FileExistsError(f"something stands at {destination} already") from error
+            raise
+
+    def _store(self, headers: dict[str, str]) -> Any:
+        """Headers belong to a store: one for each set of them."""
+        key = tuple(headers.items())
+        with self._lock:
+            if key not in self._stores:
+                self._stores[key] = open_across(self._config, self._endpoint, self._bucket, headers)
+                if len(self._stores) > _STORES:
+                    self._stores.popitem(last=False)
+            self._stores.move_to_end(key)
+            return self._stores[key]

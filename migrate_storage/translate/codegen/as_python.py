@@ -1,0 +1,92 @@
+"""Python to paste: one registration for each backend, secrets as ``os.environ[...]``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from keyword import iskeyword
+from typing import Any
+
+from migrate_storage.core.model import Severity
+from migrate_storage.translate.codegen.entries import Entry, Reference, variables
+
+__all__ = ("as_python", "registration_lines")
+
+
+def as_python(written: Sequence[Entry]) -> str:
+    """The registrations of all backends, ready to paste. It compiles, whatever stands in the entries."""
+    names = variables(written)
+    lines: list[str] = []
+    if names:
+        lines += ["# Set these in the environment:", *(f"#   {name}" for name in names), ""]
+    if names:
+        lines += ["import os", ""]
+    if any(not entry.refused for entry in written):
+        lines.append("from advanced_alchemy.types.file_object import storages")
+        lines.append("")
+        asked = any(entry.credentials and not _by_hand(entry) and not entry.per_row for entry in written)
+        names_used = "CredentialSource, ObstoreBackend" if asked else "ObstoreBackend"
+        lines.append(f"from migrate_storage.backend import {names_used}")
+    for entry in written:
+        lines += ["", *_notes(entry), *registration_lines(entry)]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def registration_lines(entry: Entry) -> list[str]:
+    """The statement that registers one backend, as lines; comments where there is none."""
+    key = _literal(entry.key)
+    if entry.refused:
+        return [f"# {_comment(key)}: stays an FSSpecBackend."]
+    if entry.per_row:
+        return [
+            "# Each row names its own place: this opens a store for each, once the old backend is registered.",
+            f"storages.register_backend(ObstoreBackend.from_fsspec(storages.get_backend({key})))",
+        ]
+    arguments = [f"key={key}", f"fs={_literal(entry.fs)}"]
+    plain = {name: value for name, value in entry.options.items() if name.isidentifier() and not iskeyword(name)}
+    arguments += [f"{name}={_literal(value)}" for name, value in plain.items()]
+    if others := {name: value for name, value in entry.options.items() if name not in plain}:
+        arguments.append(f"config={_literal(others)}")
+    if entry.credentials and not _by_hand(entry):
+        options = f", options={_literal(entry.credential_options)}" if entry.credential_options else ""
+        arguments.append(f"credential_provider=CredentialSource(kind={_literal(entry.credentials)}{options})")
+    if entry.client_options:
+        arguments.append(f"client_options={_literal(entry.client_options)}")
+    if entry.retry:
+        arguments.append(f"retry_config={_literal(entry.retry)}")
+    lines = [
+        "storages.register_backend(",
+        "    ObstoreBackend(",
+        *(f"        {argument}," for argument in arguments),
+        "    )",
+        ")",
+    ]
+    if _by_hand(entry):
+        told = "# A credentials object cannot be written down: complete this by hand with credential_provider=..."
+        return [told, *(f"# {line}" for line in lines)]
+    return lines
+
+
+def _by_hand(entry: Entry) -> bool:
+    return entry.credentials in ("object", "static")
+
+
+def _notes(entry: Entry) -> Iterator[str]:
+    for note in entry.notes:
+        yield f"# {note.severity.value}: {_comment(note.message)} [{note.code}]"
+        if note.todo and note.severity is not Severity.INFO:
+            yield f"#   {_comment(note.todo)}"
+
+
+def _comment(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, Reference):
+        return f"os.environ[{_literal(value.name)}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(name)}: {_literal(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, str):
+        plain = '"' + value + '"'
+        return plain if value.isprintable() and not set('"\\') & set(value) else ascii(value)
+    return repr(value)

@@ -1,0 +1,70 @@
+"""TOML in the form of the configuration file: a ``[destination]``, secrets as ``${ENV}``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from migrate_storage.translate.codegen.entries import Entry, Reference, variables
+
+__all__ = ("as_toml",)
+
+
+def as_toml(written: Sequence[Entry]) -> str:
+    """The backends as destinations. A configuration file has one: of several, each is a comment to take out."""
+    lines: list[str] = []
+    if names := variables(written):
+        lines += ["# Set these in the environment:", *(f"#   {name}" for name in names), ""]
+    several = sum(bool(entry.fs) for entry in written) > 1
+    if several:
+        lines += ["# A configuration file has one [destination]: uncomment the one that you mean.", ""]
+    for entry in written:
+        lines += [f"# {note.severity.value}: {_plain(note.message)} [{note.code}]" for note in entry.notes]
+        if not entry.fs:
+            why = "each row names its own place" if entry.per_row else "it stays an FSSpecBackend"
+            lines += [f"# {_quoted(entry.key)}: {why}.", ""]
+            continue
+        if entry.credentials:
+            lines.append(f"# The credentials came from {entry.credentials}: here they come from the environment.")
+        lines += [*(f"# {line}" if several else line for line in _table(entry)), ""]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _table(entry: Entry) -> list[str]:
+    options: dict[str, Any] = dict(entry.options)
+    if profile := entry.credential_options.get("profile_name"):
+        options["aws_profile"] = profile
+    if entry.client_options:
+        options["client_options"] = entry.client_options
+    if entry.retry:
+        options["retry_config"] = entry.retry
+    lines = ["[destination]", f"key = {_quoted(entry.key)}", f"fs = {_quoted(entry.fs)}"]
+    if options:
+        lines += ["", "[destination.options]", *(f"{_name(name)} = {_value(value)}" for name, value in options.items())]
+    return lines
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Reference):
+        return f'"${{{value.name}}}"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_quoted(name)} = {_value(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are among TOML's. A literal ``${`` is written as the file reads it."""
+    safe = text.encode(errors="replace").decode()
+    return json.dumps(safe, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$${")
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

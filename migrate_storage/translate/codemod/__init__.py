@@ -1,0 +1,10 @@
+"""Rewrites fsspec registrations in source files: a codemod, source text in, source text out.
+
+Needs libcst (``pip install 'migrate-storage[convert]'``).
+"""
+
+from __future__ import annotations
+
+from migrate_storage.translate.codemod.rewrite_source import Converted, Left, convert_source
+
+__all__ = ("Converted", "Left", "convert_source")

@@ -1,0 +1,111 @@
+"""Files and folders to convert, and what the change looks like."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+import tokenize
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.text import masked
+from migrate_storage.translate.codemod.rewrite_source import Converted, convert_source
+
+__all__ = ("ConvertedFile", "convert_file", "difference", "sources", "write")
+
+#: Folders that hold other people's code.
+_SKIPPED = frozenset({".git", ".hg", ".tox", ".nox", ".venv", "venv", "node_modules", "__pycache__", "build", "dist"})
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedFile:
+    """One file, read and converted; nothing was written."""
+
+    path: Path
+    source: str
+    encoding: str
+    converted: Converted
+    #: Why it could not be read; empty when it could.
+    error: str = ""
+
+
+def sources(paths: Sequence[Path]) -> Iterator[Path]:
+    """The Python files among paths and below folders, each once, in order.
+
+    Raises:
+        ConfigurationError: for a path that is not there.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise ConfigurationError(f"{path}: no such file or folder")
+        found = sorted(_below(path)) if path.is_dir() else [path]
+        for each in found:
+            if each not in seen:
+                seen.add(each)
+                yield each
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*.py"):
+        if not _SKIPPED & set(path.relative_to(folder).parts):
+            yield path
+
+
+def convert_file(path: Path) -> ConvertedFile:
+    """Read and convert one file. What cannot be read is said in ``error``."""
+    try:
+        with path.open("rb") as file:
+            encoding, _ = tokenize.detect_encoding(file.readline)
+        with path.open(encoding=encoding, newline="") as file:
+            source = file.read()
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        why = getattr(error, "strerror", None) or "not text in the encoding that it names"
+        return ConvertedFile(path, "", "", Converted(""), str(why))
+    if "FSSpecBackend" not in source:
+        return ConvertedFile(path, source, encoding, Converted(source))
+    try:
+        return ConvertedFile(path, source, encoding, convert_source(source))
+    except ValueError as error:
+        return ConvertedFile(path, source, encoding, Converted(source), str(error))
+
+
+def difference(file: ConvertedFile) -> str:
+    """The change as a unified diff, for reading: literals of secret options are shown as ``***``."""
+    name = str(file.path)
+    before, after = (_hidden(text, file.converted.secrets) for text in (file.source, file.converted.code))
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _hidden(text: str, secrets: frozenset[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        for quote in "\"'":
+            text = text.replace(f"{quote}{secret}{quote}", f"{quote}***{quote}")
+        if len(secret) > 7:
+            text = text.replace(secret, "***")
+    return "\n".join(masked(line) for line in text.splitlines())
+
+
+def write(file: ConvertedFile) -> None:
+    """Replace a file by its conversion, in one step and with its mode kept.
+
+    Raises:
+        ConfigurationError: when it cannot be written; the file is then as it was.
+    """
+    target = file.path.resolve()
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding=file.encoding, newline="") as output:
+                output.write(file.converted.code)
+            Path(name).chmod(target.stat().st_mode)
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"{file.path} cannot be written: {error.strerror}; it is as it was") from None

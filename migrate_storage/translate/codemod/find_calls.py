@@ -1,0 +1,161 @@
+"""Finds the calls of ``FSSpecBackend`` in a module, what names stand for there, and every other use of the class."""
+
+from __future__ import annotations
+
+import libcst as cst
+from libcst import matchers
+from libcst.metadata import Assignment, ParentNodeProvider, PositionProvider, QualifiedNameProvider, ScopeProvider
+
+from migrate_storage.translate.codemod.literals import NotLiteralError
+from migrate_storage.translate.codemod.parse_call import BACKEND
+
+__all__ = ("Finder", "literals")
+
+
+class Finder(cst.CSTVisitor):
+    """Finds the calls, and every other use of the class."""
+
+    METADATA_DEPENDENCIES = (PositionProvider, QualifiedNameProvider, ScopeProvider, ParentNodeProvider)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[cst.Call] = []
+        self.others: list[tuple[int, str]] = []
+        self.bound: set[str] = set()
+        self.parents: dict[cst.CSTNode, cst.CSTNode] = {}
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        """Remember the parent of everything: metadata of it would be lost with the visit."""
+        for child in node.children:
+            self.parents[child] = node
+        return super().on_visit(node)
+
+    def line(self, node: cst.CSTNode) -> int:
+        """The line on which a node begins, from 1."""
+        return int(self.get_metadata(PositionProvider, node).start.line)
+
+    def qualified(self, node: cst.BaseExpression) -> set[str]:
+        """The dotted names that an expression may stand for, imports followed."""
+        return {found.name for found in self.get_metadata(QualifiedNameProvider, node, set())}
+
+    def visit_Import(self, node: cst.Import) -> bool:  # noqa: ARG002 - libcst's own signature
+        """An import is no use."""
+        return False
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
+        """An import is no use, but may bind the name that the new code wants."""
+        if not isinstance(node.names, cst.ImportStar):
+            module = cst.Module([]).code_for_node(node.module) if node.module else ""
+            self.bound |= {
+                f"{module}.{alias.evaluated_name}" for alias in node.names if alias.evaluated_name == "ObstoreBackend"
+            }
+        return False
+
+    def visit_Call(self, node: cst.Call) -> None:
+        """Take a call of the class."""
+        if BACKEND in self.qualified(node.func):
+            self.calls.append(node)
+
+    def visit_Name(self, node: cst.Name) -> None:
+        """Take any other use of it."""
+        self._other(node)
+
+    def visit_Attribute(self, node: cst.Attribute) -> None:
+        """Take any other use of it."""
+        self._other(node)
+
+    def _other(self, node: cst.Name | cst.Attribute) -> None:
+        parent = self.parents.get(node)
+        if isinstance(parent, cst.Attribute) and parent.attr is node:
+            return
+        if BACKEND not in self.qualified(node) or (isinstance(parent, cst.Call) and parent.func is node):
+            return
+        if isinstance(parent, cst.Annotation | cst.Subscript):
+            return
+        self.others.append((self.line(node), "FSSpecBackend is used otherwise than by calling it"))
+
+    def is_free(self, at: cst.CSTNode, source: str, name: str) -> bool:
+        """Whether a name can be imported from a module: it means nothing else where it is to be used."""
+        scope = self.get_metadata(ScopeProvider, at, None)
+        taken = list(scope[name]) if scope is not None else []
+        return all(
+            {found.name for found in assignment.get_qualified_names_for(name)} <= {f"{source}.{name}"}
+            for assignment in taken
+        )
+
+    def lookup(self, name: cst.Name) -> tuple[cst.BaseExpression, cst.SimpleStatementLine | None]:
+        """The expression that a name was assigned, once and unconditionally."""
+        scope = self.get_metadata(ScopeProvider, name, None)
+        assignments = list(scope[name.value]) if scope is not None else []
+        if len(assignments) != 1 or not isinstance(assignments[0], Assignment):
+            raise NotLiteralError(f"{name.value} is not assigned exactly once here")
+        target = assignments[0].node
+        assign = self.parents.get(self.parents.get(target, target), target)
+        if isinstance(self.parents.get(target), cst.AnnAssign):
+            assign = self.parents[target]
+        statement = self.parents.get(assign)
+        if (
+            not isinstance(assign, cst.Assign | cst.AnnAssign)
+            or not isinstance(statement, cst.SimpleStatementLine)
+            or assign.value is None
+        ):
+            raise NotLiteralError(f"{name.value} is not assigned by a plain statement")
+        if isinstance(assign, cst.Assign) and len(assign.targets) != 1:
+            raise NotLiteralError(f"{name.value} is assigned together with other names")
+        block = self.parents.get(statement)
+        owner = self.parents.get(block) if isinstance(block, cst.IndentedBlock) else block
+        if not isinstance(owner, cst.Module | cst.FunctionDef):
+            raise NotLiteralError(f"{name.value} is assigned under a condition or in a loop")
+        if assignments[0].scope is not scope and not self._same_anywhere(assign.value):
+            raise NotLiteralError(f"{name.value} is made elsewhere, from names that may mean something else here")
+        alone = len(assignments[0].references) == 1 and len(statement.body) == 1
+        return assign.value, statement if alone else None
+
+    def _same_anywhere(self, node: cst.BaseExpression) -> bool:
+        """Whether an expression holds nothing but literals, imported names and the environment."""
+        names = matchers.findall(node, matchers.Name())
+        for name in names:
+            assert isinstance(name, cst.Name)
+            parent = self.parents.get(name)
+            if isinstance(parent, cst.Arg) and parent.keyword is name:
+                continue
+            if isinstance(parent, cst.Attribute) and parent.attr is name:
+                continue
+            sources = {str(found.source) for found in self.get_metadata(QualifiedNameProvider, name, set())}
+            if sources and not all(source.endswith(("IMPORT", "BUILTIN")) for source in sources):
+                return False
+        return True
+
+
+def literals(call: cst.Call, finder: Finder) -> set[str]:
+    """Every literal in the call, and in what its arguments were assigned: any of them may be a secret."""
+    found: set[str] = set()
+    nodes: list[cst.CSTNode] = [call]
+    for argument in call.args:
+        if isinstance(argument.value, cst.Name):
+            try:
+                nodes.append(finder.lookup(argument.value)[0])
+            except NotLiteralError:
+                continue
+    for node in nodes:
+        for part in matchers.findall(node, matchers.Arg() | matchers.DictElement()):
+            if not isinstance(part, cst.Arg | cst.DictElement) or not isinstance(part.value, cst.SimpleString):
+                continue
+            # The backend's own key is none of its filesystem's.
+            name = "prefix" if part in call.args and _name_of(part) == "key" else _name_of(part)
+            text = part.value.evaluated_value
+            if name not in _SHOWN and isinstance(text, str) and text:
+                found.add(text)
+    return found
+
+
+#: Arguments whose literals may be shown.
+_SHOWN = frozenset({"fs", "prefix", "protocol", "path", "region_name", "addressing_style", "endpoint_url", "", None})
+
+
+def _name_of(node: cst.CSTNode) -> str | None:
+    if isinstance(node, cst.Arg):
+        return node.keyword.value if node.keyword else "key" if node.star else None
+    if isinstance(node, cst.DictElement) and isinstance(node.key, cst.SimpleString):
+        return str(node.key.evaluated_value)
+    return "?"

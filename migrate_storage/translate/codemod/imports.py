@@ -1,0 +1,86 @@
+"""Imports of what the new code needs, and no more imports of what only the old code needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import libcst as cst
+from libcst import matchers
+from libcst.codemod import CodemodContext
+from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
+
+from migrate_storage.translate.codemod.parse_call import BACKEND
+
+__all__ = ("with_imports",)
+
+_LIBRARIES = frozenset({"fsspec", "s3fs", "gcsfs", "adlfs"})
+
+
+def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[tuple[str, str]]) -> cst.Module:
+    """Add imports, then take away those of fsspec's side that nothing uses any more.
+
+    Args:
+        old: The module as it was, for what it imported.
+        new: The module with its calls rewritten.
+        needed: Module and name; the name may be ``NAME as ALIAS``.
+    """
+    context = CodemodContext()
+    for source, name in needed:
+        plain, _, alias = name.partition(" as ")
+        AddImportsVisitor.add_needed_import(context, source, plain, alias or None)
+    new = AddImportsVisitor(context).transform_module(new)
+    context = CodemodContext()
+    for source, imported, other in _used(old):
+        RemoveImportsVisitor.remove_unused_import(context, source, imported, other)
+    return _with_leading_lines(new, RemoveImportsVisitor(context).transform_module(new))
+
+
+def _with_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
+    """Comments and blank lines above an import that went away go on above what came after it."""
+    waiting: list[cst.EmptyLine] = []
+    body: list[cst.SimpleStatementLine | cst.BaseCompoundStatement] = []
+    rest = list(after.body)
+    for statement in before.body:
+        if rest and (statement.deep_equals(rest[0]) or _same_import(statement, rest[0])):
+            kept = rest.pop(0)
+            lines = [*waiting, *kept.leading_lines]
+            while (
+                len(lines) > 1
+                and not lines[0].comment
+                and not lines[1].comment
+                and len(lines) > len(kept.leading_lines)
+            ):
+                lines.pop(0)
+            body.append(kept.with_changes(leading_lines=lines if body or waiting else kept.leading_lines))
+            waiting = []
+        else:
+            waiting += statement.leading_lines if body else []
+    return after.with_changes(body=[*body, *rest])
+
+
+def _same_import(one: cst.CSTNode, other: cst.CSTNode) -> bool:
+    """Whether two statements import from one module, so that the second is what is left of the first."""
+    modules = []
+    for statement in (one, other):
+        imported = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+        if not isinstance(imported, cst.ImportFrom) or imported.module is None:
+            return False
+        modules.append(imported.module)
+    return modules[0].deep_equals(modules[1])
+
+
+def _used(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
+    """Imports of fsspec's side: candidates for removal, which only goes ahead where nothing uses them."""
+    found: list[tuple[str, str | None, str | None]] = []
+    for node in matchers.findall(module, matchers.ImportFrom() | matchers.Import()):
+        if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):
+            source = cst.Module([]).code_for_node(node.module)
+            if source.split(".")[0] in _LIBRARIES or source.endswith(("file_object.backends", "backends.fsspec")):
+                found += [(source, alias.evaluated_name, alias.evaluated_alias) for alias in node.names]
+        elif isinstance(node, cst.Import):
+            names = [(alias.evaluated_name, alias.evaluated_alias) for alias in node.names]
+            ours = [
+                each for each in names if each[0].split(".")[0] in _LIBRARIES or each[0] == BACKEND.rpartition(".")[0]
+            ]
+            found += [(name, None, alias) for name, alias in ours]
+    return found

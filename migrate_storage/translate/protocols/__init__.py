@@ -1,0 +1,1 @@
+"""One module per fsspec protocol: options in, a translation out."""

@@ -1,0 +1,222 @@
+"""Azure: ``adlfs.AzureBlobFileSystem`` to ``AzureStore``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Note
+from migrate_storage.translate.assemble import Part, assemble, rooted
+from migrate_storage.translate.model import CredentialSource, Translation
+from migrate_storage.translate.notes import note
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers, mapping, text
+from migrate_storage.translate.places import normalise_endpoint
+from migrate_storage.translate.protocols.azure_connection import parse_connection_string
+from migrate_storage.translate.protocols.http_client import duration
+
+__all__ = ("OPTIONS", "translate")
+
+OPTIONS = (
+    Option("account_name", "account_name"),
+    Option("account_key", "account_key"),
+    Option("connection_string", "account_name", says="taken apart; it wins over every other option"),
+    Option("sas_token", "sas_key"),
+    Option("credential", "account_key", says="a key, a SAS, or an azure.identity credential as credential provider"),
+    Option("client_id", "client_id"),
+    Option("client_secret", "client_secret"),
+    Option("tenant_id", "tenant_id"),
+    Option("anon", "skip_signature"),
+    Option("account_host", "endpoint"),
+    Option("location_mode", "endpoint", says="`secondary` is a host of its own, read only"),
+    Option("connection_timeout", "connect_timeout"),
+    Option("read_timeout", "read_timeout"),
+    Option("timeout", code="option.no_effect", says="it is for one operation of the SDK"),
+    Option("request_session", code="option.dropped"),
+    Option("version_aware", code="azure.version_aware"),
+    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
+    *(
+        Option(name, code="option.no_effect")
+        for name in (
+            *("blocksize", "max_concurrency", "assume_container_exists", "socket_timeout"),
+            *("default_fill_cache", "default_cache_type", "default_block_size"),
+        )
+    ),
+)
+
+#: Query parameters that only a shared access signature has; the SDK tells a SAS from a key by them.
+_SAS = frozenset({"sig", "sv", "se", "sp", "sr", "ss", "srt", "skoid"})
+
+
+def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:
+    """Translate the options of an ``AzureBlobFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    container, inner, place = rooted("azure", prefix, "container")
+    connection = text(options.get("connection_string")) or environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    if connection:
+        account = _connection(options, connection)
+    else:
+        account = _merged(_account(options, environment), _credentials(options, environment))
+    default = account.credentials is not None and account.credentials.kind == "azure"
+    parts = (
+        place,
+        account,
+        _client(options),
+        # adlfs hands what it does not know to DefaultAzureCredential, and swallows it otherwise.
+        Part(
+            notes=tuple(
+                leftovers(OPTIONS, options, unknown="azure.default_credential" if default else "option.unknown")
+            )
+        ),
+    )
+    return assemble("azure", container, inner, parts)
+
+
+def _merged(one: Part, other: Part) -> Part:
+    return Part(
+        options={**one.options, **other.options},
+        client_options={**one.client_options, **other.client_options},
+        credentials=one.credentials or other.credentials,
+        notes=(*one.notes, *other.notes),
+    )
+
+
+def _connection(options: Mapping[str, Any], connection: str) -> Part:
+    notes: list[Note] = []
+    if not options.get("connection_string"):
+        notes.append(note("azure.connection.environment", "AZURE_STORAGE_CONNECTION_STRING"))
+    ignored = [name for name in ("account_name", "account_key", "sas_token", "credential") if options.get(name)]
+    if ignored:
+        notes.append(note("azure.connection.wins", "connection_string"))
+    try:
+        parsed = parse_connection_string(connection)
+    except (ConfigurationError, ValueError):
+        return Part(notes=(*notes, note("azure.connection.malformed", "connection_string")))
+    if str(parsed.get("endpoint", "")).startswith("http:"):
+        return Part(options=parsed, client_options={"allow_http": True}, notes=tuple(notes))
+    if "sas_key" in parsed:
+        notes.append(note("credentials.expires", "connection_string"))
+    return Part(options=parsed, notes=tuple(notes))
+
+
+def _account(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+    notes: list[Note] = []
+    credential = options.get("credential")
+    name = text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    if not name and isinstance(credential, Mapping):
+        name = text(mapping(credential).get("account_name"))
+    result: dict[str, Any] = {}
+    host = text(options.get("account_host"))
+    if not name:
+        return Part(notes=(note("azure.account.missing", "account_name"),))
+    result["account_name"] = name
+    secondary = text(options.get("location_mode")) == "secondary"
+    if host:
+        if "://" in host or "@" in host:
+            return Part(notes=(note("azure.host", "account_host"),))
+        result["endpoint"] = normalise_endpoint(f"https://{host}")
+        authority = next((login for suffix, login in _AUTHORITIES.items() if host.endswith(suffix)), None)
+        if authority:
+            result["authority_host"] = authority
+    if secondary:
+        notes.append(note("azure.secondary", "location_mode"))
+        first, dot, rest = (host or f"{name}.blob.core.windows.net").partition(".")
+        result["endpoint"] = f"https://{first.removesuffix('-secondary')}-secondary{dot}{rest}"
+    return Part(options=result, notes=tuple(notes))
+
+
+#: Who gives tokens in the sovereign clouds.
+_AUTHORITIES = {
+    ".core.chinacloudapi.cn": "https://login.chinacloudapi.cn",
+    ".core.usgovcloudapi.net": "https://login.microsoftonline.us",
+}
+
+
+def _credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+    """The one that adlfs would use, in its order: credential, account key, SAS, service principal, default, nobody."""
+    notes: list[Note] = []
+    credential = options.get("credential")
+    if credential is not None:
+        return _object(credential)
+    key = _either(options, environment, "account_key", "AZURE_STORAGE_ACCOUNT_KEY", notes)
+    sas = _either(options, environment, "sas_token", "AZURE_STORAGE_SAS_TOKEN", notes)
+    principal = {
+        name: text(options.get(name)) or environment.get(f"AZURE_STORAGE_{name.upper()}", "")
+        for name in ("tenant_id", "client_id", "client_secret")
+    }
+    if key:
+        if not options.get("account_key") and (options.get("sas_token") or options.get("client_id")):
+            notes.append(note("azure.environment_wins", "AZURE_STORAGE_ACCOUNT_KEY"))
+        return Part(options={"account_key": key}, notes=(*notes, *_traps(environment)))
+    if sas:
+        return Part(
+            options={"sas_key": sas.lstrip("?")},
+            notes=(*notes, note("credentials.expires", "sas_token"), *_traps(environment)),
+        )
+    if principal["client_id"]:
+        if not all(principal.values()):
+            return Part(notes=(*notes, note("azure.principal.incomplete", "client_id")))
+        return Part(options=principal, notes=(*notes, *_traps(environment)))
+    anonymous = options.get("anon")
+    if anonymous is None:
+        anonymous = environment.get("AZURE_STORAGE_ANON", "false").lower() not in ("false", "0", "f", "")
+    # adlfs asks "is False", so 0 and "" are anonymous too.
+    if anonymous is not False:
+        return Part(options={"skip_signature": True}, notes=tuple(notes))
+    known = {option.name.partition(".")[0] for option in OPTIONS}
+    extra = {name: value for name, value in options.items() if name not in known and isinstance(value, str | bool)}
+    return Part(
+        credentials=CredentialSource(kind="azure", options=extra),
+        notes=(*notes, note("azure.credentials.default")),
+    )
+
+
+def _either(
+    options: Mapping[str, Any], environment: Mapping[str, str], name: str, variable: str, notes: list[Note]
+) -> str:
+    given = text(options.get(name))
+    if not given and environment.get(variable):
+        notes.append(note("azure.credentials.environment", variable))
+    return given or environment.get(variable, "")
+
+
+def _traps(environment: Mapping[str, str]) -> list[Note]:
+    """What obstore would read from the environment and use instead of the explicit credential."""
+    names = ["AZURE_STORAGE_TOKEN", "AZURE_SKIP_SIGNATURE", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]
+    found = [name for name in names if name in environment]
+    if all(environment.get(name) for name in ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID")):
+        found.append("AZURE_FEDERATED_TOKEN_FILE")
+    return [note("azure.trap", name) for name in found]
+
+
+def _object(credential: Any) -> Part:
+    if isinstance(credential, str):
+        if _SAS & set(parse_qs(credential.lstrip("?"))):
+            return Part(options={"sas_key": credential.lstrip("?")}, notes=(note("credentials.expires", "credential"),))
+        return Part(options={"account_key": credential})
+    if isinstance(credential, Mapping):
+        key = text(mapping(credential).get("account_key"))
+        return (
+            Part(options={"account_key": key}) if key else Part(notes=(note("azure.credential.unknown", "credential"),))
+        )
+    kind = type(credential).__name__
+    if kind == "AzureNamedKeyCredential":
+        return Part(options={"account_key": text(credential.named_key.key)})
+    if kind == "AzureSasCredential":
+        signature = text(credential.signature).lstrip("?")
+        return Part(options={"sas_key": signature}, notes=(note("credentials.expires", "credential"),))
+    if not hasattr(credential, "get_token"):
+        return Part(notes=(note("azure.credential.unknown", "credential"),))
+    return Part(
+        credentials=CredentialSource(kind="object", provider=credential),
+        notes=(note("azure.credential.object", "credential"),),
+    )
+
+
+def _client(options: Mapping[str, Any]) -> Part:
+    result: dict[str, Any] = {}
+    if written := duration(options.get("connection_timeout")):
+        result["connect_timeout"] = written
+    if written := duration(options.get("read_timeout")):
+        result["read_timeout"] = written
+    return Part(client_options=result)

@@ -1,0 +1,127 @@
+"""Azure storage connection strings, as values.
+
+Source of the format: Microsoft Learn, "Configure Azure Storage connection strings".
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from migrate_storage.core.errors import ConfigurationError
+
+__all__ = ("EMULATOR_ACCOUNT", "EMULATOR_KEY", "emulator", "parse_connection_string")
+
+EMULATOR_ACCOUNT = "devstoreaccount1"
+EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Published by Microsoft for the development storage of every machine; it protects nothing."""
+
+_NAMES = {
+    name.lower(): name
+    for name in (
+        "AccountName",
+        "AccountKey",
+        "SharedAccessSignature",
+        "BlobEndpoint",
+        "BlobSecondaryEndpoint",
+        "DefaultEndpointsProtocol",
+        "EndpointSuffix",
+        "UseDevelopmentStorage",
+        "DevelopmentStorageProxyUri",
+        "FileEndpoint",
+        "FileSecondaryEndpoint",
+        "QueueEndpoint",
+        "QueueSecondaryEndpoint",
+        "TableEndpoint",
+        "TableSecondaryEndpoint",
+        "DfsEndpoint",
+        "WebEndpoint",
+    )
+}
+
+
+def emulator(endpoint: str | None = None) -> dict[str, Any]:
+    """The options that reach Azurite, without obstore's own ``use_emulator`` (which ignores an explicit endpoint).
+
+    Args:
+        endpoint: the account's URL; where it is ``None``, ``AZURITE_BLOB_STORAGE_URL`` or port 10000 on this machine.
+    """
+    base = endpoint or os.environ.get("AZURITE_BLOB_STORAGE_URL") or "http://127.0.0.1:10000"
+    base = base.rstrip("/")
+    if not urlsplit(base).path:
+        base = f"{base}/{EMULATOR_ACCOUNT}"
+    return {"account_name": EMULATOR_ACCOUNT, "account_key": EMULATOR_KEY, "endpoint": base}
+
+
+def parse_connection_string(text: str) -> dict[str, Any]:
+    """The obstore options that a connection string stands for.
+
+    Args:
+        text: ``Name=value`` pairs joined by ``;``. A value may hold ``=`` itself.
+
+    Returns:
+        Some of ``account_name``, ``account_key``, ``sas_key``, ``endpoint`` (no slash at its end), ``skip_signature``.
+
+    Raises:
+        ConfigurationError: when it cannot be read; the message never holds a value.
+    """
+    parts = _split(text)
+    if parts.get("UseDevelopmentStorage", "").lower() == "true":
+        proxy = parts.get("DevelopmentStorageProxyUri")
+        return emulator(f"{proxy.rstrip('/')}:10000" if proxy and urlsplit(proxy).port is None else proxy)
+    options: dict[str, Any] = {}
+    account = parts.get("AccountName")
+    endpoint = parts.get("BlobEndpoint", "").rstrip("/")
+    if not endpoint and account and (parts.get("EndpointSuffix") or parts.get("DefaultEndpointsProtocol") == "http"):
+        protocol = parts.get("DefaultEndpointsProtocol", "https").lower()
+        endpoint = f"{protocol}://{account}.blob.{parts.get('EndpointSuffix', 'core.windows.net').strip('.')}"
+    if endpoint:
+        endpoint, _, query = endpoint.partition("?")
+        if urlsplit(endpoint).scheme not in ("http", "https"):
+            raise ConfigurationError("Azure connection string: BlobEndpoint has no scheme; write it as https://HOST")
+        options["endpoint"] = endpoint.rstrip("/")
+        if query and "SharedAccessSignature" not in parts:
+            parts["SharedAccessSignature"] = query
+    account = account or _account(endpoint)
+    if not account:
+        raise ConfigurationError("Azure connection string: it names no account; add AccountName=… or BlobEndpoint=…")
+    options["account_name"] = account
+    if "AccountKey" in parts:
+        options["account_key"] = parts["AccountKey"]
+    elif "SharedAccessSignature" in parts:
+        signature = parts["SharedAccessSignature"].lstrip("?")
+        if "sig" not in parse_qs(signature):
+            raise ConfigurationError("Azure connection string: SharedAccessSignature holds no sig=…; copy it whole")
+        options["sas_key"] = signature
+    return options
+
+
+def _split(text: str) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise ConfigurationError("Azure connection string: it is wrapped in quotes; write it without them")
+    for number, piece in enumerate(filter(None, (piece.strip() for piece in text.split(";"))), 1):
+        name, equals, value = piece.partition("=")
+        known = _NAMES.get(name.strip().lower())
+        if not equals or known is None:
+            raise ConfigurationError(
+                f"Azure connection string: part {number} is not NAME=VALUE with a known name "
+                "(AccountName, AccountKey, SharedAccessSignature, BlobEndpoint, EndpointSuffix, …)"
+            )
+        if known in parts:
+            raise ConfigurationError(f"Azure connection string: {known} is given twice; keep one")
+        parts[known] = value.strip()
+    if not parts:
+        raise ConfigurationError("Azure connection string: it is empty; copy it from the storage account's access keys")
+    return parts
+
+
+def _account(endpoint: str) -> str | None:
+    """The account in an endpoint: the first label of a vendor's host, the first path segment of any other."""
+    address = urlsplit(endpoint)
+    host = address.hostname or ""
+    if ".blob." in host or ".dfs." in host:
+        return host.partition(".")[0].removesuffix("-secondary")
+    return address.path.strip("/").partition("/")[0] or None

@@ -1,0 +1,72 @@
+"""Options of the HTTP client below a store: proxies, certificates, timeouts, attempts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from migrate_storage.core.model import Note
+from migrate_storage.translate.assemble import Part
+from migrate_storage.translate.notes import note
+from migrate_storage.translate.option_tables import mapping, text
+
+__all__ = ("duration", "pem", "retries", "shared_client")
+
+
+def duration(seconds: Any) -> str | None:
+    """Seconds as obstore wants a duration, such as ``15s`` or ``2500ms``; ``None`` for what is no positive number.
+
+    ``0s`` would fail at once in obstore, where botocore and aiohttp take zero for "never".
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return None
+    if seconds <= 0 or seconds > 1e9:
+        return None
+    if float(seconds).is_integer():
+        return f"{int(seconds)}s"
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def pem(path: str) -> Path:
+    """A certificate file: obstore wants its contents, and whoever opens the store reads them."""
+    return Path(path)
+
+
+def retries(settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """The ``retries`` of botocore: ``max_attempts`` counts the retries, ``total_max_attempts`` the first request as well."""
+    notes: list[Note] = []
+    if "mode" in settings:
+        notes.append(note("option.no_effect", "config_kwargs.retries.mode"))
+    total, most = settings.get("total_max_attempts"), settings.get("max_attempts")
+    count = total - 1 if isinstance(total, int) else most
+    if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31:
+        return {"max_retries": count}, tuple(notes)
+    return {}, tuple(notes)
+
+
+def shared_client(config: Mapping[str, Any], *, https: bool) -> Part:
+    """What botocore's ``Config`` says of the client.
+
+    Args:
+        config: The arguments of botocore's ``Config``.
+        https: Whether the endpoint is https: it decides which proxy is used.
+    """
+    result: dict[str, Any] = {}
+    notes: list[Note] = []
+    proxies = {key: text(value) for key, value in mapping(config.get("proxies")).items()}
+    proxy = proxies.get("https" if https else "http", "")
+    if proxy:
+        result["proxy_url"] = proxy if "://" in proxy else f"http://{proxy}"
+    elif any(proxies.values()):
+        notes.append(note("client.proxy", "config_kwargs.proxies"))
+    proxy_ca = text(mapping(config.get("proxies_config")).get("proxy_ca_bundle"))
+    if proxy_ca:
+        result["proxy_ca_certificate"] = pem(proxy_ca)
+    pool = config.get("max_pool_connections")
+    if isinstance(pool, int) and not isinstance(pool, bool) and 0 < pool < 2**31:
+        result["pool_max_idle_per_host"] = str(pool)
+    if agent := text(config.get("user_agent")):
+        result["user_agent"] = agent
+    return Part(client_options=result, notes=tuple(notes))

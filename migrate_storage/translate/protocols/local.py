@@ -1,0 +1,30 @@
+"""Local disks: ``LocalFileSystem`` to ``LocalStore``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from migrate_storage.translate.model import StoreConfig, Translation
+from migrate_storage.translate.notes import note
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers
+from migrate_storage.translate.places import split
+
+__all__ = ("OPTIONS", "translate")
+
+OPTIONS = (
+    Option("auto_mkdir", "mkdir", says="obstore creates missing folders, always"),
+    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
+)
+
+
+def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:  # noqa: ARG001 - one signature for all
+    """Translate the options of a ``LocalFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    notes = list(leftovers(OPTIONS, options))
+    if prefix:
+        root = "/" + split("file", prefix).key
+    else:
+        root = "/"
+        notes.append(note("place.per_row", root="folder"))
+    config = StoreConfig(service="file", root=root, options={"mkdir": True})
+    return Translation(config=config, notes=tuple(notes))

@@ -1,0 +1,74 @@
+"""Reads registered backends: what they are, what they translate to, and where the bytes of a row are.
+
+Looks at live objects without using them: no filesystem is instantiated and no request is sent. Of files only two kinds
+are read: the AWS configuration of a profile, and a service account that names its own server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from migrate_storage.translate.model import StoreConfig, Translation
+from migrate_storage.translate.notes import note
+from migrate_storage.translate.places import same_service
+from migrate_storage.translate.registration.fsspec_backends import filesystem_registration, protocol_registration
+from migrate_storage.translate.registration.obstore_backends import (
+    config_registration,
+    store_config,
+    store_registration,
+)
+from migrate_storage.translate.registration.registration import Registration
+
+__all__ = ("Registration", "protocol_registration", "read", "read_filesystem", "same_service", "store_config")
+
+
+def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registration:
+    """Read a registered backend.
+
+    Args:
+        backend: An ``FSSpecBackend``, an ``ObstoreBackend`` (upstream's or ours), or any other storage backend.
+        environment: Environment variables; ``None`` for those of this process.
+
+    Returns:
+        What it is. A backend of an unknown kind has a translation without a configuration, and a note.
+    """
+    environment = os.environ if environment is None else environment
+    key = str(getattr(backend, "key", ""))
+    driver = str(getattr(backend, "driver", "") or type(backend).__name__)
+    if driver == "fsspec":
+        prefix = getattr(backend, "prefix", None)
+        return filesystem_registration(
+            key, backend.fs, prefix, environment, prepare=getattr(backend, "_prepare_path", None)
+        )
+    if driver == "obstore":
+        translated = getattr(backend, "registration", None)
+        if isinstance(translated, Registration):
+            # An obstore backend made from an fsspec one: its files are where those are.
+            return replace(translated, key=key)
+        config = getattr(backend, "config", None)
+        if isinstance(config, StoreConfig):
+            return config_registration(key, config, backend.fs, environment)
+        return store_registration(key, backend.fs, environment)
+    return Registration(
+        key=key,
+        driver=driver,
+        protocol=driver,
+        translation=Translation(config=None, notes=(note("backend.unknown", driver),)),
+    )
+
+
+def read_filesystem(
+    filesystem: Any, prefix: str | None = None, *, key: str = "", environment: Mapping[str, str] | None = None
+) -> Registration:
+    """Read a bare fsspec filesystem, as if a backend held it.
+
+    Args:
+        filesystem: A live fsspec filesystem.
+        prefix: The prefix that a backend would join.
+        key: The backend key that it would have.
+        environment: Environment variables; ``None`` for those of this process.
+    """
+    return filesystem_registration(key, filesystem, prefix, os.environ if environment is None else environment)

@@ -1,0 +1,342 @@
+"""Reads fsspec's side: a live filesystem, taken out of its wrappers without being used."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from migrate_storage.core.model import Note, Place
+from migrate_storage.translate import PROTOCOLS, translate
+from migrate_storage.translate.model import StoreConfig, Translation
+from migrate_storage.translate.notes import note
+from migrate_storage.translate.places import Split, join_folder, join_prefix, root_and_prefix, split
+from migrate_storage.translate.protocols.unsupported import WRAPPERS
+from migrate_storage.translate.registration.aws_profile import addressing_style, profile_environment
+from migrate_storage.translate.registration.endpoints import endpoint_of
+from migrate_storage.translate.registration.instance_options import facts
+from migrate_storage.translate.registration.obstore_backends import config_registration
+from migrate_storage.translate.registration.registration import Registration
+from migrate_storage.translate.wrappers import unwrap
+
+__all__ = ("filesystem_registration", "protocol_registration")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """The filesystem below all wrappers, the path rule that they make together, and what they are."""
+
+    innermost: Any
+    path: Callable[[str], str]
+    notes: tuple[Note, ...] = ()
+
+
+def filesystem_registration(
+    key: str,
+    filesystem: Any,
+    prefix: str | None,
+    environment: Mapping[str, str],
+    prepare: Callable[[str], str] | None = None,
+) -> Registration:
+    """Read a live filesystem.
+
+    Args:
+        key: The backend's key.
+        filesystem: The filesystem that the backend holds.
+        prefix: The backend's prefix.
+        environment: Environment variables.
+        prepare: The backend's own rule for joining them, where a subclass may have changed it.
+    """
+    chain = _unwrap(filesystem, prepare or functools.partial(join_prefix, prefix))
+    innermost = chain.innermost
+    name = class_name(innermost)
+    if name == "FsspecStore":
+        found = _fsspec_store(key, innermost, chain, environment)
+    elif name == "GenericFileSystem":
+        found = _generic(key, innermost, chain, environment)
+    else:
+        found = _plain(key, innermost, chain, environment)
+    notes = (*chain.notes, *found.translation.notes)
+    return replace(
+        found,
+        prefix=prefix,
+        translation=replace(found.translation, notes=notes),
+        filesystem=innermost,
+        _path=chain.path,
+    )
+
+
+_CACHES = frozenset(
+    {"CachingFileSystem", "WholeFileCacheFileSystem", "SimpleCacheFileSystem", "AsyncFileSystemWrapper"}
+)
+
+#: Canonical protocol by class: told by name, so that nothing is imported to look at it.
+_CLASSES = {
+    "S3FileSystem": "s3",
+    "GCSFileSystem": "gcs",
+    "AzureBlobFileSystem": "azure",
+    "LocalFileSystem": "file",
+    "MemoryFileSystem": "memory",
+    "HTTPFileSystem": "http",
+    **dict.fromkeys(("DirFileSystem", "GenericFileSystem", "FsspecStore", *_CACHES), ""),
+}
+
+_DEEPEST = 32
+
+
+def class_name(filesystem: Any) -> str:
+    """The name of the class that decides what a filesystem is: its own, or a base class that is known."""
+    for kind in type(filesystem).__mro__:
+        if kind.__name__ in _CLASSES:
+            return kind.__name__
+    return type(filesystem).__name__
+
+
+def _unwrap(filesystem: Any, path: Callable[[str], str]) -> _Chain:
+    notes: list[Note] = []
+    for _ in range(_DEEPEST):
+        name = class_name(filesystem)
+        inner = getattr(filesystem, "fs", None)
+        if inner is None or (name != "DirFileSystem" and name not in _CACHES):
+            break
+        if name == "DirFileSystem":
+            path = functools.partial(_in_folder, str(getattr(filesystem, "path", "")), path)
+        else:
+            notes.append(note("wrapper.cache", _protocol(filesystem)))
+        filesystem = inner
+    return _Chain(filesystem, path, tuple(notes))
+
+
+def _in_folder(folder: str, path: Callable[[str], str], filename: str) -> str:
+    return join_folder(folder, path(filename))
+
+
+def _protocol(filesystem: Any) -> str:
+    known = _CLASSES.get(class_name(filesystem))
+    if known:
+        return known
+    protocol = getattr(filesystem, "protocol", "")
+    return str(protocol if isinstance(protocol, str) else next(iter(protocol or ()), ""))
+
+
+def _options(filesystem: Any) -> dict[str, Any]:
+    """Everything that the instance was constructed with: positional arguments by their names, then keywords."""
+    options = dict(getattr(filesystem, "storage_options", None) or {})
+    arguments = tuple(getattr(filesystem, "storage_args", None) or ())
+    if not arguments:
+        return options
+    try:
+        names = [name for name in inspect.signature(type(filesystem).__init__).parameters if name != "self"]
+    except (TypeError, ValueError):
+        return options
+    return {**dict(zip(names, arguments, strict=False)), **options}
+
+
+def _base(path: Callable[[str], str]) -> str | None:
+    """The whole prefix: what stands before any filename."""
+    return path("x")[:-1].rstrip("/") or None
+
+
+def _plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
+    protocol = _protocol(filesystem)
+    canonical = PROTOCOLS.get(protocol, protocol)
+    options: Mapping[str, Any] = facts(canonical, filesystem, _options(filesystem), environment)
+    if canonical == "s3":
+        options, environment = _with_profile(options, environment)
+    base = _base(chain.path)
+    translation = translate(canonical, options, base, environment)
+    root, inner = root_and_prefix(canonical, base) if canonical in PROTOCOLS else ("", "")
+    endpoint = _endpoint(canonical, filesystem, options, environment)
+    stripped = None if canonical in PROTOCOLS else getattr(type(filesystem), "_strip_protocol", None)
+
+    def place(filename: str) -> Place:
+        path = chain.path(filename)
+        parts = _foreign(stripped, path) if stripped else split(canonical, path)
+        if canonical == "http":
+            return Place(service="http", endpoint=parts.root, root="", key=parts.key)
+        return Place(service=canonical, endpoint=endpoint, root=parts.root, key=parts.key)
+
+    @functools.cache
+    def configured(bucket: str) -> StoreConfig | None:
+        return translate(canonical, options, bucket, environment).config
+
+    def config_at(where: Place) -> StoreConfig | None:
+        if canonical == "memory" or canonical not in PROTOCOLS:
+            return None
+        config = configured(where.endpoint if canonical == "http" else where.root or "/")
+        return None if config is None else replace(config, prefix="")
+
+    return Registration(
+        key=key,
+        driver="fsspec",
+        protocol=canonical,
+        translation=translation,
+        root=root,
+        below=f"{inner}/" if inner else "",
+        _place=place,
+        _config_at=config_at,
+    )
+
+
+def _foreign(strip: Callable[[str], str], path: str) -> Split:
+    try:
+        return Split("/", str(strip(path)).lstrip("/"))
+    except Exception:  # noqa: BLE001 - another package's rule, on a key of any shape
+        return Split("/", path.lstrip("/"))
+
+
+def _with_profile(
+    options: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    profile = options.get("profile") if isinstance(options.get("profile"), str) else None
+    config = options.get("config_kwargs")
+    config = dict(config) if isinstance(config, Mapping) else {}
+    s3 = dict(config["s3"]) if isinstance(config.get("s3"), Mapping) else {}
+    if "addressing_style" not in s3 and (style := addressing_style(profile, environment)):
+        options = {**options, "config_kwargs": {**config, "s3": {**s3, "addressing_style": style}}}
+    return options, profile_environment(profile, environment)
+
+
+def _endpoint(canonical: str, filesystem: Any, options: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    if canonical == "memory":
+        # Empty for the dictionary that a process shares, else the identity of a private one.
+        return f"dictionary-{id(filesystem.store)}" if "store" in getattr(filesystem, "__dict__", {}) else ""
+    if canonical not in PROTOCOLS:
+        host, port = (getattr(filesystem, name, None) or options.get(name) for name in ("host", "port"))
+        return f"{host or ''}:{port}" if port else str(host or "")
+    # Without a bucket nothing can be refused for its name, and the endpoint is that of all of them.
+    config = translate(canonical, options, None, environment).config
+    return endpoint_of(config) if config else ""
+
+
+def _fsspec_store(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
+    """An ``FsspecStore`` is obstore already: its configuration is copied as it is."""
+    protocol = str(filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0])
+    service = PROTOCOLS.get(protocol, "")
+    if not service:
+        translation = Translation(config=None, notes=(note("protocol.source_only", protocol),))
+        return Registration(key=key, driver="fsspec", protocol=protocol, translation=translation)
+    config = facts("obstore", filesystem, {"service": service}, environment)["config"]
+    base = _base(chain.path)
+    root, inner = root_and_prefix(service, base)
+    config = replace(config, root=f"/{inner}" if service == "file" else root, prefix="" if service == "file" else inner)
+    found = config_registration(key, config, filesystem, environment)
+
+    def place(filename: str) -> Place:
+        parts = split(service, chain.path(filename))
+        endpoint = endpoint_of(replace(config, root=parts.root), environment)
+        return Place(service=service, endpoint=endpoint, root=parts.root, key=parts.key)
+
+    notes = () if root else (note("place.per_row", root="bucket"),)
+    return replace(found, driver="fsspec", translation=Translation(config=config, notes=notes), _place=place)
+
+
+def _generic(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
+    """A ``GenericFileSystem``: each filename is a URL, and names its own service."""
+    of_protocol = getattr(filesystem, "st_opts", None) or {}
+
+    def inner(path: str) -> Registration:
+        protocol = path.partition("://")[0] if "://" in path else "file"
+        options = of_protocol.get(protocol) if isinstance(of_protocol, Mapping) else None
+        return _of_options(key, PROTOCOLS.get(protocol, protocol), options or {}, environment)
+
+    def place(filename: str) -> Place:
+        path = chain.path(filename)
+        return inner(path).place(path)
+
+    def config_at(where: Place) -> StoreConfig | None:
+        return _of_options(key, where.service, _options_of(of_protocol, where.service), environment).config_at(where)
+
+    translation = Translation(config=None, notes=(note("wrapper.generic"),))
+    return Registration(
+        key=key, driver="fsspec", protocol="generic", translation=translation, _place=place, _config_at=config_at
+    )
+
+
+def _options_of(of_protocol: Any, service: str) -> Mapping[str, Any]:
+    items = of_protocol.items() if isinstance(of_protocol, Mapping) else ()
+    return next((options for protocol, options in items if PROTOCOLS.get(protocol, protocol) == service), {})
+
+
+def protocol_registration(
+    key: str, protocol: str, options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]
+) -> Registration:
+    """Read a protocol with its options, as if a backend had made the filesystem: nothing is instantiated.
+
+    Args:
+        key: The backend's key.
+        protocol: fsspec's name of the filesystem.
+        options: Its arguments; what fsspec's configuration sets below them is added.
+        prefix: The backend's prefix.
+        environment: Environment variables.
+    """
+    options = {**_configured(protocol), **options}
+    if protocol in WRAPPERS:
+        found = unwrap(protocol, options, prefix)
+        inner = protocol_registration(key, found.protocol, found.options, found.prefix, environment)
+        notes = (*found.notes, *inner.translation.notes)
+        return replace(inner, prefix=prefix, translation=replace(inner.translation, notes=notes))
+    found_there = _of_options(key, PROTOCOLS.get(protocol, protocol), options, environment, prefix)
+    return replace(found_there, prefix=prefix)
+
+
+def _configured(protocol: str) -> dict[str, Any]:
+    """What fsspec's configuration sets for a protocol and its other names, in the order in which fsspec merges them."""
+    from fsspec.config import conf
+
+    merged: dict[str, Any] = {}
+    for name in _NAMES.get(PROTOCOLS.get(protocol, ""), (protocol,)):
+        found = conf.get(name)
+        merged |= found if isinstance(found, dict) else {}
+    return merged
+
+
+#: The names of each filesystem's class, in its own order.
+_NAMES = {
+    "s3": ("s3", "s3a"),
+    "gcs": ("gs", "gcs"),
+    "azure": ("abfs", "az", "abfss"),
+    "file": ("file", "local"),
+    "memory": ("memory",),
+    "http": ("http", "https"),
+}
+
+
+def _of_options(
+    key: str, service: str, options: Mapping[str, Any], environment: Mapping[str, str], prefix: str | None = None
+) -> Registration:
+    """A filesystem that nobody instantiated, from what it would be instantiated with."""
+    if service == "s3":
+        options, environment = _with_profile(options, environment)
+    anywhere = translate(service, options, None, environment).config
+    endpoint = endpoint_of(anywhere) if anywhere else ""
+    root, inner = root_and_prefix(service, prefix) if service in PROTOCOLS else ("", "")
+    path = functools.partial(join_prefix, prefix)
+
+    def place(filename: str) -> Place:
+        parts = split(service, path(filename))
+        if service == "http":
+            return Place(service="http", endpoint=parts.root, root="", key=parts.key)
+        return Place(service=service, endpoint=endpoint, root=parts.root, key=parts.key)
+
+    def config_at(where: Place) -> StoreConfig | None:
+        if service == "memory" or service not in PROTOCOLS:
+            return None
+        found = translate(
+            service, options, where.endpoint if service == "http" else where.root or "/", environment
+        ).config
+        return replace(found, prefix="") if found else None
+
+    return Registration(
+        key=key,
+        driver="fsspec",
+        protocol=service,
+        translation=translate(service, options, prefix, environment),
+        root=root,
+        below=f"{inner}/" if inner else "",
+        _path=path,
+        _place=place,
+        _config_at=config_at,
+    )

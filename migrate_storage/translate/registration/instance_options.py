@@ -1,0 +1,150 @@
+"""What a live filesystem knows beyond the arguments it was given: a subclass may have set anything itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from migrate_storage.translate.model import CredentialSource, StoreConfig
+from migrate_storage.translate.protocols.gcs import CredentialFile
+
+__all__ = ("facts",)
+
+
+def facts(protocol: str, filesystem: Any, options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The options of a filesystem, corrected by its attributes.
+
+    Args:
+        protocol: Canonical protocol.
+        filesystem: The live instance. Only plain attributes are read.
+        options: What it was constructed with.
+        environment: Environment variables, to leave out what only came from there.
+    """
+    rule = {"s3": _s3, "gcs": _gcs, "azure": _azure, "obstore": _obstore}.get(protocol)
+    return rule(filesystem, dict(options), environment) if rule else dict(options)
+
+
+_S3 = (
+    *("anon", "endpoint_url", "key", "secret", "token", "use_ssl", "client_kwargs", "config_kwargs"),
+    *("s3_additional_kwargs", "requester_pays", "version_aware"),
+)
+
+
+def _s3(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+    for name in _S3:
+        value = getattr(filesystem, name, None)
+        # An attribute that is a default says nothing.
+        if value is not None and (name in options or value not in (False, {}, True if name == "use_ssl" else None)):
+            options[name] = value
+    if options.get("key"):
+        options.pop("username", None)
+    if options.get("secret"):
+        options.pop("password", None)
+    extra = getattr(filesystem, "kwargs", None)
+    for name, value in (extra if isinstance(extra, Mapping) else {}).items():
+        options.setdefault(name, value)
+    base = next((kind for kind in type(filesystem).__mro__ if kind.__name__ == "S3FileSystem"), None)
+    for name in ("connect_timeout", "read_timeout"):
+        value = getattr(filesystem, name, None)
+        if value is not None and value != getattr(base, name, None):
+            options.setdefault(name, value)
+    session = options.pop("session", None)
+    return {**options, **_of_session(session)} if session is not None else options
+
+
+def _of_session(session: Any) -> dict[str, Any]:
+    """The keys or the profile that a botocore session was given; the session itself where it was given neither."""
+    credentials: Any = getattr(session, "_credentials", None)
+    if isinstance(getattr(credentials, "access_key", None), str):
+        return {
+            "key": credentials.access_key,
+            "secret": credentials.secret_key,
+            "token": getattr(credentials, "token", None),
+        }
+    variables = getattr(session, "_session_instance_vars", None)
+    profile = getattr(session, "_profile", None) or (
+        variables.get("profile") if isinstance(variables, Mapping) else None
+    )
+    return {"profile": profile} if isinstance(profile, str) else {"session": session}
+
+
+def _gcs(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+    for name, attribute in (
+        ("endpoint_url", "_endpoint"),
+        ("requester_pays", "requester_pays"),
+        ("project", "project"),
+    ):
+        value = getattr(filesystem, attribute, None)
+        if value:
+            options[name] = value
+    credentials = getattr(filesystem, "credentials", None)
+    if getattr(credentials, "method", None) == "anon":
+        return {**options, "token": "anon"}
+    token = options.get("token", getattr(credentials, "token", None))
+    live = getattr(credentials, "credentials", None)
+    if isinstance(token, str) and live is not None and token not in ("google_default", "cloud", "cache", "browser"):
+        kind = _kind_of_file(live)
+        if kind:
+            token = CredentialFile(token, kind)
+    return {**options, "token": token}
+
+
+def _kind_of_file(live: Any) -> str:
+    """Which file a ``token`` path must have been, told by the credentials that came of it."""
+    module = type(live).__module__
+    if module == "google.oauth2.service_account":
+        return "service_account"
+    if module == "google.oauth2.credentials" and getattr(live, "refresh_token", None):
+        return "authorized_user"
+    return ""
+
+
+_AZURE = (
+    *("account_name", "account_key", "connection_string", "sas_token", "client_id", "client_secret", "tenant_id"),
+    *("anon", "location_mode", "account_host"),
+)
+
+
+def _azure(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    for name in _AZURE:
+        value = getattr(filesystem, name, None)
+        if value is None or (name == "location_mode" and value == "primary"):
+            continue
+        if name in options or (name != "anon" and value != environment.get(f"AZURE_STORAGE_{name.upper()}")):
+            options[name] = value
+    credential = getattr(filesystem, "credential", None)
+    if credential is not None and getattr(filesystem, "sync_credential", None) is None:
+        options["credential"] = credential
+    return options
+
+
+def _obstore(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+    """An ``FsspecStore`` holds an obstore configuration; client options may stand among its plain arguments."""
+    service = options["service"]
+    plain: dict[str, Any] = {}
+    client = dict(getattr(filesystem, "_client_options", None) or {})
+    given = {**(getattr(filesystem, "_config", None) or {}), **(getattr(filesystem, "_config_kwargs", None) or {})}
+    for name, value in given.items():
+        bare = name.lower()
+        for prefix in {"s3": ("aws_",), "gcs": ("google_",), "azure": ("azure_storage_", "azure_")}.get(service, ()):
+            bare = bare.removeprefix(prefix)
+        (client if bare in _CLIENT else plain)[bare] = value
+    provider = getattr(filesystem, "_credential_provider", None)
+    config = StoreConfig(
+        service=service,
+        root="",
+        options=plain,
+        client_options=client,
+        retry=dict(getattr(filesystem, "_retry_config", None) or {}),
+        credentials=CredentialSource(kind="object", provider=provider) if provider is not None else None,
+    )
+    return {"config": config}
+
+
+_CLIENT = frozenset(
+    {
+        *("allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type", "default_headers"),
+        *("http1_only", "http2_only", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_url", "proxy_excludes"),
+        *("proxy_ca_certificate", "read_timeout", "root_certificate", "timeout", "user_agent", "randomize_addresses"),
+    }
+)

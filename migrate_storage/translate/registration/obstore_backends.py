@@ -1,0 +1,172 @@
+"""Reads obstore's side: a live store, or the configuration that one of ours was opened with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from migrate_storage.core.model import Place
+from migrate_storage.translate.model import StoreConfig, Translation
+from migrate_storage.translate.notes import note
+from migrate_storage.translate.places import normalise_endpoint, split
+from migrate_storage.translate.registration.endpoints import endpoint_of
+from migrate_storage.translate.registration.registration import Registration
+
+__all__ = ("config_registration", "store_config", "store_registration")
+
+_SERVICES = {
+    "S3Store": "s3",
+    "GCSStore": "gcs",
+    "AzureStore": "azure",
+    "LocalStore": "file",
+    "MemoryStore": "memory",
+    "HTTPStore": "http",
+}
+
+#: What obstore's own names of options begin with, and the variable that names a bucket.
+_PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_"}
+_ROOT_VARIABLES = {
+    "s3": ("AWS_BUCKET", "AWS_BUCKET_NAME"),
+    "gcs": ("GOOGLE_BUCKET", "GOOGLE_BUCKET_NAME"),
+    "azure": ("AZURE_CONTAINER_NAME",),
+}
+
+
+def config_registration(key: str, config: StoreConfig, store: Any, environment: Mapping[str, str]) -> Registration:
+    """Read a backend that was opened from a configuration."""
+    service = config.service
+    root = {"file": "/", "http": ""}.get(service, config.root)
+    inner = config.prefix.strip("/")
+    if service == "file":
+        inner = "/".join(part for part in (split("file", config.root or "/").key, inner) if part)
+    below = f"{inner}/" if inner else ""
+    endpoint = f"store-{id(store)}" if service == "memory" else endpoint_of(config, environment)
+
+    def place(filename: str) -> Place:
+        # obstore takes slashes off both ends.
+        key = below + filename.strip("/")
+        if service == "file":
+            key = split("file", f"/{key}").key
+        return Place(service=service, endpoint=endpoint, root=root, key=key)
+
+    def config_at(where: Place) -> StoreConfig | None:
+        if service == "memory":
+            return None
+        return replace(config, root=where.endpoint if service == "http" else where.root, prefix="")
+
+    return Registration(
+        key=key,
+        driver="obstore",
+        protocol=service,
+        translation=Translation(config=config),
+        prefix=config.prefix or None,
+        root=root,
+        below=below,
+        _place=place,
+        _config_at=config_at,
+    )
+
+
+def store_registration(key: str, store: Any, environment: Mapping[str, str]) -> Registration:
+    """Read a backend that holds a live store of unknown origin."""
+    config = store_config(store)
+    if config is not None:
+        if not config.root and config.service in _ROOT_VARIABLES:
+            found = (environment.get(name) for name in _ROOT_VARIABLES[config.service])
+            config = replace(config, root=next((name for name in found if name), ""))
+        if config.service == "s3" and (url := environment.get("AWS_ENDPOINT_URL_S3")):
+            # In a store that was not opened by us, this one variable wins over what is explicit.
+            config = replace(config, options={**config.options, "endpoint": url})
+        return config_registration(key, config, store, environment)
+    service = _service(store) or "obstore"
+    return Registration(
+        key=key,
+        driver="obstore",
+        protocol=service,
+        translation=Translation(config=None, notes=(note("backend.unreadable", key),)),
+        root=_root_of_repr(store),
+        # An endpoint like no other: whether it is another one's stays in doubt.
+        _place=lambda filename: Place(
+            service=service, endpoint=f"unknown-{id(store)}", root=_root_of_repr(store), key=filename.strip("/")
+        ),
+    )
+
+
+def store_config(store: Any) -> StoreConfig | None:
+    """The configuration of a live obstore store.
+
+    Args:
+        store: Any of obstore's stores.
+
+    Returns:
+        What was explicit in it; never what came from the environment. ``None`` where the store does not tell: one
+        whose client options came as plain arguments panics when it is asked.
+    """
+    service = _service(store)
+    if service is None:
+        return None
+    if service == "memory":
+        return StoreConfig(service="memory", root="")
+    prefix = _ask(store, "prefix")
+    if service == "file":
+        return StoreConfig(service="file", root="/" + split("file", str(prefix or "/")).key, options={"mkdir": True})
+    if service == "http":
+        url = normalise_endpoint(str(_ask(store, "url") or ""))
+        scheme, _, rest = url.partition("://")
+        host, _, path = rest.partition("/")
+        return StoreConfig(
+            service="http",
+            root=f"{scheme}://{host}",
+            prefix=path,
+            client_options=dict(_ask(store, "client_options") or {}),
+        )
+    options = _ask(store, "config")
+    if options is None:
+        return None
+    options = {_bare(service, name): value for name, value in dict(options).items()}
+    root = options.pop("container_name" if service == "azure" else "bucket", "")
+    return StoreConfig(
+        service=service,
+        root=root,
+        prefix=str(prefix or "").strip("/"),
+        options=options,
+        client_options=dict(_ask(store, "client_options") or {}),
+        retry=dict(_ask(store, "retry_config") or {}),
+    )
+
+
+def _service(store: Any) -> str | None:
+    return next((_SERVICES[kind.__name__] for kind in type(store).__mro__ if kind.__name__ in _SERVICES), None)
+
+
+def _bare(service: str, name: str) -> str:
+    bare = name.lower()
+    if service == "azure":
+        bare = bare.removeprefix("azure_storage_")
+    return bare.removeprefix(_PREFIXES[service])
+
+
+def _root_of_repr(store: Any) -> str:
+    """A store that does not tell its configuration still shows its bucket: no other word of it is taken."""
+    found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _represent(store))
+    return found[1] if found else ""
+
+
+def _represent(store: Any) -> str:
+    try:
+        return repr(store)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - a Rust panic is a BaseException
+        return ""
+
+
+def _ask(store: Any, attribute: str) -> Any:
+    try:
+        return getattr(store, attribute)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - a Rust panic is a BaseException
+        return None

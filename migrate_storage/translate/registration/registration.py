@@ -1,0 +1,117 @@
+"""A registration as it was read: a value, with the path rules that belong to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from migrate_storage.core.model import Place
+from migrate_storage.translate.model import StoreConfig, Translation
+
+__all__ = ("Registration",)
+
+
+def _nowhere(filename: str) -> Place:
+    return Place(service="", endpoint="", root="", key=filename)
+
+
+def _unchanged(filename: str) -> str:
+    return filename
+
+
+def _no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - a rule like any other
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    """One registered backend, read."""
+
+    key: str
+    #: ``fsspec``, ``obstore``, or another backend's own word.
+    driver: str
+    #: Canonical protocol: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http``, or fsspec's own name of another.
+    protocol: str
+    #: What the backend is in obstore's terms.
+    translation: Translation
+    #: The backend's own prefix, as it was given.
+    prefix: str | None = None
+    #: Bucket, container or ``/``; empty when each row names its own.
+    root: str = ""
+    #: What every key begins with, up to and with the slash; empty for none.
+    below: str = ""
+    #: The live fsspec filesystem below all wrappers; ``None`` on obstore's side. Caches are left out: they go stale.
+    filesystem: Any = field(default=None, repr=False, compare=False)
+    _path: Callable[[str], str] = field(default=_unchanged, repr=False, compare=False)
+    _place: Callable[[str], Place] = field(default=_nowhere, repr=False, compare=False)
+    _config_at: Callable[[Place], StoreConfig | None] = field(default=_no_store, repr=False, compare=False)
+
+    @property
+    def base(self) -> Place:
+        """The place below which all files are, its key with a slash at the end; no root where each row names one."""
+        place = self._place("x")
+        if not self.root:
+            return replace(place, root="", key="")
+        base = replace(place, root=self.root, key=self.below)
+        if base.service != "file":
+            return base
+        folder = _without_links(base).key
+        return replace(base, key=f"{folder}/" if folder else "")
+
+    def path(self, filename: str) -> str:
+        """The path that :attr:`filesystem` is to be given for a row's filename."""
+        return self._path(filename)
+
+    def place(self, filename: str) -> Place:
+        """Where the bytes of a row's filename physically are.
+
+        Args:
+            filename: As the row holds it.
+
+        Returns:
+            The place, with the full key, links on a local disk followed. Whether obstore can address that key is
+            another question: :func:`migrate_storage.translate.unaddressable`.
+        """
+        place = self._place(filename)
+        return _without_links(place) if place.service == "file" else place
+
+    def relative(self, filename: str) -> str:
+        """The key without the registration's bucket and prefix: what a row holds in a destination of its own.
+
+        Args:
+            filename: As the row holds it.
+
+        Returns:
+            The key below the registration's root. A file outside of it keeps its name as it is.
+        """
+        place = self._place(filename)
+        if not self.below:
+            return place.key
+        if not place.key.startswith(self.below):
+            return filename
+        return place.key[len(self.below) :]
+
+    def contains(self, filename: str) -> bool:
+        """Whether a filename stays below the registration's prefix: ``../x`` on a local disk does not."""
+        return self._place(filename).key.startswith(self.below)
+
+    def config_at(self, place: Place) -> StoreConfig | None:
+        """The store for a place's root, with an empty prefix, so that ``place.key`` is the key in it.
+
+        Args:
+            place: A place of this registration.
+
+        Returns:
+            ``None`` where obstore has no counterpart, and for memory, which no configuration reaches.
+        """
+        return self._config_at(place)
+
+
+def _without_links(place: Place) -> Place:
+    try:
+        return replace(place, key=os.path.realpath(f"/{place.key}").lstrip("/"))
+    except (OSError, ValueError):
+        # No disk holds such a name.
+        return place
