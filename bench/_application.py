@@ -11,7 +11,7 @@ from advanced_alchemy.types import FileObject, StoredObject
 from advanced_alchemy.types.file_object import storages
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.engine.places import Registration
+from tests.support.engine.registrations import Registration
 
 
 class Base(DeclarativeBase):

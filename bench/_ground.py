@@ -22,9 +22,9 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from bench._application import Base, name_of, told, type_of, value_of
 from bench._contest import Contestant
-from tests import services
-from tests.engine import places
-from tests.servers import DatabaseServer, S3Server
+from tests.support import services
+from tests.support.engine import registrations as places
+from tests.support.servers import DatabaseServer, S3Server
 
 AT_ONCE = "32"
 SERVERS = "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client"

@@ -34,9 +34,9 @@ from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend a
 
 from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
 from migrate_storage import ObstoreBackend
-from tests import services
-from tests.faultproxy import fault_proxy
-from tests.servers import S3Server
+from tests.support import services
+from tests.support.fault_proxy import fault_proxy
+from tests.support.servers import S3Server
 
 RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks" / "backend.json"
 

@@ -15,7 +15,7 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 from bench import _contest
 from bench._contest import Contestant, Ended, Goal
 from bench._ground import AT_ONCE, PROGRAMS, SERVERS, Ground, site
-from tests.servers import S3Server, start_rclone
+from tests.support.servers import S3Server, start_rclone
 
 GOALS = (
     Goal(case="1", metric="per second", against="s5cmd cp", goal=1.0),

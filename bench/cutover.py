@@ -35,9 +35,9 @@ from migrate_storage.cutover.decisions import TABLE, Phase, Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.database.connection import Database
-from tests import services
-from tests.faultproxy import fault_proxy
-from tests.servers import DatabaseServer, S3Server
+from tests.support import services
+from tests.support.fault_proxy import fault_proxy
+from tests.support.servers import DatabaseServer, S3Server
 
 RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks" / "cutover.json"
 FAR = 0.010

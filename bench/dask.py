@@ -25,8 +25,8 @@ from distributed import Client, LocalCluster
 from bench import _contest
 from bench._application import Base, name_of, told, value_of
 from bench._contest import Contestant, Ended, Goal
-from tests.engine import places
-from tests.servers import start_postgres
+from tests.support.engine import registrations as places
+from tests.support.servers import start_postgres
 
 GOALS = (Goal(case="11", metric="per second", against="one worker", goal=1.6),)
 CONTENTS = 16

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database
-from migrate_storage.journal import Entry, Journal, RowEntry, Run
+from migrate_storage.journal import Journal, ObjectRecord, RowRecord, RunRecord
 
 ROWS = 20_000
 COLUMN = Column(table="documents", column="file", key=("id",))
@@ -35,21 +35,23 @@ def value(backend: str, number: int) -> str:
 def fill(journal: Journal, rows: int) -> None:
     """Write what a run of that many rows, each with a file of its own, leaves in the journal."""
     journal.prepare()
-    journal.begin(
-        Run(id="bench", kind="run", source="old", destination="new", way="move", state="running", started=0, updated=0)
+    journal.runs.begin(
+        RunRecord(
+            id="bench", kind="run", source="old", destination="new", way="move", state="running", started=0, updated=0
+        )
     )
     for start in range(0, rows, 500):
         numbers = range(start, min(start + 500, rows))
         entries = [
-            Entry(
+            ObjectRecord(
                 id=f"{number:032x}", run="bench", source_key="old", source_path=json.loads(value("old", number))["filename"],
                 destination_key="new", destination_path=json.loads(value("new", number))["filename"],
             )
             for number in numbers
         ]  # fmt: skip
-        journal.intend(entries)
+        journal.objects.record_intents(entries)
         settled = [
-            Entry(
+            ObjectRecord(
                 id=entry.id, run="bench", source_key="old", source_path=entry.source_path, destination_key="new",
                 destination_path=entry.destination_path, state="held", ours=True, outcome="rewritten",
                 evidence="source digest, destination digest", size=12345, sha256="0" * 64, source_etag="0" * 32,
@@ -58,7 +60,7 @@ def fill(journal: Journal, rows: int) -> None:
             for entry in entries
         ]  # fmt: skip
         lines = [
-            RowEntry(
+            RowRecord(
                 run="bench", column=COLUMN, pk=(number,), objects=(f"{number:032x}",), old_value=value("old", number),
                 new_value=value("new", number),
             )
@@ -66,8 +68,8 @@ def fill(journal: Journal, rows: int) -> None:
         ]  # fmt: skip
         journal.database.transaction(
             lambda connection, lines=lines, settled=settled: (
-                journal.write_rows(connection, lines),
-                journal.settle(connection, settled),
+                journal.rows.write(connection, lines),
+                journal.objects.record_results(connection, settled),
             )
         )
 

@@ -17,7 +17,7 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 from bench import _contest
 from bench._contest import Contestant, Ended, Goal
 from bench._ground import SERVERS, Ground, site
-from tests.servers import start_rclone
+from tests.support.servers import start_rclone
 
 ONE_STREAM = ("--multi-thread-streams", "0")
 ONE_PUT = "rclone copy, no parts"

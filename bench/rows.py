@@ -23,9 +23,9 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from bench import _contest
 from bench._application import Base, name_of, told, type_of, value_of
 from bench._contest import Contestant, Ended, Goal
-from tests import services
-from tests.engine import places
-from tests.servers import S3Server, start_mariadb, start_postgres
+from tests.support import services
+from tests.support.engine import registrations as places
+from tests.support.servers import S3Server, start_mariadb, start_postgres
 
 GOALS = (
     Goal(case="5", metric="per second", against="executemany", goal=1.5),

@@ -16,7 +16,7 @@ os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 from bench import _contest
 from bench._contest import Goal
 from bench._ground import SERVERS, Ground, site
-from tests.servers import start_rclone
+from tests.support.servers import start_rclone
 
 GOALS = (
     Goal(case="10", metric="seconds", against="no terminal", goal=1.1, most=True),

@@ -24,7 +24,7 @@ from bench import _contest
 from bench._application import name_of
 from bench._contest import Contestant, Goal
 from bench._ground import AT_ONCE, PROGRAMS, remote
-from tests.servers import S3Server, start_rclone
+from tests.support.servers import S3Server, start_rclone
 
 GOALS = (Goal(case="9", metric="per second", against="rclone sync", goal=1.0),)
 SIZE = 16

@@ -14,14 +14,22 @@ os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 import pytest
 
-from tests import services
-from tests.servers import AzureServer, DatabaseServer, GCSServer, S3Server, gcs_server
+from tests.support import services
+from tests.support.servers import AzureServer, DatabaseServer, GCSServer, S3Server, gcs_server
 
 # Tests start many processes of Python: none has to compile again what another one did.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-pytest_plugins = ["tests.evidence"]
+pytest_plugins = [
+    "tests.support.evidence",
+    "tests.support.cli.project",
+    "tests.support.cutover.fixtures",
+    "tests.support.distributed.sites",
+    "tests.support.engine.fixtures",
+    "tests.support.reporting.journaled",
+    "tests.support.sync.fixtures",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from migrate_storage.application.application import Application
 from migrate_storage.core.model import Column, RowRef
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, read
@@ -111,7 +111,7 @@ def _files(
     try:
         database.connect()
         for column in application.columns:
-            for window in Rows(database, column).windows(backend, _WINDOW):
+            for window in FileColumn(database, column).windows(backend, _WINDOW):
                 for row in window:
                     try:
                         slots = parse_slots(column, row)

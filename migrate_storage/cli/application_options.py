@@ -22,8 +22,8 @@ from migrate_storage.cli.option import PARAMETERS, decorated, option, parameter_
 from migrate_storage.cli.param_types import Names
 
 __all__ = (
-    "Door",
-    "door_options",
+    "ApplicationOptions",
+    "application_options",
     "journal_options",
     "warn_of_password",
 )
@@ -33,7 +33,7 @@ _SETTINGS = "migrate_storage.settings"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class ApplicationOptions:
     """How to reach the application, or the database without it."""
 
     app: str | None
@@ -136,7 +136,7 @@ def _has_password(url: str) -> bool:
         return False
 
 
-def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def application_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the front doors, as ``door``."""
 
     @functools.wraps(command)
@@ -150,7 +150,7 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **others: Any,
     ) -> Any:
         context = click.get_current_context()
-        door = Door(
+        door = ApplicationOptions(
             app=app,
             bind_key=bind_key,
             lifespan=lifespan,

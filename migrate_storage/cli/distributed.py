@@ -24,11 +24,11 @@ from migrate_storage.core.text import masked
 if TYPE_CHECKING:
     from distributed import Client
 
-    from migrate_storage.jobs.distributed.shards import Part
+    from migrate_storage.jobs.distributed.shards import ShardRef
     from migrate_storage.journal import Journal
     from migrate_storage.reporting import Report
 
-__all__ = ("Machines", "machine_options")
+__all__ = ("Distribution", "distribution_options")
 
 _STAY = frozenset({"database", "journal", "replicas", "throttle_query", "from_option", "to_option"})
 """What may hold a secret, or opens something that is reached otherwise from elsewhere: never in a task."""
@@ -47,10 +47,10 @@ class Divisible(Job, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machines:
+class Distribution:
     """Who does a job."""
 
-    part: Part | None
+    part: ShardRef | None
     dask: str | None
     workers: int | None
 
@@ -65,7 +65,7 @@ class Machines:
 
     def finished(
         self,
-        make: Callable[[Listener, Part | None], Divisible],
+        make: Callable[[Listener, ShardRef | None], Divisible],
         output: Output,
         *,
         journal: Callable[[], AbstractContextManager[tuple[Any, Journal]]],
@@ -83,10 +83,10 @@ class Machines:
         """
         from migrate_storage.cli.dask_worker import work
         from migrate_storage.jobs.distributed.dask_cluster import connected_to, local
-        from migrate_storage.jobs.distributed.dask_driver import Fleet
-        from migrate_storage.jobs.distributed.dask_task import errand
+        from migrate_storage.jobs.distributed.dask_driver import DaskDriver
+        from migrate_storage.jobs.distributed.dask_task import worker_assignment
 
-        if (mine := errand.get()) is not None:
+        if (mine := worker_assignment.get()) is not None:
             mine.report = make(silent, mine.part).run()
             return mine.report.exit_code
         part = self.part
@@ -109,7 +109,7 @@ class Machines:
                 yield client
 
         return finished(
-            lambda listener: Fleet(
+            lambda listener: DaskDriver(
                 make(listener, None), arguments, work=work, cluster=cluster, journal=journal, lease=lease, grace=grace,
                 listener=listener,
             ),
@@ -118,18 +118,18 @@ class Machines:
         )  # fmt: skip
 
 
-def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def distribution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``machines``."""
 
     @functools.wraps(command)
     def with_machines(*args: Any, shard: str | None, dask: str | None, workers: int | None, **others: Any) -> Any:
-        from migrate_storage.jobs.distributed.dask_task import errand
-        from migrate_storage.jobs.distributed.shards import Part
+        from migrate_storage.jobs.distributed.dask_task import worker_assignment
+        from migrate_storage.jobs.distributed.shards import ShardRef
 
-        if errand.get() is not None:
-            return command(*args, machines=Machines(part=None, dask=None, workers=None), **others)
-        part = Part.read(shard) if shard is not None else None
-        return command(*args, machines=Machines(part=part, dask=dask, workers=workers), **others)
+        if worker_assignment.get() is not None:
+            return command(*args, machines=Distribution(part=None, dask=None, workers=None), **others)
+        part = ShardRef.read(shard) if shard is not None else None
+        return command(*args, machines=Distribution(part=part, dask=dask, workers=workers), **others)
 
     return decorated(
         with_machines,
@@ -150,8 +150,8 @@ class _Sharded:
 
     def __init__(
         self,
-        make: Callable[[Part | None], Divisible],
-        part: Part,
+        make: Callable[[ShardRef | None], Divisible],
+        part: ShardRef,
         journal: Callable[[], AbstractContextManager[tuple[Any, Journal]]],
     ) -> None:
         self._make, self._part, self._opened = make, part, journal
@@ -165,16 +165,16 @@ class _Sharded:
 
     def run(self) -> Report:
         """Do it."""
-        from migrate_storage.jobs.distributed.shards import Part
+        from migrate_storage.jobs.distributed.shards import ShardRef
 
         report = self._job.run()
         if report.state != "finished" or self._stopped:
             return report
         with self._opened() as (_, journal):
-            *ranges, end = journal.ranges(report.run)
+            *ranges, end = journal.shards.of_run(report.run)
         if end.number < end.total or end.done or not all(each.done for each in ranges):
             return report
-        self._job = self._make(Part(number=end.number, run=end.run))
+        self._job = self._make(ShardRef(number=end.number, run=end.run))
         try:
             return self._job.run()
         except LeaseHeldError:

@@ -14,9 +14,9 @@ import click
 from migrate_storage.core.errors import ConfigurationError, MigrateStorageError, StoppedError
 from migrate_storage.core.text import masked, one_line, visible
 
-__all__ = ("FATAL", "INTERRUPTED", "UNFORESEEN", "USAGE", "ended")
+__all__ = ("EXIT_FAILED", "EXIT_INTERNAL_ERROR", "EXIT_INTERRUPTED", "EXIT_USAGE", "ended")
 
-USAGE, FATAL, UNFORESEEN, INTERRUPTED = 2, 3, 70, 130
+EXIT_USAGE, EXIT_FAILED, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 2, 3, 70, 130
 
 
 def ended(work: Callable[[], object]) -> int:
@@ -31,20 +31,20 @@ def ended(work: Callable[[], object]) -> int:
         return asked.exit_code
     except click.UsageError as error:
         hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx is not None else ""
-        return _say(f"{error.format_message().rstrip('.')}{hint}", USAGE)
+        return _say(f"{error.format_message().rstrip('.')}{hint}", EXIT_USAGE)
     except click.ClickException as error:
-        return _say(error.format_message(), USAGE)
+        return _say(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort, StoppedError) as error:
-        return _say(str(error) or "interrupted", INTERRUPTED)
+        return _say(str(error) or "interrupted", EXIT_INTERRUPTED)
     except ConfigurationError as error:
-        return _say(str(error), USAGE)
+        return _say(str(error), EXIT_USAGE)
     except MigrateStorageError as error:
-        return _say(str(error), FATAL)
+        return _say(str(error), EXIT_FAILED)
     except BaseException as error:  # a panic of the Rust side is no Exception
         if isinstance(error, SystemExit):  # click's answer where the reader of our output has left
             raise
         log = _write_log(error)
-        return _say(f"unforeseen error, please report it with {log}: {one_line(error)}", UNFORESEEN)
+        return _say(f"unforeseen error, please report it with {log}: {one_line(error)}", EXIT_INTERNAL_ERROR)
     return result if isinstance(result, int) else 0
 
 

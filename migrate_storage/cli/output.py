@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = (
-    "following",
+    "ignore_broken_pipe",
     "interpreter",
-    "outliving_reader",
+    "next_command",
     "program",
     "show",
     "stopped_by_signals",
@@ -63,7 +63,7 @@ def interpreter() -> str:
     return "python" if found and Path(found).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
 
 
-def following(command: str) -> str:
+def next_command(command: str) -> str:
     """Return the next command as it can be typed here: with the flags that were typed, where that command has them.
 
     Args:
@@ -123,12 +123,12 @@ def show(report: Report, figures: Figures | None = None) -> None:
     """Print a report as text on standard output, its next command as it can be typed here."""
     from rich.console import Console
 
-    told = replace(report, next_command=following(report.next_command)) if report.next_command else report
-    with outliving_reader(sys.stdout):
+    told = replace(report, next_command=next_command(report.next_command)) if report.next_command else report
+    with ignore_broken_pipe(sys.stdout):
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told, figures))
 
 
-class outliving_reader:  # noqa: N801 - it is used as contextlib's own are
+class ignore_broken_pipe:  # noqa: N801 - it is used as contextlib's own are
     """Go on quietly where the reader of our output has left, such as ``| head``. May be entered again and again.
 
     Args:

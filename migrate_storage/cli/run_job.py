@@ -12,14 +12,14 @@ from typing import Protocol
 
 import click
 
-from migrate_storage.cli.output import outliving_reader, show, stopped_by_signals
+from migrate_storage.cli.output import ignore_broken_pipe, show, stopped_by_signals
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.metrics import Counters
 
-__all__ = ("Counted", "Job", "finished", "watched")
+__all__ = ("Job", "MetricsFile", "finished", "watched")
 
 _EVERY = 5.0
 """Seconds between two versions of the metrics file."""
@@ -52,13 +52,13 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
     stream = sys.stdout if output.json else sys.stderr
     shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
 
-    reader = outliving_reader(stream, otherwise=lambda: job.stop())
+    reader = ignore_broken_pipe(stream, otherwise=lambda: job.stop())
 
     def listen(event: Event) -> None:
         with reader:
             shown(event)
 
-    counted = Counted(output.metrics) if output.metrics is not None else None
+    counted = MetricsFile(output.metrics) if output.metrics is not None else None
     job = make(listen if counted is None else counted.beside(listen))
     # What is imported by now stays for good: the collector need not look at it again and again.
     gc.freeze()
@@ -67,12 +67,12 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
     if counted is not None:
         counted.finished(report.exit_code)
     if isinstance(shown, JsonLines):
-        with outliving_reader(stream):
+        with ignore_broken_pipe(stream):
             shown.report(report)
     return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code
 
 
-class Counted:
+class MetricsFile:
     """Counts what a job tells, and keeps it in a file for Prometheus.
 
     Args:

@@ -16,20 +16,20 @@ from migrate_storage.jobs.run.options import KEY_RULES, RunOptions
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
-from migrate_storage.cli.application_options import Door, journal_options, warn_of_password
+from migrate_storage.cli.application_options import ApplicationOptions, journal_options, warn_of_password
 from migrate_storage.cli.option import decorated, option
 from migrate_storage.cli.param_types import BYTES, Names, Patterns
 from migrate_storage.cli.shared_options import EXCLUDE, INCLUDE, allowance_options, attempts_option, pace_options
 
 __all__ = (
-    "Request",
+    "RunRequest",
     "route_options",
     "run_options",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RunRequest:
     """A run as it was asked for; the application completes it."""
 
     source: str | None
@@ -80,9 +80,11 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     names = tuple(RunOptions.__dataclass_fields__.keys() - {"source", "columns"})
 
     @functools.wraps(command)
-    def with_request(*args: Any, source: str | None, door: Door, dry_run: bool = False, **others: Any) -> Any:
+    def with_request(
+        *args: Any, source: str | None, door: ApplicationOptions, dry_run: bool = False, **others: Any
+    ) -> Any:
         values = {name: others.pop(name) for name in names if name in others}
-        request = Request(source=source, values={**values, "dry_run": dry_run, "columns": door.columns})
+        request = RunRequest(source=source, values={**values, "dry_run": dry_run, "columns": door.columns})
         return command(*args, door=door, request=request, **others)
 
     default = RunOptions(source="")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import Door
+from migrate_storage.cli.application_options import ApplicationOptions
 from migrate_storage.cli.option import decorated, option
 from migrate_storage.cli.param_types import Patterns
 from migrate_storage.cli.shared_options import EXCLUDE, INCLUDE
@@ -22,7 +22,7 @@ from migrate_storage.core.filters import Filters, names_in
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
 
-__all__ = ("Assignment", "Ends", "ends_options", "opened_ends")
+__all__ = ("Assignment", "StoreArguments", "opened_stores", "store_arguments")
 
 
 _OPEN = frozenset(
@@ -75,7 +75,7 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ends:
+class StoreArguments:
     """Two stores, as a person named them, and the application that may have registered them."""
 
     source: Any
@@ -85,9 +85,9 @@ class Ends:
 
 
 @contextlib.contextmanager
-def opened_ends(
-    door: Door, texts: tuple[str, str], options: tuple[Mapping[str, Any], Mapping[str, Any]]
-) -> Iterator[Ends]:
+def opened_stores(
+    door: ApplicationOptions, texts: tuple[str, str], options: tuple[Mapping[str, Any], Mapping[str, Any]]
+) -> Iterator[StoreArguments]:
     """The two stores that a command works on.
 
     Raises:
@@ -102,13 +102,13 @@ def opened_ends(
             backend_at(text, backends, given, what)
             for text, given, what in zip(texts, options, ("FROM", "TO"), strict=True)
         )
-        yield Ends(source=source, destination=destination, application=application)
+        yield StoreArguments(source=source, destination=destination, application=application)
     finally:
         if application is not None:
             application.close()
 
 
-def ends_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def store_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command its two stores, as ``texts`` and ``store_options``, and ``filters``; ``door_options`` goes above."""
 
     @functools.wraps(command)

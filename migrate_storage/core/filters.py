@@ -56,7 +56,7 @@ class Filters:
         """Whether anything is left out."""
         return bool(self._include or self._exclude or self._only is not None)
 
-    def __call__(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Whether a job deals with this name."""
         if self._only is not None:
             return name in self._only

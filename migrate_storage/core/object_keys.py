@@ -1,7 +1,7 @@
 """Which keys obstore can address exactly.
 
 Everything else is refused by obstore or, worse, silently normalised into another object: ``/a`` and ``a/`` become
-``a``. Tried on S3, Azure, local and memory stores with the keys of ``tests/translate/hostile.py``.
+``a``. Tried on S3, Azure, local and memory stores with the keys of ``tests/support/translate/hostile_keys.py``.
 """
 
 from __future__ import annotations

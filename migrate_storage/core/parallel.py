@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ("as_they_end", "in_parallel")
+__all__ = ("parallel_map", "parallel_unordered")
 
 Given = TypeVar("Given")
 Got = TypeVar("Got")
 
 
-def in_parallel(work: Callable[[Given], Got], given: Iterable[Given], workers: int) -> Iterator[tuple[Given, Got]]:
+def parallel_map(work: Callable[[Given], Got], given: Iterable[Given], workers: int) -> Iterator[tuple[Given, Got]]:
     """Do ``work`` for each of a stream.
 
     Args:
@@ -45,7 +45,9 @@ _MOST = 1024
 """Threads at most; a thread is made when there is work for it."""
 
 
-def as_they_end(work: Callable[[Given], Got], given: Iterable[Given], at_once: Callable[[], int]) -> Iterator[Got]:
+def parallel_unordered(
+    work: Callable[[Given], Got], given: Iterable[Given], at_once: Callable[[], int]
+) -> Iterator[Got]:
     """Do ``work`` for each of a stream; one that takes long holds up no other.
 
     Args:

@@ -15,14 +15,14 @@ from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import ObjectMeta
 
 __all__ = (
-    "DiskSet",
     "KeyLog",
     "NoRoomError",
-    "Spill",
+    "SpilledMap",
+    "SpilledSet",
 )
 
 
-class DiskSet:
+class SpilledSet:
     """A set of texts on disk, gone when it is closed. For one thread."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class NoRoomError(RunError):
     """The temporary file cannot be written."""
 
 
-class Spill:
+class SpilledMap:
     """Listed objects, given back by key: each once, as it was listed last.
 
     Every method raises :class:`NoRoomError` where the disk has no room for them, or fails.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from migrate_storage.cutover.decisions import Phase
     from migrate_storage.cutover.outbox import Outbox
     from migrate_storage.cutover.phase.source import SharedPhase
-    from migrate_storage.cutover.phase.transitions import Steps
+    from migrate_storage.cutover.phase.transitions import PhaseController
     from migrate_storage.database.connection import Database
     from migrate_storage.reporting.metrics import Counters
 
@@ -21,8 +21,8 @@ __all__ = (
     "Database",
     "Outbox",
     "Phase",
+    "PhaseController",
     "SharedPhase",
-    "Steps",
 )
 
 __getattr__ = lazy_attributes(
@@ -34,6 +34,6 @@ __getattr__ = lazy_attributes(
         "Outbox": "migrate_storage.cutover.outbox",
         "Phase": "migrate_storage.cutover.decisions",
         "SharedPhase": "migrate_storage.cutover.phase.source",
-        "Steps": "migrate_storage.cutover.phase.transitions",
+        "PhaseController": "migrate_storage.cutover.phase.transitions",
     },
 )

@@ -14,13 +14,13 @@ from migrate_storage.backend.upload import DEFAULT_PART
 from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.executor import Driver, ask, asked
+from migrate_storage.cutover.executor import ProtocolExecutor, ask, asked
 from migrate_storage.cutover.list_objects import listed
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phase.source import Held, Switch, switch
+from migrate_storage.cutover.phase.source import OperationLease, PhaseSource, phase_source
 from migrate_storage.cutover.shadow_reads import ShadowReads
 from migrate_storage.cutover.signed_urls import sign_read, sign_upload
-from migrate_storage.cutover.spooled_content import Spooled, spooled
+from migrate_storage.cutover.spooled_content import SpooledContent, spooled
 from migrate_storage.reporting.metrics import Counters
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 
@@ -61,7 +61,7 @@ class CutoverBackend(StorageBackend):
         source: StorageBackend,
         destination: StorageBackend,
         *,
-        phase: Switch | Phase | str | Callable[[], Phase] | None = None,
+        phase: PhaseSource | Phase | str | Callable[[], Phase] | None = None,
         outbox: Outbox | None = None,
         counters: Counters | None = None,
         shadow: float = 0.0,
@@ -72,8 +72,8 @@ class CutoverBackend(StorageBackend):
         self.outbox = outbox
         self.counters = counters or Counters("cutover", "side", backend=key)
         self.options = {}
-        self.switch = switch(phase, outbox)
-        self._driver = Driver(key, source, destination, outbox, self.switch, self.counters)
+        self.switch = phase_source(phase, outbox)
+        self._driver = ProtocolExecutor(key, source, destination, outbox, self.switch, self.counters)
         self.shadow = ShadowReads(self._driver, shadow)
 
     def __repr__(self) -> str:
@@ -233,11 +233,13 @@ class CutoverBackend(StorageBackend):
             held.check()
             return file
 
-    async def _save_both(self, call: Caller, held: Held, file: FileObject, data: Any, how: Mapping[str, Any]) -> None:
+    async def _save_both(
+        self, call: Caller, held: OperationLease, file: FileObject, data: Any, how: Mapping[str, Any]
+    ) -> None:
         content = await spooled(call, data)
         first: list[Side] = []
 
-        async def put(side: Side, content: Spooled) -> Any:
+        async def put(side: Side, content: SpooledContent) -> Any:
             backend = self._driver.side(side)
             first[:] = first or [side]
             # The row shall tell of the side that is read, not of the one that was written last.
@@ -271,7 +273,7 @@ class CutoverBackend(StorageBackend):
         with driver.switch.hold(writing=True) or await driver.renew(call, writing=True) as held:
             await self._deleted(call, held, paths)
 
-    async def _deleted(self, call: Caller, held: Held, paths: PathLike | Sequence[PathLike]) -> None:
+    async def _deleted(self, call: Caller, held: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
         phase = held.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes

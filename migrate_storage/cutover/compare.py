@@ -9,11 +9,11 @@ from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, RunError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, judge, merge
 from migrate_storage.stores.listing import IncompleteError, listing
-from migrate_storage.stores.resolved_backend import Side as Reached
+from migrate_storage.stores.resolved_backend import ResolvedBackend as Reached
 from migrate_storage.stores.retry import Retry
 
 __all__ = ("Comparison", "differences")
@@ -51,7 +51,7 @@ def differences(
     )
     listed = merge(here, there)
     try:
-        for _, found in in_parallel(both.look, (pair.key for pair in listed if not both.shown(pair)), _AT_ONCE):
+        for _, found in parallel_map(both.look, (pair.key for pair in listed if not both.shown(pair)), _AT_ONCE):
             if stopping():
                 return
             if found is not None:
@@ -100,12 +100,12 @@ class Comparison:
     def _judged(self, pair: Pair, by: By) -> Compared:
         if pair.source is None or pair.destination is None:
             return judge(pair, _NOWHERE, _NOWHERE, by)
-        return judge(pair, self.source.at(pair.key)[0], self.destination.at(pair.key)[0], by)
+        return judge(pair, self.source.resolve(pair.key)[0], self.destination.resolve(pair.key)[0], by)
 
 
 def _head(side: Reached, path: str) -> ObjectMeta | None:
     try:
-        store, key = side.at(path)
+        store, key = side.resolve(path)
         return store.head(key)
     except (FileNotFoundError, KeyRefusedError):
         return None

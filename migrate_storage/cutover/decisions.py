@@ -1,7 +1,7 @@
 """The decision table of a cutover: which side is written and read, in which order, in each phase.
 
 Pure values. :data:`TABLE` is the whole rule, :func:`decide` reads it, ``docs/cutover.md`` is written from it, and the search in
-``tests/cutover/test_model.py`` shows that no acknowledged write is lost, stale or resurrected under it.
+``tests/unit/cutover/test_protocol.py`` shows that no acknowledged write is lost, stale or resurrected under it.
 
 An *entry* is a key's open line in the outbox: its two sides may differ, and it names the one to trust. While it stands all
 processes read that side and write it first, whatever their phase. So the side that repair overwrites is never the one that

@@ -16,17 +16,17 @@ from migrate_storage.core.text import visible
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phase.lease import Held, Switch
+from migrate_storage.cutover.phase.lease import OperationLease, PhaseSource
 from migrate_storage.cutover.protocol import Protocol, Step
 from migrate_storage.reporting.metrics import Counters
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("Driver", "ask", "asked")
+__all__ = ("ProtocolExecutor", "ask", "asked")
 
 _log = logging.getLogger("migrate_storage.cutover")
 
 
-class Driver:
+class ProtocolExecutor:
     """Performs the steps of one backend.
 
     Args:
@@ -44,7 +44,7 @@ class Driver:
         source: StorageBackend,
         destination: StorageBackend,
         outbox: Outbox | None,
-        switch: Switch,
+        switch: PhaseSource,
         counters: Counters,
     ) -> None:
         self.key, self.switch, self.counters = key, switch, counters
@@ -71,14 +71,14 @@ class Driver:
             raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
         return self._outbox
 
-    async def renew(self, call: Caller, *, writing: bool = False) -> Held:
+    async def renew(self, call: Caller, *, writing: bool = False) -> OperationLease:
         """A hold on the phase, for one operation that got none at once."""
         return await call.aside(lambda: self.switch.renew(writing=writing))
 
     async def drive(
         self,
         call: Caller,
-        held: Held | None,
+        held: OperationLease | None,
         made: Protocol,
         path: PathLike,
         *,
@@ -92,7 +92,7 @@ class Driver:
             step = next(made)
             while True:
                 try:
-                    if held is not None and isinstance(step, protocol.Open | protocol.Put | protocol.Erase):
+                    if held is not None and isinstance(step, protocol.OpenEntry | protocol.Put | protocol.Delete):
                         held.check()
                     answer = await self._perform(call, step, key, get, put, about)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
@@ -104,27 +104,27 @@ class Driver:
 
     async def _perform(self, call: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
         match step:
-            case protocol.Look():
+            case protocol.FindEntry():
                 return await call.aside(self.outbox.look, path)
-            case protocol.Open(side, tombstone):
+            case protocol.OpenEntry(side, tombstone):
                 outbox = self.outbox
                 return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
-            case protocol.Close(entry, wrote):
+            case protocol.CloseEntry(entry, wrote):
                 outbox = self.outbox
                 return await call.aside(lambda: outbox.close(path, entry, wrote=wrote))
-            case protocol.Leave(entry, held):
+            case protocol.LeaveForRepair(entry, held):
                 outbox = self.outbox
                 self.counters.add("left", entry.side)
                 told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
                 _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
                 return await call.aside(lambda: outbox.leave(path, entry, held=held))
-            case protocol.Note(side):
+            case protocol.RequestRepair(side):
                 return await self._fallback(call, path, side)
             case protocol.Get(side):
                 return await self.counted("read", side, path, get(side))
             case protocol.Put(side, content):
                 return await self.counted("write", side, path, put(side, content))
-            case protocol.Erase(side):
+            case protocol.Delete(side):
                 return await self.counted("delete", side, path, ask(call, self.side(side), "delete_object", path))
         raise AssertionError(step)
 

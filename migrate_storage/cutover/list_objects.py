@@ -11,13 +11,13 @@ from migrate_storage.backend.base import text
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import Operation, Phase, Side, decide
-from migrate_storage.cutover.executor import Driver
+from migrate_storage.cutover.executor import ProtocolExecutor
 from migrate_storage.stores.sync_async import BLOCKING, run
 
 __all__ = ("listed",)
 
 
-def listed(driver: Driver, phase: Phase, prefix: PathLike) -> Iterator[Any]:
+def listed(driver: ProtocolExecutor, phase: Phase, prefix: PathLike) -> Iterator[Any]:
     """All objects below a folder, in no order.
 
     Where both sides are asked, what the second has is looked for on the first, one by one: no listing is held in memory.
@@ -39,7 +39,7 @@ def listed(driver: Driver, phase: Phase, prefix: PathLike) -> Iterator[Any]:
             yield found
 
 
-def _has(driver: Driver, side: Side, path: str) -> bool:
+def _has(driver: ProtocolExecutor, side: Side, path: str) -> bool:
     try:
         driver.side(side).head(path)
     except (FileNotFoundError, KeyRefusedError):
@@ -47,7 +47,7 @@ def _has(driver: Driver, side: Side, path: str) -> bool:
     return True
 
 
-def _looked(driver: Driver, path: str, phase: Phase) -> Any:
+def _looked(driver: ProtocolExecutor, path: str, phase: Phase) -> Any:
     async def get(side: Side) -> Any:
         return driver.side(side).head(path)
 

@@ -16,19 +16,19 @@ from sqlalchemy import Connection, case, delete, func, insert, literal, select, 
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from migrate_storage.cutover.decisions import Side
-from migrate_storage.cutover.protocol import Entry, Fate
+from migrate_storage.cutover.protocol import Entry, EntryFate
 from migrate_storage.database.connection import Database
 from migrate_storage.journal import digest
 from migrate_storage.journal.schema import Tables
 
-__all__ = ("Outbox", "Tally", "Waiting")
+__all__ = ("EntryCounts", "Outbox", "PendingEntry")
 
 GRACE = 300.0
 """Seconds that a write is left alone by repair, unless it said that it is done. Safety does not rest on it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
+class PendingEntry:
     """A key that waits for repair."""
 
     path: str
@@ -43,7 +43,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tally:
+class EntryCounts:
     """Open entries, by what they wait for and the side that they name."""
 
     #: ``upload``: a URL that may still be used; ``writer``: somebody at work, probably; ``repair``: all others.
@@ -149,13 +149,13 @@ class Outbox:
             lambda connection: connection.execute(_upsert(connection, self._table, values, changes)) and None
         )
 
-    def close(self, path: str, entry: Entry, *, wrote: bool = False) -> Fate:
+    def close(self, path: str, entry: Entry, *, wrote: bool = False) -> EntryFate:
         """Close an entry that nobody else touched; else leave it. ``wrote`` where both sides hold what the writer wrote."""
         if entry.sequence == 1 and self._close(path, entry, wrote=wrote):
-            return Fate.CLOSED
+            return EntryFate.CLOSED
         return self.leave(path, entry)
 
-    def leave(self, path: str, entry: Entry, *, held: bool = False) -> Fate:
+    def leave(self, path: str, entry: Entry, *, held: bool = False) -> EntryFate:
         """Leave an entry to repair; ``held`` buries what the side that is not trusted still has."""
         table = self._table
         alone = table.c.sequence == entry.sequence
@@ -166,7 +166,7 @@ class Outbox:
         }
         if held:
             changes["tombstone"] = True
-        return Fate.STAYS if self._update(path, entry, changes) else Fate.VANISHED
+        return EntryFate.STAYS if self._update(path, entry, changes) else EntryFate.VANISHED
 
     def claim(self, path: str, owner: str, seconds: float) -> Entry | None:
         """Take a key's lease for repair.
@@ -220,7 +220,7 @@ class Outbox:
         statement = select(func.count()).select_from(table).where(table.c.backend == self.backend, table.c.open)
         return self.database.transaction(lambda connection: int(connection.execute(statement).scalar_one()))
 
-    def tally(self, now: float | None = None) -> Tally:
+    def tally(self, now: float | None = None) -> EntryCounts:
         """What is open, by what it waits for."""
         table, now = self._table, self._clock() if now is None else now
         kind = case((table.c.expires > now, "upload"), (table.c.busy_until > now, "writer"), else_="repair")
@@ -229,9 +229,9 @@ class Outbox:
         found = self.database.transaction(_all(statement))
         counts = {(row[0], Side(row[1])): int(row[2]) for row in found}
         last = max((row[3] for row in found), default=0.0)
-        return Tally(counts=counts, last_upload=max(0.0, last - now))
+        return EntryCounts(counts=counts, last_upload=max(0.0, last - now))
 
-    def waiting(self, page: int = 500) -> Iterator[Waiting]:
+    def waiting(self, page: int = 500) -> Iterator[PendingEntry]:
         """All open entries, in no order; those that come meanwhile may be missed."""
         table, after = self._table, ""
         while True:
@@ -243,7 +243,7 @@ class Outbox:
             )
             found = self.database.transaction(_all(statement))
             for row in found:
-                yield Waiting(
+                yield PendingEntry(
                     path=row.path,
                     side=Side(row.side),
                     tombstone=bool(row.tombstone),

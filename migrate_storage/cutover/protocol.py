@@ -17,24 +17,24 @@ from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Rule, Side, Trust, decide
 
 __all__ = (
-    "Claim",
-    "Close",
+    "ClaimEntry",
+    "CloseClaimed",
+    "CloseEntry",
+    "Delete",
     "Entry",
-    "Erase",
-    "Fate",
-    "Flip",
+    "EntryFate",
+    "FindEntry",
     "Get",
     "Head",
-    "Leave",
-    "Look",
-    "Note",
-    "Open",
+    "LeaveForRepair",
+    "OpenEntry",
     "Protocol",
     "Put",
     "Release",
     "Repaired",
-    "Settle",
+    "RequestRepair",
     "Step",
+    "SwitchTrustedSide",
     "UnacknowledgedError",
     "delete",
     "read",
@@ -60,7 +60,7 @@ class Entry:
         return Trust(side=self.side, tombstone=self.tombstone)
 
 
-class Fate(Enum):
+class EntryFate(Enum):
     """What became of an entry."""
 
     CLOSED = "closed"
@@ -83,12 +83,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Look(Step):
+class FindEntry(Step):
     """The key's entry, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Open(Step):
+class OpenEntry(Step):
     """Open an entry, or join the one that stands: its side stays, its sequence grows. Answered with the :class:`Entry`."""
 
     side: Side
@@ -96,8 +96,8 @@ class Open(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Close(Step):
-    """Close an entry if it is this writer's alone; else leave it. Answered with its :class:`Fate`."""
+class CloseEntry(Step):
+    """Close an entry if it is this writer's alone; else leave it. Answered with its :class:`EntryFate`."""
 
     entry: Entry
     #: Both sides hold what this writer wrote.
@@ -105,8 +105,8 @@ class Close(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Leave(Step):
-    """Leave an entry to repair; the sequence grows, so that one under way looks again. Answered with its :class:`Fate`."""
+class LeaveForRepair(Step):
+    """Leave an entry to repair; the sequence grows, so that one under way looks again. Answered with its :class:`EntryFate`."""
 
     entry: Entry
     #: The side to trust holds the new content: what the other has is old, and is buried.
@@ -114,26 +114,26 @@ class Leave(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Note(Step):
+class RequestRepair(Step):
     """An entry for repair, if none stands; one that stands is not touched."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
-class Claim(Step):
+class ClaimEntry(Step):
     """Take the key's lease; the sequence grows. Answered with the :class:`Entry`; ``None`` if none stands or another has it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flip(Step):
+class SwitchTrustedSide(Step):
     """Trust the other side from now on, if nobody came since. Answered with the :class:`Entry`, or ``None``."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Settle(Step):
+class CloseClaimed(Step):
     """Close a claimed entry, if nobody came since. Answered with whether it is closed."""
 
     entry: Entry
@@ -169,7 +169,7 @@ class Put(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Erase(Step):
+class Delete(Step):
     """Delete an object; one that is not there is no error, or a ``FileNotFoundError``."""
 
     side: Side
@@ -220,11 +220,11 @@ def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
     """
     decision = decide(phase, Operation.DELETE, table=table)
     if not decision.entry:
-        return (yield Erase(decision.sides[0]))
+        return (yield Delete(decision.sides[0]))
     return (yield from _under_entry(phase, Operation.DELETE, _erase, table))
 
 
-_Written = Generator[Step, Any, tuple[Fate, Any]]
+_Written = Generator[Step, Any, tuple[EntryFate, Any]]
 """A write of both sides under an entry: what became of that, and what the first side answered."""
 
 
@@ -237,9 +237,9 @@ def _under_entry(
     """Open an entry and write the sides in the order that it says, until no repair ended under it."""
     decision = decide(phase, operation, table=table)
     for _ in range(_ATTEMPTS):
-        entry: Entry = yield Open(decision.sides[0], decision.tombstone)
+        entry: Entry = yield OpenEntry(decision.sides[0], decision.tombstone)
         fate, answer = yield from write(entry, decide(phase, operation, entry.trust, table).sides)
-        if fate is not Fate.VANISHED:
+        if fate is not EntryFate.VANISHED:
             return answer
     raise UnacknowledgedError(
         f"repairs of the key overtook the {operation} each time; it may have happened or not: try again"
@@ -251,16 +251,16 @@ def _put(entry: Entry, sides: tuple[Side, ...], content: Any) -> _Written:
     try:
         held = yield Put(first, content)
     except NOTHING_WRITTEN:
-        yield Close(entry)
+        yield CloseEntry(entry)
         raise
     except Exception:
-        yield Leave(entry)
+        yield LeaveForRepair(entry)
         raise
     try:
         yield Put(second, content)
     except Exception:  # noqa: BLE001 - the entry stands for it
-        return (yield Leave(entry, held=True)), held
-    return (yield Close(entry, wrote=True)), held
+        return (yield LeaveForRepair(entry, held=True)), held
+    return (yield CloseEntry(entry, wrote=True)), held
 
 
 def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
@@ -268,7 +268,7 @@ def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
     failed = False
     for side in sides:
         try:
-            yield Erase(side)
+            yield Delete(side)
         except FileNotFoundError:
             pass
         except KeyRefusedError as error:
@@ -276,14 +276,14 @@ def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
             refused.append(error)
         except Exception:
             if side is sides[0]:
-                yield Leave(entry)
+                yield LeaveForRepair(entry)
                 raise
             failed = True
     if len(refused) == len(sides):
-        yield Close(entry)
+        yield CloseEntry(entry)
         raise refused[0]
     # What is deleted on one side only stays an entry, until repair has deleted the other.
-    return (yield Leave(entry) if failed or len(sides) == 1 else Close(entry)), None
+    return (yield LeaveForRepair(entry) if failed or len(sides) == 1 else CloseEntry(entry)), None
 
 
 def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
@@ -300,7 +300,7 @@ def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Pha
     Raises:
         FileNotFoundError: no side that may answer holds it. A side that fails raises; it is no answer.
     """
-    entry: Entry | None = (yield Look()) if table[phase].entries else None
+    entry: Entry | None = (yield FindEntry()) if table[phase].entries else None
     while True:
         sides = decide(phase, operation, entry.trust if entry else None, table).sides
         try:
@@ -309,7 +309,7 @@ def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Pha
             if len(sides) == 1:
                 raise
             # A delete may have come in between: then what the other side still holds is not to be seen any more.
-            before, entry = entry, (yield Look())
+            before, entry = entry, (yield FindEntry())
             if entry != before:
                 continue
             try:
@@ -317,7 +317,7 @@ def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Pha
             except (FileNotFoundError, KeyRefusedError):
                 pass
             else:
-                yield Note(sides[0])
+                yield RequestRepair(sides[0])
                 return found
             raise
 
@@ -334,9 +334,9 @@ def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
         How it ended.
     """
     if backfill is not None:
-        yield Note(backfill)
+        yield RequestRepair(backfill)
     for _ in range(_ATTEMPTS):
-        entry: Entry | None = yield Claim()
+        entry: Entry | None = yield ClaimEntry()
         if entry is None:
             return Repaired.LEFT
         try:
@@ -361,7 +361,7 @@ def _once(entry: Entry, writable: frozenset[Side]) -> Generator[Step, Any, bool 
         if before is not None:
             if Side.DESTINATION not in writable:
                 return None
-            flipped: Entry | None = yield Flip(entry)
+            flipped: Entry | None = yield SwitchTrustedSide(entry)
             if flipped is None:
                 return False
             entry = flipped
@@ -372,10 +372,10 @@ def _once(entry: Entry, writable: frozenset[Side]) -> Generator[Step, Any, bool 
         content = yield Get(entry.side)
     except FileNotFoundError:
         with contextlib.suppress(FileNotFoundError, KeyRefusedError):
-            yield Erase(target)
+            yield Delete(target)
     else:
         yield Put(target, content)
     if (yield Head(entry.side)) != before:
         return False
-    settled: bool = yield Settle(entry)
+    settled: bool = yield CloseClaimed(entry)
     return settled

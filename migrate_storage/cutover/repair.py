@@ -22,22 +22,22 @@ from migrate_storage.cutover import protocol
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.compare import differences
 from migrate_storage.cutover.decisions import Phase, Side
-from migrate_storage.cutover.outbox import Outbox, Waiting
+from migrate_storage.cutover.outbox import Outbox, PendingEntry
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.protocol import Repaired, Step
 from migrate_storage.database.connection import describe_failure
 from migrate_storage.engine.compare import Relation
-from migrate_storage.engine.verify import certainly_unchanged
+from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.journal import Journal
 from migrate_storage.reporting.metrics import Counters
-from migrate_storage.stores.resolved_backend import Side as Reached
+from migrate_storage.stores.resolved_backend import ResolvedBackend as Reached
 
 __all__ = (
-    "Leveled",
     "Repair",
-    "Result",
-    "Rights",
-    "level",
+    "RepairAllResult",
+    "RepairResult",
+    "RepairRights",
+    "repair_all",
     "writable",
 )
 
@@ -58,7 +58,7 @@ def writable(phases: Iterable[Phase]) -> frozenset[Side]:
 
 
 @dataclass(kw_only=True, slots=True)
-class Result:
+class RepairResult:
     """What a round of repairs did."""
 
     settled: int = 0
@@ -73,7 +73,7 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rights:
+class RepairRights:
     """What a repair may do for a while."""
 
     writable: frozenset[Side]
@@ -108,11 +108,11 @@ class Repair:
         self._outbox = outbox
         self._phases = phases if isinstance(phases, SharedPhase) else tuple(phases)
         self._lease = lease
-        self._rights: Rights | None = None
+        self._rights: RepairRights | None = None
         self._bypassed = False
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[Rights]:
+    def at_work(self) -> Iterator[RepairRights]:
         """What may be written, until the block ends; every other method does this by itself.
 
         Raises:
@@ -122,18 +122,18 @@ class Repair:
             yield self._rights
         elif isinstance(self._phases, SharedPhase):
             with self._phases.among() as (phases, check):
-                yield from self._with(Rights(writable=writable(phases), check=check))
+                yield from self._with(RepairRights(writable=writable(phases), check=check))
         else:
-            yield from self._with(Rights(writable=writable(self._phases), check=lambda: None))
+            yield from self._with(RepairRights(writable=writable(self._phases), check=lambda: None))
 
-    def _with(self, rights: Rights) -> Iterator[Rights]:
+    def _with(self, rights: RepairRights) -> Iterator[RepairRights]:
         self._rights = rights
         try:
             yield rights
         finally:
             self._rights = None
 
-    def once(self, stopping: Callable[[], bool] = lambda: False) -> Result:
+    def once(self, stopping: Callable[[], bool] = lambda: False) -> RepairResult:
         """Repair every key that waits.
 
         Args:
@@ -142,7 +142,7 @@ class Repair:
         Returns:
             What was done. A key that fails keeps its entry, and is tried again next time.
         """
-        result = Result()
+        result = RepairResult()
         ready = (each for each in self._outbox.waiting() if not self._uploading(each, result))
         first = next(ready, None)
         if first is None:
@@ -155,13 +155,13 @@ class Repair:
                 self._told(result, waiting.path, None)
         return result
 
-    def _uploading(self, waiting: Waiting, result: Result) -> bool:
+    def _uploading(self, waiting: PendingEntry, result: RepairResult) -> bool:
         """An upload may still come: what is copied now would be copied again."""
         uploading = waiting.expires > time.time()
         result.uploads += uploading
         return uploading
 
-    def watch(self, told: Callable[[Result], None], *, every: float, stop: threading.Event) -> None:
+    def watch(self, told: Callable[[RepairResult], None], *, every: float, stop: threading.Event) -> None:
         """Repair again and again.
 
         Args:
@@ -176,7 +176,9 @@ class Repair:
                 _log.warning("%s; the next round tries again", error)
             stop.wait(every)
 
-    def backfill(self, paths: Iterable[str], trusted: Side, stopping: Callable[[], bool] = lambda: False) -> Result:
+    def backfill(
+        self, paths: Iterable[str], trusted: Side, stopping: Callable[[], bool] = lambda: False
+    ) -> RepairResult:
         """Copy objects to the other side, each under an entry, so that writers and readers know.
 
         Args:
@@ -184,7 +186,7 @@ class Repair:
             trusted: the side to copy from, where no entry says otherwise.
             stopping: asked before each key.
         """
-        result = Result()
+        result = RepairResult()
         with self.at_work():
             for path in paths:
                 if stopping():
@@ -210,7 +212,7 @@ class Repair:
             self._bypassed = work.bypassed
             return ended
 
-    def _told(self, result: Result, path: str, backfill: Side | None) -> None:
+    def _told(self, result: RepairResult, path: str, backfill: Side | None) -> None:
         try:
             ended = self.key(path, backfill)
         except Exception as error:  # noqa: BLE001 - one key's failure is a value
@@ -266,21 +268,21 @@ class _Work:
 
     def _perform(self, step: Step) -> Any:
         path, outbox = self._path, self._outbox
-        if isinstance(step, protocol.Claim | protocol.Flip | protocol.Put | protocol.Erase):
+        if isinstance(step, protocol.ClaimEntry | protocol.SwitchTrustedSide | protocol.Put | protocol.Delete):
             self._check()
         match step:
-            case protocol.Note(side):
+            case protocol.RequestRepair(side):
                 return outbox.note(path, side)
-            case protocol.Claim():
+            case protocol.ClaimEntry():
                 entry = outbox.claim(path, self._owner, self._lease)
                 self._about = outbox.about(path) if entry else {}
                 self._looks.clear()
                 self._copied = False
                 return entry
-            case protocol.Flip(entry):
+            case protocol.SwitchTrustedSide(entry):
                 self._looks.pop(0)
                 return outbox.flip(path, entry)
-            case protocol.Settle(entry):
+            case protocol.CloseClaimed(entry):
                 return outbox.settle(path, entry, wrote=self._wrote)
             case protocol.Release(entry):
                 if self._copied and len(set(self._looks)) > 1 and outbox.look(path) == entry:
@@ -295,7 +297,7 @@ class _Work:
                 self._put(side, content)
                 self._wrote, self._copied, self.written = True, True, side
                 return None
-            case protocol.Erase(side):
+            case protocol.Delete(side):
                 self._wrote, self._copied, self.written = False, True, side
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
@@ -322,10 +324,10 @@ class _Work:
 
 
 @dataclass(kw_only=True, slots=True)
-class Leveled:
+class RepairAllResult:
     """What was done to bring the other side level."""
 
-    result: Result = field(default_factory=Result)
+    result: RepairResult = field(default_factory=RepairResult)
     #: What stands on the other side alone, and was not written by us: left there.
     foreign: list[str] = field(default_factory=list)
 
@@ -335,9 +337,9 @@ class Leveled:
         return not (self.foreign or self.result.left or self.result.failures)
 
 
-def level(
+def repair_all(
     backend: CutoverBackend, outbox: Outbox, repair: Repair, side: Side, stopping: Callable[[], bool] = lambda: False
-) -> Leveled:
+) -> RepairAllResult:
     """Compare both sides in full, and make the other what the trusted one is, while writers go on.
 
     What only the other side has is deleted there where our outbox or journal says that we wrote it. Where the destination is
@@ -350,7 +352,7 @@ def level(
         side: the trusted one.
         stopping: asked before each key.
     """
-    leveled = Leveled()
+    leveled = RepairAllResult()
     extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
     journal = Journal(outbox.database, outbox.tables.schema)
 
@@ -374,11 +376,11 @@ def _ours(backend: CutoverBackend, outbox: Outbox, journal: Journal, path: str) 
     """Whether what the destination holds under a key was written by us."""
     if outbox.wrote(path):
         return True
-    entry = journal.at_destination(backend.destination.key, path)
+    entry = journal.objects.at_destination(backend.destination.key, path)
     if entry is None or not entry.ours:
         return False
     try:
-        store, key = Reached(backend.destination).at(path)
-        return certainly_unchanged(entry.destination_evidence, store.head(key).evidence)
+        store, key = Reached(backend.destination).resolve(path)
+        return proven_unchanged(entry.destination_evidence, store.head(key).evidence)
     except (FileNotFoundError, KeyRefusedError):
         return False

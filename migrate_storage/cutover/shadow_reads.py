@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import visible
 from migrate_storage.cutover.decisions import MIDDLE, Side, trusted
-from migrate_storage.cutover.executor import Driver
+from migrate_storage.cutover.executor import ProtocolExecutor
 
 if TYPE_CHECKING:
     from migrate_storage.cutover.compare import Comparison
@@ -42,7 +42,7 @@ class ShadowReads:
         ConfigurationError: no such share.
     """
 
-    def __init__(self, driver: Driver, share: float, *, waiting: int = _WAITING) -> None:
+    def __init__(self, driver: ProtocolExecutor, share: float, *, waiting: int = _WAITING) -> None:
         if not 0 <= share <= 1:
             raise ConfigurationError(f"shadow={share} is no share of the reads: from 0 for none to 1 for all")
         self._driver, self._share, self._most = driver, share, waiting

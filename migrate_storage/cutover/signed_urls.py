@@ -9,8 +9,8 @@ from advanced_alchemy.types.file_object.base import PathLike
 from migrate_storage.backend.base import text
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.executor import Driver, ask
-from migrate_storage.cutover.phase.lease import Held
+from migrate_storage.cutover.executor import ProtocolExecutor, ask
+from migrate_storage.cutover.phase.lease import OperationLease
 from migrate_storage.stores.sync_async import Caller
 
 __all__ = ("sign_read", "sign_upload")
@@ -20,7 +20,9 @@ _UPLOADING = 300
 """Seconds that an upload may go on after its URL has expired: a service looks at the time when it begins."""
 
 
-async def sign_read(driver: Driver, call: Caller, held: Held, path: PathLike, expires_in: int | None) -> str:
+async def sign_read(
+    driver: ProtocolExecutor, call: Caller, held: OperationLease, path: PathLike, expires_in: int | None
+) -> str:
     """A URL for the side that holds the object; for the one that is read first where none does.
 
     Args:
@@ -49,7 +51,9 @@ async def sign_read(driver: Driver, call: Caller, held: Held, path: PathLike, ex
     return signed
 
 
-async def sign_upload(driver: Driver, call: Caller, held: Held, path: PathLike, expires_in: int | None) -> str:
+async def sign_upload(
+    driver: ProtocolExecutor, call: Caller, held: OperationLease, path: PathLike, expires_in: int | None
+) -> str:
     """A URL to upload to the side that is written first; an entry stands until it has expired, and a little longer.
 
     Args:

@@ -13,13 +13,13 @@ from typing import Any
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("Spooled", "spooled")
+__all__ = ("SpooledContent", "spooled")
 
 IN_MEMORY = 8 * MiB
 _PIECE = MiB
 
 
-class Spooled:
+class SpooledContent:
     """Content that can be read from its beginning as often as needed."""
 
     def __init__(self, content: bytes | Path, *, owned: bool = False) -> None:
@@ -43,7 +43,7 @@ class Spooled:
                 self._content.unlink()
 
 
-async def spooled(call: Caller, data: Any) -> Spooled:
+async def spooled(call: Caller, data: Any) -> SpooledContent:
     """Read what is to be saved to its end, before the first side is written.
 
     Args:
@@ -54,9 +54,9 @@ async def spooled(call: Caller, data: Any) -> Spooled:
         TypeError: for what is none of these, and for asynchronous sources in a synchronous call.
     """
     if isinstance(data, str):
-        return Spooled(data.encode())
+        return SpooledContent(data.encode())
     if isinstance(data, bytes | bytearray | memoryview):
-        return Spooled(bytes(data))
+        return SpooledContent(bytes(data))
     writer = _Writer()
     try:
         if isinstance(data, os.PathLike):
@@ -102,11 +102,11 @@ class _Writer:
         else:
             self._pieces.append(bytes(piece))
 
-    def done(self) -> Spooled:
+    def done(self) -> SpooledContent:
         if self._file is None:
-            return Spooled(b"".join(self._pieces))
+            return SpooledContent(b"".join(self._pieces))
         self._file.close()
-        return Spooled(Path(self._file.name), owned=True)
+        return SpooledContent(Path(self._file.name), owned=True)
 
     def discard(self) -> None:
         if self._file is not None:

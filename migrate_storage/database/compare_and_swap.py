@@ -28,7 +28,7 @@ from sqlalchemy.types import NullType
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_json import same_json
 
-__all__ = ("Swaps", "as_text", "untyped")
+__all__ = ("CompareAndSwap", "as_text", "untyped")
 
 _TOGETHER = 100
 """Rows that MySQL and MariaDB swap in one statement, at most,"""
@@ -37,8 +37,8 @@ _LETTERS = 250_000
 _Swap = tuple[tuple[Any, ...], str, str]
 
 
-class Swaps:
-    """Swaps of one column's values; what :class:`migrate_storage.database.file_column.Rows` is over this."""
+class CompareAndSwap:
+    """Swaps of one column's values; what :class:`migrate_storage.database.file_column.FileColumn` is over this."""
 
     database: Database
     #: The column's type as the server calls it, in capitals.
@@ -48,7 +48,7 @@ class Swaps:
     raw: ColumnElement[Any]
     _text: ColumnElement[Any]
     #: Names of columns that must be set to themselves.
-    _kept: tuple[str, ...]
+    _columns_set_to_self: tuple[str, ...]
 
     def swap(self, connection: Connection, pk: Sequence[Any], old: str, new: str) -> bool:
         """Set the row's value to ``new`` if it still is ``old``; no other column changes.
@@ -58,7 +58,7 @@ class Swaps:
         """
         if connection.execute(self._swapping(pk, old, new)).rowcount == 1:
             return True
-        return old != new and self.holds(connection, pk, new)
+        return old != new and self.equals(connection, pk, new)
 
     def swap_all(self, connection: Connection, swaps: Sequence[_Swap]) -> list[bool]:
         """As :meth:`swap` for many rows, sent to the database in one go.
@@ -72,7 +72,7 @@ class Swaps:
         # The database only tells how many rows were changed in all. Where that is every one of them nothing is left open.
         if self.swap_each(connection, swaps):
             return [True] * len(swaps)
-        return [self.holds(connection, pk, new) for pk, _, new in swaps]
+        return [self.equals(connection, pk, new) for pk, _, new in swaps]
 
     def swap_each(self, connection: Connection, swaps: Sequence[_Swap]) -> bool:
         """Set rows to their new values where they still hold the old ones, and tell whether each of them did.
@@ -102,9 +102,9 @@ class Swaps:
         return update(self.table).where(unchanged).values(self._changes(each))
 
     def _changes(self, new: ColumnElement[Any]) -> dict[Any, Any]:
-        return {self.raw: new, **{self.table.c[name]: self.table.c[name] for name in self._kept}}
+        return {self.raw: new, **{self.table.c[name]: self.table.c[name] for name in self._columns_set_to_self}}
 
-    def holds(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
+    def equals(self, connection: Connection, pk: Sequence[Any], value: str) -> bool:
         """Whether the row holds this value now."""
         now = self.read(connection, pk)
         return now is not None and same_json(now, value)

@@ -33,12 +33,12 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import Column
-from migrate_storage.database.compare_and_swap import Swaps, as_text, untyped
+from migrate_storage.database.compare_and_swap import CompareAndSwap, as_text, untyped
 from migrate_storage.database.connection import Database, describe_failure
 from migrate_storage.database.file_json import Row
 from migrate_storage.database.primary_keys import spellings
 
-__all__ = ("Rows",)
+__all__ = ("FileColumn",)
 
 _BEHIND = ("after", "low")
 """Names of keys behind which rows are looked for; all others are those up to which."""
@@ -46,7 +46,7 @@ _GROWTH = 32
 """How far a window may grow, in multiples of the asked size, while windows come back empty."""
 
 
-class Rows(Swaps):
+class FileColumn(CompareAndSwap):
     """The rows of one column.
 
     Args:
@@ -62,8 +62,8 @@ class Rows(Swaps):
         self.database = database
         self.column = of
         self._where = where
-        self.type, self._kept = database.transaction(self._describe)
-        names = dict.fromkeys((*of.key, of.column, *self._kept))
+        self.type, self._columns_set_to_self = database.transaction(self._describe)
+        names = dict.fromkeys((*of.key, of.column, *self._columns_set_to_self))
         self.table = table(of.table, *(column(name) for name in names), schema=of.schema)
         self.key = [self.table.c[name] for name in of.key]
         self.raw = self.table.c[of.column]
@@ -138,7 +138,7 @@ class Rows(Swaps):
         first = untyped(f"{name}0", key[0])
         return and_(self.key[0] >= first if name in _BEHIND else self.key[0] <= first, exact)
 
-    def within(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> Rows:
+    def between_keys(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> FileColumn:
         """The same rows, of which only those behind one key and up to another; ``None`` sets no bound.
 
         Args:
@@ -152,7 +152,7 @@ class Rows(Swaps):
         narrowed._condition = and_(*conditions) if conditions else None  # noqa: SLF001 - of this very class
         return narrowed
 
-    def cut(self, into: int) -> list[tuple[Any, ...]]:
+    def split_points(self, into: int) -> list[tuple[Any, ...]]:
         """Keys at which the rows fall into so many ranges of about one size; fewer where there are not so many rows.
 
         It reads the keys once, in their order.
@@ -177,7 +177,7 @@ class Rows(Swaps):
             gone = wanted
         return keys
 
-    def ranges(self, size: int) -> Iterator[Rows]:
+    def ranges(self, size: int) -> Iterator[FileColumn]:
         """The same rows in ranges of ``size`` by their keys, one after the other; rows that come meanwhile are in one of them."""
         after: tuple[Any, ...] | None = None
         while True:
@@ -186,7 +186,7 @@ class Rows(Swaps):
                 statement = statement.where(self._after(after, "low", inclusive=False))
             found = self.database.transaction(partial(_first, statement))
             until = None if found is None else tuple(found)
-            yield self.within(after, until)
+            yield self.between_keys(after, until)
             if until is None:
                 return
             after = until
@@ -235,7 +235,7 @@ class Rows(Swaps):
         rows = [Row(tuple(entry[:width]), as_text(entry[width])) for entry in connection.execute(found)]
         return rows, None if bound is None else tuple(bound), bound is None
 
-    def spread(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
+    def sample_windows(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
         """Windows that lie evenly among the rows that may name ``backend``, each read in one short transaction.
 
         Args:

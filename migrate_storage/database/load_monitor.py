@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.database.connection import Database, describe_failure
 
-__all__ = ("Pressure",)
+__all__ = ("LoadMonitor",)
 
 _PRIMARY = """
 SELECT count(*), count(state), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), min(pg_wal_lsn_diff(replay_lsn, '0/0')),
@@ -28,7 +28,7 @@ SELECT (SELECT count(*) FROM pg_stat_wal_receiver), 1, pg_wal_lsn_diff(pg_last_w
 _BEHIND = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 
 
-class Pressure:
+class LoadMonitor:
     """When the database should be left in peace.
 
     Args:

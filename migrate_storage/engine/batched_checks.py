@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.engine.listing_evidence import Sights
-from migrate_storage.engine.task import Carried, confirmed
+from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.task import CopyResult, confirmed
 
-__all__ = ("Findings", "Survey")
+__all__ = ("BatchedRechecks", "Findings")
 
 _GROUP = 5000
 """How many copies, or objects whose rows were re-pointed, wait for one listing at most."""
@@ -26,25 +26,25 @@ class Findings:
     """What a listing told of those that waited for it."""
 
     #: Copies that are done.
-    confirmed: list[Carried] = field(default_factory=list)
+    confirmed: list[CopyResult] = field(default_factory=list)
     #: Copies that must be looked at each by itself.
-    open: list[Carried] = field(default_factory=list)
+    open: list[CopyResult] = field(default_factory=list)
     #: By id, the source of each object whose rows were re-pointed; ``None`` where it was not listed.
     sources: dict[str, ObjectMeta | None] = field(default_factory=dict)
 
 
-class Survey:
+class BatchedRechecks:
     """What waits for a listing, and what is under way: one at a time.
 
     Args:
         sights: the listings; ``None`` where each object is looked at by itself.
     """
 
-    def __init__(self, sights: Sights | None) -> None:
+    def __init__(self, sights: SideListings | None) -> None:
         self._sights = sights
-        self._copies: dict[str, Carried] = {}
+        self._copies: dict[str, CopyResult] = {}
         self._swapped: dict[str, str] = {}
-        self._asked: tuple[dict[str, Carried], dict[str, str]] | None = None
+        self._asked: tuple[dict[str, CopyResult], dict[str, str]] | None = None
         self._begun = time.monotonic()
 
     @property
@@ -57,9 +57,9 @@ class Survey:
         """How many objects may be about it: those that wait, and those of the listing that is under way."""
         return 3 * _GROUP if self.ready else 0
 
-    def copied(self, carried: Carried) -> None:
+    def copied(self, carried: CopyResult) -> None:
         """A copy waits for its last looks."""
-        self._copies[carried.job.id] = carried
+        self._copies[carried.task.id] = carried
 
     def swapped(self, id_: str, filename: str) -> None:
         """An object waits for the look at its source that follows the swap of its rows."""
@@ -93,9 +93,9 @@ class Survey:
         sights, copies, swapped = self._sights, self._copies, self._swapped
         self._begun, self._asked = time.monotonic(), (copies, swapped)
         self._copies, self._swapped = {}, {}
-        here = [*(each.job.item.source.path for each in copies.values()), *swapped.values()]
-        there = [each.job.item.destination.path for each in copies.values() if _undated(each)]
-        return lambda: (sights.source(here), sights.destination(there))
+        here = [*(each.task.item.source.path for each in copies.values()), *swapped.values()]
+        there = [each.task.item.destination.path for each in copies.values() if _undated(each)]
+        return lambda: (sights.source.fetch(here), sights.destination.fetch(there))
 
     def ended(self, seen: Seen) -> Findings:
         """What the listing that was under way confirms is done; all else is to be looked at by itself."""
@@ -104,7 +104,7 @@ class Survey:
         here, there = seen
         found = Findings(sources={id_: here.get(filename) for id_, filename in swapped.items()})
         for carried in copies.values():
-            item = carried.job.item
+            item = carried.task.item
             known = confirmed(carried, here.get(item.source.path), there.get(item.destination.path))
             if known is None:
                 found.open.append(carried)
@@ -118,5 +118,5 @@ class Survey:
         self._swapped.clear()
 
 
-def _undated(carried: Carried) -> bool:
+def _undated(carried: CopyResult) -> bool:
     return carried.verified is not None and carried.verified.destination.last_modified is None

@@ -17,15 +17,15 @@ from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.core.spill import KeyLog, Spill
+from migrate_storage.core.spill import KeyLog, SpilledMap
 from migrate_storage.engine.probe import SCRATCH
-from migrate_storage.engine.verify import same
+from migrate_storage.engine.verify import compare_content
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.listing import Entry, Listing, Stream
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Retry, StoreFailure
-from migrate_storage.translate.places import actual
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
+from migrate_storage.translate.places import resolve_links
 
 __all__ = (
     "By",
@@ -120,7 +120,7 @@ def _lone_ones_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator
         tidy: whether each of them gave its keys in order so far. From where one did not, a key may come again: all is set
             aside, so that no key is given twice.
     """
-    with closing(Spill()) as left, closing(Spill()) as right, closing(KeyLog()) as met:
+    with closing(SpilledMap()) as left, closing(SpilledMap()) as right, closing(KeyLog()) as met:
         for pair in pairs:
             if pair.source is not None and pair.destination is not None and tidy():
                 met.add(pair.key)
@@ -179,11 +179,11 @@ def judge(pair: Pair, source: Store, destination: Store, by: By, retry: Retry | 
     if by is By.EVIDENCE:
         return Compared(pair=pair, relation=Relation.UNPROVED)
     try:
-        read = partial(same, source, held.path, destination, found.path)
-        equal = (read() if retry is None else retry(read)) is not None
+        read = partial(compare_content, source, held.path, destination, found.path)
+        equal = (read() if retry is None else retry.call(read)) is not None
     except StoppedError:
         raise
-    except StoreFailure as error:
+    except StoreRequestError as error:
         return Compared(pair=pair, relation=Relation.ERROR, evidence=error.failure.message)
     except Exception as error:  # noqa: BLE001 - each library raises its own kinds, and the answer is a value
         return Compared(pair=pair, relation=Relation.ERROR, evidence=classify(error).message)
@@ -207,7 +207,7 @@ _NOWHERE: Any = None
 """The store where none is asked: what the listings tell decides."""
 
 
-def judge_at(pair: Pair, one: Side, other: Side, by: By, retry: Retry) -> Compared:
+def judge_at(pair: Pair, one: ResolvedBackend, other: ResolvedBackend, by: By, retry: Retry) -> Compared:
     """Say how the sides of a pair stand to each other. They are read not as they were listed, but as each key can be.
 
     Args:
@@ -220,7 +220,7 @@ def judge_at(pair: Pair, one: Side, other: Side, by: By, retry: Retry) -> Compar
     if pair.source is None or pair.destination is None or by in (By.SIZE, By.EVIDENCE):
         return judge(pair, _NOWHERE, _NOWHERE, by)
     try:
-        (source, here), (destination, there) = one.at(pair.key), other.at(pair.key)
+        (source, here), (destination, there) = one.resolve(pair.key), other.resolve(pair.key)
     except KeyRefusedError as error:
         return Compared(pair=pair, relation=Relation.ERROR, evidence=str(error))
     met = Pair(key=pair.key, source=replace(pair.source, path=here), destination=replace(pair.destination, path=there))
@@ -235,8 +235,8 @@ def is_ours(pair: Pair) -> bool:
     return pair.key.startswith(_PROBES)
 
 
-def nested(one: Side, other: Side) -> bool:
+def nested(one: ResolvedBackend, other: ResolvedBackend) -> bool:
     """Whether one side's place is the other's, or inside of it, were both on one storage."""
-    here, there = actual(one.root), actual(other.root)
+    here, there = resolve_links(one.root), resolve_links(other.root)
     inside = here.key.startswith(there.key) or there.key.startswith(here.key)
     return here.root == there.root and inside

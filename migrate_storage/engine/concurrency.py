@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from migrate_storage.core.errors import StoppedError
 
-__all__ = ("Gate",)
+__all__ = ("ConcurrencyLimiter",)
 
 _ONE_ANSWER = 1.0
 """Seconds in which several refusals are one answer to one load: requests that were sent before the gate narrowed."""
@@ -21,7 +21,7 @@ _LOOK = 0.2
 """Seconds after which one who waits looks whether the run is to stop."""
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Lets a bounded number of workers through; additive increase, multiplicative decrease.
 
     Args:
@@ -35,7 +35,7 @@ class Gate:
         self,
         widest: int,
         stopping: threading.Event,
-        changed: Callable[[Gate], None] = lambda _: None,
+        changed: Callable[[ConcurrencyLimiter], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._condition = threading.Condition()
@@ -46,12 +46,12 @@ class Gate:
         self._paused = ""
 
     @property
-    def widest(self) -> int:
+    def max_limit(self) -> int:
         """What was asked for: :attr:`width` never exceeds it."""
         return self._widest
 
     @property
-    def width(self) -> int:
+    def limit(self) -> int:
         """How many may be inside now."""
         return self._width
 
@@ -61,7 +61,7 @@ class Gate:
         return self._paused
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
+    def acquire(self) -> Iterator[None]:
         """Pass with one object; leaving without an exception is a success.
 
         Raises:
@@ -81,7 +81,7 @@ class Gate:
             while self._paused and not self._stopping.is_set():
                 self._condition.wait(_LOOK)
 
-    def slow_down(self) -> None:
+    def on_throttled(self) -> None:
         """A service asked for fewer requests: half as many from here on. Refusals of one moment count once."""
         with self._condition:
             now = self._clock()

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import RunError
-from migrate_storage.database.load_monitor import Pressure
-from migrate_storage.engine.concurrency import Gate
-from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.database.load_monitor import LoadMonitor
+from migrate_storage.engine.concurrency import ConcurrencyLimiter
+from migrate_storage.stores.rate_limit import StoreLimits
 
-__all__ = ("BEAT", "PAUSED", "Desk", "Helm")
+__all__ = ("BEAT", "PAUSED", "ControlChannel", "ControlLoop")
 
 BEAT = 1.0
 """Seconds between two looks."""
@@ -29,17 +29,17 @@ _PATIENCE = 5.0
 PAUSED = "asked to pause by 'migrate-storage control'"
 
 
-class Desk(Protocol):
+class ControlChannel(Protocol):
     """Where wishes are read and the state is written: the journal, or one range of a run in it."""
 
-    def wanted(self, run: str) -> Mapping[str, Any]:
+    def control(self, run: str) -> Mapping[str, Any]:
         """What was asked of a run while it goes on."""
 
-    def progress(self, run: str, *, doing: str) -> None:
+    def update(self, run: str, *, doing: str) -> None:
         """Say what it is doing, as JSON."""
 
 
-class Helm:
+class ControlLoop:
     """Steers one run.
 
     Args:
@@ -54,13 +54,13 @@ class Helm:
 
     def __init__(
         self,
-        journal: Desk,
+        journal: ControlChannel,
         run: str,
         *,
-        gate: Gate,
-        pace: Pace,
+        gate: ConcurrencyLimiter,
+        pace: StoreLimits,
         stop: Callable[[], None],
-        pressure: Pressure,
+        pressure: LoadMonitor,
         state: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._journal, self._run = journal, run
@@ -69,15 +69,15 @@ class Helm:
         self._obeyed: Mapping[str, Any] = {}
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Look again and again, from another thread, while the block runs."""
         over = threading.Event()
 
         def steer() -> None:
             while not over.wait(BEAT):
-                self.look()
+                self.poll()
 
-        self.look()
+        self.poll()
         thread = threading.Thread(target=steer, name="helm", daemon=True)
         thread.start()
         try:
@@ -87,15 +87,15 @@ class Helm:
             # A database that is gone is asked for a while yet; the run does not wait for that to end.
             thread.join(_PATIENCE)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Once: do what is wanted, pause or go on, and say so. A database that does not answer is looked at again later."""
         wanted: Mapping[str, Any] = self._obeyed
         with contextlib.suppress(RunError, SQLAlchemyError):
-            wanted = self._journal.wanted(self._run)
+            wanted = self._journal.control(self._run)
         self._obey(wanted)
         self._gate.pause(PAUSED if wanted.get("paused") else self._pressure.ask())
         with contextlib.suppress(RunError, SQLAlchemyError):
-            self._journal.progress(self._run, doing=json.dumps(self._doing()))
+            self._journal.update(self._run, doing=json.dumps(self._progress()))
 
     def _obey(self, wanted: Mapping[str, Any]) -> None:
         new = {name: value for name, value in wanted.items() if self._obeyed.get(name, ...) != value}
@@ -109,13 +109,13 @@ class Helm:
         if new.get("stop"):
             self._stop()
 
-    def _doing(self) -> dict[str, Any]:
+    def _progress(self) -> dict[str, Any]:
         gate = self._gate
         rates = {"bandwidth": self._pace.bandwidth.per_second, "requests_per_second": self._pace.requests.per_second}
         return {
             "paused": gate.paused,
-            "concurrency": gate.width,
-            "most_concurrency": gate.widest,
+            "concurrency": gate.limit,
+            "most_concurrency": gate.max_limit,
             **rates,
             **self._state(),
         }

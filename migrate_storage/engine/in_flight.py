@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrate_storage.core.model import Location, Outcome, RowRef, Slot
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row
-from migrate_storage.engine.task import Carried, Job
+from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified
 
-__all__ = ("ObjectInFlight", "Pointing", "RowInFlight")
+__all__ = ("PendingObject", "PendingRow", "Pointing")
 
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
     """A row that was re-pointed to an object, as the journal has it."""
 
-    rows: Rows
+    rows: FileColumn
     row: Row
     slots: tuple[Slot, ...]
 
@@ -28,10 +28,10 @@ class Pointing:
 
 
 @dataclass(slots=True, eq=False)
-class RowInFlight:
+class PendingRow:
     """A row: which of its objects it still waits for, and what the others got."""
 
-    rows: Rows
+    rows: FileColumn
     row: Row
     #: Slot index to the id of its object.
     slots: dict[int | None, str]
@@ -47,33 +47,33 @@ class RowInFlight:
 
 
 @dataclass(slots=True, eq=False)
-class ObjectInFlight:
+class PendingObject:
     """An object, with the rows of the open windows that name it."""
 
-    job: Job
+    task: CopyTask
     #: Rows that wait for it.
-    rows: list[RowInFlight] = field(default_factory=list)
+    rows: list[PendingRow] = field(default_factory=list)
     #: What became of it; ``None`` while a worker has it.
-    carried: Carried | None = None
+    result: CopyResult | None = None
     refs: tuple[RowRef, ...] = ()
     #: Rows that have its proof and were not tried yet.
     unwritten: int = 0
     #: Rows that were re-pointed to it, with the value that they hold now.
-    swapped: list[tuple[RowInFlight, str]] = field(default_factory=list)
+    swapped: list[tuple[PendingRow, str]] = field(default_factory=list)
     #: Rows in which somebody else's write stood.
     lost: int = 0
     #: Why the database refuses to re-point one of its rows; empty while it does not.
     refused: str = ""
     #: How often it was copied again because its source changed after rows were re-pointed.
-    mends: int = 0
+    recopies: int = 0
     #: No row is to be re-pointed to it: it goes when its journal line is settled.
-    concluded: bool = False
+    final: bool = False
     #: Its outcome was told.
     told: bool = False
     #: How many of its rows were told with it.
     refs_told: int = 0
 
-    def resolve(self, row: RowInFlight, *, rewritten: bool) -> bool:
+    def mark_resolved(self, row: PendingRow, *, rewritten: bool) -> bool:
         """Give a row what became of this object.
 
         Args:
@@ -83,15 +83,15 @@ class ObjectInFlight:
         Returns:
             Whether the row is ready: it waits for nothing more, and has something to re-point.
         """
-        if self.carried is not None and self.carried.verified is not None and rewritten:
+        if self.result is not None and self.result.verified is not None and rewritten:
             for index, id_ in row.slots.items():
-                if id_ == self.job.id:
-                    row.verified[index] = (id_, self.carried.verified, self.carried.job.item.destination)
+                if id_ == self.task.id:
+                    row.verified[index] = (id_, self.result.verified, self.result.task.item.destination)
             self.unwritten += 1
-        row.waiting.discard(self.job.id)
+        row.waiting.discard(self.task.id)
         return not row.waiting and bool(row.verified)
 
-    def written(self, row: RowInFlight, value: str | None) -> None:
+    def mark_tried(self, row: PendingRow, value: str | None) -> None:
         """A row was tried; ``value`` is what it holds now, ``None`` where another's write stood."""
         self.unwritten -= 1
         if value is None:
@@ -100,19 +100,19 @@ class ObjectInFlight:
             self.swapped.append((row, value))
 
     @property
-    def idle(self) -> bool:
+    def has_no_pending_rows(self) -> bool:
         """Whether no row waits for it or is to be written with it."""
         return not self.rows and not self.unwritten
 
     def outcome(self) -> Outcome:
         """How it ended, for the report."""
-        carried = self.carried
+        carried = self.result
         assert carried is not None
         verified = carried.verified
         return Outcome(
             kind=carried.kind,
-            source=self.job.item.source,
-            destination=self.job.item.destination,
+            source=self.task.item.source,
+            destination=self.task.item.destination,
             reason=carried.reason,
             size=verified.source.size if verified else None,
             evidence=verified.evidence if verified else "",

@@ -11,18 +11,18 @@ from dataclasses import replace
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
-from migrate_storage.journal import Journal, Mark
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.journal import Journal, KnownLoss
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
-__all__ = ("Known", "ended", "mark_of", "stale_note")
+__all__ = ("KnownLosses", "ended", "known_loss_of", "stale_note")
 
 _NOTES = 100
 
 
-class Known:
+class KnownLosses:
     """The marks as they were when a job began: what counts as a known loss. From any thread.
 
     Args:
@@ -34,32 +34,32 @@ class Known:
         #: What a report says of marks whose objects were found, by the marks' ids; not all of many.
         self.stale: dict[str, Note] = {}
         if journal is not None and journal.exists:
-            self._reasons = {mark.id: _said(mark) for batch in journal.marks() for mark in batch}
+            self._reasons = {mark.id: _said(mark) for batch in journal.known_losses.all() for mark in batch}
 
     def __bool__(self) -> bool:
         return bool(self._reasons)
 
     def marked(self, ref: RowRef, location: Location) -> bool:
         """Whether a row's file is marked as lost."""
-        return bool(self) and Mark.id_of(ref.column, ref.pk, location) in self._reasons
+        return bool(self) and KnownLoss.id_of(ref.column, ref.pk, location) in self._reasons
 
     def there(self, ref: RowRef, location: Location) -> None:
         """A row's object was found: a mark that says otherwise is stale."""
         if self.marked(ref, location) and len(self.stale) < _NOTES:
-            id_ = Mark.id_of(ref.column, ref.pk, location)
+            id_ = KnownLoss.id_of(ref.column, ref.pk, location)
             self.stale[id_] = _note(location, self._reasons[id_], "its object is there again")
 
-    def __call__(self, outcome: Outcome) -> Outcome:
+    def mark_known(self, outcome: Outcome) -> Outcome:
         """The same outcome; ``KNOWN`` where an object is missing and every row that it was looked at for is marked."""
         if outcome.kind is not OutcomeKind.MISSING or outcome.size is not None or not outcome.refs:
             return outcome
-        ids = [Mark.id_of(ref.column, ref.pk, outcome.source) for ref in outcome.refs]
+        ids = [KnownLoss.id_of(ref.column, ref.pk, outcome.source) for ref in outcome.refs]
         if not all(id_ in self._reasons for id_ in ids):
             return outcome
         return replace(outcome, kind=OutcomeKind.KNOWN, reason=self._reasons[ids[0]])
 
 
-def mark_of(outcome: Outcome, reason: str) -> Mark:
+def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:
     """The mark of a missing object, by whoever runs this process, now.
 
     Args:
@@ -68,14 +68,14 @@ def mark_of(outcome: Outcome, reason: str) -> Mark:
     """
     ref = outcome.refs[0]
     column = ref.column
-    return Mark(
+    return KnownLoss(
         column=(column.schema, column.table, column.column),
         pk=ref.pk,
         location=outcome.source,
         reason=reason.strip(),
         by=_who(),
         at=time.time(),
-        id=Mark.id_of(column, ref.pk, outcome.source),
+        id=KnownLoss.id_of(column, ref.pk, outcome.source),
     )
 
 
@@ -88,17 +88,17 @@ def _who() -> str:
 
 
 def ended(
-    journal: Journal, database: Database, columns: Sequence[Column], sides: Mapping[str, Side], retry: Retry
-) -> Iterator[tuple[Mark, str]]:
+    journal: Journal, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend], retry: Retry
+) -> Iterator[tuple[KnownLoss, str]]:
     """Marks that say nothing any more, each with the reason: the row is gone or names another file, or the object is there.
 
     Raises:
         StoreFailure: a store did not answer.
     """
-    tables: dict[tuple[str | None, str, str], Rows] = {
-        (column.schema, column.table, column.column): Rows(database, column) for column in columns
+    tables: dict[tuple[str | None, str, str], FileColumn] = {
+        (column.schema, column.table, column.column): FileColumn(database, column) for column in columns
     }
-    for batch in journal.marks():
+    for batch in journal.known_losses.all():
         for mark in batch:
             rows = tables.get(mark.column)
             if rows is None:
@@ -111,7 +111,7 @@ def ended(
                 yield mark, "its object is there again"
 
 
-def stale_note(mark: Mark, why: str) -> Note:
+def stale_note(mark: KnownLoss, why: str) -> Note:
     """What a report says of a mark that came to its end."""
     return _note(mark.location, _said(mark), why)
 
@@ -126,11 +126,11 @@ def _note(location: Location, said: str, why: str) -> Note:
     )
 
 
-def _said(mark: Mark) -> str:
+def _said(mark: KnownLoss) -> str:
     return f"marked as lost by {mark.by}: {mark.reason}"
 
 
-def _names(rows: Rows, mark: Mark) -> bool:
+def _names(rows: FileColumn, mark: KnownLoss) -> bool:
     value = rows.database.transaction(lambda connection: rows.read(connection, mark.pk))
     if value is None:
         return False
@@ -141,9 +141,9 @@ def _names(rows: Rows, mark: Mark) -> bool:
     return any(Location(slot.file["backend"], slot.file["filename"]) == mark.location for slot in slots)
 
 
-def _there(side: Side, path: str, retry: Retry) -> bool:
+def _there(side: ResolvedBackend, path: str, retry: Retry) -> bool:
     try:
-        store, key = side.at(path)
+        store, key = side.resolve(path)
     except KeyRefusedError:
         return False
-    return retry.unless_missing(lambda: store.head(key)) is not None
+    return retry.or_none_if_missing(lambda: store.head(key)) is not None

@@ -16,12 +16,12 @@ from itertools import islice, takewhile
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.engine.verify import certainly_unchanged
+from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.stores.base import Store
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Retry, StoreFailure
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
-__all__ = ("Sightings", "Sights", "confirmed", "rank", "tells")
+__all__ = ("ListingEvidence", "SideListings", "confirmed", "key_order", "listing_matches_head")
 
 _LEAST = 20
 """Objects for which a listing is begun at least."""
@@ -37,7 +37,7 @@ _PAGE = 1000
 """Keys that a service tells in one answer."""
 
 
-def tells(store: Store, path: str, retry: Retry) -> bool:
+def listing_matches_head(store: Store, path: str, retry: Retry) -> bool:
     """Whether a listing of a store says of an object what a look at it does, all of it.
 
     Args:
@@ -48,26 +48,26 @@ def tells(store: Store, path: str, retry: Retry) -> bool:
     Returns:
         ``False`` too where it may not be listed, where there is no such object, and for a local disk: looks are cheap there.
     """
-    if store.trusted:
+    if store.is_local:
         return False
 
     def read() -> list[ObjectMeta]:
         return [meta for meta in islice(store.list(_folder([path]), after=path[:-1]), _PAGE) if meta.path == path]
 
     try:
-        seen, found = retry(read), retry(lambda: store.head(path))
-    except StoreFailure:
+        seen, found = retry.call(read), retry.call(lambda: store.head(path))
+    except StoreRequestError:
         return False
     return (
         len(seen) == 1
         and bool(found.e_tag)
         and found.last_modified is not None
         and (seen[0].e_tag, seen[0].version) == (found.e_tag, found.version)
-        and certainly_unchanged(found.evidence, seen[0].evidence)
+        and proven_unchanged(found.evidence, seen[0].evidence)
     )
 
 
-class Sightings:
+class ListingEvidence:
     """The listings of one side, from any thread.
 
     Args:
@@ -76,14 +76,16 @@ class Sightings:
         trusted: whether a listing was seen to tell what a look does.
     """
 
-    def __init__(self, side: Side, retry: Retry, *, trusted: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, side: ResolvedBackend, retry: Retry, *, trusted: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._side, self._retry, self._clock = side, retry, clock
         #: Whether a listing is evidence here: it was seen to be, and nothing spoke against it since.
         self.trusted = trusted
         self._rest, self._until, self._sparse = _REST, 0.0, 0
 
     @classmethod
-    def proved(cls, side: Side, retry: Retry, filenames: Iterable[str]) -> Sightings:
+    def probe(cls, side: ResolvedBackend, retry: Retry, filenames: Iterable[str]) -> ListingEvidence:
         """Those of a side that is only read, believed where one of a few objects, for some may be gone, is listed as it is.
 
         Args:
@@ -93,7 +95,7 @@ class Sightings:
         """
         for filename in islice(filenames, _TRIES):
             with contextlib.suppress(KeyRefusedError):
-                if tells(*side.at(filename), retry):
+                if listing_matches_head(*side.resolve(filename), retry):
                     return cls(side, retry, trusted=True)
         return cls(side, retry, trusted=False)
 
@@ -102,7 +104,7 @@ class Sightings:
         """Whether it is worth while to ask for as many at once as last time."""
         return self.trusted and self._clock() >= self._until
 
-    def __call__(self, filenames: Sequence[str]) -> dict[str, ObjectMeta]:
+    def fetch(self, filenames: Sequence[str]) -> dict[str, ObjectMeta]:
         """List the range of keys in which some objects are, from this moment on.
 
         Returns:
@@ -114,7 +116,7 @@ class Sightings:
         by_store: dict[int, tuple[Store, dict[str, str]]] = {}
         for filename in filenames if self.trusted else ():
             try:
-                store, path = self._side.at(filename)
+                store, path = self._side.resolve(filename)
             except KeyRefusedError:
                 continue
             by_store.setdefault(id(store), (store, {}))[1][path] = filename
@@ -131,12 +133,12 @@ class Sightings:
         return found
 
     def _seen(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
-        paths = sorted(wanted, key=rank)
+        paths = sorted(wanted, key=key_order)
         found: dict[str, ObjectMeta] = {}
-        last, end = b"", rank(paths[-1])
+        last, end = b"", key_order(paths[-1])
         try:
             for count, meta in enumerate(store.list(_folder(paths), after=paths[0][:-1])):
-                position = rank(meta.path)
+                position = key_order(meta.path)
                 if count == _MOST * len(wanted):
                     self._until, self._rest, self._sparse = self._clock() + self._rest, self._rest * 2, len(wanted)
                     return {}
@@ -156,11 +158,11 @@ class Sightings:
 
 
 @dataclass(frozen=True, slots=True)
-class Sights:
+class SideListings:
     """The listings of both sides of a route."""
 
-    source: Sightings
-    destination: Sightings
+    source: ListingEvidence
+    destination: ListingEvidence
 
 
 def confirmed(store: Store, path: str, seen: ObjectMeta, retry: Retry) -> bool:
@@ -173,13 +175,13 @@ def confirmed(store: Store, path: str, seen: ObjectMeta, retry: Retry) -> bool:
         retry: how a failed look is sent again.
     """
     try:
-        found = retry(lambda: store.head(path))
-    except StoreFailure:
+        found = retry.call(lambda: store.head(path))
+    except StoreRequestError:
         return False
-    return certainly_unchanged(seen.evidence, found.evidence)
+    return proven_unchanged(seen.evidence, found.evidence)
 
 
-def rank(path: str) -> bytes:
+def key_order(path: str) -> bytes:
     """What services list their keys in the order of."""
     return path.encode("utf-8", "surrogatepass")
 

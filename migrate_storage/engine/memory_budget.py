@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ("Budget",)
+__all__ = ("MemoryBudget",)
 
 
-class Budget:
+class MemoryBudget:
     """Bytes of content held in memory at once, over all workers.
 
     Args:
@@ -21,7 +21,7 @@ class Budget:
         self._condition = threading.Condition()
 
     @contextmanager
-    def __call__(self, wanted: int) -> Iterator[None]:
+    def reserve(self, wanted: int) -> Iterator[None]:
         """Hold ``wanted`` bytes of the budget, at most all of it."""
         wanted = min(wanted, self._limit)
         with self._condition:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from migrate_storage.core.model import Location, Outcome, OutcomeKind, RowRef
-from migrate_storage.engine.in_flight import ObjectInFlight
-from migrate_storage.engine.plan import Route
-from migrate_storage.engine.recorder import Ledger
-from migrate_storage.engine.task import Carried
-from migrate_storage.journal import Entry, digest
+from migrate_storage.engine.in_flight import PendingObject
+from migrate_storage.engine.plan import MigrationPlan
+from migrate_storage.engine.recorder import RunRecorder
+from migrate_storage.engine.task import CopyResult
+from migrate_storage.journal import ObjectRecord, digest
 
-__all__ = ("Telling", "listed")
+__all__ = ("OutcomeReporter", "listed")
 
 
-class Telling:
+class OutcomeReporter:
     """Tells outcomes, and counts what an earlier pass of the run did not know.
 
     Args:
@@ -24,14 +24,14 @@ class Telling:
         tell: called with each outcome.
     """
 
-    def __init__(self, ledger: Ledger, route: Route, tell: Callable[[Outcome], None]) -> None:
+    def __init__(self, ledger: RunRecorder, route: MigrationPlan, tell: Callable[[Outcome], None]) -> None:
         self._ledger, self._route, self._tell = ledger, route, tell
         #: Whether every row that comes is seen for the first time in this run.
         self.first_pass = True
         #: Objects that ended otherwise than an earlier pass of this run had them.
         self.news = 0
 
-    def ended(self, entity: ObjectInFlight, *, news: bool = True) -> None:
+    def ended(self, entity: PendingObject, *, news: bool = True) -> None:
         """An object ended.
 
         Args:
@@ -41,17 +41,17 @@ class Telling:
         self.news += news
         self._report(entity)
 
-    def more(self, entity: ObjectInFlight) -> None:
+    def more(self, entity: PendingObject) -> None:
         """Rows of a later window name an object that is listed already: each of them is listed with it, once."""
-        assert entity.carried is not None
-        if self.first_pass and not entity.carried.kind.done and len(entity.refs) > entity.refs_told:
+        assert entity.result is not None
+        if self.first_pass and not entity.result.kind.done and len(entity.refs) > entity.refs_told:
             self._report(entity, since=entity.refs_told)
 
-    def collided(self, entity: ObjectInFlight) -> None:
+    def collided(self, entity: PendingObject) -> None:
         """Two source objects would become one: the second is listed, and nothing of it is written."""
-        job = entity.job
+        job = entity.task
         reason = f"another source object goes to {job.item.destination} already: give one of them another name"
-        entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind.OCCUPIED, reason=reason), True
+        entity.result, entity.final = CopyResult(task=job, kind=OutcomeKind.OCCUPIED, reason=reason), True
         entity.refs_told = len(job.item.slots)
         refs = tuple(slot.ref for slot in job.item.slots)
         self._list(job.id, job.item.source, OutcomeKind.OCCUPIED, reason, refs)
@@ -66,7 +66,7 @@ class Telling:
         id_ = _broken_id(ref)
         return listed(self._ledger.known([id_]).get(id_))
 
-    def _report(self, entity: ObjectInFlight, *, since: int = 0) -> None:
+    def _report(self, entity: PendingObject, *, since: int = 0) -> None:
         entity.told, entity.refs_told = True, len(entity.refs)
         outcome = entity.outcome()
         self._tell(replace(outcome, refs=outcome.refs[since:]))
@@ -79,7 +79,7 @@ class Telling:
             self._tell(Outcome(kind=kind, source=source, destination=nowhere, reason=reason, refs=refs))
 
 
-def listed(entry: Entry | None) -> bool:
+def listed(entry: ObjectRecord | None) -> bool:
     """Whether the journal lists an object for a person."""
     return entry is not None and entry.outcome is not None and not OutcomeKind(entry.outcome).done
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Way
 from migrate_storage.journal import object_id
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.server_side_copy import Copier
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import encode_key, unaddressable
-from migrate_storage.translate.places import actual
+from migrate_storage.translate.places import resolve_links
 
 __all__ = (
     "Action",
     "Item",
-    "Route",
-    "choose",
+    "MigrationPlan",
+    "choose_strategy",
 )
 
 
@@ -51,11 +51,11 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class MigrationPlan:
     """From one backend key to another, with the path rule between them."""
 
-    source: Side
-    destination: Side
+    source: ResolvedBackend
+    destination: ResolvedBackend
     way: Way
     #: Why this way, in one line.
     reason: str
@@ -66,11 +66,11 @@ class Route:
     #: Give keys that the destination cannot address a percent-encoded name, see ``translate.keys``.
     encode: bool = False
     #: What was seen to copy within the service, by the source's bucket.
-    copiers: Mapping[str, Copier] = field(default_factory=dict)
+    copiers: Mapping[str, ServerSideCopier] = field(default_factory=dict)
 
-    def wants(self, slot: Slot) -> bool:
+    def includes(self, slot: Slot) -> bool:
         """Whether the run deals with what this slot names."""
-        return slot.file["backend"] == self.source.key and self.filters(slot.file["filename"])
+        return slot.file["backend"] == self.source.key and self.filters.matches(slot.file["filename"])
 
     def refusal(self, path: str) -> str | None:
         """Why the destination cannot hold a filename as it is, and what helps; ``None`` where it can."""
@@ -82,7 +82,7 @@ class Route:
         advice = "--key-rule encode gives it a percent-encoded name" if helps else "give it another name"
         return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
 
-    def copier(self, item: Item) -> Copier | None:
+    def copier(self, item: Item) -> ServerSideCopier | None:
         """What copies an object within the service; ``None`` where it goes through this process."""
         return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
 
@@ -94,7 +94,7 @@ class Route:
         """
         if self.way is Way.SWAP:
             return filename
-        place, root = actual(self.source.place(filename)), actual(self.destination.root)
+        place, root = resolve_links(self.source.place(filename)), resolve_links(self.destination.root)
         if self.shared and root.root == place.root and place.key.startswith(root.key):
             path = place.key[len(root.key) :]
         else:
@@ -112,7 +112,7 @@ class Route:
             filename = slot.file["filename"]
             if not _is_unicode(filename):
                 raise ValueError("a filename in it is no valid Unicode: no store and no database can be asked for it")
-            place = actual(self.source.place(filename))
+            place = resolve_links(self.source.place(filename))
             id_ = object_id(place, self.destination.key)
             if id_ in found:
                 found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
@@ -130,7 +130,7 @@ class Route:
         if self.way is Way.SWAP:
             return Action.SKIP
         if self.shared:
-            there = actual(self.destination.place(path))
+            there = resolve_links(self.destination.place(path))
             if (there.root, there.key) == (place.root, place.key):
                 return Action.REWRITE
             if place.root in self.copiers and unaddressable(place.key) is None:
@@ -146,9 +146,15 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def choose(
-    source: Side, destination: Side | None, *, swap: Side | None, keep_rows: bool, shared: bool, doubt: str = ""
-) -> Route:
+def choose_strategy(
+    source: ResolvedBackend,
+    destination: ResolvedBackend | None,
+    *,
+    swap: ResolvedBackend | None,
+    keep_rows: bool,
+    shared: bool,
+    doubt: str = "",
+) -> MigrationPlan:
     """Pick the way from the facts.
 
     Args:
@@ -161,15 +167,15 @@ def choose(
     """
     if destination is None:
         assert swap is not None
-        return Route(
+        return MigrationPlan(
             source=source,
             destination=swap,
             way=Way.SWAP,
             reason="no --to is given: rows and bytes stay, and every row is opened through both registrations and compared",
             shared=True,
         )
-    there = actual(destination.root)
-    here = actual(source.root)
+    there = resolve_links(destination.root)
+    here = resolve_links(source.root)
     inside = (
         shared
         and (not here.root or here.root == there.root)
@@ -185,4 +191,4 @@ def choose(
             Way.MOVE,
             f"the keys reach different storage{note}: each object is copied and verified, then its rows are re-pointed",
         )
-    return Route(source=source, destination=destination, way=way, reason=reason, shared=shared)
+    return MigrationPlan(source=source, destination=destination, way=way, reason=reason, shared=shared)

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
-from migrate_storage.engine.listing_evidence import tells
+from migrate_storage.engine.listing_evidence import listing_matches_head
 from migrate_storage.engine.transfer import Digests, part_size
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Retry, StoreFailure
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate import same_service
-from migrate_storage.translate.places import actual
+from migrate_storage.translate.places import resolve_links
 
 __all__ = ("SCRATCH", "check_absent", "check_source", "same_storage", "try_destination")
 
@@ -34,7 +34,7 @@ _TRIES = 3
 """How often a probe object is written at most until it comes back as it was: a bit may flip on the way."""
 
 
-def check_source(source: Side, roots: Sequence[Place], retry: Retry) -> None:
+def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) -> None:
     """A key that cannot exist must be "not found", and a bucket that is missing must be told from a missing key."""
     nowhere = f"{SCRATCH}-{uuid.uuid4().hex}/nothing"
     for root in roots:
@@ -43,16 +43,16 @@ def check_source(source: Side, roots: Sequence[Place], retry: Retry) -> None:
             raise PreflightError(
                 f"the source {source.key!r} is the folder {folder}, which is not there: is its disk mounted?"
             )
-        asked = source.at_place(replace(root, key=root.key + nowhere))
+        asked = source.resolve_place(replace(root, key=root.key + nowhere))
         if asked is None:
             continue
         _absent(*asked, f"the source {source.key!r} ({root.service} {root.root})", retry)
 
 
-def check_absent(side: Side, retry: Retry) -> None:
+def check_absent(side: ResolvedBackend, retry: Retry) -> None:
     """A dry run's look at the destination: it answers, and a key that cannot exist is "not found"."""
     _absent(
-        *side.at(f"{SCRATCH}/{uuid.uuid4().hex}"),
+        *side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"),
         f"the destination {side.key!r} ({side.root.service} {side.root.root})",
         retry,
     )
@@ -60,8 +60,8 @@ def check_absent(side: Side, retry: Retry) -> None:
 
 def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
     try:
-        retry(lambda: store.head(path))
-    except StoreFailure as missing:
+        retry.call(lambda: store.head(path))
+    except StoreRequestError as missing:
         if missing.failure.kind is not FailureKind.MISSING:
             raise PreflightError(_unusable(what, "reading a key that does not exist", missing)) from missing
     else:
@@ -69,14 +69,14 @@ def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
             f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style"
         )
     try:
-        retry(lambda: next(iter(store.list(path.rpartition("/")[0])), None))
-    except StoreFailure as error:
+        retry.call(lambda: next(iter(store.list(path.rpartition("/")[0])), None))
+    except StoreRequestError as error:
         kind = error.failure.kind
         if kind is FailureKind.NO_BUCKET:
             raise PreflightError(_unusable(what, "listing", error)) from error
 
 
-def _unusable(what: str, doing: str, error: StoreFailure) -> str:
+def _unusable(what: str, doing: str, error: StoreRequestError) -> str:
     advice = {
         FailureKind.NO_BUCKET: "create the bucket or correct its name",
         FailureKind.DENIED: "check the credentials; S3 also answers so for a missing key where the right to list is missing: grant s3:ListBucket",
@@ -86,7 +86,9 @@ def _unusable(what: str, doing: str, error: StoreFailure) -> str:
     return f"{what} cannot be used: {doing} failed: {error.failure.message}; {advice}"
 
 
-def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) -> tuple[bool, str]:
+def same_storage(
+    source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, probe: bool
+) -> tuple[bool, str]:
     """Whether both sides reach one storage; in doubt one object is written to the destination and looked for."""
     there = destination.root
     told = same_service(source.root, there)
@@ -95,11 +97,11 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
     if not probe:
         return False, "not provably so: a dry run writes no probe"
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
-    store, path = destination.at(name)
-    place = actual(destination.place(name))
+    store, path = destination.resolve(name)
+    place = resolve_links(destination.place(name))
     what = f"the destination {destination.key!r} ({there.service} {there.root})"
     try:
-        retry(lambda: store.put(path, b"probe", attributes=Attributes(), create=False, part_size=None))
+        retry.call(lambda: store.put(path, b"probe", attributes=Attributes(), create=False, part_size=None))
         if place.service != source.root.service:
             if _shown(source, place, retry):
                 raise PreflightError(
@@ -107,13 +109,13 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
                     "register both by the same way, and 'run' re-points the rows"
                 )
             return False, "a probe object at the destination is not seen through the source"
-        asked = source.at_place(replace(source.root, root=place.root, key=place.key))
+        asked = source.resolve_place(replace(source.root, root=place.root, key=place.key))
         if asked is None:
             return True, "in doubt: taken for the same"
         if _seen(*asked, retry):
             return True, "a probe object at the destination is seen through the source"
         return False, "a probe object at the destination is not seen through the source"
-    except StoreFailure as error:
+    except StoreRequestError as error:
         raise PreflightError(_unusable(what, "writing a probe object", error)) from error
     finally:
         with contextlib.suppress(Exception):
@@ -121,14 +123,14 @@ def same_storage(source: Side, destination: Side, retry: Retry, *, probe: bool) 
         _tidy(destination, name)
 
 
-def _shown(source: Side, place: Place, retry: Retry) -> bool:
+def _shown(source: ResolvedBackend, place: Place, retry: Retry) -> bool:
     """Whether a disk and the server of it are the two sides: looked for at once, and when its caches have run out."""
     for wait in (0.0, _CACHED):
         time.sleep(wait)
         if source.root.service == "file":
             if any(path.exists() for path in _served(source.root, place)):
                 return True
-        elif any(_seen(*asked, retry) for asked in source.would_serve(place)):
+        elif any(_seen(*asked, retry) for asked in source.candidates_on_served_disk(place)):
             return True
     return False
 
@@ -143,13 +145,13 @@ def _served(folder: Place, place: Place) -> Iterator[Path]:
 def _seen(store: Store, path: str, retry: Retry) -> bool:
     """Whether an object is there; in doubt it is."""
     try:
-        retry(lambda: store.head(path))
-    except StoreFailure as error:
+        retry.call(lambda: store.head(path))
+    except StoreRequestError as error:
         return error.failure.kind not in (FailureKind.MISSING, FailureKind.NO_BUCKET)
     return True
 
 
-def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]:
+def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, list[Note]]:
     """Write, read, replace, list and delete a small object.
 
     Raises:
@@ -158,7 +160,7 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
     what = f"the destination {side.key!r} ({side.root.service} {side.root.root})"
     try:
-        store, path = side.at(name)
+        store, path = side.resolve(name)
     except KeyRefusedError as error:
         raise PreflightError(f"{what} cannot be used: {error}") from error
     _absent(store, path, what, retry)
@@ -171,7 +173,7 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
         for _ in range(_TRIES):
             written = _write(store, path, content, attributes, retry, create=create)
             doing = "reading the probe object back"
-            found, back = retry(lambda: _read(store, path))
+            found, back = retry.call(lambda: _read(store, path))
             if back == content:
                 break
             doing, create = "writing a probe object", False
@@ -188,14 +190,14 @@ def try_destination(side: Side, retry: Retry) -> tuple[Capabilities, list[Note]]
             large_etag_is_md5=large_md5,
             large_etag_is_of_parts=large_parts,
         )
-    except StoreFailure as error:
+    except StoreRequestError as error:
         raise PreflightError(_unusable(what, doing, error)) from error
-    shown = tells(store, path, retry)
+    shown = listing_matches_head(store, path, retry)
     try:
-        retry(lambda: store.delete(path))
+        retry.call(lambda: store.delete(path))
         capabilities = replace(capabilities, listing=shown and _gone(store, path, retry))
         _tidy(side, name)
-    except StoreFailure as error:
+    except StoreRequestError as error:
         notes.append(
             Note(
                 severity=Severity.WARNING,
@@ -222,12 +224,12 @@ def _write(
     store: Store, path: str, content: bytes, attributes: Attributes, retry: Retry, *, create: bool
 ) -> ObjectMeta:
     try:
-        return retry(lambda: store.put(path, content, attributes=attributes, create=create, part_size=None))
-    except StoreFailure as error:
+        return retry.call(lambda: store.put(path, content, attributes=attributes, create=create, part_size=None))
+    except StoreRequestError as error:
         if error.failure.kind is not FailureKind.EXISTS:
             raise
         # Nobody else knows the name: it was written before, and the answer was lost.
-        return retry(lambda: store.put(path, content, attributes=attributes, create=False, part_size=None))
+        return retry.call(lambda: store.put(path, content, attributes=attributes, create=False, part_size=None))
 
 
 def _read(store: Store, path: str) -> tuple[Attributes, bytes]:
@@ -237,8 +239,8 @@ def _read(store: Store, path: str) -> tuple[Attributes, bytes]:
 
 def _refuses_to_replace(store: Store, path: str, retry: Retry) -> bool:
     try:
-        retry(lambda: store.put(path, b"other", attributes=Attributes(), create=True, part_size=None))
-    except StoreFailure as error:
+        retry.call(lambda: store.put(path, b"other", attributes=Attributes(), create=True, part_size=None))
+    except StoreRequestError as error:
         # A store that answers anything else is asked by head before each put.
         return error.failure.kind is FailureKind.EXISTS
     return False
@@ -250,10 +252,10 @@ def _tags_of_parts(store: Store, path: str, content: bytes, retry: Retry) -> tup
     A store that takes no such upload may hold small objects only: a large one will tell its reason.
     """
     try:
-        written = retry(
+        written = retry.call(
             lambda: store.put(path, iter((content,)), attributes=Attributes(), create=False, part_size=part_size(0))
         )
-    except StoreFailure:
+    except StoreRequestError:
         return False, False
     passed = Digests(part_size(0))
     passed.update(content)
@@ -262,12 +264,12 @@ def _tags_of_parts(store: Store, path: str, content: bytes, retry: Retry) -> tup
 
 def _gone(store: Store, path: str, retry: Retry) -> bool:
     """Whether the listing of a folder shows a deleted object no more."""
-    with contextlib.suppress(StoreFailure):
-        return retry(lambda: all(meta.path != path for meta in store.list(path.rpartition("/")[0])))
+    with contextlib.suppress(StoreRequestError):
+        return retry.call(lambda: all(meta.path != path for meta in store.list(path.rpartition("/")[0])))
     return False
 
 
-def _tidy(side: Side, name: str) -> None:
+def _tidy(side: ResolvedBackend, name: str) -> None:
     """Local disks keep the scratch folder when its object is gone."""
     place = side.place(name)
     if place.service == "file":

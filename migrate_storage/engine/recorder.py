@@ -11,14 +11,14 @@ from sqlalchemy import create_engine, event
 
 from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.database.connection import Database
-from migrate_storage.engine.repoint import Swap, rewrite
-from migrate_storage.engine.task import Carried, Job
-from migrate_storage.journal import Entry, Journal
+from migrate_storage.engine.repoint import RowUpdate, repoint_rows
+from migrate_storage.engine.task import CopyResult, CopyTask
+from migrate_storage.journal import Journal, ObjectRecord
 
-__all__ = ("Ledger", "Rehearsal", "SharedLedger", "scratch")
+__all__ = ("DryRunRecorder", "RunRecorder", "ShardRecorder", "temporary_journal")
 
 
-class Ledger:
+class RunRecorder:
     """The journal, for one run.
 
     Args:
@@ -34,51 +34,51 @@ class Ledger:
         self._journal, self._database, self.run = journal, database, run
         self.part: int | None = None
 
-    def known(self, ids: Sequence[str]) -> dict[str, Entry]:
+    def known(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """The lines of these objects, where they have one."""
-        return self._journal.find(ids) if ids else {}
+        return self._journal.objects.find(ids) if ids else {}
 
-    def intend(self, jobs: Iterable[Job]) -> set[str]:
+    def intend(self, jobs: Iterable[CopyTask]) -> set[str]:
         """Write the intents of these jobs; returns those whose destination belongs to another source object."""
         return self._intend([self._line(job, state="held" if _held(job) else "intent") for job in jobs])
 
-    def _intend(self, entries: list[Entry]) -> set[str]:
-        return self._journal.intend(entries)
+    def _intend(self, entries: list[ObjectRecord]) -> set[str]:
+        return self._journal.objects.record_intents(entries)
 
-    def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
+    def write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[bool]:
         """Re-point rows and settle lines together; for each row whether it now names the new place."""
-        return rewrite(swaps, entries, run=self.run, journal=self._journal, database=self._database)
+        return repoint_rows(swaps, entries, run=self.run, journal=self._journal, database=self._database)
 
-    def settle(self, *entries: Entry) -> None:
+    def settle(self, *entries: ObjectRecord) -> None:
         """Settle lines by themselves."""
-        self._journal.database.transaction(lambda connection: self._journal.settle(connection, entries))
+        self._journal.database.transaction(lambda connection: self._journal.objects.record_results(connection, entries))
 
     def refuse(self, id_: str, source: Location, kind: OutcomeKind, reason: str) -> bool:
         """List what never came to have a destination of its own; whether it is news to this run."""
-        known = self._journal.find([id_]).get(id_)
+        known = self._journal.objects.find([id_]).get(id_)
         if known is not None and known.run == self.run and known.outcome == kind:
             return False
-        entry = Entry(
+        entry = ObjectRecord(
             id=id_, run=self.run, source_key=source.backend, source_path=source.path, destination_key="", destination_path=id_,
             state="listed", outcome=kind, reason=reason,
         )  # fmt: skip
-        self._journal.intend([entry])
+        self._journal.objects.record_intents([entry])
         self.settle(entry)
         return True
 
     def named(self, id_: str) -> bool:
         """Whether a row was ever re-pointed to this object."""
-        return bool(self._journal.rows_of(id_))
+        return bool(self._journal.rows.of_object(id_))
 
-    def line(self, carried: Carried, *, state: str, outcome: OutcomeKind) -> Entry:
+    def line(self, carried: CopyResult, *, state: str, outcome: OutcomeKind) -> ObjectRecord:
         """An object's line as it is to be settled."""
         entry = replace(
-            self._line(carried.job, state=state),
+            self._line(carried.task, state=state),
             outcome=outcome,
             reason=carried.reason or None,
             seconds=carried.seconds,
         )
-        verified, left, before = carried.verified, carried.left, carried.job.entry
+        verified, left, before = carried.verified, carried.left, carried.task.entry
         if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
             # What an earlier copy left behind is still there: an undo needs to know it, and so does who copies it again.
             return replace(
@@ -114,9 +114,9 @@ class Ledger:
             )
         return entry
 
-    def _line(self, job: Job, *, state: str) -> Entry:
+    def _line(self, job: CopyTask, *, state: str) -> ObjectRecord:
         item = job.item
-        return Entry(
+        return ObjectRecord(
             id=job.id,
             run=self.run,
             part=self.part,
@@ -128,7 +128,7 @@ class Ledger:
         )
 
 
-class SharedLedger(Ledger):
+class ShardRecorder(RunRecorder):
     """The journal, for one range of a run that several processes share.
 
     Rows of two ranges may name one object: whose intent stands first carries it, and the other leaves it alone.
@@ -145,31 +145,32 @@ class SharedLedger(Ledger):
         super().__init__(journal, database, run)
         self.part, self._check = part, check
 
-    def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
-        """See :meth:`Ledger.write`."""
+    def write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[bool]:
+        """See :meth:`RunRecorder.write`."""
         self._check()
         return super().write(swaps, entries)
 
-    def settle(self, *entries: Entry) -> None:
-        """See :meth:`Ledger.settle`."""
+    def settle(self, *entries: ObjectRecord) -> None:
+        """See :meth:`RunRecorder.settle`."""
         self._check()
         super().settle(*entries)
 
-    def _intend(self, entries: list[Entry]) -> set[str]:
+    def _intend(self, entries: list[ObjectRecord]) -> set[str]:
         self._check()
         taken = super()._intend(entries)
-        found = self._journal.find([entry.id for entry in entries if entry.id not in taken])
+        found = self._journal.objects.find([entry.id for entry in entries if entry.id not in taken])
         apart = [each for each in found.values() if each.state == "intent" and each.part != self.part]
-        at_work = self._journal.under_way(self.run) if apart else ()
+        at_work = self._journal.shards.leased(self.run) if apart else ()
         self.elsewhere = frozenset(
             each.id
             for each in apart
-            if each.run == self.run and (each.part in at_work or not self._journal.take_over(each, int(self.part or 0)))
+            if each.run == self.run
+            and (each.part in at_work or not self._journal.objects.take_over(each, int(self.part or 0)))
         )
         return taken
 
 
-class Rehearsal(Ledger):
+class DryRunRecorder(RunRecorder):
     """A ledger for a dry run: it knows what the journal knows, writes to a journal of its own, and leaves the rows.
 
     Args:
@@ -183,25 +184,25 @@ class Rehearsal(Ledger):
         super().__init__(notes, database, run)
         self._real = journal
 
-    def known(self, ids: Sequence[str]) -> dict[str, Entry]:
+    def known(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """What this rehearsal noted, else what the real journal knows."""
         noted = super().known(ids)
         if self._real is None:
             return noted
-        return {**self._real.find([id_ for id_ in ids if id_ not in noted]), **noted}
+        return {**self._real.objects.find([id_ for id_ in ids if id_ not in noted]), **noted}
 
-    def write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[bool]:
+    def write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[bool]:
         """Note what would be; every row would be re-pointed."""
         self.settle(*entries)
         return [True] * len(swaps)
 
-    def _intend(self, entries: list[Entry]) -> set[str]:
+    def _intend(self, entries: list[ObjectRecord]) -> set[str]:
         taken = super()._intend(entries)
-        return taken if self._real is None else taken | self._real.owned_by_others(entries)
+        return taken if self._real is None else taken | self._real.objects.owned_by_others(entries)
 
 
 @contextmanager
-def scratch() -> Iterator[Journal]:
+def temporary_journal() -> Iterator[Journal]:
     """A journal in a temporary file, gone at the end: a rehearsal's memory stays bounded however many rows there are."""
     with tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder:
         engine = create_engine(f"sqlite:///{folder}/rehearsal.db")
@@ -216,13 +217,13 @@ def scratch() -> Iterator[Journal]:
             database.close()
 
 
-def _held(job: Job) -> bool:
+def _held(job: CopyTask) -> bool:
     return job.entry is not None and job.entry.state == "held"
 
 
-def _ours(carried: Carried) -> bool | None:
+def _ours(carried: CopyResult) -> bool | None:
     """Whether we wrote what stands there. A killed run may have written what is found equal now: then nobody knows."""
-    before, verified = carried.job.entry, carried.verified
+    before, verified = carried.task.entry, carried.verified
     if not carried.copied and before is not None and before.state == "intent":
         return None
     return verified.ours if verified is not None else None

@@ -13,20 +13,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
 from migrate_storage.core.model import Column, Place, Slot
-from migrate_storage.core.spill import DiskSet
+from migrate_storage.core.spill import SpilledSet
 from migrate_storage.database.connection import Database, describe_failure
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.journal import digest
-from migrate_storage.stores.rate_limit import Pace
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.rate_limit import StoreLimits
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.translate import same_service
-from migrate_storage.translate.places import actual
+from migrate_storage.translate.places import resolve_links
 
-__all__ = ("References", "Services", "named_by_rows", "sides_of")
+__all__ = ("ReferencedPlaces", "ServiceIdentity", "named_by_rows", "sides_of")
 
 
-def sides_of(backends: Mapping[str, Any], pace: Pace | None = None) -> dict[str, Side]:
+def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> dict[str, ResolvedBackend]:
     """Every registered backend as a side, spoken to at a pace where one is given.
 
     Raises:
@@ -35,7 +35,7 @@ def sides_of(backends: Mapping[str, Any], pace: Pace | None = None) -> dict[str,
     sides = {}
     for key, backend in backends.items():
         try:
-            sides[key] = Side(backend, pace=pace)
+            sides[key] = ResolvedBackend(backend, pace=pace)
             if not sides[key].root.service:
                 raise ValueError(f"{type(backend).__name__} tells no place that is known here")
         except Exception as error:
@@ -45,7 +45,7 @@ def sides_of(backends: Mapping[str, Any], pace: Pace | None = None) -> dict[str,
     return sides
 
 
-class Services:
+class ServiceIdentity:
     """Which endpoints may be one service, so that equal bucket and key there are one object. In doubt they are one.
 
     That is no equivalence: one endpoint may be in doubt with two others that are known to be apart.
@@ -55,7 +55,9 @@ class Services:
         apart: two sides that a probe showed to be different.
     """
 
-    def __init__(self, sides: Iterable[Side], *, apart: tuple[Side, Side] | None = None) -> None:
+    def __init__(
+        self, sides: Iterable[ResolvedBackend], *, apart: tuple[ResolvedBackend, ResolvedBackend] | None = None
+    ) -> None:
         roots = {_service(side.root): side.root for side in sides}
         told = {_service(side.root) for side in apart} if apart else set()
         self._near = {
@@ -67,46 +69,46 @@ class Services:
             for one, place in roots.items()
         }
 
-    def name(self, place: Place) -> str:
+    def digest(self, place: Place) -> str:
         """A digest of where a place says it is."""
-        place = actual(place)
+        place = resolve_links(place)
         return digest(*_service(place), place.root, place.key)
 
-    def names(self, place: Place) -> tuple[str, ...]:
+    def digests(self, place: Place) -> tuple[str, ...]:
         """The digests of all places that may be this one."""
-        place = actual(place)
+        place = resolve_links(place)
         near = self._near.get(_service(place), (_service(place),))
         return tuple(digest(service, endpoint, place.root, place.key) for service, endpoint in near)
 
-    def one(self, place: Place, other: Place) -> bool:
+    def may_be_same(self, place: Place, other: Place) -> bool:
         """Whether two places may be one."""
-        return self.name(other) in self.names(place)
+        return self.digest(other) in self.digests(place)
 
 
 def _service(place: Place) -> tuple[str, str]:
     return place.service, place.endpoint
 
 
-class References(DiskSet):
+class ReferencedPlaces(SpilledSet):
     """The places that rows and other lists name, as digests.
 
     Args:
         services: tells which places may be one.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: ServiceIdentity) -> None:
         super().__init__()
         self._services = services
 
     def names(self, place: Place) -> bool:
         """Whether anything names what may be this place."""
-        return any(name in self for name in self._services.names(place))
+        return any(name in self for name in self._services.digests(place))
 
     def add_places(self, places: Iterable[Place]) -> None:
         """Take in places."""
-        self.add(self._services.name(place) for place in places)
+        self.add(self._services.digest(place) for place in places)
 
-    def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, Side]) -> None:
+    def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]) -> None:
         """Take in what the rows of these columns name under any key, whatever narrows a run.
 
         Args:
@@ -120,7 +122,7 @@ class References(DiskSet):
         for window in named_by_rows(database, columns, sides):
             self.add_places(place for _, place in window)
 
-    def add_listed(self, source: str, database: Database, sides: Sequence[Side]) -> None:
+    def add_listed(self, source: str, database: Database, sides: Sequence[ResolvedBackend]) -> None:
         """Take in filenames that something else names: a file with one a line, or an SQL query's first column.
 
         Args:
@@ -146,17 +148,17 @@ class References(DiskSet):
                 f"--references {source[:80]!r} cannot be read: {reason}; nothing was deleted"
             ) from error
 
-    def _add_selected(self, connection: Connection, query: str, sides: Sequence[Side]) -> None:
+    def _add_selected(self, connection: Connection, query: str, sides: Sequence[ResolvedBackend]) -> None:
         # Colons are not parameters here: a driver sees the statement as it was typed.
         found = connection.exec_driver_sql(query)
         self._add_names((str(row[0]) for row in found if row[0] is not None), sides)
 
-    def _add_names(self, names: Iterable[str], sides: Sequence[Side]) -> None:
+    def _add_names(self, names: Iterable[str], sides: Sequence[ResolvedBackend]) -> None:
         self.add_places(side.place(name) for name in names for side in sides)
 
 
 def named_by_rows(
-    database: Database, columns: Sequence[Column], sides: Mapping[str, Side]
+    database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]
 ) -> Iterator[list[tuple[Slot, Place]]]:
     """Every slot of the rows of these columns with the place that it names, window by window, whatever narrows a run.
 
@@ -170,7 +172,7 @@ def named_by_rows(
     """
     for column in columns:
         try:
-            rows = Rows(database, column)
+            rows = FileColumn(database, column)
             for window in rows.windows(None, 2000):
                 yield [found for row in window for found in _places(rows, row, sides)]
         except (SQLAlchemyError, RefusedError) as error:
@@ -179,7 +181,7 @@ def named_by_rows(
             ) from error
 
 
-def _places(rows: Rows, row: Any, sides: Mapping[str, Side]) -> Iterator[tuple[Slot, Place]]:
+def _places(rows: FileColumn, row: Any, sides: Mapping[str, ResolvedBackend]) -> Iterator[tuple[Slot, Place]]:
     try:
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:

@@ -10,26 +10,26 @@ from sqlalchemy import Connection
 
 from migrate_storage.core.model import Location
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, rewrite_value
 from migrate_storage.engine.verify import Verified
-from migrate_storage.journal import Entry, Journal, RowEntry
+from migrate_storage.journal import Journal, ObjectRecord, RowRecord
 
-__all__ = ("Swap", "new_fields", "prepare", "rewrite", "rewrite_each")
+__all__ = ("RowUpdate", "file_fields_for", "prepare_update", "repoint_rows", "rewrite_each")
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class RowUpdate:
     """One row whose files are verified, ready to be re-pointed."""
 
-    rows: Rows
+    rows: FileColumn
     row: Row
     new_value: str
     #: Journal ids of the objects of its re-pointed slots.
     objects: tuple[str, ...]
 
 
-def new_fields(verified: Verified, destination: Location) -> dict[str, Any]:
+def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]:
     """What changes in a row's JSON: where the file is, and what its store says of it now.
 
     Content type, metadata and keys that we do not know stay as they are.
@@ -46,7 +46,7 @@ def new_fields(verified: Verified, destination: Location) -> dict[str, Any]:
     }
 
 
-def prepare(rows: Rows, row: Row, slots: Mapping[int | None, tuple[str, Verified, Location]]) -> Swap:
+def prepare_update(rows: FileColumn, row: Row, slots: Mapping[int | None, tuple[str, Verified, Location]]) -> RowUpdate:
     """The swap of one row.
 
     Args:
@@ -56,15 +56,17 @@ def prepare(rows: Rows, row: Row, slots: Mapping[int | None, tuple[str, Verified
     """
     changes = {}
     for index, (_, verified, location) in slots.items():
-        fields = new_fields(verified, location)
+        fields = file_fields_for(verified, location)
         if fields["checksum"] is None:
             del fields["checksum"]
         changes[index] = fields
-    return Swap(rows, row, rewrite_value(row.value, changes), tuple(dict.fromkeys(id_ for id_, _, _ in slots.values())))
+    return RowUpdate(
+        rows, row, rewrite_value(row.value, changes), tuple(dict.fromkeys(id_ for id_, _, _ in slots.values()))
+    )
 
 
-def rewrite(
-    swaps: Sequence[Swap], entries: Sequence[Entry], *, run: str, journal: Journal, database: Database
+def repoint_rows(
+    swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord], *, run: str, journal: Journal, database: Database
 ) -> list[bool]:
     """Re-point a batch of rows and settle the journal, in one short transaction where both share a database.
 
@@ -85,13 +87,13 @@ def rewrite(
             lines = [_entry(run, swap, "swapped") for swap in swaps]
             # Who slept past its lease may find a row re-pointed just as it would have done, and written down by the other
             # run; one that came back word for word since is re-pointed again, and gets a line again.
-            said = journal.said(connection, lines)
+            said = journal.rows.runs_that_recorded(connection, lines)
             there = [
-                bool(runs) and swap.rows.holds(connection, swap.row.pk, swap.new_value)
+                bool(runs) and swap.rows.equals(connection, swap.row.pk, swap.new_value)
                 for swap, runs in zip(swaps, said, strict=True)
             ]
             done = _swap(connection, swaps, ordered)
-            journal.add_rows(
+            journal.rows.add(
                 connection,
                 [
                     line
@@ -99,27 +101,29 @@ def rewrite(
                     if ok and not was and run not in runs
                 ],
             )
-            journal.settle(connection, entries)
+            journal.objects.record_results(connection, entries)
             return done
 
         return database.transaction(together)
 
     def first(connection: Connection) -> None:
-        journal.write_rows(connection, [_entry(run, swap, "intent") for swap in swaps])
-        journal.settle(connection, entries)
+        journal.rows.write(connection, [_entry(run, swap, "intent") for swap in swaps])
+        journal.objects.record_results(connection, entries)
 
     journal.database.transaction(first)
     done = database.transaction(lambda connection: _swap(connection, swaps, ordered))
 
     def settle(connection: Connection) -> None:
         for swap, ok in zip(swaps, done, strict=True):
-            journal.settle_row(connection, _entry(run, swap, "swapped" if ok else "kept"))
+            journal.rows.settle(connection, _entry(run, swap, "swapped" if ok else "kept"))
 
     journal.database.transaction(settle)
     return done
 
 
-def rewrite_each(connection: Connection, rows: Rows, swaps: Sequence[Swap], *, run: str, journal: Journal) -> bool:
+def rewrite_each(
+    connection: Connection, rows: FileColumn, swaps: Sequence[RowUpdate], *, run: str, journal: Journal
+) -> bool:
     """Re-point rows of one column and journal them, in the caller's transaction.
 
     Args:
@@ -134,11 +138,11 @@ def rewrite_each(connection: Connection, rows: Rows, swaps: Sequence[Swap], *, r
     """
     if not rows.swap_each(connection, [(swap.row.pk, swap.row.value, swap.new_value) for swap in swaps]):
         return False
-    journal.add_rows(connection, [_entry(run, swap, "swapped") for swap in swaps])
+    journal.rows.add(connection, [_entry(run, swap, "swapped") for swap in swaps])
     return True
 
 
-def _swap(connection: Connection, swaps: Sequence[Swap], ordered: Sequence[int]) -> list[bool]:
+def _swap(connection: Connection, swaps: Sequence[RowUpdate], ordered: Sequence[int]) -> list[bool]:
     done = [False] * len(swaps)
     for part in _batches(swaps, ordered):
         rows = swaps[part[0]].rows
@@ -148,7 +152,7 @@ def _swap(connection: Connection, swaps: Sequence[Swap], ordered: Sequence[int])
     return done
 
 
-def _batches(swaps: Sequence[Swap], ordered: Sequence[int]) -> Iterator[list[int]]:
+def _batches(swaps: Sequence[RowUpdate], ordered: Sequence[int]) -> Iterator[list[int]]:
     """Swaps of one column that can go together: each row once."""
     part: list[int] = []
     keys: set[tuple[Any, ...]] = set()
@@ -163,8 +167,8 @@ def _batches(swaps: Sequence[Swap], ordered: Sequence[int]) -> Iterator[list[int
         yield part
 
 
-def _entry(run: str, swap: Swap, state: str) -> RowEntry:
-    return RowEntry(
+def _entry(run: str, swap: RowUpdate, state: str) -> RowRecord:
+    return RowRecord(
         run=run,
         column=swap.rows.column,
         pk=swap.row.pk,

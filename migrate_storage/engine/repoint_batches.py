@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from migrate_storage.core.errors import RefusedError
 from migrate_storage.core.model import RowRef
 from migrate_storage.database.file_json import BrokenValueError
-from migrate_storage.engine.in_flight import RowInFlight
-from migrate_storage.engine.recorder import Ledger
-from migrate_storage.engine.repoint import Swap, prepare
-from migrate_storage.journal import Entry
+from migrate_storage.engine.in_flight import PendingRow
+from migrate_storage.engine.recorder import RunRecorder
+from migrate_storage.engine.repoint import RowUpdate, prepare_update
+from migrate_storage.journal import ObjectRecord
 
-__all__ = ("Repointed", "Repointer")
+__all__ = ("BatchRepointer", "Repointed")
 
 
 @dataclass(slots=True)
@@ -21,12 +21,12 @@ class Repointed:
     """What became of a batch."""
 
     #: Each row that was tried, its swap, whether it names the new place now, and why the database refuses it, if it does.
-    tried: list[tuple[RowInFlight, Swap, bool, str]] = field(default_factory=list)
+    tried: list[tuple[PendingRow, RowUpdate, bool, str]] = field(default_factory=list)
     #: Rows that cannot be written as they are, and why.
-    broken: list[tuple[RowInFlight, str]] = field(default_factory=list)
+    broken: list[tuple[PendingRow, str]] = field(default_factory=list)
 
 
-class Repointer:
+class BatchRepointer:
     """Re-points rows and settles the journal with them.
 
     Args:
@@ -34,10 +34,10 @@ class Repointer:
         patience: how many rows in a row the database may refuse before the run ends.
     """
 
-    def __init__(self, ledger: Ledger, patience: int) -> None:
+    def __init__(self, ledger: RunRecorder, patience: int) -> None:
         self._ledger, self._patience, self._refusals = ledger, patience, 0
 
-    def __call__(self, ready: Sequence[RowInFlight], entries: Sequence[Entry]) -> Repointed:
+    def repoint(self, ready: Sequence[PendingRow], entries: Sequence[ObjectRecord]) -> Repointed:
         """One batch.
 
         Args:
@@ -51,7 +51,7 @@ class Repointer:
         rows, swaps = [], []
         for row in ready:
             try:
-                swaps.append(prepare(row.rows, row.row, row.verified))
+                swaps.append(prepare_update(row.rows, row.row, row.verified))
                 rows.append(row)
             except BrokenValueError as error:
                 found.broken.append((row, str(error)))
@@ -60,7 +60,7 @@ class Repointer:
         ]
         return found
 
-    def _write(self, swaps: Sequence[Swap], entries: Sequence[Entry]) -> list[tuple[bool, str]]:
+    def _write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[tuple[bool, str]]:
         """All in one transaction. Where the database refuses that, row by row: one that it refuses is an item's failure."""
         try:
             done = self._ledger.write(swaps, entries)
@@ -70,7 +70,7 @@ class Repointer:
         self._refusals = 0
         return [(ok, "") for ok in done]
 
-    def _alone(self, swap: Swap) -> tuple[bool, str]:
+    def _alone(self, swap: RowUpdate) -> tuple[bool, str]:
         try:
             [done] = self._ledger.write([swap], ())
         except RefusedError as error:

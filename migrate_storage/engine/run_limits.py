@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ("Allowance",)
+__all__ = ("RunLimits",)
 
 
-class Allowance:
+class RunLimits:
     """What one run may do; when it is used up, no further object is begun.
 
     Args:

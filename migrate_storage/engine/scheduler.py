@@ -17,25 +17,25 @@ from typing import Any
 
 from migrate_storage.core.errors import RunError, StoppedError
 from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Way
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
-from migrate_storage.engine.batched_checks import Survey
-from migrate_storage.engine.concurrency import Gate
-from migrate_storage.engine.in_flight import ObjectInFlight, Pointing, RowInFlight
-from migrate_storage.engine.listing_evidence import Sights
-from migrate_storage.engine.object_copier import Carrier
-from migrate_storage.engine.outcomes import Telling, listed
-from migrate_storage.engine.plan import Action, Item, Route
-from migrate_storage.engine.recorder import Ledger
-from migrate_storage.engine.repoint_batches import Repointer
-from migrate_storage.engine.task import Carried, Job
-from migrate_storage.engine.verify import Verified, certainly_unchanged
-from migrate_storage.engine.worker_pool import Door, Pool
-from migrate_storage.journal import Entry
+from migrate_storage.engine.batched_checks import BatchedRechecks
+from migrate_storage.engine.concurrency import ConcurrencyLimiter
+from migrate_storage.engine.in_flight import PendingObject, PendingRow, Pointing
+from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.object_copier import ObjectCopier
+from migrate_storage.engine.outcomes import OutcomeReporter, listed
+from migrate_storage.engine.plan import Action, Item, MigrationPlan
+from migrate_storage.engine.recorder import RunRecorder
+from migrate_storage.engine.repoint_batches import BatchRepointer
+from migrate_storage.engine.task import CopyResult, CopyTask
+from migrate_storage.engine.verify import Verified, proven_unchanged
+from migrate_storage.engine.worker_pool import Admission, WorkerPool
+from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.retry import StoreFailure
+from migrate_storage.stores.retry import StoreRequestError
 
-__all__ = ("Pipeline",)
+__all__ = ("Scheduler",)
 
 _BATCH = 250
 """Rows re-pointed in one transaction."""
@@ -49,7 +49,7 @@ _PATIENCE = 30
 """Failures of a whole store in a row, none succeeding between, after which the run stops rather than fail each object."""
 
 
-class Pipeline:
+class Scheduler:
     """Carries the objects of rows, and re-points the rows.
 
     Args:
@@ -69,39 +69,39 @@ class Pipeline:
 
     def __init__(
         self,
-        route: Route,
-        carrier: Carrier,
-        ledger: Ledger,
+        route: MigrationPlan,
+        carrier: ObjectCopier,
+        ledger: RunRecorder,
         *,
         keep_rows: bool,
         dry_run: bool,
-        earlier: Callable[[Entry], Iterable[Pointing]],
-        gate: Gate,
+        earlier: Callable[[ObjectRecord], Iterable[Pointing]],
+        gate: ConcurrencyLimiter,
         tell: Callable[[Outcome], None],
         stopping: threading.Event,
         spent: Callable[[], bool],
         grace: float,
-        sights: Sights | None = None,
+        sights: SideListings | None = None,
     ) -> None:
         self._route, self._carrier, self._ledger = route, carrier, ledger
         self._rewrites = not keep_rows and route.way is not Way.SWAP
         self._dry_run, self._gate, self._earlier = dry_run, gate, earlier
         self._stopping, self._grace = stopping, grace
-        self._pool = Pool(gate, stopping, spent)
-        self._survey = Survey(sights)
-        self._repoint = Repointer(ledger, _PATIENCE)
-        self._objects: dict[str, ObjectInFlight] = {}
-        self._ready: list[RowInFlight] = []
-        self._settling: dict[str, Entry] = {}
+        self._pool = WorkerPool(gate, stopping, spent)
+        self._survey = BatchedRechecks(sights)
+        self._repoint = BatchRepointer(ledger, _PATIENCE)
+        self._objects: dict[str, PendingObject] = {}
+        self._ready: list[PendingRow] = []
+        self._settling: dict[str, ObjectRecord] = {}
         self._failures, self._flushed = 0, time.monotonic()
         #: What was told, and whether a pass found anything new.
-        self.telling = Telling(ledger, route, tell)
+        self.telling = OutcomeReporter(ledger, route, tell)
         #: Rows that name another place now.
         self.rows_moved = 0
         #: Rows that count against a limit: those seen for the first time, and those listed before that were re-pointed now.
         self.rows_counted = 0
 
-    def window(self, rows: Rows, window: Sequence[Row]) -> None:
+    def submit_rows(self, rows: FileColumn, window: Sequence[Row]) -> None:
         """Begin the objects that these rows name; returns when there is room for the next window.
 
         Raises:
@@ -115,12 +115,12 @@ class Pipeline:
                 wanted[id_] = item if known is None else replace(known, slots=known.slots + item.slots)
         self._begin({id_: item for id_, item in wanted.items() if id_ not in self._objects})
         for row, items in admitted:
-            row.listed = any(listed(self._objects[id_].job.entry) for id_ in items)
+            row.listed = any(listed(self._objects[id_].task.entry) for id_ in items)
             self.rows_counted += not row.listed
             self._attach(row, items)
         for id_ in wanted:
             entity = self._objects[id_]
-            if entity.concluded:
+            if entity.final:
                 self.telling.more(entity)
                 if id_ not in self._settling:
                     del self._objects[id_]
@@ -130,11 +130,11 @@ class Pipeline:
             self._take(block=True)
             if not self._pool.under_way:
                 self._flush()
-                self._look_around()
+                self._start_listing()
             if not self._pool.under_way or self._stopping.is_set():
                 return
 
-    def mend(self, entry: Entry) -> None:
+    def recopy(self, entry: ObjectRecord) -> None:
         """Copy an object again whose source changed since rows were re-pointed to it, and tell those rows.
 
         Args:
@@ -143,11 +143,11 @@ class Pipeline:
         rows = list(self._earlier(entry))
         slots = tuple(slot for pointing in rows for slot in pointing.slots)
         item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=slots)
-        entity = self._objects[entry.id] = ObjectInFlight(Job(entry.id, item, entry, alone=True), mends=1)
+        entity = self._objects[entry.id] = PendingObject(CopyTask(entry.id, item, entry, no_batching=True), recopies=1)
         for pointing in rows:
             slots_of_row = dict.fromkeys(pointing.indexes, entry.id)
-            entity.rows.append(RowInFlight(pointing.rows, pointing.row, slots_of_row, {entry.id}))
-        self._pool.submit("carry", entry.id, partial(self._carrier, entity.job), Door.BEGUN)
+            entity.rows.append(PendingRow(pointing.rows, pointing.row, slots_of_row, {entry.id}))
+        self._pool.submit("carry", entry.id, partial(self._carrier.copy, entity.task), Admission.CONTINUATION)
 
     def finish(self) -> None:
         """Wait for everything that was begun, and re-point its rows.
@@ -165,11 +165,11 @@ class Pipeline:
                 self._take(block=True)
             if not self._pool.under_way:
                 self._flush()
-                self._look_around()
+                self._start_listing()
         self._survey.forget()
         self._objects.clear()
 
-    def each(self, work: Callable[[Entry], bool], entries: Sequence[Entry]) -> list[bool]:
+    def each(self, work: Callable[[ObjectRecord], bool], entries: Sequence[ObjectRecord]) -> list[bool]:
         """Ask something of each of a batch of journaled objects, as many at once as there are workers."""
         return self._pool.each(work, entries)
 
@@ -179,9 +179,9 @@ class Pipeline:
 
     # -- rows become objects
 
-    def _admit(self, rows: Rows, row: Row) -> tuple[RowInFlight, dict[str, Item]] | None:
+    def _admit(self, rows: FileColumn, row: Row) -> tuple[PendingRow, dict[str, Item]] | None:
         try:
-            slots = [slot for slot in parse_slots(rows.column, row) if self._route.wants(slot)]
+            slots = [slot for slot in parse_slots(rows.column, row) if self._route.includes(slot)]
             items = self._route.items(slots)
         except ValueError as error:
             ref = RowRef(rows.column, row.pk)
@@ -191,42 +191,42 @@ class Pipeline:
         if not slots:
             return None
         by_slot = {slot.ref.index: id_ for id_, item in items.items() for slot in item.slots}
-        return RowInFlight(rows, row, by_slot, set(items)), items
+        return PendingRow(rows, row, by_slot, set(items)), items
 
     def _begin(self, fresh: dict[str, Item]) -> None:
         """Write the intents of objects that are new to this pass, and hand them to the pool."""
         known = self._ledger.known(list(fresh))
-        jobs = {id_: Job(id_, item, known.get(id_)) for id_, item in fresh.items()}
+        jobs = {id_: CopyTask(id_, item, known.get(id_)) for id_, item in fresh.items()}
         concluded = {id_ for id_, job in jobs.items() if self._concluded(job.entry)}
         taken = self._ledger.intend(job for id_, job in jobs.items() if id_ not in concluded)
         for id_, job in jobs.items():
-            entity = self._objects[id_] = ObjectInFlight(job)
+            entity = self._objects[id_] = PendingObject(job)
             if id_ in concluded:
                 assert job.entry is not None
                 reason = job.entry.reason or ""
-                entity.carried = Carried(job=job, kind=OutcomeKind(str(job.entry.outcome)), reason=reason)
-                entity.concluded = True
+                entity.result = CopyResult(task=job, kind=OutcomeKind(str(job.entry.outcome)), reason=reason)
+                entity.final = True
             elif id_ in taken:
                 self.telling.collided(entity)
             elif id_ in self._ledger.elsewhere:
                 # Its rows wait for a later pass, at the latest the run's end.
-                entity.carried, entity.concluded = Carried(job=job, kind=OutcomeKind.SKIPPED), True
+                entity.result, entity.final = CopyResult(task=job, kind=OutcomeKind.SKIPPED), True
             else:
-                self._pool.submit("carry", id_, partial(self._carrier, job), Door.FRESH)
+                self._pool.submit("carry", id_, partial(self._carrier.copy, job), Admission.NEW)
 
-    def _concluded(self, entry: Entry | None) -> bool:
+    def _concluded(self, entry: ObjectRecord | None) -> bool:
         """Whether this very run has dealt with an object for good: rows that still name it wait for a person."""
         if entry is None or entry.run != self._ledger.run or entry.outcome is None:
             return False
         return OutcomeKind(entry.outcome) not in _AGAIN
 
-    def _attach(self, row: RowInFlight, items: dict[str, Item]) -> None:
+    def _attach(self, row: PendingRow, items: dict[str, Item]) -> None:
         for id_, item in items.items():
             entity = self._objects[id_]
             entity.refs += tuple(slot.ref for slot in item.slots)
-            if entity.carried is None:
+            if entity.result is None:
                 entity.rows.append(row)
-            elif entity.resolve(row, rewritten=self._rewrites):
+            elif entity.mark_resolved(row, rewritten=self._rewrites):
                 self._ready.append(row)
 
     # -- what workers bring back
@@ -246,9 +246,9 @@ class Pipeline:
                 result = future.result()
             except StoppedError:
                 self._objects.pop(id_, None)
-            except StoreFailure as error:
+            except StoreRequestError as error:
                 # A later look that got no answer: the copy stands, and the run's last look asks again.
-                self._watch(error.failure.kind if error.failure.kind.of_the_store else None, str(error))
+                self._watch(error.failure.kind if error.failure.kind.is_store_wide else None, str(error))
                 self._finished(entity)
             else:
                 if kind == "look":
@@ -258,14 +258,14 @@ class Pipeline:
             if len(self._ready) >= _BATCH or time.monotonic() - self._flushed > _LATEST:
                 self._flush()
             if self._survey.due:
-                self._look_around()
+                self._start_listing()
 
     # -- what one listing tells of many
 
-    def _look_around(self) -> None:
+    def _start_listing(self) -> None:
         work = self._survey.begin()
         if work is not None:
-            self._pool.submit("survey", "", work, Door.OPEN)
+            self._pool.submit("survey", "", work, Admission.UNGATED)
 
     def _seen(self, future: Future[Any]) -> None:
         try:
@@ -274,62 +274,62 @@ class Pipeline:
             found = self._survey.ended(({}, {}))
         for carried in found.open:
             # It gets its looks though the run is to stop: it was under way then.
-            self._pool.submit("again", carried.job.id, partial(self._carrier.look, carried), Door.LAST)
+            self._pool.submit("again", carried.task.id, partial(self._carrier.recheck, carried), Admission.FINAL)
         for carried in found.confirmed:
-            self._arrived(self._objects[carried.job.id], carried)
+            self._arrived(self._objects[carried.task.id], carried)
             if len(self._ready) >= _BATCH:
                 self._flush()
         for id_, source in found.sources.items():
             entity = self._objects.get(id_)
-            if entity is None or self._survey.waits(id_) or entity.carried is None or entity.carried.verified is None:
+            if entity is None or self._survey.waits(id_) or entity.result is None or entity.result.verified is None:
                 continue  # gone, or more rows were found meanwhile: another look follows them
-            if source is not None and certainly_unchanged(entity.carried.verified.source.evidence, source.evidence):
+            if source is not None and proven_unchanged(entity.result.verified.source.evidence, source.evidence):
                 self._looked(entity, changed=False)
             else:
-                self._look(entity, entity.carried.verified)
+                self._look(entity, entity.result.verified)
 
-    def _look(self, entity: ObjectInFlight, verified: Verified) -> None:
+    def _look(self, entity: PendingObject, verified: Verified) -> None:
         """Look at a source by itself, whose rows were re-pointed."""
-        look = partial(self._carrier.changed, entity.job.item.source.path, verified)
-        self._pool.submit("look", entity.job.id, look, Door.BEGUN)
+        look = partial(self._carrier.source_changed, entity.task.item.source.path, verified)
+        self._pool.submit("look", entity.task.id, look, Admission.CONTINUATION)
 
-    def _arrived(self, entity: ObjectInFlight, carried: Carried) -> None:
+    def _arrived(self, entity: PendingObject, carried: CopyResult) -> None:
         self._watch(carried.failure, carried.reason)
-        if carried.unseen:
+        if carried.recheck_pending:
             self._survey.copied(carried)
             return
-        entity.carried = carried
+        entity.result = carried
         waiting, entity.rows = entity.rows, []
         if carried.verified is not None and carried.copied and self._rewrites:
-            waiting += self._told_too(entity, waiting)
+            waiting += self._repoint_earlier_rows(entity, waiting)
         if carried.verified is None or not self._rewrites:
             self._conclude(entity)
         else:
-            self._settling[entity.job.id] = self._ledger.line(carried, state="held", outcome=OutcomeKind.REWRITTEN)
+            self._settling[entity.task.id] = self._ledger.line(carried, state="held", outcome=OutcomeKind.REWRITTEN)
             if not waiting:
-                entity.concluded = True
+                entity.final = True
         for row in waiting:
-            if entity.resolve(row, rewritten=self._rewrites):
+            if entity.mark_resolved(row, rewritten=self._rewrites):
                 self._ready.append(row)
 
-    def _told_too(self, entity: ObjectInFlight, waiting: list[RowInFlight]) -> list[RowInFlight]:
+    def _repoint_earlier_rows(self, entity: PendingObject, waiting: list[PendingRow]) -> list[PendingRow]:
         """Rows that were re-pointed to an earlier copy: what that place holds is another object now."""
-        entry = entity.job.entry
+        entry = entity.task.entry
         if entry is None or entry.state != "held" or self._dry_run:
             return []
         known = {(row.rows.column, row.row.pk) for row in waiting}
         return [
-            RowInFlight(pointing.rows, pointing.row, dict.fromkeys(pointing.indexes, entry.id), {entry.id})
+            PendingRow(pointing.rows, pointing.row, dict.fromkeys(pointing.indexes, entry.id), {entry.id})
             for pointing in self._earlier(entry)
             if (pointing.rows.column, pointing.row.pk) not in known
         ]
 
-    def _looked(self, entity: ObjectInFlight, *, changed: bool) -> None:
+    def _looked(self, entity: PendingObject, *, changed: bool) -> None:
         if entity.unwritten:
             return  # more rows were found meanwhile: another look follows them
         if not changed:
             self._finished(entity)
-        elif entity.mends < _MENDS:
+        elif entity.recopies < _MENDS:
             self._mend(entity)
         else:
             reason = "the source keeps being replaced under its old key: put a CutoverBackend there or pause writes, then run again"
@@ -357,94 +357,96 @@ class Pipeline:
         entries, self._settling = list(self._settling.values()), {}
         if not ready and not entries:
             return
-        found = self._repoint(ready, entries)
+        found = self._repoint.repoint(ready, entries)
         for row, why in found.broken:
             self.telling.broken(RowRef(row.rows.column, row.row.pk), why)
             for id_ in row.objects & self._objects.keys():
-                self._objects[id_].written(row, None)
+                self._objects[id_].mark_tried(row, None)
         for entry in entries:
             entity = self._objects.get(entry.id)
-            if entity is not None and entity.concluded:
+            if entity is not None and entity.final:
                 del self._objects[entry.id]
-        touched: dict[str, ObjectInFlight] = {}
+        touched: dict[str, PendingObject] = {}
         for row, swap, ok, refused in found.tried:
             entities = [self._objects[id_] for id_ in swap.objects if id_ in self._objects]
-            self.rows_moved += ok and not any(entity.mends for entity in entities)
+            self.rows_moved += ok and not any(entity.recopies for entity in entities)
             self.rows_counted += ok and row.listed
             for entity in entities:
-                touched[entity.job.id] = entity
-                entity.written(row, swap.new_value if ok else None)
+                touched[entity.task.id] = entity
+                entity.mark_tried(row, swap.new_value if ok else None)
                 entity.refused = refused or entity.refused
         for entity in touched.values():
-            if entity.idle:
+            if entity.has_no_pending_rows:
                 self._swapped(entity)
 
-    def _swapped(self, entity: ObjectInFlight) -> None:
+    def _swapped(self, entity: PendingObject) -> None:
         """All rows of an object were tried: look at its source again, or say whose write stood."""
-        assert entity.carried is not None
-        verified = entity.carried.verified
+        assert entity.result is not None
+        verified = entity.result.verified
         assert verified is not None
         if entity.refused:
-            state = "held" if self._ledger.named(entity.job.id) else "leftover"
+            state = "held" if self._ledger.named(entity.task.id) else "leftover"
             self._ended(entity, OutcomeKind.FAILED, entity.refused, state=state)
         elif entity.lost and not entity.swapped:
-            vain = entity.carried.copied and not self._ledger.named(entity.job.id)
+            vain = entity.result.copied and not self._ledger.named(entity.task.id)
             reason = "the row was changed meanwhile; that write stands, and the next pass looks again"
             self._changed(entity, reason, state="leftover" if vain else "held")
-        elif self._dry_run or not entity.job.item.action.moves:
+        elif self._dry_run or not entity.task.item.action.moves:
             self._finished(entity)
         elif self._survey.ready:
-            self._survey.swapped(entity.job.id, entity.job.item.source.path)
+            self._survey.swapped(entity.task.id, entity.task.item.source.path)
         else:
             self._look(entity, verified)
 
-    def _mend(self, entity: ObjectInFlight) -> None:
+    def _mend(self, entity: PendingObject) -> None:
         """The source moved on after the swap: copy again while the destination is exactly our copy, and tell the rows."""
-        assert entity.carried is not None
-        line = self._ledger.line(entity.carried, state="held", outcome=OutcomeKind.REWRITTEN)
-        again = ObjectInFlight(
-            Job(entity.job.id, entity.job.item, line, alone=True), refs=entity.refs, mends=entity.mends + 1
+        assert entity.result is not None
+        line = self._ledger.line(entity.result, state="held", outcome=OutcomeKind.REWRITTEN)
+        again = PendingObject(
+            CopyTask(entity.task.id, entity.task.item, line, no_batching=True),
+            refs=entity.refs,
+            recopies=entity.recopies + 1,
         )
         for row, value in entity.swapped:
-            slots = {index: id_ for index, id_ in row.slots.items() if id_ == entity.job.id}
-            again.rows.append(RowInFlight(row.rows, Row(row.row.pk, value), slots, {entity.job.id}))
-        self._objects[entity.job.id] = again
-        self._pool.submit("carry", again.job.id, partial(self._carrier, again.job), Door.BEGUN)
+            slots = {index: id_ for index, id_ in row.slots.items() if id_ == entity.task.id}
+            again.rows.append(PendingRow(row.rows, Row(row.row.pk, value), slots, {entity.task.id}))
+        self._objects[entity.task.id] = again
+        self._pool.submit("carry", again.task.id, partial(self._carrier.copy, again.task), Admission.CONTINUATION)
 
     # -- the end of an object's way
 
-    def _finished(self, entity: ObjectInFlight) -> None:
+    def _finished(self, entity: PendingObject) -> None:
         """Rows re-pointed, source unchanged."""
         if not entity.told:
             self.telling.ended(entity)
-        if entity.idle:
-            self._objects.pop(entity.job.id, None)
+        if entity.has_no_pending_rows:
+            self._objects.pop(entity.task.id, None)
 
-    def _changed(self, entity: ObjectInFlight, reason: str, *, state: str) -> None:
+    def _changed(self, entity: PendingObject, reason: str, *, state: str) -> None:
         """Somebody else's write stands: of the row, or of the source."""
         self._ended(entity, OutcomeKind.CHANGED, reason, state=state)
 
-    def _ended(self, entity: ObjectInFlight, kind: OutcomeKind, reason: str, *, state: str) -> None:
+    def _ended(self, entity: PendingObject, kind: OutcomeKind, reason: str, *, state: str) -> None:
         """Copied and verified, and listed all the same."""
-        assert entity.carried is not None
-        entity.carried = replace(entity.carried, kind=kind, reason=reason)
-        self._ledger.settle(self._ledger.line(entity.carried, state=state, outcome=kind))
+        assert entity.result is not None
+        entity.result = replace(entity.result, kind=kind, reason=reason)
+        self._ledger.settle(self._ledger.line(entity.result, state=state, outcome=kind))
         self.telling.ended(entity, news=False)
-        self._objects.pop(entity.job.id, None)
+        self._objects.pop(entity.task.id, None)
 
-    def _conclude(self, entity: ObjectInFlight) -> None:
+    def _conclude(self, entity: PendingObject) -> None:
         """No row is to be re-pointed: write down how it ended, and tell it unless an earlier pass of this run did."""
-        carried = entity.carried
+        carried = entity.result
         assert carried is not None
         if carried.verified is not None and carried.kind is OutcomeKind.REWRITTEN:
-            carried = entity.carried = replace(carried, kind=OutcomeKind.COPIED)
-        entity.concluded = True
+            carried = entity.result = replace(carried, kind=OutcomeKind.COPIED)
+        entity.final = True
         state = "held" if carried.verified is not None else "leftover" if carried.left is not None else "listed"
-        before = entity.job.entry
+        before = entity.task.entry
         if before is None or before.run != self._ledger.run or before.outcome != carried.kind:
             self.telling.ended(entity)
         else:
             self.telling.more(entity)
-        self._settling[entity.job.id] = self._ledger.line(carried, state=state, outcome=carried.kind)
+        self._settling[entity.task.id] = self._ledger.line(carried, state=state, outcome=carried.kind)
         if len(self._settling) >= _BATCH:
             self._flush()

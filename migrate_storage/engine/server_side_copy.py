@@ -18,12 +18,12 @@ from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.transfer import MD5, SMALL
 from migrate_storage.engine.verify import Verified
 from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Retry, StoreFailure
-from migrate_storage.stores.server_side_copy import Copier
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
+from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
 
-__all__ = ("EVIDENCE", "LARGEST", "believed", "may_copy", "prove")
+__all__ = ("EVIDENCE", "LARGEST", "can_server_side_copy", "probe_server_side_copy", "verify_server_side_copy")
 
 EVIDENCE = "copied by the service, equal digests"
 LARGEST = 5 * 1024**3
@@ -33,7 +33,7 @@ _TRIES = 5
 _TYPE = "text/x-probe"
 
 
-def may_copy(found: ObjectMeta, attributes: Attributes, content_type: str | None) -> bool:
+def can_server_side_copy(found: ObjectMeta, attributes: Attributes, content_type: str | None) -> bool:
     """Whether the service may copy an object, given what it says of it.
 
     Args:
@@ -49,11 +49,11 @@ def may_copy(found: ObjectMeta, attributes: Attributes, content_type: str | None
         MD5.fullmatch(found.e_tag or "") is not None
         and found.size <= LARGEST
         and attributes == Attributes(content_type=attributes.content_type)
-        and (attributes.content_type is not None or Copier.can_send(content_type))
+        and (attributes.content_type is not None or ServerSideCopier.can_send(content_type))
     )
 
 
-def believed(before: ObjectMeta, copy: ObjectMeta | None) -> Verified | None:
+def verify_server_side_copy(before: ObjectMeta, copy: ObjectMeta | None) -> Verified | None:
     """The proof of a copy; ``None`` where its digest is not the source's.
 
     Args:
@@ -65,9 +65,13 @@ def believed(before: ObjectMeta, copy: ObjectMeta | None) -> Verified | None:
     return Verified(source=before, destination=copy, evidence=EVIDENCE, ours=True)
 
 
-def prove(
-    source: Side, destination: Side, samples: Iterable[Place], capabilities: Capabilities, retry: Retry
-) -> tuple[dict[str, Copier], list[Note]]:
+def probe_server_side_copy(
+    source: ResolvedBackend,
+    destination: ResolvedBackend,
+    samples: Iterable[Place],
+    capabilities: Capabilities,
+    retry: Retry,
+) -> tuple[dict[str, ServerSideCopier], list[Note]]:
     """See, for each bucket of the source, whether the service copies from it: of one object that is there a probe is made.
 
     The source is only read. The copy must have the same bytes, the MD5 of them as its ETag as the source has, and the content
@@ -83,7 +87,7 @@ def prove(
     Returns:
         By bucket what copies from it, and what a person should know.
     """
-    found: dict[str, Copier] = {}
+    found: dict[str, ServerSideCopier] = {}
     reasons: dict[str, str] = {}
     tries: Counter[str] = Counter()
     for place in samples:
@@ -95,7 +99,7 @@ def prove(
         tries[place.root] += 1
         try:
             proved = _try(source, destination, place, copier, retry)
-        except (StoreFailure, KeyRefusedError) as error:
+        except (StoreRequestError, KeyRefusedError) as error:
             reasons[place.root] = f"a probe was not copied: {error}"
             continue
         if isinstance(proved, str):
@@ -115,24 +119,26 @@ def prove(
     return found, notes
 
 
-def _try(source: Side, destination: Side, place: Place, copier: Copier, retry: Retry) -> Copier | str:
+def _try(
+    source: ResolvedBackend, destination: ResolvedBackend, place: Place, copier: ServerSideCopier, retry: Retry
+) -> ServerSideCopier | str:
     """A copier that was seen to work, or why it does not."""
-    asked = source.at_place(place)
+    asked = source.resolve_place(place)
     if asked is None:
         return "the source cannot be asked for its objects by name"
     store, path = asked
-    found, attributes = retry(lambda: store.look(path))
-    if found.size > SMALL or not may_copy(found, attributes, _TYPE):
+    found, attributes = retry.call(lambda: store.head_with_attributes(path))
+    if found.size > SMALL or not can_server_side_copy(found, attributes, _TYPE):
         return "no small and plain object is among the first ones to try it with"
-    content = retry(lambda: store.open(path).read())
+    content = retry.call(lambda: store.open(path).read())
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != found.e_tag:
         return "ETags there are not the MD5 of the bytes"
-    there, probe = destination.at(f"{SCRATCH}/{uuid.uuid4().hex}")
+    there, probe = destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}")
     given = None if attributes.content_type else _TYPE
     try:
-        retry(lambda: copier(path, probe, content_type=given, create=False))
-        opened = retry(lambda: there.open(probe))
-        same = retry(lambda: there.open(probe).read()) == content and opened.meta.e_tag == found.e_tag
+        retry.call(lambda: copier.copy(path, probe, content_type=given, create=False))
+        opened = retry.call(lambda: there.open(probe))
+        same = retry.call(lambda: there.open(probe).read()) == content and opened.meta.e_tag == found.e_tag
         if not same or opened.attributes.content_type != (attributes.content_type or given):
             return "a probe was copied with other bytes, another ETag or another content type"
         return copier.refusing() if _refuses(copier, path, probe, given, retry) else copier
@@ -141,9 +147,9 @@ def _try(source: Side, destination: Side, place: Place, copier: Copier, retry: R
             there.delete(probe)
 
 
-def _refuses(copier: Copier, path: str, probe: str, content_type: str | None, retry: Retry) -> bool:
+def _refuses(copier: ServerSideCopier, path: str, probe: str, content_type: str | None, retry: Retry) -> bool:
     try:
-        retry(lambda: copier(path, probe, content_type=content_type, create=True))
-    except StoreFailure as error:
+        retry.call(lambda: copier.copy(path, probe, content_type=content_type, create=True))
+    except StoreRequestError as error:
         return error.failure.kind is FailureKind.EXISTS
     return False

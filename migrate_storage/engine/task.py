@@ -6,46 +6,46 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.model import Evidence, ObjectMeta, OutcomeKind
 from migrate_storage.engine.plan import Item
-from migrate_storage.engine.verify import Verified, certainly_unchanged
-from migrate_storage.journal import Entry
+from migrate_storage.engine.verify import Verified, proven_unchanged
+from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.failures import FailureKind
 
 __all__ = (
-    "Carried",
-    "Job",
+    "CopyResult",
+    "CopyTask",
     "confirmed",
     "is_copy",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CopyTask:
     """An item to carry, with what the journal knew of it before this run."""
 
     id: str
     item: Item
-    entry: Entry | None = None
+    entry: ObjectRecord | None = None
     #: What stands at the destination and is to be replaced, as long as it is this; ``None`` replaces nothing.
     replaces: Evidence | None = None
     #: The content type for a source that holds none, where no row tells it.
     content_type: str | None = None
     #: All looks at it are its own, at once: none waits for a listing.
-    alone: bool = False
+    no_batching: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Carried:
+class CopyResult:
     """What became of a job: ``verified``, or a kind and a reason."""
 
-    job: Job
+    task: CopyTask
     kind: OutcomeKind = OutcomeKind.REWRITTEN
     reason: str = ""
     verified: Verified | None = None
     #: Whether bytes were written by this job.
     copied: bool = False
-    #: ``verified`` lacks the last look at the source, see :func:`confirmed` and :meth:`Carrier.look`; where it does not say
+    #: ``verified`` lacks the last look at the source, see :func:`confirmed` and :meth:`ObjectCopier.look`; where it does not say
     #: when the destination was written, the look at the copy too.
-    unseen: bool = False
+    recheck_pending: bool = False
     #: What we wrote and do not believe, as it stands at the destination.
     left: ObjectMeta | None = None
     #: What the failure says of the whole store; ``None`` when it concerns this object only.
@@ -53,7 +53,7 @@ class Carried:
     seconds: float = 0.0
 
 
-def confirmed(carried: Carried, source: ObjectMeta | None, destination: ObjectMeta | None) -> Carried | None:
+def confirmed(carried: CopyResult, source: ObjectMeta | None, destination: ObjectMeta | None) -> CopyResult | None:
     """A copy that is ``unseen``, with its last looks: begun when it had been made.
 
     Args:
@@ -65,7 +65,7 @@ def confirmed(carried: Carried, source: ObjectMeta | None, destination: ObjectMe
         ``None`` where they do not say that the source is as it was, and the destination our copy of it.
     """
     verified = carried.verified
-    if verified is None or source is None or not certainly_unchanged(verified.source.evidence, source.evidence):
+    if verified is None or source is None or not proven_unchanged(verified.source.evidence, source.evidence):
         return None
     there = verified.destination
     if destination is not None and is_copy(verified, destination):
@@ -73,7 +73,7 @@ def confirmed(carried: Carried, source: ObjectMeta | None, destination: ObjectMe
         there = replace(there, last_modified=there.last_modified or destination.last_modified, version=version)
     if there.last_modified is None:
         return None
-    return replace(carried, unseen=False, verified=replace(verified, destination=there))
+    return replace(carried, recheck_pending=False, verified=replace(verified, destination=there))
 
 
 def is_copy(verified: Verified, found: ObjectMeta) -> bool:

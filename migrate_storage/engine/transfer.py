@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.base import Opened, Store
-from migrate_storage.stores.failures import FailureKind, Verdict, classify
+from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 
-__all__ = ("MD5", "SMALL", "Copied", "Digests", "SourceMissingError", "part_size", "transfer")
+__all__ = ("MD5", "SMALL", "Digests", "SourceMissingError", "UnverifiedCopy", "copy_bytes", "part_size")
 
 MD5 = re.compile("[0-9a-f]{32}")
 """An entity tag that may be the MD5 of the bytes."""
@@ -22,7 +22,7 @@ SMALL = 8 * MiB
 """Objects up to this size are held in memory whole and written by one request."""
 
 
-class SourceMissingError(Verdict):
+class SourceMissingError(ObjectCheckError):
     """The source holds no such object.
 
     Args:
@@ -90,7 +90,7 @@ class Digests:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Copied:
+class UnverifiedCopy:
     """An object that was written to its destination and is not verified yet."""
 
     #: The source as it was when its bytes were read.
@@ -103,7 +103,7 @@ class Copied:
     e_tags: frozenset[str]
 
 
-def transfer(
+def copy_bytes(
     source: Store,
     source_path: str,
     destination: Store,
@@ -117,7 +117,7 @@ def transfer(
     moved: Callable[[int], None],
     hold: Callable[[int], AbstractContextManager[None]],
     checkpoint: Callable[[], None],
-) -> Copied:
+) -> UnverifiedCopy:
     """Read an object here and write it there, in bounded memory.
 
     Args:
@@ -151,7 +151,7 @@ def transfer(
             raise SourceMissingError(source_path, source.name) from error
         raise
     size = opened.meta.size
-    attributes = carried(opened.attributes, content_type)
+    attributes = merge_attributes(opened.attributes, content_type)
     with hold(size):
         if size <= SMALL:
             content = opened.read()
@@ -160,23 +160,23 @@ def transfer(
             _complete(source_path, digests.count, size)
             moved(len(content))
             written = destination.put(
-                destination_path, content, attributes=attributes, create=create, part_size=None, look=look
+                destination_path, content, attributes=attributes, create=create, part_size=None, stat_after=look
             )
         else:
             part = part_size(size)
             digests = Digests(
                 *((part,) if parts else ()),
                 *_part_sizes(opened.meta),
-                whole=whole or (not source.trusted and _tells_md5(opened.meta)),
+                whole=whole or (not source.is_local and _tells_md5(opened.meta)),
             )
             pieces = _digested(opened, source_path, digests, moved, checkpoint)
             written = destination.put(
-                destination_path, pieces, attributes=attributes, create=create, part_size=part, look=look
+                destination_path, pieces, attributes=attributes, create=create, part_size=part, stat_after=look
             )
-    return Copied(source=opened.meta, destination=written, sha256=digests.sha256, e_tags=digests.e_tags)
+    return UnverifiedCopy(source=opened.meta, destination=written, sha256=digests.sha256, e_tags=digests.e_tags)
 
 
-def carried(found: Attributes, content_type: str | None) -> Attributes:
+def merge_attributes(found: Attributes, content_type: str | None) -> Attributes:
     """The attributes to write: the source's own, and the row's content type where the source holds none."""
     return replace(found, content_type=found.content_type or content_type)
 

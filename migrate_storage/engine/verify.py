@@ -12,18 +12,18 @@ import hashlib
 from dataclasses import dataclass
 
 from migrate_storage.core.model import Evidence, ObjectMeta
-from migrate_storage.engine.transfer import SMALL, Copied
+from migrate_storage.engine.transfer import SMALL, UnverifiedCopy
 from migrate_storage.stores.base import Store
-from migrate_storage.stores.failures import Verdict
+from migrate_storage.stores.failures import ObjectCheckError
 
 __all__ = (
     "DiffersError",
     "UnverifiedError",
     "Verified",
-    "certainly_unchanged",
-    "same",
+    "compare_content",
+    "consistent_with",
+    "proven_unchanged",
     "sha256_of",
-    "unchanged",
     "verify",
 )
 
@@ -34,11 +34,11 @@ _READINGS = 3
 """How often both sides are read at most before they are said to differ."""
 
 
-class DiffersError(Verdict):
+class DiffersError(ObjectCheckError):
     """Read back, the destination does not hold what passed."""
 
 
-class UnverifiedError(Verdict):
+class UnverifiedError(ObjectCheckError):
     """Two reads of the source gave different bytes."""
 
 
@@ -56,7 +56,9 @@ class Verified:
     ours: bool | None = None
 
 
-def verify(copied: Copied, source: Store, source_path: str, destination: Store, destination_path: str) -> Verified:
+def verify(
+    copied: UnverifiedCopy, source: Store, source_path: str, destination: Store, destination_path: str
+) -> Verified:
     """Prove that a copy is one.
 
     Args:
@@ -83,8 +85,8 @@ def verify(copied: Copied, source: Store, source_path: str, destination: Store, 
     )
 
 
-def _source_end(copied: Copied, source: Store, path: str) -> str:
-    if source.trusted:
+def _source_end(copied: UnverifiedCopy, source: Store, path: str) -> str:
+    if source.is_local:
         return "local source"
     if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
         return "source digest"
@@ -93,7 +95,7 @@ def _source_end(copied: Copied, source: Store, path: str) -> str:
     return "read twice"
 
 
-def _destination_end(copied: Copied, destination: Store, path: str) -> str:
+def _destination_end(copied: UnverifiedCopy, destination: Store, path: str) -> str:
     if copied.destination.e_tag in copied.e_tags or copied.destination.md5 in copied.e_tags:
         return "destination digest"
     # A bit may flip on the way back too: only a second reading that agrees with the first speaks against the copy.
@@ -119,7 +121,7 @@ def sha256_of(store: Store, path: str) -> str:
     return digest.hexdigest()
 
 
-def same(source: Store, source_path: str, destination: Store, destination_path: str) -> Verified | None:
+def compare_content(source: Store, source_path: str, destination: Store, destination_path: str) -> Verified | None:
     """Read both sides and compare: for what stands at a destination already, and for a swap.
 
     Returns:
@@ -141,7 +143,7 @@ def same(source: Store, source_path: str, destination: Store, destination_path: 
     return None
 
 
-def unchanged(before: Evidence, now: Evidence) -> bool:
+def consistent_with(before: Evidence, now: Evidence) -> bool:
     """Whether an object was not replaced between two looks.
 
     A tag, time or version that only one of the looks has says nothing, and what both have must agree.
@@ -164,11 +166,11 @@ def _one_moment(one: float, other: float) -> bool:
     return abs(one - other) < _CLOCK
 
 
-def certainly_unchanged(before: Evidence, now: Evidence) -> bool:
+def proven_unchanged(before: Evidence, now: Evidence) -> bool:
     """As :func:`unchanged`, and something beside the size says so: what a deletion asks for."""
     told = (
         (before.e_tag, now.e_tag),
         (before.version, now.version),
         (before.last_modified, now.last_modified),
     )
-    return unchanged(before, now) and any(one is not None and other is not None for one, other in told)
+    return consistent_with(before, now) and any(one is not None and other is not None for one, other in told)

@@ -12,28 +12,28 @@ from functools import partial
 from typing import Any, TypeVar
 
 from migrate_storage.core.errors import StoppedError
-from migrate_storage.engine.concurrency import Gate
+from migrate_storage.engine.concurrency import ConcurrencyLimiter
 
-__all__ = ("Door", "Pool")
+__all__ = ("Admission", "WorkerPool")
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-class Door(Enum):
+class Admission(Enum):
     """When a piece of work is let in."""
 
     #: When its turn at the gate comes, unless a limit is reached or the run is to stop.
-    FRESH = "fresh"
+    NEW = "fresh"
     #: The same, limits apart: what was begun is brought to its end.
-    BEGUN = "begun"
+    CONTINUATION = "begun"
     #: At the gate, and though the run is to stop: it was under way then.
-    LAST = "last"
+    FINAL = "last"
     #: At once.
-    OPEN = "open"
+    UNGATED = "open"
 
 
-class Pool:
+class WorkerPool:
     """Runs pieces of work, and gives back what became of them to the one thread that takes it.
 
     Args:
@@ -42,10 +42,10 @@ class Pool:
         spent: whether a limit is reached, so that nothing fresh is to be begun either.
     """
 
-    def __init__(self, gate: Gate, stopping: threading.Event, spent: Callable[[], bool]) -> None:
+    def __init__(self, gate: ConcurrencyLimiter, stopping: threading.Event, spent: Callable[[], bool]) -> None:
         self._gate, self._stopping, self._spent = gate, stopping, spent
         #: How many there are.
-        self.width = gate.widest
+        self.width = gate.max_limit
         #: Pieces of work that were not taken back yet.
         self.under_way = 0
         self._pool = self._made()
@@ -54,7 +54,7 @@ class Pool:
     def _made(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.width, thread_name_prefix="carry")
 
-    def submit(self, kind: str, id_: str, work: Callable[[], Any], door: Door) -> None:
+    def submit(self, kind: str, id_: str, work: Callable[[], Any], door: Admission) -> None:
         """Have something done.
 
         Args:
@@ -63,10 +63,10 @@ class Pool:
             work: the thing itself.
             door: when it is let in.
         """
-        if self._gate.widest > self.width:
+        if self._gate.max_limit > self.width:
             # A pool does not grow: what the old one has it finishes, and the gate counts the workers of both.
             self._pool.shutdown(wait=False)
-            self.width = self._gate.widest
+            self.width = self._gate.max_limit
             self._pool = self._made()
         self.under_way += 1
         future: Future[Any] = self._pool.submit(self._let_in, work, door)
@@ -85,16 +85,22 @@ class Pool:
 
     def each(self, work: Callable[[S], T], things: Sequence[S]) -> list[T]:
         """Do the same with each of a batch, as many at once as there are workers."""
-        return list(self._pool.map(lambda thing: self._let_in(partial(work, thing), Door.BEGUN), things))
+        return list(self._pool.map(lambda thing: self._let_in(partial(work, thing), Admission.CONTINUATION), things))
 
     def close(self) -> None:
         """Let the workers go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _let_in(self, work: Callable[[], T], door: Door) -> T:
+    def _let_in(self, work: Callable[[], T], door: Admission) -> T:
         stopping = self._stopping.is_set()
-        with nullcontext() if door is Door.OPEN or (door is Door.LAST and stopping) else self._gate():
-            fresh = door is Door.FRESH
-            if door in (Door.FRESH, Door.BEGUN) and (self._stopping.is_set() or (fresh and self._spent())):
+        with (
+            nullcontext()
+            if door is Admission.UNGATED or (door is Admission.FINAL and stopping)
+            else self._gate.acquire()
+        ):
+            fresh = door is Admission.NEW
+            if door in (Admission.NEW, Admission.CONTINUATION) and (
+                self._stopping.is_set() or (fresh and self._spent())
+            ):
                 raise StoppedError("not begun")
             return work()

@@ -12,15 +12,15 @@ from migrate_storage.core.errors import ConfigurationError, RunError, StoppedErr
 from migrate_storage.core.events import Listed, Listener, Noted, RunFinished, RunStarted, silent
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.probe import check_source
 from migrate_storage.journal import new_run_id
 from migrate_storage.reporting import LISTED, Report
-from migrate_storage.reporting.run_stats import Tally
+from migrate_storage.reporting.run_stats import RunStats
 from migrate_storage.stores.listing import IncompleteError, listing
-from migrate_storage.stores.rate_limit import Pace
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.rate_limit import StoreLimits
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
 __all__ = ("Check", "CheckOptions", "note_of_fallback")
@@ -67,10 +67,10 @@ class Check:
     """
 
     def __init__(self, source: Any, destination: Any, options: CheckOptions, *, listener: Listener = silent) -> None:
-        self._options, self._tally, self._stopping = options, Tally(listener), threading.Event()
+        self._options, self._tally, self._stopping = options, RunStats(listener), threading.Event()
         self._retry = Retry(options.attempts, self._stopping)
-        pace = Pace(options.bandwidth, options.max_requests_per_second, self._stopping)
-        self._source, self._destination = (Side(each, pace=pace) for each in (source, destination))
+        pace = StoreLimits(options.bandwidth, options.max_requests_per_second, self._stopping)
+        self._source, self._destination = (ResolvedBackend(each, pace=pace) for each in (source, destination))
 
     def stop(self) -> None:
         """End soon."""
@@ -119,11 +119,11 @@ class Check:
         wanted = (
             pair
             for pair in pairs
-            if options.filters(pair.key) and not is_ours(pair) and not (options.one_way and pair.source is None)
+            if options.filters.matches(pair.key) and not is_ours(pair) and not (options.one_way and pair.source is None)
         )
         if options.by in (By.SIZE, By.EVIDENCE):
             return map(self._judge, wanted)
-        return (compared for _, compared in in_parallel(self._judge, wanted, options.concurrency))
+        return (compared for _, compared in parallel_map(self._judge, wanted, options.concurrency))
 
     def _judge(self, pair: Pair) -> Compared:
         return judge_at(pair, self._source, self._destination, self._options.by, self._retry)

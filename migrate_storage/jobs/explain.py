@@ -13,18 +13,18 @@ from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Column, Evidence, OutcomeKind
 from migrate_storage.core.text import MiB
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.primary_keys import row_id
-from migrate_storage.engine.memory_budget import Budget
-from migrate_storage.engine.verify import unchanged
+from migrate_storage.engine.memory_budget import MemoryBudget
+from migrate_storage.engine.verify import consistent_with
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.revert.restore_row import PutBack, Undo, fold
-from migrate_storage.journal import Entry, Journal, object_id
+from migrate_storage.jobs.revert.restore_row import RestoreTask, RowRestorer, value_before_runs
+from migrate_storage.journal import Journal, ObjectRecord, object_id
 from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Retry, StoreFailure
-from migrate_storage.translate.places import actual
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
+from migrate_storage.translate.places import resolve_links
 
 __all__ = ("explain",)
 
@@ -48,9 +48,9 @@ def explain(
         ConfigurationError: no such column or row.
     """
     (chosen,) = select_columns(application.columns, (column,))
-    sides = {key: Side(backend) for key, backend in application.backends.items()}
+    sides = {key: ResolvedBackend(backend) for key, backend in application.backends.items()}
     with connected(application, journal, schema) as (database, book):
-        rows = Rows(database, chosen)
+        rows = FileColumn(database, chosen)
         key, value = _find(rows, pk)
         lines = [f"{chosen} {', '.join(map(str, pk))}"]
         if value is None:
@@ -70,7 +70,7 @@ def explain(
         return lines
 
 
-def _find(rows: Rows, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
+def _find(rows: FileColumn, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
     if len(pk) != len(rows.column.key):
         raise ConfigurationError(
             f"{rows.column.table} has a key of {len(rows.column.key)} parts ({', '.join(rows.column.key)}): give {len(rows.column.key)}"
@@ -81,14 +81,14 @@ def _find(rows: Rows, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
     return found
 
 
-def _file(file: Any, sides: dict[str, Side], journal: Journal | None) -> Iterator[str]:
+def _file(file: Any, sides: dict[str, ResolvedBackend], journal: Journal | None) -> Iterator[str]:
     retry = Retry(3, threading.Event())
     side = sides.get(file["backend"])
     if side is None:
         yield f"the backend {file['backend']!r} is not registered: nothing can be said of it"
         return
     yield from _seen(side, file["filename"], retry, None, "it")
-    entry = None if journal is None else journal.at_destination(file["backend"], file["filename"])
+    entry = None if journal is None else journal.objects.at_destination(file["backend"], file["filename"])
     if entry is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(entry.updated))
         yield f"run {entry.run} copied it from {entry.source} ({entry.outcome}, proved by {entry.evidence or 'nothing'}, {when})"
@@ -97,8 +97,8 @@ def _file(file: Any, sides: dict[str, Side], journal: Journal | None) -> Iterato
         if origin is not None:
             yield from _seen(origin, entry.source_path, retry, entry.source_evidence, "the source")
         return
-    ids = [object_id(actual(side.place(file["filename"])), key) for key in sides]
-    lines = sorted(journal.find(ids).values(), key=lambda each: each.updated) if journal is not None else []
+    ids = [object_id(resolve_links(side.place(file["filename"])), key) for key in sides]
+    lines = sorted(journal.objects.find(ids).values(), key=lambda each: each.updated) if journal is not None else []
     if not lines:
         yield "the journal knows nothing of it: a run from this key would copy it"
     for line in lines:
@@ -111,7 +111,7 @@ def _file(file: Any, sides: dict[str, Side], journal: Journal | None) -> Iterato
         yield f"now: {_would_run(line)}"
 
 
-def _would_run(line: Entry) -> str:
+def _would_run(line: ObjectRecord) -> str:
     """What a run would do with an object that rows still name at the source."""
     if line.state in ("purged", "purging"):
         return "its source object was purged: a run finds what stands there now"
@@ -121,14 +121,14 @@ def _would_run(line: Entry) -> str:
 
 
 def _would_undo(
-    journal: Journal, column: Column, pk: tuple[Any, ...], rows: Rows, sides: dict[str, Side]
+    journal: Journal, column: Column, pk: tuple[Any, ...], rows: FileColumn, sides: dict[str, ResolvedBackend]
 ) -> Iterator[str]:
     """What a revert would do with the row now; nothing is written."""
-    lines = [line for line in journal.history(row_id(column, pk)) if line["state"] == "swapped"]
+    lines = [line for line in journal.rows.history(row_id(column, pk)) if line["state"] == "swapped"]
     if not lines:
         return
-    before, used = fold(lines)
-    entries = journal.find(list(dict.fromkeys(id_ for line in used for id_ in json.loads(line["objects"]))))
+    before, used = value_before_runs(lines)
+    entries = journal.objects.find(list(dict.fromkeys(id_ for line in used for id_ in json.loads(line["objects"]))))
     keys = {(entry.source_key, entry.destination_key) for entry in entries.values()}
     if any(entry.state in ("purged", "purging") for entry in entries.values()):
         yield "now: a revert refuses, because a source object was purged"
@@ -137,25 +137,27 @@ def _would_undo(
         yield "now: a revert cannot tell both of its sides: the keys are not registered, or the journal was pruned"
         return
     source, destination = next(iter(keys))
-    putback = PutBack(
-        sides[source], sides[destination], retry=Retry(3, threading.Event()), budget=Budget(MiB), moved=lambda _: None, dry_run=True
+    putback = RowRestorer(
+        sides[source], sides[destination], retry=Retry(3, threading.Event()), budget=MemoryBudget(MiB), moved=lambda _: None, dry_run=True
     )  # fmt: skip
     known = {id_: entries.get(id_) for line in used for id_ in json.loads(line["objects"])}
     numbers = tuple(line["id"] for line in lines)
-    ready = putback(Undo(rows=rows, pk=pk, lines=numbers, now=lines[-1]["new_value"], before=before, entries=known))
+    ready = putback.restore(
+        RestoreTask(rows=rows, pk=pk, lines=numbers, now=lines[-1]["new_value"], before=before, entries=known)
+    )
     if ready.kind is OutcomeKind.REWRITTEN:
         yield f"now: a revert would name {_names(json.loads(before))} again, if the row still holds what the run wrote"
     else:
         yield f"now: a revert would leave it: {ready.kind}, {ready.reason}"
 
 
-def _seen(side: Side, path: str, retry: Retry, known: Evidence | None, what: str) -> Iterator[str]:
+def _seen(side: ResolvedBackend, path: str, retry: Retry, known: Evidence | None, what: str) -> Iterator[str]:
     try:
-        store, key = side.at(path)
-        meta = retry(lambda: store.head(key))
+        store, key = side.resolve(path)
+        meta = retry.call(lambda: store.head(key))
     except KeyRefusedError as error:
         yield f"{what} cannot be addressed: {error}"
-    except StoreFailure as error:
+    except StoreRequestError as error:
         yield (
             f"{what} is missing at {side.place(path)}"
             if error.failure.kind is FailureKind.MISSING
@@ -166,14 +168,14 @@ def _seen(side: Side, path: str, retry: Retry, known: Evidence | None, what: str
             ""
             if known is None
             else ", as journaled"
-            if unchanged(known, meta.evidence)
+            if consistent_with(known, meta.evidence)
             else ", not as journaled any more"
         )
         yield f"{what} is at {side.place(path)}: {meta.size} bytes, ETag {meta.e_tag or 'none'}{same}"
 
 
 def _history(journal: Journal, column: Column, pk: tuple[Any, ...]) -> Iterator[str]:
-    for line in journal.history(row_id(column, pk)):
+    for line in journal.rows.history(row_id(column, pk)):
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(line["at"]))
         old, new = json.loads(line["old_value"]), json.loads(line["new_value"])
         yield f"{when} run {line['run']}: {line['state']}, from {_names(old)} to {_names(new)}"

@@ -14,10 +14,10 @@ from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.table import PhaseTable
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.jobs.connections import connected
-from migrate_storage.journal import Journal, Run
+from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.schema import Tables
 from migrate_storage.reporting import Report
 
@@ -59,19 +59,19 @@ def ready_to_unregister(
         if key is None:
             if not known:
                 raise ConfigurationError("no run is journaled that tells the key: say --from KEY")
-            key = book.move().source
-        runs = [run for run in book.runs(limit=1000) if run.kind == "run" and run.source == key] if known else []
+            key = book.runs.migration_run().source
+        runs = [run for run in book.runs.latest(limit=1000) if run.kind == "run" and run.source == key] if known else []
         checks = [*_rows(application, database, key), *_work(book if known else None)]
         checks.extend(_run(runs))
         checks.extend(_cutover(application, database, key, schema))
-        checks.append(_soak(book.last_swap([run.id for run in runs]) if runs else None, soak))
+        checks.append(_soak(book.rows.last_repointed([run.id for run in runs]) if runs else None, soak))
     return key, checks
 
 
 def _rows(application: Application, database: Database, key: str) -> Iterator[Check]:
     naming, broken = 0, 0
     for column in application.columns:
-        rows = Rows(database, column)
+        rows = FileColumn(database, column)
         for window in rows.windows(key, 2000):
             for row in window:
                 try:
@@ -92,7 +92,7 @@ def _rows(application: Application, database: Database, key: str) -> Iterator[Ch
 
 
 def _work(journal: Journal | None) -> Iterator[Check]:
-    left = journal.leased() if journal is not None else 0.0
+    left = journal.leases.seconds_left() if journal is not None else 0.0
     message = f"a run, revert or purge holds the lease for {duration(left)} more" if left else "nobody is at work"
     yield Check("work", not left, message)
 
@@ -115,7 +115,7 @@ def _cutover(application: Application, database: Database, key: str, schema: str
     yield Check("phase", not acting, message if acting else "no process acts in a cutover's phase")
 
 
-def _run(runs: list[Run]) -> Iterator[Check]:
+def _run(runs: list[RunRecord]) -> Iterator[Check]:
     if not runs:
         yield Check("run", True, "no run ever went from it")
         return

@@ -12,7 +12,7 @@ from migrate_storage.core.text import one_line
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.fsspec_store import FsspecStore
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import read
 
@@ -44,7 +44,7 @@ def agree(backend: Any, filenames: Sequence[str]) -> tuple[Agreement, ...]:
     """
     registration = read(backend)
     old = FsspecStore(registration.filesystem, f"{registration.key} (fsspec)")
-    new = Side(backend)
+    new = ResolvedBackend(backend)
     return tuple(_compare(old, registration.path(filename), new, filename) for filename in filenames)
 
 
@@ -63,12 +63,12 @@ def listed(backend: Any, limit: int) -> tuple[str, ...]:
     return tuple(str(meta["path"]) for meta in itertools.islice(pages, limit))
 
 
-def _compare(old: Store, path: str, new: Side, filename: str) -> Agreement:
+def _compare(old: Store, path: str, new: ResolvedBackend, filename: str) -> Agreement:
     place = new.place(filename)
     if reason := unaddressable(place.key, local=place.service == "file"):
         return Agreement(filename=filename, reason=f"obstore cannot address it: the key {reason}")
     sides: list[tuple[str, int]] = []
-    for name, (store, key) in (("fsspec", (old, path)), ("obstore", new.at(filename))):
+    for name, (store, key) in (("fsspec", (old, path)), ("obstore", new.resolve(filename))):
         try:
             sides.append(_digest(store, key))
         except FileNotFoundError:

@@ -11,61 +11,104 @@ import time
 from collections.abc import Sequence
 
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 
-from migrate_storage.core.spill import DiskSet
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.spill import SpilledSet
+from migrate_storage.database.connection import Database
 from migrate_storage.journal.base import BATCH
-from migrate_storage.journal.known_losses import Mark, Marks
-from migrate_storage.journal.leases import Leases
-from migrate_storage.journal.objects import Objects
+from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
+from migrate_storage.journal.leases import LeaseRepository
+from migrate_storage.journal.objects import ObjectRepository
 from migrate_storage.journal.records import (
     SAME_PLACE,
     SAME_PLACE_LISTED,
-    Entry,
-    Range,
-    RowEntry,
-    Run,
+    ObjectRecord,
+    RowRecord,
+    RunRecord,
+    ShardRecord,
     digest,
     new_run_id,
     object_id,
     object_name,
 )
-from migrate_storage.journal.rows import Rows
-from migrate_storage.journal.runs import Runs
-from migrate_storage.journal.shards import UNCUT, Ranges, range_lease
+from migrate_storage.journal.rows import RowRepository
+from migrate_storage.journal.runs import RunRepository
+from migrate_storage.journal.schema import Tables
+from migrate_storage.journal.shards import UNCUT, ShardRepository, shard_lease
 
 __all__ = (
     "SAME_PLACE",
     "SAME_PLACE_LISTED",
     "UNCUT",
-    "Entry",
     "Journal",
-    "Mark",
-    "Range",
-    "RowEntry",
-    "Run",
+    "KnownLoss",
+    "ObjectRecord",
+    "RowRecord",
+    "RunRecord",
+    "ShardRecord",
     "digest",
     "new_run_id",
     "object_id",
     "object_name",
-    "range_lease",
+    "shard_lease",
 )
 
 
-class Journal(Runs, Ranges, Objects, Rows, Leases, Marks):
-    """The whole journal in one database: runs and their ranges, objects, rows, leases and marks.
+class Journal:
+    """The whole journal in one database.
 
     Args:
         database: where its tables are kept.
         schema: their database schema.
+
+    Attributes:
+        runs: the records of runs.
+        shards: the records of a run's shards.
+        objects: the records of objects.
+        rows: the records of rows.
+        leases: the leases.
+        known_losses: missing objects that somebody acknowledged.
     """
+
+    def __init__(self, database: Database, schema: str | None = None) -> None:
+        self.database = database
+        self.tables = Tables(schema)
+        self.runs = RunRepository(database, self.tables)
+        self.shards = ShardRepository(database, self.tables)
+        self.objects = ObjectRepository(database, self.tables)
+        self.rows = RowRepository(database, self.tables)
+        self.leases = LeaseRepository(database, self.tables)
+        self.known_losses = KnownLossRepository(database, self.tables)
+
+    def prepare(self) -> None:
+        """Create the tables where they are missing.
+
+        Raises:
+            ConfigurationError: no right to, or tables of another version.
+        """
+        try:
+            self.database.transaction(self.tables.create)
+        except ConfigurationError as error:
+            if not isinstance(error.__cause__, SQLAlchemyError):
+                raise
+            # Two first runs that begin at once create them at once: what the other made is there the second time.
+            self.database.transaction(self.tables.create)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever journaled here."""
+        return self.database.transaction(self.tables.exist)
 
     def release_objects(self) -> int:
         """After an undo: a copy that no row was left pointing at is a leftover. Safe to repeat; returns how many there are."""
-        with DiskSet() as free:
-            free.add(id_ for batch in self.rows_in("reverted") for line in batch for id_ in json.loads(line["objects"]))
+        with SpilledSet() as free:
+            free.add(
+                id_ for batch in self.rows.in_state("reverted") for line in batch for id_ in json.loads(line["objects"])
+            )
             for state in ("swapped", "intent"):
                 free.discard(
-                    id_ for batch in self.rows_in(state) for line in batch for id_ in json.loads(line["objects"])
+                    id_ for batch in self.rows.in_state(state) for line in batch for id_ in json.loads(line["objects"])
                 )
             return sum(self._release(part) for part in free.parts(BATCH))
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from migrate_storage.core.errors import ConfigurationError, RefusedError
+from migrate_storage.core.errors import RefusedError
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.schema import Tables
 
-__all__ = ("BATCH", "Access", "parts")
+__all__ = ("BATCH", "Repository", "parts")
 
 T = TypeVar("T")
 
@@ -20,38 +20,19 @@ BATCH = 400
 """Ids in one IN list: below every database's limit on parameters."""
 
 
-class Access:
-    """The journal's tables in one database.
+class Repository:
+    """Reads and writes some of the journal's tables, each call in a short transaction of its own.
 
     Args:
-        database: where they are kept.
-        schema: their database schema.
+        database: where the tables are kept.
+        tables: the journal's tables.
     """
 
-    def __init__(self, database: Database, schema: str | None = None) -> None:
+    def __init__(self, database: Database, tables: Tables) -> None:
         self.database = database
-        self.tables = Tables(schema)
+        self.tables = tables
 
-    def prepare(self) -> None:
-        """Create the tables where they are missing.
-
-        Raises:
-            ConfigurationError: no right to, or tables of another version.
-        """
-        try:
-            self.database.transaction(self.tables.create)
-        except ConfigurationError as error:
-            if not isinstance(error.__cause__, SQLAlchemyError):
-                raise
-            # Two first runs that begin at once create them at once: what the other made is there the second time.
-            self.database.transaction(self.tables.create)
-
-    @property
-    def exists(self) -> bool:
-        """Whether anything was ever journaled here."""
-        return self.database.transaction(self.tables.exist)
-
-    def _twice(self, work: Callable[[Connection], T]) -> T:
+    def _retry_on_conflict(self, work: Callable[[Connection], T]) -> T:
         """A transaction that is done once more where somebody else inserted the same line first."""
         try:
             return self.database.transaction(work)

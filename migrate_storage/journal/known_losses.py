@@ -10,14 +10,14 @@ from sqlalchemy import Connection, delete, insert, select
 
 from migrate_storage.core.model import Column, Location
 from migrate_storage.database.primary_keys import dump_key, load_key, row_id
-from migrate_storage.journal.base import Access, parts
+from migrate_storage.journal.base import Repository, parts
 from migrate_storage.journal.records import digest
 
-__all__ = ("Mark", "Marks")
+__all__ = ("KnownLoss", "KnownLossRepository")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
+class KnownLoss:
     """One row and filename whose object is lost, and known to be."""
 
     #: Schema, table and column; the key's names are the application's to tell.
@@ -36,10 +36,10 @@ class Mark:
         return digest("mark", row_id(column, pk), location.backend, location.path)
 
 
-class Marks(Access):
+class KnownLossRepository(Repository):
     """The lines of marks."""
 
-    def mark(self, marks: Sequence[Mark]) -> None:
+    def add(self, marks: Sequence[KnownLoss]) -> None:
         """Write marks; what is marked already keeps who marked it, when and why."""
         table = self.tables.mark
 
@@ -51,9 +51,9 @@ class Marks(Access):
             if fresh:
                 connection.execute(insert(table), [_line(mark) for mark in fresh.values()])
 
-        self._twice(write)
+        self._retry_on_conflict(write)
 
-    def unmark(self, ids: Sequence[str]) -> None:
+    def remove(self, ids: Sequence[str]) -> None:
         """Take marks away."""
         table = self.tables.mark
 
@@ -63,7 +63,7 @@ class Marks(Access):
 
         self.database.transaction(write)
 
-    def marks(self, size: int = 500) -> Iterator[list[Mark]]:
+    def all(self, size: int = 500) -> Iterator[list[KnownLoss]]:
         """All marks in the order of their ids, batch by batch."""
         table = self.tables.mark
         last = ""
@@ -76,7 +76,7 @@ class Marks(Access):
             last = found[-1]["id"]
 
 
-def _line(mark: Mark) -> dict[str, Any]:
+def _line(mark: KnownLoss) -> dict[str, Any]:
     schema, table, column = mark.column
     return {
         "id": mark.id,
@@ -92,8 +92,8 @@ def _line(mark: Mark) -> dict[str, Any]:
     }
 
 
-def _mark(line: dict[str, Any]) -> Mark:
-    return Mark(
+def _mark(line: dict[str, Any]) -> KnownLoss:
+    return KnownLoss(
         column=(line["table_schema"], line["table_name"], line["column_name"]),
         pk=load_key(line["pk"]),
         location=Location(line["backend"], line["path"]),

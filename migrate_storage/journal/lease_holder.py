@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from migrate_storage.core.errors import LeaseHeldError, RunError, StoppedError
 from migrate_storage.journal import Journal
 
-__all__ = ("Held", "hold")
+__all__ = ("Lease", "hold_lease")
 
 
-class Held:
+class Lease:
     """A lease that is held, as its holder knows it by its own clock.
 
     Args:
@@ -69,7 +69,7 @@ class Held:
 
 
 @contextmanager
-def hold(
+def hold_lease(
     journal: Journal,
     seconds: float,
     *,
@@ -77,7 +77,7 @@ def hold(
     lost: Callable[[RunError], None],
     name: str = "engine",
     owner: str | None = None,
-) -> Iterator[Held]:
+) -> Iterator[Lease]:
     """Hold the lease while the block runs.
 
     One whose holder died is waited out: it is not renewed. One that is renewed belongs to somebody at work.
@@ -98,7 +98,7 @@ def hold(
     mine = owner or uuid.uuid4().hex
     _take(journal, mine, seconds, stopping, name)
     over = threading.Event()
-    held = Held(lambda: journal.renew(mine, name=name, seconds=seconds), seconds, lost)
+    held = Lease(lambda: journal.leases.renew(mine, name=name, seconds=seconds), seconds, lost)
 
     def beat() -> None:
         while not over.wait(seconds / 3):
@@ -115,12 +115,12 @@ def hold(
         if not held.lost and owner is None:
             # Where the database is gone, the lease ends by itself.
             with contextlib.suppress(RunError):
-                journal.release(mine, name=name)
+                journal.leases.release(mine, name=name)
 
 
 def _take(journal: Journal, owner: str, seconds: float, stopping: threading.Event, name: str) -> None:
     until: float | None = None
-    while left := journal.acquire(owner, name=name, seconds=seconds):
+    while left := journal.leases.acquire(owner, name=name, seconds=seconds):
         # Whoever holds it may have asked for longer than we do.
         until = until or time.monotonic() + max(seconds, left) + 1
         if time.monotonic() > until:

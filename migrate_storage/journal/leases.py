@@ -5,12 +5,12 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.core.errors import LeaseHeldError
-from migrate_storage.journal.base import Access
+from migrate_storage.journal.base import Repository
 
-__all__ = ("Leases",)
+__all__ = ("LeaseRepository",)
 
 
-class Leases(Access):
+class LeaseRepository(Repository):
     """The lines of leases."""
 
     def acquire(self, owner: str, *, name: str = "engine", seconds: float) -> float:
@@ -37,7 +37,7 @@ class Leases(Access):
                 return 0.0
             return max(0.001, float(expires) - now)
 
-        return self._twice(take)
+        return self._retry_on_conflict(take)
 
     def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
         """Heartbeat.
@@ -56,7 +56,7 @@ class Leases(Access):
                 "another run took the lease while this one was held up; what it did is journaled, this one stops"
             )
 
-    def leased(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds that a lease is still good for; 0.0 when nobody is at work."""
         expires = func.max(self.tables.lease.c.expires)
 

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
 from migrate_storage.core.model import Location
-from migrate_storage.journal.base import Access, parts
-from migrate_storage.journal.records import Entry, digest
+from migrate_storage.journal.base import Repository, parts
+from migrate_storage.journal.records import ObjectRecord, digest
 
-__all__ = ("Objects",)
+__all__ = ("ObjectRepository",)
 
-_ENTRY = tuple(column.name for column in fields(Entry))
+_ENTRY = tuple(column.name for column in fields(ObjectRecord))
 _INTENT = (
     "run",
     "part",
@@ -32,25 +32,25 @@ _INTENT = (
 """What an intent says anew; the evidence of an earlier copy stays."""
 
 
-class Objects(Access):
+class ObjectRepository(Repository):
     """The lines of objects."""
 
-    def find(self, ids: Sequence[str]) -> dict[str, Entry]:
+    def find(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """The lines of these objects, where they have one."""
 
-        def read(connection: Connection) -> dict[str, Entry]:
-            found: dict[str, Entry] = {}
+        def read(connection: Connection) -> dict[str, ObjectRecord]:
+            found: dict[str, ObjectRecord] = {}
             for part in parts(ids):
                 table = self.tables.object
                 statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))
                 for row in connection.execute(statement).mappings():
-                    entry = Entry(**row)
+                    entry = ObjectRecord(**row)
                     found[entry.id] = entry
             return found
 
         return self.database.transaction(read)
 
-    def intend(self, entries: Sequence[Entry]) -> set[str]:
+    def record_intents(self, entries: Sequence[ObjectRecord]) -> set[str]:
         """Write the intent to put these objects, before the first byte of any of them.
 
         Returns:
@@ -91,9 +91,9 @@ class Objects(Access):
             return taken
 
         # Another shard may write one of them in between: what it wrote is there to be read the second time.
-        return self._twice(write)
+        return self._retry_on_conflict(write)
 
-    def take_over(self, entry: Entry, part: int) -> bool:
+    def take_over(self, entry: ObjectRecord, part: int) -> bool:
         """Take an intent over from a range that nobody is at work in; whether it still was that range's."""
         table = self.tables.object
         same = table.c.part.is_(None) if entry.part is None else table.c.part == entry.part
@@ -103,7 +103,7 @@ class Objects(Access):
         statement = statement.values(part=part, updated=time.time())
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
-    def owned_by_others(self, entries: Sequence[Entry]) -> set[str]:
+    def owned_by_others(self, entries: Sequence[ObjectRecord]) -> set[str]:
         """Ids of entries whose destination belongs to another source object."""
         return self.database.transaction(lambda connection: self._taken(connection, _destinations(entries)))
 
@@ -122,7 +122,7 @@ class Objects(Access):
             taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
         return taken
 
-    def hold(self, connection: Connection, entries: Sequence[Entry]) -> tuple[set[str], int]:
+    def insert_verified(self, connection: Connection, entries: Sequence[ObjectRecord]) -> tuple[set[str], int]:
         """Write the lines of objects that are held already and were never intended, in the caller's transaction.
 
         Args:
@@ -150,7 +150,7 @@ class Objects(Access):
         }
         return same | {line["id"] for line in fresh}, len(fresh)
 
-    def settle(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def record_results(self, connection: Connection, entries: Sequence[ObjectRecord]) -> None:
         """Bring the lines of these objects up to date, in the caller's transaction."""
         if entries:
             columns = (*(name for name in _ENTRY if name != "id"), "destination_id")
@@ -167,22 +167,22 @@ class Objects(Access):
             statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
         )
 
-    def at_destination(self, key: str, path: str) -> Entry | None:
+    def at_destination(self, key: str, path: str) -> ObjectRecord | None:
         """The line of the copy that stands under a backend key and filename."""
         return self._first(self.tables.object.c.destination_id == digest(key, path))
 
-    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, Entry]:
+    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, ObjectRecord]:
         """The lines of the copies that stand at these locations, where they have one."""
         table = self.tables.object
         found = {}
         for part in parts(list({digest(each.backend, each.path) for each in locations})):
             statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
             for row in self._read(statement):
-                entry = Entry(**row)
+                entry = ObjectRecord(**row)
                 found[entry.destination] = entry
         return found
 
-    def claim(self, entries: Sequence[Entry], before: str) -> set[str]:
+    def claim(self, entries: Sequence[ObjectRecord], before: str) -> set[str]:
         """Write lines where they still are in the state ``before``; returns the ids of those that were."""
         table = self.tables.object
 
@@ -197,7 +197,7 @@ class Objects(Access):
 
         return self.database.transaction(write)
 
-    def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[Entry]]:
+    def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[ObjectRecord]]:
         """The objects of all runs, or of one, in one of these states, batch by batch in the order of their ids."""
         table = self.tables.object
         last = ""
@@ -205,7 +205,7 @@ class Objects(Access):
             statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.state.in_(states), table.c.id > last)
             if run is not None:
                 statement = statement.where(table.c.run == run)
-            batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
+            batch = [ObjectRecord(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
             if batch:
                 yield batch
             if len(batch) < size:
@@ -217,18 +217,18 @@ class Objects(Access):
         table = self.tables.object
         return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
 
-    def _first(self, condition: ColumnElement[bool]) -> Entry | None:
+    def _first(self, condition: ColumnElement[bool]) -> ObjectRecord | None:
         table = self.tables.object
         found = self._read(select(*(table.c[name] for name in _ENTRY)).where(condition).limit(1))
-        return Entry(**found[0]) if found else None
+        return ObjectRecord(**found[0]) if found else None
 
-    def purging(self, id_: str, state: str) -> None:
+    def set_state(self, id_: str, state: str) -> None:
         """Say that an object is about to be deleted (``purging``), or was (``purged``)."""
         table = self.tables.object
         statement = update(table).where(table.c.id == id_).values(state=state, updated=time.time())
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def objects(
+    def of_run(
         self,
         run: str,
         *,
@@ -237,7 +237,7 @@ class Objects(Access):
         without: Sequence[str] = (),
         part: int | None = None,
         size: int = 500,
-    ) -> Iterator[list[Entry]]:
+    ) -> Iterator[list[ObjectRecord]]:
         """The objects of a run, or of one range of it, batch by batch by their ids, each read in a transaction of its own.
 
         Args:
@@ -261,7 +261,7 @@ class Objects(Access):
                 statement = statement.where(or_(table.c.evidence.is_(None), table.c.evidence.not_in(without)))
             if part is not None:
                 statement = statement.where(table.c.part == part)
-            batch = [Entry(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
+            batch = [ObjectRecord(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
             if batch:
                 yield batch
             if len(batch) < size:
@@ -283,13 +283,13 @@ class Objects(Access):
         )
 
 
-def _destinations(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+def _destinations(entries: Sequence[ObjectRecord]) -> Iterator[tuple[str, str]]:
     return ((entry.id, _destination_id(entry)) for entry in entries)
 
 
-def _destination_id(entry: Entry) -> str:
+def _destination_id(entry: ObjectRecord) -> str:
     return digest(entry.destination_key, entry.destination_path)
 
 
-def _line(entry: Entry) -> dict[str, Any]:
+def _line(entry: ObjectRecord) -> dict[str, Any]:
     return {**{name: getattr(entry, name) for name in _ENTRY}, "destination_id": _destination_id(entry)}

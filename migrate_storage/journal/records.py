@@ -14,10 +14,10 @@ from migrate_storage.database.primary_keys import digest_of
 __all__ = (
     "SAME_PLACE",
     "SAME_PLACE_LISTED",
-    "Entry",
-    "Range",
-    "RowEntry",
-    "Run",
+    "ObjectRecord",
+    "RowRecord",
+    "RunRecord",
+    "ShardRecord",
     "digest",
     "new_run_id",
     "object_id",
@@ -47,7 +47,7 @@ def object_name(place: Place, destination: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class ObjectRecord:
     """One object's line."""
 
     id: str
@@ -108,7 +108,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RowEntry:
+class RowRecord:
     """One rewritten column of one row."""
 
     run: str
@@ -121,7 +121,7 @@ class RowEntry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class RunRecord:
     """One run's line. ``report`` is its report as JSON, once there is one."""
 
     id: str
@@ -141,7 +141,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
+class ShardRecord:
     """One range of a job that several processes share. The one whose number is ``total`` is the job's end."""
 
     run: str

@@ -11,32 +11,32 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.core.model import Column
 from migrate_storage.database.primary_keys import dump_key, row_id, row_id_of
-from migrate_storage.journal.base import Access, parts
-from migrate_storage.journal.records import RowEntry
+from migrate_storage.journal.base import Repository, parts
+from migrate_storage.journal.records import RowRecord
 
-__all__ = ("Rows",)
+__all__ = ("RowRepository",)
 
 
-class Rows(Access):
+class RowRepository(Repository):
     """The lines of rewritten rows."""
 
-    def write_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
+    def write(self, connection: Connection, entries: Sequence[RowRecord]) -> None:
         """Add lines of rewritten rows, in the caller's transaction.
 
         What a line of the same run says already is not said twice: a commit whose answer was lost is tried again.
         Another run's line is no reason to be silent: the row may have come back word for word between the two, and
         each run is undone by its own lines.
         """
-        said = self.said(connection, entries)
-        self.add_rows(connection, [each for each, runs in zip(entries, said, strict=True) if each.run not in runs])
+        said = self.runs_that_recorded(connection, entries)
+        self.add(connection, [each for each, runs in zip(entries, said, strict=True) if each.run not in runs])
 
-    def add_rows(self, connection: Connection, entries: Sequence[RowEntry]) -> None:
+    def add(self, connection: Connection, entries: Sequence[RowRecord]) -> None:
         """Add lines that were found not to be there, see :meth:`said`, in the caller's transaction."""
         if entries:
             now = time.time()
             connection.execute(insert(self.tables.row), [_line(entry, now) for entry in entries])
 
-    def said(self, connection: Connection, entries: Sequence[RowEntry]) -> list[set[str]]:
+    def runs_that_recorded(self, connection: Connection, entries: Sequence[RowRecord]) -> list[set[str]]:
         """For each of these rewrites the runs whose lines say it, in the caller's transaction."""
         table = self.tables.row
         states = {"swapped", *(entry.state for entry in entries)}
@@ -50,7 +50,7 @@ class Rows(Access):
             found.get((id_, entry.old_value, entry.new_value), set()) for id_, entry in zip(ids, entries, strict=True)
         ]
 
-    def settle_row(self, connection: Connection, entry: RowEntry) -> None:
+    def settle(self, connection: Connection, entry: RowRecord) -> None:
         """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
         table = self.tables.row
         statement = update(table).where(
@@ -58,13 +58,13 @@ class Rows(Access):
         )
         connection.execute(statement.values(state=entry.state, new_value=entry.new_value))
 
-    def mark_row(self, line: int, state: str) -> None:
+    def set_state(self, line: int, state: str) -> None:
         """Change the state of one line of a row, by the line's own id."""
         table = self.tables.row
         statement = update(table).where(table.c.id == line).values(state=state)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def rows_in(
+    def in_state(
         self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
     ) -> Iterator[list[dict[str, Any]]]:
         """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
@@ -83,7 +83,7 @@ class Rows(Access):
                 return
             last = batch[-1]["id"]
 
-    def swapped_rows(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+    def repointed(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
         """The lines of each row that these runs re-pointed, row by row: all of its lines that were not undone."""
         table = self.tables.row
         last = ""
@@ -109,7 +109,7 @@ class Rows(Access):
         for part in parts(lines):
             connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
 
-    def rows_by_column(self, run: str) -> list[tuple[Column, str, int]]:
+    def count_by_column(self, run: str) -> list[tuple[Column, str, int]]:
         """How many lines of rows a run has for each column, by their state."""
         table = self.tables.row
         names = (table.c.table_schema, table.c.table_name, table.c.column_name, table.c.state)
@@ -123,13 +123,13 @@ class Rows(Access):
             for line in self._read(statement.group_by(*names).order_by(*names))
         ]
 
-    def rows_moved(self, run: str) -> int:
+    def count_repointed(self, run: str) -> int:
         """How many columns of rows a run re-pointed."""
         table = self.tables.row
         statement = select(func.count(table.c.row_id.distinct()).label("moved"))
         return int(self._read(statement.where(table.c.run == run, table.c.state == "swapped"))[0]["moved"])
 
-    def rows_of(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
+    def of_object(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """Lines of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row
         statement = (
@@ -144,7 +144,7 @@ class Rows(Access):
         table = self.tables.row
         return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
 
-    def last_swap(self, runs: Sequence[str]) -> float | None:
+    def last_repointed(self, runs: Sequence[str]) -> float | None:
         """When one of these runs last re-pointed a row, in seconds since the epoch."""
         table = self.tables.row
         found: list[Any] = []
@@ -156,7 +156,7 @@ class Rows(Access):
         return max((float(each) for each in found if each is not None), default=None)
 
 
-def _line(entry: RowEntry, now: float) -> dict[str, Any]:
+def _line(entry: RowRecord, now: float) -> dict[str, Any]:
     pk, of = dump_key(entry.pk), entry.column
     return {
         "run": entry.run,

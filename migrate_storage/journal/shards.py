@@ -8,37 +8,39 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from migrate_storage.journal.base import Access
-from migrate_storage.journal.records import Range, Run
+from migrate_storage.journal.base import Repository
+from migrate_storage.journal.records import RunRecord, ShardRecord
 
-__all__ = ("UNCUT", "Ranges", "range_lease")
+__all__ = ("UNCUT", "ShardRepository", "shard_lease")
 
 UNCUT = ""
 """The bounds of a range of which nobody has said them yet."""
 
-_RANGE = tuple(column.name for column in fields(Range))
+_RANGE = tuple(column.name for column in fields(ShardRecord))
 
 
-def range_lease(run: str, number: int) -> str:
+def shard_lease(run: str, number: int) -> str:
     """The name of the lease on one range."""
     return f"range-{run}-{number}"
 
 
-class Ranges(Access):
+class ShardRepository(Repository):
     """The lines of ranges."""
 
-    def divide(self, run: Run, ranges: Sequence[Range]) -> None:
+    def divide(self, run: RunRecord, ranges: Sequence[ShardRecord]) -> None:
         """Write the line of a job together with those of its ranges: from then on others join in."""
 
         def write(connection: Connection) -> None:
-            connection.execute(insert(self.tables.run), {each.name: getattr(run, each.name) for each in fields(Run)})
+            connection.execute(
+                insert(self.tables.run), {each.name: getattr(run, each.name) for each in fields(RunRecord)}
+            )
             connection.execute(
                 insert(self.tables.range), [{name: getattr(each, name) for name in _RANGE} for each in ranges]
             )
 
         self.database.transaction(write)
 
-    def divided(self, plan: str, total: int | None = None) -> list[str]:
+    def open_runs(self, plan: str, total: int | None = None) -> list[str]:
         """The jobs of a plan that are not at their end, the latest first; only those cut into ``total`` ranges where given."""
         table, run = self.tables.range, self.tables.run
         statement = (
@@ -50,13 +52,13 @@ class Ranges(Access):
             statement = statement.where(table.c.total == total)
         return [str(line["id"]) for line in self._read(statement.order_by(run.c.started.desc()))]
 
-    def ranges(self, run: str) -> list[Range]:
+    def of_run(self, run: str) -> list[ShardRecord]:
         """The ranges of a job by their number, its end the last."""
         table = self.tables.range
         statement = select(*(table.c[name] for name in _RANGE)).where(table.c.run == run).order_by(table.c.number)
-        return [Range(**line) for line in self._read(statement)]
+        return [ShardRecord(**line) for line in self._read(statement)]
 
-    def bound(self, run: str, bounds: Sequence[str]) -> None:
+    def set_bounds(self, run: str, bounds: Sequence[str]) -> None:
         """Say between which keys the ranges of a job lie, where that was not said yet."""
         table = self.tables.range
 
@@ -73,21 +75,21 @@ class Ranges(Access):
         found = self._read(select(table.c.number, table.c.state).where(table.c.run == run).order_by(table.c.number))
         return {int(line["number"]): line["state"] == "done" for line in found}
 
-    def doings(self, run: str) -> dict[int, str | None]:
+    def progress_of(self, run: str) -> dict[int, str | None]:
         """By number, what is done in each range of a job, as JSON."""
         table = self.tables.range
         found = self._read(select(table.c.number, table.c.doing).where(table.c.run == run))
         return {int(line["number"]): line["doing"] for line in found}
 
-    def advance(self, run: str, number: int, **values: Any) -> None:
+    def update(self, run: str, number: int, **values: Any) -> None:
         """Change a range's line: ``state``, ``report``, ``doing``."""
         table = self.tables.range
         statement = update(table).where(table.c.run == run, table.c.number == number).values(**values)
         self.database.transaction(lambda connection: connection.execute(statement))
 
-    def under_way(self, run: str) -> set[int]:
+    def leased(self, run: str) -> set[int]:
         """The ranges in which somebody is at work."""
-        table, prefix = self.tables.lease, range_lease(run, 0)[:-1]
+        table, prefix = self.tables.lease, shard_lease(run, 0)[:-1]
 
         def read(connection: Connection) -> set[int]:
             now = self.database.now(connection)

@@ -9,13 +9,13 @@ from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFi
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.reporting import LISTED
 
-__all__ = ("Tally",)
+__all__ = ("RunStats",)
 
 _REFS = 1000
 """Rows that a report lists with one object."""
 
 
-class Tally:
+class RunStats:
     """Passes events on, one at a time from whatever thread, and counts.
 
     Args:

@@ -15,7 +15,7 @@ from migrate_storage.core.model import Column, Outcome, OutcomeKind
 from migrate_storage.reporting.report import Report, outcome_to_dict
 
 if TYPE_CHECKING:
-    from migrate_storage.journal import Entry, Journal
+    from migrate_storage.journal import Journal, ObjectRecord
 
 __all__ = ("BANDS", "SLOWEST", "Figures", "Share", "Span", "figures")
 
@@ -41,7 +41,7 @@ class Share:
     #: Bytes of those whose size is known.
     bytes: int = 0
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ObjectRecord) -> None:
         """One more."""
         self.objects += 1
         self.bytes += entry.size or 0
@@ -103,9 +103,9 @@ def _share(share: Share) -> dict[str, int]:
 
 def figures(report: Report, journal: Journal) -> Figures:
     """Add up the lines that the journal holds of the report's run."""
-    entries = (entry for batch in journal.objects(report.run, size=2000) for entry in batch)
+    entries = (entry for batch in journal.objects.of_run(report.run, size=2000) for entry in batch)
     found = _of_objects(report, entries)
-    for column, state, count in journal.rows_by_column(report.run):
+    for column, state, count in journal.rows.count_by_column(report.run):
         _count(found.columns, column, _STATES.get(state, state), count)
     for outcome in report.listed:
         for ref in outcome.refs:
@@ -113,7 +113,7 @@ def figures(report: Report, journal: Journal) -> Figures:
     return found
 
 
-def _of_objects(report: Report, entries: Iterable[Entry]) -> Figures:
+def _of_objects(report: Report, entries: Iterable[ObjectRecord]) -> Figures:
     step = next((step for step in _STEPS if report.seconds / step <= _SPANS), report.seconds / _SPANS)
     found = Figures(step=step, spans=[Span() for _ in range(int(report.seconds / step) + 1)])
     slow = heapq.nlargest(SLOWEST, _counted(found, report.started, entries), key=lambda entry: entry.seconds or 0.0)
@@ -121,7 +121,7 @@ def _of_objects(report: Report, entries: Iterable[Entry]) -> Figures:
     return found
 
 
-def _counted(found: Figures, began: float, entries: Iterable[Entry]) -> Iterator[Entry]:
+def _counted(found: Figures, began: float, entries: Iterable[ObjectRecord]) -> Iterator[ObjectRecord]:
     """Count every object, and pass on those whose time is known."""
     for entry in entries:
         if entry.outcome is None:
@@ -143,7 +143,7 @@ def _counted(found: Figures, began: float, entries: Iterable[Entry]) -> Iterator
             yield entry
 
 
-def _outcome(entry: Entry) -> Outcome:
+def _outcome(entry: ObjectRecord) -> Outcome:
     assert entry.outcome is not None
     return Outcome(
         kind=OutcomeKind(entry.outcome), source=entry.source, destination=entry.destination, reason=entry.reason or "",

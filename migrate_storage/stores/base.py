@@ -35,13 +35,13 @@ class Store(Protocol):
     #: What a person would call it, without secrets.
     name: str
     #: Whether what it returned a moment ago may be trusted to be what it holds: a local disk, a process's memory.
-    trusted: bool
+    is_local: bool
 
     def head(self, path: str) -> ObjectMeta:
         """What the store says of one object."""
         ...
 
-    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+    def head_with_attributes(self, path: str) -> tuple[ObjectMeta, Attributes]:
         """As ``head``, and what the object carries beside its bytes."""
         ...
 
@@ -57,7 +57,7 @@ class Store(Protocol):
         attributes: Attributes,
         create: bool,
         part_size: int | None,
-        look: bool = True,
+        stat_after: bool = True,
     ) -> ObjectMeta:
         """Write one object and return what the store then says of it.
 
@@ -67,7 +67,7 @@ class Store(Protocol):
             attributes: what to keep beside the bytes; a store that keeps none ignores them.
             create: refuse to replace an object, where the store honours that.
             part_size: upload in parts of this many bytes; ``None`` sends one request.
-            look: ask the store for what its answer to a put leaves out, such as the time; without it that may be unknown.
+            stat_after: ask the store for what its answer to a put leaves out, such as the time; without it that may be unknown.
 
         Raises:
             FileExistsError: ``create`` was asked, honoured, and something stands there.

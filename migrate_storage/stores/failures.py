@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("Failure", "FailureKind", "Verdict", "classify")
+__all__ = ("Failure", "FailureKind", "ObjectCheckError", "classify")
 
 
-class Verdict(Exception):  # noqa: N818 - nothing failed: the request was answered
+class ObjectCheckError(Exception):
     """Something was found out about one object. Sending the request again would not change it."""
 
 
@@ -48,7 +48,7 @@ class FailureKind(enum.StrEnum):
         return self in (FailureKind.SLOW_DOWN, FailureKind.TRANSIENT)
 
     @property
-    def of_the_store(self) -> bool:
+    def is_store_wide(self) -> bool:
         """Whether it speaks of the whole store rather than of one object, so that other objects will fail alike."""
         return self in (
             FailureKind.NO_BUCKET,

@@ -87,14 +87,14 @@ class FsspecStore:
         self._local = "file" in protocols
         self._memory = "memory" in protocols
         self._bucketed = not _BUCKETED.isdisjoint(protocols)
-        self.trusted = self._local or self._memory
+        self.is_local = self._local or self._memory
         self._root = os.path.realpath(root) if root and self._local else None
 
     def head(self, path: str) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         return self._meta(path, self._info(path))
 
-    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+    def head_with_attributes(self, path: str) -> tuple[ObjectMeta, Attributes]:
         """See :class:`migrate_storage.stores.base.Store`."""
         opened = self.open(path)
         return opened.meta, opened.attributes
@@ -112,7 +112,7 @@ class FsspecStore:
         attributes: Attributes,  # noqa: ARG002 - fsspec has no common way to keep them
         create: bool,
         part_size: int | None,
-        look: bool = True,  # noqa: ARG002 - fsspec's answer to a put tells nothing
+        stat_after: bool = True,  # noqa: ARG002 - fsspec's answer to a put tells nothing
     ) -> ObjectMeta:
         """Write one object: only ever to take a changed object back to where it came from. Attributes stay in the row."""
         self._guard(path)

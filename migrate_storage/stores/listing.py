@@ -15,20 +15,20 @@ from fsspec.implementations.local import LocalFileSystem
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.model import Location, ObjectMeta, Place
-from migrate_storage.core.spill import Spill
+from migrate_storage.core.spill import SpilledMap
 from migrate_storage.stores.base import Store
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.fsspec_store import FsspecStore
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
-from migrate_storage.translate.places import actual
+from migrate_storage.translate.places import resolve_links
 
 __all__ = (
     "Entry",
-    "Held",
     "IncompleteError",
-    "Lister",
+    "ListedObject",
     "Listing",
+    "StoreLister",
     "Stream",
     "listing",
 )
@@ -36,7 +36,7 @@ __all__ = (
 _CLOUDS = ("s3", "gcs", "azure")
 
 
-def listing(side: Side, retry: Retry, tell: Callable[[str], None]) -> Listing:
+def listing(side: ResolvedBackend, retry: Retry, tell: Callable[[str], None]) -> Listing:
     """How a side is listed below its prefix.
 
     Args:
@@ -57,7 +57,7 @@ def listing(side: Side, retry: Retry, tell: Callable[[str], None]) -> Listing:
         folder = f"/{root.key.rstrip('/')}"
         disk = _Disk(fsspec.filesystem("file"), side.key, root=folder)
         return Listing(store=disk, prefix=folder, retry=retry)
-    store, path = side.at("x")
+    store, path = side.resolve("x")
     other = side.fallback("x")
     return Listing(
         store=store,
@@ -81,7 +81,7 @@ def _folder(path: str) -> str:
     return path[:-1].rstrip("/") or path[:-1]
 
 
-def _promises_order(side: Side) -> bool:
+def _promises_order(side: ResolvedBackend) -> bool:
     """Amazon's general purpose buckets and Google's list in the order of UTF-8 bytes; other services may not.
 
     Sources: Amazon S3 API, ListObjectsV2 (and its note on directory buckets); Cloud Storage, "Objects: list".
@@ -96,7 +96,7 @@ _BUCKETED = frozenset({"s3", "gcs", "azure"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class ListedObject:
     """One object that a store holds."""
 
     #: The key of a backend that reaches it, and what a row of that backend would have to name it.
@@ -108,7 +108,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Lister:
+class StoreLister:
     """How everything of one backend is listed.
 
     Args:
@@ -118,7 +118,7 @@ class Lister:
         ConfigurationError: it has no bucket or folder of its own, so that there is nothing to list.
     """
 
-    side: Side
+    side: ResolvedBackend
 
     def __post_init__(self) -> None:
         root = self.side.root
@@ -143,13 +143,13 @@ class Lister:
     def _asked(self, filename: str) -> tuple[Store, str]:
         """The store that lists, and a path in it. Of a disk, obstore would leave out names such as ``x#1``."""
         if self.side.root.service != "file":
-            return self.side.at(filename)
+            return self.side.resolve(filename)
         folder = f"/{self.side.root.key}"
         other = self.side.fallback(filename)
         name = f"{self.side.key} (file)"
         return other or (FsspecStore(LocalFileSystem(), name, root=folder), folder + filename)
 
-    def __call__(self, tell: Callable[[str], None]) -> Iterator[Held]:
+    def list_objects(self, tell: Callable[[str], None]) -> Iterator[ListedObject]:
         """List everything.
 
         Args:
@@ -168,7 +168,7 @@ class Lister:
         except Exception as error:
             failure = classify(error)
             other = self.side.fallback("x") if self.side.root.service != "file" else None
-            if other is None or failure.kind.of_the_store:
+            if other is None or failure.kind.is_store_wide:
                 raise _broken(store, failure.message) from error
             # One key that obstore does not know ends its whole listing.
             tell(f"the listing of {store.name} broke off ({failure.message}): listed through fsspec")
@@ -177,7 +177,7 @@ class Lister:
             except Exception as again:
                 raise _broken(other[0], classify(again).message) from again
 
-    def _from(self, store: Store, lead: str, base: Place) -> Iterator[Held]:
+    def _from(self, store: Store, lead: str, base: Place) -> Iterator[ListedObject]:
         below = lead.lstrip("/")
         for meta in store.list(lead.rstrip("/")):
             path = meta.path.lstrip("/")
@@ -186,8 +186,11 @@ class Lister:
                 continue
             name = path[len(below) :]
             place = replace(base, key=base.key + name)
-            yield Held(
-                location=Location(self.side.key, name), place=place, meta=meta, link=actual(place).key != place.key
+            yield ListedObject(
+                location=Location(self.side.key, name),
+                place=place,
+                meta=meta,
+                link=resolve_links(place).key != place.key,
             )
 
 
@@ -253,7 +256,7 @@ class Stream:
                 if failure.kind.retriable and listing.retry is not None and attempt < listing.retry.attempts:
                     listing.retry.pause(attempt)
                     continue
-                if listing.fallback is None or failure.kind.of_the_store:
+                if listing.fallback is None or failure.kind.is_store_wide:
                     raise IncompleteError(
                         f"the listing of {listing.store.name} broke off: {failure.message}"
                     ) from error
@@ -310,7 +313,7 @@ def _entries(store: Store, prefix: str) -> Iterator[Entry]:
 
 def _in_order(entries: Iterator[Entry]) -> Iterator[Entry]:
     """The same by key; nothing is given before the listing has ended."""
-    with closing(Spill()) as spill:
+    with closing(SpilledMap()) as spill:
         for key, meta in entries:
             spill.add(key, meta)
         yield from spill

@@ -126,7 +126,7 @@ class ObstoreStore:
         self._chunk = chunk
         self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
         self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
-        self.trusted = isinstance(store, (LocalStore, MemoryStore))
+        self.is_local = isinstance(store, (LocalStore, MemoryStore))
         self._keeps_attributes = self._root is None
 
     def head(self, path: str) -> ObjectMeta:
@@ -134,7 +134,7 @@ class ObstoreStore:
         self._guard(path)
         return to_meta(path, unpanicked(lambda: self._store.head(path)))
 
-    def look(self, path: str) -> tuple[ObjectMeta, Attributes]:
+    def head_with_attributes(self, path: str) -> tuple[ObjectMeta, Attributes]:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
         found = unpanicked(lambda: self._store.get(path, options={"head": True}))
@@ -153,7 +153,7 @@ class ObstoreStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
-        look: bool = True,
+        stat_after: bool = True,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._guard(path)
@@ -181,7 +181,7 @@ class ObstoreStore:
         ours = None
         if isinstance(content, bytes) and e_tag:
             ours = ObjectMeta(path=path, size=len(content), e_tag=e_tag, version=answer.get("version"))
-            if not look:
+            if not stat_after:
                 return ours
         try:
             found = self.head(path)

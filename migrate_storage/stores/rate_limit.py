@@ -9,8 +9,8 @@ from collections.abc import Callable
 from migrate_storage.core.errors import StoppedError
 
 __all__ = (
-    "Pace",
-    "Rate",
+    "RateLimiter",
+    "StoreLimits",
 )
 
 _SAVED = 0.5
@@ -19,7 +19,7 @@ _LOOK = 0.2
 """Seconds after which one who waits looks whether the run is to stop."""
 
 
-class Rate:
+class RateLimiter:
     """So much in a second, over all threads, first come first served.
 
     Args:
@@ -51,7 +51,7 @@ class Rate:
             self._per_second = per_second
             self._condition.notify_all()
 
-    def take(self, amount: float) -> None:
+    def acquire(self, amount: float) -> None:
         """Wait until this much more may be used.
 
         Raises:
@@ -86,7 +86,7 @@ class Rate:
             self._granted = min(self._granted + (now - before) * self._per_second, most)
 
 
-class Pace:
+class StoreLimits:
     """How fast a run may speak to its stores.
 
     Args:
@@ -97,5 +97,5 @@ class Pace:
     """
 
     def __init__(self, bandwidth: float | None, requests: float | None, stopping: threading.Event) -> None:
-        self.bandwidth = Rate(bandwidth, stopping)
-        self.requests = Rate(requests, stopping)
+        self.bandwidth = RateLimiter(bandwidth, stopping)
+        self.requests = RateLimiter(requests, stopping)

@@ -13,16 +13,16 @@ from migrate_storage.stores.base import Store
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
-from migrate_storage.stores.rate_limit import Pace
-from migrate_storage.stores.server_side_copy import Copier
-from migrate_storage.stores.throttled_store import PacedStore
+from migrate_storage.stores.rate_limit import StoreLimits
+from migrate_storage.stores.server_side_copy import ServerSideCopier
+from migrate_storage.stores.throttled_store import ThrottledStore
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, read
 
-__all__ = ("Side",)
+__all__ = ("ResolvedBackend",)
 
 
-class Side:
+class ResolvedBackend:
     """A backend and the stores behind it, one for each bucket, opened when first needed.
 
     Args:
@@ -31,7 +31,7 @@ class Side:
         pace: how fast the stores are spoken to; ``None`` sets no limit.
     """
 
-    def __init__(self, backend: Any, *, attempts: int = 1, pace: Pace | None = None) -> None:
+    def __init__(self, backend: Any, *, attempts: int = 1, pace: StoreLimits | None = None) -> None:
         self._pace = pace
         self.backend = backend
         self.registration: Registration = read(backend)
@@ -53,7 +53,7 @@ class Side:
         """Where the bytes of a row's filename are."""
         return self.registration.place(filename)
 
-    def at(self, filename: str) -> tuple[Store, str]:
+    def resolve(self, filename: str) -> tuple[Store, str]:
         """The store that holds a row's file, and its path there.
 
         Args:
@@ -79,7 +79,7 @@ class Side:
             return self._live(), filename
         return self._obstore(place, config), place.key
 
-    def copier(self, place: Place) -> Copier | None:
+    def copier(self, place: Place) -> ServerSideCopier | None:
         """What lets the service copy from a place's bucket to here; ``None`` where it is not one S3 service, or has no address.
 
         Whether it really copies is to be seen by trying: see :mod:`migrate_storage.engine.server_side_copy`.
@@ -97,9 +97,9 @@ class Side:
                 return None
             endpoint = f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
         prepared = replace(config, root=root.root, retry={"max_retries": self._attempts - 1})
-        return Copier(prepared, endpoint, place.root, pace=self._pace)
+        return ServerSideCopier(prepared, endpoint, place.root, pace=self._pace)
 
-    def at_place(self, place: Place) -> tuple[Store, str] | None:
+    def resolve_place(self, place: Place) -> tuple[Store, str] | None:
         """The store of this side in which a place would be, whoever named it; ``None`` where it cannot be asked."""
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
@@ -111,9 +111,9 @@ class Side:
         root = self.root
         if root.root != place.root or not place.key.startswith(root.key):
             return None
-        return self.at(place.key[len(root.key) :])
+        return self.resolve(place.key[len(root.key) :])
 
-    def would_serve(self, place: Place) -> Iterator[tuple[Store, str]]:
+    def candidates_on_served_disk(self, place: Place) -> Iterator[tuple[Store, str]]:
         """Where this side would show a place of another kind of service: a disk that a server serves, say.
 
         Args:
@@ -126,7 +126,7 @@ class Side:
             bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
             # Of a disk only what is below the root is ever touched; a server knows nothing of the folder it serves.
             below = root.key if root.service == "file" else ""
-            asked = self.at_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
+            asked = self.resolve_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
             if asked is not None:
                 yield asked
 
@@ -163,5 +163,5 @@ class Side:
         with self._lock:
             if root not in self._stores:
                 store = build()
-                self._stores[root] = store if self._pace is None else PacedStore(store, self._pace)
+                self._stores[root] = store if self._pace is None else ThrottledStore(store, self._pace)
             return self._stores[root]

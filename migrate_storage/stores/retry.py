@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from migrate_storage.core.errors import RunError, StoppedError
-from migrate_storage.stores.failures import Failure, FailureKind, Verdict, classify
+from migrate_storage.stores.failures import Failure, FailureKind, ObjectCheckError, classify
 
-__all__ = ("Patience", "Retry", "StoreFailure")
+__all__ = ("CircuitBreaker", "Retry", "StoreRequestError")
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ _PATIENCE = 4.0
 """How much longer one waits who was asked to slow down: its ``Retry-After`` cannot be seen."""
 
 
-class StoreFailure(Exception):  # noqa: N818 - it carries a Failure
+class StoreRequestError(Exception):
     """A request failed for good, or after all attempts."""
 
     def __init__(self, failure: Failure) -> None:
@@ -41,7 +41,7 @@ class Retry:
         self._stopping = stopping
         self._slow_down = slow_down
 
-    def __call__(self, work: Callable[[], T]) -> T:
+    def call(self, work: Callable[[], T]) -> T:
         """Do ``work`` until it succeeds.
 
         Raises:
@@ -52,18 +52,18 @@ class Retry:
         for attempt in range(1, self.attempts + 1):
             try:
                 return work()
-            except (StoreFailure, StoppedError, Verdict):
+            except (StoreRequestError, StoppedError, ObjectCheckError):
                 raise
             except Exception as error:
                 failure = classify(error)
                 if failure.kind is FailureKind.SLOW_DOWN:
                     self._slow_down()
                 if not failure.kind.retriable or attempt == self.attempts:
-                    raise StoreFailure(failure) from error
+                    raise StoreRequestError(failure) from error
                 self.pause(attempt, patience=_PATIENCE if failure.kind is FailureKind.SLOW_DOWN else 1.0)
         raise AssertionError("unreachable")
 
-    def unless_missing(self, work: Callable[[], T]) -> T | None:
+    def or_none_if_missing(self, work: Callable[[], T]) -> T | None:
         """Do ``work`` until it succeeds; ``None`` where the store answers that there is no such object.
 
         Raises:
@@ -71,8 +71,8 @@ class Retry:
             StoppedError: the run was told to stop in between.
         """
         try:
-            return self(work)
-        except StoreFailure as error:
+            return self.call(work)
+        except StoreRequestError as error:
             if error.failure.kind is FailureKind.MISSING:
                 return None
             raise
@@ -92,7 +92,7 @@ class Retry:
             raise StoppedError("stopped while waiting to try a request again")
 
 
-class Patience:
+class CircuitBreaker:
     """Ends a job when nothing works any more, rather than let each of its objects fail. From any thread.
 
     Args:
@@ -102,14 +102,14 @@ class Patience:
     def __init__(self, most: int = 30) -> None:
         self._most, self._count, self._lock = most, 0, threading.Lock()
 
-    def __call__(self, failure: Failure | None) -> None:
+    def record(self, failure: Failure | None) -> None:
         """Take how one object ended; ``None`` when its store answered.
 
         Raises:
             RunError: too many failed for a reason that concerns all.
         """
         with self._lock:
-            if failure is None or not failure.kind.of_the_store:
+            if failure is None or not failure.kind.is_store_wide:
                 self._count = 0
                 return
             self._count += 1

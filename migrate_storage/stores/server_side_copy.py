@@ -14,17 +14,17 @@ from typing import Any
 
 from migrate_storage.stores.config.open import open_across
 from migrate_storage.stores.obstore_store import unpanicked
-from migrate_storage.stores.rate_limit import Pace
+from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.translate.model import StoreConfig
 
-__all__ = ("Copier",)
+__all__ = ("ServerSideCopier",)
 
 _STORES = 32
 """Stores kept open at most: one for each content type, and rows may hold many."""
 _HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
-class Copier:
+class ServerSideCopier:
     """Lets the service copy objects from one of its buckets to another one.
 
     Args:
@@ -36,23 +36,29 @@ class Copier:
     """
 
     def __init__(
-        self, config: StoreConfig, endpoint: str, bucket: str, *, pace: Pace | None = None, create_only: bool = False
+        self,
+        config: StoreConfig,
+        endpoint: str,
+        bucket: str,
+        *,
+        pace: StoreLimits | None = None,
+        create_only: bool = False,
     ) -> None:
         self._config, self._endpoint, self._bucket, self._pace = config, endpoint, bucket, pace
         self.create_only = create_only
         self._stores: OrderedDict[tuple[tuple[str, str], ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def refusing(self) -> Copier:
+    def refusing(self) -> ServerSideCopier:
         """The same, for a service that was seen to refuse a copy onto something that stands there."""
-        return Copier(self._config, self._endpoint, self._bucket, pace=self._pace, create_only=True)
+        return ServerSideCopier(self._config, self._endpoint, self._bucket, pace=self._pace, create_only=True)
 
     @staticmethod
     def can_send(content_type: str | None) -> bool:
         """Whether a content type can be told to the service with a copy."""
         return content_type is None or _HEADER.fullmatch(content_type) is not None
 
-    def __call__(self, source: str, destination: str, *, content_type: str | None, create: bool) -> None:
+    def copy(self, source: str, destination: str, *, content_type: str | None, create: bool) -> None:
         """Copy one object.
 
         Args:
@@ -71,7 +77,7 @@ class Copier:
         if create:
             headers["if-none-match"] = "*"
         if self._pace is not None:
-            self._pace.requests.take(1)
+            self._pace.requests.acquire(1)
         store = self._store(headers)
         try:
             unpanicked(lambda: store.copy(source, destination))

@@ -1,6 +1,6 @@
 """Where bytes physically are: the path rules of ``FSSpecBackend`` and of each fsspec filesystem, as pure functions.
 
-Each rule says what the installed filesystem does, quirks included; ``tests/translate/test_places.py`` holds them
+Each rule says what the installed filesystem does, quirks included; ``tests/unit/translate/test_places.py`` holds them
 against the real classes.
 """
 
@@ -27,7 +27,7 @@ __all__ = (
 )
 
 
-def actual(place: Place) -> Place:
+def resolve_links(place: Place) -> Place:
     """A place on a local disk with its links resolved, so that two ways to one file are one place."""
     if place.service != "file":
         return place

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.run_job import finished
 from migrate_storage.cli.shared_options import Output, attempts_option, job_options, pace_options, reports_options
-from migrate_storage.cli.store_arguments import ends_options, opened_ends
+from migrate_storage.cli.store_arguments import opened_stores, store_arguments
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
 from migrate_storage.reporting.diff_files import Differences, written
@@ -28,8 +28,8 @@ __all__ = ("check",)
         "migrate-storage check sftp://host/uploads s3://bucket/uploads --one-way --download",
     ),
 )
-@door_options
-@ends_options
+@application_options
+@store_arguments
 @option("--size-only", is_flag=True, help="Two objects of one size are equal.")
 @option("--checksum", is_flag=True, help="Read both where no digest is told by both.")
 @option("--download", is_flag=True, help="Read both, whatever they tell.")
@@ -39,7 +39,7 @@ __all__ = ("check",)
 @reports_options
 @job_options
 def check(
-    door: Door, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
+    door: ApplicationOptions, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
     size_only: bool, checksum: bool, download: bool, one_way: bool, files: Mapping[str, Path | None], output: Output,
     **pace: Any,
 ) -> int:  # fmt: skip
@@ -56,7 +56,7 @@ def check(
         raise ConfigurationError("--size-only, --checksum and --download exclude each other")
     by = By.SIZE if size_only else By.CHECKSUM if checksum else By.DOWNLOAD if download else By.EVIDENCE
     options = CheckOptions(by=by, one_way=one_way, filters=filters, **pace)
-    with opened_ends(door, texts, store_options) as ends, Differences.to(files) as differences:
+    with opened_stores(door, texts, store_options) as ends, Differences.to(files) as differences:
         return finished(
             lambda listener: Check(ends.source, ends.destination, options, listener=written(differences, listener)),
             output,

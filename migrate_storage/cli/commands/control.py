@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.commands.history import opened_journal
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.param_types import BYTES
@@ -39,14 +39,14 @@ _SILENCE = 30.0
     type=BYTES,
     help="With set: content read in a second; 0 for no limit.",
 )
-@door_options
+@application_options
 @journal_options
 @output_options
 def control(
     words: tuple[str, ...],
     concurrency: int | None,
     bandwidth: int | None,
-    door: Door,
+    door: ApplicationOptions,
     journal: str | None,
     journal_schema: str | None,
     output: Output,
@@ -59,14 +59,14 @@ def control(
     run, action = _said(words)
     wishes = _wishes(action, concurrency, bandwidth)
     with opened_journal(door, journal, journal_schema) as opened:
-        line = opened.run(run)
+        line = opened.runs.find(run)
         if line.finished is not None:
             raise ConfigurationError(f"run {line.id} is {line.state}: it cannot be controlled any more")
         if line.kind not in ("run", "sync", "verify"):
             raise ConfigurationError(
                 f"{line.id} is a {line.kind}: only a run, a sync or a verify of several processes can be controlled; stop it with Ctrl-C"
             )
-        opened.want(line.id, **wishes)
+        opened.runs.request_control(line.id, **wishes)
     silent = time.time() - line.updated
     if output.json:
         click.echo(json.dumps({"event": "wanted", "run": line.id, **wishes, "silent": round(silent, 1)}))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.output import stopped_by_signals
 from migrate_storage.cli.param_types import SECONDS
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from migrate_storage.cutover.backend import CutoverBackend
     from migrate_storage.cutover.outbox import Outbox
     from migrate_storage.cutover.phase.source import SharedPhase
-    from migrate_storage.cutover.phase.table import Member
-    from migrate_storage.cutover.phase.transitions import Step, Steps
-    from migrate_storage.cutover.repair import Result
+    from migrate_storage.cutover.phase.table import ProcessRecord
+    from migrate_storage.cutover.phase.transitions import PhaseController, Transition
+    from migrate_storage.cutover.repair import RepairResult
 
 __all__ = ("cutover",)
 
@@ -56,9 +56,9 @@ _backend = option("--backend", metavar="KEY", help="Key of the cutover backend, 
     epilog=example("migrate-storage cutover status --app myapp.storage"),
 )
 @_backend
-@door_options
+@application_options
 @output_options
-def status(backend: str | None, door: Door, output: Output) -> int:
+def status(backend: str | None, door: ApplicationOptions, output: Output) -> int:
     """Say the phase, which processes act in it, and which keys wait for repair. Exit code 1 where some do.
 
     A phase that is fixed in code or in the environment is the one that a new process would be in.
@@ -126,9 +126,11 @@ _force = option(
 @option("--back", in_file=False, is_flag=True, help="Of the step back.")
 @_quiet_for
 @_wait
-@door_options
+@application_options
 @output_options
-def ready(backend: str | None, back: bool, quiet_for: float, wait: float, door: Door, output: Output) -> int:
+def ready(
+    backend: str | None, back: bool, quiet_for: float, wait: float, door: ApplicationOptions, output: Output
+) -> int:
     """Say what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
 
     Where the step needs it both sides are listed and compared in full; `advance` takes what was found, while the phase lasts.
@@ -147,9 +149,11 @@ def ready(backend: str | None, back: bool, quiet_for: float, wait: float, door: 
 @_quiet_for
 @_wait
 @_force
-@door_options
+@application_options
 @output_options
-def advance(backend: str | None, quiet_for: float, wait: float, force: bool, door: Door, output: Output) -> int:
+def advance(
+    backend: str | None, quiet_for: float, wait: float, force: bool, door: ApplicationOptions, output: Output
+) -> int:
     """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
 
     The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
@@ -164,9 +168,9 @@ def advance(backend: str | None, quiet_for: float, wait: float, force: bool, doo
 @_backend
 @_wait
 @_force
-@door_options
+@application_options
 @output_options
-def retreat(backend: str | None, wait: float, force: bool, door: Door, output: Output) -> int:
+def retreat(backend: str | None, wait: float, force: bool, door: ApplicationOptions, output: Output) -> int:
     """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
@@ -175,14 +179,19 @@ def retreat(backend: str | None, wait: float, force: bool, door: Door, output: O
 
 
 def _stepped(
-    door: Door, backend: str | None, quiet_for: float, output: Output, take: Callable[[Steps], Step], wait: float = 0.0
+    door: ApplicationOptions,
+    backend: str | None,
+    quiet_for: float,
+    output: Output,
+    take: Callable[[PhaseController], Transition],
+    wait: float = 0.0,
 ) -> int:
-    from migrate_storage.cutover.phase.transitions import Steps
+    from migrate_storage.cutover.phase.transitions import PhaseController
 
     found, _ = _opened(door.open(), backend)
     stop, until = threading.Event(), time.monotonic() + wait
     with stopped_by_signals(stop.set, 0):
-        steps = Steps(found, quiet=quiet_for, stopping=stop.is_set)
+        steps = PhaseController(found, quiet=quiet_for, stopping=stop.is_set)
         step = take(steps)
         while not (step.taken or step.ready) and _passes(step) and time.monotonic() < until and not stop.wait(_AGAIN):
             step = take(steps)
@@ -201,13 +210,13 @@ def _stepped(
     return 0 if fine else 1
 
 
-def _passes(step: Step) -> bool:
+def _passes(step: Transition) -> bool:
     """Whether what a step waits for may pass by itself: not so what was found different on the two sides."""
     held = {each.name: each.holds for each in step.conditions}
     return not held["processes"] or (held.get("comparison", True) and held.get("level", True))
 
 
-def _member(member: Member) -> dict[str, Any]:
+def _member(member: ProcessRecord) -> dict[str, Any]:
     from migrate_storage.cutover.phase.table import FOREVER
 
     phases = [phase.value for phase in member.phases]
@@ -219,7 +228,7 @@ def _member(member: Member) -> dict[str, Any]:
     }
 
 
-def _member_line(member: Member) -> str:
+def _member_line(member: ProcessRecord) -> str:
     from migrate_storage.cutover.phase.table import FOREVER
 
     phases = " and ".join(phase.name for phase in member.phases)
@@ -264,10 +273,16 @@ def _member_line(member: Member) -> str:
     show_default=True,
     help="With --watch: how often.",
 )
-@door_options
+@application_options
 @job_options
 def repair(
-    backend: str | None, phases: str | None, whole: bool, watch: bool, every: float, door: Door, output: Output
+    backend: str | None,
+    phases: str | None,
+    whole: bool,
+    watch: bool,
+    every: float,
+    door: ApplicationOptions,
+    output: Output,
 ) -> int:
     """Make both sides of every key that waits the same, as its entry says. Exit code 1 where some are left.
 
@@ -275,12 +290,12 @@ def repair(
     which a signed URL may still upload waits until that has expired.
     """
     from migrate_storage.cutover.phase.source import SharedPhase
-    from migrate_storage.cutover.repair import Repair, level
+    from migrate_storage.cutover.repair import Repair, repair_all
 
     found, outbox = _opened(door.open(), backend)
     left = 0
 
-    def tell(result: Result) -> None:
+    def tell(result: RepairResult) -> None:
         nonlocal left
         left = result.left + len(result.failures)
         _tell(result, output)
@@ -293,7 +308,7 @@ def repair(
         if whole:
             with work.at_work():
                 side = trusted(among.phase if isinstance(among, SharedPhase) else found.phase)
-                leveled = level(found, outbox, work, side, stop.is_set)
+                leveled = repair_all(found, outbox, work, side, stop.is_set)
             tell(leveled.result)
             _tell_foreign(leveled.foreign, output)
             left += len(leveled.foreign)
@@ -362,7 +377,7 @@ def _phase(name: str) -> Phase:
         raise ConfigurationError(f"--phases {visible(name)}: no such phase; use {', '.join(Phase)}") from None
 
 
-def _tell(result: Result, output: Output) -> None:
+def _tell(result: RepairResult, output: Output) -> None:
     if output.json:
         told = {"event": "repaired", "settled": result.settled, "left": result.left, "failures": result.failures}
         told |= {"uploads": result.uploads, "bypassed": result.bypassed}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
 from migrate_storage.cli.option import example
-from migrate_storage.cli.output import following
-from migrate_storage.cli.run_options import Request, run_options
+from migrate_storage.cli.output import next_command
+from migrate_storage.cli.run_options import RunRequest, run_options
 from migrate_storage.cli.shared_options import Output, output_options
 from migrate_storage.core.text import visible
 from migrate_storage.stores.retry import Retry
@@ -37,10 +37,10 @@ _CAPABILITIES = {
     short_help="Probe the stores, the rights and the rows, as `run` does first.",
     epilog=example("migrate-storage doctor --app myapp.storage --from old --to new"),
 )
-@door_options
+@application_options
 @run_options
 @output_options
-def doctor(door: Door, request: Request, output: Output) -> None:
+def doctor(door: ApplicationOptions, request: RunRequest, output: Output) -> None:
     """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
@@ -71,7 +71,7 @@ def doctor(door: Door, request: Request, output: Output) -> None:
             click.echo(visible(f"{note.severity.value}: {subject}{note.message} [{note.code}]"))
             if note.todo:
                 click.echo(visible(f"  {note.todo}"))
-        click.echo(f"\nA run can begin.\n\nNext\n  {following('migrate-storage plan')}")
+        click.echo(f"\nA run can begin.\n\nNext\n  {next_command('migrate-storage plan')}")
 
 
 def _told(facts: Facts) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.option import example
 from migrate_storage.cli.shared_options import Output, output_options
 from migrate_storage.core.text import visible
@@ -20,11 +20,16 @@ __all__ = ("explain",)
 )
 @click.argument("column")
 @click.argument("key", nargs=-1, required=True)
-@door_options
+@application_options
 @journal_options
 @output_options
 def explain(
-    column: str, key: tuple[str, ...], door: Door, journal: str | None, journal_schema: str | None, output: Output
+    column: str,
+    key: tuple[str, ...],
+    door: ApplicationOptions,
+    journal: str | None,
+    journal_schema: str | None,
+    output: Output,
 ) -> None:
     """Say where a row's files are on each side, what the journal and the stores say of them, and what a run would do.
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.option import example, option
-from migrate_storage.cli.output import following, program, show
+from migrate_storage.cli.output import next_command, program, show
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output, output_options
 from migrate_storage.core.errors import ConfigurationError
@@ -23,13 +23,13 @@ from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting import Report, figures, page
 
 if TYPE_CHECKING:
-    from migrate_storage.journal import Journal, Run
+    from migrate_storage.journal import Journal, RunRecord
 
 __all__ = ("opened_journal", "report", "runs", "status")
 
 
 @contextlib.contextmanager
-def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[Journal]:
+def opened_journal(door: ApplicationOptions, url: str | None, schema: str | None) -> Iterator[Journal]:
     """The journal of an application, connected; without one, that of the syncs of this user."""
     from migrate_storage.database.connection import Database
     from migrate_storage.jobs.connections import own_journal
@@ -46,13 +46,13 @@ def opened_journal(door: Door, url: str | None, schema: str | None) -> Iterator[
 
 
 @click.command(short_help="List the runs.", epilog=example("migrate-storage runs --app myapp.storage"))
-@door_options
+@application_options
 @journal_options
 @output_options
-def runs(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+def runs(door: ApplicationOptions, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """List the runs that the journal knows, the latest first."""
     with opened_journal(door, journal, journal_schema) as opened:
-        found = opened.runs()
+        found = opened.runs.latest()
     for each in found:
         if output.json:
             click.echo(json.dumps({**asdict(each), "report": None if each.report is None else json.loads(each.report)}))
@@ -68,7 +68,7 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
     short_help="Say in a few lines where a run stands.", epilog=example("migrate-storage status --app myapp.storage")
 )
 @click.argument("run", required=False)
-@door_options
+@application_options
 @journal_options
 @option("--ready-to-unregister", in_file=False, is_flag=True, help="Ask whether the old key may go; exit code 0 or 1.")
 @option("--from", "source", metavar="KEY", help="The key that is to go.  [default: what the latest run went from]")
@@ -78,7 +78,7 @@ def runs(door: Door, journal: str | None, journal_schema: str | None, output: Ou
 )  # fmt: skip
 @output_options
 def status(
-    run: str | None, door: Door, journal: str | None, journal_schema: str | None, ready_to_unregister: bool,
+    run: str | None, door: ApplicationOptions, journal: str | None, journal_schema: str | None, ready_to_unregister: bool,
     source: str | None, soak: float, output: Output,
 ) -> int:  # fmt: skip
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
@@ -89,7 +89,7 @@ def status(
     if ready_to_unregister:
         return _ready(door, journal, journal_schema, source, soak, output)
     with opened_journal(door, journal, journal_schema) as opened:
-        line = opened.run(run)
+        line = opened.runs.find(run)
     found = _report(line)
     doing = json.loads(line.doing) if line.doing and line.finished is None else None
     if output.json:
@@ -111,7 +111,9 @@ def status(
     return 0
 
 
-def _ready(door: Door, url: str | None, schema: str | None, source: str | None, soak: float, output: Output) -> int:
+def _ready(
+    door: ApplicationOptions, url: str | None, schema: str | None, source: str | None, soak: float, output: Output
+) -> int:
     from migrate_storage.jobs import readiness
 
     # With --app, --columns would leave out rows that may name it; without it, it is what tells the columns.
@@ -146,7 +148,7 @@ def _doing_lines(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
     yield f"{now:,} at once{slowed}{bandwidth}{requests}"
 
 
-def _between(line: Run) -> str:
+def _between(line: RunRecord) -> str:
     return f"{line.source} -> {line.destination}{f' ({line.way})' if line.kind != 'sync' else ''}"
 
 
@@ -154,7 +156,7 @@ def _repointed(found: Report) -> str:
     return "" if found.kind == "sync" else f"{amount(found.rows_moved, 'row')} re-pointed, "
 
 
-def _report(line: Run) -> Report | None:
+def _report(line: RunRecord) -> Report | None:
     return None if line.report is None else Report.from_dict(json.loads(line.report))
 
 
@@ -167,7 +169,7 @@ def _report(line: Run) -> Report | None:
     ),
 )
 @click.argument("run", required=False)
-@door_options
+@application_options
 @journal_options
 @option(
     "--html", "page_path", in_file=False, metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
@@ -175,7 +177,12 @@ def _report(line: Run) -> Report | None:
 )  # fmt: skip
 @output_options
 def report(
-    run: str | None, door: Door, journal: str | None, journal_schema: str | None, page_path: Path | None, output: Output
+    run: str | None,
+    door: ApplicationOptions,
+    journal: str | None,
+    journal_schema: str | None,
+    page_path: Path | None,
+    output: Output,
 ) -> int:
     """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
 
@@ -183,13 +190,13 @@ def report(
     time, sizes, how equality was proved, and the slowest objects.
     """
     with opened_journal(door, journal, journal_schema) as opened:
-        line = opened.run(run)
+        line = opened.runs.find(run)
         found = _report(line)
         if found is None:
             raise ConfigurationError(f"run {line.id} has no report yet: `{program()} status` says where it stands")
         sums = figures(found, opened)
     if page_path is not None:
-        _write_page(page_path, page(found, sums, following), output)
+        _write_page(page_path, page(found, sums, next_command), output)
     elif output.json:
         click.echo(json.dumps({**found.to_dict(), "figures": sums.to_dict()}))
     elif not output.quiet or found.exit_code:

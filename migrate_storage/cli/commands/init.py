@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from migrate_storage.application.config_file import DEFAULT_FILE
-from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.run_options import route_options
 from migrate_storage.cli.shared_options import Output, output_options
@@ -21,11 +21,11 @@ __all__ = ("configuration", "init")
     short_help="Write a commented configuration file to fill in.",
     epilog=example("migrate-storage init --app myapp.storage --from old --to new"),
 )
-@door_options
+@application_options
 @route_options
 @option("--force", in_file=False, is_flag=True, help="Replace a file that is there.")
 @output_options
-def init(door: Door, source: str | None, destination: str | None, force: bool, output: Output) -> None:
+def init(door: ApplicationOptions, source: str | None, destination: str | None, force: bool, output: Output) -> None:
     """Write ./migrate-storage.toml, with what is said on the command line already filled in."""
     path = Path(DEFAULT_FILE)
     if path.exists() and not force:
@@ -41,7 +41,7 @@ def init(door: Door, source: str | None, destination: str | None, force: bool, o
         click.echo(f"Wrote ./{path}: fill it in, then try `migrate-storage plan`.")
 
 
-def configuration(door: Door, *, source: str | None, destination: str | None) -> str:
+def configuration(door: ApplicationOptions, *, source: str | None, destination: str | None) -> str:
     """Return the text of a configuration file. A password becomes a reference to the environment.
 
     Args:

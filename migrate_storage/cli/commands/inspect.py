@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
 from migrate_storage.cli.option import example
-from migrate_storage.cli.output import following
+from migrate_storage.cli.output import next_command
 from migrate_storage.cli.shared_options import Output, output_options
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import visible
@@ -26,9 +26,9 @@ __all__ = ("inspect",)
     short_help="Show every backend, column and row count, and what needs attention.",
     epilog=example("migrate-storage inspect --app myapp.storage"),
 )
-@door_options
+@application_options
 @output_options
-def inspect(door: Door, output: Output) -> None:
+def inspect(door: ApplicationOptions, output: Output) -> None:
     """Show what the application holds: backends, columns, rows by backend key, and what each translates to.
 
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
@@ -45,7 +45,7 @@ def inspect(door: Door, output: Output) -> None:
     elif not output.quiet:
         for line in _lines(found):
             click.echo(visible(line))
-        click.echo(f"\nNext\n  {following('migrate-storage translate')}")
+        click.echo(f"\nNext\n  {next_command('migrate-storage translate')}")
 
 
 def _lines(found: Inspection) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.param_types import BYTES, Age
 from migrate_storage.cli.run_job import finished
@@ -31,7 +31,7 @@ __all__ = ("orphans",)
         "migrate-storage orphans --app myapp.storage --mark-missing 'lost with the disk in May' --yes",
     ),
 )
-@door_options
+@application_options
 @journal_options
 @option("--key", "keys", metavar="KEY", multiple=True, help="Backends whose objects are listed.  [default: all]")
 @option(
@@ -105,7 +105,7 @@ __all__ = ("orphans",)
 )
 @job_options
 def orphans(
-    door: Door, journal: str | None, journal_schema: str | None, keys: tuple[str, ...], min_age: float,
+    door: ApplicationOptions, journal: str | None, journal_schema: str | None, keys: tuple[str, ...], min_age: float,
     references: tuple[str, ...], quarantine: str | None, max_quarantine: int, restore: str | None,
     mark_missing: str | None, unmark: str | None, yes: bool, concurrency: int, bandwidth: int | None,
     max_requests_per_second: float | None, output: Output, **files: Path | None,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.run_job import finished
@@ -24,7 +24,7 @@ __all__ = ("purge",)
     ),
 )
 @click.argument("run", required=False)
-@door_options
+@application_options
 @journal_options
 @option(
     "--older-than",
@@ -53,7 +53,7 @@ __all__ = ("purge",)
 @option("--yes", in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
 @job_options
 def purge(
-    run: str | None, door: Door, journal: str | None, journal_schema: str | None, older_than: float, max_delete: int,
+    run: str | None, door: ApplicationOptions, journal: str | None, journal_schema: str | None, older_than: float, max_delete: int,
     leftovers: bool, deleted: bool, references: tuple[str, ...], yes: bool, output: Output,
 ) -> int:  # fmt: skip
     """Delete the source objects of a run, or of all runs between its keys, where nothing speaks against it.

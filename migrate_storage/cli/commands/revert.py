@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.run_job import finished
 from migrate_storage.cli.shared_options import Output, job_options
@@ -19,7 +19,7 @@ __all__ = ("revert",)
     ),
 )
 @click.argument("run", required=False)
-@door_options
+@application_options
 @journal_options
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
 @option(
@@ -30,7 +30,7 @@ __all__ = ("revert",)
 @job_options
 def revert(
     run: str | None,
-    door: Door,
+    door: ApplicationOptions,
     journal: str | None,
     journal_schema: str | None,
     concurrency: int,

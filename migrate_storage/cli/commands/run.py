@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options
-from migrate_storage.cli.distributed import Machines, machine_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
+from migrate_storage.cli.distributed import Distribution, distribution_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.run_job import Job, finished
-from migrate_storage.cli.run_options import Request, run_options
+from migrate_storage.cli.run_options import RunRequest, run_options
 from migrate_storage.cli.shared_options import Output, job_options
 from migrate_storage.core.events import Listener
 from migrate_storage.reporting import Report
@@ -29,12 +29,12 @@ __all__ = ("plan", "run")
     short_help="Move the files, verify each, re-point the rows.",
     epilog=example("migrate-storage run --app myapp.storage --from old --to new"),
 )
-@door_options
+@application_options
 @run_options
-@machine_options
+@distribution_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
 @job_options
-def run(door: Door, request: Request, machines: Machines, output: Output) -> int:
+def run(door: ApplicationOptions, request: RunRequest, machines: Distribution, output: Output) -> int:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
     Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
@@ -50,7 +50,7 @@ def run(door: Door, request: Request, machines: Machines, output: Output) -> int
         "migrate-storage plan --app myapp.storage --from old --to new --prices prices.toml",
     ),
 )
-@door_options
+@application_options
 @run_options
 @option(
     "--probe",
@@ -77,7 +77,7 @@ def run(door: Door, request: Request, machines: Machines, output: Output) -> int
     help="What requests, bytes and storage cost, in TOML: docs/prices.toml is an example.",
 )
 @job_options
-def plan(door: Door, request: Request, prices: Path | None, output: Output) -> int:
+def plan(door: ApplicationOptions, request: RunRequest, prices: Path | None, output: Output) -> int:
     """Say what `run` with the same options would do, in the same counts, and change nothing.
 
     Of more than --sample rows it looks at a sample, says so, and reckons from it. Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the
@@ -100,13 +100,13 @@ class _Priced:
 
 
 def _run(
-    door: Door,
-    request: Request,
+    door: ApplicationOptions,
+    request: RunRequest,
     output: Output,
     *,
     dry_run: bool,
     prices: Path | None = None,
-    machines: Machines | None = None,
+    machines: Distribution | None = None,
 ) -> int:
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.job import Migration

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
-from migrate_storage.cli.distributed import Machines, machine_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
+from migrate_storage.cli.distributed import Distribution, distribution_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.param_types import BYTES, SECONDS, Age
 from migrate_storage.cli.shared_options import Output, allowance_options, attempts_option, job_options, pace_options
-from migrate_storage.cli.store_arguments import ends_options, opened_ends
+from migrate_storage.cli.store_arguments import opened_stores, store_arguments
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.text import MiB
@@ -32,8 +32,8 @@ _DEFAULT = SyncOptions()
         "migrate-storage sync old new --app myapp.storage --watch 1m",
     ),
 )
-@door_options
-@ends_options
+@application_options
+@store_arguments
 @option(
     "--checksum", is_flag=True, help="Read both where no digest is told by both, instead of asking for their times."
 )
@@ -88,12 +88,12 @@ _DEFAULT = SyncOptions()
     help="Time after which a sync that died no longer holds up the next one.",
 )
 @journal_options
-@machine_options
+@distribution_options
 @option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
 @job_options
 def sync(
-    door: Door, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
-    checksum: bool, size_only: bool, machines: Machines, output: Output, **values: Any,
+    door: ApplicationOptions, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
+    checksum: bool, size_only: bool, machines: Distribution, output: Output, **values: Any,
 ) -> int:  # fmt: skip
     """Copy to TO what it lacks of FROM or holds otherwise, each copy verified as by `run`. No row is changed.
 
@@ -109,7 +109,7 @@ def sync(
         raise ConfigurationError("--size-only and --checksum exclude each other")
     by = "checksum" if checksum else "size" if size_only else None
     options = SyncOptions(by=by, **values)
-    with opened_ends(door, texts, store_options) as ends:
+    with opened_stores(door, texts, store_options) as ends:
         if not machines.alone and ends.application is None and options.journal is None:
             raise ConfigurationError(
                 "several processes meet in a journal: say --journal URL, of a database that all of them reach"

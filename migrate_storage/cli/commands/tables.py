@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output, output_options
@@ -29,10 +29,10 @@ def tables() -> None:
 
 
 @tables.command(short_help="Create the tables.", epilog=example("migrate-storage tables create --app myapp.storage"))
-@door_options
+@application_options
 @journal_options
 @output_options
-def create(door: Door, journal: str | None, journal_schema: str | None, output: Output) -> None:
+def create(door: ApplicationOptions, journal: str | None, journal_schema: str | None, output: Output) -> None:
     """Create what is missing of the journal's tables."""
     from migrate_storage.journal.schema import Tables
 
@@ -48,9 +48,9 @@ def create(door: Door, journal: str | None, journal_schema: str | None, output: 
     short_help="Print the statements that create the tables.",
     epilog=example("migrate-storage tables sql --app myapp.storage | psql appdb"),
 )
-@door_options
+@application_options
 @journal_options
-def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
+def sql(door: ApplicationOptions, journal: str | None, journal_schema: str | None) -> None:
     """Print the statements that create the journal's tables, for someone who has the rights."""
     from migrate_storage.journal.schema import Tables
 
@@ -65,11 +65,11 @@ def sql(door: Door, journal: str | None, journal_schema: str | None) -> None:
     short_help="Drop the tables: the journal is gone, and every way back.",
     epilog=example("migrate-storage tables drop --app myapp.storage --yes"),
 )
-@door_options
+@application_options
 @journal_options
 @option("--yes", in_file=False, is_flag=True, help="Do not ask.")
 @output_options
-def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool, output: Output) -> None:
+def drop(door: ApplicationOptions, journal: str | None, journal_schema: str | None, yes: bool, output: Output) -> None:
     """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
     from migrate_storage.journal.schema import Tables
 
@@ -87,14 +87,16 @@ def drop(door: Door, journal: str | None, journal_schema: str | None, yes: bool,
     short_help="Forget the objects and rows of old runs.",
     epilog=example("migrate-storage tables prune --app myapp.storage --older-than 90d"),
 )
-@door_options
+@application_options
 @journal_options
 @option(
     "--older-than", type=Age(), in_file=False, default="90d", show_default=True, metavar="AGE",
     help="Keep runs that finished within this time.",
 )  # fmt: skip
 @output_options
-def prune(door: Door, journal: str | None, journal_schema: str | None, older_than: float, output: Output) -> None:
+def prune(
+    door: ApplicationOptions, journal: str | None, journal_schema: str | None, older_than: float, output: Output
+) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
     Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose
@@ -116,7 +118,7 @@ def prune(door: Door, journal: str | None, journal_schema: str | None, older_tha
     _say(output, "pruned", f"Forgot {amount(count, 'line')} of what was finished more than {when} ago.")
 
 
-def _database(door: Door, journal: str | None) -> Database:
+def _database(door: ApplicationOptions, journal: str | None) -> Database:
     from migrate_storage.database.connection import Database
 
     database = Database(journal or door.engine())

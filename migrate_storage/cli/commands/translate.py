@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.shared_options import Output, output_options
 from migrate_storage.core.errors import ConfigurationError
@@ -31,7 +31,7 @@ _HANDFUL = 5
         "migrate-storage translate --app myapp.storage", "migrate-storage translate --app myapp.storage --check"
     ),
 )
-@door_options
+@application_options
 @option("--from", "source", metavar="KEY", help="Only this backend.  [default: every fsspec backend]")
 @option(
     "--format", "form", in_file=False, type=click.Choice(list(FORMATS)), default="python", show_default=True,
@@ -39,7 +39,7 @@ _HANDFUL = 5
 )  # fmt: skip
 @option("--check", in_file=False, is_flag=True, help="Connect, and compare a few existing objects through both sides.")
 @output_options
-def translate(door: Door, source: str | None, form: str, check: bool, output: Output) -> int:
+def translate(door: ApplicationOptions, source: str | None, form: str, check: bool, output: Output) -> int:
     """Write what each fsspec registration is for obstore, with notes about all that differs.
 
     Secrets become references to environment variables, whose names are listed first. Nothing is sent unless --check

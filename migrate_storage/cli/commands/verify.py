@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import Door, door_options, journal_options
-from migrate_storage.cli.distributed import Machines, machine_options
+from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
+from migrate_storage.cli.distributed import Distribution, distribution_options
 from migrate_storage.cli.option import example, option
 from migrate_storage.cli.shared_options import Output, job_options, reports_options
 from migrate_storage.core.events import Listener
 from migrate_storage.reporting.diff_files import Differences, written
 
 if TYPE_CHECKING:
-    from migrate_storage.jobs.distributed.shards import Part
+    from migrate_storage.jobs.distributed.shards import ShardRef
     from migrate_storage.jobs.verify.job import Audit
 
 __all__ = ("verify",)
@@ -41,7 +41,7 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
         "migrate-storage verify --app myapp.storage --key old --with new",
     ),
 )
-@door_options
+@application_options
 @journal_options
 @option("--key", metavar="KEY", help="Only rows that name this backend.  [default: all]")
 @option("--where", metavar="SQL", help="Only rows that meet this condition.")
@@ -51,13 +51,13 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
     "--sample", type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
 )
 @option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
-@machine_options
+@distribution_options
 @reports_options
 @job_options
 def verify(
-    door: Door, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
+    door: ApplicationOptions, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
     through: str | None, sample: float, concurrency: int, files: Mapping[str, Path | None],
-    machines: Machines, output: Output,
+    machines: Distribution, output: Output,
 ) -> int:  # fmt: skip
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
@@ -76,7 +76,7 @@ def verify(
     try:
         with Differences.to(files) as differences:
 
-            def make(listener: Listener, part: Part | None) -> Audit:
+            def make(listener: Listener, part: ShardRef | None) -> Audit:
                 return Audit(application, options, listener=written(differences, listener), part=part)
 
             return machines.finished(

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from migrate_storage.cutover.decisions import Phase
 
-__all__ = ("Free", "Held", "Hold", "Lease", "Switch")
+__all__ = ("LimitedLease", "OperationLease", "PhaseLease", "PhaseSource", "UnlimitedLease")
 
 
-class Held(Protocol):
+class OperationLease(Protocol):
     """One operation's hold on a phase; a context manager that ends it."""
 
     phase: Phase
@@ -23,12 +23,12 @@ class Held(Protocol):
             PhaseLostError: it may not.
         """
 
-    def __enter__(self) -> Held: ...
+    def __enter__(self) -> OperationLease: ...
 
     def __exit__(self, *exception: object) -> None: ...
 
 
-class Switch(Protocol):
+class PhaseSource(Protocol):
     """Where a backend's phase comes from."""
 
     @property
@@ -43,7 +43,7 @@ class Switch(Protocol):
     def known(self) -> Phase | None:
         """The phase that was known here last, at once and without a query."""
 
-    def hold(self, *, writing: bool) -> Held | None:
+    def hold(self, *, writing: bool) -> OperationLease | None:
         """A hold for one operation, at once and without a query.
 
         Args:
@@ -53,7 +53,7 @@ class Switch(Protocol):
             ``None`` where the lease must be renewed first.
         """
 
-    def renew(self, *, writing: bool) -> Held:
+    def renew(self, *, writing: bool) -> OperationLease:
         """A hold, after the lease was renewed; this may take a query.
 
         Raises:
@@ -67,7 +67,7 @@ class Switch(Protocol):
         """Sign off."""
 
 
-class Free:
+class UnlimitedLease:
     """A hold that nothing can end."""
 
     __slots__ = ("phase",)
@@ -78,14 +78,14 @@ class Free:
     def check(self) -> None:
         """Always."""
 
-    def __enter__(self) -> Free:
+    def __enter__(self) -> UnlimitedLease:
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Nothing to end."""
 
 
-class Lease:
+class PhaseLease:
     """What a process was granted, and the operations that act under it."""
 
     def __init__(self, line: str, phase: Phase, until: float) -> None:
@@ -103,12 +103,14 @@ class Lease:
         return frozenset({self.phase, *(phase for phase, count in self.at_work.items() if count)})
 
 
-class Hold:
+class LimitedLease:
     """One operation under a lease."""
 
     __slots__ = ("_check", "_ended", "_lease", "phase")
 
-    def __init__(self, lease: Lease, check: Callable[[Lease], None], ended: Callable[[Lease, Phase], None]) -> None:
+    def __init__(
+        self, lease: PhaseLease, check: Callable[[PhaseLease], None], ended: Callable[[PhaseLease, Phase], None]
+    ) -> None:
         self._lease, self._check, self._ended = lease, check, ended
         self.phase = lease.phase
 
@@ -120,7 +122,7 @@ class Hold:
         """
         self._check(self._lease)
 
-    def __enter__(self) -> Hold:
+    def __enter__(self) -> LimitedLease:
         return self
 
     def __exit__(self, *exception: object) -> None:

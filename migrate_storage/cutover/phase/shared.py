@@ -24,7 +24,7 @@ from sqlalchemy import Connection
 from migrate_storage.core.errors import ConfigurationError, MigrateStorageError, PhaseLostError
 from migrate_storage.cutover.decisions import MIDDLE, Phase, neighbours
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phase.lease import Free, Held, Hold, Lease
+from migrate_storage.cutover.phase.lease import LimitedLease, OperationLease, PhaseLease, UnlimitedLease
 from migrate_storage.cutover.phase.table import PhaseTable
 from migrate_storage.database.connection import describe_failure
 
@@ -109,7 +109,7 @@ class SharedPhase:
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._lease: Lease | None = None
+        self._lease: PhaseLease | None = None
         self._last: Phase | None = None
         self._fallbacks = 0
         self._tried = float("-inf")
@@ -134,16 +134,16 @@ class SharedPhase:
         """The phase that this process acted in last; ``None`` before it ever did."""
         return self._last
 
-    def hold(self, *, writing: bool) -> Held | None:
+    def hold(self, *, writing: bool) -> OperationLease | None:
         """A hold for one operation, or ``None`` where the lease must be renewed first."""
         with self._lock:
             lease = self._lease
             if lease is None or (self._over(lease) and (writing or self._on_lost is OnLost.REFUSE)):
                 return None
             lease.at_work[lease.phase] += 1
-            return Hold(lease, self._check, self._ended)
+            return LimitedLease(lease, self._check, self._ended)
 
-    def renew(self, *, writing: bool) -> Held:
+    def renew(self, *, writing: bool) -> OperationLease:
         """A hold, after a renewal by this very thread.
 
         Raises:
@@ -161,7 +161,7 @@ class SharedPhase:
         if held is not None:
             return held
         if not writing and self._on_lost is OnLost.REFUSE_WRITES and self._last is not None:
-            return Free(self._last)
+            return UnlimitedLease(self._last)
         raise PhaseLostError(self._reason())
 
     @contextlib.contextmanager
@@ -171,7 +171,7 @@ class SharedPhase:
         Where all are in the two middle phases, none leaves them meanwhile.
 
         Yields:
-            The phases, and what to call before each write; it raises as :meth:`Held.check`.
+            The phases, and what to call before each write; it raises as :meth:`OperationLease.check`.
 
         Raises:
             PhaseLostError: there is no lease.
@@ -205,14 +205,14 @@ class SharedPhase:
 
     # Within
 
-    def _over(self, lease: Lease) -> bool:
+    def _over(self, lease: PhaseLease) -> bool:
         return self._clock() >= lease.until and self._on_lost is not OnLost.KEEP
 
-    def _usable(self) -> Lease | None:
+    def _usable(self) -> PhaseLease | None:
         lease = self._lease
         return None if lease is None or self._over(lease) else lease
 
-    def _check(self, lease: Lease) -> None:
+    def _check(self, lease: PhaseLease) -> None:
         if self._lease is not lease or self._over(lease):
             raise PhaseLostError(self._reason())
 
@@ -222,14 +222,14 @@ class SharedPhase:
             "so it may not act; nothing more was written, try again"
         )
 
-    def _ended(self, lease: Lease, phase: Phase) -> None:
+    def _ended(self, lease: PhaseLease, phase: Phase) -> None:
         with self._lock:
             lease.at_work[phase] -= 1
             left = phase is not lease.phase and not lease.at_work[phase]
         if left:
             self._wake.set()
 
-    def _pin(self) -> Lease | None:
+    def _pin(self) -> PhaseLease | None:
         """Be in both middle phases, where all others are in them."""
         with self._lock:
             lease = self._lease
@@ -253,7 +253,7 @@ class SharedPhase:
         self._unpin(lease)
         return None
 
-    def _unpin(self, lease: Lease) -> None:
+    def _unpin(self, lease: PhaseLease) -> None:
         with self._lock:
             lease.at_work.subtract(MIDDLE)
         # At once: somebody may be waiting to take a step.
@@ -318,7 +318,7 @@ class SharedPhase:
                 self._lease = None
                 return True
             if lease is None:
-                self._lease = Lease(line, phase, started + self._seconds * _SPEEDS)
+                self._lease = PhaseLease(line, phase, started + self._seconds * _SPEEDS)
                 self._last = phase
                 _log.info("%s: this process acts in phase %s", self.table.backend, phase.name)
                 return False

@@ -8,16 +8,25 @@ from collections.abc import Callable
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.cutover.decisions import Phase
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phase.lease import Free, Held, Switch
+from migrate_storage.cutover.phase.lease import OperationLease, PhaseSource, UnlimitedLease
 from migrate_storage.cutover.phase.shared import OnLost, SharedPhase
 
-__all__ = ("PHASE_VARIABLE", "SHARED", "AskedPhase", "Held", "OnLost", "SharedPhase", "Switch", "switch")
+__all__ = (
+    "PHASE_VARIABLE",
+    "SHARED",
+    "CallablePhase",
+    "OnLost",
+    "OperationLease",
+    "PhaseSource",
+    "SharedPhase",
+    "phase_source",
+)
 
 PHASE_VARIABLE = "MIGRATE_STORAGE_PHASE"
 SHARED = "shared"
 
 
-class AskedPhase:
+class CallablePhase:
     """The phase that a function says; asked once for each operation."""
 
     def __init__(self, ask: Callable[[], Phase]) -> None:
@@ -30,9 +39,9 @@ class AskedPhase:
 
     known = phase
 
-    def hold(self, *, writing: bool) -> Held:  # noqa: ARG002 - as each switch
+    def hold(self, *, writing: bool) -> OperationLease:  # noqa: ARG002 - as each switch
         """What the function says now, until the operation ends."""
-        return Free(self._ask())
+        return UnlimitedLease(self._ask())
 
     renew = hold
 
@@ -43,7 +52,7 @@ class AskedPhase:
         """Nobody waits."""
 
 
-def switch(phase: Switch | Phase | str | Callable[[], Phase] | None, outbox: Outbox | None) -> Switch:
+def phase_source(phase: PhaseSource | Phase | str | Callable[[], Phase] | None, outbox: Outbox | None) -> PhaseSource:
     """The switch that ``CutoverBackend(phase=…)`` means.
 
     Args:
@@ -57,15 +66,15 @@ def switch(phase: Switch | Phase | str | Callable[[], Phase] | None, outbox: Out
     if hasattr(phase, "hold"):
         return phase  # type: ignore[return-value]
     if callable(phase):
-        return AskedPhase(phase)
+        return CallablePhase(phase)
     name = (phase or os.environ.get(PHASE_VARIABLE) or Phase.SOURCE).lower()
     if name not in (SHARED, *Phase):
         raise ConfigurationError(f"{name!r} is no phase of a cutover: use one of {', '.join(Phase)}, or {SHARED}")
     if name == Phase.SOURCE:
-        return AskedPhase(lambda: Phase.SOURCE)
+        return CallablePhase(lambda: Phase.SOURCE)
     if outbox is None:
         raise ConfigurationError(f"a cutover in phase {name} writes down what is not settled: pass outbox=")
     if name == SHARED:
         return SharedPhase(outbox)
     fixed = Phase(name)
-    return AskedPhase(lambda: fixed)
+    return CallablePhase(lambda: fixed)

@@ -22,7 +22,7 @@ from migrate_storage.journal.schema import Tables
 
 T = TypeVar("T")
 
-__all__ = ("FOREVER", "Member", "PhaseTable", "Shared")
+__all__ = ("FOREVER", "PhaseRow", "PhaseTable", "ProcessRecord")
 
 FOREVER = 1e12
 """When the line of a process expires that goes on acting without its lease."""
@@ -31,7 +31,7 @@ _FORGOTTEN = 86400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shared:
+class PhaseRow:
     """The phase that processes are to act in."""
 
     phase: Phase
@@ -44,7 +44,7 @@ class Shared:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class ProcessRecord:
     """A process, as its line says."""
 
     id: str
@@ -96,17 +96,17 @@ class PhaseTable:
             # Two wrote the very first line.
             return self.database.transaction(work, attempts=1)
 
-    def now(self) -> tuple[Shared, list[Member]]:
+    def now(self) -> tuple[PhaseRow, list[ProcessRecord]]:
         """The phase, and the processes that were seen of late; both of one moment, with no change of phase under way."""
         return self.transaction(lambda connection: (self.lock(connection), self.members(connection)))
 
-    def seen(self) -> tuple[Shared, list[Member]]:
+    def seen(self) -> tuple[PhaseRow, list[ProcessRecord]]:
         """The same without a lock, for who only looks."""
         return self.transaction(lambda connection: (self.read(connection), self.members(connection)))
 
     # Within a transaction
 
-    def lock(self, connection: Connection) -> Shared:
+    def lock(self, connection: Connection) -> PhaseRow:
         """The phase, which nobody changes until the transaction ends. It is SOURCE where it was never set."""
         table = self._phase
         # An update and not FOR UPDATE, which SQLite has not.
@@ -116,20 +116,20 @@ class PhaseTable:
             connection.execute(insert(table).values(backend=self.backend, **first))
         return self.read(connection)
 
-    def read(self, connection: Connection) -> Shared:
+    def read(self, connection: Connection) -> PhaseRow:
         """The phase as it is now."""
         found = connection.execute(select(self._phase).where(self._phase.c.backend == self.backend)).first()
         if found is None:
-            return Shared(phase=Phase.SOURCE, generation=0, changed=0.0, compared={})
+            return PhaseRow(phase=Phase.SOURCE, generation=0, changed=0.0, compared={})
         compared = json.loads(found.compared) if found.compared else {}
-        return Shared(phase=Phase(found.phase), generation=found.generation, changed=found.changed, compared=compared)
+        return PhaseRow(phase=Phase(found.phase), generation=found.generation, changed=found.changed, compared=compared)
 
-    def members(self, connection: Connection) -> list[Member]:
+    def members(self, connection: Connection) -> list[ProcessRecord]:
         """All processes that were seen of late, those that are gone too, by name."""
         table, now = self._process, self.database.now(connection)
         found = connection.execute(select(table).where(table.c.backend == self.backend).order_by(table.c.name))
         return [
-            Member(
+            ProcessRecord(
                 id=row.id,
                 name=row.name,
                 phases=_between(Phase(row.lowest), Phase(row.highest)),
@@ -181,7 +181,7 @@ class PhaseTable:
         mine = update(table).where(table.c.id == line, table.c.expires > now).values(values)
         return shared.phase if connection.execute(mine).rowcount == 1 else None
 
-    def move(self, connection: Connection, phase: Phase, *, despite: Collection[str] = ()) -> list[Member]:
+    def move(self, connection: Connection, phase: Phase, *, despite: Collection[str] = ()) -> list[ProcessRecord]:
         """Change the phase, unless a process may be acting more than a step away from it.
 
         Lines of processes that are long gone are removed.

@@ -19,11 +19,11 @@ from migrate_storage.cutover.compare import differences
 from migrate_storage.cutover.decisions import Phase, Side, adjacent, trusted
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
-from migrate_storage.cutover.phase.table import FOREVER, Member, Shared
-from migrate_storage.cutover.repair import Repair, level
+from migrate_storage.cutover.phase.table import FOREVER, PhaseRow, ProcessRecord
+from migrate_storage.cutover.repair import Repair, repair_all
 from migrate_storage.engine.compare import Relation
 
-__all__ = ("NEEDS", "Condition", "Needs", "Step", "Steps")
+__all__ = ("NEEDS", "Condition", "PhaseController", "Preconditions", "Transition")
 
 QUIET = 600.0
 """Seconds without a fallback read before the source is asked no more."""
@@ -34,7 +34,7 @@ _ALL = ("repair", "writer", "upload")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
+class Preconditions:
     """What a step waits for, beside the processes."""
 
     #: Open entries that must not be, by what they wait for and the side that they name.
@@ -51,17 +51,21 @@ class Needs:
 
 _S, _D = _BOTH
 _LEFT = frozenset({("repair", _S), ("repair", _D)})
-NEEDS: Mapping[tuple[Phase, Phase], Needs] = MappingProxyType(
+NEEDS: Mapping[tuple[Phase, Phase], Preconditions] = MappingProxyType(
     {
         # What an outer phase wrote without looking is newer than what an entry for the other side says.
-        (Phase.SOURCE, Phase.DUAL_WRITE): Needs(entries=frozenset((kind, _D) for kind in _ALL)),
-        (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST): Needs(entries=_LEFT, compared=True),
-        (Phase.DESTINATION_FIRST, Phase.DESTINATION): Needs(
+        (Phase.SOURCE, Phase.DUAL_WRITE): Preconditions(entries=frozenset((kind, _D) for kind in _ALL)),
+        (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST): Preconditions(entries=_LEFT, compared=True),
+        (Phase.DESTINATION_FIRST, Phase.DESTINATION): Preconditions(
             entries=_LEFT | {("writer", _S)}, uploads=_S, compared=True, quiet=True
         ),
-        (Phase.DESTINATION, Phase.DESTINATION_FIRST): Needs(entries=frozenset((kind, _S) for kind in _ALL), level=True),
-        (Phase.DESTINATION_FIRST, Phase.DUAL_WRITE): Needs(entries=_LEFT, compared=True),
-        (Phase.DUAL_WRITE, Phase.SOURCE): Needs(entries=frozenset({("repair", _D), ("writer", _D)}), uploads=_D),
+        (Phase.DESTINATION, Phase.DESTINATION_FIRST): Preconditions(
+            entries=frozenset((kind, _S) for kind in _ALL), level=True
+        ),
+        (Phase.DESTINATION_FIRST, Phase.DUAL_WRITE): Preconditions(entries=_LEFT, compared=True),
+        (Phase.DUAL_WRITE, Phase.SOURCE): Preconditions(
+            entries=frozenset({("repair", _D), ("writer", _D)}), uploads=_D
+        ),
     }
 )
 
@@ -86,7 +90,7 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Transition:
     """A step, taken or refused."""
 
     before: Phase
@@ -112,7 +116,7 @@ class Step:
         }
 
 
-class Steps:
+class PhaseController:
     """Steps of one cutover whose phase is shared.
 
     Args:
@@ -138,7 +142,7 @@ class Steps:
         self._quiet = quiet
         self._stopping = stopping
 
-    def ready(self, *, back: bool = False) -> Step:
+    def ready(self, *, back: bool = False) -> Transition:
         """Look at the conditions of the next step, and keep what the full comparison found for it. Nothing else is changed.
 
         Args:
@@ -147,7 +151,7 @@ class Steps:
         _, step = self._looked(back, force=False)
         return step
 
-    def advance(self, *, force: bool = False) -> Step:
+    def advance(self, *, force: bool = False) -> Transition:
         """One step forth, if its conditions hold.
 
         Args:
@@ -158,11 +162,11 @@ class Steps:
         """
         return self._step(back=False, force=force)
 
-    def retreat(self, *, force: bool = False) -> Step:
+    def retreat(self, *, force: bool = False) -> Transition:
         """One step back. From DESTINATION the source is brought level first. Else as :meth:`advance`."""
         return self._step(back=True, force=force)
 
-    def _step(self, *, back: bool, force: bool) -> Step:
+    def _step(self, *, back: bool, force: bool) -> Transition:
         seen, step = self._looked(back, force=force)
         needs = NEEDS[step.before, step.after]
         if needs.level and force:
@@ -174,7 +178,7 @@ class Steps:
         if blocking:
             return step
 
-        def work(connection: Any) -> list[Member] | None:
+        def work(connection: Any) -> list[ProcessRecord] | None:
             if self._table.lock(connection).generation != seen.generation:
                 return None
             gone = [each.id for each in self._table.members(connection) if force and _given_up(each)]
@@ -187,7 +191,7 @@ class Steps:
             return replace(step, conditions=(_processes(waited, step.after, force), *step.conditions[1:]))
         return replace(step, taken=True)
 
-    def _looked(self, back: bool, *, force: bool) -> tuple[Shared, Step]:
+    def _looked(self, back: bool, *, force: bool) -> tuple[PhaseRow, Transition]:
         shared, members = self._table.now()
         order = list(Phase)
         place = order.index(shared.phase) + (-1 if back else 1)
@@ -203,9 +207,9 @@ class Steps:
         found.extend(self._quick(shared, members, needs))
         if force:
             found = [each if each.holds or each is processes else replace(each, forced=True) for each in found]
-        return shared, Step(before=shared.phase, after=after, conditions=tuple(found))
+        return shared, Transition(before=shared.phase, after=after, conditions=tuple(found))
 
-    def _quick(self, shared: Shared, members: Iterable[Member], needs: Needs) -> Iterator[Condition]:
+    def _quick(self, shared: PhaseRow, members: Iterable[ProcessRecord], needs: Preconditions) -> Iterator[Condition]:
         tally = self._outbox.tally()
         left = sum(tally.of(kind, side) for kind, side in needs.entries)
         yield Condition(
@@ -223,7 +227,7 @@ class Steps:
         if needs.quiet:
             yield self._fallbacks(shared, members)
 
-    def _fallbacks(self, shared: Shared, members: Iterable[Member]) -> Condition:
+    def _fallbacks(self, shared: PhaseRow, members: Iterable[ProcessRecord]) -> Condition:
         span = duration(self._quiet)
         late = [each for each in members if each.fallbacks and each.fell_back < self._quiet]
         reads = sum(each.fallbacks for each in late)
@@ -236,7 +240,7 @@ class Steps:
             return Condition(name="fallbacks", count=1, message=message)
         return Condition(name="fallbacks", count=0, message=f"no read fell back to the source for {span}")
 
-    def _compared(self, shared: Shared, after: Phase, *, may: bool) -> Condition:
+    def _compared(self, shared: PhaseRow, after: Phase, *, may: bool) -> Condition:
         known = shared.compared
         if not (known.get("generation") == shared.generation and known.get("after") == after and not known["differ"]):
             if not may:
@@ -255,7 +259,7 @@ class Steps:
             message=message + advice or f"compared in full {age} ago: both sides are the same",
         )
 
-    def _compare(self, shared: Shared, after: Phase) -> dict[str, Any]:
+    def _compare(self, shared: PhaseRow, after: Phase) -> dict[str, Any]:
         started, counts, example = time.time(), Counter[Relation](), ""
         for each in differences(self._backend.source, self._backend.destination, self._outbox, self._stopping):
             counts[each.relation] += 1
@@ -276,7 +280,7 @@ class Steps:
         try:
             repair = Repair(self._backend.source, self._backend.destination, self._outbox, phases=switch)
             side = trusted(phase)
-            leveled = level(self._backend, self._outbox, repair, side, self._stopping)
+            leveled = repair_all(self._backend, self._outbox, repair, side, self._stopping)
         finally:
             switch.close()
         result = leveled.result
@@ -285,7 +289,7 @@ class Steps:
         return Condition(name="level", count=left, message=message)
 
 
-def _processes(members: Iterable[Member], after: Phase, force: bool) -> Condition:
+def _processes(members: Iterable[ProcessRecord], after: Phase, force: bool) -> Condition:
     waited = [each for each in members if each.alive and any(not adjacent(phase, after) for phase in each.phases)]
     given_up = [each for each in waited if force and _given_up(each)]
     forced = bool(given_up) and len(given_up) == len(waited)
@@ -300,6 +304,6 @@ def _processes(members: Iterable[Member], after: Phase, force: bool) -> Conditio
     return Condition(name="processes", count=len(waited), message=message, forced=forced)
 
 
-def _given_up(member: Member) -> bool:
+def _given_up(member: ProcessRecord) -> bool:
     """Whether a process that goes on without its lease has been silent for so long that a person may call it gone."""
     return member.left > FOREVER / 2 and member.silent > SILENT

@@ -15,15 +15,15 @@ from sqlalchemy import Connection
 
 from migrate_storage.core.errors import RefusedError, RunError
 from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind
-from migrate_storage.core.spill import NoRoomError, Spill
-from migrate_storage.database.file_column import Rows
+from migrate_storage.core.spill import NoRoomError, SpilledMap
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
-from migrate_storage.engine.rekey.listing import RollCall
-from migrate_storage.engine.repoint import Swap, prepare, rewrite_each
+from migrate_storage.engine.rekey.listing import PrefixListing
+from migrate_storage.engine.repoint import RowUpdate, prepare_update, rewrite_each
 from migrate_storage.engine.verify import Verified
-from migrate_storage.journal import SAME_PLACE_LISTED, Entry, Journal, object_id
+from migrate_storage.journal import SAME_PLACE_LISTED, Journal, ObjectRecord, object_id
 
-__all__ = ("Batches",)
+__all__ = ("BatchedRekey",)
 
 _WINDOW = 5_000
 """Rows in one transaction."""
@@ -35,7 +35,7 @@ _FEW = 20
 """Rows of which one cannot be re-pointed, and that are left to the passes all together."""
 
 
-class Batches:
+class BatchedRekey:
     """Re-points what it can of a run's rows.
 
     Args:
@@ -44,14 +44,14 @@ class Batches:
         run: the run's id.
     """
 
-    def __init__(self, roll: RollCall, journal: Journal, run: str) -> None:
+    def __init__(self, roll: PrefixListing, journal: Journal, run: str) -> None:
         self._roll, self._journal, self._run = roll, journal, run
         self._route, self._rule = roll.route, roll.rule
         # Where the rule's letters lead no link is on the way: the rest of a key stands behind them as it is.
         self._place = self._route.destination.root
 
-    def __call__(
-        self, rows: Sequence[Rows], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
+    def run(
+        self, rows: Sequence[FileColumn], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
     ) -> None:
         """Do it.
 
@@ -65,13 +65,13 @@ class Batches:
             RunError: the database fails.
         """
         # Without room for it the passes do as they do without a listing.
-        with suppress(NoRoomError), closing(Spill()) as seen:
+        with suppress(NoRoomError), closing(SpilledMap()) as seen:
 
             def take(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
                 for tail, meta in batch:
                     seen.add(tail, meta)
 
-            if not self._roll(most, turn=turn, take=take):
+            if not self._roll.fetch(most, turn=turn, take=take):
                 return
             for each in rows:
                 for window in each.windows(self._route.source.key, _WINDOW):
@@ -79,7 +79,9 @@ class Batches:
                         return
                     self._repoint(each, list(self._ready(each, window, seen)), told)
 
-    def _ready(self, rows: Rows, window: Sequence[Row], seen: Spill) -> Iterator[tuple[Swap, Entry]]:
+    def _ready(
+        self, rows: FileColumn, window: Sequence[Row], seen: SpilledMap
+    ) -> Iterator[tuple[RowUpdate, ObjectRecord]]:
         """The rows of a window that name one listed file, ready to be re-pointed, each with the line of its object."""
         tails = {row.pk: tail for row in window if (tail := self._tail(rows, row)) is not None}
         metas = seen.find(list(tails.values()))
@@ -90,9 +92,9 @@ class Batches:
                 continue
             entry = self._entry(tail, meta)
             verified = Verified(source=meta, destination=meta, evidence=SAME_PLACE_LISTED)
-            yield prepare(rows, row, {None: (entry.id, verified, entry.destination)}), entry
+            yield prepare_update(rows, row, {None: (entry.id, verified, entry.destination)}), entry
 
-    def _tail(self, rows: Rows, row: Row) -> str | None:
+    def _tail(self, rows: FileColumn, row: Row) -> str | None:
         """What is behind the rule's letters in the name of a row's one file."""
         try:
             [slot] = parse_slots(rows.column, row)
@@ -103,12 +105,12 @@ class Batches:
             return None
         return name[len(self._rule.old) :] if name.startswith(self._rule.old) else None
 
-    def _entry(self, tail: str, meta: ObjectMeta) -> Entry:
+    def _entry(self, tail: str, meta: ObjectMeta) -> ObjectRecord:
         source, destination = (
             Location(self._route.source.key, self._rule.old + tail),
             Location(self._route.destination.key, self._rule.new + tail),
         )
-        return Entry(
+        return ObjectRecord(
             id=object_id(replace(self._place, key=self._rule.key + tail), destination.backend), run=self._run,
             source_key=source.backend, source_path=source.path, destination_key=destination.backend, destination_path=destination.path,
             state="held", ours=False, outcome=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED, size=meta.size,
@@ -116,7 +118,9 @@ class Batches:
             destination_etag=meta.e_tag, destination_modified=meta.last_modified, destination_version=meta.version,
         )  # fmt: skip
 
-    def _repoint(self, rows: Rows, ready: Sequence[tuple[Swap, Entry]], told: Callable[[int, int], None]) -> None:
+    def _repoint(
+        self, rows: FileColumn, ready: Sequence[tuple[RowUpdate, ObjectRecord]], told: Callable[[int, int], None]
+    ) -> None:
         """All of these in one transaction; where one was written to, or is refused, the others without it."""
         if not ready:
             return
@@ -134,12 +138,14 @@ class Batches:
         if moved:
             told(objects, moved)
 
-    def _write(self, connection: Connection, rows: Rows, ready: Sequence[tuple[Swap, Entry]]) -> tuple[int, int]:
+    def _write(
+        self, connection: Connection, rows: FileColumn, ready: Sequence[tuple[RowUpdate, ObjectRecord]]
+    ) -> tuple[int, int]:
         """How many objects came into the journal, and how many rows were re-pointed."""
         if self._journal.database.dialect in ("mysql", "mariadb"):
             # Who waits holds all rows that it has changed so far.
             connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {_PATIENCE}")
-        held, fresh = self._journal.hold(connection, [entry for _, entry in ready])
+        held, fresh = self._journal.objects.insert_verified(connection, [entry for _, entry in ready])
         swaps = [swap for swap, entry in ready if entry.id in held]
         if swaps and not rewrite_each(connection, rows, swaps, run=self._run, journal=self._journal):
             raise _ChangedError

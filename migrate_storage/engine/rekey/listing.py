@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.engine.listing_evidence import confirmed, rank
-from migrate_storage.engine.plan import Route
-from migrate_storage.engine.rekey.prefix_rule import PLAIN, Rule
+from migrate_storage.engine.listing_evidence import confirmed, key_order
+from migrate_storage.engine.plan import MigrationPlan
+from migrate_storage.engine.rekey.prefix_rule import PLAIN_KEY, PrefixRule
 from migrate_storage.stores.retry import Retry
 
-__all__ = ("RollCall",)
+__all__ = ("PrefixListing",)
 
 _MOST = 4
 """How many objects may be listed for each row: beyond, looks are cheaper."""
@@ -26,7 +26,7 @@ _BATCH = 5_000
 """Objects that are handed over at once."""
 
 
-class RollCall:
+class PrefixListing:
     """What stands under a plain name below the place of a path rule.
 
     Args:
@@ -35,10 +35,10 @@ class RollCall:
         retry: how a failed look is sent again; a failed listing is not.
     """
 
-    def __init__(self, route: Route, rule: Rule, retry: Retry) -> None:
+    def __init__(self, route: MigrationPlan, rule: PrefixRule, retry: Retry) -> None:
         self.route, self.rule, self._retry = route, rule, retry
 
-    def __call__(
+    def fetch(
         self, rows: int, *, turn: Callable[[], bool], take: Callable[[Sequence[tuple[str, ObjectMeta]]], None]
     ) -> bool:
         """List all of it.
@@ -69,18 +69,18 @@ class RollCall:
         return lot is not None and self._confirmed(*lot)
 
     def _found(self) -> Iterator[tuple[str, ObjectMeta]]:
-        store, path = self.route.destination.at(f"{self.rule.new}x")
+        store, path = self.route.destination.resolve(f"{self.rule.new}x")
         head, straight, last = path[:-1], self._straight(), b""
         try:
             for meta in store.list(head.rstrip("/")):
                 if straight is None:
-                    position = rank(meta.path)
+                    position = key_order(meta.path)
                     if position <= last:
                         raise _NoEvidenceError
                     last = position
                 if not meta.e_tag or meta.last_modified is None:
                     raise _NoEvidenceError
-                if meta.path.startswith(head) and PLAIN.fullmatch(meta.path, len(head)):
+                if meta.path.startswith(head) and PLAIN_KEY.fullmatch(meta.path, len(head)):
                     tail = meta.path[len(head) :]
                     if straight is None or straight(tail):
                         yield tail, meta
@@ -108,8 +108,8 @@ class RollCall:
 
     def _confirmed(self, tail: str, seen: ObjectMeta) -> bool:
         """Whether a look through each of the keys says the same of an object."""
-        here = self.route.source.at(self.rule.old + tail)
-        there = self.route.destination.at(self.rule.new + tail)
+        here = self.route.source.resolve(self.rule.old + tail)
+        there = self.route.destination.resolve(self.rule.new + tail)
         return all(confirmed(store, path, seen, self._retry) for store, path in (here, there))
 
 

@@ -42,13 +42,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.core.errors import RefusedError, RunError
 from migrate_storage.core.model import ObjectMeta, OutcomeKind
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import row_head
-from migrate_storage.engine.rekey.listing import RollCall
+from migrate_storage.engine.rekey.listing import PrefixListing
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
 from migrate_storage.journal.schema import PREFIX
 
-__all__ = ("Bulk",)
+__all__ = ("PostgresRekey",)
 
 _SPAN = 20_000
 """Rows in one statement."""
@@ -59,7 +59,7 @@ _KEYS = (int, str, UUID)
 """Types of a key's parts that the database writes down as we do."""
 
 
-class Bulk:
+class PostgresRekey:
     """Re-points what it can of a run's rows.
 
     Args:
@@ -68,7 +68,7 @@ class Bulk:
         run: the run's id.
     """
 
-    def __init__(self, roll: RollCall, journal: Journal, run: str) -> None:
+    def __init__(self, roll: PrefixListing, journal: Journal, run: str) -> None:
         self._roll, self._journal, self._run = roll, journal, run
         self._route, self._rule = roll.route, roll.rule
         self._seen = Table(
@@ -84,8 +84,8 @@ class Bulk:
             prefixes=["UNLOGGED"],
         )
 
-    def __call__(
-        self, rows: Sequence[Rows], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
+    def run(
+        self, rows: Sequence[FileColumn], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
     ) -> None:
         """Do it.
 
@@ -135,7 +135,7 @@ class Bulk:
             database.transaction(partial(self._send, found=batch))
 
         try:
-            if not self._roll(most, turn=turn, take=take):
+            if not self._roll.fetch(most, turn=turn, take=take):
                 return False
             database.transaction(self._index)
         except RefusedError:
@@ -165,7 +165,7 @@ class Bulk:
         Index(f"{self._seen.name}_tail", self._seen.c.tail, unique=True).create(connection)
         connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.format_table(self._seen)}")
 
-    def _repoint(self, connection: Connection, rows: Rows, key: tuple[Any, ...]) -> tuple[int, int]:
+    def _repoint(self, connection: Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
         """Re-point one range; how many rows were, and how many objects came into the journal with them.
 
         Args:
@@ -253,7 +253,7 @@ class Bulk:
         return int(swapped), int(journaled)
 
 
-def _key_of(rows: Rows) -> tuple[Any, ...] | None:
+def _key_of(rows: FileColumn) -> tuple[Any, ...] | None:
     """The key of some row, where the database writes such keys down as we do."""
     for row in rows.sample(1):
         if all(isinstance(part, _KEYS) and not isinstance(part, bool) for part in row.pk):
@@ -261,7 +261,7 @@ def _key_of(rows: Rows) -> tuple[Any, ...] | None:
     return None
 
 
-def _dumped(rows: Rows, key: tuple[Any, ...]) -> ColumnElement[str]:
+def _dumped(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
     """A row's key as :func:`migrate_storage.database.primary_keys.dump_key` has it."""
     parts: list[ColumnElement[Any]] = []
     for column, part in zip(rows.key, key, strict=True):

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrate_storage.core.model import Way
-from migrate_storage.engine.plan import Route
+from migrate_storage.engine.plan import MigrationPlan
 
 __all__ = (
-    "PLAIN",
-    "Rule",
+    "PLAIN_KEY",
+    "PrefixRule",
     "rule_of",
 )
 
 _TAIL = "[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*(/[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*)*"
 """Names that every library and database spells alike: what is between slashes begins with no dot."""
-PLAIN = re.compile(_TAIL)
+PLAIN_KEY = re.compile(_TAIL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
+class PrefixRule:
     """The path rule of a re-key, where it is as simple as this: what comes in front of a plain name."""
 
     #: In a row's filename before.
@@ -34,7 +34,7 @@ class Rule:
     key: str
 
 
-def rule_of(route: Route, filenames: Iterable[str]) -> Rule | None:
+def rule_of(route: MigrationPlan, filenames: Iterable[str]) -> PrefixRule | None:
     """The rule of a re-key.
 
     Args:
@@ -53,15 +53,15 @@ def rule_of(route: Route, filenames: Iterable[str]) -> Rule | None:
         or root.service not in ("s3", "gcs", "azure", "file")
     ):
         return None
-    found: Counter[Rule] = Counter()
+    found: Counter[PrefixRule] = Counter()
     for filename in filenames:
         place = here.place(filename)
         if (place.service, place.endpoint, place.root) != (root.service, root.endpoint, root.root):
             continue
         new = route.destination_path(filename)
         tail = _common(filename, place.key, new)
-        if PLAIN.fullmatch(tail) is not None and there.place(new) == place:
-            found[Rule(old=filename[: -len(tail)], new=new[: -len(tail)], key=place.key[: -len(tail)])] += 1
+        if PLAIN_KEY.fullmatch(tail) is not None and there.place(new) == place:
+            found[PrefixRule(old=filename[: -len(tail)], new=new[: -len(tail)], key=place.key[: -len(tail)])] += 1
     return next((rule for rule, _ in found.most_common(1)), None)
 
 

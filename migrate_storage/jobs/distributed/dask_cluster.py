@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = (
-    "Fit",
+    "WorkerHealth",
     "connected_to",
     "local",
     "workers_of",
@@ -70,13 +70,13 @@ def _dask() -> Any:
 
 
 @dataclass
-class Fit:
+class WorkerHealth:
     """Which workers answer: by changes of what the scheduler knows, so that no clocks are compared."""
 
     silent: float
     _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def __call__(self, workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    def live_threads(self, workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
         """The threads of those that gave a sign of life lately, by address."""
         now = time.monotonic()
         self._seen = {

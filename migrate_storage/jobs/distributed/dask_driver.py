@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.events import Listener, RangesAdvanced, RunFinished, RunStarted
 from migrate_storage.core.model import Way
-from migrate_storage.journal import Journal, Run
-from migrate_storage.journal.lease_holder import hold
+from migrate_storage.journal import Journal, RunRecord
+from migrate_storage.journal.lease_holder import hold_lease
 from migrate_storage.reporting import Report
 
 if TYPE_CHECKING:
     from distributed import Client
-from migrate_storage.jobs.distributed.dask_cluster import Fit, workers_of
-from migrate_storage.jobs.distributed.dask_task import Ended, Task
+from migrate_storage.jobs.distributed.dask_cluster import WorkerHealth, workers_of
+from migrate_storage.jobs.distributed.dask_task import Task, TaskResult
 
 __all__ = (
-    "Fleet",
+    "DaskDriver",
     "Shared",
 )
 
@@ -65,7 +65,7 @@ class Shared(Protocol):
         """End soon."""
 
 
-class Fleet:
+class DaskDriver:
     """Sees to it that all ranges of a job are done.
 
     Args:
@@ -84,7 +84,7 @@ class Fleet:
         job: Shared,
         arguments: Sequence[str],
         *,
-        work: Callable[[Task], Ended],
+        work: Callable[[Task], TaskResult],
         cluster: Callable[[], AbstractContextManager[Client]],
         journal: Callable[[], AbstractContextManager[tuple[Any, Journal]]],
         lease: float,
@@ -122,9 +122,9 @@ class Fleet:
             run, lease = self._job.begin(max(1, threads) * _RANGES)
             with (
                 self._opened() as (_, journal),
-                hold(journal, self._lease, stopping=self._stopping, lost=self._lost, name=lease, owner=run),
+                hold_lease(journal, self._lease, stopping=self._stopping, lost=self._lost, name=lease, owner=run),
             ):
-                line = journal.run(run)
+                line = journal.runs.find(run)
                 self._tell(
                     RunStarted(
                         run=run, source=line.source, destination=line.destination, way=Way(line.way), dry_run=False,
@@ -137,23 +137,23 @@ class Fleet:
         self._fatal = error
         self._stopping.set()
 
-    def _driven(self, client: Client, journal: Journal, line: Run) -> Report:
+    def _driven(self, client: Client, journal: Journal, line: RunRecord) -> Report:
         state, error = "finished", ""
         try:
             self._drive(client, journal, line)
         except StoppedError:
             state = "stopped"
         except ConfigurationError:
-            journal.want(line.id, stop=True)
-            self._landed(client, journal, line)
-            journal.progress(line.id, state="failed", finished=time.time())
+            journal.runs.request_control(line.id, stop=True)
+            self._wait_for_tasks(client, journal, line)
+            journal.runs.update(line.id, state="failed", finished=time.time())
             raise
         except RunError as failure:
             state, error = "failed", str(failure)
         if state != "finished":
-            journal.want(line.id, stop=True)
-        self._landed(client, journal, line)
-        ended = journal.run(line.id)
+            journal.runs.request_control(line.id, stop=True)
+        self._wait_for_tasks(client, journal, line)
+        ended = journal.runs.find(line.id)
         if ended.report is not None:
             report = Report.from_dict(json.loads(ended.report))
             report = replace(report, state=report.state if state == "finished" else state, error=error)
@@ -163,13 +163,13 @@ class Fleet:
                 destination=line.destination, state=state, error=error, started=line.started, finished=time.time(),
             )  # fmt: skip
         if state != "finished":
-            journal.progress(line.id, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+            journal.runs.update(line.id, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tell(RunFinished(run=line.id, state=report.state))
         return report
 
-    def _drive(self, client: Client, journal: Journal, line: Run) -> None:
+    def _drive(self, client: Client, journal: Journal, line: RunRecord) -> None:
         """Give ranges to workers until the journal calls all of them done, or the run is at its end otherwise."""
-        fit = Fit(max(_SILENT, self._lease))
+        fit = WorkerHealth(max(_SILENT, self._lease))
         while True:
             self._show(journal, line.id)
             if self._fatal is not None:
@@ -179,10 +179,10 @@ class Fleet:
             for number, (future, _) in list(self._flying.items()):
                 if future.done():
                     del self._flying[number]
-                    self._landed_one(number, future)
-            if journal.stands(line.id)[0] != "running":
+                    self._collect(number, future)
+            if journal.runs.state_of(line.id)[0] != "running":
                 return  # all is done; or a limit was reached, or somebody stopped it
-            able = fit(workers_of(client))
+            able = fit.live_threads(workers_of(client))
             for number, (future, address) in list(self._flying.items()):
                 if address not in able:
                     # Gone, or silent. Its lease runs out, and if it wakes up it finds that.
@@ -198,9 +198,9 @@ class Fleet:
             self._landing.wait(_LOOK)
             self._landing.clear()
 
-    def _send(self, client: Client, journal: Journal, line: Run, able: Mapping[str, int]) -> None:
+    def _send(self, client: Client, journal: Journal, line: RunRecord, able: Mapping[str, int]) -> None:
         """Give those that have a thread free what is left to do."""
-        states = journal.states(line.id)
+        states = journal.shards.states(line.id)
         total = max(states) if line.kind == "run" else len(states)
         left = [number for number, done in states.items() if not done and number < total]
         if not left:
@@ -223,9 +223,9 @@ class Fleet:
             self._flying[number] = (future, address)
             future.add_done_callback(lambda _: self._landing.set())  # type: ignore[no-untyped-call]
 
-    def _landed_one(self, number: int, future: Any) -> None:
+    def _collect(self, number: int, future: Any) -> None:
         """Take what a task brought back; whether its range is done, only the journal says."""
-        ended = Ended(state="failed", error="its worker was lost")
+        ended = TaskResult(state="failed", error="its worker was lost")
         with contextlib.suppress(Exception):
             ended = future.result()
         self._worked = self._worked or ended.state == "finished"
@@ -240,12 +240,12 @@ class Fleet:
             if failures >= _TRIES:
                 raise RunError(ended.error)
 
-    def _landed(self, client: Client, journal: Journal, line: Run) -> None:
+    def _wait_for_tasks(self, client: Client, journal: Journal, line: RunRecord) -> None:
         """Wait for what is under way yet where the job is over, or was told to stop."""
         until = time.monotonic() + self._grace + 5.0
-        fit = Fit(max(_SILENT, self._lease))
+        fit = WorkerHealth(max(_SILENT, self._lease))
         while self._flying and time.monotonic() < until:
-            able = fit(workers_of(client))
+            able = fit.live_threads(workers_of(client))
             self._flying = {
                 number: (future, address)
                 for number, (future, address) in self._flying.items()
@@ -256,8 +256,8 @@ class Fleet:
 
     def _show(self, journal: Journal, run: str) -> None:
         """Tell the sum of what all of them did."""
-        told = [json.loads(each) for each in journal.doings(run).values() if each]
-        states = journal.states(run)
+        told = [json.loads(each) for each in journal.shards.progress_of(run).values() if each]
+        states = journal.shards.states(run)
         self._tell(
             RangesAdvanced(
                 objects=sum(each["objects"] for each in told), listed=sum(each["listed"] for each in told),

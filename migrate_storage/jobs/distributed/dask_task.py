@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from migrate_storage.jobs.distributed.shards import Part
+from migrate_storage.jobs.distributed.shards import ShardRef
 from migrate_storage.reporting import Report
 
 __all__ = (
-    "Ended",
-    "Errand",
     "Task",
-    "errand",
+    "TaskResult",
+    "WorkerAssignment",
+    "worker_assignment",
 )
 
 
@@ -32,7 +32,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class TaskResult:
     """What comes back: the state of the range, or ``refused`` (it cannot be done like that) or ``held`` (by another)."""
 
     state: str
@@ -40,12 +40,12 @@ class Ended:
 
 
 @dataclass(kw_only=True)
-class Errand:
+class WorkerAssignment:
     """The one range that the command which runs now is to do, without a word."""
 
-    part: Part
+    part: ShardRef
     report: Report | None = None
 
 
-errand: ContextVar[Errand | None] = ContextVar("errand", default=None)
+worker_assignment: ContextVar[WorkerAssignment | None] = ContextVar("errand", default=None)
 """Set while a worker runs a command for a task."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from migrate_storage.core.model import Note, OutcomeKind, Severity
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import load_key
-from migrate_storage.journal import Journal, Range, Run
-from migrate_storage.journal.lease_holder import Held
+from migrate_storage.journal import Journal, RunRecord, ShardRecord
+from migrate_storage.journal.lease_holder import Lease
 from migrate_storage.reporting import LISTED, Report
 
-__all__ = ("Limits", "Share", "Work")
+__all__ = ("Limits", "ShardRun", "ShardedJob")
 
 
 class Limits(Protocol):
@@ -36,7 +36,7 @@ class Limits(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class ShardedJob:
     """A job that is to be shared."""
 
     #: Name of the job's lease.
@@ -47,7 +47,7 @@ class Work:
     plan: str
     limits: Limits
     #: The line of a run that begins, by its id.
-    line: Callable[[str], Run]
+    line: Callable[[str], RunRecord]
     #: Cuts the job into so many ranges; what bounds each of them.
     cut: Callable[[int], Sequence[str]]
     #: Whether something is left to do when all ranges are done.
@@ -56,16 +56,16 @@ class Work:
     before: Callable[[], None] = lambda: None
 
 
-class Share:
-    """One range of a job, while it is held. For a :class:`migrate_storage.engine.control.Helm` it is the desk."""
+class ShardRun:
+    """One range of a job, while it is held. For a :class:`migrate_storage.engine.control.ControlLoop` it is the desk."""
 
-    def __init__(self, journal: Journal, work: Work, range_: Range, leases: Sequence[Held]) -> None:
+    def __init__(self, journal: Journal, work: ShardedJob, range_: ShardRecord, leases: Sequence[Lease]) -> None:
         self._journal, self._work, self._range, self._leases = journal, work, range_, leases
         self.run, self.number, self.total = range_.run, range_.number, range_.total
         #: Whether there was nothing left to do when it was taken.
         self.done = range_.done
         #: When the whole job began, in seconds since the epoch.
-        _, self.began = journal.stands(range_.run)
+        _, self.began = journal.runs.state_of(range_.run)
         #: Whether somebody was at work in it before, and left copies that are to be looked at once more.
         self.again = range_.doing is not None
         #: Bytes that whoever had this range before moved.
@@ -101,7 +101,7 @@ class Share:
         for lease in self._leases:
             lease.check()
 
-    def rows(self, rows: Sequence[Rows]) -> tuple[Rows, ...]:
+    def rows(self, rows: Sequence[FileColumn]) -> tuple[FileColumn, ...]:
         """What of each column belongs to it."""
         if self.closes:
             return tuple(rows)
@@ -110,7 +110,7 @@ class Share:
         for each in rows:
             if (edges := bounds.get(str(each.column))) is not None:
                 after, until = (None if edge is None else load_key(edge) for edge in edges)
-                found.append(each.within(after, until))
+                found.append(each.between_keys(after, until))
         return tuple(found)
 
     def has(self, key: str) -> bool:
@@ -121,11 +121,11 @@ class Share:
 
     # -- a hand on it
 
-    def wanted(self, run: str) -> Mapping[str, Any]:
+    def control(self, run: str) -> Mapping[str, Any]:
         """What is asked of the run; of what limits it, the share of this range."""
-        wishes, limits = self._journal.wanted(run), self._work.limits
+        wishes, limits = self._journal.runs.control(run), self._work.limits
         self._stopped = bool(wishes.get("stop"))
-        at_work = sorted({*self._journal.under_way(run), self.number})
+        at_work = sorted({*self._journal.shards.leased(run), self.number})
         whole = int(wishes.get("concurrency", limits.concurrency))
         more = at_work.index(self.number) < whole % len(at_work)
         rates = {
@@ -138,19 +138,19 @@ class Share:
             **{name: rate and rate / len(at_work) for name, rate in rates.items()},
         }
 
-    def progress(self, run: str, *, doing: str) -> None:
+    def update(self, run: str, *, doing: str) -> None:
         """Say what is done in this range, and in all of them."""
         if any(lease.lost for lease in self._leases):
             return
         told = json.loads(doing)
         self._told = {**told, "bytes": told["bytes"] + self.bytes_before}
-        self._journal.advance(run, self.number, doing=json.dumps(self._told))
-        ranges = self._journal.doings(run)
-        at_work = sorted(self._journal.under_way(run) & ranges.keys())
+        self._journal.shards.update(run, self.number, doing=json.dumps(self._told))
+        ranges = self._journal.shards.progress_of(run)
+        at_work = sorted(self._journal.shards.leased(run) & ranges.keys())
         everywhere = {number: json.loads(each) for number, each in ranges.items() if each}
         self.bytes_elsewhere = sum(each["bytes"] for number, each in everywhere.items() if number != self.number)
         if at_work and at_work[0] == self.number:
-            self._journal.progress(run, doing=json.dumps(_sum(everywhere, at_work)))
+            self._journal.runs.update(run, doing=json.dumps(_sum(everywhere, at_work)))
 
     def finish(self, report: Report) -> Report:
         """Write down how it ended.
@@ -167,32 +167,34 @@ class Share:
             **(self._told or _NOTHING), "bytes": report.bytes_moved,
             "objects": report.objects, "listed": report.listed_total, "rows_moved": report.rows_moved,
         }  # fmt: skip
-        self._journal.advance(
+        self._journal.shards.update(
             self.run, self.number, state=state, report=json.dumps(report.to_dict()), doing=json.dumps(doing)
         )
         return self._concluded(report) or self._noted(report)
 
     def _concluded(self, report: Report) -> Report | None:
         """Write down how the whole job ended, where it did; its report where it was brought to its end."""
-        ranges = self._journal.ranges(self.run)
+        ranges = self._journal.shards.of_run(self.run)
         over = all(each.done for each in ranges)
         if not over and report.state != "limited" and not (report.state == "stopped" and self._stopped):
             return None
         whole = self._whole(ranges, report)
-        self._journal.progress(self.run, state=whole.state, report=json.dumps(whole.to_dict()), finished=whole.finished)
+        self._journal.runs.update(
+            self.run, state=whole.state, report=json.dumps(whole.to_dict()), finished=whole.finished
+        )
         if not over:
             return None
-        self._journal.release(self.run, name=self._work.lease)
+        self._journal.leases.release(self.run, name=self._work.lease)
         return whole
 
     def _noted(self, report: Report) -> Report:
         """A range's report, which says that it is one."""
-        left = sum(not each for each in self._journal.states(self.run).values())
+        left = sum(not each for each in self._journal.shards.states(self.run).values())
         message = f"this is range {self} of run {self.run}; {left} are not done yet, its end included"
         note = Note(severity=Severity.INFO, code="shard", subject=str(self), message=message)
         return replace(report, notes=(*report.notes, note), next_command="migrate-storage status")
 
-    def _whole(self, ranges: Sequence[Range], last: Report) -> Report:
+    def _whole(self, ranges: Sequence[ShardRecord], last: Report) -> Report:
         """The report of the job: the last one, with the sums of all."""
         reports = [Report.from_dict(json.loads(each.report)) for each in ranges if each.report]
         counts: dict[OutcomeKind, int] = {}
@@ -203,13 +205,13 @@ class Share:
             for name, count in report.evidence.items():
                 evidence[name] = evidence.get(name, 0) + count
         if self._work.ends:
-            counts = {OutcomeKind(kind): count for kind, count in self._journal.count(self.run).items()}
+            counts = {OutcomeKind(kind): count for kind, count in self._journal.objects.count(self.run).items()}
             counts |= {OutcomeKind.KNOWN: known} if (known := last.counts.get(OutcomeKind.KNOWN)) else {}
             if known:
                 counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
         listed = {str(each.source): each for report in reports for each in report.listed}
         if self._work.ends and listed:
-            named = (each for batch in self._journal.objects(self.run) for each in batch if each.outcome)
+            named = (each for batch in self._journal.objects.of_run(self.run) for each in batch if each.outcome)
             kinds = {str(each.source): str(each.outcome) for each in named if str(each.source) in listed}
             listed = {
                 source: each for source, each in listed.items() if not OutcomeKind(kinds.get(source, each.kind)).done
@@ -221,7 +223,7 @@ class Share:
             passes=max(report.passes for report in reports),
             counts=counts,
             evidence=evidence,
-            rows_moved=self._journal.rows_moved(self.run) if self._work.ends else 0,
+            rows_moved=self._journal.rows.count_repointed(self.run) if self._work.ends else 0,
             bytes_moved=sum(report.bytes_moved for report in reports),
             rows_filtered=last.rows_filtered if self.closes else sum(report.rows_filtered for report in reports),
             listed=tuple(listed.values())[:LISTED],

@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, LeaseHeldError, RunError, StoppedError
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import dump_key
-from migrate_storage.jobs.distributed.shard import Share, Work
-from migrate_storage.journal import UNCUT, Journal, Range, digest, new_run_id, range_lease
-from migrate_storage.journal.lease_holder import Held, hold
+from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
+from migrate_storage.journal import UNCUT, Journal, ShardRecord, digest, new_run_id, shard_lease
+from migrate_storage.journal.lease_holder import Lease, hold_lease
 
-__all__ = ("Part", "Sharing", "cut_rows", "plan_of", "uncut")
+__all__ = ("ShardCoordinator", "ShardRef", "cut_rows", "plan_of", "uncut")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class ShardRef:
     """Which range of a job a process does: of a run that is named, or of the one that is under way."""
 
     #: From 0; in a run that is named, ``total`` is its end.
@@ -44,7 +44,7 @@ class Part:
             )
 
     @classmethod
-    def read(cls, text: str) -> Part:
+    def read(cls, text: str) -> ShardRef:
         """What ``I/N`` says.
 
         Raises:
@@ -61,7 +61,7 @@ def plan_of(kind: str, *values: Any) -> str:
     return digest(kind, *map(repr, values))
 
 
-def cut_rows(rows: Sequence[Rows], into: int) -> list[str]:
+def cut_rows(rows: Sequence[FileColumn], into: int) -> list[str]:
     """Cut each column's rows into ranges of about one size.
 
     Returns:
@@ -69,18 +69,18 @@ def cut_rows(rows: Sequence[Rows], into: int) -> list[str]:
     """
     found: list[dict[str, list[str | None]]] = [{} for _ in range(into)]
     for each in rows:
-        edges = [None, *map(dump_key, each.cut(into)), None]
+        edges = [None, *map(dump_key, each.split_points(into)), None]
         for number, bounds in enumerate(itertools.pairwise(edges)):
             found[number][str(each.column)] = list(bounds)
     return [json.dumps(bounds) for bounds in found]
 
 
 def uncut(into: int) -> list[str]:
-    """Ranges that need no bounds: those of digests of keys, see :meth:`Share.has`."""
+    """Ranges that need no bounds: those of digests of keys, see :meth:`ShardRun.has`."""
     return ["{}"] * into
 
 
-class Sharing:
+class ShardCoordinator:
     """Shares a job out over processes, of which this is one.
 
     Args:
@@ -91,13 +91,13 @@ class Sharing:
     """
 
     def __init__(
-        self, journal: Journal, work: Work, *, stopping: threading.Event, lost: Callable[[RunError], None]
+        self, journal: Journal, work: ShardedJob, *, stopping: threading.Event, lost: Callable[[RunError], None]
     ) -> None:
         self._journal, self._work, self._stopping = journal, work, stopping
         self._waiting: dict[str, Any] = {"stopping": stopping, "lost": lost}
 
-    def _held(self, **how: Any) -> AbstractContextManager[Held]:
-        return hold(self._journal, self._work.seconds, **self._waiting, **how)
+    def _held(self, **how: Any) -> AbstractContextManager[Lease]:
+        return hold_lease(self._journal, self._work.seconds, **self._waiting, **how)
 
     def begin(self, *, total: int | None, into: int) -> str:
         """The run that is under way, or a new one.
@@ -116,24 +116,24 @@ class Sharing:
         run = self._joined(total, into)
         # Whoever comes first cuts it, which takes a while where there are many rows; the others wait, or do it where he died.
         with self._held(name=self._work.lease, owner=run) as job:
-            while any(each.bounds == UNCUT for each in self._journal.ranges(run)):
+            while any(each.bounds == UNCUT for each in self._journal.shards.of_run(run)):
                 with contextlib.suppress(LeaseHeldError), self._held(name=f"cut-{run}"):
-                    if any(each.bounds == UNCUT for each in self._journal.ranges(run)):
-                        bounds = self._work.cut(self._journal.ranges(run)[0].total)
+                    if any(each.bounds == UNCUT for each in self._journal.shards.of_run(run)):
+                        bounds = self._work.cut(self._journal.shards.of_run(run)[0].total)
                         job.check()
-                        self._journal.bound(run, bounds)
+                        self._journal.shards.set_bounds(run, bounds)
         return run
 
     def _joined(self, total: int | None, into: int) -> str:
         """The run that is under way, or a new one, which need not be cut yet."""
         mine, until = new_run_id(), 0.0
         while True:
-            for run in self._journal.divided(self._work.plan, total):
+            for run in self._journal.shards.open_runs(self._work.plan, total):
                 # The lease tells whether anything else was at work since: then what that run did is past.
                 with contextlib.suppress(LeaseHeldError):
-                    self._journal.renew(run, name=self._work.lease, seconds=self._work.seconds)
+                    self._journal.leases.renew(run, name=self._work.lease, seconds=self._work.seconds)
                     return run
-            left = self._journal.acquire(mine, name=self._work.lease, seconds=self._work.seconds)
+            left = self._journal.leases.acquire(mine, name=self._work.lease, seconds=self._work.seconds)
             if not left:
                 break
             until = until or time.monotonic() + max(self._work.seconds, left) + 1
@@ -146,25 +146,27 @@ class Sharing:
         with self._held(name=self._work.lease, owner=mine) as held:
             self._work.before()
             held.check()
-            made = [Range(run=mine, number=n, total=into, plan=self._work.plan, bounds=UNCUT) for n in range(into)]
-            end = [Range(run=mine, number=into, total=into, plan=self._work.plan)] if self._work.ends else []
-            self._journal.divide(self._work.line(mine), made + end)
+            made = [
+                ShardRecord(run=mine, number=n, total=into, plan=self._work.plan, bounds=UNCUT) for n in range(into)
+            ]
+            end = [ShardRecord(run=mine, number=into, total=into, plan=self._work.plan)] if self._work.ends else []
+            self._journal.shards.divide(self._work.line(mine), made + end)
         return mine
 
     @contextmanager
-    def take(self, run: str, number: int) -> Iterator[Share]:
+    def take(self, run: str, number: int) -> Iterator[ShardRun]:
         """Hold one range of a run while the block runs.
 
         Raises:
             LeaseHeldError: somebody else has this range, or something else was at work since the run was.
             StoppedError: told to stop while waiting.
         """
-        self._journal.renew(run, name=self._work.lease, seconds=self._work.seconds)
+        self._journal.leases.renew(run, name=self._work.lease, seconds=self._work.seconds)
         with (
             self._held(name=self._work.lease, owner=run) as job,
-            self._held(name=range_lease(run, number)) as own,
+            self._held(name=shard_lease(run, number)) as own,
         ):
-            ranges = {each.number: each for each in self._journal.ranges(run)}
+            ranges = {each.number: each for each in self._journal.shards.of_run(run)}
             if number not in ranges:
                 raise ConfigurationError(f"run {run} has no range {number}")
-            yield Share(self._journal, self._work, ranges[number], (job, own))
+            yield ShardRun(self._journal, self._work, ranges[number], (job, own))

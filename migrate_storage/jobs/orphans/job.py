@@ -14,23 +14,23 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
 from migrate_storage.core.events import Listener, Noted, RunFinished, RunStarted, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Slot, Way
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
-from migrate_storage.engine.known_losses import Known, ended, mark_of, stale_note
-from migrate_storage.engine.memory_budget import Budget
+from migrate_storage.engine.known_losses import KnownLosses, ended, known_loss_of, stale_note
+from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
 from migrate_storage.jobs.base import PacedJob
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.orphans.quarantine import Quarantine, checked_prefix, immovable
-from migrate_storage.jobs.orphans.quarantine_batches import Sweep
-from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Liveness
-from migrate_storage.journal import Journal, Mark, Run, new_run_id
+from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
+from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
+from migrate_storage.journal import Journal, KnownLoss, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
-from migrate_storage.stores.listing import Held
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Patience, StoreFailure
+from migrate_storage.stores.listing import ListedObject
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
 __all__ = ("Orphans", "OrphansOptions")
 
@@ -107,7 +107,7 @@ class Orphans(PacedJob):
             listener, concurrency=options.concurrency, bandwidth=options.bandwidth, requests=options.max_requests_per_second
         )  # fmt: skip
         self._application, self._options = application, options
-        self._patience = Patience()
+        self._patience = CircuitBreaker()
         self._notes: list[Note] = []
 
     def run(self) -> Report:
@@ -130,7 +130,7 @@ class Orphans(PacedJob):
             with self._hold(journal, options.lease) if options.yes else nullcontext():
                 return self._job(database, journal, sides, keys)
 
-    def _keys(self, sides: Mapping[str, Side]) -> tuple[str, ...]:
+    def _keys(self, sides: Mapping[str, ResolvedBackend]) -> tuple[str, ...]:
         unknown = [key for key in self._options.keys if key not in sides]
         if unknown:
             raise ConfigurationError(
@@ -138,7 +138,9 @@ class Orphans(PacedJob):
             )
         return tuple(dict.fromkeys(self._options.keys)) or tuple(sorted(sides))
 
-    def _job(self, database: Database, journal: Journal, sides: Mapping[str, Side], keys: Sequence[str]) -> Report:
+    def _job(
+        self, database: Database, journal: Journal, sides: Mapping[str, ResolvedBackend], keys: Sequence[str]
+    ) -> Report:
         options, began, name = self._options, time.time(), new_run_id()
         looked = ", ".join(keys) if options.keys else "all keys"
         looked = looked if len(looked) < 250 else f"{len(keys)} keys"
@@ -148,19 +150,21 @@ class Orphans(PacedJob):
             RunStarted(run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named)
         )
         if options.yes:
-            journal.begin(Run(id=name, kind="orphans", state="running", started=began, updated=began, **named))
+            journal.runs.begin(
+                RunRecord(id=name, kind="orphans", state="running", started=began, updated=began, **named)
+            )
         state, error, refused = "finished", "", None
         try:
             work()
         except (StoppedError, KeyboardInterrupt):
             state = "stopped"
-        except (ConfigurationError, RunError, StoreFailure) as failure:
+        except (ConfigurationError, RunError, StoreRequestError) as failure:
             state, error = "failed", str(failure)
             refused = failure if isinstance(failure, ConfigurationError) else None
-        state, error = self._verdict(state, error)
+        state, error = self._final_state(state, error)
         report = self._report(name, state, error, began, reason, named)
         if options.yes and self._fatal is None:
-            journal.progress(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+            journal.runs.update(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         if refused is not None:
             raise refused
         self._tally.tell(RunFinished(run=name, state=report.state))
@@ -190,20 +194,26 @@ class Orphans(PacedJob):
         return "migrate-storage orphans --quarantine PREFIX" if self._tally.counts.get(OutcomeKind.ORPHAN) else ""
 
     def _work(
-        self, database: Database, journal: Journal, sides: Mapping[str, Side], keys: Sequence[str], name: str
+        self, database: Database, journal: Journal, sides: Mapping[str, ResolvedBackend], keys: Sequence[str], name: str
     ) -> tuple[str, Callable[[], None]]:
         """What this job is, in a few words, and the doing of it."""
         options = self._options
         known = journal if journal.exists else None
         quarantine = Quarantine(
-            sides, retry=self._retry, budget=Budget(64 * MiB), moved=self._tally.moved, checkpoint=self._checkpoint,
+            sides, retry=self._retry, budget=MemoryBudget(64 * MiB).reserve, moved=self._tally.moved, checkpoint=self._checkpoint,
             dry_run=not options.yes,
         )  # fmt: skip
-        sweep = Sweep(
+        sweep = QuarantineBatches(
             quarantine, journal, sides, gate=self._gate, stopping=self._stopping, tell=self._tally.ended
         )  # fmt: skip
         if options.restore is not None:
-            runs = None if options.restore == "all" else journal.run(options.restore).id if known else options.restore
+            runs = (
+                None
+                if options.restore == "all"
+                else journal.runs.find(options.restore).id
+                if known
+                else options.restore
+            )
             return "put back from quarantine", lambda: sweep.put_back(runs, dry_run=not options.yes) if known else None
         if options.unmark is not None:
             return (
@@ -214,7 +224,9 @@ class Orphans(PacedJob):
         prefix = checked_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
 
         def find() -> None:
-            with Liveness(sides, keys, database, self._application.columns, known, min_age=options.min_age) as liveness:
+            with Reachability(
+                sides, keys, database, self._application.columns, known, min_age=options.min_age
+            ) as liveness:
                 for key in keys:
                     check_source(sides[key], [sides[key].root], self._retry)
                 self._find(liveness, sides, keys, known, database)
@@ -228,8 +240,8 @@ class Orphans(PacedJob):
 
     def _find(
         self,
-        liveness: Liveness,
-        sides: Mapping[str, Side],
+        liveness: Reachability,
+        sides: Mapping[str, ResolvedBackend],
         keys: Sequence[str],
         journal: Journal | None,
         database: Database,
@@ -237,28 +249,28 @@ class Orphans(PacedJob):
         """List, read, and tell of rows whose object is missing; after this, what nothing keeps alive is an orphan."""
         liveness.list(lambda message: self._note("listing.fallback", "", message), self._checkpoint)
         liveness.read(self._options.references, keys)
-        known = Known(journal)
-        marks: list[Mark] = []
-        for _, outcome in in_parallel(
+        known = KnownLosses(journal)
+        marks: list[KnownLoss] = []
+        for _, outcome in parallel_map(
             lambda slot: self._missing(slot, sides), liveness.unlisted(keys), self._options.concurrency
         ):
             self._checkpoint()
             if outcome is None:
                 continue
-            outcome = self._aside(known(outcome), sides, liveness)
+            outcome = self._aside(known.mark_known(outcome), sides, liveness)
             if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None:
-                marks.append(mark_of(outcome, self._options.mark_missing))
+                marks.append(known_loss_of(outcome, self._options.mark_missing))
                 outcome = replace(outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.mark_missing}")
                 if journal is not None and self._options.yes and len(marks) >= _PART:
-                    journal.mark(marks)
+                    journal.known_losses.add(marks)
                     marks.clear()
             self._tally.ended(outcome)
         if journal is not None and self._options.yes:
-            journal.mark(marks)
+            journal.known_losses.add(marks)
         if known:
             self._notes.extend(stale_note(*each) for each in islice(self._ended(journal, database, sides), 100))
 
-    def _missing(self, slot: Slot, sides: Mapping[str, Side]) -> Outcome | None:
+    def _missing(self, slot: Slot, sides: Mapping[str, ResolvedBackend]) -> Outcome | None:
         """What is wrong with an object that no listing showed; ``None`` where it is there when asked for."""
         here = Location(slot.file["backend"], slot.file["filename"])
 
@@ -266,20 +278,20 @@ class Orphans(PacedJob):
             return Outcome(kind=kind, source=here, destination=_NOWHERE, reason=reason, refs=(slot.ref,))
 
         try:
-            with self._gate():
-                store, key = sides[here.backend].at(here.path)
-                found = self._retry.unless_missing(lambda: store.head(key))
+            with self._gate.acquire():
+                store, key = sides[here.backend].resolve(here.path)
+                found = self._retry.or_none_if_missing(lambda: store.head(key))
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
-        except StoreFailure as error:
-            self._patience(error.failure)
+        except StoreRequestError as error:
+            self._patience.record(error.failure)
             return outcome(OutcomeKind.FAILED, str(error))
-        self._patience(None)
+        self._patience.record(None)
         if found is not None:
             return None
         return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
 
-    def _aside(self, outcome: Outcome, sides: Mapping[str, Side], liveness: Liveness) -> Outcome:
+    def _aside(self, outcome: Outcome, sides: Mapping[str, ResolvedBackend], liveness: Reachability) -> Outcome:
         if outcome.kind is not OutcomeKind.MISSING:
             return outcome
         if not liveness.in_quarantine(sides[outcome.source.backend].place(outcome.source.path)):
@@ -288,12 +300,12 @@ class Orphans(PacedJob):
         reason = "a row names an object that is in quarantine: --restore puts it back"
         return replace(outcome, kind=OutcomeKind.CONFLICT, reason=reason)
 
-    def _each(self, liveness: Liveness, sides: Mapping[str, Side], prefix: str | None) -> None:
+    def _each(self, liveness: Reachability, sides: Mapping[str, ResolvedBackend], prefix: str | None) -> None:
         """Tell of every object; orphans that are to be moved are chosen, and told when they were."""
         chosen = 0
         for held in liveness.inventory:
             self._checkpoint()
-            why = liveness.why(held)
+            why = liveness.reason_in_use(held)
             below = prefix is not None and held.location.path.startswith(f"{prefix}/")
             if below and why != IN_QUARANTINE:
                 raise ConfigurationError(
@@ -319,22 +331,22 @@ class Orphans(PacedJob):
     # -- marks
 
     def _ended(
-        self, journal: Journal | None, database: Database, sides: Mapping[str, Side]
-    ) -> Iterator[tuple[Mark, str]]:
+        self, journal: Journal | None, database: Database, sides: Mapping[str, ResolvedBackend]
+    ) -> Iterator[tuple[KnownLoss, str]]:
         if journal is None:
             return iter(())
         return ended(journal, database, self._application.columns, sides, self._retry)
 
-    def _unmark(self, journal: Journal | None, stale: Iterator[tuple[Mark, str]], keys: Sequence[str]) -> None:
+    def _unmark(self, journal: Journal | None, stale: Iterator[tuple[KnownLoss, str]], keys: Sequence[str]) -> None:
         if journal is None:
             return
-        every = ((mark, "") for batch in journal.marks() for mark in batch)
+        every = ((mark, "") for batch in journal.known_losses.all() for mark in batch)
         for mark, why in stale if self._options.unmark == "stale" else every:
             self._checkpoint()
             if mark.location.backend not in keys and self._options.keys:
                 continue
             if self._options.yes:
-                journal.unmark([mark.id])
+                journal.known_losses.remove([mark.id])
             self._tally.ended(
                 Outcome(
                     kind=OutcomeKind.SKIPPED, source=mark.location, destination=_NOWHERE,
@@ -348,13 +360,13 @@ class Orphans(PacedJob):
         self._tally.tell(Noted(note=note))
 
 
-def _kept(held: Held, why: str) -> Outcome:
+def _kept(held: ListedObject, why: str) -> Outcome:
     return Outcome(
         kind=OutcomeKind.SKIPPED, source=held.location, destination=_NOWHERE, size=held.meta.size, evidence=why
     )
 
 
-def _orphan(held: Held, more: str = "") -> Outcome:
+def _orphan(held: ListedObject, more: str = "") -> Outcome:
     return Outcome(
         kind=OutcomeKind.ORPHAN, source=held.location, destination=_NOWHERE, size=held.meta.size,
         reason=f"no row names it; {more}" if more else "no row names it",

@@ -15,25 +15,25 @@ from dataclasses import dataclass, replace
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError
 from migrate_storage.core.model import Attributes, ObjectMeta, Outcome, OutcomeKind
 from migrate_storage.engine.probe import SCRATCH, try_destination
-from migrate_storage.engine.references import Services
-from migrate_storage.engine.transfer import transfer
-from migrate_storage.engine.verify import Verified, certainly_unchanged, same, sha256_of, verify
-from migrate_storage.journal import Entry, digest
+from migrate_storage.engine.references import ServiceIdentity
+from migrate_storage.engine.transfer import copy_bytes
+from migrate_storage.engine.verify import Verified, compare_content, proven_unchanged, sha256_of, verify
+from migrate_storage.journal import ObjectRecord, digest
 from migrate_storage.stores.base import Store
-from migrate_storage.stores.failures import FailureKind, Verdict, classify
-from migrate_storage.stores.listing import Held
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Patience, Retry, StoreFailure
+from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
+from migrate_storage.stores.listing import ListedObject
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 from migrate_storage.translate import encode_key, unaddressable
-from migrate_storage.translate.places import actual
+from migrate_storage.translate.places import resolve_links
 
-__all__ = ("Quarantine", "Stepped", "checked_prefix", "immovable", "intent")
+__all__ = ("Quarantine", "StepResult", "checked_prefix", "immovable", "intent")
 
-DRAIN = 900.0
+COPY_RETENTION_AFTER_CRASH = 900.0
 """Seconds for which the copy of an object stays that a job which died may yet delete."""
 
 
-def checked_prefix(prefix: str, sides: Mapping[str, Side], keys: Sequence[str]) -> str:
+def checked_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequence[str]) -> str:
     """The folder below each backend's root to which its orphans go.
 
     Args:
@@ -50,13 +50,13 @@ def checked_prefix(prefix: str, sides: Mapping[str, Side], keys: Sequence[str]) 
         raise ConfigurationError(
             f"--quarantine {prefix!r} {reason or 'is where stores are tried'}: name a folder of its own, such as .quarantine"
         )
-    services = Services(sides.values())
+    services = ServiceIdentity(sides.values())
     for key in keys:
-        root, aside = sides[key].root, actual(sides[key].place(f"{folder}/x"))
+        root, aside = sides[key].root, resolve_links(sides[key].place(f"{folder}/x"))
         there = aside.key[:-1]
         for other in sides.values():
             theirs = other.root
-            if not theirs.root or not services.one(replace(theirs, key=""), replace(aside, key="")):
+            if not theirs.root or not services.may_be_same(replace(theirs, key=""), replace(aside, key="")):
                 continue
             inside = there.startswith(theirs.key) and len(theirs.key) > len(root.key)
             if inside or theirs.key.startswith(there):
@@ -68,22 +68,22 @@ def checked_prefix(prefix: str, sides: Mapping[str, Side], keys: Sequence[str]) 
     return folder
 
 
-def immovable(held: Held, side: Side) -> str:
+def immovable(held: ListedObject, side: ResolvedBackend) -> str:
     """Why an object could not be put back as it is, and so is not moved; empty where it can."""
     local = held.place.service in ("file", "memory")
     if not local and (reason := unaddressable(held.place.key)) is not None:
         return f"it is not moved, for its key {reason}"
-    if actual(side.place(held.location.path)) != actual(held.place):
+    if resolve_links(side.place(held.location.path)) != resolve_links(held.place):
         return f"it is not moved, for {held.location.backend!r} cannot name it"
     return ""
 
 
-def intent(held: Held, prefix: str, run: str) -> Entry:
+def intent(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
     """The line of an object that is to be moved aside, below ``prefix`` and the run's name."""
     name = held.location.path
     aside = f"{prefix}/{run}/{encode_key(name, local=held.place.service == 'file')}"
     place = held.place
-    return Entry(
+    return ObjectRecord(
         id=digest("quarantine", run, place.service, place.endpoint, place.root, place.key),
         run=run,
         source_key=held.location.backend,
@@ -95,10 +95,10 @@ def intent(held: Held, prefix: str, run: str) -> Entry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stepped:
+class StepResult:
     """An object's line after a step, and how the step ended."""
 
-    entry: Entry
+    entry: ObjectRecord
     kind: OutcomeKind
     reason: str = ""
     evidence: str = ""
@@ -113,7 +113,7 @@ class Stepped:
         )  # fmt: skip
 
 
-class _ReplacedError(Verdict):
+class _ReplacedError(ObjectCheckError):
     """It is not what it was."""
 
 
@@ -131,7 +131,7 @@ class Quarantine:
 
     def __init__(
         self,
-        sides: Mapping[str, Side],
+        sides: Mapping[str, ResolvedBackend],
         *,
         retry: Retry,
         budget: Callable[[int], AbstractContextManager[None]],
@@ -141,29 +141,29 @@ class Quarantine:
     ) -> None:
         self._sides, self._retry, self._budget, self._dry_run = sides, retry, budget, dry_run
         self._moved, self._checkpoint = moved, checkpoint
-        self._patience = Patience()
+        self._patience = CircuitBreaker()
         self._lock = threading.Lock()
         self._create: dict[str, bool] = {}
 
-    def set_aside(self, entry: Entry) -> Stepped:
+    def copy_to_quarantine(self, entry: ObjectRecord) -> StepResult:
         """Copy an object aside and prove the copy; the object stays where it is. The line then holds the evidence.
 
         Raises:
             StoppedError: the job is to stop.
             RunError: nothing works any more.
         """
-        return self._safely(entry, self._set_aside)
+        return self._safely(entry, self._copy_to_quarantine)
 
-    def release(self, entry: Entry) -> Stepped:
+    def delete_original(self, entry: ObjectRecord) -> StepResult:
         """Delete an object that was set aside, if it and its copy are as they were then.
 
         Raises:
             StoppedError: the job is to stop.
             RunError: nothing works any more.
         """
-        return self._safely(entry, self._release)
+        return self._safely(entry, self._delete_original)
 
-    def put_back(self, entry: Entry) -> Stepped:
+    def put_back(self, entry: ObjectRecord) -> StepResult:
         """Bring an object back to its place and remove the copy, from whatever state a job left them in.
 
         Raises:
@@ -172,7 +172,7 @@ class Quarantine:
         """
         return self._safely(entry, self._put_back)
 
-    def discard(self, entry: Entry) -> Stepped:
+    def delete_copy(self, entry: ObjectRecord) -> StepResult:
         """Remove the copy of an object that is known to be at its place.
 
         Raises:
@@ -181,7 +181,7 @@ class Quarantine:
         """
         return self._safely(entry, self._drop)
 
-    def recover(self, entry: Entry) -> Stepped:
+    def recover(self, entry: ObjectRecord) -> StepResult:
         """Settle what a job had in hand when it was killed: not deleted yet, the copy goes; deleted, it is in quarantine.
 
         Raises:
@@ -190,30 +190,30 @@ class Quarantine:
         """
         return self._safely(entry, self._recover)
 
-    def _safely(self, entry: Entry, step: Callable[[Entry], Stepped]) -> Stepped:
+    def _safely(self, entry: ObjectRecord, step: Callable[[ObjectRecord], StepResult]) -> StepResult:
         try:
             stepped = step(entry)
-            self._patience(None)
+            self._patience.record(None)
             return stepped
         except RunError:
             raise
-        except StoreFailure as error:
-            self._patience(error.failure)
-            return Stepped(entry=entry, kind=OutcomeKind.FAILED, reason=str(error))
-        except (Verdict, KeyRefusedError) as error:
-            return Stepped(entry=entry, kind=OutcomeKind.FAILED, reason=str(error))
+        except StoreRequestError as error:
+            self._patience.record(error.failure)
+            return StepResult(entry=entry, kind=OutcomeKind.FAILED, reason=str(error))
+        except (ObjectCheckError, KeyRefusedError) as error:
+            return StepResult(entry=entry, kind=OutcomeKind.FAILED, reason=str(error))
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
             failure = classify(error)
-            self._patience(failure)
-            return Stepped(entry=entry, kind=OutcomeKind.FAILED, reason=failure.message)
+            self._patience.record(failure)
+            return StepResult(entry=entry, kind=OutcomeKind.FAILED, reason=failure.message)
 
-    def _ends(self, entry: Entry) -> tuple[Store, str, Store, str]:
+    def _ends(self, entry: ObjectRecord) -> tuple[Store, str, Store, str]:
         side = self._sides.get(entry.source_key)
         if side is None:
             raise KeyRefusedError(f"no backend is registered under {entry.source_key!r} any more: register it again")
-        return (*side.at(entry.source_path), *side.at(entry.destination_path))
+        return (*side.resolve(entry.source_path), *side.resolve(entry.destination_path))
 
-    def _set_aside(self, entry: Entry) -> Stepped:
+    def _copy_to_quarantine(self, entry: ObjectRecord) -> StepResult:
         store, path, aside, there = self._ends(entry)
         verified = self._carry(store, path, aside, there, create=False)
         found = self._head(aside, there)
@@ -234,31 +234,31 @@ class Quarantine:
             destination_modified=found.last_modified,
             destination_version=found.version,
         )
-        return Stepped(entry=entry, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
+        return StepResult(entry=entry, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
 
-    def _release(self, entry: Entry) -> Stepped:
+    def _delete_original(self, entry: ObjectRecord) -> StepResult:
         store, path, aside, there = self._ends(entry)
         copy = self._head(aside, there)
-        if copy is None or not certainly_unchanged(entry.destination_evidence, copy.evidence):
-            return Stepped(
+        if copy is None or not proven_unchanged(entry.destination_evidence, copy.evidence):
+            return StepResult(
                 entry=entry,
                 kind=OutcomeKind.CHANGED,
                 reason=f"its copy {entry.destination} was touched: it was not moved",
             )
         now = self._head(store, path)
-        if now is not None and not certainly_unchanged(entry.source_evidence, now.evidence):
-            return Stepped(
+        if now is not None and not proven_unchanged(entry.source_evidence, now.evidence):
+            return StepResult(
                 entry=entry,
                 kind=OutcomeKind.CHANGED,
                 reason="it was replaced meanwhile, or nothing tells whether it was",
             )
         if now is not None:
-            self._retry(lambda: store.delete(path))
-        return Stepped(
+            self._retry.call(lambda: store.delete(path))
+        return StepResult(
             entry=replace(entry, state="quarantined"), kind=OutcomeKind.QUARANTINED, evidence=entry.evidence or ""
         )
 
-    def _put_back(self, entry: Entry) -> Stepped:
+    def _put_back(self, entry: ObjectRecord) -> StepResult:
         store, path, aside, there = self._ends(entry)
         here, copy = self._head(store, path), self._head(aside, there)
         if here is not None:
@@ -266,12 +266,12 @@ class Quarantine:
         if copy is None and entry.size is None:
             return self._over(entry, "somebody deleted it before it was moved")
         if copy is None:
-            return Stepped(
+            return StepResult(
                 entry=entry, kind=OutcomeKind.MISSING,
                 reason=f"it and its copy {entry.destination} are both gone: somebody emptied the quarantine",
             )  # fmt: skip
         if entry.size is None or not self._intact(entry, aside, there, copy):
-            return Stepped(
+            return StepResult(
                 entry=entry, kind=OutcomeKind.CHANGED,
                 reason=f"{entry.destination} is not what was put there: look at it before you move it back by hand",
             )  # fmt: skip
@@ -279,7 +279,7 @@ class Quarantine:
             return self._drop(entry)
         try:
             self._carry(aside, there, store, path, create=self._creates(entry.source_key))
-        except StoreFailure as error:
+        except StoreRequestError as error:
             if error.failure.kind is not FailureKind.EXISTS:
                 raise
             now = self._head(store, path)
@@ -293,69 +293,73 @@ class Quarantine:
             )
         return self._drop(entry)
 
-    def _recover(self, entry: Entry) -> Stepped:
+    def _recover(self, entry: ObjectRecord) -> StepResult:
         store, path, *_ = self._ends(entry)
         if self._head(store, path) is None and entry.size is not None:
-            return Stepped(entry=replace(entry, state="quarantined"), kind=OutcomeKind.QUARANTINED)
+            return StepResult(entry=replace(entry, state="quarantined"), kind=OutcomeKind.QUARANTINED)
         stepped = self._put_back(entry)
         if stepped.entry.state == "restoring":
             return replace(stepped, entry=replace(entry, state="quarantined"))
         return stepped
 
-    def _stands(self, entry: Entry, here: ObjectMeta, copy: ObjectMeta | None) -> Stepped:
+    def _stands(self, entry: ObjectRecord, here: ObjectMeta, copy: ObjectMeta | None) -> StepResult:
         """Something is at the object's place: it itself, or what came there since."""
         store, path, aside, there = self._ends(entry)
-        never_gone = entry.size is None or certainly_unchanged(entry.source_evidence, here.evidence)
-        if never_gone and entry.state == "deleting" and time.time() - entry.updated < DRAIN:
+        never_gone = entry.size is None or proven_unchanged(entry.source_evidence, here.evidence)
+        if never_gone and entry.state == "deleting" and time.time() - entry.updated < COPY_RETENTION_AFTER_CRASH:
             # Whoever was to delete it may be asleep, and wake up.
-            return Stepped(entry=entry, kind=OutcomeKind.RESTORED, evidence="at its place, a copy is kept for a while")
+            return StepResult(
+                entry=entry, kind=OutcomeKind.RESTORED, evidence="at its place, a copy is kept for a while"
+            )
         if never_gone:
             return self._drop(entry)
         if copy is None:
             return self._over(entry, f"another object stands there now, and {entry.destination} is gone")
-        if self._retry(lambda: same(store, path, aside, there)) is None or (
+        if self._retry.call(lambda: compare_content(store, path, aside, there)) is None or (
             self._attributes(store, path) != self._attributes(aside, there)
         ):
             return self._occupied(entry)
         return self._drop(entry)
 
     @staticmethod
-    def _over(entry: Entry, reason: str) -> Stepped:
-        return Stepped(entry=replace(entry, state="restored"), kind=OutcomeKind.SKIPPED, reason=reason)
+    def _over(entry: ObjectRecord, reason: str) -> StepResult:
+        return StepResult(entry=replace(entry, state="restored"), kind=OutcomeKind.SKIPPED, reason=reason)
 
-    def _occupied(self, entry: Entry) -> Stepped:
-        return Stepped(
+    def _occupied(self, entry: ObjectRecord) -> StepResult:
+        return StepResult(
             entry=entry, kind=OutcomeKind.OCCUPIED,
             reason=f"another object stands there now; {entry.destination} is kept: decide by hand which one is right",
         )  # fmt: skip
 
-    def _intact(self, entry: Entry, aside: Store, there: str, copy: ObjectMeta) -> bool:
+    def _intact(self, entry: ObjectRecord, aside: Store, there: str, copy: ObjectMeta) -> bool:
         """Whether the copy is what was proved, by what its store tells or else by its bytes."""
-        if certainly_unchanged(entry.destination_evidence, copy.evidence):
+        if proven_unchanged(entry.destination_evidence, copy.evidence):
             return True
-        return copy.size == entry.size and self._retry(lambda: sha256_of(aside, there)) == entry.sha256
+        return copy.size == entry.size and self._retry.call(lambda: sha256_of(aside, there)) == entry.sha256
 
-    def _drop(self, entry: Entry) -> Stepped:
+    def _drop(self, entry: ObjectRecord) -> StepResult:
         *_, aside, there = self._ends(entry)
         if not self._dry_run:
-            self._retry(lambda: aside.delete(there))
-        return Stepped(entry=replace(entry, state="restored"), kind=OutcomeKind.RESTORED, evidence=entry.evidence or "")
+            self._retry.call(lambda: aside.delete(there))
+        return StepResult(
+            entry=replace(entry, state="restored"), kind=OutcomeKind.RESTORED, evidence=entry.evidence or ""
+        )
 
     def _carry(self, store: Store, path: str, to: Store, to_path: str, *, create: bool) -> Verified:
         def once() -> Verified:
-            copied = transfer(
+            copied = copy_bytes(
                 store, path, to, to_path,
                 content_type=None, create=create, moved=self._moved, hold=self._budget, checkpoint=self._checkpoint,
             )  # fmt: skip
             return verify(copied, store, path, to, to_path)
 
-        return self._retry(once)
+        return self._retry.call(once)
 
     def _attributes(self, store: Store, path: str) -> Attributes:
-        return self._retry(lambda: store.open(path).attributes)
+        return self._retry.call(lambda: store.open(path).attributes)
 
     def _head(self, store: Store, path: str) -> ObjectMeta | None:
-        return self._retry.unless_missing(lambda: store.head(path))
+        return self._retry.or_none_if_missing(lambda: store.head(path))
 
     def _creates(self, key: str) -> bool:
         """Whether the store refuses to replace an object when asked: tried once, when first something goes back."""

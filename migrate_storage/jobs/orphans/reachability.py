@@ -14,13 +14,13 @@ from typing import Self
 
 from migrate_storage.core.model import Column, Place, Slot
 from migrate_storage.database.connection import Database
-from migrate_storage.engine.references import References, Services, named_by_rows
-from migrate_storage.jobs.orphans.inventory import Inventory
-from migrate_storage.journal import Entry, Journal
-from migrate_storage.stores.listing import Held, Lister
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, named_by_rows
+from migrate_storage.jobs.orphans.inventory import StoreInventory
+from migrate_storage.journal import Journal, ObjectRecord
+from migrate_storage.stores.listing import ListedObject, StoreLister
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 
-__all__ = ("IN_QUARANTINE", "Liveness")
+__all__ = ("IN_QUARANTINE", "Reachability")
 
 IN_QUARANTINE = "in quarantine"
 """What keeps alive that was moved aside."""
@@ -30,7 +30,7 @@ _SOURCE = frozenset({"intent", "held", "purging", "leftover"})
 _ASIDE = ("moving", "deleting", "quarantined", "restoring")
 
 
-class Liveness:
+class Reachability:
     """Tells why an object is not an orphan. Kept on disk, whatever the number of objects and rows; for one thread.
 
     Args:
@@ -44,7 +44,7 @@ class Liveness:
 
     def __init__(
         self,
-        sides: Mapping[str, Side],
+        sides: Mapping[str, ResolvedBackend],
         keys: Sequence[str],
         database: Database,
         columns: Sequence[Column],
@@ -53,17 +53,17 @@ class Liveness:
         min_age: float,
     ) -> None:
         self._sides, self._database, self._columns, self._journal = sides, database, columns, journal
-        self._listers = [Lister(sides[key]) for key in keys]
-        self._services = services = Services(sides.values())
+        self._listers = [StoreLister(sides[key]) for key in keys]
+        self._services = services = ServiceIdentity(sides.values())
         self._stack = ExitStack()
         self._min_age, self._listed_at = min_age, time.time()
         #: What the stores hold.
-        self.inventory = self._stack.enter_context(Inventory(services))
+        self.inventory = self._stack.enter_context(StoreInventory(services))
         #: What rows and lists name.
-        self.references = self._stack.enter_context(References(services))
-        self._journaled = self._stack.enter_context(References(services))
-        self._aside = self._stack.enter_context(References(services))
-        self._moved = self._stack.enter_context(References(services))
+        self.references = self._stack.enter_context(ReferencedPlaces(services))
+        self._journaled = self._stack.enter_context(ReferencedPlaces(services))
+        self._aside = self._stack.enter_context(ReferencedPlaces(services))
+        self._moved = self._stack.enter_context(ReferencedPlaces(services))
 
     def __enter__(self) -> Self:
         return self
@@ -83,13 +83,13 @@ class Liveness:
         """
         self._listed_at = time.time()
         for lister in self._listers:
-            self.inventory.add(_checked(lister(tell), stop))
+            self.inventory.add(_checked(lister.list_objects(tell), stop))
 
     def read(self, lists: Sequence[str], keys: Sequence[str]) -> None:
         """Read rows, lists and journal. Comes after the listing.
 
         Args:
-            lists: files and queries of more filenames in use, see :meth:`References.add_listed`.
+            lists: files and queries of more filenames in use, see :meth:`ReferencedPlaces.add_listed`.
             keys: the backends that these filenames may be of.
 
         Raises:
@@ -100,7 +100,7 @@ class Liveness:
         for source in lists:
             self.references.add_listed(source, self._database, [self._sides[key] for key in keys])
         if self._journal is not None:
-            for batch in self._journal.in_states(*_SOURCE, "removing", *_ASIDE):
+            for batch in self._journal.objects.in_states(*_SOURCE, "removing", *_ASIDE):
                 self._take_in(batch)
 
     def read_rows(self) -> None:
@@ -111,7 +111,7 @@ class Liveness:
         """
         self.references.add_rows(self._database, self._columns, self._sides)
 
-    def _take_in(self, batch: Sequence[Entry]) -> None:
+    def _take_in(self, batch: Sequence[ObjectRecord]) -> None:
         for entry in batch:
             # Of a key that is not registered any more, nothing is run, reverted or purged.
             here = _place(self._sides, entry.source_key, entry.source_path)
@@ -126,7 +126,7 @@ class Liveness:
             if there and not (entry.state in ("held", "purging") and entry.outcome == "rewritten"):
                 self._journaled.add_places([there])
 
-    def why(self, held: Held) -> str:
+    def reason_in_use(self, held: ListedObject) -> str:
         """What keeps an object alive, in a few words; empty for an orphan."""
         spellings = list(_spellings(held.place))
         if any(self.references.names(place) for place in spellings):
@@ -139,7 +139,7 @@ class Liveness:
             return "a link"
         return self.young(held)
 
-    def young(self, held: Held) -> str:
+    def young(self, held: ListedObject) -> str:
         """Why an object may belong to an upload under way; empty where it cannot."""
         if not self._min_age:
             return ""
@@ -163,13 +163,13 @@ class Liveness:
                     yield slot
 
 
-def _checked(objects: Iterator[Held], stop: Callable[[], None]) -> Iterator[Held]:
+def _checked(objects: Iterator[ListedObject], stop: Callable[[], None]) -> Iterator[ListedObject]:
     for each in objects:
         stop()
         yield each
 
 
-def _place(sides: Mapping[str, Side], key: str, path: str) -> Place | None:
+def _place(sides: Mapping[str, ResolvedBackend], key: str, path: str) -> Place | None:
     side = sides.get(key)
     return None if side is None or not path else side.place(path)
 

@@ -18,13 +18,13 @@ from migrate_storage.core.events import Listener, RunFinished, RunStarted, silen
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.probe import same_storage
-from migrate_storage.engine.references import References, Services, sides_of
+from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
 from migrate_storage.jobs.base import BatchJob
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.purge.rules import Judge, PurgeOptions
-from migrate_storage.journal import Entry, Journal, Run, new_run_id
+from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
+from migrate_storage.journal import Journal, ObjectRecord, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
-from migrate_storage.stores.retry import StoreFailure
+from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("Purge",)
 
@@ -64,12 +64,12 @@ class Purge(BatchJob):
         """
         options = self._options
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
-            first = journal.move(self._wanted)
-            runs = [first] if self._wanted else journal.moves(first)
+            first = journal.runs.migration_run(self._wanted)
+            runs = [first] if self._wanted else journal.runs.migration_runs(first)
             with self._hold(journal, options.lease) if options.yes else nullcontext():
                 return self._job(database, journal, first, [run.id for run in runs])
 
-    def _job(self, database: Database, journal: Journal, first: Run, runs: Sequence[str]) -> Report:
+    def _job(self, database: Database, journal: Journal, first: RunRecord, runs: Sequence[str]) -> Report:
         options, began, name = self._options, time.time(), new_run_id()
         sides = sides_of(self._application.backends)
         missing = [key for key in (first.source, first.destination) if key not in sides]
@@ -79,13 +79,13 @@ class Purge(BatchJob):
             )
         source, destination = sides[first.source], sides[first.destination]
         shared, _ = same_storage(source, destination, self._retry, probe=options.yes)
-        services = Services(sides.values(), apart=None if shared else (source, destination))
+        services = ServiceIdentity(sides.values(), apart=None if shared else (source, destination))
         reason = "copies made in vain" if options.leftovers else "source objects whose copies serve"
         named: dict[str, Any] = {"source": first.source, "destination": first.destination, "way": Way(first.way)}
         self._tally.tell(
             RunStarted(run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named)
         )
-        with References(services) as references:
+        with ReferencedPlaces(services) as references:
 
             def reread() -> float:
                 began = time.monotonic()
@@ -95,14 +95,16 @@ class Purge(BatchJob):
             fresh_until = reread()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))
-            judge = Judge(source, destination, references, services, options, self._retry)
+            judge = PurgeRules(source, destination, references, services, options, self._retry)
             candidates = sum(1 for entry in self._entries(journal, runs) if judge.candidate(entry))
             if candidates > options.max_delete:
                 raise ConfigurationError(
                     f"{candidates} objects would be deleted, --max-delete allows {options.max_delete}: nothing was deleted; raise it if that is right"
                 )
             if options.yes:
-                journal.begin(Run(id=name, kind="purge", state="running", started=began, updated=began, **named))
+                journal.runs.begin(
+                    RunRecord(id=name, kind="purge", state="running", started=began, updated=began, **named)
+                )
             state, error = self._each(journal, judge, runs, reread, fresh_until)
         counts = dict(self._tally.counts)
         again = " ".join(("migrate-storage purge", *([self._wanted] if self._wanted else ()), "--yes"))
@@ -114,12 +116,12 @@ class Purge(BatchJob):
             next_command=again if not options.yes or state != "finished" else "migrate-storage verify", **named,
         )  # fmt: skip
         if options.yes and self._fatal is None:
-            journal.progress(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+            journal.runs.update(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
     def _each(
-        self, journal: Journal, judge: Judge, runs: Sequence[str], reread: Callable[[], float], fresh_until: float
+        self, journal: Journal, judge: PurgeRules, runs: Sequence[str], reread: Callable[[], float], fresh_until: float
     ) -> tuple[str, str]:
         """Judge and delete, one after the other; how it ended, and why."""
         state, error = "finished", ""
@@ -133,9 +135,9 @@ class Purge(BatchJob):
                 self._one(journal, judge, entry)
         except (StoppedError, KeyboardInterrupt):
             state = "stopped"
-        except (RunError, StoreFailure) as failure:
+        except (RunError, StoreRequestError) as failure:
             state, error = "failed", f"{failure}; nothing after this object was deleted"
-        return self._verdict(state, error)
+        return self._final_state(state, error)
 
     def _notes(self) -> tuple[Note, ...]:
         if not self._versioned:
@@ -151,32 +153,32 @@ class Purge(BatchJob):
             ),
         )
 
-    def _entries(self, journal: Journal, runs: Sequence[str]) -> Iterator[Entry]:
+    def _entries(self, journal: Journal, runs: Sequence[str]) -> Iterator[ObjectRecord]:
         # What a purge that was killed had in hand comes first: its line says that it may be gone. Few, if any.
         begun, whole = ("removing", "leftover") if self._options.leftovers else ("purging", "held")
-        first = [entry for run in runs for batch in journal.objects(run, state=begun) for entry in batch]
+        first = [entry for run in runs for batch in journal.objects.of_run(run, state=begun) for entry in batch]
         yield from first
         seen = {entry.id for entry in first}
         for run in runs:
-            for batch in journal.objects(run, state=whole):
+            for batch in journal.objects.of_run(run, state=whole):
                 yield from (entry for entry in batch if entry.id not in seen)
 
-    def _one(self, journal: Journal, judge: Judge, entry: Entry) -> None:
-        ruling = judge.ruling(entry)
+    def _one(self, journal: Journal, judge: PurgeRules, entry: ObjectRecord) -> None:
+        ruling = judge.decide(entry)
         leftover = self._options.leftovers
         begun, over = ("removing", "removed") if leftover else ("purging", "purged")
         if ruling.kind is OutcomeKind.PURGED:
             if self._options.yes:
                 # The intent first: a killed purge leaves a line that says what may be gone.
-                journal.purging(entry.id, begun)
+                journal.objects.set_state(entry.id, begun)
                 if not ruling.gone:
                     judge.delete(entry)
-                journal.purging(entry.id, over)
+                journal.objects.set_state(entry.id, over)
             self._versioned += ruling.versioned
             self._freed += 0 if ruling.versioned or ruling.gone else entry.size or 0
         elif entry.state == begun and self._options.yes:
             # It was not deleted after all, and must not be now.
-            journal.purging(entry.id, "leftover" if leftover else "held")
+            journal.objects.set_state(entry.id, "leftover" if leftover else "held")
         self._tally.ended(
             Outcome(
                 kind=ruling.kind,

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Evidence, ObjectMeta, OutcomeKind, Place
-from migrate_storage.engine.references import References, Services
-from migrate_storage.engine.verify import certainly_unchanged, sha256_of, unchanged
-from migrate_storage.journal import Entry, object_id
+from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
+from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
+from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.base import Store
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
-from migrate_storage.translate.places import actual
+from migrate_storage.translate.places import resolve_links
 
 __all__ = (
-    "Judge",
     "PurgeOptions",
+    "PurgeRules",
 )
 
 
@@ -43,7 +43,7 @@ class PurgeOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class PurgeDecision:
     """What is to be done with one object."""
 
     kind: OutcomeKind
@@ -55,15 +55,15 @@ class Ruling:
     gone: bool = False
 
 
-class Judge:
+class PurgeRules:
     """Decides about one object, from the outside in: cheap tests first, the stores last, just before the delete."""
 
     def __init__(
         self,
-        source: Side,
-        destination: Side,
-        references: References,
-        services: Services,
+        source: ResolvedBackend,
+        destination: ResolvedBackend,
+        references: ReferencedPlaces,
+        services: ServiceIdentity,
         options: PurgeOptions,
         retry: Retry,
     ) -> None:
@@ -71,31 +71,31 @@ class Judge:
         self._references, self._services, self._options, self._retry = references, services, options, retry
         self._now = time.time()
 
-    def candidate(self, entry: Entry) -> bool:
+    def candidate(self, entry: ObjectRecord) -> bool:
         """Whether nothing but the stores could still speak against it."""
-        return not self._kept(entry)
+        return not self._reason_to_keep(entry)
 
-    def ruling(self, entry: Entry) -> Ruling:
+    def decide(self, entry: ObjectRecord) -> PurgeDecision:
         """What is to be done with it."""
-        kept = self._kept(entry)
+        kept = self._reason_to_keep(entry)
         if kept:
-            return Ruling(OutcomeKind.SKIPPED, kept)
+            return PurgeDecision(OutcomeKind.SKIPPED, kept)
         try:
-            return self._leftover(entry) if self._options.leftovers else self._served(entry)
+            return self._check_leftover(entry) if self._options.leftovers else self._check_objects(entry)
         except KeyRefusedError as error:
-            return Ruling(OutcomeKind.FAILED, str(error))
+            return PurgeDecision(OutcomeKind.FAILED, str(error))
 
-    def delete(self, entry: Entry) -> None:
+    def delete(self, entry: ObjectRecord) -> None:
         """Delete it."""
         side, path = (
             (self._destination, entry.destination_path)
             if self._options.leftovers
             else (self._source, entry.source_path)
         )
-        store, key = side.at(path)
-        self._retry(lambda: store.delete(key))
+        store, key = side.resolve(path)
+        self._retry.call(lambda: store.delete(key))
 
-    def _kept(self, entry: Entry) -> str:
+    def _reason_to_keep(self, entry: ObjectRecord) -> str:
         here, there = self._places(entry)
         if self._now - entry.updated < self._options.older_than:
             return f"verified less than {self._options.older_than:.0f} s ago"
@@ -106,8 +106,8 @@ class Judge:
                 return "not provably written by us"
             if self._references.names(there):
                 return "a row or list names it"
-            return "it may be the source object itself" if self._services.one(here, there) else ""
-        if self._services.one(here, there) or entry.same_place:
+            return "it may be the source object itself" if self._services.may_be_same(here, there) else ""
+        if self._services.may_be_same(here, there) or entry.same_place:
             return "source and destination are one place"
         if entry.outcome not in (OutcomeKind.REWRITTEN, OutcomeKind.COPIED):
             return f"its run ended as {entry.outcome}"
@@ -117,49 +117,53 @@ class Judge:
             return "its row is gone: --deleted takes such objects too"
         return ""
 
-    def _places(self, entry: Entry) -> tuple[Place, Place]:
-        return actual(self._source.place(entry.source_path)), actual(self._destination.place(entry.destination_path))
+    def _places(self, entry: ObjectRecord) -> tuple[Place, Place]:
+        return resolve_links(self._source.place(entry.source_path)), resolve_links(
+            self._destination.place(entry.destination_path)
+        )
 
-    def _served(self, entry: Entry) -> Ruling:
-        store, key = self._source.at(entry.source_path)
-        here = self._retry.unless_missing(lambda: store.head(key))
-        copy, there = self._destination.at(entry.destination_path)
-        found = self._retry.unless_missing(lambda: copy.head(there))
+    def _check_objects(self, entry: ObjectRecord) -> PurgeDecision:
+        store, key = self._source.resolve(entry.source_path)
+        here = self._retry.or_none_if_missing(lambda: store.head(key))
+        copy, there = self._destination.resolve(entry.destination_path)
+        found = self._retry.or_none_if_missing(lambda: copy.head(there))
         # Where no row is left, the application has most likely deleted the copy with it; that is what --deleted is for.
         orphan = not self._references.names(self._places(entry)[1])
         if here is None:
             if entry.state == "purging":
-                return Ruling(OutcomeKind.PURGED, "deleted before", gone=True)
+                return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)
             if found is None and not orphan:
-                return Ruling(OutcomeKind.MISSING, f"it and its copy {entry.destination} are both gone")
-            return Ruling(OutcomeKind.SKIPPED, "gone already")
+                return PurgeDecision(OutcomeKind.MISSING, f"it and its copy {entry.destination} are both gone")
+            return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
         if found is None and not orphan:
-            return Ruling(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
+            return PurgeDecision(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
         if not self._is(store, key, here, entry.source_evidence, entry.sha256):
-            return Ruling(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
+            return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
         if found is not None and not self._is(copy, there, found, entry.destination_evidence, entry.sha256):
-            return Ruling(
+            return PurgeDecision(
                 OutcomeKind.CHANGED,
                 f"its copy {entry.destination} was replaced since: look at both before you delete one",
             )
         why = "row deleted" if orphan else "copy verified again"
-        return Ruling(OutcomeKind.PURGED, why, versioned=here.version is not None)
+        return PurgeDecision(OutcomeKind.PURGED, why, versioned=here.version is not None)
 
     def _is(self, store: Store, key: str, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
         """Whether an object is what was journaled, by what its store tells of it or else by its bytes."""
-        if certainly_unchanged(then, now.evidence):
+        if proven_unchanged(then, now.evidence):
             return True
-        return sha256 is not None and now.size == then.size and self._retry(lambda: sha256_of(store, key)) == sha256
+        return (
+            sha256 is not None and now.size == then.size and self._retry.call(lambda: sha256_of(store, key)) == sha256
+        )
 
-    def _leftover(self, entry: Entry) -> Ruling:
-        store, key = self._destination.at(entry.destination_path)
-        found = self._retry.unless_missing(lambda: store.head(key))
+    def _check_leftover(self, entry: ObjectRecord) -> PurgeDecision:
+        store, key = self._destination.resolve(entry.destination_path)
+        found = self._retry.or_none_if_missing(lambda: store.head(key))
         if found is None:
             if entry.state == "removing":
-                return Ruling(OutcomeKind.PURGED, "deleted before", gone=True)
-            return Ruling(OutcomeKind.SKIPPED, "gone already")
-        if not unchanged(entry.destination_evidence, found.evidence):
-            return Ruling(OutcomeKind.CHANGED, "it was replaced since we put it: somebody else's now")
-        if not certainly_unchanged(entry.destination_evidence, found.evidence):
-            return Ruling(OutcomeKind.UNVERIFIED, "nothing tells whether it still is what we put")
-        return Ruling(OutcomeKind.PURGED, "still what we put", versioned=found.version is not None)
+                return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)
+            return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
+        if not consistent_with(entry.destination_evidence, found.evidence):
+            return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since we put it: somebody else's now")
+        if not proven_unchanged(entry.destination_evidence, found.evidence):
+            return PurgeDecision(OutcomeKind.UNVERIFIED, "nothing tells whether it still is what we put")
+        return PurgeDecision(OutcomeKind.PURGED, "still what we put", versioned=found.version is not None)

@@ -11,22 +11,22 @@ from typing import Any
 from sqlalchemy import Connection
 
 from migrate_storage.core.model import Column, Outcome, RowRef
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots, rewrite_value
 from migrate_storage.database.primary_keys import load_key
-from migrate_storage.engine.repoint import new_fields
+from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.verify import Verified
-from migrate_storage.jobs.revert.restore_row import PutBack, settled
-from migrate_storage.journal import Entry, Journal
-from migrate_storage.stores.retry import StoreFailure
+from migrate_storage.jobs.revert.restore_row import RowRestorer, settled
+from migrate_storage.journal import Journal, ObjectRecord
+from migrate_storage.stores.retry import StoreRequestError
 
-__all__ = ("looks_back",)
+__all__ = ("recheck_destinations",)
 
 
-def looks_back(
-    putback: PutBack,
+def recheck_destinations(
+    putback: RowRestorer,
     database: Database,
     journal: Journal,
     columns: Sequence[Column],
@@ -52,22 +52,22 @@ def looks_back(
     """
     known = {(column.schema, column.table, column.column): column for column in columns}
 
-    def moved_on(entry: Entry) -> bool:
+    def moved_on(entry: ObjectRecord) -> bool:
         try:
             return putback.changed(entry)
-        except StoreFailure:
+        except StoreRequestError:
             return False  # no answer: what went back stands
 
-    for lines in journal.rows_in("reverted", since=since):
-        entries = journal.find(list({id_ for line in lines for id_ in json.loads(line["objects"])}))
-        for entry, changed in in_parallel(moved_on, entries.values(), concurrency):
+    for lines in journal.rows.in_state("reverted", since=since):
+        entries = journal.objects.find(list({id_ for line in lines for id_ in json.loads(line["objects"])}))
+        for entry, changed in parallel_map(moved_on, entries.values(), concurrency):
             if not changed:
                 continue
             named = [
                 (rows, pk)
                 for line in lines
                 if entry.id in json.loads(line["objects"])
-                for rows, pk in [(Rows(database, known[_column_of(line)]), load_key(line["pk"]))]
+                for rows, pk in [(FileColumn(database, known[_column_of(line)]), load_key(line["pk"]))]
                 if database.transaction(partial(_refresh, rows=rows, pk=pk, entry=entry, verified=None))
             ]
             if not named:
@@ -79,7 +79,7 @@ def looks_back(
                 continue
             for rows, pk in named:
                 database.transaction(partial(_refresh, rows=rows, pk=pk, entry=entry, verified=verified))
-            journal.database.transaction(partial(journal.settle, entries=[settled(entry, verified)]))
+            journal.database.transaction(partial(journal.objects.record_results, entries=[settled(entry, verified)]))
         if stopping.is_set():
             return
 
@@ -89,7 +89,7 @@ def _column_of(line: Mapping[str, Any]) -> tuple[str | None, str, str]:
 
 
 def _refresh(
-    connection: Connection, *, rows: Rows, pk: tuple[Any, ...], entry: Entry, verified: Verified | None
+    connection: Connection, *, rows: FileColumn, pk: tuple[Any, ...], entry: ObjectRecord, verified: Verified | None
 ) -> bool:
     """Whether a row names the source object; with a proof, tell it the object's size and tag."""
     now = rows.read(connection, pk)
@@ -101,6 +101,6 @@ def _refresh(
         slot for slot in slots if (slot.file["backend"], slot.file["filename"]) == (entry.source_key, entry.source_path)
     ]
     if now is not None and verified is not None and naming:
-        fields = {slot.ref.index: new_fields(verified, entry.source) for slot in naming}
+        fields = {slot.ref.index: file_fields_for(verified, entry.source) for slot in naming}
         rows.swap(connection, pk, now, rewrite_value(now, fields))
     return bool(naming)

@@ -14,21 +14,21 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.core.events import Listener, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, Way
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots, same_json
 from migrate_storage.database.primary_keys import load_key
-from migrate_storage.engine.memory_budget import Budget
-from migrate_storage.engine.recovery import settle_intents
+from migrate_storage.engine.memory_budget import MemoryBudget
+from migrate_storage.engine.recovery import recover_intents
 from migrate_storage.jobs.base import BatchJob
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.revert.final_check import looks_back
-from migrate_storage.jobs.revert.restore_row import PutBack, Ready, Undo, fold
-from migrate_storage.journal import Journal, Run, new_run_id
+from migrate_storage.jobs.revert.final_check import recheck_destinations
+from migrate_storage.jobs.revert.restore_row import RestoreDecision, RestoreTask, RowRestorer, value_before_runs
+from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("Revert",)
 
@@ -82,30 +82,30 @@ class Revert(BatchJob):
             LeaseHeldError: a run is at work on this database.
         """
         with connected(self._application, self._journal_url, self._journal_schema) as (database, journal):
-            first = journal.move(self._wanted)
-            runs = [first.id] if self._wanted else [run.id for run in journal.moves(first)]
+            first = journal.runs.migration_run(self._wanted)
+            runs = [first.id] if self._wanted else [run.id for run in journal.runs.migration_runs(first)]
             source, destination = self._side(first.source), self._side(first.destination)
             with nullcontext() if self._dry_run else self._hold(journal, self._lease):
                 if not self._dry_run:
-                    settle_intents(journal, database, self._application.columns)
+                    recover_intents(journal, database, self._application.columns)
                 self._refuse_purged(journal, first, runs)
                 return self._job(database, journal, first, runs, source, destination)
 
-    def _side(self, key: str) -> Side:
+    def _side(self, key: str) -> ResolvedBackend:
         try:
-            return Side(self._application.backends[key])
+            return ResolvedBackend(self._application.backends[key])
         except KeyError:
             raise ConfigurationError(
                 f"the run went between keys of which {key!r} is not registered any more: register it to undo the run"
             ) from None
 
-    def _refuse_purged(self, journal: Journal, first: Run, runs: Sequence[str]) -> None:
+    def _refuse_purged(self, journal: Journal, first: RunRecord, runs: Sequence[str]) -> None:
         """What was purged, or may have been by a purge that was killed, cannot be named again: said before anything is touched."""
-        if not journal.any_in("purging", "purged"):
+        if not journal.objects.any_in("purging", "purged"):
             return
         purged = 0
-        for groups in _batches(journal.swapped_rows(runs), _BATCH):
-            found = journal.find(_objects(line for group in groups for line in group))
+        for groups in _batches(journal.rows.repointed(runs), _BATCH):
+            found = journal.objects.find(_objects(line for group in groups for line in group))
             gone = {id_ for id_, entry in found.items() if entry.state in ("purging", "purged")}
             purged += sum(1 for group in groups if gone & set(_objects(group)))
         if purged:
@@ -115,14 +115,22 @@ class Revert(BatchJob):
             )
 
     def _job(
-        self, database: Database, journal: Journal, first: Run, runs: Sequence[str], source: Side, destination: Side
+        self,
+        database: Database,
+        journal: Journal,
+        first: RunRecord,
+        runs: Sequence[str],
+        source: ResolvedBackend,
+        destination: ResolvedBackend,
     ) -> Report:
         began, name = time.time(), new_run_id()
         named: dict[str, Any] = {"source": first.destination, "destination": first.source, "way": Way(first.way)}
         reason = "undo: rows are put back as the journal has them"
         self._tally.tell(RunStarted(run=name, reason=reason, dry_run=self._dry_run, resumed=False, rows=None, **named))
         if not self._dry_run:
-            journal.begin(Run(id=name, kind="revert", state="running", started=began, updated=began, **named))
+            journal.runs.begin(
+                RunRecord(id=name, kind="revert", state="running", started=began, updated=began, **named)
+            )
         state, error = "finished", ""
         try:
             self._undo(database, journal, runs, source, destination, began)
@@ -134,7 +142,7 @@ class Revert(BatchJob):
             state = "stopped"
         except RunError as failure:
             state, error = "failed", str(failure)
-        state, error = self._verdict(state, error)
+        state, error = self._final_state(state, error)
         counts = dict(self._tally.counts)
         again = f"migrate-storage revert {self._wanted}" if self._wanted else "migrate-storage revert"
         report = Report(
@@ -146,23 +154,29 @@ class Revert(BatchJob):
             next_command=again if self._dry_run or state != "finished" else "migrate-storage verify", **named,
         )  # fmt: skip
         if not self._dry_run and self._fatal is None:
-            journal.progress(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+            journal.runs.update(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report
 
     def _undo(
-        self, database: Database, journal: Journal, runs: Sequence[str], source: Side, destination: Side, began: float
+        self,
+        database: Database,
+        journal: Journal,
+        runs: Sequence[str],
+        source: ResolvedBackend,
+        destination: ResolvedBackend,
+        began: float,
     ) -> None:
-        putback = PutBack(
-            source, destination, retry=self._retry, budget=Budget(64 * MiB), moved=self._tally.moved, dry_run=self._dry_run
+        putback = RowRestorer(
+            source, destination, retry=self._retry, budget=MemoryBudget(64 * MiB), moved=self._tally.moved, dry_run=self._dry_run
         )  # fmt: skip
 
-        def look(row: Undo | Ready) -> Ready:
-            return row if isinstance(row, Ready) else putback(row)
+        def look(row: RestoreTask | RestoreDecision) -> RestoreDecision:
+            return row if isinstance(row, RestoreDecision) else putback.restore(row)
 
         self._tally.tell(PassStarted(number=1))
         rows = self._rows(database, journal, runs)
-        for batch in _batches(in_parallel(look, rows, self._concurrency), _BATCH):
+        for batch in _batches(parallel_map(look, rows, self._concurrency), _BATCH):
             self._put_back(database, journal, [ready for _, ready in batch])
             if self._stopping.is_set():
                 return
@@ -170,34 +184,38 @@ class Revert(BatchJob):
             self._tally.tell(PassStarted(number=2))
             self._stopping.wait(self._settle)
             columns = self._application.columns
-            for outcome in looks_back(putback, database, journal, columns, began, self._concurrency, self._stopping):
+            for outcome in recheck_destinations(
+                putback, database, journal, columns, began, self._concurrency, self._stopping
+            ):
                 self._tally.ended(outcome)
 
-    def _rows(self, database: Database, journal: Journal, runs: Sequence[str]) -> Iterator[Undo | Ready]:
+    def _rows(
+        self, database: Database, journal: Journal, runs: Sequence[str]
+    ) -> Iterator[RestoreTask | RestoreDecision]:
         """Each re-pointed row once: what is to be undone of it, or why that cannot be."""
-        tables: dict[tuple[str | None, str, str], Rows] = {}
+        tables: dict[tuple[str | None, str, str], FileColumn] = {}
         columns = {(column.schema, column.table, column.column): column for column in self._application.columns}
-        for groups in _batches(journal.swapped_rows(runs), _BATCH):
-            entries = journal.find(_objects(line for group in groups for line in group))
-            undoes: list[Undo | Ready] = []
+        for groups in _batches(journal.rows.repointed(runs), _BATCH):
+            entries = journal.objects.find(_objects(line for group in groups for line in group))
+            undoes: list[RestoreTask | RestoreDecision] = []
             for group in groups:
                 name = _name(group[-1])
                 if name not in tables:
-                    tables[name] = Rows(database, _column(columns, name))
+                    tables[name] = FileColumn(database, _column(columns, name))
                 rows, pk = tables[name], load_key(group[-1]["pk"])
                 numbers = tuple(line["id"] for line in group)
                 latest = group[-1]["new_value"]
                 try:
-                    before, used = fold(group)
+                    before, used = value_before_runs(group)
                 except BrokenValueError as error:
-                    left = Undo(rows=rows, pk=pk, lines=numbers, now=latest, before=latest, entries={})
-                    undoes.append(Ready(undo=left, kind=OutcomeKind.FAILED, reason=str(error)))
+                    left = RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=latest, entries={})
+                    undoes.append(RestoreDecision(undo=left, kind=OutcomeKind.FAILED, reason=str(error)))
                     continue
                 known = {id_: entries.get(id_) for id_ in _objects(used)}
-                undoes.append(Undo(rows=rows, pk=pk, lines=numbers, now=latest, before=before, entries=known))
+                undoes.append(RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=before, entries=known))
             yield from database.transaction(lambda connection, batch=undoes: [_read(connection, row) for row in batch])  # type: ignore[misc]
 
-    def _put_back(self, database: Database, journal: Journal, batch: Sequence[Ready]) -> None:
+    def _put_back(self, database: Database, journal: Journal, batch: Sequence[RestoreDecision]) -> None:
         """As :meth:`_put_back_together`; where the database refuses a row, it alone is listed."""
         try:
             self._put_back_together(database, journal, batch)
@@ -206,9 +224,9 @@ class Revert(BatchJob):
                 for ready in batch:
                     self._put_back(database, journal, [ready])
             else:
-                self._tell(Ready(undo=batch[0].undo, kind=OutcomeKind.FAILED, reason=str(error)))
+                self._tell(RestoreDecision(undo=batch[0].undo, kind=OutcomeKind.FAILED, reason=str(error)))
 
-    def _put_back_together(self, database: Database, journal: Journal, batch: Sequence[Ready]) -> None:
+    def _put_back_together(self, database: Database, journal: Journal, batch: Sequence[RestoreDecision]) -> None:
         """Swap the rows that may be, mark their lines, and tell how each ended."""
         if self._dry_run:
             for ready in batch:
@@ -223,8 +241,8 @@ class Revert(BatchJob):
 
         def mark(connection: Connection, done: Sequence[bool]) -> None:
             numbers = [number for ready, ok in zip(going, done, strict=True) if ok for number in ready.undo.lines]
-            journal.reverted(connection, [*numbers, *already])
-            journal.settle(connection, entries)
+            journal.rows.reverted(connection, [*numbers, *already])
+            journal.objects.record_results(connection, entries)
 
         if journal.database is database:
 
@@ -241,12 +259,12 @@ class Revert(BatchJob):
         lost = {id(ready) for ready, ok in zip(going, done, strict=True) if not ok}
         for ready in batch:
             if id(ready) in lost:
-                self._tell(Ready(undo=ready.undo, kind=OutcomeKind.CHANGED, reason=_CHANGED))
+                self._tell(RestoreDecision(undo=ready.undo, kind=OutcomeKind.CHANGED, reason=_CHANGED))
             else:
                 self._moved += ready.kind is OutcomeKind.REWRITTEN
                 self._tell(ready)
 
-    def _tell(self, ready: Ready) -> None:
+    def _tell(self, ready: RestoreDecision) -> None:
         undo = ready.undo
         done = ready.kind is OutcomeKind.REWRITTEN
         self._tally.ended(
@@ -260,20 +278,20 @@ class Revert(BatchJob):
 _CHANGED = "the row was changed since it was re-pointed; that write stands"
 
 
-def _read(connection: Connection, row: Undo | Ready) -> Undo | Ready:
+def _read(connection: Connection, row: RestoreTask | RestoreDecision) -> RestoreTask | RestoreDecision:
     """What the row itself says, before anything is asked of a store: theirs stands, and what is back already is done."""
-    if isinstance(row, Ready):
+    if isinstance(row, RestoreDecision):
         return row
     now = row.rows.read(connection, row.pk)
     if now is not None and same_json(now, row.now):
         return row
     if now is not None and _locations(row, now) == _locations(row, row.before):
-        return Ready(undo=row, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
+        return RestoreDecision(undo=row, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
     reason = "the row is gone, or holds no file any more" if now is None else _CHANGED
-    return Ready(undo=row, kind=OutcomeKind.CHANGED, reason=reason)
+    return RestoreDecision(undo=row, kind=OutcomeKind.CHANGED, reason=reason)
 
 
-def _locations(row: Undo, value: str) -> list[Location] | None:
+def _locations(row: RestoreTask, value: str) -> list[Location] | None:
     try:
         slots = parse_slots(row.rows.column, Row(row.pk, value))
     except BrokenValueError:
@@ -281,7 +299,7 @@ def _locations(row: Undo, value: str) -> list[Location] | None:
     return [Location(slot.file["backend"], slot.file["filename"]) for slot in slots]
 
 
-def _first(row: Undo, value: str) -> Location:
+def _first(row: RestoreTask, value: str) -> Location:
     """Where a row's first file is, for a list that a person reads."""
     found = _locations(row, value)
     return found[0] if found else Location("", "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, RunError
 from migrate_storage.core.model import Capabilities, Location, ObjectMeta, OutcomeKind, RowRef
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
     BrokenValueError,
     Row,
@@ -18,29 +18,29 @@ from migrate_storage.database.file_json import (
     rewrite_value,
     same_json,
 )
-from migrate_storage.engine.memory_budget import Budget
+from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.probe import try_destination
-from migrate_storage.engine.repoint import new_fields
-from migrate_storage.engine.transfer import transfer
-from migrate_storage.engine.verify import Verified, same, unchanged, verify
-from migrate_storage.journal import SAME_PLACE, Entry, object_id
+from migrate_storage.engine.repoint import file_fields_for
+from migrate_storage.engine.transfer import copy_bytes
+from migrate_storage.engine.verify import Verified, compare_content, consistent_with, verify
+from migrate_storage.journal import SAME_PLACE, ObjectRecord, object_id
 from migrate_storage.stores.base import Store
-from migrate_storage.stores.failures import Verdict, classify
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Patience, Retry, StoreFailure
-from migrate_storage.translate.places import actual
+from migrate_storage.stores.failures import ObjectCheckError, classify
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
+from migrate_storage.translate.places import resolve_links
 
-__all__ = ("PutBack", "Ready", "Undo", "fold", "settled")
+__all__ = ("RestoreDecision", "RestoreTask", "RowRestorer", "settled", "value_before_runs")
 
 _ROUNDS = 4
 """How often one object is copied back again because it changed meanwhile or did not verify."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Undo:
+class RestoreTask:
     """One row to put back."""
 
-    rows: Rows
+    rows: FileColumn
     pk: tuple[Any, ...]
     #: Numbers of all its lines in the journal.
     lines: tuple[int, ...]
@@ -49,7 +49,7 @@ class Undo:
     #: What it held before the run.
     before: str
     #: The journal's lines of the objects that it was re-pointed to; ``None`` for those that were pruned.
-    entries: Mapping[str, Entry | None]
+    entries: Mapping[str, ObjectRecord | None]
 
     @property
     def ref(self) -> RowRef:
@@ -58,19 +58,19 @@ class Undo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ready:
+class RestoreDecision:
     """What a look at both sides says of one row: the value to put back, or why it is left."""
 
-    undo: Undo
+    undo: RestoreTask
     kind: OutcomeKind = OutcomeKind.REWRITTEN
     reason: str = ""
     value: str = ""
     #: Journal lines of objects that are otherwise than journaled, and proved equal on both sides.
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ObjectRecord, ...] = ()
     evidence: str = ""
 
 
-def fold(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, Any], ...]]:
+def value_before_runs(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, Any], ...]]:
     """What a row held before the run, from its lines in the journal.
 
     A line counts only as far as the next one went on from it: what the application wrote between two runs stands.
@@ -98,7 +98,7 @@ def fold(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, An
     return value, tuple(used)
 
 
-class _Moved(Verdict):
+class _MovedError(ObjectCheckError):
     """Somebody else wrote the source while it was to be replaced."""
 
 
@@ -114,13 +114,13 @@ class _Expecting:
     def put(self, path: str, content: Any, **more: Any) -> ObjectMeta:
         now = self._look()
         if (now is None) is not (self._seen is None) or (
-            now is not None and self._seen is not None and not unchanged(self._seen.evidence, now.evidence)
+            now is not None and self._seen is not None and not consistent_with(self._seen.evidence, now.evidence)
         ):
-            raise _Moved(f"{path} was written by somebody else just now")
+            raise _MovedError(f"{path} was written by somebody else just now")
         return self._store.put(path, content, **more)
 
 
-class PutBack:
+class RowRestorer:
     """Looks at both sides of rows, from any thread, and copies back what changed at the destination or left the source.
 
     Args:
@@ -134,23 +134,23 @@ class PutBack:
 
     def __init__(
         self,
-        source: Side,
-        destination: Side,
+        source: ResolvedBackend,
+        destination: ResolvedBackend,
         *,
         retry: Retry,
-        budget: Budget,
+        budget: MemoryBudget,
         moved: Callable[[int], None],
         dry_run: bool,
     ) -> None:
         self._source, self._destination = source, destination
         self._retry, self._budget, self._moved, self._dry_run = retry, budget, moved, dry_run
-        self._patience = Patience()
+        self._patience = CircuitBreaker()
         self._lock = threading.Lock()
         self._locks = tuple(threading.Lock() for _ in range(64))
         self._capabilities: Capabilities | None = None
         self._back: dict[str, Verified] = {}
 
-    def __call__(self, undo: Undo) -> Ready:
+    def restore(self, undo: RestoreTask) -> RestoreDecision:
         """Look at one row.
 
         Raises:
@@ -159,19 +159,19 @@ class PutBack:
         """
         try:
             ready = self._look(undo)
-            self._patience(None)
+            self._patience.record(None)
             return ready
         except RunError:
             raise
-        except StoreFailure as error:
-            self._patience(error.failure)
-            return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
-        except (Verdict, BrokenValueError, KeyRefusedError) as error:
-            return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
+        except StoreRequestError as error:
+            self._patience.record(error.failure)
+            return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
+        except (ObjectCheckError, BrokenValueError, KeyRefusedError) as error:
+            return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
-            return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=classify(error).message)
+            return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=classify(error).message)
 
-    def changed(self, entry: Entry) -> bool:
+    def changed(self, entry: ObjectRecord) -> bool:
         """A later look at an object whose rows are back: whether the destination was written since.
 
         Raises:
@@ -181,9 +181,9 @@ class PutBack:
         there = _head(self._retry, self._destination, entry.destination_path)
         if there is None or entry.same_place:
             return False
-        return not unchanged(entry.destination_evidence, there.evidence)
+        return not consistent_with(entry.destination_evidence, there.evidence)
 
-    def again(self, entry: Entry, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
+    def again(self, entry: ObjectRecord, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
         """Copy back what was written to the destination since its rows went back.
 
         Returns:
@@ -197,13 +197,13 @@ class PutBack:
         except RunError:
             raise
         except Exception as error:  # noqa: BLE001 - one item's failure is a value
-            known = isinstance(error, (Verdict, KeyRefusedError, StoreFailure))
+            known = isinstance(error, (ObjectCheckError, KeyRefusedError, StoreRequestError))
             return OutcomeKind.FAILED, str(error) if known else classify(error).message, None
 
-    def _look(self, undo: Undo) -> Ready:
+    def _look(self, undo: RestoreTask) -> RestoreDecision:
         slots = parse_slots(undo.rows.column, Row(undo.pk, undo.before))
         fields: dict[int | None, dict[str, Any]] = {}
-        entries: list[Entry] = []
+        entries: list[ObjectRecord] = []
         evidence = "journal"
         for entry in undo.entries.values():
             if entry is None or any(
@@ -211,36 +211,38 @@ class PutBack:
                 for slot in slots
             ):
                 reason = "the journal does not know any more how it was before (pruned): the row was left"
-                return Ready(undo=undo, kind=OutcomeKind.FAILED, reason=reason)
+                return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=reason)
             named = [slot for slot in slots if self._names(slot.file, entry)]
             content_type = next((slot.file.get("content_type") for slot in named), None)
             with self._locks[hash(entry.id) % len(self._locks)]:
                 kind, reason, verified = self._object(entry, content_type)
             if kind is not OutcomeKind.REWRITTEN:
-                return Ready(undo=undo, kind=kind, reason=reason)
+                return RestoreDecision(undo=undo, kind=kind, reason=reason)
             if verified is not None:
                 evidence = reason
                 entries.append(settled(entry, verified))
                 for slot in named:
-                    fields[slot.ref.index] = new_fields(verified, Location(slot.file["backend"], slot.file["filename"]))
+                    fields[slot.ref.index] = file_fields_for(
+                        verified, Location(slot.file["backend"], slot.file["filename"])
+                    )
         value = rewrite_value(undo.before, fields) if fields else undo.before
-        return Ready(undo=undo, value=value, entries=tuple(entries), evidence=evidence)
+        return RestoreDecision(undo=undo, value=value, entries=tuple(entries), evidence=evidence)
 
-    def _names(self, file: Mapping[str, Any], entry: Entry) -> bool:
+    def _names(self, file: Mapping[str, Any], entry: ObjectRecord) -> bool:
         if file["backend"] != entry.source_key:
             return False
         return (
-            object_id(actual(self._source.place(file["filename"])), entry.destination_key) == entry.id
+            object_id(resolve_links(self._source.place(file["filename"])), entry.destination_key) == entry.id
             or file["filename"] == entry.source_path
         )
 
-    def _object(self, entry: Entry, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
+    def _object(self, entry: ObjectRecord, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
         """Whether a row may name the source again; with a proof where that is not as journaled."""
         there = _head(self._retry, self._destination, entry.destination_path)
         here = _head(self._retry, self._source, entry.source_path)
         if there is None:
             return OutcomeKind.MISSING, f"{entry.destination} is gone: somebody deleted it, so the row was left", None
-        ours = unchanged(entry.destination_evidence, there.evidence)
+        ours = consistent_with(entry.destination_evidence, there.evidence)
         if entry.same_place:
             if here is None:
                 return (
@@ -252,15 +254,15 @@ class PutBack:
                 return OutcomeKind.DIFFERS, "seen from both keys, the same place holds objects of different size", None
             proof = Verified(source=there, destination=here, evidence=SAME_PLACE, ours=False)
             return OutcomeKind.REWRITTEN, SAME_PLACE, None if ours else proof
-        theirs = here is not None and unchanged(entry.source_evidence, here.evidence)
+        theirs = here is not None and consistent_with(entry.source_evidence, here.evidence)
         if ours and theirs:
             return OutcomeKind.REWRITTEN, "", None
         back = self._back.get(entry.id)
         if (
             back is not None
             and here is not None
-            and unchanged(back.destination.evidence, here.evidence)
-            and unchanged(back.source.evidence, there.evidence)
+            and consistent_with(back.destination.evidence, here.evidence)
+            and consistent_with(back.source.evidence, there.evidence)
         ):
             # Another row of the same object had it copied back.
             return OutcomeKind.REWRITTEN, "copied back", back
@@ -272,38 +274,38 @@ class PutBack:
         self._back[entry.id] = verified
         return OutcomeKind.REWRITTEN, "copied back", verified
 
-    def _compare(self, entry: Entry) -> tuple[OutcomeKind, str, Verified | None]:
+    def _compare(self, entry: ObjectRecord) -> tuple[OutcomeKind, str, Verified | None]:
         """The source is not what was copied: an undo that was killed may have copied it back, or somebody wrote it."""
-        source, source_path = self._source.at(entry.source_path)
-        destination, path = self._destination.at(entry.destination_path)
-        equal = self._retry(lambda: same(destination, path, source, source_path))
+        source, source_path = self._source.resolve(entry.source_path)
+        destination, path = self._destination.resolve(entry.destination_path)
+        equal = self._retry.call(lambda: compare_content(destination, path, source, source_path))
         if equal is not None:
             return OutcomeKind.REWRITTEN, "both read", equal
         reason = f"{entry.source} is not what was copied any more, and not what {entry.destination} holds: decide by hand which one is right"
         return OutcomeKind.CONFLICT, reason, None
 
-    def _copy_back(self, entry: Entry, here: ObjectMeta | None, content_type: str | None) -> Verified:
-        from_store, from_path = self._destination.at(entry.destination_path)
-        to_store, to_path = self._source.at(entry.source_path)
+    def _copy_back(self, entry: ObjectRecord, here: ObjectMeta | None, content_type: str | None) -> Verified:
+        from_store, from_path = self._destination.resolve(entry.destination_path)
+        to_store, to_path = self._source.resolve(entry.source_path)
         create = here is None and self._creates()
-        problem: Verdict = _Moved(f"{entry.destination} kept changing while it was copied back")
+        problem: ObjectCheckError = _MovedError(f"{entry.destination} kept changing while it was copied back")
         for attempt in range(_ROUNDS):
             seen = here if attempt == 0 else _head(self._retry, self._source, entry.source_path)
             guarded: Any = _Expecting(to_store, seen, lambda: _head(self._retry, self._source, entry.source_path))
 
             def once(to: Any = guarded, create: bool = create and attempt == 0) -> Verified:
-                copied = transfer(
+                copied = copy_bytes(
                     from_store, from_path, to, to_path,
-                    content_type=content_type, create=create, moved=self._moved, hold=self._budget, checkpoint=lambda: None,
+                    content_type=content_type, create=create, moved=self._moved, hold=self._budget.reserve, checkpoint=lambda: None,
                 )  # fmt: skip
                 return verify(copied, from_store, from_path, to_store, to_path)
 
             try:
                 # One attempt each: what a broken one left at the source must be looked at before the next.
                 verified = once()
-            except _Moved:
+            except _MovedError:
                 raise
-            except Verdict as error:
+            except ObjectCheckError as error:
                 problem = error
                 continue
             except Exception as error:
@@ -312,7 +314,7 @@ class PutBack:
                 self._retry.pause(attempt + 1)
                 continue
             now = _head(self._retry, self._destination, entry.destination_path)
-            if now is not None and unchanged(verified.source.evidence, now.evidence):
+            if now is not None and consistent_with(verified.source.evidence, now.evidence):
                 return verified
         raise problem
 
@@ -324,12 +326,12 @@ class PutBack:
             return self._capabilities.create_only
 
 
-def settled(entry: Entry, verified: Verified) -> Entry:
+def settled(entry: ObjectRecord, verified: Verified) -> ObjectRecord:
     """The line of an object as it is on both sides now: what stood at the destination is ours only while it was ours."""
     there, here = verified.source, verified.destination
     return replace(
         entry,
-        ours=entry.ours if unchanged(entry.destination_evidence, there.evidence) else False,
+        ours=entry.ours if consistent_with(entry.destination_evidence, there.evidence) else False,
         size=here.size,
         sha256=verified.sha256,
         source_etag=here.e_tag,
@@ -341,6 +343,6 @@ def settled(entry: Entry, verified: Verified) -> Entry:
     )
 
 
-def _head(retry: Retry, side: Side, path: str) -> ObjectMeta | None:
-    store, key = side.at(path)
-    return retry.unless_missing(lambda: store.head(key))
+def _head(retry: Retry, side: ResolvedBackend, path: str) -> ObjectMeta | None:
+    store, key = side.resolve(path)
+    return retry.or_none_if_missing(lambda: store.head(key))

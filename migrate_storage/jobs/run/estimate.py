@@ -10,15 +10,15 @@ from itertools import accumulate, islice
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
-from migrate_storage.engine.plan import Route
+from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.transfer import MD5, SMALL, part_size
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.journal import Entry, Journal
+from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.reporting import Estimate
 from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.retry import Retry, StoreFailure
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
 __all__ = ("estimate",)
 
@@ -31,7 +31,7 @@ _SECONDS = 10.0
 
 
 def estimate(
-    route: Route,
+    route: MigrationPlan,
     journal: Journal,
     run: str,
     options: RunOptions,
@@ -53,7 +53,7 @@ def estimate(
     """
     copied = (
         entry
-        for batch in journal.objects(run, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), size=2000)
+        for batch in journal.objects.of_run(run, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), size=2000)
         for entry in batch
         if entry.evidence == "dry run"
     )
@@ -69,7 +69,7 @@ def estimate(
     return _probed(counted.times(1 / share), sample, route, options, retry, checkpoint)
 
 
-def _with(sum_: Estimate, entry: Entry, *, local: tuple[bool, bool], proved: bool) -> Estimate:
+def _with(sum_: Estimate, entry: ObjectRecord, *, local: tuple[bool, bool], proved: bool) -> Estimate:
     """One more object. A disk's requests cost nothing, so they are not counted; S3's tags prove what was written."""
     length = entry.size or 0
     large = length > SMALL
@@ -97,8 +97,8 @@ def _tells_digest(tag: str | None) -> bool:
 
 def _probed(
     counted: Estimate,
-    sample: list[Entry],
-    route: Route,
+    sample: list[ObjectRecord],
+    route: MigrationPlan,
     options: RunOptions,
     retry: Retry,
     checkpoint: Callable[[], None],
@@ -106,20 +106,20 @@ def _probed(
     read: list[int] = []
     archived: list[str] = []
 
-    def one(entry: Entry) -> int | None:
+    def one(entry: ObjectRecord) -> int | None:
         """Bytes read; ``None`` of what is archived, less than nothing of what could not be read or came too late."""
         if time.monotonic() - began > _SECONDS:
             return -1
         try:
-            store, path = route.source.at(entry.source_path)
-            opened = retry(lambda: store.open(path))
+            store, path = route.source.resolve(entry.source_path)
+            opened = retry.call(lambda: store.open(path))
             count = 0
             for piece in opened.chunks():
                 checkpoint()
                 count += len(piece)
                 if count >= _READ or time.monotonic() - began > _SECONDS:
                     break
-        except StoreFailure as error:
+        except StoreRequestError as error:
             return None if error.failure.kind is FailureKind.ARCHIVED else -1
         except (KeyRefusedError, OSError):
             return -1
@@ -127,7 +127,7 @@ def _probed(
 
     began = time.monotonic()
     sample = _within(sample, options.bandwidth)
-    for entry, count in in_parallel(one, sample, max(1, min(options.concurrency, len(sample)))):
+    for entry, count in parallel_map(one, sample, max(1, min(options.concurrency, len(sample)))):
         if count is None:
             archived.append(entry.source_path)
         elif count >= 0:
@@ -147,7 +147,7 @@ def _probed(
     return replace(done, seconds=max(least, default=None))
 
 
-def _within(sample: list[Entry], bandwidth: int | None) -> list[Entry]:
+def _within(sample: list[ObjectRecord], bandwidth: int | None) -> list[ObjectRecord]:
     """As many of the sample as a limited bandwidth lets through in time."""
     if bandwidth is None:
         return sample

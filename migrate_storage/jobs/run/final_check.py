@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from migrate_storage.core.model import ObjectMeta, OutcomeKind, Slot
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.engine.in_flight import Pointing
-from migrate_storage.engine.listing_evidence import Sights
-from migrate_storage.engine.plan import Route
-from migrate_storage.engine.scheduler import Pipeline
-from migrate_storage.engine.verify import certainly_unchanged, unchanged
-from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Entry, Journal
-from migrate_storage.stores.retry import Retry, StoreFailure
+from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.plan import MigrationPlan
+from migrate_storage.engine.scheduler import Scheduler
+from migrate_storage.engine.verify import consistent_with, proven_unchanged
+from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, ObjectRecord
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
 __all__ = (
-    "last_looks",
-    "rows_pointing",
+    "recheck_sources",
+    "rows_repointed_to",
 )
 
 _ASKED = 500
@@ -34,10 +34,10 @@ _LISTED = 20_000
 """The same, to be looked at by one listing."""
 
 
-def last_looks(
-    pipeline: Pipeline,
-    route: Route,
-    sights: Sights | None,
+def recheck_sources(
+    pipeline: Scheduler,
+    route: MigrationPlan,
+    sights: SideListings | None,
     journal: Journal,
     run: str,
     retry: Retry,
@@ -57,17 +57,17 @@ def last_looks(
         part: only what was copied in this range of the run.
     """
 
-    def moved_on(entry: Entry) -> bool:
-        store, path = route.source.at(entry.source_path)
+    def moved_on(entry: ObjectRecord) -> bool:
+        store, path = route.source.resolve(entry.source_path)
         try:
-            now = retry(lambda: store.head(path))
-        except StoreFailure:
+            now = retry.call(lambda: store.head(path))
+        except StoreRequestError:
             return False  # deleted since, or no answer: the copy stands
-        return not unchanged(entry.source_evidence, now.evidence)
+        return not consistent_with(entry.source_evidence, now.evidence)
 
     listed = sights is not None and sights.source.trusted
     outcomes = (OutcomeKind.REWRITTEN, OutcomeKind.COPIED)
-    for batch in journal.objects(
+    for batch in journal.objects.of_run(
         run,
         state="held",
         outcomes=outcomes,
@@ -76,21 +76,21 @@ def last_looks(
         size=_LISTED if listed else _ASKED,
     ):
         if sights is not None:
-            seen = sights.source([entry.source_path for entry in batch])
+            seen = sights.source.fetch([entry.source_path for entry in batch])
             batch = [entry for entry in batch if not _as_it_was(entry, seen.get(entry.source_path))]
         for entry, changed in zip(batch, pipeline.each(moved_on, batch), strict=True):
             if changed:
-                pipeline.mend(replace(entry, run=run))
+                pipeline.recopy(replace(entry, run=run))
         if stopping.is_set():
             break
     pipeline.finish()
 
 
-def _as_it_was(entry: Entry, seen: ObjectMeta | None) -> bool:
-    return seen is not None and certainly_unchanged(entry.source_evidence, seen.evidence)
+def _as_it_was(entry: ObjectRecord, seen: ObjectMeta | None) -> bool:
+    return seen is not None and proven_unchanged(entry.source_evidence, seen.evidence)
 
 
-def rows_pointing(rows: Sequence[Rows], journal: Journal, entry: Entry) -> list[Pointing]:
+def rows_repointed_to(rows: Sequence[FileColumn], journal: Journal, entry: ObjectRecord) -> list[Pointing]:
     """The rows that were re-pointed to an object, by whichever run, with what they held then.
 
     Args:
@@ -99,7 +99,7 @@ def rows_pointing(rows: Sequence[Rows], journal: Journal, entry: Entry) -> list[
         entry: the object's line.
     """
     tables = {(each.column.schema, each.column.table, each.column.column): each for each in rows}
-    latest = {line["row_id"]: line for line in journal.rows_of(entry.id)}
+    latest = {line["row_id"]: line for line in journal.rows.of_object(entry.id)}
     found: list[Pointing] = []
     for line in latest.values():
         table = tables.get((line["table_schema"], line["table_name"], line["column_name"]))
@@ -112,5 +112,5 @@ def rows_pointing(rows: Sequence[Rows], journal: Journal, entry: Entry) -> list[
     return found
 
 
-def _names(slot: Slot, entry: Entry) -> bool:
+def _names(slot: Slot, entry: ObjectRecord) -> bool:
     return (slot.file["backend"], slot.file["filename"]) == (entry.destination_key, entry.destination_path)

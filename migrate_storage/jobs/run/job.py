@@ -16,29 +16,29 @@ from migrate_storage.core.errors import ConfigurationError, RunError, StoppedErr
 from migrate_storage.core.events import Listener, Noted, PassStarted, RunFinished, RunStarted, silent
 from migrate_storage.core.model import Location, Outcome, OutcomeKind, Way
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row
-from migrate_storage.database.load_monitor import Pressure
-from migrate_storage.engine.known_losses import Known
-from migrate_storage.engine.memory_budget import Budget
-from migrate_storage.engine.object_copier import Carrier
-from migrate_storage.engine.plan import Route
-from migrate_storage.engine.recorder import Ledger, Rehearsal, SharedLedger, scratch
-from migrate_storage.engine.recovery import settle_intents
-from migrate_storage.engine.rekey.batched import Batches
-from migrate_storage.engine.rekey.listing import RollCall
-from migrate_storage.engine.rekey.postgres import Bulk
-from migrate_storage.engine.scheduler import Pipeline
+from migrate_storage.database.load_monitor import LoadMonitor
+from migrate_storage.engine.known_losses import KnownLosses
+from migrate_storage.engine.memory_budget import MemoryBudget
+from migrate_storage.engine.object_copier import ObjectCopier
+from migrate_storage.engine.plan import MigrationPlan
+from migrate_storage.engine.recorder import DryRunRecorder, RunRecorder, ShardRecorder, temporary_journal
+from migrate_storage.engine.recovery import recover_intents
+from migrate_storage.engine.rekey.batched import BatchedRekey
+from migrate_storage.engine.rekey.listing import PrefixListing
+from migrate_storage.engine.rekey.postgres import PostgresRekey
+from migrate_storage.engine.scheduler import Scheduler
 from migrate_storage.jobs.base import SharedJob
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.distributed.shard import Work
-from migrate_storage.jobs.distributed.shards import Part, cut_rows, plan_of
+from migrate_storage.jobs.distributed.shard import ShardedJob
+from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.run.estimate import estimate
-from migrate_storage.jobs.run.final_check import last_looks, rows_pointing
+from migrate_storage.jobs.run.final_check import recheck_sources, rows_repointed_to
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.preflight import Facts, examine
-from migrate_storage.jobs.run.row_counts import Census, concerned
-from migrate_storage.journal import SAME_PLACE_LISTED, Journal, Run, new_run_id
+from migrate_storage.jobs.run.row_counts import RowCounts, concerned
+from migrate_storage.journal import SAME_PLACE_LISTED, Journal, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
 
 __all__ = ("Migration",)
@@ -67,7 +67,7 @@ class Migration(SharedJob):
         options: RunOptions,
         listener: Listener = silent,
         *,
-        part: Part | None = None,
+        part: ShardRef | None = None,
     ) -> None:
         super().__init__(
             listener, part=part, duration=options.max_duration, most=options.max_bytes, concurrency=options.concurrency,
@@ -75,7 +75,7 @@ class Migration(SharedJob):
         )  # fmt: skip
         self._application, self._options = application, options
         self._filtered = 0
-        self._known = Known(None)
+        self._known = KnownLosses(None)
         #: Missing objects so far, and whether every row that names one is marked.
         self._losses: dict[Location, bool] = {}
         self._sampled = 0
@@ -112,17 +112,17 @@ class Migration(SharedJob):
         ):
             facts = examine(self._application, options, database, self._retry, self._pace)
             run = new_run_id()
-            self._known = Known(journal)
+            self._known = KnownLosses(journal)
             if options.dry_run:
-                with scratch() as notes:
-                    rehearsal = Rehearsal(notes, journal if journal.exists else None, database, run)
+                with temporary_journal() as notes:
+                    rehearsal = DryRunRecorder(notes, journal if journal.exists else None, database, run)
                     return self._job(facts, rehearsal, notes, pressure, resumed=False)
             journal.prepare()
             if self._part is not None:
                 return self._in_part(facts, journal, database, pressure, self._part)
             with self._hold(journal, options.lease):
-                settle_intents(journal, database, self._application.columns)
-                ledger = Ledger(journal, database, run)
+                recover_intents(journal, database, self._application.columns)
+                ledger = RunRecorder(journal, database, run)
                 return self._job(facts, ledger, journal, pressure, resumed=_resumes(journal, facts))
 
     def begin(self, ranges: int) -> tuple[str, str]:
@@ -141,7 +141,7 @@ class Migration(SharedJob):
             journal.prepare()
             return self._begin(journal, self._work(facts, journal, database), ranges)
 
-    def _work(self, facts: Facts, journal: Journal, database: Database) -> Work:
+    def _work(self, facts: Facts, journal: Journal, database: Database) -> ShardedJob:
         """What several processes share."""
         options, route = self._options, facts.route
         if options.limit is not None or options.dry_run:
@@ -151,30 +151,32 @@ class Migration(SharedJob):
             "run", options.source, options.destination, options.columns, options.where, options.include,
             options.exclude, options.key_rule, options.copy_only, options.keep_rows,
         )  # fmt: skip
-        return Work(
+        return ShardedJob(
             lease="engine", seconds=options.lease, plan=plan, limits=options, line=partial(_line, route),
             cut=partial(cut_rows, facts.rows), ends=True,
-            before=partial(settle_intents, journal, database, self._application.columns),
+            before=partial(recover_intents, journal, database, self._application.columns),
         )  # fmt: skip
 
-    def _in_part(self, facts: Facts, journal: Journal, database: Database, pressure: Pressure, part: Part) -> Report:
+    def _in_part(
+        self, facts: Facts, journal: Journal, database: Database, pressure: LoadMonitor, part: ShardRef
+    ) -> Report:
         """Do one range, or what is left to do when all are done."""
         with self._taken(journal, self._work(facts, journal, database), part) as share:
             if share.done:
                 return share.found()
             if share.closes:
-                settle_intents(journal, database, self._application.columns)
-            ledger = SharedLedger(journal, database, share.run, part=part.number, check=share.check)
+                recover_intents(journal, database, self._application.columns)
+            ledger = ShardRecorder(journal, database, share.run, part=part.number, check=share.check)
             mine = replace(facts, rows=share.rows(facts.rows))
             return self._job(mine, ledger, journal, pressure, resumed=share.bytes_before > 0)
 
     @contextlib.contextmanager
-    def _asked(self, database: Database) -> Iterator[Pressure]:
+    def _asked(self, database: Database) -> Iterator[LoadMonitor]:
         """What is asked whether the database needs peace."""
         options = self._options
         with contextlib.ExitStack() as stack:
             replicas = [stack.enter_context(contextlib.closing(Database(url))) for url in options.replicas]
-            pressure = Pressure(
+            pressure = LoadMonitor(
                 database, query=options.throttle_query, max_lag=options.max_replica_lag, replicas=replicas
             )
             pressure.check()
@@ -185,7 +187,7 @@ class Migration(SharedJob):
         if outcome.kind is not OutcomeKind.MISSING:
             self._losses.pop(outcome.source, None)
         elif self._known:
-            known = self._known(outcome)
+            known = self._known.mark_known(outcome)
             told = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and self._losses.get(
                 outcome.source, True
             )
@@ -194,14 +196,16 @@ class Migration(SharedJob):
 
     # -- the job
 
-    def _job(self, facts: Facts, ledger: Ledger, journal: Journal, pressure: Pressure, *, resumed: bool) -> Report:
+    def _job(
+        self, facts: Facts, ledger: RunRecorder, journal: Journal, pressure: LoadMonitor, *, resumed: bool
+    ) -> Report:
         options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        census = self._census = Census(facts.rows, route)
+        census = self._census = RowCounts(facts.rows, route)
         expected = census.expected
         named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
         share = self._share
         if share is None:
-            journal.begin(_line(route, run, began))
+            journal.runs.begin(_line(route, run, began))
         self._tally.tell(
             RunStarted(
                 run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
@@ -211,10 +215,10 @@ class Migration(SharedJob):
         for note in (*facts.notes, *facts.not_carried):
             self._tally.tell(Noted(note=note))
         pipeline = self._pipeline(facts, ledger, journal)
-        helm = self._helm(share or journal, run, pressure, lambda: pipeline.rows_moved)
+        helm = self._helm(share or journal.runs, run, pressure, lambda: pipeline.rows_moved)
         state, error, passes = "finished", "", 0
         try:
-            with helm.held():
+            with helm.running():
                 state, passes = self._passes(pipeline, facts, journal, run)
         except (StoppedError, KeyboardInterrupt):
             state = "stopped"
@@ -224,7 +228,7 @@ class Migration(SharedJob):
             if state != "finished":
                 self._stopping.set()
             pipeline.close()
-        state, error = self._verdict(state, error)
+        state, error = self._final_state(state, error)
         taking = None
         if options.dry_run and state in ("finished", "limited"):
             try:
@@ -247,23 +251,23 @@ class Migration(SharedJob):
             if share is not None:
                 report = share.finish(report)
             else:
-                journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+                journal.runs.update(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=run, state=report.state))
         return report
 
-    def _pipeline(self, facts: Facts, ledger: Ledger, journal: Journal) -> Pipeline:
+    def _pipeline(self, facts: Facts, ledger: RunRecorder, journal: Journal) -> Scheduler:
         options = self._options
-        carrier = Carrier(
-            facts.route, facts.capabilities, retry=self._retry, budget=Budget(options.memory), moved=self._tally.moved,
+        carrier = ObjectCopier(
+            facts.route, facts.capabilities, retry=self._retry, budget=MemoryBudget(options.memory).reserve, moved=self._tally.moved,
             checkpoint=self._checkpoint, dry_run=options.dry_run, sights=facts.sights,
         )  # fmt: skip
-        return Pipeline(
+        return Scheduler(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
-            earlier=partial(rows_pointing, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
+            earlier=partial(rows_repointed_to, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
             grace=options.grace, sights=facts.sights,
         )  # fmt: skip
 
-    def _passes(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
+    def _passes(self, pipeline: Scheduler, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
         """Pass after pass until one finds nothing new; then the last looks, and a last pass after them.
 
         Returns:
@@ -291,12 +295,12 @@ class Migration(SharedJob):
                 if self._stopping.wait(self._options.settle):
                     return "stopped", number
                 if facts.route.way is not Way.SWAP:
-                    last_looks(
+                    recheck_sources(
                         pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping, self._number
                     )
                 settled = True
 
-    def _in_bulk(self, pipeline: Pipeline, facts: Facts, journal: Journal, run: str) -> None:
+    def _in_bulk(self, pipeline: Scheduler, facts: Facts, journal: Journal, run: str) -> None:
         """What goes many rows at a time comes first; the passes find the rest."""
         options, (rows, *_), expected = self._options, facts.rows, self._census.expected
         together = journal.database is rows.database and expected >= _MANY
@@ -312,11 +316,11 @@ class Migration(SharedJob):
             pipeline.rows_moved += moved
             self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
 
-        way = Bulk if rows.database.dialect == "postgresql" else Batches
-        roll = RollCall(facts.route, facts.rule, self._retry)
-        way(roll, journal, run)(facts.rows, expected, turn=turn, told=told)
+        way = PostgresRekey if rows.database.dialect == "postgresql" else BatchedRekey
+        roll = PrefixListing(facts.route, facts.rule, self._retry)
+        way(roll, journal, run).run(facts.rows, expected, turn=turn, told=told)
 
-    def _pass(self, pipeline: Pipeline, facts: Facts, left: int | None) -> int | None:
+    def _pass(self, pipeline: Scheduler, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""
         self._filtered = 0
         self._gate.wait()
@@ -329,7 +333,7 @@ class Migration(SharedJob):
                 while True:
                     taken, wanted = (wanted, []) if left is None else (wanted[:left], wanted[left:])
                     counted = pipeline.rows_counted
-                    pipeline.window(rows, taken)
+                    pipeline.submit_rows(rows, taken)
                     if left is not None:
                         if pipeline.rows_counted - counted < len(taken):
                             # Those listed before count when they are re-pointed: known only when all is done.
@@ -350,7 +354,7 @@ class Migration(SharedJob):
         options = self._options
         return options.dry_run and options.limit is None and 0 < options.sample < self._census.expected
 
-    def _windows(self, rows: Rows) -> Iterator[list[Row]]:
+    def _windows(self, rows: FileColumn) -> Iterator[list[Row]]:
         options = self._options
         if not self._takes_sample:
             yield from rows.windows(options.source, options.window)
@@ -358,7 +362,7 @@ class Migration(SharedJob):
         count = self._census.first[rows]
         share = math.ceil(options.sample * count / self._census.expected)
         size = math.ceil(share / _PARTS)
-        for window in rows.spread(options.source, math.ceil(share / size), of=count, size=size):
+        for window in rows.sample_windows(options.source, math.ceil(share / size), of=count, size=size):
             self._sampled += len(window)
             yield window
 
@@ -373,7 +377,7 @@ class Migration(SharedJob):
         """Objects by outcome, from the journal: there an object counts once, however many passes saw it."""
         counts = self._tally.counts
         with _forgiving(state):
-            counts = {OutcomeKind(kind): count for kind, count in journal.count(run, self._number).items()}
+            counts = {OutcomeKind(kind): count for kind, count in journal.objects.count(run, self._number).items()}
             if known := sum(self._losses.values()):
                 # The journal says what was found; that it was known is the mark's to say.
                 counts = {
@@ -383,7 +387,7 @@ class Migration(SharedJob):
                 }
         return {"counts": counts, "listed_total": sum(count for kind, count in counts.items() if not kind.done)}
 
-    def _tells_left(self, route: Route, state: str) -> bool:
+    def _tells_left(self, route: MigrationPlan, state: str) -> bool:
         """Whether the number of rows that still name the source says anything."""
         if self._options.dry_run or state == "failed" or route.way in (Way.SWAP, Way.TAKE_OVER):
             return False
@@ -400,10 +404,10 @@ def _forgiving(state: str) -> contextlib.AbstractContextManager[None]:
     return contextlib.suppress(RunError) if state == "failed" else contextlib.nullcontext()
 
 
-def _line(route: Route, run: str, began: float | None = None) -> Run:
+def _line(route: MigrationPlan, run: str, began: float | None = None) -> RunRecord:
     """The line of a run that begins."""
     began = time.time() if began is None else began
-    return Run(
+    return RunRecord(
         id=run, kind="run", state="running", started=began, updated=began,
         source=route.source.key, destination=route.destination.key, way=route.way,
     )  # fmt: skip
@@ -411,7 +415,7 @@ def _line(route: Route, run: str, began: float | None = None) -> Run:
 
 def _resumes(journal: Journal, facts: Facts) -> bool:
     keys = (facts.route.source.key, facts.route.destination.key)
-    return any(run.kind == "run" and (run.source, run.destination) == keys for run in journal.runs())
+    return any(run.kind == "run" and (run.source, run.destination) == keys for run in journal.runs.latest())
 
 
 def _next_command(report: Report, options: RunOptions) -> str:

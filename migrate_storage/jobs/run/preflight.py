@@ -16,16 +16,16 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Capabilities, Note, Place, Severity, Way
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
-from migrate_storage.engine.listing_evidence import Sightings, Sights
-from migrate_storage.engine.plan import Route, choose
+from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings
+from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
-from migrate_storage.engine.rekey.prefix_rule import Rule, rule_of
-from migrate_storage.engine.server_side_copy import prove
+from migrate_storage.engine.rekey.prefix_rule import PrefixRule, rule_of
+from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.stores.rate_limit import Pace
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.rate_limit import StoreLimits
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
 __all__ = (
@@ -43,20 +43,20 @@ _ROOTS = 20
 class Facts:
     """What is known before the first object: the way, the rows, and what the destination can do."""
 
-    route: Route
-    rows: tuple[Rows, ...]
+    route: MigrationPlan
+    rows: tuple[FileColumn, ...]
     capabilities: Capabilities
     #: What listings may tell in place of looks; ``None`` where nothing is copied.
-    sights: Sights | None = None
+    sights: SideListings | None = None
     #: How a filename becomes another, where that is so simple that a database can do it; ``None`` where it is not.
-    rule: Rule | None = None
+    rule: PrefixRule | None = None
     notes: tuple[Note, ...]
     #: What objects may have that no copy carries, by the kind of their source.
     not_carried: tuple[Note, ...]
 
 
 def examine(
-    application: Application, options: RunOptions, database: Database, retry: Retry, pace: Pace | None = None
+    application: Application, options: RunOptions, database: Database, retry: Retry, pace: StoreLimits | None = None
 ) -> Facts:
     """Look at everything a run needs.
 
@@ -72,29 +72,30 @@ def examine(
         PreflightError: a store that cannot be reached, read or written as the run would.
     """
     filters = Filters(options.include, options.exclude)
-    source = Side(_backend(application, options.source), pace=pace)
+    source = ResolvedBackend(_backend(application, options.source), pace=pace)
     rows = tuple(
-        Rows(database, column, where=options.where) for column in select_columns(application.columns, options.columns)
+        FileColumn(database, column, where=options.where)
+        for column in select_columns(application.columns, options.columns)
     )
     samples, filenames = _samples(rows, source)
     roots = _roots(samples, source)
     notes = [*source.registration.translation.notes, *_triggers(rows, database)]
     check_source(source, roots, retry)
     if options.destination is None:
-        swap = Side(_translated(source), pace=pace)
-        route = replace(choose(source, None, swap=swap, keep_rows=False, shared=True), filters=filters)
+        swap = ResolvedBackend(_translated(source), pace=pace)
+        route = replace(choose_strategy(source, None, swap=swap, keep_rows=False, shared=True), filters=filters)
         return Facts(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
     if options.destination == options.source:
         raise ConfigurationError(
             f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
         )
-    destination = Side(_backend(application, options.destination), pace=pace)
+    destination = ResolvedBackend(_backend(application, options.destination), pace=pace)
     if not destination.root.root and destination.registration.driver == "fsspec":
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
         )
     shared, doubt = same_storage(source, destination, retry, probe=not options.dry_run)
-    route = choose(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
+    route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
     route = replace(route, filters=filters, encode=options.key_rule == "encode")
     capabilities, sights, rule = Capabilities(), None, None
     if options.dry_run:
@@ -102,15 +103,15 @@ def examine(
     else:
         capabilities, found = try_destination(destination, retry)
         notes.extend(found)
-        sights = Sights(
-            Sightings.proved(source, retry, filenames if capabilities.listing else ()),
-            Sightings(destination, retry, trusted=capabilities.listing),
+        sights = SideListings(
+            ListingEvidence.probe(source, retry, filenames if capabilities.listing else ()),
+            ListingEvidence(destination, retry, trusted=capabilities.listing),
         )
         # A disk is walked: that it shows what stands needs no probe.
         rule = rule_of(route, filenames) if capabilities.listing or destination.root.service == "file" else None
         if shared:
             moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
-            copiers, found = prove(source, destination, moving, capabilities, retry)
+            copiers, found = probe_server_side_copy(source, destination, moving, capabilities, retry)
             route = replace(route, copiers=copiers)
             notes.extend(found)
     return Facts(
@@ -162,7 +163,7 @@ def _backend(application: Application, key: str) -> Any:
         raise ConfigurationError(f"no storage backend is registered under {key!r}; registered: {known}") from None
 
 
-def _translated(source: Side) -> ObstoreBackend:
+def _translated(source: ResolvedBackend) -> ObstoreBackend:
     try:
         return ObstoreBackend.from_fsspec(source.backend)
     except ConfigurationError as error:
@@ -171,7 +172,7 @@ def _translated(source: Side) -> ObstoreBackend:
         ) from error
 
 
-def _samples(rows: Sequence[Rows], source: Side) -> tuple[list[Place], list[str]]:
+def _samples(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[list[Place], list[str]]:
     """Where the first rows' files are, and their filenames; also proof that the columns hold what they should."""
     found: list[str] = []
     for table in rows:
@@ -191,7 +192,7 @@ def _samples(rows: Sequence[Rows], source: Side) -> tuple[list[Place], list[str]
     return [source.place(filename) for filename in found], found
 
 
-def _roots(samples: Sequence[Place], source: Side) -> list[Place]:
+def _roots(samples: Sequence[Place], source: ResolvedBackend) -> list[Place]:
     """The source's own bucket, or those in which the first rows' files are."""
     found = {source.root.root: source.root} if source.root.root else {}
     for place in samples:
@@ -200,7 +201,7 @@ def _roots(samples: Sequence[Place], source: Side) -> list[Place]:
     return list(found.values())
 
 
-def _triggers(rows: Sequence[Rows], database: Database) -> list[Note]:
+def _triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:
     statements = {
         "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'",
         "postgresql": "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE'",
@@ -237,7 +238,7 @@ _CARRIED_NOT = {
 }
 
 
-def _not_carried(source: Side) -> tuple[Note, ...]:
+def _not_carried(source: ResolvedBackend) -> tuple[Note, ...]:
     service = source.root.service
     what = _CARRIED_NOT.get(service, "anything but bytes, content type, the usual headers and user metadata")
     return (

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from migrate_storage.core.model import Location
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
-from migrate_storage.engine.known_losses import Known
-from migrate_storage.engine.plan import Route
+from migrate_storage.engine.known_losses import KnownLosses
+from migrate_storage.engine.plan import MigrationPlan
 
-__all__ = ("Census", "concerned")
+__all__ = ("RowCounts", "concerned")
 
 _WINDOW = 5000
 """Rows that are read at once to count all of them."""
@@ -19,7 +19,7 @@ _FEW = 500
 """The same, where the first of them may be enough."""
 
 
-class Census:
+class RowCounts:
     """Counts the rows of a run.
 
     Args:
@@ -27,7 +27,7 @@ class Census:
         route: from where to where.
     """
 
-    def __init__(self, rows: Sequence[Rows], route: Route) -> None:
+    def __init__(self, rows: Sequence[FileColumn], route: MigrationPlan) -> None:
         self._rows, self._route, self._source = rows, route, route.source.key
         #: How many rows of each column may have named the source at first.
         self.first = {each: each.estimate(self._source) for each in rows}
@@ -48,14 +48,14 @@ class Census:
         """Whether more rows than so many still name it."""
         return any(count > number for count, _ in enumerate(filter(None, self._naming(_FEW)), 1))
 
-    def lost(self, known: Known) -> int:
+    def lost(self, known: KnownLosses) -> int:
         """Rows that still name it, and of which every file there is marked as lost."""
         count = 0
         for rows in self._rows:
             for window in rows.windows(self._source, _WINDOW):
                 for row in window:
                     with contextlib.suppress(BrokenValueError):
-                        wanted = [slot for slot in parse_slots(rows.column, row) if self._route.wants(slot)]
+                        wanted = [slot for slot in parse_slots(rows.column, row) if self._route.includes(slot)]
                         count += bool(wanted) and all(
                             known.marked(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
                             for slot in wanted
@@ -69,9 +69,9 @@ class Census:
                 yield from (concerned(rows, row, self._route) for row in window)
 
 
-def concerned(rows: Rows, row: Row, route: Route) -> bool:
+def concerned(rows: FileColumn, row: Row, route: MigrationPlan) -> bool:
     """Whether a run deals with a row; one that cannot be read is for it to tell."""
     try:
-        return any(route.wants(slot) for slot in parse_slots(rows.column, row))
+        return any(route.includes(slot) for slot in parse_slots(rows.column, row))
     except BrokenValueError:
         return True

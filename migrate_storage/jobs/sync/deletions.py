@@ -14,20 +14,20 @@ from typing import Self
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKind
-from migrate_storage.core.spill import DiskSet
+from migrate_storage.core.spill import SpilledSet
 from migrate_storage.engine.compare import Pair
-from migrate_storage.engine.verify import certainly_unchanged
-from migrate_storage.stores.resolved_backend import Side
-from migrate_storage.stores.retry import Retry, StoreFailure
+from migrate_storage.engine.verify import proven_unchanged
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
-__all__ = ("Aside", "Remover")
+__all__ = ("ExtraneousDeleter", "SpilledPairs")
 
 
-class Aside:
+class SpilledPairs:
     """Pairs put aside, on disk, whatever their number. For one thread."""
 
     def __init__(self) -> None:
-        self._lines = DiskSet()
+        self._lines = SpilledSet()
         self._waiting: list[str] = []
         self._count = 0
 
@@ -69,7 +69,7 @@ def _meta(values: list[str | int | float | None] | None) -> ObjectMeta | None:
     return ObjectMeta(**dict(zip(ObjectMeta.__dataclass_fields__, values, strict=True)))  # type: ignore[arg-type]
 
 
-class Remover:
+class ExtraneousDeleter:
     """Deletes what only the destination holds, from any thread.
 
     Args:
@@ -80,19 +80,21 @@ class Remover:
         dry_run: say what would be deleted.
     """
 
-    def __init__(self, source: Side, destination: Side, retry: Retry, *, min_age: float, dry_run: bool) -> None:
+    def __init__(
+        self, source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, min_age: float, dry_run: bool
+    ) -> None:
         self._source, self._destination, self._retry = source, destination, retry
         self._min_age, self._dry_run = min_age, dry_run
 
-    def __call__(self, pair: Pair) -> Outcome:
+    def delete(self, pair: Pair) -> Outcome:
         """Delete one, unless something speaks against it."""
         assert pair.destination is not None
         try:
             reason = self._against(pair, pair.destination)
             if not reason and not self._dry_run:
-                store, path = self._destination.at(pair.key)
-                self._retry(lambda: store.delete(path))
-        except StoreFailure as error:
+                store, path = self._destination.resolve(pair.key)
+                self._retry.call(lambda: store.delete(path))
+        except StoreRequestError as error:
             return self.outcome(pair, OutcomeKind.FAILED, f"it was not deleted: {error}")
         return self.outcome(pair, OutcomeKind.SKIPPED if reason else OutcomeKind.PURGED, reason)
 
@@ -106,15 +108,15 @@ class Remover:
     def _against(self, pair: Pair, listed: ObjectMeta) -> str:
         """Why it is kept; empty where nothing speaks against its end."""
         try:
-            (source, here), (store, path) = self._source.at(pair.key), self._destination.at(pair.key)
+            (source, here), (store, path) = self._source.resolve(pair.key), self._destination.resolve(pair.key)
         except KeyRefusedError as error:
             return f"kept: {error}"
-        if self._retry.unless_missing(lambda: source.head(here)) is not None:
+        if self._retry.or_none_if_missing(lambda: source.head(here)) is not None:
             return "kept: the source holds it"
-        found = self._retry.unless_missing(lambda: store.head(path))
+        found = self._retry.or_none_if_missing(lambda: store.head(path))
         if found is None:
             return "it was gone already"
-        if not certainly_unchanged(listed.evidence, found.evidence):
+        if not proven_unchanged(listed.evidence, found.evidence):
             return "kept: it was written since it was listed"
         if self._min_age and (found.last_modified is None or time.time() - found.last_modified < self._min_age):
             return "kept: it is younger than --min-age"

@@ -17,22 +17,22 @@ from migrate_storage.core.events import Listener, Noted, PassStarted, RunFinishe
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Note, Way
 from migrate_storage.database.connection import Database
-from migrate_storage.database.load_monitor import Pressure
-from migrate_storage.engine.memory_budget import Budget
-from migrate_storage.engine.object_copier import Carrier
-from migrate_storage.engine.recorder import scratch
+from migrate_storage.database.load_monitor import LoadMonitor
+from migrate_storage.engine.memory_budget import MemoryBudget
+from migrate_storage.engine.object_copier import ObjectCopier
+from migrate_storage.engine.recorder import temporary_journal
 from migrate_storage.jobs.base import SharedJob
 from migrate_storage.jobs.check import note_of_fallback
 from migrate_storage.jobs.connections import journaled
-from migrate_storage.jobs.distributed.shard import Share, Work
-from migrate_storage.jobs.distributed.shards import Part, plan_of, uncut
+from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
+from migrate_storage.jobs.distributed.shards import ShardRef, plan_of, uncut
 from migrate_storage.jobs.sync.options import SyncOptions
-from migrate_storage.jobs.sync.preflight import Crossing, between
-from migrate_storage.jobs.sync.reconcile import Mirroring
-from migrate_storage.journal import Journal, Run, digest, new_run_id
+from migrate_storage.jobs.sync.preflight import SyncPreflight, between
+from migrate_storage.jobs.sync.reconcile import Reconciler
+from migrate_storage.journal import Journal, RunRecord, digest, new_run_id
 from migrate_storage.reporting import LISTED, Report
 from migrate_storage.stores.listing import IncompleteError
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("Sync",)
 
@@ -60,14 +60,14 @@ class Sync(SharedJob):
         application: Application | None = None,
         filters: Filters | None = None,
         listener: Listener = silent,
-        part: Part | None = None,
+        part: ShardRef | None = None,
     ) -> None:
         super().__init__(
             listener, part=part, duration=options.max_duration, most=options.max_bytes, concurrency=options.concurrency,
             attempts=options.attempts, bandwidth=options.bandwidth, requests=options.max_requests_per_second,
         )  # fmt: skip
         self._options, self._application, self._filters = options, application, filters or Filters()
-        self._source, self._destination = (Side(each, pace=self._pace) for each in (source, destination))
+        self._source, self._destination = (ResolvedBackend(each, pace=self._pace) for each in (source, destination))
 
     def run(self) -> Report:
         """Do it.
@@ -83,7 +83,7 @@ class Sync(SharedJob):
         with journaled(self._application, options.journal, options.journal_schema) as (database, journal):
             facts = between(self._source, self._destination, self._retry, dry_run=options.dry_run)
             if options.dry_run and self._part is None:
-                with scratch() as notes_of_it:
+                with temporary_journal() as notes_of_it:
                     return self._job(
                         self._mirroring(facts, database), notes_of_it, database, facts.notes, resumed=False
                     )
@@ -111,19 +111,19 @@ class Sync(SharedJob):
     def _lease(self) -> str:
         return f"sync-{digest(self._source.key, self._destination.key)}"
 
-    def _mirroring(self, facts: Crossing, database: Database | None, share: Share | None = None) -> Mirroring:
-        carrier = Carrier(
-            facts.route, facts.capabilities, retry=self._retry, budget=Budget(self._options.memory), moved=self._tally.moved,
+    def _mirroring(self, facts: SyncPreflight, database: Database | None, share: ShardRun | None = None) -> Reconciler:
+        carrier = ObjectCopier(
+            facts.route, facts.capabilities, retry=self._retry, budget=MemoryBudget(self._options.memory).reserve, moved=self._tally.moved,
             checkpoint=self._checkpoint, dry_run=self._options.dry_run,
         )  # fmt: skip
-        return Mirroring(
+        return Reconciler(
             facts.route, carrier, self._options, self._filters, retry=self._retry, gate=self._gate, tally=self._tally,
             ended=self._ended, tell=self._fallback,
             rows=(self._application, database) if self._application and database else None,
             mine=None if share is None else share.has,
         )  # fmt: skip
 
-    def _work(self) -> Work:
+    def _work(self) -> ShardedJob:
         """What several processes share."""
         options = self._options
         if options.watch is not None or options.dry_run:
@@ -136,13 +136,13 @@ class Sync(SharedJob):
             "sync", self._source.key, self._destination.key, options.by, options.delete, options.max_delete,
             options.min_age, self._filters.given,
         )  # fmt: skip
-        return Work(
+        return ShardedJob(
             lease=self._lease, seconds=options.lease, plan=plan, limits=options, line=self._line, cut=uncut, ends=False
         )
 
-    def _line(self, run: str) -> Run:
+    def _line(self, run: str) -> RunRecord:
         began = time.time()
-        return Run(id=run, kind="sync", state="running", started=began, updated=began, **self._named)
+        return RunRecord(id=run, kind="sync", state="running", started=began, updated=began, **self._named)
 
     @property
     def _named(self) -> dict[str, Any]:
@@ -150,10 +150,10 @@ class Sync(SharedJob):
 
     def _in_part(
         self,
-        facts: Crossing,
+        facts: SyncPreflight,
         journal: Journal,
         database: Database | None,
-        part: Part,
+        part: ShardRef,
     ) -> Report:
         """Do one range."""
         with self._taken(journal, self._work(), part) as share:
@@ -168,7 +168,7 @@ class Sync(SharedJob):
 
     def _job(
         self,
-        mirroring: Mirroring,
+        mirroring: Reconciler,
         journal: Journal,
         database: Database | None,
         notes: tuple[Note, ...],
@@ -181,16 +181,16 @@ class Sync(SharedJob):
             f"compared by {options.by or 'size, then digest or time'}{', extra ones deleted' if options.delete else ''}"
         )
         if share is None:
-            journal.begin(self._line(run))
+            journal.runs.begin(self._line(run))
         self._tally.tell(
             RunStarted(run=run, reason=how, dry_run=options.dry_run, resumed=resumed, rows=None, kind="sync", **named)
         )
         for note in notes:
             self._tally.tell(Noted(note=note))
-        helm = self._helm(share or journal, run, Pressure(database or journal.database))
+        helm = self._helm(share or journal.runs, run, LoadMonitor(database or journal.database))
         state, error, passes = "finished", "", 0
         try:
-            with helm.held():
+            with helm.running():
                 state, passes = self._passes(mirroring)
         except (StoppedError, KeyboardInterrupt):
             state = "stopped" if self._stopping.is_set() or not self._allowance.spent else "limited"
@@ -201,7 +201,7 @@ class Sync(SharedJob):
         finally:
             if state != "finished":
                 self._stopping.set()
-        state, error = self._verdict(state, error)
+        state, error = self._final_state(state, error)
         counts = dict(self._tally.counts)
         report = Report(
             kind="sync", run=run, way_reason=how, state="planned" if options.dry_run and state == "finished" else state,
@@ -214,18 +214,18 @@ class Sync(SharedJob):
             if share is not None:
                 report = share.finish(report)
             else:
-                journal.progress(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
+                journal.runs.update(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tally.tell(RunFinished(run=run, state=report.state))
         return report
 
-    def _passes(self, mirroring: Mirroring) -> tuple[str, int]:
+    def _passes(self, mirroring: Reconciler) -> tuple[str, int]:
         """Pass after pass while it is to watch; how it ended, and the number of passes."""
         number = 0
         while True:
             number += 1
             self._gate.wait()
             self._tally.tell(PassStarted(number=number))
-            self._tally.tell(mirroring.level(quiet=number > 1))
+            self._tally.tell(mirroring.run_pass(quiet=number > 1))
             if self._stopping.is_set():
                 return "stopped", number
             if self._allowance.spent:
@@ -246,7 +246,7 @@ class Sync(SharedJob):
 
     def _resumes(self, journal: Journal) -> bool:
         keys = ("sync", self._source.key, self._destination.key)
-        last = next((run for run in journal.runs(1000) if (run.kind, run.source, run.destination) == keys), None)
+        last = next((run for run in journal.runs.latest(1000) if (run.kind, run.source, run.destination) == keys), None)
         return last is not None and last.state != "finished"
 
     def _next(self, state: str) -> str:

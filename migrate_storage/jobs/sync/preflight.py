@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Capabilities, Note, Place, Way
 from migrate_storage.engine.compare import nested
-from migrate_storage.engine.plan import Route
+from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
-from migrate_storage.engine.server_side_copy import prove
+from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.stores.listing import listing
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
-from migrate_storage.stores.server_side_copy import Copier
+from migrate_storage.stores.server_side_copy import ServerSideCopier
 
-__all__ = ("Crossing", "between")
+__all__ = ("SyncPreflight", "between")
 
 _SAMPLES = 20
 """Objects of the source that are looked at to find one with which a copy can be tried."""
@@ -27,17 +27,17 @@ _HELD = ("s3", "gcs", "azure", "file", "memory")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Crossing:
+class SyncPreflight:
     """What is known before the first object of a sync."""
 
-    route: Route
+    route: MigrationPlan
     #: What the destination was seen to do.
     capabilities: Capabilities
     #: What a person should know.
     notes: tuple[Note, ...]
 
 
-def between(source: Side, destination: Side, retry: Retry, *, dry_run: bool) -> Crossing:
+def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, dry_run: bool) -> SyncPreflight:
     """Look at both sides.
 
     Raises:
@@ -62,20 +62,22 @@ def between(source: Side, destination: Side, retry: Retry, *, dry_run: bool) -> 
         kinds = {source.root.service, destination.root.service}
         shared, _ = same_storage(source, destination, retry, probe=len(kinds) > 1 and not dry_run)
     check_source(source, [source.root], retry)
-    capabilities, notes, copiers = Capabilities(), list[Note](), dict[str, Copier]()
+    capabilities, notes, copiers = Capabilities(), list[Note](), dict[str, ServerSideCopier]()
     if dry_run:
         check_absent(destination, retry)
     else:
         capabilities, notes = try_destination(destination, retry)
-        copiers, found = prove(source, destination, _samples(source, destination, retry), capabilities, retry)
+        copiers, found = probe_server_side_copy(
+            source, destination, _samples(source, destination, retry), capabilities, retry
+        )
         notes += found
-    route = Route(
+    route = MigrationPlan(
         source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=shared, copiers=copiers
     )
-    return Crossing(route=route, capabilities=capabilities, notes=tuple(notes))
+    return SyncPreflight(route=route, capabilities=capabilities, notes=tuple(notes))
 
 
-def _samples(source: Side, destination: Side, retry: Retry) -> Iterator[Place]:
+def _samples(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry) -> Iterator[Place]:
     """A few objects of the source, where its service may copy them by itself."""
     if destination.copier(source.root) is None:
         return

@@ -14,25 +14,25 @@ from migrate_storage.core.errors import KeyRefusedError, RunError, StoppedError
 from migrate_storage.core.events import Behind, Listed, Noted
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Note, ObjectMeta, Outcome, OutcomeKind, Severity
-from migrate_storage.core.parallel import as_they_end
+from migrate_storage.core.parallel import parallel_unordered
 from migrate_storage.core.text import amount
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
-from migrate_storage.engine.concurrency import Gate
-from migrate_storage.engine.object_copier import Carrier
-from migrate_storage.engine.plan import Action, Item, Route
-from migrate_storage.engine.references import References, Services, sides_of
-from migrate_storage.engine.task import Carried, Job
-from migrate_storage.engine.verify import certainly_unchanged
-from migrate_storage.jobs.sync.deletions import Aside, Remover
+from migrate_storage.engine.concurrency import ConcurrencyLimiter
+from migrate_storage.engine.object_copier import ObjectCopier
+from migrate_storage.engine.plan import Action, Item, MigrationPlan
+from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
+from migrate_storage.engine.task import CopyResult, CopyTask
+from migrate_storage.engine.verify import proven_unchanged
+from migrate_storage.jobs.sync.deletions import ExtraneousDeleter, SpilledPairs
 from migrate_storage.jobs.sync.options import SyncOptions
-from migrate_storage.reporting.run_stats import Tally
+from migrate_storage.reporting.run_stats import RunStats
 from migrate_storage.stores.failures import Failure
 from migrate_storage.stores.listing import listing
-from migrate_storage.stores.retry import Patience, Retry, StoreFailure
+from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 from migrate_storage.translate import unaddressable
 
-__all__ = ("Mirroring",)
+__all__ = ("Reconciler",)
 
 _LOOKS = 3
 """How often a key is looked at again because its destination changed meanwhile."""
@@ -50,11 +50,11 @@ class _Pass:
     behind: int = 0
     bytes: int = 0
     oldest: float | None = None
-    extras: Aside = field(default_factory=Aside)
-    later: Aside = field(default_factory=Aside)
+    extras: SpilledPairs = field(default_factory=SpilledPairs)
+    later: SpilledPairs = field(default_factory=SpilledPairs)
 
 
-class Mirroring:
+class Reconciler:
     """Brings a destination level with its source, pass by pass.
 
     Args:
@@ -73,14 +73,14 @@ class Mirroring:
 
     def __init__(
         self,
-        route: Route,
-        carrier: Carrier,
+        route: MigrationPlan,
+        carrier: ObjectCopier,
         options: SyncOptions,
         filters: Filters,
         *,
         retry: Retry,
-        gate: Gate,
-        tally: Tally,
+        gate: ConcurrencyLimiter,
+        tally: RunStats,
         ended: Callable[[], bool],
         tell: Callable[[str], None],
         rows: tuple[Application, Database] | None,
@@ -90,15 +90,15 @@ class Mirroring:
         self._retry, self._gate, self._tally, self._over = retry, gate, tally, ended
         source, self._other = (listing(side, retry, tell) for side in (route.source, route.destination))
         self._listed = replace(source, count=lambda count: tally.tell(Listed(objects=count)))
-        self._rows, self._patience, self._mine = rows, Patience(), mine
-        self._remover = Remover(
+        self._rows, self._patience, self._mine = rows, CircuitBreaker(), mine
+        self._remover = ExtraneousDeleter(
             route.source, route.destination, retry, min_age=options.min_age, dry_run=options.dry_run
         )
         self._guesses = route.source.registration.protocol not in _CLOUDS
         #: Entered while objects are deleted: keeps runs and purges of the same rows apart from it.
         self.apart: Callable[[], AbstractContextManager[object]] = nullcontext
 
-    def level(self, *, quiet: bool) -> Behind:
+    def run_pass(self, *, quiet: bool) -> Behind:
         """Make one pass.
 
         Args:
@@ -115,12 +115,12 @@ class Mirroring:
                 stack.enter_context(aside)
             began = time.time()
             pairs = stack.enter_context(closing(merge(self._listed, self._other)))
-            self._each(self._bring, self._planned(pairs, seen), seen)
-            named = stack.enter_context(References(self._services())) if self._rows else None
+            self._each(self._reconcile, self._planned(pairs, seen), seen)
+            named = stack.enter_context(ReferencedPlaces(self._services())) if self._rows else None
             if named is not None and (len(seen.later) or len(seen.extras)):
                 # After the listings: what a row names by now was listed as it is, or is seen to have changed since.
                 self._read_rows(named)
-            self._each(self._bring, self._unnamed(seen.later, named, self._occupied), seen)
+            self._each(self._reconcile, self._unnamed(seen.later, named, self._occupied), seen)
             self._delete(seen, named)
             seconds = max(0.0, began - seen.oldest) if seen.oldest is not None else 0.0
             return Behind(objects=seen.behind, bytes=seen.bytes, seconds=seconds)
@@ -133,7 +133,11 @@ class Mirroring:
             if self._over():
                 seen.cut = True
                 return
-            if not self._filters(pair.key) or is_ours(pair) or (self._mine is not None and not self._mine(pair.key)):
+            if (
+                not self._filters.matches(pair.key)
+                or is_ours(pair)
+                or (self._mine is not None and not self._mine(pair.key))
+            ):
                 continue
             seen.held += pair.destination is not None
             if pair.source is None:
@@ -171,7 +175,7 @@ class Mirroring:
 
     def _each(self, work: Callable[[Pair], Outcome], pairs: Iterable[Pair], seen: _Pass) -> None:
         """Do it, several at once, and tell how each ended."""
-        for pair, outcome in as_they_end(partial(self._let_in, work), pairs, lambda: self._gate.widest):
+        for pair, outcome in parallel_unordered(partial(self._let_in, work), pairs, lambda: self._gate.max_limit):
             if outcome is None:
                 seen.cut = True
                 continue
@@ -189,12 +193,12 @@ class Mirroring:
     def _let_in(self, work: Callable[[Pair], Outcome], pair: Pair) -> tuple[Pair, Outcome | None]:
         """Do one piece of work when its turn comes; ``None`` where none is begun any more."""
         try:
-            with self._gate():
+            with self._gate.acquire():
                 return pair, None if self._over() else work(pair)
         except StoppedError:
             return pair, None
 
-    def _bring(self, pair: Pair) -> Outcome:
+    def _reconcile(self, pair: Pair) -> Outcome:
         """Bring one key level. What was listed as different is replaced while it still is what was listed."""
         began = time.monotonic()
         for _ in range(_LOOKS):
@@ -205,15 +209,15 @@ class Mirroring:
                 return self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence)
             if compared.relation is Relation.ERROR:
                 return self._outcome(pair, OutcomeKind.FAILED, compared.evidence)
-            carried = self._carrier(self._job(pair))
-            self._patience(Failure(carried.failure, carried.reason) if carried.failure is not None else None)
+            carried = self._carrier.copy(self._job(pair))
+            self._patience.record(Failure(carried.failure, carried.reason) if carried.failure is not None else None)
             if carried.left is not None:
                 self._undo(pair.key, carried.left)
             if carried.kind is not OutcomeKind.OCCUPIED:
                 return self._ended(pair, carried, time.monotonic() - began)
             try:
                 again = self._again(pair.key)
-            except (StoreFailure, KeyRefusedError) as error:
+            except (StoreRequestError, KeyRefusedError) as error:
                 return self._outcome(pair, OutcomeKind.FAILED, str(error))
             if again.source is None:
                 break
@@ -221,13 +225,13 @@ class Mirroring:
         reason = "its destination was written again and again while it was copied: theirs stands"
         return self._outcome(pair, OutcomeKind.CHANGED, reason)
 
-    def _job(self, pair: Pair) -> Job:
+    def _job(self, pair: Pair) -> CopyTask:
         """The engine's job of one key."""
         here, there = (Location(side.key, pair.key) for side in (self._route.source, self._route.destination))
         item = Item(source=here, destination=there, action=self._action(pair.key), slots=())
         guessed = mimetypes.guess_type(pair.key)[0] if self._guesses else None
         replaces = pair.destination.evidence if pair.destination is not None else None
-        return Job(pair.key, item, replaces=replaces, content_type=guessed)
+        return CopyTask(pair.key, item, replaces=replaces, content_type=guessed)
 
     def _action(self, key: str) -> Action:
         """Within one service the service copies by itself, where that was seen to work."""
@@ -239,19 +243,19 @@ class Mirroring:
         """A key as both sides tell it now."""
         found = []
         for side in (self._route.source, self._route.destination):
-            store, path = side.at(key)
-            found.append(self._retry.unless_missing(partial(store.head, path)))
+            store, path = side.resolve(key)
+            found.append(self._retry.or_none_if_missing(partial(store.head, path)))
         return Pair(key=key, source=found[0], destination=found[1])
 
     def _undo(self, key: str, left: ObjectMeta) -> None:
         """Take away what we wrote and do not believe: by size and time the next pass would."""
-        store, path = self._route.destination.at(key)
-        with suppress(StoreFailure):
-            found = self._retry.unless_missing(partial(store.head, path))
-            if found is not None and certainly_unchanged(left.evidence, found.evidence):
-                self._retry(partial(store.delete, path))
+        store, path = self._route.destination.resolve(key)
+        with suppress(StoreRequestError):
+            found = self._retry.or_none_if_missing(partial(store.head, path))
+            if found is not None and proven_unchanged(left.evidence, found.evidence):
+                self._retry.call(partial(store.delete, path))
 
-    def _ended(self, pair: Pair, carried: Carried, seconds: float) -> Outcome:
+    def _ended(self, pair: Pair, carried: CopyResult, seconds: float) -> Outcome:
         verified = carried.verified
         if carried.kind is OutcomeKind.MISSING:
             return self._outcome(pair, OutcomeKind.SKIPPED, "the source holds it no more")
@@ -270,17 +274,17 @@ class Mirroring:
 
     # -- what rows name, and what is deleted
 
-    def _services(self) -> Services:
+    def _services(self) -> ServiceIdentity:
         assert self._rows is not None
-        return Services([*sides_of(self._rows[0].backends).values(), self._route.destination])
+        return ServiceIdentity([*sides_of(self._rows[0].backends).values(), self._route.destination])
 
-    def _read_rows(self, named: References) -> None:
+    def _read_rows(self, named: ReferencedPlaces) -> None:
         assert self._rows is not None
         application, database = self._rows
         named.add_rows(database, application.columns, sides_of(application.backends))
 
     def _unnamed(
-        self, pairs: Iterable[Pair], named: References | None, instead: Callable[[Pair], Outcome]
+        self, pairs: Iterable[Pair], named: ReferencedPlaces | None, instead: Callable[[Pair], Outcome]
     ) -> Iterator[Pair]:
         """The pairs whose destination no row names; of the others it is told why they are left."""
         for pair in pairs:
@@ -298,7 +302,7 @@ class Mirroring:
         reason = "it differs, and a row names it there: what the application may have written is not replaced"
         return self._outcome(pair, OutcomeKind.OCCUPIED, reason)
 
-    def _delete(self, seen: _Pass, named: References | None) -> None:
+    def _delete(self, seen: _Pass, named: ReferencedPlaces | None) -> None:
         count = len(seen.extras)
         if not count:
             return
@@ -315,7 +319,7 @@ class Mirroring:
             )
         kept = partial(self._remover.outcome, kind=OutcomeKind.SKIPPED, reason="kept: a row names it")
         with self.apart():
-            self._each(self._remover, self._unnamed(seen.extras, named, kept), seen)
+            self._each(self._remover.delete, self._unnamed(seen.extras, named, kept), seen)
 
 
 def _contradict(held: ObjectMeta, found: ObjectMeta) -> bool:

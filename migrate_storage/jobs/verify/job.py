@@ -13,20 +13,20 @@ from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.events import Listener, RunFinished, RunStarted, silent
 from migrate_storage.core.model import Outcome, RowRef, Slot, Way
-from migrate_storage.core.parallel import in_parallel
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import Rows
+from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
-from migrate_storage.database.load_monitor import Pressure
-from migrate_storage.engine.known_losses import Known
+from migrate_storage.database.load_monitor import LoadMonitor
+from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.jobs.base import SharedJob
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.distributed.shard import Work
-from migrate_storage.jobs.distributed.shards import Part, cut_rows, plan_of
+from migrate_storage.jobs.distributed.shard import ShardedJob
+from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.verify.check_object import _VERIFIED, AuditOptions, Look, Named, broken, location
-from migrate_storage.journal import Journal, Run, new_run_id
+from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
-from migrate_storage.stores.resolved_backend import Side
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("LEASE", "Audit")
 
@@ -52,7 +52,7 @@ class Audit(SharedJob):
         options: AuditOptions,
         *,
         listener: Listener = silent,
-        part: Part | None = None,
+        part: ShardRef | None = None,
     ) -> None:
         super().__init__(listener, part=part, concurrency=options.concurrency)
         self._application, self._options = application, options
@@ -64,7 +64,7 @@ class Audit(SharedJob):
             ConfigurationError: no such key or column.
         """
         options = self._options
-        sides = {key: Side(backend, pace=self._pace) for key, backend in self._application.backends.items()}
+        sides = {key: ResolvedBackend(backend, pace=self._pace) for key, backend in self._application.backends.items()}
         for key in (options.key, options.through):
             if key is not None and key not in sides:
                 raise ConfigurationError(
@@ -89,22 +89,22 @@ class Audit(SharedJob):
             journal.prepare()
             return self._begin(journal, self._work(database), ranges)
 
-    def _rows(self, database: Database) -> tuple[Rows, ...]:
+    def _rows(self, database: Database) -> tuple[FileColumn, ...]:
         columns = select_columns(self._application.columns, self._options.columns)
-        return tuple(Rows(database, column, where=self._options.where) for column in columns)
+        return tuple(FileColumn(database, column, where=self._options.where) for column in columns)
 
-    def _work(self, database: Database) -> Work:
+    def _work(self, database: Database) -> ShardedJob:
         """What several processes share."""
         options = self._options
         plan = plan_of(
             "verify", options.key, options.columns, options.where, options.deep, options.through, options.sample
         )
 
-        def line(run: str) -> Run:
+        def line(run: str) -> RunRecord:
             began = time.time()
-            return Run(id=run, kind="verify", state="running", started=began, updated=began, **self._named)
+            return RunRecord(id=run, kind="verify", state="running", started=began, updated=began, **self._named)
 
-        return Work(
+        return ShardedJob(
             lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=options, line=line,
             cut=lambda into: cut_rows(self._rows(database), into), ends=False,
         )  # fmt: skip
@@ -119,7 +119,12 @@ class Audit(SharedJob):
         }
 
     def _job(
-        self, sides: dict[str, Side], rows: Sequence[Rows], database: Database, journal: Journal, name: str
+        self,
+        sides: dict[str, ResolvedBackend],
+        rows: Sequence[FileColumn],
+        database: Database,
+        journal: Journal,
+        name: str,
     ) -> Report:
         options, began, named = self._options, time.time(), self._named
         how = (
@@ -130,11 +135,11 @@ class Audit(SharedJob):
             else "looked at"
         )
         self._tally.tell(RunStarted(run=name, reason=how, dry_run=True, resumed=False, rows=None, **named))
-        known = Known(journal)
+        known = KnownLosses(journal)
         look = Look(sides, options, self._retry, known)
         with self._steered(database):
             state, error = self._each(look, rows, journal if journal.exists else None)
-        state, error = self._verdict(state, error)
+        state, error = self._final_state(state, error)
         counts = dict(self._tally.counts)
         report = Report(
             kind="verify", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(), passes=1,
@@ -150,17 +155,17 @@ class Audit(SharedJob):
     def _steered(self, database: Database) -> AbstractContextManager[None]:
         """A hand on it, where it is known to the journal."""
         share = self._share
-        return nullcontext() if share is None else self._helm(share, share.run, Pressure(database)).held()
+        return nullcontext() if share is None else self._helm(share, share.run, LoadMonitor(database)).running()
 
-    def _each(self, look: Look, rows: Sequence[Rows], journal: Journal | None) -> tuple[str, str]:
+    def _each(self, look: Look, rows: Sequence[FileColumn], journal: Journal | None) -> tuple[str, str]:
         """Look at one after the other; how it ended, and why."""
 
         def let_in(given: Named | Outcome) -> Outcome:
-            with self._gate():
-                return look(given)
+            with self._gate.acquire():
+                return look.check(given)
 
         try:
-            for _, outcome in in_parallel(let_in, self._slots(rows, journal), self._options.concurrency):
+            for _, outcome in parallel_map(let_in, self._slots(rows, journal), self._options.concurrency):
                 self._tally.ended(outcome)
                 if self._stopping.is_set():
                     return "stopped", ""
@@ -170,7 +175,7 @@ class Audit(SharedJob):
             return "failed", str(failure)
         return "finished", ""
 
-    def _slots(self, tables: Sequence[Rows], journal: Journal | None) -> Iterator[Named | Outcome]:
+    def _slots(self, tables: Sequence[FileColumn], journal: Journal | None) -> Iterator[Named | Outcome]:
         """The slots of all rows, each with what the journal knows of it; asked of the database on this thread only."""
         options = self._options
         for rows in tables:
@@ -187,7 +192,7 @@ class Audit(SharedJob):
                         for slot in slots
                         if (options.key is None or slot.file["backend"] == options.key) and self._sampled(slot)
                     )
-                entries = journal.at_destinations([location(slot) for slot in found]) if journal else {}
+                entries = journal.objects.at_destinations([location(slot) for slot in found]) if journal else {}
                 for slot in found:
                     entry = entries.get(location(slot))
                     yield Named(slot, entry if entry is not None and entry.state in _VERIFIED else None)

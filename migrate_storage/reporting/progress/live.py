@@ -17,7 +17,7 @@ from migrate_storage.core.events import Behind, Event, Noted, RunStarted
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import amount, duration, size
 from migrate_storage.reporting.progress.plain import behind, noted, started
-from migrate_storage.reporting.progress.state import Seen
+from migrate_storage.reporting.progress.state import ProgressState
 
 __all__ = ("LiveDisplay",)
 
@@ -31,7 +31,7 @@ class LiveDisplay:
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Draw on ``console``, a few times a second."""
         self._console = console
-        self._tally = Seen(clock)
+        self._tally = ProgressState(clock)
         self._live = Live(
             console=console,
             refresh_per_second=REFRESHES_PER_SECOND,
@@ -85,7 +85,7 @@ class LiveDisplay:
         return Group(bar, numbers, *more)
 
 
-def _clock_line(tally: Seen) -> str:
+def _clock_line(tally: ProgressState) -> str:
     number = f"pass {tally.passes}, " if tally.passes > 1 else ""
     left = "" if tally.left is None or tally.state else f", {duration(tally.left)} left"
     return f"{number}{duration(tally.seconds)}{left}"

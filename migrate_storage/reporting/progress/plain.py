@@ -9,7 +9,7 @@ from typing import IO, Self
 from migrate_storage.core.events import Behind, Event, Noted, RunFinished, RunStarted
 from migrate_storage.core.model import Note, Severity
 from migrate_storage.core.text import amount, duration, size, visible
-from migrate_storage.reporting.progress.state import Seen
+from migrate_storage.reporting.progress.state import ProgressState
 
 __all__ = (
     "Lines",
@@ -29,7 +29,7 @@ class Periodic:
 
     def __init__(self, stream: IO[str], every: float, clock: Callable[[], float]) -> None:
         self._stream, self._every, self._clock = stream, every, clock
-        self._tally = Seen(clock)
+        self._tally = ProgressState(clock)
         self._due = clock() + every
 
     def _is_due(self) -> bool:

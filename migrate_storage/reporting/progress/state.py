@@ -22,11 +22,11 @@ from migrate_storage.core.events import (
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.text import amount, duration, size, visible
 
-__all__ = ("Seen",)
+__all__ = ("ProgressState",)
 
 
 @dataclass
-class Seen:
+class ProgressState:
     """What was seen so far. Plain additions, no lock: events come one call at a time."""
 
     clock: Callable[[], float] = time.monotonic

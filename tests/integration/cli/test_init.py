@@ -1,0 +1,47 @@
+"""`init` writes a configuration that works, and no secret."""
+
+from __future__ import annotations
+
+import tomllib
+
+from tests.support.cli.project import Project, one_line_of
+
+
+def test_what_is_said_is_filled_in_and_the_file_works(project: Project) -> None:
+    ended = project("init", "--app", "app", "--from", "old", "--to", "new")
+    assert ended.returncode == 0, ended.stderr
+    text = (project.directory / "migrate-storage.toml").read_text()
+    assert tomllib.loads(text) == {"app": "app", "from": "old", "to": "new"}
+    assert project("plan").stdout.startswith("A plan, nothing was changed: 10 objects")
+
+
+def test_every_line_that_is_commented_out_is_right_once_it_is_not(project: Project) -> None:
+    assert project("init").returncode == 0
+    path = project.directory / "migrate-storage.toml"
+    lines = path.read_text().splitlines()
+    bare = [line.removeprefix("# ") if "=" in line or line.startswith("# [") else line for line in lines]
+    said = tomllib.loads(
+        "\n".join(line for line in bare if not line.startswith("# ") and "MIGRATE_STORAGE_" not in line)
+    )
+    assert {"app", "database", "from", "to", "columns", "source", "destination"} <= said.keys()
+
+
+def test_a_file_that_is_there_is_kept_unless_forced(project: Project) -> None:
+    project.write("# mine\n", "migrate-storage.toml")
+    assert "is there already: edit it, or replace it with --force" in one_line_of(project("init"))
+    assert (project.directory / "migrate-storage.toml").read_text() == "# mine\n"
+    assert project("init", "--force").returncode == 0
+    assert (project.directory / "migrate-storage.toml").read_text() != "# mine\n"
+
+
+def test_a_password_becomes_a_reference(project: Project) -> None:
+    project("init", "--database", "postgresql+psycopg://me:hunter2@host/db")
+    text = (project.directory / "migrate-storage.toml").read_text()
+    assert "hunter2" not in text
+    assert tomllib.loads(text)["database"] == "postgresql+psycopg://me:${DB_PASSWORD}@host/db"
+
+
+def test_quotes_in_what_is_said_stay_text(project: Project) -> None:
+    nasty = 'a"]\n[evil]\\'
+    project("init", "--from", nasty)
+    assert tomllib.loads((project.directory / "migrate-storage.toml").read_text()) == {"from": nasty}

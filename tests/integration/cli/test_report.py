@@ -1,0 +1,61 @@
+"""`report` as it is typed: text, JSON and a page out of one journal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from migrate_storage.__main__ import main
+from migrate_storage.journal import Journal
+from tests.support.reporting.journaled import journaled
+
+
+@pytest.fixture
+def command(journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    journaled(journal, 50, one_in=10)
+    monkeypatch.chdir(tmp_path)
+    return ("report", "--database", f"sqlite:///{tmp_path}/journal.db")
+
+
+def test_a_page_is_written_and_the_exit_code_is_the_run_s(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--html", "r.html"]) == 1
+    page = (tmp_path / "r.html").read_text()
+    assert capsys.readouterr().out == f"Wrote r.html, {len(page) / 1024:.1f} KiB: open it in a browser.\n"
+    assert "<h1>Finished, with 5 objects to look at. 5 rows still name &#x27;old&#x27;.</h1>" in page
+    assert f"run --from old --to new --database sqlite:///{tmp_path}/journal.db</pre>" in page
+    assert main([*command, "--html", "-"]) == 1
+    assert capsys.readouterr().out == page
+    assert main([*command, "--html", "r.html", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"event": "written", "path": "r.html"}
+
+
+def test_a_page_that_cannot_be_written_is_one_line(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--html", "no/such/r.html"]) == 2
+    assert "--html no/such/r.html: cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_text_and_json_have_the_figures(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command]) == 1
+    assert "\n  documents.file: 38 re-pointed, 2 missing, 1 occupied, 1 failed\n" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["figures"]["objects"], told["listed_total"]) == (50, 5)
+    assert told["figures"]["columns"]["documents.file"] == {"re-pointed": 38, "missing": 2, "occupied": 1, "failed": 1}
+
+
+def test_no_color_is_honoured(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    main([*command])
+    assert "\x1b[1;33mFinished, with 5 objects" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    main([*command])
+    assert "\x1b[1mFinished, with 5 objects" in capsys.readouterr().out

@@ -1,0 +1,230 @@
+"""The outbox on each database, step by step as the search assumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Connection, text
+
+from migrate_storage.cutover.decisions import Side
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.protocol import EntryFate
+from migrate_storage.database.connection import Database
+
+S, D = Side.SOURCE, Side.DESTINATION
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outbox(database_url: str, clock: Clock) -> Iterator[Outbox]:
+    database = Database(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    made = Outbox(database, "files", clock=clock)
+    made.prepare()
+    yield made
+    database.close()
+
+
+def test_a_write_alone(outbox: Outbox) -> None:
+    assert outbox.look("a/b") is None
+    entry = outbox.open("a/b", S)
+    assert (entry.sequence, entry.side, entry.tombstone) == (1, S, False)
+    assert outbox.look("a/b") == entry
+    assert outbox.look("a/c") is None
+    assert outbox.close("a/b", entry) is EntryFate.CLOSED
+    assert outbox.look("a/b") is None
+    assert outbox.close("a/b", entry) is EntryFate.VANISHED
+    assert outbox.leave("a/b", entry) is EntryFate.VANISHED
+
+
+def test_two_writers_leave_it_and_the_first_ones_side_stays(outbox: Outbox) -> None:
+    first = outbox.open("k", S, about={"content_type": "text/plain"})
+    second = outbox.open("k", D, tombstone=True)
+    assert (second.epoch, second.sequence, second.side, second.tombstone) == (first.epoch, 2, S, True)
+    assert outbox.close("k", first) is EntryFate.STAYS
+    assert outbox.close("k", second) is EntryFate.STAYS
+    third = outbox.open("k", D)
+    assert third.tombstone is True
+    assert outbox.count() == 1
+    assert outbox.about("k") == {"content_type": "text/plain"}
+
+
+def test_an_entry_made_anew_is_another(outbox: Outbox) -> None:
+    first = outbox.open("k", S)
+    outbox.close("k", first)
+    outbox.open("k", D)
+    assert outbox.close("k", first) is EntryFate.VANISHED
+    assert outbox.leave("k", first) is EntryFate.VANISHED
+
+
+def test_a_note_touches_no_entry_that_stands(outbox: Outbox) -> None:
+    entry = outbox.open("k", S)
+    outbox.note("k", D)
+    assert outbox.look("k") == entry
+    outbox.note("other", D)
+    assert [(each.path, each.side) for each in sorted(outbox.waiting(), key=lambda each: each.path)] == [
+        ("k", S),
+        ("other", D),
+    ]
+
+
+def test_repair_lets_a_writer_be_until_it_is_done_or_late(outbox: Outbox, clock: Clock) -> None:
+    entry = outbox.open("k", S)
+    assert outbox.claim("k", "me", 30) is None
+    assert outbox.leave("k", entry) is EntryFate.STAYS
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    outbox.open("late", S)
+    clock.now += 301
+    assert outbox.claim("late", "me", 30) is not None
+
+
+def test_one_repair_at_a_time_until_its_lease_ends(outbox: Outbox, clock: Clock) -> None:
+    outbox.note("k", S)
+    mine = outbox.claim("k", "me", 30)
+    assert mine is not None
+    assert outbox.claim("k", "you", 30) is None
+    clock.now += 31
+    yours = outbox.claim("k", "you", 30)
+    assert yours is not None
+    assert outbox.settle("k", mine) is False
+    outbox.release("k", "me")
+    assert outbox.claim("k", "she", 30) is None
+    outbox.release("k", "you", "no such bucket")
+    assert next(outbox.waiting()).failure == "no such bucket"
+    assert outbox.claim("k", "she", 30) is not None
+
+
+def test_a_repair_does_not_close_what_moved_on(outbox: Outbox) -> None:
+    outbox.note("k", S)
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    writer = outbox.open("k", D)
+    assert outbox.settle("k", claimed) is False
+    assert outbox.flip("k", claimed) is None
+    assert outbox.leave("k", writer) is EntryFate.STAYS
+
+
+def test_a_writer_that_leaves_stops_the_repair_that_claimed_after_it_opened(outbox: Outbox, clock: Clock) -> None:
+    writer = outbox.open("k", S)
+    clock.now += 301
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    assert outbox.leave("k", writer) is EntryFate.STAYS
+    assert outbox.settle("k", claimed) is False
+
+
+def test_the_side_changes_with_the_epoch(outbox: Outbox) -> None:
+    outbox.note("k", D)
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    flipped = outbox.flip("k", claimed)
+    assert flipped is not None
+    assert (flipped.side, outbox.look("k")) == (S, flipped)
+    assert outbox.settle("k", claimed) is False
+    assert outbox.settle("k", flipped) is True
+
+
+def test_an_upload_keeps_its_entry_until_its_url_expires(outbox: Outbox, clock: Clock) -> None:
+    entry = outbox.open("k", S, expires=clock.now + 60)
+    assert outbox.close("k", entry) is EntryFate.STAYS
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    assert outbox.settle("k", claimed) is False
+    clock.now += 61
+    assert outbox.settle("k", claimed) is True
+
+
+def test_opened_by_many_at_once_each_has_its_own_sequence(outbox: Outbox) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: outbox.open("k", S), range(16)))
+    assert sorted(each.sequence for each in found) == list(range(1, 17))
+    assert len({each.epoch for each in found}) == 1
+
+
+def test_looking_up_uses_the_index(outbox: Outbox) -> None:
+    if outbox.database.dialect != "sqlite":
+        return
+    plan = outbox.database.transaction(
+        lambda connection: connection.execute(
+            text("EXPLAIN QUERY PLAN SELECT side FROM migrate_storage_outbox WHERE id = 'x'")
+        ).all()
+    )
+    assert "INDEX" in str(plan)
+
+
+def test_a_closed_line_tells_that_we_wrote_and_is_opened_anew(outbox: Outbox, clock: Clock) -> None:
+    first = outbox.open("k", S, about={"content_type": "text/plain"}, expires=1.0)
+    assert outbox.close("k", first, wrote=True) is EntryFate.CLOSED
+    assert (outbox.look("k"), outbox.count(), list(outbox.waiting()), outbox.about("k")) == (None, 0, [], {})
+    assert (outbox.wrote("k"), outbox.wrote("other")) == (True, False)
+    assert outbox.claim("k", "me", 30) is None
+    assert (outbox.close("k", first), outbox.leave("k", first)) == (EntryFate.VANISHED, EntryFate.VANISHED)
+    clock.now += 1
+    second = outbox.open("k", D, tombstone=True)
+    assert (second.sequence, second.side, second.tombstone) == (1, D, True)
+    assert second.epoch != first.epoch
+    (waiting,) = outbox.waiting()
+    assert (waiting.opened, waiting.expires, waiting.about) == (clock.now, 0.0, {})
+    assert outbox.close("k", second) is EntryFate.CLOSED
+    assert outbox.wrote("k") is False
+    outbox.note("k", S)
+    claimed = outbox.claim("k", "me", 30)
+    assert claimed is not None
+    assert outbox.settle("k", claimed, wrote=True)
+    outbox.note("k", D)
+    again = outbox.look("k")
+    assert again is not None
+    assert (again.sequence, again.side) == (1, D)
+    assert outbox.claim("k", "me", 30) is not None
+
+
+def test_what_is_open_is_told_by_what_it_waits_for(outbox: Outbox, clock: Clock) -> None:
+    outbox.note("left", S)
+    outbox.open("busy", S)
+    outbox.open("busy too", D)
+    outbox.leave("url", outbox.open("url", D, expires=clock.now + 60))
+    outbox.close("done", outbox.open("done", S), wrote=True)
+    tally = outbox.tally()
+    assert [tally.of(kind, S, D) for kind in ("repair", "writer", "upload")] == [1, 2, 1]
+    assert (tally.of("writer", S), tally.last_upload) == (1, 60.0)
+    clock.now += 400
+    assert [outbox.tally().of(kind, S, D) for kind in ("repair", "writer", "upload")] == [4, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("phase", "changed", "forgotten"),
+    [(None, 0, True), ("destination", 100, True), ("destination", 1500, False), ("dual_write", 100, False)],
+)
+def test_what_is_settled_is_forgotten_when_the_cutover_is_over(
+    outbox: Outbox, clock: Clock, phase: str | None, changed: float, forgotten: bool
+) -> None:
+    def prune(connection: Connection) -> int:
+        return outbox.tables.prune(connection, clock.now - 500)
+
+    if phase is not None:
+        table = outbox.tables.phase
+        line = table.insert().values(backend="files", phase=phase, generation=1, changed=changed)
+        outbox.database.transaction(lambda connection: connection.execute(line) and None)
+    outbox.close("settled", outbox.open("settled", S), wrote=True)
+    outbox.leave("deleted", outbox.open("deleted", D, tombstone=True))
+    clock.now += 1000
+    outbox.close("of late", outbox.open("of late", S), wrote=True)
+    assert outbox.database.transaction(prune) == int(forgotten)
+    assert outbox.database.transaction(prune) == 0
+    assert outbox.wrote("settled") is not forgotten
+    assert outbox.wrote("of late")
+    assert outbox.look("deleted") is not None

@@ -1,0 +1,187 @@
+"""Listings in place of looks: only where they tell as much, only to confirm, and never older than what they must see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import pytest
+
+from migrate_storage.core.model import ObjectMeta, OutcomeKind
+from migrate_storage.engine import listing_evidence
+from migrate_storage.engine.listing_evidence import ListingEvidence
+from migrate_storage.engine.scheduler import Scheduler
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry
+from tests.support.engine import registrations as places
+from tests.support.engine.world import World
+from tests.support.servers import S3Server
+
+ROWS = 60
+
+
+def worlds(server: S3Server, url: str) -> World:
+    """Two buckets of one server that nobody takes for one: what goes between them goes through the client."""
+    old = places.old_s3(server.by_another_name, server.new_bucket())
+    return World(url, old.build(), places.new_s3(server, server.new_bucket()).build())
+
+
+def altered(monkeypatch: pytest.MonkeyPatch, alter: Callable[[Iterator[ObjectMeta]], Iterator[ObjectMeta]]) -> None:
+    """Every listing tells something else than the server does."""
+    original = ObstoreStore.list
+    monkeypatch.setattr(ObstoreStore, "list", lambda *args, **more: alter(original(*args, **more)))
+
+
+def heads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each object is looked at by itself, by the name of its side."""
+    count: Counter[str] = Counter()
+    original = ObstoreStore.head
+
+    def counted(self: ObstoreStore, path: str) -> ObjectMeta:
+        if path.startswith("docs/"):
+            count[self.name[:3]] += 1
+        return original(self, path)
+
+    monkeypatch.setattr(ObstoreStore, "head", counted)
+    return count
+
+
+@pytest.mark.parametrize(("server", "before_the_put"), [("rclone", ROWS), ("moto", 0)])
+def test_a_listing_stands_for_the_looks_at_all_its_objects(
+    request: pytest.FixtureRequest, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, server: str, before_the_put: int
+) -> None:
+    """Rclone replaces what stands even when told not to, so that its destination is asked before each put."""
+    world = worlds(request.getfixturevalue(f"{server}_s3"), sqlite_url)
+    world.fill(ROWS)
+    count = heads(monkeypatch)
+    report = world.run()
+    assert (report.exit_code, report.rows_moved) == (0, ROWS)
+    assert world.check(backend="new") == ROWS
+    assert count["old"] < ROWS / 4, "three looks at each source come from listings, and a few heads prove these"
+    assert count["new"] <= before_the_put + ROWS / 4
+    assert all(value["last_modified"] for value in world.raw()), "the row is told what a look would tell"
+    world.close()
+
+
+def ghosts(listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
+    """As rclone lists a key that two put at once: a second time, without a tag."""
+    for meta in listed:
+        yield replace(meta, e_tag=None)
+        yield meta
+
+
+def stale(listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
+    return (replace(meta, last_modified=(meta.last_modified or 0) - 60) for meta in listed)
+
+
+def other_tags(listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
+    return (replace(meta, e_tag="0" * 32) for meta in listed)
+
+
+def backwards(listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
+    return reversed(list(listed))
+
+
+def broken(listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
+    for number, meta in enumerate(listed):
+        if number > 20:
+            raise ConnectionError("the listing ended here")
+        yield meta
+
+
+@pytest.mark.parametrize("alter", [ghosts, stale, other_tags, backwards, broken], ids=lambda alter: alter.__name__)
+@pytest.mark.parametrize("begun", ["before", "after"])
+def test_a_listing_that_is_no_evidence_decides_nothing(
+    rclone_s3, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, alter: Any, begun: str
+) -> None:
+    """Whether the probes see it or it only shows when the run is under way."""
+    world = worlds(rclone_s3, sqlite_url)
+    world.fill(ROWS)
+    if begun == "before":
+        altered(monkeypatch, alter)
+    else:
+        original = ListingEvidence.fetch
+
+        def at_work(self: ListingEvidence, filenames: Any) -> Any:
+            if begun_once.is_set():
+                return original(self, filenames)
+            begun_once.set()
+            altered(monkeypatch, alter)
+            return original(self, filenames)
+
+        begun_once = Event()
+        monkeypatch.setattr(ListingEvidence, "fetch", at_work)
+    count = heads(monkeypatch)
+    report = world.run()
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: ROWS})
+    assert world.check(backend="new") == ROWS
+    assert count["old"] >= 3 * ROWS, "each was looked at by itself"
+    world.close()
+
+
+@pytest.fixture
+def side(rclone_s3) -> ResolvedBackend:
+    bucket = rclone_s3.new_bucket()
+    store = rclone_s3.store(bucket)
+    for number in range(300):
+        store.put(f"a/{number:03}.bin", b"x" * (number + 1))
+    return ResolvedBackend(places.old_s3(rclone_s3, bucket).build())
+
+
+def _listings(side: ResolvedBackend, *proof: str) -> ListingEvidence:
+    return ListingEvidence.probe(side, Retry(3, Event()), proof)
+
+
+def test_it_tells_what_it_saw_and_nothing_of_what_it_did_not(side: ResolvedBackend) -> None:
+    wanted = [f"a/{number:03}.bin" for number in range(100, 180)]
+    found = _listings(side, "a/007.bin")([*wanted, "a/150.gone"])
+    assert sorted(found) == wanted
+    assert [found[name].size for name in wanted] == list(range(101, 181))
+
+
+def test_sparse_keys_are_not_listed_for(side: ResolvedBackend) -> None:
+    listings = _listings(side, "a/007.bin")
+    assert listings.ready
+    assert listings([f"a/{number:03}.bin" for number in range(0, 300, 10)]) == {}
+    assert not listings.ready, "and not tried again for a while"
+    everything = [f"a/{number:03}.bin" for number in range(300)]
+    assert len(listings(everything)) == 300, "but far more of them at once are worth one"
+
+
+def test_a_side_of_which_nothing_was_seen_is_not_believed(side: ResolvedBackend) -> None:
+    assert not _listings(side).ready
+    assert not _listings(side, "a/none.bin").ready
+
+
+def test_a_few_objects_are_looked_at(side: ResolvedBackend) -> None:
+    few = [f"a/{number:03}.bin" for number in range(listing_evidence._LEAST - 1)]
+    assert _listings(side, "a/007.bin")(few) == {}
+
+
+def test_a_source_deleted_while_its_copy_waits_leaves_a_copy_that_is_known_as_ours(
+    rclone_s3, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what is saved under its name later is moved, and not taken to meet an object of somebody else."""
+    world = worlds(rclone_s3, sqlite_url)
+    world.fill(ROWS)
+    original = Scheduler._start_listing
+
+    def deleted(self: Scheduler) -> None:
+        monkeypatch.setattr(Scheduler, "_start_listing", original)
+        world.old.delete_object("docs/1/d1.bin")
+        original(self)
+
+    monkeypatch.setattr(Scheduler, "_start_listing", deleted)
+    report = world.run()
+    assert (report.counts[OutcomeKind.MISSING], report.rows_left) == (1, 1)
+    entry = world.journal["docs/1/d1.bin"]
+    assert (entry.state, entry.ours) == ("leftover", True)
+    world.contents["docs/1/d1.bin"] = b"restored with other content"
+    world.old.fs.pipe(world.old._prepare_path("docs/1/d1.bin"), world.contents["docs/1/d1.bin"])
+    assert world.run().exit_code == 0
+    assert world.check(backend="new") == ROWS
+    world.close()

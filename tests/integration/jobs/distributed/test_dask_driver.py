@@ -1,0 +1,329 @@
+"""``--dask`` and ``--workers``: a real cluster on loopback, its workers killed and stopped in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from distributed import Client, LocalCluster
+
+from migrate_storage.cli import cli, dask_worker
+from migrate_storage.jobs.distributed import dask_driver, dask_task
+from tests.documentation.test_schemas import hold, hold_line
+from tests.support.distributed.sites import ROOT, Site, Sites, ended, halfway, until
+from tests.support.evidence import Evidence
+
+COUNT = 64
+KEY = re.compile(r"migrate-storage-(run|sync|verify)-[0-9a-f-]+-range-(\d+-of-\d+|end)-try-\d+")
+
+
+class Cluster:
+    """Two workers, and the file in which they find the world of the test that runs."""
+
+    def __init__(self, cluster: LocalCluster, client: Client, file: Path) -> None:
+        self.cluster, self.client, self.file = cluster, client, file
+
+    def serve(self, site: Site) -> list[str]:
+        """Let the workers find a site; returns what to say to the command."""
+        shutil.copy(site.file, self.file)
+        return ["--dask", self.cluster.scheduler_address]
+
+    @property
+    def workers(self) -> dict[str, psutil.Process]:
+        """By address."""
+        return {address: psutil.Process(pid) for address, pid in self.client.run(os.getpid).items()}
+
+    def at_work(self) -> psutil.Process:
+        """A worker that has a task."""
+        found: list[str] = []
+        until(lambda: found.extend(address for address, keys in self.client.processing().items() if keys) or found)
+        return self.workers[found[0]]
+
+    @property
+    def keys(self) -> set[str]:
+        """The names of all tasks that the scheduler knows of, or knew."""
+        return {str(each[0]) for each in list(self.cluster.scheduler.transition_log)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    file = tmp_path_factory.mktemp("cluster") / "world.json"
+    environment = {"WORLD_FILE": str(file), "PYTHONPATH": str(ROOT)}
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+            env=environment, silence_logs=50,
+        ) as made,
+        Client(made, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield Cluster(made, client, file)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, rclone_s3: Any) -> Iterator[dict[str, Any]]:
+    """What one process makes of the rows."""
+    from tests.conftest import _ensure
+    from tests.support.servers import DatabaseServer
+
+    file = tmp_path_factory.mktemp("alone") / "world.json"
+    with DatabaseServer(service=_ensure("postgres")).database() as url:
+        site = Site(url, rclone_s3, (rclone_s3.new_bucket(), rclone_s3.new_bucket()), file)
+        site.fill(COUNT)
+        site.do("run")
+        yield {"rows": site.rows, "objects": site.objects(), "report": site.report()}
+        site.world.close()
+
+
+def same(site: Site, alone: dict[str, Any]) -> None:
+    """Rows and objects are what one process makes of them, and every range is done."""
+    assert site.rows == alone["rows"]
+    assert site.objects() == alone["objects"]
+    report = site.report()
+    for name in ("state", "rows_left", "rows_moved", "listed_total", "counts", "exit_code"):
+        assert report[name] == alone["report"][name], name
+    assert all(each.done for each in site.ranges)
+    assert len(site.ranges) == 9
+    assert site.world.check(backend="new")
+
+
+def test_a_cluster_does_what_one_process_does(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
+    site.fill(COUNT)
+    said, _ = site.do("run", *cluster.serve(site), "--json")
+    same(site, alone)
+    told = [json.loads(line) for line in said.splitlines()]
+    for line in told:
+        hold_line(line)
+    assert told[-1]["event"] == "report"
+    assert told[-1]["rows_moved"] == alone["report"]["rows_moved"]
+    assert [each["objects"] for each in told if each["event"] == "progress"][-1] >= len(site.objects())
+    keys = {key for key in cluster.keys if key.startswith("migrate-storage")}
+    assert len(keys) >= 9
+    assert all(KEY.fullmatch(key) for key in keys), keys
+    site.do("run", *cluster.serve(site))
+    assert site.report()["rows_moved"] == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_time_only(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
+    site.fill(COUNT)
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
+    halfway(site, driver)
+    cluster.at_work().kill()
+    ended(driver, 0)
+    same(site, alone)
+    until(lambda: len(cluster.workers) == 2)
+
+
+@pytest.mark.slow
+def test_a_worker_that_slept_past_its_lease_wakes_up_without_harm(
+    site: Site, cluster: Cluster, alone: dict[str, Any]
+) -> None:
+    site.fill(COUNT)
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
+    halfway(site, driver)
+    sleeper = cluster.at_work()
+    sleeper.suspend()
+    try:
+        ended(driver, 0)
+        same(site, alone)
+        journal = site.world.sql("SELECT * FROM migrate_storage_object ORDER BY id")
+    finally:
+        sleeper.resume()
+    time.sleep(3)
+    until(lambda: not any(cluster.client.processing().values()))
+    same(site, alone)
+    assert site.world.sql("SELECT * FROM migrate_storage_object ORDER BY id") == journal
+
+
+@pytest.mark.slow
+def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
+    site.fill(COUNT)
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "40")
+    halfway(site, driver)
+    site.do("control", "pause")
+    doing = "SELECT doing FROM migrate_storage_run"
+    until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
+    status = json.loads(site.do("status", "--json")[0])
+    hold(status, "run.json")
+    assert status["doing"]["ranges"] == 2
+    still = site.moved()
+    time.sleep(1.5)
+    assert site.moved() == still
+    site.do("control", "resume")
+    until(lambda: site.moved() > still)
+    site.do("control", "stop")
+    ended(driver, 130)
+    assert site.report()["state"] == "stopped"
+    assert site.moved() < alone["report"]["rows_moved"]
+    site.do("run", *cluster.serve(site))
+    assert site.rows == alone["rows"]
+    assert site.objects() == alone["objects"]
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_is_started_again(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
+    site.fill(COUNT)
+    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
+    halfway(site, driver)
+    driver.kill()
+    driver.communicate()
+    site.do("run", *cluster.serve(site))
+    same(site, alone)
+    assert len(site.world.sql("SELECT id FROM migrate_storage_run")) == 1
+
+
+@pytest.mark.slow
+def test_limits_losses_and_what_cannot_be_done(site: Site, cluster: Cluster) -> None:
+    site.fill(COUNT)
+    site.do("run", *cluster.serve(site), "--max-bytes", "2000", code=4)
+    lost = next(file["filename"] for file in site.rows["documents"] if file["backend"] == "old")
+    site.world.old.delete_object(lost)
+    said, _ = site.do("run", *cluster.serve(site), code=1)
+    assert lost in said
+    assert (site.report()["listed_total"], site.report()["rows_left"]) == (1, 1)
+    cluster.file.write_text(json.dumps({"url": "postgresql+psycopg://nobody@127.0.0.1:1/x", "backends": []}))
+    _, errors = site.do("run", "--dask", cluster.cluster.scheduler_address, code=2)
+    assert "a worker cannot do it" in errors
+    _, errors = site.do("run", "--dask", "tcp://127.0.0.1:1", code=2)
+    assert "no scheduler answers" in errors
+
+
+def test_sync_and_verify_on_a_cluster(site: Site, cluster: Cluster) -> None:
+    site.fill(COUNT)
+    journal = {"MIGRATE_STORAGE_JOURNAL": site.url}
+    cluster.client.run(lambda: os.environ.update(journal))
+    try:
+        site.do("sync", "old", "new", *cluster.serve(site), **journal)
+    finally:
+        cluster.client.run(lambda: os.environ.pop("MIGRATE_STORAGE_JOURNAL"))
+    assert {key: each[0] for key, each in site.objects().items()} == {
+        key: each[0] for key, each in site.objects(0).items()
+    }
+    assert site.report()["counts"] == {"copied": len(site.objects())}
+    site.do("run")
+    one = json.loads(site.do("verify", "--deep", "--json")[0].splitlines()[-1])
+    site.do("verify", "--deep", *cluster.serve(site))
+    assert site.report()["counts"] == one["counts"]
+    assert site.report()["evidence"] == one["evidence"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_larger_job_with_workers_that_die_and_sleep(
+    site: Site, sites: Sites, cluster: Cluster, evidence: Evidence
+) -> None:
+    """Thousands of rows, a worker killed and one stopped past its lease, again and again, until all is done."""
+    count = 6000
+    site.fill(count)
+    one = sites()
+    one.fill(count)
+    one.do("run")
+    driver = site.start("run", *cluster.serve(site), "--lease", "3")
+    killed = slept = 0
+    while driver.poll() is None:
+        time.sleep(6)
+        busy = [address for address, keys in cluster.client.processing().items() if keys]
+        victim = cluster.workers.get(busy[0]) if busy else None
+        if victim is None:
+            continue
+        if killed <= slept:
+            victim.kill()
+            killed += 1
+        else:
+            victim.suspend()
+            slept += 1
+            time.sleep(8)
+            victim.resume()
+    ended(driver, 0)
+    time.sleep(3)
+    assert site.rows == one.rows
+    assert site.objects() == one.objects()
+    files = site.world.check(backend="new")
+    assert killed
+    assert slept
+    evidence.record(
+        "A cluster whose workers are killed and put to sleep makes of rows and objects what one process makes of them.",
+        rows=site.report()["rows_moved"], objects=len(site.objects()), files=files, killed=killed, slept=slept,
+        ranges=len(site.ranges),
+    )  # fmt: skip
+
+
+def test_processes_of_one_s_own(sites: Sites, alone: dict[str, Any]) -> None:
+    site = sites()
+    site.fill(COUNT)
+    # A password that must reach the workers, and by no task.
+    site.do("run", "--workers", "2", "--database", site.url, "--journal", site.url)
+    assert site.rows == alone["rows"]
+    assert site.objects() == alone["objects"]
+
+
+def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted in every option and variable that may hold one; what travels is pickled as Dask does it."""
+    mark = "pl4nt3d"
+    planted = {
+        "MIGRATE_STORAGE_DATABASE": f"postgresql+psycopg://me:{mark}-a@127.0.0.1:1/x",
+        "MIGRATE_STORAGE_JOURNAL": f"postgresql+psycopg://me:{mark}-b@127.0.0.1:1/x",
+        "MIGRATE_STORAGE_REPLICAS": f"postgresql+psycopg://me:{mark}-c@127.0.0.1:1/x",
+        "MIGRATE_STORAGE_THROTTLE_QUERY": f"SELECT '{mark}-d'",
+        "AWS_SECRET_ACCESS_KEY": f"{mark}-e",
+        "WORLD_FILE": f"/{mark}-f",
+    }
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    sent: list[tuple[str, ...]] = []
+
+    class CaughtError(Exception):
+        pass
+
+    def caught(job: object, arguments: list[str], **_: object) -> None:
+        sent.append(tuple(arguments))
+        raise CaughtError
+
+    monkeypatch.setattr(dask_driver, "DaskDriver", caught)
+    monkeypatch.setattr("migrate_storage.cli.application_options.ApplicationOptions.open", lambda door: _Application())
+    more = [
+        "--from",
+        "old",
+        "--to",
+        "new",
+        "--where",
+        "id > 3",
+        "--max-replica-lag",
+        "5",
+        "--bandwidth",
+        "10M",
+        "--exclude",
+        "*.tmp",
+    ]
+    CliRunner().invoke(cli, ["run", "--dask", "tcp://127.0.0.1:1", "--app", "x:y", *more])
+    [arguments] = sent
+    task = dask_task.Task(arguments=arguments, run="20260101-000000-abcdef01", number=3)
+    pickled = pickle.dumps((dask_worker.work, task))
+    assert mark.encode() not in pickled
+    for said in ("x:y", "id > 3", "*.tmp", "10485760"):
+        assert said.encode() in pickled
+    assert KEY.fullmatch(task.key("run", 8, 1))
+    for option in ("--database", "--journal", "--replicas"):
+        ended_with = CliRunner().invoke(
+            cli, ["run", "--dask", "tcp://127.0.0.1:1", "--app", "x:y", *more, option, "sqlite://"]
+        )
+        assert "stays out of tasks" in str(ended_with.exception) + ended_with.output
+    assert len(sent) == 1
+
+
+class _Application:
+    def __init__(self) -> None:
+        self.backends: dict[str, Any] = {"old": None, "new": None}
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,185 @@
+"""``--shard``: processes that know nothing of each other but the journal do one job."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import psutil
+import pytest
+
+from tests.support.distributed.sites import Site, Sites, ended, halfway, until
+
+COUNT = 64
+
+
+def test_three_at_once_do_what_one_does(sites: Sites) -> None:
+    alone, together = sites(), sites()
+    for site in (alone, together):
+        site.fill(COUNT)
+    alone.do("run")
+    shards = [together.start("run", "--shard", f"{number}/3", "--json") for number in range(3)]
+    for shard in shards:
+        ended(shard, 0)
+    assert together.rows == alone.rows
+    assert together.objects() == alone.objects()
+    assert together.world.check(backend="new") == alone.world.check(backend="new")
+    assert [each.done for each in together.ranges] == [True] * 4
+    runs = together.world.sql("SELECT id, state FROM migrate_storage_run")
+    assert len(runs) == 1
+    assert runs[0][1] == "finished"
+    one, many = alone.report(), together.report()
+    for name in ("rows_moved", "rows_left", "listed_total", "counts", "exit_code"):
+        assert many[name] == one[name], name
+
+
+def test_shards_are_counted_from_zero_and_the_environment_says_so_too(site: Site) -> None:
+    site.fill(8)
+    _, errors = site.do("run", "--shard", "3/3", code=2)
+    assert "counted from 0" in errors
+    _, errors = site.do("run", "--shard", "1", code=2)
+    assert "0/8" in errors
+    _, errors = site.do("run", "--shard", "0/2", "--workers", "2", code=2)
+    assert "exclude each other" in errors
+    _, errors = site.do("run", "--shard", "0/2", "--limit", "3", code=2)
+    assert "--limit" in errors
+    site.do("run", MIGRATE_STORAGE_SHARD="1/2")
+    assert [each.done for each in site.ranges] == [False, True, False]
+    site.do("run", MIGRATE_STORAGE_SHARD="0/2")
+    assert [each.done for each in site.ranges] == [True, True, True]
+    assert site.world.check(backend="new")
+
+
+@pytest.mark.slow
+def test_one_that_was_killed_is_started_again(site: Site) -> None:
+    site.fill(COUNT)
+    first = site.start("run", "--shard", "0/2", "--max-requests-per-second", "25")
+    halfway(site)
+    first.kill()
+    first.communicate()
+    site.do("run", "--shard", "1/2")
+    site.do("run", "--shard", "0/2")
+    assert [each.done for each in site.ranges] == [True, True, True]
+    assert site.report()["rows_left"] == 0
+    assert site.report()["rows_moved"] == site.moved()
+    site.world.check(backend="new")
+    site.do("run", "--shard", "0/2")
+    assert len(site.world.sql("SELECT id FROM migrate_storage_run")) == 2, "a run that is over is not joined"
+
+
+@pytest.mark.slow
+def test_one_that_slept_past_its_lease_wakes_up_without_harm(site: Site) -> None:
+    site.fill(COUNT)
+    sleeper = site.start("run", "--shard", "0/1", "--max-requests-per-second", "25", "--json")
+    process = psutil.Process(sleeper.pid)
+    halfway(site)
+    process.suspend()
+    try:
+        before = site.moved()
+        site.do("run", "--shard", "0/1")
+        rows, objects, dump = site.rows, site.objects(), site.world.sql("SELECT * FROM migrate_storage_row ORDER BY id")
+        assert len(dump) > before
+    finally:
+        process.resume()
+    said, errors = ended(sleeper, 3)
+    assert "took the lease" in said + errors
+    assert site.rows == rows
+    assert site.objects() == objects
+    assert site.world.sql("SELECT * FROM migrate_storage_row ORDER BY id") == dump
+    assert site.report()["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_what_was_reverted_is_done_again(site: Site) -> None:
+    """A range that is done stays done only as long as nothing else was at work."""
+    site.fill(COUNT)
+    site.do("run", "--shard", "0/2")
+    site.do("revert")
+    assert site.world.check(backend="old")
+    site.do("run", "--shard", "0/2")
+    site.do("run", "--shard", "1/2")
+    assert site.world.check(backend="new")
+
+
+@pytest.mark.slow
+def test_while_one_is_at_work_nothing_else_is(site: Site) -> None:
+    site.fill(COUNT)
+    shard = site.start("run", "--shard", "0/2", "--max-requests-per-second", "10")
+    until(lambda: site.moved() > 0)
+    site.do("control", "pause")
+    _, errors = site.do("run", code=2)
+    assert "at work" in errors
+    _, errors = site.do("run", "--shard", "0/2", code=2)
+    assert "does this very range" in errors
+    _, errors = site.do("run", "--shard", "0/3", code=2)
+    assert "at work" in errors
+    shard.send_signal(signal.SIGTERM)
+    ended(shard, 143)
+    site.do("control", "resume")
+    site.do("run", "--shard", "1/2")
+    site.do("run", "--shard", "0/2")
+    assert site.world.check(backend="new")
+
+
+@pytest.mark.slow
+def test_a_hand_on_all_of_them(site: Site) -> None:
+    site.fill(COUNT)
+    shards = [site.start("run", "--shard", f"{number}/2", "--max-requests-per-second", "16") for number in range(2)]
+    halfway(site)
+    site.do("control", "pause")
+    doing = "SELECT doing FROM migrate_storage_run"
+    until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
+    site.do("control", "set", "--concurrency", "6")
+    until(lambda: json.loads(site.world.sql(doing)[0][0])["most_concurrency"] == 6)
+    said, _ = site.do("status")
+    assert "paused" in said
+    still = site.moved()
+    site.do("control", "resume")
+    until(lambda: site.moved() > still)
+    site.do("control", "stop")
+    for shard in shards:
+        ended(shard, 130)
+    assert site.report()["state"] == "stopped"
+    for number in range(2):
+        site.do("run", "--shard", f"{number}/2")
+    assert site.world.check(backend="new")
+
+
+@pytest.mark.slow
+def test_limits_and_losses_have_the_same_exit_codes(site: Site) -> None:
+    site.fill(COUNT)
+    shards = [site.start("run", "--shard", f"{number}/2", "--max-bytes", "2000") for number in range(2)]
+    for shard in shards:
+        ended(shard, 4)
+    assert site.report()["state"] == "limited"
+    lost = next(file["filename"] for file in site.rows["documents"] if file["backend"] == "old")
+    site.world.old.delete_object(lost)
+    site.do("run", "--shard", "1/2")
+    said, _ = site.do("run", "--shard", "0/2", code=1)
+    assert lost in said
+    assert site.report()["listed_total"] == 1
+    assert site.report()["rows_left"] == 1
+
+
+def test_sync_and_verify_are_shared_too(site: Site) -> None:
+    site.fill(COUNT)
+    journal = ("--journal", site.url)
+    for number in range(3):
+        site.do("sync", "old", "new", "--shard", f"{number}/3", *journal)
+    assert {key: content for key, (content, _) in site.objects().items()} == {
+        key: content for key, (content, _) in site.objects(0).items()
+    }
+    assert site.report()["kind"] == "sync"
+    assert site.report()["counts"]["copied"] == len(site.objects())
+    site.do("run")
+    one = json.loads(site.do("verify", "--deep", "--json")[0].splitlines()[-1])
+    shards = [site.start("verify", "--deep", "--shard", f"{number}/3") for number in range(3)]
+    for shard in shards:
+        ended(shard, 0)
+    whole = site.report()
+    assert whole["kind"] == "verify"
+    assert whole["counts"] == one["counts"]
+    assert whole["evidence"] == one["evidence"]
+    site.world.new.delete_object("docs/3/d3.bin")
+    codes = [site.start("verify", "--shard", f"{number}/3") for number in range(3)]
+    assert sorted({process.wait(60) for process in codes}) == [0, 1]

@@ -1,0 +1,73 @@
+"""What ``sync`` leaves is what ``rclone sync --checksum`` leaves; what ``check`` reports is what ``rclone check`` does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from migrate_storage.core.filters import Filters
+from migrate_storage.engine.compare import By
+from migrate_storage.jobs.check import Check, CheckOptions
+from migrate_storage.reporting.diff_files import KINDS, Differences, written
+from tests.support.evidence import Evidence
+from tests.support.sync.fixtures import Run, end
+from tests.support.sync.trees import files, pair, rclone
+
+_FILTERS = (((), ()), (("*.d/**",), ()), ((), ("*1", "a.d/")))
+
+
+def compared(
+    source: Path, destination: Path, by: By, folder: Path, **options: object
+) -> tuple[dict[str, list[str]], int]:
+    """Our report files, each as its lines in order."""
+    wanted = {kind: folder / f"ours-{kind}" for kind in KINDS}
+    with Differences(wanted) as differences:
+        chosen = CheckOptions(by=by, **options)  # type: ignore[arg-type]
+        report = Check(end(source), end(destination), chosen, listener=written(differences, lambda _: None)).run()
+    return {kind: sorted(path.read_text().splitlines()) for kind, path in wanted.items()}, report.exit_code
+
+
+def by_rclone(source: Path, destination: Path, folder: Path, *more: str) -> tuple[dict[str, list[str]], int]:
+    wanted = {kind: folder / f"theirs-{kind}" for kind in KINDS}
+    flags = [part for kind, path in wanted.items() for part in (f"--{kind}", str(path))]
+    done = rclone("check", source, destination, *flags, *more)
+    return {kind: sorted(path.read_text().splitlines()) for kind, path in wanted.items()}, done.returncode
+
+
+def _alike(folder: Path, seed: int, sync: Run) -> int:
+    source, destination = pair(folder, seed)
+    include, exclude = _FILTERS[seed % len(_FILTERS)]
+    flags = [part for name in include for part in ("--include", name)]
+    flags += [part for name in exclude for part in ("--exclude", name)]
+    filters = Filters(include, exclude)
+    for more, options in (((), {}), (("--one-way",), {"one_way": True}), (("--size-only",), {"by": By.SIZE})):
+        by = options.pop("by", By.DOWNLOAD)  # type: ignore[attr-defined]
+        ours = compared(source, destination, by, folder, filters=filters, **options)  # type: ignore[arg-type]
+        assert ours == by_rclone(source, destination, folder, *more, *flags), (seed, more)
+    theirs = folder / f"theirs{seed}"
+    shutil.copytree(destination, theirs)
+    assert rclone("sync", "--checksum", source, theirs, *flags).returncode == 0
+    report = sync(source, destination, filters=filters, by="checksum", delete=True, max_delete="100%", min_age=0)
+    assert report.exit_code == 0, report
+    assert files(destination) == files(theirs), seed
+    again = sync(source, destination, filters=filters, by="checksum", delete=True, max_delete="100%", min_age=0)
+    assert set(again.counts) == {"skipped"}
+    assert again.bytes_moved == 0
+    return report.objects
+
+
+def test_three_pairs_of_trees(tmp_path: Path, seed: int, sync: Run) -> None:
+    for each in range(3):
+        _alike(tmp_path, seed - seed % 3 + each, sync)
+
+
+@pytest.mark.soak
+def test_thirty_pairs_of_trees(tmp_path: Path, seed: int, sync: Run, evidence: Evidence) -> None:
+    objects = sum(_alike(tmp_path, seed + each, sync) for each in range(30))
+    evidence.record(
+        "sync leaves what `rclone sync --checksum` leaves, and check reports what `rclone check` reports",
+        pairs=30,
+        objects=objects,
+    )

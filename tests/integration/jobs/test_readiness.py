@@ -1,0 +1,112 @@
+"""The old key may go only when nothing speaks against it; each test lets exactly one thing speak."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from threading import Event
+from typing import Any
+
+import pytest
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.cutover.decisions import Phase, Side
+from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.phase.source import SharedPhase
+from migrate_storage.database.connection import Database
+from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.journal import Journal
+from migrate_storage.journal.lease_holder import hold_lease
+from tests.support.engine.world import World
+
+
+def against(world: World, key: str | None = "old", soak: float = 0.0) -> dict[str, str]:
+    """What speaks against it."""
+    _, checks = ready_to_unregister(world.application, key, soak=soak)
+    return {check.name: check.message for check in checks if not check.ready}
+
+
+@pytest.fixture
+def moved(world: World) -> World:
+    world.fill(3, 2, 4)
+    assert world.run().exit_code == 0
+    return world
+
+
+def test_nothing_speaks_against_it(moved: World) -> None:
+    before = moved.dump()
+    key, checks = ready_to_unregister(moved.application, None, soak=0.0)
+    assert key == "old"
+    assert all(check.ready for check in checks)
+    assert {check.name for check in checks} == {"rows", "work", "run", "entries", "phase", "soak"}
+    assert moved.dump() == before
+
+
+def test_before_any_run(world: World) -> None:
+    world.fill(3)
+    assert against(world) == {"rows": "3 rows still name it"}
+    with pytest.raises(ConfigurationError, match="--from KEY"):
+        against(world, None)
+
+
+def test_a_row_of_any_column_that_names_it(moved: World) -> None:
+    value = [{"backend": "new", "filename": "a"}, {"backend": "old", "filename": "b"}]
+    moved.sql("INSERT INTO albums (id, pictures) VALUES (:id, :value)", id=b"0" * 16, value=json.dumps(value))
+    assert against(moved) == {"rows": "1 row still names it"}
+
+
+def test_a_value_that_cannot_be_read(moved: World) -> None:
+    moved.sql("INSERT INTO pages (slug, image) VALUES ('p', '{\"backend\": \"old\"')")
+    assert against(moved).keys() == {"values"}
+
+
+def test_somebody_at_work(moved: World) -> None:
+    with (
+        contextlib.closing(Database(moved.url)) as database,
+        hold_lease(Journal(database), 30, stopping=Event(), lost=print),
+    ):
+        assert against(moved).keys() == {"work"}
+    assert against(moved) == {}
+
+
+def test_a_cutover_that_is_not_over(moved: World) -> None:
+    with contextlib.closing(Database(moved.url)) as database:
+        outbox = Outbox(database, "old")
+        outbox.note("a", Side.SOURCE)
+        outbox.close("b", outbox.open("b", Side.SOURCE), wrote=True)
+        assert against(moved) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
+        entry = outbox.claim("a", "me", 30)
+        assert entry is not None
+        assert outbox.settle("a", entry)
+        switch = SharedPhase(outbox, name="web-1")
+        assert switch.phase is Phase.SOURCE
+        assert against(moved) == {"phase": "1 process may be acting in a cutover's phase: web-1"}
+        switch.close()
+    assert against(moved) == {}
+
+
+def test_the_soak(moved: World) -> None:
+    assert against(moved, soak=3600.0).keys() == {"soak"}
+    moved.sql("UPDATE migrate_storage_row SET at = :then", then=time.time() - 4000)
+    assert against(moved, soak=3600.0) == {}
+
+
+def test_a_run_that_left_something(world: World) -> None:
+    world.fill(3)
+    world.run(limit=1)
+    world.sql("DELETE FROM documents WHERE id > 1")
+    assert against(world).keys() == {"run"}
+    world.run()
+    assert against(world) == {}
+
+
+def test_the_command_answers_with_its_exit_code(project: Any) -> None:
+    ask = ("status", "--app", "app", "--ready-to-unregister", "--soak", "0")
+    assert project(*ask, "--from", "old").returncode == 1
+    project("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+    ended = project(*ask)
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "'old' may be unregistered.")
+    told = json.loads(project(*ask, "--from", "new", "--json").stdout)
+    assert (told["key"], told["ready"], told["checks"][0]["message"]) == ("new", False, "10 rows still name it")
+    assert project("status", "--app", "app").returncode == 0

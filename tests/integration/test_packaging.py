@@ -1,0 +1,63 @@
+"""What a user installs: the wheel holds the package and nothing else, starts, and claims what it imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import migrate_storage
+from tests.support import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("wheel")
+    # Without the isolation that would fetch the build backend again.
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", made], cwd=ROOT, check=True)
+    return next(made.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"migrate_storage", f"migrate_storage-{migrate_storage.__version__}.dist-info"}
+    assert "migrate_storage/py.typed" in names
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "migrate_storage").rglob("*.py")}
+    assert sources <= set(names)
+
+
+def test_the_wheel_starts_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    program = [sys.executable, "-m", "migrate_storage", "--version"]
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert migrate_storage.__version__ in done.stdout
+
+
+def test_what_every_user_imports_is_a_dependency_of_every_user() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    # A folder with the name of an extra is imported by nobody who has not got it.
+    extras = {ROOT / "migrate_storage" / name: claims for name, claims in project["optional-dependencies"].items()}
+    # Who takes fixtures from it runs pytest.
+    extras[ROOT / "migrate_storage" / "testing.py"] = ["pytest"]
+    providers = packages_distributions()
+    for path in (ROOT / "migrate_storage").rglob("*.py"):
+        claims = [*project["dependencies"], *extras.get(path.parent, ()), *extras.get(path, ())]
+        claimed = {re.match(r"[\w-]+", claim)[0].lower() for claim in claims}
+        # Imports inside functions are of extras, and say so when those are missing.
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"migrate_storage"}:
+                by = {name.lower().replace("_", "-") for name in providers[top]}
+                assert by & claimed, f"{path.relative_to(ROOT)} imports {top}, which is in no dependency"

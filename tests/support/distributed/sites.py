@@ -1,0 +1,192 @@
+"""A world that several processes reach, and the command line as each of them has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrate_storage.database.connection import Database
+from migrate_storage.journal import Journal, ShardRecord
+from tests.support import ROOT
+from tests.support.engine import registrations as places
+from tests.support.engine.fixtures import worlds  # noqa: F401 - a fixture
+from tests.support.engine.world import Album, Document, Note, Page, World
+from tests.support.servers import DatabaseServer, S3Server
+
+LEASE = 3
+
+
+@dataclass
+class Site:
+    """Rows in PostgreSQL, objects in two buckets of a server, and where processes find them."""
+
+    url: str
+    server: S3Server
+    buckets: tuple[str, str]
+    file: Path
+
+    def __post_init__(self) -> None:
+        old, new = (
+            places.old_s3(self.server, self.buckets[0]),
+            places.new_s3(self.server.by_another_name, self.buckets[1]),
+        )
+        self.file.write_text(json.dumps({"url": self.url, "backends": [old.to_dict(), new.to_dict()]}))
+        self.world = World(self.url, old.build(), new.build(), seed=7)
+
+    def fill(self, count: int) -> None:
+        """Rows with keys of every kind; one object is named by many of them."""
+        world, rng = self.world, random.Random(7)
+        files = world.files_at_once([f"docs/{i % 7}/d{i}.bin" for i in range(count)])
+        shared = world.file("notes/shared.wav")
+        names = [f"{i:04}-ä" for i in range(count // 8)]
+        world.add(
+            *(Document(id=i * 3, title=f"t{i}", file=file) for i, file in enumerate(files)),
+            *(
+                Album(id=uuid.UUID(int=rng.getrandbits(128)), pictures=[world.file(f"albums/{i}/{j}") for j in range(i % 3)])
+                for i in range(count // 8)
+            ),
+            *(Note(owner=f"o{i % 5}", number=i, voice=shared) for i in range(count // 4)),
+            *(Page(slug=name, image=world.file(f"pages/{name}.png")) for name in names),
+        )  # fmt: skip
+
+    @property
+    def rows(self) -> dict[str, list[Any]]:
+        """Every file column as the database has it, without the times that a store gave."""
+        columns = (("documents", "file"), ("albums", "pictures"), ("notes", "voice"), ("pages", "image"))
+        found = {table: self.world.raw(table, column) for table, column in columns}
+        for value in found.values():
+            for each in value:
+                for file in each if isinstance(each, list) else [each]:
+                    file.pop("last_modified", None)
+        return found
+
+    def objects(self, bucket: int = 1) -> dict[str, tuple[bytes, str]]:
+        """Every object of a bucket: its bytes and its content type."""
+        store = self.server.client
+        found = {}
+        for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.buckets[bucket]):
+            for each in page.get("Contents", ()):
+                got = store.get_object(Bucket=self.buckets[bucket], Key=each["Key"])
+                found[each["Key"]] = (got["Body"].read(), got["ContentType"])
+        return {key: value for key, value in found.items() if not key.startswith(".migrate-storage/")}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
+        return {**kept, "WORLD_FILE": str(self.file), "PYTHONPATH": str(ROOT)}
+
+    def start(self, command: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """A command in a process of its own."""
+        line = [
+            sys.executable,
+            "-m",
+            "migrate_storage",
+            command,
+            *arguments,
+            "--app",
+            "tests.support.distributed.app:application",
+        ]
+        if command == "run":
+            line += ["--from", "old", "--to", "new", "--settle", "0.1"]
+        if command in ("run", "sync"):
+            line += ["--lease", str(LEASE)]
+        return subprocess.Popen(
+            line, env={**self.environment, **environment}, cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def do(self, command: str, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:
+        """A command to its end."""
+        return ended(self.start(command, *arguments, **environment), code)
+
+    @property
+    def ranges(self) -> list[ShardRecord]:
+        """Those of the latest run."""
+        with closing(Database(self.url)) as database:
+            journal = Journal(database)
+            return journal.shards.of_run(journal.runs.latest()[0].id)
+
+    def moved(self) -> int:
+        """Rows that were re-pointed so far."""
+        if not self.world.sql("SELECT 1 FROM pg_tables WHERE tablename = 'migrate_storage_row'"):
+            return 0
+        return int(self.world.sql("SELECT count(*) FROM migrate_storage_row WHERE state = 'swapped'")[0][0])
+
+    def report(self) -> dict[str, Any]:
+        """The report of the latest run."""
+        found = self.world.sql("SELECT report FROM migrate_storage_run ORDER BY started DESC LIMIT 1")
+        return dict(json.loads(found[0][0]))
+
+
+def ended(process: subprocess.Popen[str], *codes: int) -> tuple[str, str]:
+    """Wait for a process; it ended with one of these."""
+    try:
+        said, errors = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        raise
+    assert process.returncode in codes, f"{process.returncode}\n{said}\n{errors}"
+    assert "Traceback" not in said + errors
+    return said, errors
+
+
+def until(true: Callable[[], object], seconds: float = 90.0) -> None:
+    """Wait for something to happen."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.05)
+
+
+def halfway(site: Site, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until some rows are re-pointed, and most are not."""
+
+    def some() -> bool:
+        if process is not None and process.poll() is not None:
+            ended(process)
+        return site.moved() > 5
+
+    until(some)
+
+
+Sites = Callable[[], Site]
+
+
+@pytest.fixture
+def sites(rclone_s3: S3Server, tmp_path: Path) -> Iterator[Sites]:
+    """Makes sites, each with a database and buckets of its own."""
+    from tests.conftest import _ensure
+
+    made: list[Site] = []
+    databases = []
+
+    def make() -> Site:
+        databases.append(DatabaseServer(service=_ensure("postgres")).database())
+        number = len(made)
+        buckets = (rclone_s3.new_bucket(), rclone_s3.new_bucket())
+        made.append(Site(databases[-1].__enter__(), rclone_s3, buckets, tmp_path / f"world-{number}.json"))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.world.close()
+    for database in databases:
+        database.__exit__(None, None, None)
+
+
+@pytest.fixture
+def site(sites: Sites) -> Site:
+    return sites()

@@ -1,0 +1,230 @@
+"""What a run shows while it goes on: on a terminal, in a log, to a machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import timeit
+
+import pytest
+from rich.console import Console
+
+from migrate_storage.core.events import (
+    BytesMoved,
+    Event,
+    ItemFinished,
+    Noted,
+    PaceChanged,
+    PassStarted,
+    RunFinished,
+    RunStarted,
+)
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.reporting.progress import shown_on
+from migrate_storage.reporting.progress.json_lines import JsonLines
+from migrate_storage.reporting.progress.live import LiveDisplay
+from migrate_storage.reporting.progress.plain import Lines, Quiet
+from migrate_storage.reporting.progress.state import ProgressState
+
+COLUMN = Column(table="doc", column="file", key=("id",))
+EVIL = "x\x1b[2J[red]bold[/red]\n.pdf"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def started(rows: int | None = 10, *, dry_run: bool = False, resumed: bool = False) -> RunStarted:
+    return RunStarted(
+        run="r1", source="old", destination="new", way=Way.MOVE, reason=f"another {EVIL}",
+        dry_run=dry_run, resumed=resumed, rows=rows,
+    )  # fmt: skip
+
+
+def item(kind: OutcomeKind = OutcomeKind.REWRITTEN, rows: int = 1, index: int | None = None) -> ItemFinished:
+    refs = tuple(RowRef(COLUMN, (number,), index) for number in range(rows))
+    return ItemFinished(
+        outcome=Outcome(kind=kind, source=Location("old", EVIL), destination=Location("new", "k"), refs=refs)
+    )
+
+
+def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
+    clock = Clock()
+    tally = ProgressState(clock)
+    assert (tally.total, tally.done, tally.left) == (None, None, None)
+    for event in (
+        started(10),
+        PassStarted(number=1),
+        item(),
+        item(rows=3),
+        item(OutcomeKind.MISSING),
+        BytesMoved(count=2048),
+    ):
+        tally.add(event)
+    clock.now += 10
+    assert (tally.objects, tally.rows, tally.bytes, tally.failures) == (3, 5, 2048, 1)
+    assert (tally.done, tally.left) == (0.5, 10.0)
+    assert tally.line() == "50%, 3 objects, 2.0 KiB, 0 objects/s, 205 B/s, 1 object to look at, 10.0 s left"
+
+
+def test_a_list_of_files_is_one_row_and_the_share_never_passes_the_whole() -> None:
+    tally = ProgressState(Clock())
+    for event in (started(1), item(index=0), item(index=1), item(index=2)):
+        tally.add(event)
+    assert tally.rows == 1
+    tally.add(item())
+    assert tally.done == 1.0
+    empty = ProgressState(Clock())
+    empty.add(started(0))
+    assert empty.done == 1.0
+
+
+def test_lines_come_every_few_seconds_and_at_the_end() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Lines(stream, every=5, clock=clock) as lines:
+        lines(started())
+        for _ in range(3):
+            lines(item())
+        assert len(stream.getvalue().splitlines()) == 1
+        clock.now += 6
+        lines(item())
+        lines(item())
+        assert len(stream.getvalue().splitlines()) == 2
+        lines(Noted(note=Note(severity=Severity.INFO, code="a", message="not worth a line")))
+        lines(Noted(note=Note(severity=Severity.WARNING, code="a", message="mind this", todo="do that")))
+        lines(RunFinished(run="r1", state="finished"))
+    written = stream.getvalue().splitlines()
+    assert written[0].startswith(r"Run r1: old -> new, 10 rows to go (move: another x\x1b[2J[red]")
+    assert written[1].startswith("40%, 4 objects, ")
+    assert written[2] == "warning: mind this - do that"
+    assert written[3].startswith("100%, 5 objects, ")
+    assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("event", "head"), [(started(dry_run=True), "Plan r1"), (started(resumed=True), "Resuming run r1"), (started(None), "Run r1: old -> new (")]
+)  # fmt: skip
+def test_the_first_line_says_what_kind_of_run_it_is(event: Event, head: str) -> None:
+    stream = io.StringIO()
+    Lines(stream)(event)
+    assert stream.getvalue().startswith(head)
+
+
+def test_json_lines_are_one_object_each_with_the_documented_names() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with JsonLines(stream, every=1, clock=clock) as lines:
+        for event in (
+            started(), PassStarted(number=1), item(OutcomeKind.FAILED), BytesMoved(count=10),
+            Noted(note=Note(severity=Severity.REFUSED, code="c", message="m")),
+        ):  # fmt: skip
+            lines(event)
+        clock.now += 2
+        lines(BytesMoved(count=10))
+        lines(RunFinished(run="r1", state="finished"))
+    assert stream.getvalue().isascii()
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["event"] for each in told] == [
+        "run_started", "pass_started", "item", "note", "progress", "progress", "run_finished",
+    ]  # fmt: skip
+    assert told[0]["way"] == "move"
+    assert told[2]["kind"] == "failed"
+    assert told[2]["source"] == {"backend": "old", "path": EVIL}
+    assert told[3]["severity"] == "refused"
+    assert told[4] | {"seconds_left": 0} == {
+        "event": "progress", "objects": 1, "rows": 1, "rows_total": 10, "bytes": 20, "failures": 1,
+        "seconds": 2.0, "seconds_left": 0,
+    }  # fmt: skip
+
+
+def drawn(*events: Event) -> str:
+    clock, stream = Clock(), io.StringIO()
+    console = Console(
+        file=stream, force_terminal=True, width=110, color_system=None, highlight=False, markup=False, emoji=False
+    )
+    display = LiveDisplay(console, clock=clock)
+    for event in events:
+        display(event)
+    clock.now += 10
+    console.print(display.render())
+    return stream.getvalue()
+
+
+def test_the_live_display_shows_objects_bytes_rates_time_left_and_failures() -> None:
+    text = drawn(started(8), PassStarted(number=2), item(), item(OutcomeKind.OCCUPIED), BytesMoved(count=20480))
+    for part in (
+        "25%",
+        "2 objects",
+        "0/s",
+        "20.0 KiB",
+        "2.0 KiB/s",
+        "1 to look at",
+        "1 occupied",
+        "30.0 s left",
+        "pass 2",
+    ):
+        assert part in text, part
+
+
+def test_it_is_said_why_a_run_is_slow_or_waits() -> None:
+    slowed = PaceChanged(concurrency=4, most_concurrency=32, paused="")
+    paused = PaceChanged(concurrency=4, most_concurrency=32, paused=f"because {EVIL}")
+    assert "slowed down to 4 of 32 at once" in drawn(started(), slowed)
+    assert "paused: because " in drawn(started(), slowed, paused)
+    assert "paused" not in drawn(started(), paused, PaceChanged(concurrency=32, most_concurrency=32, paused=""))
+    clock, stream = Clock(), io.StringIO()
+    lines = Lines(stream, every=5, clock=clock)
+    machine = io.StringIO()
+    for event in (started(), paused):
+        clock.now += 6
+        lines(event)
+        JsonLines(machine, clock=clock)(event)
+    assert "objects/s, 0 B/s, paused: because x\\x1b[2J[red]" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue() + machine.getvalue()
+    assert json.loads(machine.getvalue().splitlines()[-1]) == {
+        "event": "pace", "concurrency": 4, "most_concurrency": 32, "paused": f"because {EVIL}",
+    }  # fmt: skip
+
+
+def test_nothing_from_a_key_reaches_the_terminal_as_an_escape_or_as_markup() -> None:
+    text = drawn(started(), Noted(note=Note(severity=Severity.WARNING, code="c", subject=EVIL, message=EVIL)))
+    assert "\x1b[2J" not in text
+    assert text.count("[red]bold[/red]") == 3
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    shown = shown_on(stream)
+    assert isinstance(shown, LiveDisplay)
+    with shown:
+        shown(started())
+        shown(item(OutcomeKind.MISSING))
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", stream.getvalue()), "a colour"
+    assert "1 missing" in stream.getvalue()
+
+
+def test_the_listener_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    stream, out = io.StringIO(), io.StringIO()
+    assert isinstance(shown_on(stream), Lines)
+    assert isinstance(shown_on(stream, quiet=True), Quiet)
+    assert isinstance(shown_on(stream, as_json=True, quiet=True, lines=out), JsonLines)
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(shown_on(stream), Lines)
+
+
+@pytest.mark.parametrize("shown", [Lines(io.StringIO()), LiveDisplay(Console(file=io.StringIO()))])
+def test_an_event_costs_next_to_nothing(shown: Lines | LiveDisplay) -> None:
+    shown(started(10_000_000))
+    event = item()
+    best = min(timeit.repeat(lambda: shown(event), number=2000, repeat=20)) / 2000
+    assert best < 20e-6, f"{best * 1e6:.1f} µs an event"
