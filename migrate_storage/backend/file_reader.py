@@ -28,15 +28,15 @@ class Ranges:
         self._explaining = explaining
         self.size: int = meta["size"]
 
-    async def read(self, call: Caller, start: int, size: int) -> bytes:
+    async def read(self, caller: Caller, start: int, size: int) -> bytes:
         """At most ``size`` bytes from ``start`` on; none at the end."""
         end = min(start + size, self.size)
         if start >= end:
             return b""
         with self._explaining:
             options = {"range": (start, end), "if_match": self._e_tag}
-            result = await call(self._store, "get", self._key, options=options)
-            return bytes((await call(result, "bytes")).to_bytes())
+            result = await caller.call(self._store, "get", self._key, options=options)
+            return bytes((await caller.call(result, "bytes")).to_bytes())
 
 
 class ObjectReader(io.RawIOBase):

@@ -149,7 +149,7 @@ class ObstoreBackend(Reads, Writes):
         return await self._sign(AWAITING, paths, expires_in, for_upload)
 
     async def _sign(
-        self, call: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
+        self, caller: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> str | list[str]:
         seconds = signing.lifetime(self.protocol, expires_in)
         method = "PUT" if for_upload else "GET"
@@ -158,7 +158,7 @@ class ObstoreBackend(Reads, Writes):
             store, key = self._locate(path)
             config = self._config_of(store)
             with self._explaining("signing a URL for", path):
-                urls += await signing.sign(call, store, config, [key], expires_in=seconds, method=method)
+                urls += await signing.sign(caller, store, config, [key], expires_in=seconds, method=method)
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
     # Within

@@ -43,17 +43,17 @@ class Reads(Located):
         """See :meth:`get_content`."""
         return await self._get_content(AWAITING, path, options)
 
-    async def _get_content(self, call: Caller, path: PathLike, options: Mapping[str, Any] | None) -> bytes:
+    async def _get_content(self, caller: Caller, path: PathLike, options: Mapping[str, Any] | None) -> bytes:
         store, key = self._locate(path)
         with self._explaining("reading", path):
             if not options:
-                result = await call(store, "get", key)
+                result = await caller.call(store, "get", key)
             elif (wanted := get_options(options)) is None:
-                await call(store, "head", key)
+                await caller.call(store, "head", key)
                 return b""
             else:
-                result = await call(store, "get", key, options=wanted)
-            content: bytes = (await call(result, "bytes")).to_bytes()
+                result = await caller.call(store, "get", key, options=wanted)
+            content: bytes = (await caller.call(result, "bytes")).to_bytes()
             return content
 
     def stream(
@@ -74,21 +74,21 @@ class Reads(Located):
         """See :meth:`stream`: ``async for piece in await backend.stream_async(path)``."""
         return self._pieces_async(await self._stream(AWAITING, path, chunk_size, options), path)
 
-    async def _stream(self, call: Caller, path: PathLike, size: int, options: Mapping[str, Any] | None) -> Any:
+    async def _stream(self, caller: Caller, path: PathLike, size: int, options: Mapping[str, Any] | None) -> Any:
         store, key = self._locate(path)
         wanted = get_options(options or {})
         with self._explaining("reading", path):
             if wanted is None:
-                await call(store, "head", key)
+                await caller.call(store, "head", key)
                 return None
-            result = await call(store, "get", key, options=wanted or None)
+            result = await caller.call(store, "get", key, options=wanted or None)
             return result.stream(min_chunk_size=size)
 
-    async def _next_piece(self, call: Caller, stream: Any, path: PathLike) -> bytes | None:
+    async def _next_piece(self, caller: Caller, stream: Any, path: PathLike) -> bytes | None:
         if stream is None:
             return None
         with self._explaining("reading", path):
-            piece = await call.next(stream)
+            piece = await caller.next(stream)
             return None if piece is None else bytes(piece)
 
     def _pieces(self, stream: Any, path: PathLike) -> Iterator[bytes]:
@@ -112,11 +112,11 @@ class Reads(Located):
         """See :meth:`open`; each ``read`` is one request, without a buffer."""
         return AsyncObjectReader(await self._ranges(AWAITING, path), str(path))
 
-    async def _ranges(self, call: Caller, path: PathLike) -> Ranges:
+    async def _ranges(self, caller: Caller, path: PathLike) -> Ranges:
         store, key = self._locate(path)
         explaining = self._explaining("reading", path)
         with explaining:
-            return Ranges(store, key, await call(store, "head", key), explaining)
+            return Ranges(store, key, await caller.call(store, "head", key), explaining)
 
     def head(self, path: PathLike) -> ObjectMeta:
         """What the store says of an object.
@@ -130,10 +130,10 @@ class Reads(Located):
         """See :meth:`head`."""
         return await self._head(AWAITING, path)
 
-    async def _head(self, call: Caller, path: PathLike) -> ObjectMeta:
+    async def _head(self, caller: Caller, path: PathLike) -> ObjectMeta:
         store, key = self._locate(path)
         with self._explaining("looking at", path):
-            return to_meta(str(path), await call(store, "head", key))
+            return to_meta(str(path), await caller.call(store, "head", key))
 
     def attributes(self, path: PathLike) -> Attributes:
         """Content type, other headers and user metadata of an object, as they were saved.
@@ -147,10 +147,10 @@ class Reads(Located):
         """See :meth:`attributes`."""
         return await self._attributes(AWAITING, path)
 
-    async def _attributes(self, call: Caller, path: PathLike) -> Attributes:
+    async def _attributes(self, caller: Caller, path: PathLike) -> Attributes:
         store, key = self._locate(path)
         with self._explaining("looking at", path):
-            result = await call(store, "get", key, options={"head": True})
+            result = await caller.call(store, "get", key, options={"head": True})
             return object_attributes.decode(result.attributes)
 
     def exists(self, path: PathLike) -> bool:
@@ -161,9 +161,9 @@ class Reads(Located):
         """See :meth:`exists`."""
         return await self._exists(AWAITING, path)
 
-    async def _exists(self, call: Caller, path: PathLike) -> bool:
+    async def _exists(self, caller: Caller, path: PathLike) -> bool:
         try:
-            await self._head(call, path)
+            await self._head(caller, path)
         except FileNotFoundError:
             return False
         return True
@@ -192,7 +192,7 @@ class Reads(Located):
         folder = text(prefix).strip("/")
         return self.fs.list(self._locate(folder)[1] if folder else None)
 
-    async def _next_batch(self, call: Caller, listing: Any, prefix: PathLike) -> Sequence[ObjectMeta]:
+    async def _next_batch(self, caller: Caller, listing: Any, prefix: PathLike) -> Sequence[ObjectMeta]:
         with self._explaining("listing", prefix):
-            batch = await call.next(listing)
+            batch = await caller.next(listing)
             return [to_meta(meta["path"], meta) for meta in batch or ()]

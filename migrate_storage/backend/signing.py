@@ -59,12 +59,12 @@ def lifetime(service: str, expires_in: int | None) -> int:
 
 
 async def sign(
-    call: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], *, expires_in: int, method: str
+    caller: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], *, expires_in: int, method: str
 ) -> list[str]:
     """Sign one URL for each key.
 
     Args:
-        call: blocking or awaiting.
+        caller: blocking or awaiting.
         store: the obstore store.
         config: what it was made from; ``None`` where that is not known.
         keys: keys below the store's prefix, checked.
@@ -79,14 +79,14 @@ async def sign(
     if config is not None:
         _check_credentials(config)
     if service == "gcs":
-        return await _sign_gcs(call, store, config, keys, expires_in, method)
+        return await _sign_gcs(caller, store, config, keys, expires_in, method)
     if service == "azure" and config is not None:
-        return await _sign_azure(call, store, config, keys, expires_in, method)
-    return await _obstore(call, store, keys, expires_in, method)
+        return await _sign_azure(caller, store, config, keys, expires_in, method)
+    return await _obstore(caller, store, keys, expires_in, method)
 
 
-async def _obstore(call: Caller, store: Any, keys: Sequence[str], expires_in: int, method: str) -> list[str]:
-    return list(await call(obstore, "sign", store, method, list(keys), timedelta(seconds=expires_in)))
+async def _obstore(caller: Caller, store: Any, keys: Sequence[str], expires_in: int, method: str) -> list[str]:
+    return list(await caller.call(obstore, "sign", store, method, list(keys), timedelta(seconds=expires_in)))
 
 
 def _check_credentials(config: StoreConfig) -> None:
@@ -108,14 +108,14 @@ def _service_account(config: StoreConfig) -> bool:
 
 
 async def _sign_gcs(
-    call: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], expires_in: int, method: str
+    caller: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], expires_in: int, method: str
 ) -> list[str]:
     prefix = store.prefix or ""
     if config is not None and _encoded(prefix) != prefix:
         # obstore puts the prefix before the encoded key as it is: sign at the bucket's root instead.
         store = open_store(replace(config, prefix=""))
         keys = [f"{prefix}/{key}" for key in keys]
-    return await _obstore(call, store, [_encoded(key) for key in keys], expires_in, method)
+    return await _obstore(caller, store, [_encoded(key) for key in keys], expires_in, method)
 
 
 def _encoded(key: str) -> str:
@@ -123,7 +123,7 @@ def _encoded(key: str) -> str:
 
 
 async def _sign_azure(
-    call: Caller, store: Any, config: StoreConfig, keys: Sequence[str], expires_in: int, method: str
+    caller: Caller, store: Any, config: StoreConfig, keys: Sequence[str], expires_in: int, method: str
 ) -> list[str]:
     config = _with_account(config)
     if config.options.get("account_key") and config.options.get("account_name"):
@@ -136,7 +136,7 @@ async def _sign_azure(
                 f"{key!r} needs percent-encoding, for which obstore's signature is refused by Azure; "
                 "sign with the account key, or use another filename"
             )
-    return await _obstore(call, store, keys, expires_in, method)
+    return await _obstore(caller, store, keys, expires_in, method)
 
 
 def _with_account(config: StoreConfig) -> StoreConfig:

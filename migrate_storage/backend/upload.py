@@ -80,7 +80,7 @@ def small(data: Any, use_multipart: bool | None, chunk_size: int) -> Upload | No
 
 
 async def prepare(
-    call: Caller, data: Any, *, service: str, use_multipart: bool | None, chunk_size: int, max_concurrency: int
+    caller: Caller, data: Any, *, service: str, use_multipart: bool | None, chunk_size: int, max_concurrency: int
 ) -> Upload:
     """Get content ready to be sent.
 
@@ -88,7 +88,7 @@ async def prepare(
     parts that grow with the size, so that there are never more than a service takes.
 
     Args:
-        call: whether asynchronous sources can be read.
+        caller: whether asynchronous sources can be read.
         data: bytes, text, a path, a binary file (its ``read`` may be a coroutine), or an iterable of bytes.
         service: S3 and GCS take no part below 5 MiB.
         use_multipart: ``None`` decides by size; ``False`` reads everything into memory.
@@ -105,15 +105,15 @@ async def prepare(
         elif isinstance(data, bytearray | memoryview):
             data = bytes(data)
     if isinstance(data, bytes):
-        return await _whole(call, data, use_multipart, part, max_concurrency)
-    source, size = _open(call, data)
+        return await _whole(caller, data, use_multipart, part, max_concurrency)
+    source, size = _open(caller, data)
     try:
-        head, more = await _head(call, source, None if use_multipart is False else part)
+        head, more = await _head(caller, source, None if use_multipart is False else part)
     except BaseException:
         _close(source)
         raise
     if not more:
-        return await _whole(call, head, use_multipart, part, max_concurrency)
+        return await _whole(caller, head, use_multipart, part, max_concurrency)
     if size is not None:
         part = _grown(part, size)
     elif chunk_size == DEFAULT_PART:
@@ -138,10 +138,10 @@ def _options(use_multipart: bool, part: int, max_concurrency: int, *, grew: bool
     return {"use_multipart": use_multipart, "chunk_size": part, "max_concurrency": max_concurrency}
 
 
-async def _whole(call: Caller, data: bytes, use_multipart: bool | None, part: int, max_concurrency: int) -> Upload:
+async def _whole(caller: Caller, data: bytes, use_multipart: bool | None, part: int, max_concurrency: int) -> Upload:
     measure = Measure()
     if len(data) > _HASH_HERE:
-        await call.aside(measure.add, data)
+        await caller.run_blocking(measure.add, data)
     else:
         measure.add(data)
     multipart = len(data) > part if use_multipart is None else use_multipart
@@ -151,7 +151,7 @@ async def _whole(call: Caller, data: bytes, use_multipart: bool | None, part: in
     return Upload(data, _options(True, grown, max_concurrency, grew=grown > part), measure)
 
 
-def _open(call: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
+def _open(caller: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
     """The source as an iterator of pieces, and its size where it can be known."""
     if isinstance(data, os.PathLike):
         path = Path(data)
@@ -159,19 +159,19 @@ def _open(call: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[byte
     read = getattr(data, "read", None)
     if callable(read):
         if inspect.iscoroutinefunction(read):
-            _need_loop(call, data)
+            _need_loop(caller, data)
             return _async_file_pieces(data), None
         return _file_pieces(data), _remaining(data)
     if hasattr(data, "__aiter__"):
-        _need_loop(call, data)
+        _need_loop(caller, data)
         return _async_pieces(data), None
     if isinstance(data, Iterable) and not isinstance(data, dict):
         return _pieces(data), None
     raise TypeError(f"cannot save a {type(data).__name__}; give bytes, a Path, a binary file or an iterable of bytes")
 
 
-def _need_loop(call: Caller, data: Any) -> None:
-    if not call.awaits:
+def _need_loop(caller: Caller, data: Any) -> None:
+    if not caller.awaits:
         raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
 
 
@@ -224,7 +224,7 @@ async def _async_pieces(pieces: Any) -> AsyncIterator[bytes]:
         yield _bytes(piece)
 
 
-async def _head(call: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
+async def _head(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
     """The beginning of a source, and whether there may be more; ``most`` is ``None`` to read it to its end."""
     pieces: list[bytes] = []
     size = 0
@@ -235,7 +235,7 @@ async def _head(call: Caller, source: Any, most: int | None) -> tuple[bytes, boo
             if most is not None and size > most:
                 return b"".join(pieces), True
         return b"".join(pieces), False
-    return await call.aside(_read_head, source, most)
+    return await caller.run_blocking(_read_head, source, most)
 
 
 def _read_head(source: Iterator[bytes], most: int | None) -> tuple[bytes, bool]:

@@ -64,14 +64,20 @@ class Writes(Located):
         return await self._save(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
 
     async def _save(
-        self, call: Caller, file_object: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
+        self,
+        caller: Caller,
+        file_object: FileObject,
+        data: Any,
+        use_multipart: bool | None,
+        chunk: int,
+        concurrency: int,
     ) -> FileObject:
         path = file_object.path
         store, key = self._locate(path)
         metadata = file_object.metadata if self.store_metadata else None
         carried = object_attributes.encode(file_object.content_type, metadata, self.protocol)
         upload = small(data, use_multipart, chunk) or await prepare(
-            call,
+            caller,
             data,
             service=self.protocol,
             use_multipart=use_multipart,
@@ -81,10 +87,10 @@ class Writes(Located):
         meta = None
         try:
             with self._explaining("saving", path):
-                result = await call(store, "put", key, upload.body, attributes=carried, **upload.options)
+                result = await caller.call(store, "put", key, upload.body, attributes=carried, **upload.options)
                 saved = time.time()
                 if self.exact_last_modified or not result["e_tag"]:
-                    meta = await call(store, "head", key)
+                    meta = await caller.call(store, "head", key)
         except Exception as error:
             if upload.measure.error is not None and error is not upload.measure.error:
                 raise upload.measure.error from None
@@ -123,7 +129,7 @@ class Writes(Located):
         """See :meth:`move`."""
         await self._copy(AWAITING, "rename", source, destination, overwrite)
 
-    async def _copy(self, call: Caller, verb: str, source: PathLike, destination: PathLike, overwrite: bool) -> None:
+    async def _copy(self, caller: Caller, verb: str, source: PathLike, destination: PathLike, overwrite: bool) -> None:
         store, from_key = self._locate(source)
         other, to_key = self._locate(destination)
         if store is not other:
@@ -131,9 +137,9 @@ class Writes(Located):
         with self._explaining("copying" if verb == "copy" else "moving", source):
             if from_key == to_key:
                 # obstore would copy it onto itself, and a move would then delete it.
-                await call(store, "head", from_key)
+                await caller.call(store, "head", from_key)
                 return
-            await call(store, verb, from_key, to_key, overwrite=overwrite)
+            await caller.call(store, verb, from_key, to_key, overwrite=overwrite)
 
     def delete_object(self, paths: PathLike | Sequence[PathLike]) -> None:
         """Delete one or more objects; those that are not there are no error.
@@ -152,18 +158,18 @@ class Writes(Located):
         """See :meth:`delete_object`."""
         await self._delete(AWAITING, paths)
 
-    async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
+    async def _delete(self, caller: Caller, paths: PathLike | Sequence[PathLike]) -> None:
         if isinstance(paths, str | os.PathLike):
-            await self._delete_one(call, paths, *self._locate(paths))
+            await self._delete_one(caller, paths, *self._locate(paths))
             return
         touch()
         located = {text(path): self._locate(path) for path in several(paths)}
-        if len(located) > 1 and await self._delete_at_once(call, list(located.values())):
+        if len(located) > 1 and await self._delete_at_once(caller, list(located.values())):
             return
         failures: dict[str, Exception] = {}
         for path, (store, key) in located.items():
             try:
-                await self._delete_one(call, path, store, key)
+                await self._delete_one(caller, path, store, key)
             except Exception as error:  # noqa: BLE001 - reported by key, below
                 failures[path] = error
         if failures:
@@ -175,21 +181,21 @@ class Writes(Located):
                 failures,
             ) from first
 
-    async def _delete_at_once(self, call: Caller, located: Sequence[tuple[Any, str]]) -> bool:
+    async def _delete_at_once(self, caller: Caller, located: Sequence[tuple[Any, str]]) -> bool:
         """One request for many where the store has one. Whatever fails is done again one by one, to learn which."""
         stores = {id(store) for store, _ in located}
         if len(stores) > 1 or self.protocol != "s3":
             return False
         try:
-            await call(located[0][0], "delete", [key for _, key in located])
+            await caller.call(located[0][0], "delete", [key for _, key in located])
         except Exception:  # noqa: BLE001 - asked again one by one
             return False
         return True
 
-    async def _delete_one(self, call: Caller, path: PathLike, store: Any, key: str) -> None:
+    async def _delete_one(self, caller: Caller, path: PathLike, store: Any, key: str) -> None:
         try:
             with self._explaining("deleting", path):
-                await call(store, "delete", key)
+                await caller.call(store, "delete", key)
         except FileNotFoundError:
             if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one look, once
                 raise

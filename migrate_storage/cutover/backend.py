@@ -126,9 +126,9 @@ class CutoverBackend(StorageBackend):
         """See :meth:`exists`."""
         return await self._exists(AWAITING, path)
 
-    async def _exists(self, call: Caller, path: PathLike) -> bool:
+    async def _exists(self, caller: Caller, path: PathLike) -> bool:
         try:
-            await self._read(call, "head", Operation.HEAD, path)
+            await self._read(caller, "head", Operation.HEAD, path)
         except FileNotFoundError:
             return False
         return True
@@ -141,18 +141,18 @@ class CutoverBackend(StorageBackend):
             return lambda path, **options: run(self._read(BLOCKING, base, _READS[base], path, **options))
         return lambda path, **options: self._read(AWAITING, base, _READS[base], path, **options)
 
-    async def _read(self, call: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
+    async def _read(self, caller: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
         driver = self._driver
 
         def get(side: Side) -> Awaitable[Any]:
-            return ask(call, driver.side(side), name, path, **options)
+            return ask(caller, driver.side(side), name, path, **options)
 
-        with driver.switch.hold(writing=False) or await driver.renew(call) as held:
+        with driver.switch.hold(writing=False) or await driver.renew(caller) as held:
             rule = TABLE[held.phase]
             if not rule.entries:
                 # One step: it is not driven, for this is what every read costs before and after a cutover.
                 return await driver.counted("read", rule.reads[0], text(path), get(rule.reads[0]))
-            found = await driver.drive(call, held, protocol.read(held.phase, operation), path, get=get)
+            found = await driver.drive(caller, held, protocol.read(held.phase, operation), path, get=get)
             if operation is Operation.READ:
                 self.shadow.read(text(path))
             return found
@@ -216,17 +216,17 @@ class CutoverBackend(StorageBackend):
         return await self._save(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
 
     async def _save(
-        self, call: Caller, file: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
+        self, caller: Caller, file: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
     ) -> FileObject:
         driver = self._driver
-        with driver.switch.hold(writing=True) or await driver.renew(call, writing=True) as held:
+        with driver.switch.hold(writing=True) or await driver.renew(caller, writing=True) as held:
             rule = TABLE[held.phase]
             if rule.entries:
                 how = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
-                await self._save_both(call, held, file, data, how)
+                await self._save_both(caller, held, file, data, how)
                 return file
             side = rule.writes[0]
-            save = asked(call, driver.side(side), "save_object")
+            save = asked(caller, driver.side(side), "save_object")
             saving = save(file, data, use_multipart=use_multipart, chunk_size=chunk, max_concurrency=concurrency)
             await driver.counted("write", side, file.path, saving)
             # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
@@ -234,9 +234,9 @@ class CutoverBackend(StorageBackend):
             return file
 
     async def _save_both(
-        self, call: Caller, held: OperationLease, file: FileObject, data: Any, how: Mapping[str, Any]
+        self, caller: Caller, held: OperationLease, file: FileObject, data: Any, how: Mapping[str, Any]
     ) -> None:
-        content = await spooled(call, data)
+        content = await spooled(caller, data)
         first: list[Side] = []
 
         async def put(side: Side, content: SpooledContent) -> Any:
@@ -244,14 +244,14 @@ class CutoverBackend(StorageBackend):
             first[:] = first or [side]
             # The row shall tell of the side that is read, not of the one that was written last.
             target = file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copied(about))
-            ready = await call.aside(lambda: content.again(whole=backend.driver == "fsspec"))
-            await ask(call, backend, "save_object", target, ready, **how)
+            ready = await caller.run_blocking(lambda: content.again(whole=backend.driver == "fsspec"))
+            await ask(caller, backend, "save_object", target, ready, **how)
 
         about = _copied({"content_type": file.content_type, "metadata": file.metadata})
         try:
-            await self._driver.drive(call, held, protocol.save(held.phase, content), file.path, put=put, about=about)
+            await self._driver.drive(caller, held, protocol.save(held.phase, content), file.path, put=put, about=about)
         finally:
-            await call.aside(content.close)
+            await caller.run_blocking(content.close)
 
     def delete_object(self, paths: PathLike | Sequence[PathLike]) -> None:
         """Delete one or more objects.
@@ -268,23 +268,23 @@ class CutoverBackend(StorageBackend):
         """See :meth:`delete_object`."""
         await self._delete(AWAITING, paths)
 
-    async def _delete(self, call: Caller, paths: PathLike | Sequence[PathLike]) -> None:
+    async def _delete(self, caller: Caller, paths: PathLike | Sequence[PathLike]) -> None:
         driver = self._driver
-        with driver.switch.hold(writing=True) or await driver.renew(call, writing=True) as held:
-            await self._deleted(call, held, paths)
+        with driver.switch.hold(writing=True) or await driver.renew(caller, writing=True) as held:
+            await self._deleted(caller, held, paths)
 
-    async def _deleted(self, call: Caller, held: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
+    async def _deleted(self, caller: Caller, held: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
         phase = held.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
-            await self._driver.counted("delete", side, "", ask(call, self._driver.side(side), "delete_object", paths))
+            await self._driver.counted("delete", side, "", ask(caller, self._driver.side(side), "delete_object", paths))
             held.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
         for path in wanted:
             try:
-                await self._driver.drive(call, held, protocol.delete(phase), path)
+                await self._driver.drive(caller, held, protocol.delete(phase), path)
             except Exception as error:  # noqa: BLE001 - reported by key, below
                 failures[text(path)] = error
         if failures:
@@ -321,16 +321,16 @@ class CutoverBackend(StorageBackend):
         return await self._sign(AWAITING, paths, expires_in, for_upload)
 
     async def _sign(
-        self, call: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
+        self, caller: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
         driver = self._driver
-        with driver.switch.hold(writing=for_upload) or await driver.renew(call, writing=for_upload) as held:
+        with driver.switch.hold(writing=for_upload) or await driver.renew(caller, writing=for_upload) as held:
             if not TABLE[held.phase].entries and not for_upload:
                 (side,) = TABLE[held.phase].reads
-                found: _Urls = await ask(call, driver.side(side), "sign", paths, expires_in=expires_in)
+                found: _Urls = await ask(caller, driver.side(side), "sign", paths, expires_in=expires_in)
                 return found
             one = sign_upload if for_upload else sign_read
-            urls = [await one(driver, call, held, path, expires_in) for path in several(paths)]
+            urls = [await one(driver, caller, held, path, expires_in) for path in several(paths)]
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
 

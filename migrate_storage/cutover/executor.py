@@ -71,13 +71,13 @@ class ProtocolExecutor:
             raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
         return self._outbox
 
-    async def renew(self, call: Caller, *, writing: bool = False) -> OperationLease:
+    async def renew(self, caller: Caller, *, writing: bool = False) -> OperationLease:
         """A hold on the phase, for one operation that got none at once."""
-        return await call.aside(lambda: self.switch.renew(writing=writing))
+        return await caller.run_blocking(lambda: self.switch.renew(writing=writing))
 
     async def drive(
         self,
-        call: Caller,
+        caller: Caller,
         held: OperationLease | None,
         made: Protocol,
         path: PathLike,
@@ -94,7 +94,7 @@ class ProtocolExecutor:
                 try:
                     if held is not None and isinstance(step, protocol.OpenEntry | protocol.Put | protocol.Delete):
                         held.check()
-                    answer = await self._perform(call, step, key, get, put, about)
+                    answer = await self._perform(caller, step, key, get, put, about)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
                     step = made.throw(error)
                 else:
@@ -102,30 +102,30 @@ class ProtocolExecutor:
         except StopIteration as stop:
             return stop.value
 
-    async def _perform(self, call: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
+    async def _perform(self, caller: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
         match step:
             case protocol.FindEntry():
-                return await call.aside(self.outbox.look, path)
+                return await caller.run_blocking(self.outbox.look, path)
             case protocol.OpenEntry(side, tombstone):
                 outbox = self.outbox
-                return await call.aside(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
+                return await caller.run_blocking(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
             case protocol.CloseEntry(entry, wrote):
                 outbox = self.outbox
-                return await call.aside(lambda: outbox.close(path, entry, wrote=wrote))
+                return await caller.run_blocking(lambda: outbox.close(path, entry, wrote=wrote))
             case protocol.LeaveForRepair(entry, held):
                 outbox = self.outbox
                 self.counters.add("left", entry.side)
                 told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
                 _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
-                return await call.aside(lambda: outbox.leave(path, entry, held=held))
+                return await caller.run_blocking(lambda: outbox.leave(path, entry, held=held))
             case protocol.RequestRepair(side):
-                return await self._fallback(call, path, side)
+                return await self._fallback(caller, path, side)
             case protocol.Get(side):
                 return await self.counted("read", side, path, get(side))
             case protocol.Put(side, content):
                 return await self.counted("write", side, path, put(side, content))
             case protocol.Delete(side):
-                return await self.counted("delete", side, path, ask(call, self.side(side), "delete_object", path))
+                return await self.counted("delete", side, path, ask(caller, self.side(side), "delete_object", path))
         raise AssertionError(step)
 
     async def counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
@@ -144,30 +144,30 @@ class ProtocolExecutor:
         finally:
             self.counters.took(kind, side, time.perf_counter() - started)
 
-    async def _fallback(self, call: Caller, path: str, side: Side) -> None:
+    async def _fallback(self, caller: Caller, path: str, side: Side) -> None:
         self.counters.add("fallback", side.other)
         told = {"backend": self.key, "object_key": visible(path), "side": side.other.value}
         _log.info("%s: read from the %s, the %s has nothing", self.key, side.other, side, extra=told)
         self.switch.fell_back()
         try:
-            await call.aside(self.outbox.note, path, side)
+            await caller.run_blocking(self.outbox.note, path, side)
         except Exception as error:  # noqa: BLE001 - what was read is right without it
             told["error"] = type(error).__name__
             _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
 
 
-def asked(call: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
+def asked(caller: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
     """An operation of a side, by its synchronous or its asynchronous name."""
-    # Not through the caller itself: that says that obstore was used, and the source may be none of it.
-    if call.awaits:
+    # Not through `caller.call`, which records that obstore was used: the source may not use obstore.
+    if caller.awaits:
         method: Callable[..., Awaitable[Any]] = getattr(backend, f"{name}_async")
         return method
     return partial(_once, getattr(backend, name))
 
 
-def ask(call: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
+def ask(caller: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
     """Ask a side for an operation."""
-    return asked(call, backend, name)(*arguments, **options)
+    return asked(caller, backend, name)(*arguments, **options)
 
 
 async def _once(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

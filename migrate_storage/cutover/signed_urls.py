@@ -21,13 +21,13 @@ _UPLOADING = 300
 
 
 async def sign_read(
-    driver: ProtocolExecutor, call: Caller, held: OperationLease, path: PathLike, expires_in: int | None
+    driver: ProtocolExecutor, caller: Caller, held: OperationLease, path: PathLike, expires_in: int | None
 ) -> str:
     """A URL for the side that holds the object; for the one that is read first where none does.
 
     Args:
         driver: of the backend.
-        call: how the sides are asked.
+        caller: how the sides are asked.
         held: on the phase.
         path: the key.
         expires_in: seconds.
@@ -36,29 +36,29 @@ async def sign_read(
 
     async def get(side: Side) -> str:
         backend = driver.side(side)
-        url: str = await ask(call, backend, "sign", path, expires_in=expires_in)
+        url: str = await ask(caller, backend, "sign", path, expires_in=expires_in)
         alone = len(TABLE[phase].reads) == 1 and side is TABLE[phase].reads[0] and not asked
         asked.add(side)
         if not alone:
             # A URL can be made for what is not there, and the other side may have it.
-            await ask(call, backend, "head" if hasattr(backend, "head") else "get_content", path)
+            await ask(caller, backend, "head" if hasattr(backend, "head") else "get_content", path)
         return url
 
     try:
-        signed: str = await driver.drive(call, held, protocol.read(phase, Operation.SIGN), path, get=get)
+        signed: str = await driver.drive(caller, held, protocol.read(phase, Operation.SIGN), path, get=get)
     except FileNotFoundError:
-        signed = await ask(call, driver.side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
+        signed = await ask(caller, driver.side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
     return signed
 
 
 async def sign_upload(
-    driver: ProtocolExecutor, call: Caller, held: OperationLease, path: PathLike, expires_in: int | None
+    driver: ProtocolExecutor, caller: Caller, held: OperationLease, path: PathLike, expires_in: int | None
 ) -> str:
     """A URL to upload to the side that is written first; an entry stands until it has expired, and a little longer.
 
     Args:
         driver: of the backend.
-        call: how the sides are asked.
+        caller: how the sides are asked.
         held: on the phase.
         path: the key.
         expires_in: seconds.
@@ -68,8 +68,10 @@ async def sign_upload(
     if driver.keeps or phase is not Phase.SOURCE:
         lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
         held.check()
-        entry = await call.aside(lambda: driver.outbox.open(text(path), side, expires=time.time() + lasts + _UPLOADING))
-        await call.aside(driver.outbox.leave, text(path), entry)
+        entry = await caller.run_blocking(
+            lambda: driver.outbox.open(text(path), side, expires=time.time() + lasts + _UPLOADING)
+        )
+        await caller.run_blocking(driver.outbox.leave, text(path), entry)
         side = entry.side if TABLE[phase].entries else side
-    url: str = await ask(call, driver.side(side), "sign", path, expires_in=expires_in, for_upload=True)
+    url: str = await ask(caller, driver.side(side), "sign", path, expires_in=expires_in, for_upload=True)
     return url

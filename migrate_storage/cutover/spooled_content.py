@@ -43,11 +43,11 @@ class SpooledContent:
                 self._content.unlink()
 
 
-async def spooled(call: Caller, data: Any) -> SpooledContent:
+async def spooled(caller: Caller, data: Any) -> SpooledContent:
     """Read what is to be saved to its end, before the first side is written.
 
     Args:
-        call: whether asynchronous sources can be read.
+        caller: whether asynchronous sources can be read.
         data: bytes, text, a path, a binary file (its ``read`` may be a coroutine), or an iterable of bytes.
 
     Raises:
@@ -60,19 +60,19 @@ async def spooled(call: Caller, data: Any) -> SpooledContent:
     writer = _Writer()
     try:
         if isinstance(data, os.PathLike):
-            await call.aside(_drain_path, Path(data), writer)
+            await caller.run_blocking(_drain_path, Path(data), writer)
         elif inspect.iscoroutinefunction(getattr(data, "read", None)):
-            _need_loop(call, data)
+            _need_loop(caller, data)
             while piece := await data.read(_PIECE):
                 writer.add(piece)
         elif callable(getattr(data, "read", None)):
-            await call.aside(_drain_file, data, writer)
+            await caller.run_blocking(_drain_file, data, writer)
         elif isinstance(data, AsyncIterator) or hasattr(data, "__aiter__"):
-            _need_loop(call, data)
+            _need_loop(caller, data)
             async for piece in data:
                 writer.add(piece)
         elif isinstance(data, Iterable) and not isinstance(data, dict):
-            await call.aside(_drain, data, writer)
+            await caller.run_blocking(_drain, data, writer)
         else:
             raise TypeError(
                 f"cannot save a {type(data).__name__}; give bytes, a Path, a binary file or an iterable of bytes"
@@ -114,8 +114,8 @@ class _Writer:
             Path(self._file.name).unlink()
 
 
-def _need_loop(call: Caller, data: Any) -> None:
-    if not call.awaits:
+def _need_loop(caller: Caller, data: Any) -> None:
+    if not caller.awaits:
         raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
 
 

@@ -1,6 +1,8 @@
-"""One logic for both worlds: an operation is a coroutine over a :class:`Caller`, awaited or run to its end at once.
+"""Operations written once for synchronous and asynchronous callers.
 
-A :class:`Blocking` caller never suspends, so that :func:`run` can drive the coroutine on the spot, without a loop.
+An operation is a coroutine that sends its requests through a :class:`Caller`. :class:`Awaiting` awaits obstore's asynchronous
+methods. :class:`Blocking` calls the synchronous ones and never suspends, so that :func:`run` can drive the coroutine on the
+current thread, without an event loop.
 """
 
 from __future__ import annotations
@@ -17,40 +19,42 @@ __all__ = ("AWAITING", "BLOCKING", "Awaiting", "Blocking", "Caller", "run")
 
 T = TypeVar("T")
 
+_EXIT_DELAY_SECONDS = 0.02
+
 
 class Caller(Protocol):
-    """Calls one of obstore's methods, that come in pairs: ``name`` and ``name_async``."""
+    """Calls obstore's methods, which come in pairs: ``name`` and ``name_async``."""
 
-    #: Whether calls are awaited: whether asynchronous input can be read.
+    #: Whether calls are awaited. Only then can asynchronous input be read.
     awaits: bool
 
-    async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
+    async def call(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Call ``owner.name(*arguments, **options)``, or its asynchronous pair."""
 
     async def next(self, stream: Any) -> Any:
-        """The next of one of obstore's streams, ``None`` at its end."""
+        """Return the next item of one of obstore's streams, ``None`` at its end."""
 
-    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do what may take long without obstore: on another thread where there is an event loop to keep free."""
+    async def run_blocking(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run work that may block and does not use obstore: on another thread where there is an event loop."""
 
 
 class Blocking:
-    """Calls the synchronous one of each pair, and never suspends."""
+    """Calls the synchronous method of each pair, and never suspends."""
 
     awaits = False
 
-    async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
+    async def call(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Call ``owner.name``."""
         touch()
         return getattr(owner, name)(*arguments, **options)
 
     async def next(self, stream: Any) -> Any:
-        """``next(stream)``."""
+        """Return ``next(stream)``."""
         touch()
         return next(stream, None)
 
-    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do it here."""
+    async def run_blocking(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run it on this thread."""
         return work(*arguments)
 
 
@@ -58,31 +62,31 @@ _ASYNCHRONOUS = {name: f"{name}_async" for name in ("bytes", "copy", "delete", "
 
 
 class Awaiting:
-    """Awaits the asynchronous one of each pair."""
+    """Awaits the asynchronous method of each pair."""
 
     awaits = True
     _registered = False
 
     @classmethod
-    def _leave_in_peace(cls) -> None:
-        """Let obstore's threads let go of the last results before the interpreter goes: else the process may abort."""
+    def _delay_exit(cls) -> None:
+        """Let obstore's threads release the last results before the interpreter exits; otherwise the process may abort."""
         cls._registered = True
-        atexit.register(time.sleep, 0.02)
+        atexit.register(time.sleep, _EXIT_DELAY_SECONDS)
 
-    async def __call__(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
+    async def call(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Await ``owner.name_async``."""
         touch()
         if not self._registered:
-            self._leave_in_peace()
+            self._delay_exit()
         return await getattr(owner, _ASYNCHRONOUS[name])(*arguments, **options)
 
     async def next(self, stream: Any) -> Any:
-        """``await anext(stream)``."""
+        """Return ``await anext(stream)``."""
         touch()
         return await anext(stream, None)
 
-    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do it on a thread."""
+    async def run_blocking(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run it on another thread."""
         return await asyncio.to_thread(work, *arguments)
 
 
@@ -91,7 +95,7 @@ AWAITING = Awaiting()
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:
-    """Drive an operation over :class:`Blocking` to its end, on this thread and without an event loop."""
+    """Run an operation over :class:`Blocking` to its end, on this thread and without an event loop."""
     try:
         operation.send(None)
     except StopIteration as stop:

@@ -54,7 +54,9 @@ def test_no_class_is_used_by_calling_it() -> None:
     called = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path, node in definitions(ast.ClassDef)
-        if any(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and each.name == "__call__" for each in node.body)
+        if any(
+            isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and each.name == "__call__" for each in node.body
+        )
         and node.name not in LISTENERS | PROVIDERS
     ]
     assert called == []
