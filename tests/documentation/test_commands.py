@@ -1,4 +1,4 @@
-"""The manual is what the commands themselves say, and each of them says enough."""
+"""The manual is what the _commands themselves say, and each of them says enough."""
 
 from __future__ import annotations
 
@@ -6,25 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from migrate_storage.cli import cli
+from tests.support.cli.commands import COMMANDS, LEAVES
 from tests.support.cli.project import ROOT
-
-
-def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
-        yield " ".join((*names, name)), command
-        if isinstance(command, click.Group):
-            yield from commands(command, *names, name)
-
-
-ALL = dict(commands(cli, "migrate-storage"))
-LEAVES = {name: command for name, command in ALL.items() if not isinstance(command, click.Group)}
 
 
 @pytest.mark.parametrize("script", ["scripts/document", "scripts/draw"])
@@ -37,12 +26,12 @@ def test_the_page_names_every_command_and_every_option() -> None:
     sections = dict(part.split("\n", 1) for part in (ROOT / "docs/cli.md").read_text().split("\n## ")[1:])
     options = (
         (name, option)
-        for name, command in ALL.items()
+        for name, command in COMMANDS.items()
         for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
         if option.startswith("-")
     )
-    assert [name for name in ALL if name not in sections] == [], "commands that are not documented"
+    assert [name for name in COMMANDS if name not in sections] == [], "commands that are not documented"
     assert [each for each in options if each[1] not in sections.get(each[0], "")] == [], (
         "options that are not documented"
     )

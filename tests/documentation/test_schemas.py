@@ -10,19 +10,15 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
 
 from migrate_storage.core.events import ItemsFinished, PaceChanged
 from migrate_storage.core.model import OutcomeKind, Severity, Way
 from migrate_storage.cutover.decisions import Phase
 from migrate_storage.journal import SAME_PLACE_LISTED
 from migrate_storage.reporting.progress.json_lines import told
-from tests.documentation.test_commands import LEAVES
+from tests.support.cli.commands import LEAVES
 from tests.support.cli.project import ROOT, Project
-
-SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "schemas").glob("*.json"))}
-LINES = SCHEMAS["line.json"]["$defs"]
-SEEN: set[str] = set()
+from tests.support.schemas import LINES, SCHEMAS, SEEN, check_record, check_schema
 
 CUTOVER = """
     from pathlib import Path
@@ -55,43 +51,6 @@ CUTOVER = """
 """
 
 
-def closed(schema: Any) -> Any:
-    """The schema with nothing allowed that it does not name."""
-    if isinstance(schema, list):
-        return [closed(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {name: closed(value) for name, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and "allOf" not in schema:
-        inner.setdefault("additionalProperties", False)
-    return inner
-
-
-CLOSED = {name: closed(schema) for name, schema in SCHEMAS.items()}
-OPEN = Registry().with_resources([(name, Resource.from_contents(each)) for name, each in SCHEMAS.items()])
-STRICT = Registry().with_resources([(name, Resource.from_contents(each)) for name, each in CLOSED.items()])
-
-
-def hold(value: Any, schema: str) -> None:
-    """The value is what the schema says, and no more."""
-    for registry in (OPEN, STRICT):
-        errors = list(Draft202012Validator({"$ref": schema}, registry=registry).iter_errors(value))
-        assert not errors, f"{schema}: {errors[0].json_path}: {errors[0].message[:500]}\n{json.dumps(value)[:500]}"
-
-
-def hold_line(line: dict[str, Any]) -> None:
-    """A line is as its event has it."""
-    event = line["event"]
-    SEEN.add(event)
-    # What a line takes from another schema is closed there, without the name of the event.
-    [*taken] = LINES[event].get("allOf", [])
-    if taken:
-        hold({name: value for name, value in line.items() if name != "event"}, taken[0]["$ref"])
-    else:
-        hold(line, f"line.json#/$defs/{event}")
-    assert not list(Draft202012Validator({"$ref": "line.json"}, registry=OPEN).iter_errors(line))
-
-
 def lines(text: str) -> Iterator[dict[str, Any]]:
     yield from map(json.loads, text.splitlines())
 
@@ -108,9 +67,9 @@ def test_the_schemas_are_schemas_and_know_what_the_code_knows() -> None:
 
 def test_what_no_schema_names_is_found() -> None:
     with pytest.raises(AssertionError, match="unexpected"):
-        hold_line({"event": "pass_started", "number": 1, "more": 2})
+        check_record({"event": "pass_started", "number": 1, "more": 2})
     with pytest.raises(AssertionError, match="required"):
-        hold_line({"event": "pass_started"})
+        check_record({"event": "pass_started"})
 
 
 @pytest.mark.slow
@@ -125,14 +84,14 @@ def test_what_every_command_says(project: Project) -> None:
         assert found, words
         for line in found:
             if schema:
-                hold(line, schema)
+                check_schema(line, schema)
             else:
-                hold_line(line)
+                check_record(line)
 
     say("inspect", *app, schema="command.json#/$defs/inspect")
     say("translate", *app, schema="command.json#/$defs/translate")
     for line in lines(project("translate", *app, "--check", "--json").stderr):
-        hold_line(line)
+        check_record(line)
     say("doctor", *app, "--from", "old", "--to", "new")
     prices = project.directory / "prices.toml"
     prices.write_text((ROOT / "docs" / "prices.toml").read_text())
@@ -147,7 +106,7 @@ def test_what_every_command_says(project: Project) -> None:
     say("runs", *app, schema="run.json")
     slow.send_signal(signal.SIGINT)
     for line in lines(slow.communicate(timeout=60)[0]):
-        hold_line(line)
+        check_record(line)
     for file in (project.directory / "new").rglob("3.txt"):
         file.unlink()
     (project.directory / "new" / "d").mkdir(exist_ok=True)
@@ -192,8 +151,8 @@ def test_what_every_command_says(project: Project) -> None:
     assert with_json - said == set(), "commands that nobody asked"
     # A pace that changes is told by a run that a service slows down.
     event, values = told(PaceChanged(concurrency=8, most_concurrency=32, paused=""))
-    hold_line({"event": event, **values})
+    check_record({"event": event, **values})
     # And a re-key in PostgreSQL tells many at once.
     event, values = told(ItemsFinished(objects=3, rows=4, kind=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED))
-    hold_line({"event": event, **values})
+    check_record({"event": event, **values})
     assert set(LINES) - SEEN == set(), "events that nobody saw"

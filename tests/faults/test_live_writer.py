@@ -20,6 +20,7 @@ from migrate_storage.engine.server_side_copy import EVIDENCE
 from migrate_storage.stores.obstore_store import ObstoreStore
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from tests.support.engine import registrations as places
+from tests.support.engine.hooks import before_call
 from tests.support.engine.world import Album, Document, World
 from tests.support.servers import S3Server
 
@@ -55,18 +56,6 @@ def _world(server: S3Server, url: str, how: str) -> Iterator[World]:
     world.close()
 
 
-def before(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, work: Callable[..., None]) -> None:
-    """Do ``work`` once, right before the first call of a method; it gets the call's arguments."""
-    original, left = getattr(owner, name), [work]
-
-    def hooked(*args: Any, **kwargs: Any) -> Any:
-        if left:
-            left.pop()(*args, **kwargs)
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, hooked)
-
-
 def replaced(world: World, session: sa.orm.Session, number: int, name: str, content: bytes) -> None:
     """What an upload form does: another file in the same row. The listener deletes the old one."""
     world.contents[name], world.types[name] = content, "text/plain"
@@ -93,7 +82,7 @@ def test_what_the_application_writes_right_before_the_swap_stands(
             session.get_one(Album, album).pictures = [*(session.get_one(Album, album).pictures or []), late]
             session.commit()
 
-    before(monkeypatch, FileColumn, "swap_all", write)
+    before_call(monkeypatch, FileColumn, "swap_all", write)
     report = world.run()
     assert (report.state, report.rows_left) == ("finished", 0)
     values = dict(world.sql("SELECT id, title FROM documents"))
@@ -133,7 +122,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
         waiting.append(threading.Timer(0.4, commit))
         waiting[0].start()
 
-    before(monkeypatch, FileColumn, "swap_all", write)
+    before_call(monkeypatch, FileColumn, "swap_all", write)
     report = world.run()
     waiting[0].join()
     assert report.state == "finished"
@@ -154,7 +143,7 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
             session.get_one(Document, 1).file = mine
             session.commit()
 
-    before(monkeypatch, FileColumn, "swap_all", write)
+    before_call(monkeypatch, FileColumn, "swap_all", write)
     assert world.run().rows_left == 0
     assert [value["filename"] for value in world.raw()] == ["mine.txt", "docs/1/d1.bin", "docs/2/d2.bin"]
     assert world.check(backend="new") == 3
@@ -162,13 +151,13 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
 
 
 def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that loaded the FileObject before its row was re-pointed still saves to the old key, with no SQL."""
+    """A process that loaded the FileObject before_call its row was re-pointed still saves to the old key, with no SQL."""
     world.fill(6)
     with world.session() as session:
         stale = session.get_one(Document, 1).file
 
     def write(*_: Any) -> None:
-        assert world.raw()[0]["backend"] == "new", "the row was committed before the source is looked at again"
+        assert world.raw()[0]["backend"] == "new", "the row was committed before_call the source is looked at again"
         stale.save(b"saved by a process that knows nothing")
 
     # By one listing of many, or by a look at each.
@@ -183,7 +172,7 @@ def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, mo
 
         monkeypatch.setattr(BatchedRechecks, "begin", looked)
     else:
-        before(monkeypatch, ObjectCopier, "source_changed", write)
+        before_call(monkeypatch, ObjectCopier, "source_changed", write)
     world.contents["docs/0/d0.bin"] = b"saved by a process that knows nothing"
     report = world.run()
     assert (report.exit_code, report.rows_moved) == (0, 6)
@@ -297,7 +286,9 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
     monkeypatch.setattr(ObstoreStore, "put", replacing(ObstoreStore.put))
     monkeypatch.setattr(ServerSideCopier, "copy", replacing(ServerSideCopier.copy))
     at_the_swap: list[bytes] = []
-    before(monkeypatch, FileColumn, "swap_all", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin")))
+    before_call(
+        monkeypatch, FileColumn, "swap_all", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin"))
+    )
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
     assert world.run().exit_code == 0
     assert not left

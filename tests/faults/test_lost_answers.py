@@ -15,11 +15,11 @@ import pytest
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.stores.retry import Retry
-from tests.faults.test_live_writer import before
-from tests.integration.jobs.purge.test_job import purge
 from tests.support.engine import registrations as places
+from tests.support.engine.hooks import before_call
 from tests.support.engine.world import World
 from tests.support.fault_proxy import Fault, fault_proxy
+from tests.support.jobs.purge import purge
 from tests.support.servers import S3Server
 
 NAME = "docs/0/d0.bin"
@@ -49,9 +49,9 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
 
             with monkeypatch.context() as patch:
                 if whose != "ours":
-                    # Another creates the object after our put began, and before it is tried again.
-                    before(patch, Retry, "pause", put)
-                before(patch, ObjectCopier, "source_changed", replace)
+                    # Another creates the object after our put began, and before_call it is tried again.
+                    before_call(patch, Retry, "pause", put)
+                before_call(patch, ObjectCopier, "source_changed", replace)
                 report = world.run()
             assert proxy.counts == {fault: 1}, "once harmed, once refused: something stands there"
             found = client.head_object(Bucket=bucket, Key=NAME)

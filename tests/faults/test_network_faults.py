@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,98 +14,24 @@ from migrate_storage.engine import listing_evidence, object_copier
 from migrate_storage.engine.server_side_copy import EVIDENCE
 from migrate_storage.engine.transfer import UnverifiedCopy
 from migrate_storage.engine.verify import Verified
-from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
+from tests.support.engine.proxied_world import ProxiedWorld
 from tests.support.engine.world import World
 from tests.support.evidence import Evidence
-from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.support.servers import S3Server
+from tests.support.fault_proxy import Fault
 
 RATE = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A world whose two sides are each reached through a proxy, and the way around it to see what is really there."""
-
-    world: World
-    server: S3Server
-    source: FaultProxy
-    destination: FaultProxy
-    bucket: str
-
-    def harm(self, sides: str, **rates: float) -> None:
-        for proxy, name in ((self.source, "source"), (self.destination, "destination")):
-            proxy.set(**(rates if sides in (name, "both") else {}))
-
-    def done(self) -> dict[str, int]:
-        """How often each fault was done, on both sides together."""
-        both = [proxy.counts for proxy in {id(each): each for each in (self.source, self.destination)}.values()]
-        return {
-            str(fault): sum(counts.get(fault, 0) for counts in both) for fault in Fault if any(fault in c for c in both)
-        }
-
-    def held(self, name: str) -> bytes | None:
-        """What the destination holds, by another client than the tool's and past the proxy."""
-        try:
-            return bytes(self.server.client.get_object(Bucket=self.bucket, Key=name)["Body"].read())
-        except self.server.client.exceptions.NoSuchKey:
-            return None
-
-    def judge(self, report: Report, rows: int) -> dict[str, int]:
-        """Claim 1, row by row: it names an object with the right bytes, or is listed with a reason. No third state."""
-        self.harm("both")
-        journal = self.world.journal
-        listed = {outcome.source.path: outcome for outcome in report.listed}
-        moved = stayed = 0
-        for value in self.world.raw():
-            name, right = value["metadata"]["name"], self.world.contents[value["metadata"]["name"]]
-            if value["backend"] == "new":
-                assert self.held(value["filename"]) == right, f"{name} was re-pointed to wrong bytes"
-                moved += 1
-            else:
-                assert self.world.old.get_content(value["filename"]) == right, name
-                assert name in listed, f"{name} stayed and is not listed"
-                assert listed[name].reason
-                assert journal[name].reason
-                stayed += 1
-        assert (moved, stayed, moved + stayed) == (report.rows_moved, report.rows_left, rows)
-        assert report.exit_code == (1 if stayed else 0), report
-        return {"moved": moved, "listed": stayed}
-
-
-@pytest.fixture
-def line(request: pytest.FixtureRequest, sqlite_url: str, seed: int) -> Iterator[Any]:
-    """Makes a :class:`Line`."""
-    with ExitStack() as stack:
-
-        def make(server: S3Server, rows: int, *, one: bool = False, **options: Any) -> Line:
-            bucket, origin = server.new_bucket(), server.new_bucket()
-            source, destination = (
-                stack.enter_context(fault_proxy(server.service.port, seed=seed + side, **options)) for side in (0, 1)
-            )
-            # Behind one proxy both buckets are of one server, which is asked to copy.
-            source = destination if one else source
-            world = World(
-                sqlite_url,
-                places.old_s3(server.behind(source.endpoint), origin).build(),
-                places.new_s3(server.behind(destination.endpoint), bucket).build(),
-                seed,
-            )
-            stack.callback(world.close)
-            world.fill(rows)
-            return Line(world=world, server=server, source=source, destination=destination, bucket=bucket)
-
-        yield make
-
-
-def finishes_right(line: Line, sides: str, rows: int, evidence: Evidence, what: str, **rates: float) -> None:
-    line.harm(sides, **rates)
-    report = line.world.run()
-    done = line.done()
+def finishes_right(
+    proxied_world: ProxiedWorld, sides: str, rows: int, evidence: Evidence, what: str, **rates: float
+) -> None:
+    proxied_world.harm(sides, **rates)
+    report = proxied_world.world.run()
+    done = proxied_world.done()
     assert report.state == "finished", report.error
     assert done, "no fault was done: this test shows nothing"
-    ends = line.judge(report, rows)
+    ends = proxied_world.judge(report, rows)
     # Requests fail at most twice in a row here: what keeps trying comes through, all of it.
     assert ends["moved"] == rows, [each.reason for each in report.listed[:3]]
     evidence.record(what, rows=rows, faults=done, **ends)
@@ -119,13 +42,13 @@ def finishes_right(line: Line, sides: str, rows: int, evidence: Evidence, what: 
     ("kind", "least"), [*((kind, 1) for kind in Fault), *((kind, 10**9) for kind in (Fault.ERROR, Fault.LOST_ANSWER))]
 )
 def test_every_kind_of_fault_on_both_sides(
-    rclone_s3, line: Any, kind: Fault, least: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+    rclone_s3, proxied_world: Any, kind: Fault, least: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last looks by listings, and with more than so many objects wanted for one, by a look at each."""
     monkeypatch.setattr(listing_evidence, "_LEAST", least)
     # Who is asked to slow down does so, and that takes its time.
     rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 150)
-    made = line(rclone_s3, rows, stall=0.2)
+    made = proxied_world(rclone_s3, rows, stall=0.2)
     finishes_right(made, "both", rows, evidence, f"{kind} at 10% on both sides of rclone", **{kind: RATE})
 
 
@@ -151,9 +74,9 @@ _OF_COPIES = [
     ],
 )
 def test_every_kind_of_fault_while_the_service_copies(
-    rclone_s3, line: Any, kind: Fault, rows: int, evidence: Evidence
+    rclone_s3, proxied_world: Any, kind: Fault, rows: int, evidence: Evidence
 ) -> None:
-    made = line(rclone_s3, rows, one=True, stall=0.2)
+    made = proxied_world(rclone_s3, rows, one=True, stall=0.2)
     finishes_right(made, "both", rows, evidence, f"{kind} at 10% while rclone copies by itself", **{kind: RATE})
     by_evidence = Counter(entry.evidence for entry in made.world.journal.values())
     assert by_evidence[EVIDENCE] > rows / 2, by_evidence
@@ -175,28 +98,28 @@ def _flips_nothing(kind: Fault, side: str) -> bool:
     [(kind, side) for kind in Fault for side in ("source", "destination") if not _flips_nothing(kind, side)],
 )
 def test_every_kind_of_fault_on_each_side_at_full_size(
-    request: pytest.FixtureRequest, line: Any, server: str, kind: Fault, side: str, evidence: Evidence
+    request: pytest.FixtureRequest, proxied_world: Any, server: str, kind: Fault, side: str, evidence: Evidence
 ) -> None:
-    made = line(request.getfixturevalue(f"{server}_s3"), 2000, stall=1.0)
+    made = proxied_world(request.getfixturevalue(f"{server}_s3"), 2000, stall=1.0)
     finishes_right(made, side, 2000, evidence, f"{kind} at 10% on the side of the {side}, {server}", **{kind: RATE})
 
 
 @pytest.mark.slow
-def test_everything_at_once_on_a_store_with_conditional_puts(moto_s3, line: Any, evidence: Evidence) -> None:
-    made = line(moto_s3, 100, stall=0.1)
+def test_everything_at_once_on_a_store_with_conditional_puts(moto_s3, proxied_world: Any, evidence: Evidence) -> None:
+    made = proxied_world(moto_s3, 100, stall=0.1)
     rates = {str(kind): 0.02 for kind in Fault}
     finishes_right(made, "both", 100, evidence, "every kind of fault together, 20% of all requests, on moto", **rates)
 
 
 def test_a_bit_flipped_on_the_way_is_what_verifying_finds(
-    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch
+    rclone_s3, proxied_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: with nothing verified the same flips do end in rows with wrong bytes, so the tests above can fail."""
 
     def believed(copied: UnverifiedCopy, *_: Any) -> Verified:
         return Verified(source=copied.source, destination=copied.destination, evidence="none", ours=True)
 
-    made = line(rclone_s3, 60)
+    made = proxied_world(rclone_s3, 60)
     monkeypatch.setattr(object_copier, "verify", believed)
     made.harm("both", flip_request=RATE, flip_answer=RATE)
     report = made.world.run()
@@ -207,10 +130,10 @@ def test_a_bit_flipped_on_the_way_is_what_verifying_finds(
 
 @pytest.mark.parametrize("way", ["source", "destination"])
 def test_bits_flipped_while_what_stands_there_is_compared(
-    rclone_s3, line: Any, way: str, monkeypatch: pytest.MonkeyPatch
+    rclone_s3, proxied_world: Any, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal objects stand at the destination: read on both sides, and one flipped reading condemns none of them."""
-    made = line(rclone_s3, 60)
+    made = proxied_world(rclone_s3, 60)
     for name, content in made.world.contents.items():
         made.server.client.put_object(Bucket=made.bucket, Key=name, Body=content)
     made.harm(way, flip_answer=RATE)
@@ -219,8 +142,8 @@ def test_bits_flipped_while_what_stands_there_is_compared(
     assert made.judge(report, 60) == {"moved": 60, "listed": 0}
 
 
-def test_stalls_longer_than_the_patience_for_one_read(rclone_s3, line: Any, seed: int) -> None:
-    made = line(rclone_s3, 40, stall=30, in_a_row=1)
+def test_stalls_longer_than_the_patience_for_one_read(rclone_s3, proxied_world: Any, seed: int) -> None:
+    made = proxied_world(rclone_s3, 40, stall=30, in_a_row=1)
     impatient = places.Registration(
         key="old", driver="fsspec", fs="s3", prefix=made.world.old.prefix,
         options={**made.server.behind(made.source.endpoint).fs_options(),
@@ -236,8 +159,8 @@ def test_stalls_longer_than_the_patience_for_one_read(rclone_s3, line: Any, seed
     world.close()
 
 
-def test_a_service_that_always_fails_stops_the_run_and_lets_it_go_on(rclone_s3, line: Any) -> None:
-    made = line(rclone_s3, 120, in_a_row=10**6, only="/docs/")
+def test_a_service_that_always_fails_stops_the_run_and_lets_it_go_on(rclone_s3, proxied_world: Any) -> None:
+    made = proxied_world(rclone_s3, 120, in_a_row=10**6, only="/docs/")
     made.world.run(limit=20)
     for kind in (Fault.RESET, Fault.ERROR, Fault.THROTTLE):
         made.harm("destination", **{kind: 1.0})
@@ -252,8 +175,8 @@ def test_a_service_that_always_fails_stops_the_run_and_lets_it_go_on(rclone_s3, 
     assert made.world.check(backend="new") == 120
 
 
-def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, line: Any) -> None:
-    made = line(rclone_s3, 150, in_a_row=1)
+def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, proxied_world: Any) -> None:
+    made = proxied_world(rclone_s3, 150, in_a_row=1)
     made.harm("destination", throttle=RATE)
     report = made.world.run(concurrency=16)
     widths = [event.concurrency for event in made.world.events if isinstance(event, PaceChanged)]
@@ -267,9 +190,9 @@ def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, line: Any
     ("owner", "name"), [(object_copier.ObjectCopier, "source_changed"), (listing_evidence.ListingEvidence, "fetch")]
 )
 def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
-    rclone_s3, line: Any, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+    rclone_s3, proxied_world: Any, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
-    made = line(rclone_s3, 40)
+    made = proxied_world(rclone_s3, 40)
 
     def broken(*_: Any) -> bool:
         raise ZeroDivisionError("a fault of ours")

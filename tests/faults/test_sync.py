@@ -19,10 +19,10 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.jobs.sync.job import Sync
 from migrate_storage.jobs.sync.options import SyncOptions
-from tests.integration.jobs.sync.test_job import objects, s3
 from tests.support.evidence import Evidence
 from tests.support.fault_proxy import fault_proxy
 from tests.support.servers import S3Server
+from tests.support.sync.ends import objects_of, s3_backend
 from tests.support.sync.fixtures import Run, end
 from tests.support.sync.trees import files, write
 
@@ -56,7 +56,7 @@ def test_under_a_live_writer_it_is_level_when_the_writer_stops(
 ) -> None:
     source = tmp_path / "a"
     bucket = moto_s3.new_bucket()
-    destination: Any = tmp_path / "b" if to == "folder" else s3(moto_s3, bucket)
+    destination: Any = tmp_path / "b" if to == "folder" else s3_backend(moto_s3, bucket)
     writer, heard = Writer(source, seed), threading.Condition()
     lags: list[Behind] = []
 
@@ -91,7 +91,7 @@ def test_under_a_live_writer_it_is_level_when_the_writer_stops(
         assert heard.wait_for(lambda: any(not lag.objects for lag in lags[stopped:]), timeout=120)
     job.stop()
     thread.join(60)
-    assert (files(tmp_path / "b") if to == "folder" else objects(moto_s3, bucket)) == files(source)
+    assert (files(tmp_path / "b") if to == "folder" else objects_of(moto_s3, bucket)) == files(source)
     assert reports[0].exit_code == 130
     assert reports[0].listed_total == 0, reports[0].listed
     evidence.record("sync --watch is level when the writer stops", to=to, writes=writer.writes, passes=len(lags))
@@ -116,14 +116,14 @@ def test_behind_a_network_that_fails_one_request_in_twenty(
         options = {"delete": True, "max_delete": "100%", "min_age": 0, "attempts": 8}
         for _ in range(4):
             # A listing flipped in its midst may show what is not there: nothing is lost for it, and the next pass knows.
-            report = sync(s3(behind, one), s3(behind, other), **options)
+            report = sync(s3_backend(behind, one), s3_backend(behind, other), **options)
             if report.exit_code == 0 and set(report.counts) == {OutcomeKind.SKIPPED}:
                 break
         faults = sum(proxy.counts.values())
     # Where the network fails, what a store was tried with may stay: it is known for what it is by its folder.
-    arrived = {key: content for key, content in objects(rclone_s3, other).items() if not key.startswith(SCRATCH)}
+    arrived = {key: content for key, content in objects_of(rclone_s3, other).items() if not key.startswith(SCRATCH)}
     assert arrived == contents
-    assert objects(rclone_s3, one) == contents
+    assert objects_of(rclone_s3, one) == contents
     assert report.exit_code == 0, report
     assert faults > count / 100
     evidence.record("a sync behind a network that fails one request in twenty ends level", objects=count, faults=faults)

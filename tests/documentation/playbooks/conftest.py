@@ -1,4 +1,4 @@
-"""The place where playbooks are followed: their production names mean local servers here."""
+"""The place where playbooks are followed: their production public_names mean local servers here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from tests.support import ROOT
+from tests.support.playbooks.names import BUCKETS, public_names
 from tests.support.playbooks.page import Page
 from tests.support.recipes import S3_REGION
 from tests.support.services import free_port, launched
 
 PAGES = ROOT / "playbooks"
-BUCKETS = ("acme-uploads", "acme-files", "acme-archive")
 
 
 @pytest.fixture
@@ -47,17 +47,6 @@ def environment(tmp_path: Path, postgres_url: str) -> Iterator[dict[str, str]]:
         }
 
 
-def names(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """What every page calls otherwise."""
-    return {
-        environment["DATABASE_URL"]: "postgresql+psycopg://acme@db.acme.example/acme",
-        environment["AWS_ENDPOINT_URL"]: "https://s3.acme.example",
-        str(folder): "/srv/acme",
-        '        client_options={"allow_http": True},\n': "",
-        "--older-than 0s": "--older-than 30d",
-    }
-
-
 @pytest.fixture
 def playbook(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., Page]]:
     """Opens a page in a folder that holds what ``common/`` and ``NAME/`` here do, after its ``prepare.py`` has run.
@@ -70,7 +59,7 @@ def playbook(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[.
         for part in ("common", name):
             shutil.copytree(Path(__file__).parent / part, folder, dirs_exist_ok=True)
         subprocess.run([sys.executable, "prepare.py"], cwd=folder, env=environment, check=True)
-        return Page(PAGES / f"{name}.md", folder, environment, {**(called or {}), **names(environment, folder)})
+        return Page(PAGES / f"{name}.md", folder, environment, {**(called or {}), **public_names(environment, folder)})
 
     yield opened
     _end_all(folder)

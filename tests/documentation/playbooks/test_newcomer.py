@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation.playbooks.conftest import names
 from tests.support import ROOT
 from tests.support.evidence import Evidence
+from tests.support.playbooks.names import public_names
 from tests.support.playbooks.page import Page
 
 STORAGE = """\
@@ -128,7 +128,7 @@ def test_who_types_what_is_written_gets_there(tmp_path: Path, environment: dict[
         if "migrate-storage verify" in line:
             assert "250 objects looked at, all as they should be" in said
         if line.startswith("migrate-storage run") and "--limit" not in line:
-            assert "no row names 'old' any more" in said
+            assert "no row public_names 'old' any more" in said
             assert types("python moves.py", work, **own).startswith("0 {")
     assert "A plan, nothing was changed" in said, "purge is the last, and without --yes"
 
@@ -137,7 +137,7 @@ def test_who_types_what_is_written_gets_there(tmp_path: Path, environment: dict[
         subprocess.run(["cp", "-r", f"{clone}/tests/playbooks/{part}/.", str(folder)], check=True)
     environment |= own
     subprocess.run(["python", "prepare.py"], cwd=folder, env=environment, check=True)
-    Page(clone / "playbooks" / "swap.md", folder, environment, names(environment, folder)).follow()
+    Page(clone / "playbooks" / "swap.md", folder, environment, public_names(environment, folder)).follow()
     evidence.record(
         "somebody new, with a fresh copy and fresh environments, typed what README.md and the first playbook say, and got there",
         commands=len(took), seconds=took,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation.playbooks.conftest import BUCKETS
+from tests.support.playbooks.names import BUCKETS
 from tests.support.playbooks.page import Page
 from tests.support.servers import start_moto
 

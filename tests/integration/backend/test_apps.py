@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from migrate_storage import ObstoreBackend
-from tests.integration.backend.test_fork import _free_port, _running
+from tests.support.backend.processes import running_process
 from tests.support.servers import S3Server
+from tests.support.services import free_port
 
 
 @pytest.fixture(params=["litestar", "fast"])
@@ -30,7 +31,7 @@ def application(
         "aws_allow_http": True,
     }
     url = f"s3://{rclone_s3.new_bucket()}/"
-    port = _free_port()
+    port = free_port()
     environment = {
         "STORE": json.dumps({"url": url, **options}),
         "DATABASE": f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
@@ -45,7 +46,7 @@ def application(
         str(port),
     ]
     with (
-        _running(command, environment, tmp_path / "log") as process,
+        running_process(command, environment, tmp_path / "log") as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         _wait(client, process, tmp_path / "log")

@@ -13,8 +13,8 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
-from tests.integration.backend.test_signing import ACCOUNT_KEY, SERVICE_ACCOUNT
 from tests.support.backend.echo import Echo, Seen, echo, json_answer
+from tests.support.backend.signatures import ACCOUNT_KEY, SERVICE_ACCOUNT
 
 S3_KEYS = {"aws_access_key_id": "EXPLICIT", "aws_secret_access_key": "SECRET", "aws_region": "r"}
 AMBIENT_S3 = {"AWS_ACCESS_KEY_ID": "AMBIENT", "AWS_SECRET_ACCESS_KEY": "AMBIENT-SECRET"}

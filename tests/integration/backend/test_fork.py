@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ from advanced_alchemy.types.file_object import FileObject
 from migrate_storage import ObstoreBackend
 from migrate_storage.stores.fork_guard import ForkedAfterUseError
 from tests.support import ROOT
+from tests.support.backend.processes import running_process
 from tests.support.servers import S3Server
+from tests.support.services import free_port
 
 
 @pytest.fixture
@@ -35,29 +36,6 @@ def store(rclone_s3: S3Server) -> dict[str, Any]:
         "aws_secret_access_key": rclone_s3.secret,
         "aws_region": rclone_s3.region,
     }
-
-
-@contextlib.contextmanager
-def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answer_when_up(url: str, log: Path) -> dict[str, Any]:
@@ -73,7 +51,7 @@ def _answer_when_up(url: str, log: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("used_before", [False, True], ids=["constructed before", "used before"])
 def test_gunicorn_preload(store: dict[str, Any], tmp_path: Path, used_before: bool) -> None:
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",
@@ -86,7 +64,7 @@ def test_gunicorn_preload(store: dict[str, Any], tmp_path: Path, used_before: bo
         "tests.support.backend.forking",
     ]
     environment = {"STORE": json.dumps(store), "USE_BEFORE_FORK": "1" if used_before else ""}
-    with _running(command, environment, tmp_path / "log") as master:
+    with running_process(command, environment, tmp_path / "log") as master:
         answer = _answer_when_up(f"http://127.0.0.1:{port}/?hello", tmp_path / "log")
         assert answer.pop("pid") != master.pid
     if used_before:
@@ -127,7 +105,7 @@ def test_celery_prefork(
         "data_folder_out": str(tmp_path / "queue"),
         "control_folder": str(tmp_path / "control"),
     }
-    with _running(
+    with running_process(
         [*command, "-O", "fair", "--without-gossip", "--without-mingle", "--without-heartbeat"],
         environment,
         tmp_path / "log",

@@ -18,7 +18,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
-from tests.integration.backend.test_signing import ACCOUNT_KEY, _check_s3
+from tests.support.backend.signatures import ACCOUNT_KEY, check_s3_signature
 from tests.support.servers import AzureServer, GCSServer, S3Server
 
 HEADINGS = """
@@ -147,7 +147,7 @@ def test_access_keys() -> None:
     )
     url = str(backend.sign("invoice.pdf"))
     assert url.startswith("https://s3.us-west-2.amazonaws.com/my-bucket/invoice.pdf?")
-    assert _check_s3(url, "GET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")["key"] == "AKIAIOSFODNN7EXAMPLE"
+    assert check_s3_signature(url, "GET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")["key"] == "AKIAIOSFODNN7EXAMPLE"
 
 
 @covers("S3-Compatible Services", "MinIO")
@@ -176,7 +176,7 @@ def test_r2() -> None:
     )
     url = str(backend.sign("a"))
     assert url.startswith("https://account-id.r2.cloudflarestorage.com/my-bucket/a?")
-    assert _check_s3(url, "GET", "R2_SECRET_ACCESS_KEY")["region"] == "auto"
+    assert check_s3_signature(url, "GET", "R2_SECRET_ACCESS_KEY")["region"] == "auto"
 
 
 @covers("DigitalOcean Spaces")
@@ -191,7 +191,7 @@ def test_spaces() -> None:
     )
     url = str(backend.sign("a"))
     assert url.startswith("https://nyc3.digitaloceanspaces.com/my-space/a?")
-    assert _check_s3(url, "GET", "SPACES_SECRET_KEY")["region"] == "us-east-1"
+    assert check_s3_signature(url, "GET", "SPACES_SECRET_KEY")["region"] == "us-east-1"
 
 
 @covers("Google Cloud Storage", "Service Account")

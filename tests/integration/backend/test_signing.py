@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import KeyRefusedError
-
-_PRIVATE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-SERVICE_ACCOUNT = {
-    "type": "service_account",
-    "private_key": _PRIVATE.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode(),
-    "private_key_id": "key-1",
-    "client_email": "robot@project.iam.gserviceaccount.com",
-    "token_uri": "http://127.0.0.1:9/token",
-}
-KEYS = {"aws_access_key_id": "AKID", "aws_secret_access_key": "SECRET"}
-ACCOUNT_KEY = base64.b64encode(b"k" * 32).decode()
-
-
-def _v4_key(secret: str, day: str, region: str) -> bytes:
-    key = f"AWS4{secret}".encode()
-    for part in (day, region, "s3", "aws4_request"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    return key
-
-
-def _check_s3(url: str, method: str, secret: str = "SECRET") -> dict[str, str]:
-    """Compute the signature again from what AWS documents, and return the URL's parameters."""
-    parts = urlsplit(url)
-    query = {name: value[0] for name, value in parse_qs(parts.query).items()}
-    day, region = query["X-Amz-Credential"].split("/")[1:3]
-    signed = "&".join(
-        f"{quote(n, safe='-_.~')}={quote(v, safe='-_.~')}" for n, v in sorted(query.items()) if n != "X-Amz-Signature"
-    )
-    canonical = f"{method}\n{parts.path}\n{signed}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
-    to_sign = "\n".join(
-        (
-            "AWS4-HMAC-SHA256",
-            query["X-Amz-Date"],
-            f"{day}/{region}/s3/aws4_request",
-            hashlib.sha256(canonical.encode()).hexdigest(),
-        )
-    )
-    expected = hmac.new(_v4_key(secret, day, region), to_sign.encode(), hashlib.sha256).hexdigest()
-    assert query["X-Amz-Signature"] == expected
-    return {**query, "region": region, "key": query["X-Amz-Credential"].split("/")[0]}
-
-
-def _check_gcs(url: str, method: str) -> None:
-    """Verify the signature with the account's public key, as Google does."""
-    parts = urlsplit(url)
-    query = {name: value[0] for name, value in parse_qs(parts.query).items()}
-    signature = bytes.fromhex(query.pop("X-Goog-Signature"))
-    signed = "&".join(f"{quote(n, safe='-_.~')}={quote(v, safe='-_.~')}" for n, v in sorted(query.items()))
-    canonical = f"{method}\n{parts.path}\n{signed}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
-    scope = query["X-Goog-Credential"].partition("/")[2]
-    to_sign = "\n".join(
-        ("GOOG4-RSA-SHA256", query["X-Goog-Date"], scope, hashlib.sha256(canonical.encode()).hexdigest())
-    )
-    _PRIVATE.public_key().verify(signature, to_sign.encode(), padding.PKCS1v15(), hashes.SHA256())
+from tests.support.backend.signatures import ACCOUNT_KEY, KEYS, SERVICE_ACCOUNT, check_gcs_signature, check_s3_signature
 
 
 @pytest.mark.parametrize(
@@ -115,7 +55,7 @@ def test_vendors_by_their_urls(url: str, options: dict[str, Any], base: str, reg
         for upload in (False, True):
             signed = str(backend.sign(key, expires_in=60, for_upload=upload))
             assert signed.startswith(base + quote(key, safe="/~"))
-            found = _check_s3(signed, "PUT" if upload else "GET")
+            found = check_s3_signature(signed, "PUT" if upload else "GET")
             assert (found["key"], found["region"], found["X-Amz-Expires"]) == ("AKID", region, "60")
 
 
@@ -129,9 +69,9 @@ odd = st.text(alphabet="aZ09 #?%&+=@:()~'!*$,;[]|^`{}\"<>é日", min_size=1, max
 def test_every_key_under_every_prefix(key: str, prefix: str | None) -> None:
     whole = f"{prefix}/{key}" if prefix else key
     s3 = str(ObstoreBackend("k", "s3://b", prefix=prefix, region="r", **KEYS).sign(key))
-    _check_s3(s3, "GET")
+    check_s3_signature(s3, "GET")
     gcs = str(ObstoreBackend("k", "gs://b", prefix=prefix, service_account_key=SERVICE_ACCOUNT).sign(key))
-    _check_gcs(gcs, "GET")
+    check_gcs_signature(gcs, "GET")
     azure = str(ObstoreBackend("k", "az://b", prefix=prefix, account_name="a", account_key=ACCOUNT_KEY).sign(key))
     for url in (s3, gcs, azure):
         parts = urlsplit(url)
@@ -146,7 +86,7 @@ def test_a_url_never_leaves_the_bucket() -> None:
 
 def test_google_uploads_are_signed() -> None:
     backend = ObstoreBackend("k", "gs://b", service_account_key=SERVICE_ACCOUNT)
-    _check_gcs(str(backend.sign("a b", for_upload=True, expires_in=604_800)), "PUT")
+    check_gcs_signature(str(backend.sign("a b", for_upload=True, expires_in=604_800)), "PUT")
 
 
 def test_azure_says_until_when_and_what_for() -> None:

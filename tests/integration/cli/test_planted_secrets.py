@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from migrate_storage.cli import cli
-from tests.documentation.test_commands import LEAVES
+from tests.support.cli.commands import LEAVES
 from tests.support.cli.project import Project
 
 MARK = "pl4nt3d"
@@ -125,7 +125,7 @@ TRANSLATING = [
     ("inspect", "--json"),
 ]
 
-#: Runs commands one after the other in one process, and keeps what each says, Rust's side included.
+#: Runs _commands one after the other in one process, and keeps what each says, Rust's side included.
 DRIVER = """
 import json, os, sys
 from pathlib import Path
@@ -168,7 +168,7 @@ def test_converting(planted, command):
     clean(planted, ended)
 
 
-#: The other commands with what they need: some fail, all of them speak.
+#: The other _commands with what they need: some fail, all of them speak.
 ARGUMENTS = {
     "migrate-storage demo": None,  # an application of its own
     "migrate-storage init": ("--force",),
@@ -183,7 +183,7 @@ ARGUMENTS = {
 OTHERS = [name for name in LEAVES if ARGUMENTS.get(name, ()) is not None]
 
 
-def commands() -> list[list[str]]:
+def _commands() -> list[list[str]]:
     found = [[*command, "--app", "app"] for command in TRANSLATING]
     for name in OTHERS:
         arguments = [*name.split()[1:], *ARGUMENTS.get(name, ())]
@@ -196,12 +196,12 @@ def commands() -> list[list[str]]:
 
 def test_every_command(planted):
     planted.write(DRIVER, "drive.py")
-    (planted.directory / "commands.json").write_text(json.dumps(commands()))
+    (planted.directory / "commands.json").write_text(json.dumps(_commands()))
     process = planted.process("drive.py")
     streams = process.communicate(timeout=280)
     assert process.returncode == 0, streams
     said = json.loads((planted.directory / "said.json").read_text())
-    for command, (code, output, errors) in zip(commands(), said, strict=True):
+    for command, (code, output, errors) in zip(_commands(), said, strict=True):
         assert code in (*range(5), 130), (command, code, errors)
         assert output or errors or "--json" in command, command
         clean(planted, subprocess.CompletedProcess(command, code, output, errors))

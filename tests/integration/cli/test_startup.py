@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation.test_commands import LEAVES
+from tests.support.cli.commands import LEAVES
 from tests.support.cli.project import ROOT
 
 HEAVY = (

@@ -24,7 +24,7 @@ from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import PHASE_VARIABLE
 from tests.support.backend.beds import Bed, memory
 from tests.support.backend.contract import CompleteContract, Speak, StorageContract
-from tests.support.cutover.breaking_backend import Breaking
+from tests.support.cutover.sides import Sides
 
 S, D = Side.SOURCE, Side.DESTINATION
 MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)
@@ -34,38 +34,6 @@ MiB = 1024 * 1024
 @pytest.fixture(params=Phase, ids=lambda phase: phase.name)
 def phase(request: pytest.FixtureRequest) -> Phase:
     return Phase(request.param)
-
-
-class Sides:
-    """Two stores that can be broken, and the backend over them."""
-
-    def __init__(self, phase: Phase, outbox: Outbox) -> None:
-        self.source = Breaking("source", "memory://")
-        self.destination = Breaking("destination", "memory://")
-        self.outbox = outbox
-        self.backend = CutoverBackend("files", self.source, self.destination, phase=phase, outbox=outbox)
-
-    def shadowed(self, share: float) -> None:
-        phase = self.backend.phase
-        self.backend = CutoverBackend(
-            "files", self.source, self.destination, phase=phase, outbox=self.outbox, shadow=share
-        )
-
-    def at(self, side: Side) -> Breaking:
-        return self.source if side is S else self.destination
-
-    def put(self, side: Side, content: bytes) -> None:
-        store = self.at(side)
-        ObstoreBackend.save_object(store, FileObject(backend=store, filename="k"), content)
-
-    def has(self, side: Side) -> bytes | None:
-        try:
-            return ObstoreBackend.get_content(self.at(side), "k")
-        except FileNotFoundError:
-            return None
-
-    def save(self, content: bytes) -> FileObject:
-        return self.backend.save_object(FileObject(backend=self.backend, filename="k"), content)
 
 
 @pytest.fixture

@@ -17,18 +17,7 @@ from migrate_storage.cutover.compare import differences
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import Relation
-
-
-def s3(server: Any, key: str, below: str) -> ObstoreBackend:
-    return ObstoreBackend(
-        key,
-        f"s3://{server.new_bucket()}/{below}",
-        aws_endpoint=server.endpoint,
-        aws_access_key_id=server.key,
-        aws_secret_access_key=server.secret,
-        aws_region=server.region,
-        aws_allow_http=True,
-    )
+from tests.support.cutover.s3_backend import s3_backend
 
 
 @pytest.fixture(params=["memory", "fsspec to local", "s3"])
@@ -41,7 +30,7 @@ def sides(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Any]:
         old = FSSpecBackend("old", fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "old"))
         return old, ObstoreBackend("new", (tmp_path / "new").as_uri())
     server = request.getfixturevalue("moto_s3")
-    return s3(server, "old", "below/"), s3(server, "new", "")
+    return s3_backend(server, "old", "below/"), s3_backend(server, "new", "")
 
 
 def put(backend: Any, name: str, content: bytes) -> None:
@@ -71,7 +60,7 @@ def test_each_difference_is_found_and_nothing_else(sides: tuple[Any, Any], outbo
 
 
 def test_a_listing_that_breaks_is_no_listing(outbox: Outbox, moto_s3: Any, tmp_path: Path) -> None:
-    there, gone = s3(moto_s3, "old", ""), s3(moto_s3, "new", "")
+    there, gone = s3_backend(moto_s3, "old", ""), s3_backend(moto_s3, "new", "")
     put(there, "k", b"1")
     gone = ObstoreBackend("new", "s3://no-such-bucket/", aws_endpoint=moto_s3.endpoint, aws_access_key_id="a", aws_secret_access_key="b", aws_region="us-east-1", aws_allow_http=True)  # fmt: skip
     with pytest.raises(RunError, match="NoSuchBucket"):

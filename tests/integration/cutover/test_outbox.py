@@ -12,16 +12,9 @@ from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.protocol import EntryFate
 from migrate_storage.database.connection import Database
+from tests.support.cutover.clock import Clock
 
 S, D = Side.SOURCE, Side.DESTINATION
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import Phase as CutoverPhase
 from migrate_storage.database.connection import Database
+from tests.support.cutover.broken_rules import BROKEN_RULES
 from tests.support.cutover.state_machine import Machine
 from tests.support.evidence import Evidence
-from tests.unit.cutover.test_protocol import WORSE
 
 QUIET = settings(
     deadline=None, database=None, suppress_health_check=list(HealthCheck), stateful_step_count=30, print_blob=False
@@ -54,7 +54,7 @@ def test_at_full_size(common_database: Database, seed: int, evidence: Evidence) 
 
 @pytest.mark.parametrize("name", ["no entries", "the phase's order under an entry", "an entry after the failure"])
 def test_worse_rules_are_found(name: str, common_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "save", WORSE[name][3].save)
+    monkeypatch.setattr(protocol, "save", BROKEN_RULES[name][3].save)
     once = settings(QUIET, max_examples=60, phases=[Phase.generate])
     with pytest.raises(AssertionError, match="legal is"):
         run_state_machine_as_test(machine(common_database, 1), settings=once)

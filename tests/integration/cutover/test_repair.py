@@ -9,8 +9,8 @@ from migrate_storage import ObstoreBackend
 from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.repair import Repair, writable
-from tests.integration.cutover.test_backend import Sides
 from tests.support.cutover.breaking_backend import Breaking
+from tests.support.cutover.sides import Sides
 
 S, D = Side.SOURCE, Side.DESTINATION
 MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)

@@ -13,7 +13,7 @@ from migrate_storage.cutover.decisions import Phase, Side, trusted
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.repair import Repair
 from migrate_storage.cutover.shadow_reads import ShadowReads
-from tests.integration.cutover.test_backend import Sides
+from tests.support.cutover.sides import Sides
 
 S, D = Side
 MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)

@@ -16,8 +16,8 @@ from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import PHASE_VARIABLE, OnLost, SharedPhase
 from migrate_storage.cutover.phase.table import ProcessRecord
 from migrate_storage.database.connection import Database
-from tests.integration.cutover.test_outbox import Clock
 from tests.support.cutover.breaking_backend import Breaking
+from tests.support.cutover.clock import Clock
 
 SOURCE, DUAL, FIRST, DESTINATION = Phase
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -22,8 +22,8 @@ from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.phase.transitions import NEEDS, PhaseController, Transition
 from migrate_storage.cutover.repair import Repair, repair_all
 from migrate_storage.database.connection import Database
-from tests.integration.cutover.test_compare import s3
 from tests.support.cutover.breaking_backend import Breaking
+from tests.support.cutover.s3_backend import s3_backend
 
 SOURCE, DUAL, FIRST, DESTINATION = Phase
 S, D = Side
@@ -235,7 +235,7 @@ def test_upload_urls_that_may_still_be_used(world: World) -> None:
 
 
 def test_an_upload_by_url_across_two_steps(world: World, moto_s3: Any) -> None:
-    world.source, world.destination = s3(moto_s3, "old", ""), s3(moto_s3, "new", "")  # type: ignore[assignment]
+    world.source, world.destination = s3_backend(moto_s3, "old", ""), s3_backend(moto_s3, "new", "")  # type: ignore[assignment]
     world.backend = world.process()
     world.to(DUAL)
     for name in ("used", "used twice", "unused"):

@@ -19,10 +19,10 @@ from migrate_storage.jobs.revert.job import Revert
 from migrate_storage.jobs.run import preflight
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
-from tests.integration.jobs.run.test_hostile_keys import check, insert
 from tests.support.copy_shim import CopyShim, copy_shim
 from tests.support.engine import registrations as places
 from tests.support.engine.hostile_keys import hostile_names
+from tests.support.engine.hostile_rows import check_rows, insert_row
 from tests.support.engine.world import World
 from tests.support.servers import S3Server
 
@@ -208,7 +208,7 @@ def test_every_header_that_must_be_signed_is(strict, sqlite_url: str) -> None:
     unsigned = {"x-amz-copy-source": "x/y", "authorization": "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0"}
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(urllib.request.Request(f"{shim.endpoint}/a/b", method="PUT", headers=unsigned))
-    assert shim.copies["unsigned"] == 1, "the check itself can fail"
+    assert shim.copies["unsigned"] == 1, "the check_rows itself can fail"
 
 
 def test_objects_that_may_not_be_copied_go_through_the_client(strict, sqlite_url: str) -> None:
@@ -253,14 +253,14 @@ def test_hostile_keys_between_two_buckets(
             if kind == "rclone":
                 # Names too long for its disk: each request for one of them fails for ever, and is tried again and again.
                 continue
-        if insert(world, number, name):
+        if insert_row(world, number, name):
             names[number] = name
     for number, name in names.items():
         with contextlib.suppress(Exception):
             contents[number] = world.old.get_content(name)
     report = world.run(key_rule="encode")
     assert report.state == "finished", report.error
-    check(world, names, contents)
+    check_rows(world, names, contents)
     assert report.evidence[EVIDENCE] > count / 4
 
 

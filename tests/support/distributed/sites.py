@@ -168,13 +168,13 @@ Sites = Callable[[], Site]
 @pytest.fixture
 def sites(rclone_s3: S3Server, tmp_path: Path) -> Iterator[Sites]:
     """Makes sites, each with a database and buckets of its own."""
-    from tests.conftest import _ensure
+    from tests.support.server_fixtures import ensure_service
 
     made: list[Site] = []
     databases = []
 
     def make() -> Site:
-        databases.append(DatabaseServer(service=_ensure("postgres")).database())
+        databases.append(DatabaseServer(service=ensure_service("postgres")).database())
         number = len(made)
         buckets = (rclone_s3.new_bucket(), rclone_s3.new_bucket())
         made.append(Site(databases[-1].__enter__(), rclone_s3, buckets, tmp_path / f"world-{number}.json"))

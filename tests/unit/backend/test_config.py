@@ -16,8 +16,8 @@ from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.config.option_names import CLIENT, OPTIONS
 from migrate_storage.translate.model import StoreConfig
-from tests.integration.backend.test_signing import SERVICE_ACCOUNT
 from tests.support.backend.echo import echo
+from tests.support.backend.signatures import SERVICE_ACCOUNT
 
 KEY = "aGVsbG8gd29ybGQ="
 

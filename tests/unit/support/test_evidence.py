@@ -60,7 +60,7 @@ def test_every_test_that_the_evidence_names_is_there(pytestconfig: pytest.Config
 
 
 def test_a_skipped_test_fails_the_run_when_none_may_be(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest("from tests.conftest import *")
+    pytester.makeconftest('pytest_plugins = ["tests.support.options"]')
     pytester.makepyfile("import pytest\ndef test_skips():\n    pytest.skip('no server')")
     result = pytester.runpytest_subprocess("--no-skips", "-n", "1", "-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -19,9 +19,9 @@ from distributed import Client, LocalCluster
 
 from migrate_storage.cli import cli, dask_worker
 from migrate_storage.jobs.distributed import dask_driver, dask_task
-from tests.documentation.test_schemas import hold, hold_line
 from tests.support.distributed.sites import ROOT, Site, Sites, ended, halfway, until
 from tests.support.evidence import Evidence
+from tests.support.schemas import check_record, check_schema
 
 COUNT = 64
 KEY = re.compile(r"migrate-storage-(run|sync|verify)-[0-9a-f-]+-range-(\d+-of-\d+|end)-try-\d+")
@@ -72,11 +72,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, rclone_s3: Any) -> Iterator[dict[str, Any]]:
     """What one process makes of the rows."""
-    from tests.conftest import _ensure
+    from tests.support.server_fixtures import ensure_service
     from tests.support.servers import DatabaseServer
 
     file = tmp_path_factory.mktemp("alone") / "world.json"
-    with DatabaseServer(service=_ensure("postgres")).database() as url:
+    with DatabaseServer(service=ensure_service("postgres")).database() as url:
         site = Site(url, rclone_s3, (rclone_s3.new_bucket(), rclone_s3.new_bucket()), file)
         site.fill(COUNT)
         site.do("run")
@@ -102,7 +102,7 @@ def test_a_cluster_does_what_one_process_does(site: Site, cluster: Cluster, alon
     same(site, alone)
     told = [json.loads(line) for line in said.splitlines()]
     for line in told:
-        hold_line(line)
+        check_record(line)
     assert told[-1]["event"] == "report"
     assert told[-1]["rows_moved"] == alone["report"]["rows_moved"]
     assert [each["objects"] for each in told if each["event"] == "progress"][-1] >= len(site.objects())
@@ -154,7 +154,7 @@ def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]
     doing = "SELECT doing FROM migrate_storage_run"
     until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
     status = json.loads(site.do("status", "--json")[0])
-    hold(status, "run.json")
+    check_schema(status, "run.json")
     assert status["doing"]["ranges"] == 2
     still = site.moved()
     time.sleep(1.5)
@@ -268,7 +268,7 @@ def test_processes_of_one_s_own(sites: Sites, alone: dict[str, Any]) -> None:
 
 
 def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted in every option and variable that may hold one; what travels is pickled as Dask does it."""
+    """Planted in every option and variable that may check_schema one; what travels is pickled as Dask does it."""
     mark = "pl4nt3d"
     planted = {
         "MIGRATE_STORAGE_DATABASE": f"postgresql+psycopg://me:{mark}-a@127.0.0.1:1/x",

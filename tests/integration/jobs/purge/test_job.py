@@ -29,6 +29,7 @@ from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.engine import registrations as places
 from tests.support.engine.world import Document, Note, World
+from tests.support.jobs.purge import purge
 
 D0, D1, D2 = "docs/0/d0.bin", "docs/1/d1.bin", "docs/2/d2.bin"
 
@@ -39,11 +40,6 @@ def moved(world: World) -> World:
     world.fill(5)
     assert world.run().exit_code == 0
     return world
-
-
-def purge(world: World, *, application: Application | None = None, run: str | None = None, **options: Any) -> Report:
-    given = {"older_than": 0.0, "yes": True, "lease": 1.0, **options}
-    return Purge(application or world.application, PurgeOptions(**given), run=run, listener=world.events.append).run()
 
 
 def left(world: World) -> set[str]:

@@ -24,7 +24,6 @@ from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting import Cost, Estimate, render
 from migrate_storage.reporting.prices import load_prices
 from migrate_storage.stores.retry import Retry
-from tests.faults.test_network_faults import line  # noqa: F401
 from tests.support import ROOT
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -37,14 +36,14 @@ MiB = 1024 * 1024
 @pytest.mark.parametrize("listed", [False, True])
 def test_the_requests_are_those_of_the_run(
     request: pytest.FixtureRequest,
-    line,
+    proxied_world,
     kind: str,
     listed: bool,
     monkeypatch: pytest.MonkeyPatch,  # noqa: F811
 ) -> None:
     """Where listings stand for looks, those are fewer."""
     monkeypatch.setattr(listing_evidence, "_LEAST", 20 if listed else 10**9)
-    made = line(request.getfixturevalue(kind), 30)
+    made = proxied_world(request.getfixturevalue(kind), 30)
     world, bodies = made.world, {1: b"1" * (9 * MiB), 2: b"2" * (21 * MiB)}
     for number, body in bodies.items():
         world.old.save_object(FileObject(backend="old", filename=f"large{number}"), body)
@@ -140,9 +139,13 @@ def test_the_costs_are_the_products_and_the_example_is_one(tmp_path: Path) -> No
     )
     assert (told.currency, Estimate.from_dict(json.loads(json.dumps(told.to_dict())))) == ("USD", told)
     text = (ROOT / "docs" / "prices.toml").read_text()
-    priced = [line for line in text.splitlines() if re.match(r"(reads|writes|egress|storage) =", line)]
+    priced = [
+        proxied_world
+        for proxied_world in text.splitlines()
+        if re.match(r"(reads|writes|egress|storage) =", proxied_world)
+    ]
     assert len(priced) == 16
-    assert all("https://" in line for line in priced), "each price has its page beside it"
+    assert all("https://" in proxied_world for proxied_world in priced), "each price has its page beside it"
 
 
 @pytest.mark.parametrize(

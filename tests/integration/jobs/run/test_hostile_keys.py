@@ -2,91 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
-import posixpath
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.core.events import ItemFinished
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.reporting import render
 from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.plain import Lines
 from migrate_storage.translate import decode_key, unaddressable
 from migrate_storage.translate.registration import read
-from tests.support.engine.hostile_keys import hostile_names
+from tests.support.engine.hostile_rows import check_rows, fill_rows, insert_row
 from tests.support.engine.world import World
 from tests.support.evidence import Evidence
 from tests.support.servers import S3Server
 
 NORMAL, SOAK = 500, 5000
-
-
-def insert(world: World, number: int, name: str) -> bool:
-    """Put a row there as any program might; whether the database can hold it."""
-    value = json.dumps(
-        {"filename": name, "backend": "old", "content_type": "text/plain", "metadata": {"name": str(number)}}
-    )
-    typed = "CAST(:value AS JSONB)" if world.engine.dialect.name == "postgresql" else ":value"
-    try:
-        world.sql(
-            f"INSERT INTO documents (id, title, updated_at, file) VALUES (:id, 't', CURRENT_TIMESTAMP, {typed})",
-            id=number,
-            value=value,
-        )
-    except sa.exc.SQLAlchemyError:
-        return False
-    return True
-
-
-def fill(world: World, count: int, save: Callable[[str, bytes], None]) -> tuple[dict[int, str], dict[int, bytes]]:
-    """Rows by number, and the content that the application gets for each, where it gets any."""
-    names: dict[int, str] = {}
-    contents: dict[int, bytes] = {}
-    for number, name in enumerate(hostile_names(count, seed=11), 1):
-        if not insert(world, number, name):
-            continue
-        names[number] = name
-        content = f"{number} ".encode() * 3
-        with contextlib.suppress(Exception):
-            save(name, content)
-    # Several names may be one to the source: it holds what was written last.
-    for number, name in names.items():
-        with contextlib.suppress(Exception):
-            contents[number] = world.old.get_content(name)
-    return names, contents
-
-
-def check(world: World, names: dict[int, str], contents: dict[int, bytes]) -> dict[int, Outcome]:
-    """Each row's file is at its new place with its own bytes, or the row is as it was and listed with a reason."""
-    ended: dict[int, Outcome] = {}
-    for event in world.events:
-        if isinstance(event, ItemFinished):
-            ended.update({ref.pk[0]: event.outcome for ref in event.outcome.refs})
-    values = dict(world.sql("SELECT id, file FROM documents"))
-    for number, name in names.items():
-        value = values[number] if isinstance(values[number], dict) else json.loads(values[number])
-        outcome = ended[number]
-        if value["backend"] == "new":
-            assert outcome.kind is OutcomeKind.REWRITTEN
-            # A disk follows ``a/../b`` only where ``a`` is a folder; what it leads to is what it names.
-            held = contents.get(number) or world.old.get_content(posixpath.normpath(name))
-            assert world.new.get_content(value["filename"]) == held, name
-        else:
-            assert (value["backend"], value["filename"]) == ("old", name)
-            assert not outcome.kind.done, name
-            assert outcome.reason, name
-            assert outcome.kind is not OutcomeKind.MISSING or number not in contents, name
-    return ended
 
 
 def shown(evidence: Evidence, between: str, ended: dict[int, Outcome]) -> None:
@@ -120,10 +56,10 @@ def test_from_memory_to_s3(count: int, key_rule: str, sqlite_url: str, moto_s3: 
     old = FSSpecBackend(key="old", fs="memory", prefix=f"hostile-{key_rule}-{count}")
     new = ObstoreBackend(key="new", fs=f"s3://{moto_s3.new_bucket()}/", **moto_s3.options())
     world = World(sqlite_url, old, new)
-    names, contents = fill(world, count, lambda name, content: old.fs.pipe_file(old._prepare_path(name), content))
+    names, contents = fill_rows(world, count, lambda name, content: old.fs.pipe_file(old._prepare_path(name), content))
     report = world.run(key_rule=key_rule)
     assert report.state == "finished", report.error
-    ended = check(world, names, contents)
+    ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     assert sum(outcome.kind.done for outcome in ended.values()) > count / 3
     refused = [number for number in contents if not ended[number].kind.done and unaddressable(names[number])]
@@ -145,12 +81,12 @@ def test_from_s3_to_a_disk(
     old = FSSpecBackend(key="old", fs=moto_s3.fs(), prefix=bucket)
     world = World(postgres_url, old, ObstoreBackend(key="new", fs=tmp_path / "new"))
     count //= 2 if count == NORMAL else 1
-    names, contents = fill(
+    names, contents = fill_rows(
         world, count, lambda name, content: moto_s3.client.put_object(Bucket=bucket, Key=name, Body=content)
     )
     report = world.run(key_rule="encode")
     assert report.state == "finished", report.error
-    ended = check(world, names, contents)
+    ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     assert sum(outcome.kind.done for outcome in ended.values()) > count / 4
     assert not [path for path in tmp_path.iterdir() if path.name != "new"], "nothing was written outside of the root"
@@ -171,10 +107,10 @@ def test_from_a_disk_to_s3(count: int, mariadb_url: str, tmp_path: Path, moto_s3
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
-    names, contents = fill(world, count, save)
+    names, contents = fill_rows(world, count, save)
     report = world.run(key_rule="encode")
     assert report.state == "finished", report.error
-    ended = check(world, names, contents)
+    ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     up = next(number for number, name in names.items() if name == "../up")
     assert ended[up].kind is OutcomeKind.FAILED
@@ -190,7 +126,7 @@ def test_two_names_that_a_rule_makes_one_are_not_both_moved(world: World) -> Non
     World.__post_init__(world)
     for number, (name, content) in enumerate(store.items(), 1):
         memory.fs.pipe_file(f"/collision/{name}", content)
-        assert insert(world, number, name)
+        assert insert_row(world, number, name)
     report = world.run(key_rule="encode")
     assert (report.exit_code, report.rows_moved) == (1, 1)
     assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.OCCUPIED: 1}
@@ -207,7 +143,7 @@ def test_by_default_a_key_that_cannot_be_said_is_listed_with_the_rule_that_helps
     world.old = memory
     World.__post_init__(world)
     memory.fs.pipe_file("/refused/a//b", b"one")
-    assert insert(world, 1, "a//b")
+    assert insert_row(world, 1, "a//b")
     report = world.run()
     assert report.exit_code == 1
     assert report.listed[0].kind is OutcomeKind.FAILED

@@ -13,10 +13,10 @@ from migrate_storage.core.events import Event, Noted
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
-from tests.integration.jobs.sync.test_job import s3
 from tests.support.engine.fixtures import world  # noqa: F401 - a fixture
 from tests.support.engine.world import World
 from tests.support.servers import S3Server
+from tests.support.sync.ends import s3_backend
 from tests.support.sync.fixtures import Run
 from tests.support.sync.trees import files, write
 
@@ -107,7 +107,7 @@ def test_so_it_is_where_keys_were_given_before_it_failed(
         return itertools.chain(itertools.islice(stream, 3), _raise(PermissionError("no right to list")))
 
     monkeypatch.setattr(ObstoreStore, "list", breaks)
-    report = sync(s3(moto_s3, one), s3(moto_s3, other), min_age=0, **ALL)
+    report = sync(s3_backend(moto_s3, one), s3_backend(moto_s3, other), min_age=0, **ALL)
     assert report.exit_code == 3
     held = {each["Key"] for each in moto_s3.client.list_objects_v2(Bucket=other)["Contents"]}
     assert {f"{number}x" for number in range(6)} <= held

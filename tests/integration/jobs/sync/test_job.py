@@ -11,7 +11,6 @@ from typing import Any
 import fsspec
 import pytest
 
-from migrate_storage.application.endpoints import backend_at
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Event, Noted
 from migrate_storage.core.model import OutcomeKind
@@ -19,36 +18,11 @@ from migrate_storage.engine import object_copier, server_side_copy
 from migrate_storage.jobs.sync import reconcile
 from migrate_storage.reporting import Report
 from tests.support.servers import AzureServer, S3Server
+from tests.support.sync.ends import azure_backend, blobs_of, fsspec_s3_backend, objects_of, s3_backend
 from tests.support.sync.fixtures import Run
 from tests.support.sync.trees import files, write
 
 HOUR = 3600
-
-
-def s3(server: S3Server, bucket: str, prefix: str = "") -> Any:
-    options = {**server.options(), **server.options()["client_options"]}
-    del options["client_options"]
-    return backend_at(f"s3://{bucket}/{prefix}", {}, options, "TO")
-
-
-def fsspec_s3(server: S3Server, bucket: str, prefix: str = "") -> Any:
-    return backend_at(f"s3://{bucket}/{prefix}", {}, server.fs_options(), "FROM")
-
-
-def azure(server: AzureServer, container: str) -> Any:
-    options = {"account_name": server.account, "account_key": server.key, "endpoint": server.endpoint}
-    return backend_at(f"az://{container}", {}, {**options, "allow_http": "true"}, "TO")
-
-
-def objects(server: S3Server, bucket: str) -> dict[str, bytes]:
-    pages = server.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    listed = [each for page in pages for each in page.get("Contents", [])]
-    return {each["Key"]: server.client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read() for each in listed}
-
-
-def blobs(server: AzureServer, container: str) -> dict[str, bytes]:
-    fs = server.fs()
-    return {path.partition("/")[2]: fs.cat_file(path) for path in fs.find(container)}
 
 
 def copied(report: Report) -> int:
@@ -93,14 +67,14 @@ def test_places_that_overlap_are_refused(tmp_path: Path, sync: Run, moto_s3: S3S
     other = moto_s3.behind(moto_s3.endpoint.replace("127.0.0.1", "localhost"))
     pairs: list[tuple[Any, Any]] = [
         (tmp_path / "a", tmp_path / "a"), (tmp_path / "a", tmp_path / "a/b"), (tmp_path / "a/b", tmp_path / "a"),
-        (tmp_path / "link", tmp_path / "a/b"), (s3(moto_s3, bucket), s3(moto_s3, bucket, "in")),
-        (fsspec_s3(moto_s3, bucket, "in"), s3(moto_s3, bucket)), (s3(moto_s3, bucket, "in"), s3(other, bucket, "in")),
+        (tmp_path / "link", tmp_path / "a/b"), (s3_backend(moto_s3, bucket), s3_backend(moto_s3, bucket, "in")),
+        (fsspec_s3_backend(moto_s3, bucket, "in"), s3_backend(moto_s3, bucket)), (s3_backend(moto_s3, bucket, "in"), s3_backend(other, bucket, "in")),
     ]  # fmt: skip
     for source, destination in pairs:
         with pytest.raises(ConfigurationError, match="one place"):
             sync(source, destination)
     assert copied(sync(tmp_path / "a", tmp_path / "ab")) == 1
-    assert objects(moto_s3, bucket) == {}
+    assert objects_of(moto_s3, bucket) == {}
 
 
 @pytest.mark.parametrize("within", ["one bucket", "one service"])
@@ -112,7 +86,7 @@ def test_within_one_service_the_service_copies_and_what_is_beside_the_bytes_is_k
     for number in range(3):
         rclone_s3.client.put_object(Bucket=one, Key=f"in/{number}", Body=b"x", ContentType="text/x")
     rclone_s3.client.put_object(Bucket=one, Key="in/more", Body=b"x", ContentType="text/y", Metadata={"k": "v"})
-    report = sync(s3(rclone_s3, one, "in"), s3(rclone_s3, other, "out"))
+    report = sync(s3_backend(rclone_s3, one, "in"), s3_backend(rclone_s3, other, "out"))
     assert report.evidence[server_side_copy.EVIDENCE] == 3
     assert report.bytes_moved == 1
     head = rclone_s3.client.head_object(Bucket=other, Key="out/1")
@@ -122,23 +96,23 @@ def test_within_one_service_the_service_copies_and_what_is_beside_the_bytes_is_k
     metadata = {name.lower(): value for name, value in head["Metadata"].items()}
     assert (head["ContentType"], metadata) == ("text/y", {"k": "v"})
     rclone_s3.client.put_object(Bucket=one, Key="in/1", Body=b"y")
-    report = sync(s3(rclone_s3, one, "in"), s3(rclone_s3, other, "out"))
+    report = sync(s3_backend(rclone_s3, one, "in"), s3_backend(rclone_s3, other, "out"))
     assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.SKIPPED: 3}
-    assert objects(rclone_s3, other)["out/1"] == b"y"
+    assert objects_of(rclone_s3, other)["out/1"] == b"y"
 
 
 def test_across_buckets_what_is_beside_the_bytes_is_kept_and_one_digest_is_enough(sync: Run, moto_s3: S3Server) -> None:
     one, other = moto_s3.new_bucket(), moto_s3.new_bucket()
     moto_s3.client.put_object(Bucket=one, Key="a/é", Body=b"x", ContentType="text/x", Metadata={"k": "v"})
-    assert copied(sync(fsspec_s3(moto_s3, one), s3(moto_s3, other))) == 1
+    assert copied(sync(fsspec_s3_backend(moto_s3, one), s3_backend(moto_s3, other))) == 1
     head = moto_s3.client.head_object(Bucket=other, Key="a/é")
     assert (head["ContentType"], head["Metadata"]) == ("text/x", {"k": "v"})
-    report = sync(fsspec_s3(moto_s3, one), s3(moto_s3, other), by="checksum")
+    report = sync(fsspec_s3_backend(moto_s3, one), s3_backend(moto_s3, other), by="checksum")
     assert (report.counts, report.evidence) == ({OutcomeKind.SKIPPED: 1}, {"digest": 1})
     # Overwritten later with as many other bytes: no time would tell, the digests do.
     moto_s3.client.put_object(Bucket=other, Key="a/é", Body=b"y")
-    assert copied(sync(fsspec_s3(moto_s3, one), s3(moto_s3, other))) == 1
-    assert objects(moto_s3, other) == {"a/é": b"x"}
+    assert copied(sync(fsspec_s3_backend(moto_s3, one), s3_backend(moto_s3, other))) == 1
+    assert objects_of(moto_s3, other) == {"a/é": b"x"}
 
 
 def test_a_key_that_ends_the_listing_is_listed_through_s3fs_and_told(
@@ -147,7 +121,7 @@ def test_a_key_that_ends_the_listing_is_listed_through_s3fs_and_told(
     bucket = moto_s3.new_bucket()
     for key in ("a", "b//c", "z"):
         moto_s3.client.put_object(Bucket=bucket, Key=key, Body=b"1")
-    report = sync(fsspec_s3(moto_s3, bucket), tmp_path / "out")
+    report = sync(fsspec_s3_backend(moto_s3, bucket), tmp_path / "out")
     assert any(isinstance(event, Noted) and event.note.code == "listing.fallback" for event in events)
     assert set(files(tmp_path / "out")) == {"a", "z"}
     assert (report.exit_code, [outcome.source.path for outcome in report.listed]) == (1, ["b//c"])
@@ -178,11 +152,11 @@ def test_from_what_only_fsspec_reaches(
         source = f"memory://{tmp_path.name}"
         fsspec.filesystem("memory").pipe({f"/{tmp_path.name}/{name}": content for name, content in contents.items()})
     bucket = moto_s3.new_bucket() if to == "s3" else azurite.new_container()
-    destination = s3(moto_s3, bucket) if to == "s3" else azure(azurite, bucket)
+    destination = s3_backend(moto_s3, bucket) if to == "s3" else azure_backend(azurite, bucket)
     report = sync(source, destination)
     assert (report.exit_code, copied(report)) == (0, 3), report
     assert "pw" not in report.source
-    assert (objects(moto_s3, bucket) if to == "s3" else blobs(azurite, bucket)) == contents
+    assert (objects_of(moto_s3, bucket) if to == "s3" else blobs_of(azurite, bucket)) == contents
     if to == "s3":
         assert moto_s3.client.head_object(Bucket=bucket, Key="d/e/f.png")["ContentType"] == "image/png"
     assert copied(sync(source, destination, by="checksum")) == 0
