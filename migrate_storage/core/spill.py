@@ -1,36 +1,51 @@
-"""What is listed and cannot be held in memory: temporary files, gone when they are closed. For one thread at a time."""
+"""Collections in temporary SQLite files, for what may not fit in memory. One thread at a time may use each."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import ObjectMeta
 
-__all__ = (
-    "KeyLog",
-    "NoRoomError",
-    "SpilledMap",
-    "SpilledSet",
-)
+__all__ = ("NoRoomError", "SpillFile", "SpilledList", "SpilledMap", "SpilledSet", "from_blob", "to_blob")
+
+T = TypeVar("T")
+
+_WRITE_BATCH_ROWS = 1000
+"""Rows in one transaction."""
+_READ_PAGE_ROWS = 500
+_FIND_BATCH_KEYS = 500
+"""Keys in one IN list."""
 
 
-class SpilledSet:
-    """A set of texts on disk, gone when it is closed. For one thread."""
+class NoRoomError(RunError):
+    """A temporary file cannot be written."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
-        self._file = sqlite3.connect(Path(self._folder.name) / "set.db", isolation_level=None)
-        for pragma in ("journal_mode = OFF", "synchronous = OFF"):
-            self._file.execute(f"PRAGMA {pragma}")
-        self._file.execute("CREATE TABLE item (id TEXT PRIMARY KEY) WITHOUT ROWID")
+
+class SpillFile:
+    """One table, ``item``, in a temporary SQLite file, which is deleted when it is closed.
+
+    Every method raises :class:`NoRoomError` where the disk is full or fails.
+
+    Args:
+        columns: the table's columns in SQL. The first is the primary key.
+    """
+
+    def __init__(self, columns: str) -> None:
+        with _disk_errors():
+            self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
+            self._connection = sqlite3.connect(Path(self._folder.name) / "spill.db", check_same_thread=False)
+            for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF"):
+                self._connection.execute(statement)
+            self._connection.execute(f"CREATE TABLE item ({columns}) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
         return self
@@ -38,148 +53,150 @@ class SpilledSet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._connection.close()
         self._folder.cleanup()
 
-    def __contains__(self, item: str) -> bool:
-        return self._file.execute("SELECT 1 FROM item WHERE id = ?", (item,)).fetchone() is not None
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Run a statement for each of many parameter rows, in one transaction for each batch."""
+        given = iter(rows)
+        while batch := list(itertools.islice(given, _WRITE_BATCH_ROWS)):
+            with _disk_errors():
+                self._connection.executemany(statement, batch)
+                self._connection.commit()
 
-    def add(self, items: Iterable[str]) -> None:
-        """Take in items."""
-        self._many("INSERT OR IGNORE INTO item VALUES (?)", items)
+    def _read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with _disk_errors():
+            return self._connection.execute(statement, parameters).fetchall()
 
-    def discard(self, items: Iterable[str]) -> None:
-        """Take items out, where they are in."""
-        self._many("DELETE FROM item WHERE id = ?", items)
+    def _pages(self, condition: str = "TRUE", size: int = _READ_PAGE_ROWS) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a table whose ``key`` is text or a blob, in lists of at most ``size`` in the order of the key.
 
-    def parts(self, size: int) -> Iterator[list[str]]:
-        """All items in order, in lists of at most ``size``."""
-        last = ""
-        while part := [
-            row[0] for row in self._file.execute("SELECT id FROM item WHERE id > ? ORDER BY id LIMIT ?", (last, size))
-        ]:
-            yield part
-            last = part[-1]
-
-    def _many(self, statement: str, items: Iterable[str]) -> None:
-        self._file.execute("BEGIN")
-        try:
-            self._file.executemany(statement, ((item,) for item in items))
-        finally:
-            self._file.execute("COMMIT")
+        Rows may change between two lists.
+        """
+        last: object = ""
+        statement = f"SELECT * FROM item WHERE key > ? AND {condition} ORDER BY key LIMIT ?"
+        while page := self._read(statement, (last, size)):
+            yield page
+            last = page[-1][0]
 
 
-_BATCH = 1000
-_ASKED = 500
-"""Keys in one question."""
-
-
-class NoRoomError(RunError):
-    """The temporary file cannot be written."""
-
-
-class SpilledMap:
-    """Listed objects, given back by key: each once, as it was listed last.
-
-    Every method raises :class:`NoRoomError` where the disk has no room for them, or fails.
-    """
+class SpilledSet(SpillFile):
+    """A set of texts, none of them empty."""
 
     def __init__(self) -> None:
-        with _written():
-            self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
-            path = Path(self._folder.name) / "listing.db"
-            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode = OFF", "synchronous = OFF"):
-                self._file.execute(f"PRAGMA {pragma}")
-            self._file.execute(
-                "CREATE TABLE entry (key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL,"
-                " version TEXT, md5 TEXT) WITHOUT ROWID"
-            )
-        self._waiting: list[tuple[object, ...]] = []
+        super().__init__("key TEXT PRIMARY KEY")
+
+    def __contains__(self, item: str) -> bool:
+        return bool(self._read("SELECT 1 FROM item WHERE key = ?", (item,)))
+
+    def add(self, items: Iterable[str]) -> None:
+        """Add items."""
+        self._write("INSERT OR IGNORE INTO item VALUES (?)", ((item,) for item in items))
+
+    def discard(self, items: Iterable[str]) -> None:
+        """Remove items that are in the set."""
+        self._write("DELETE FROM item WHERE key = ?", ((item,) for item in items))
+
+    def batches(self, size: int) -> Iterator[list[str]]:
+        """All items in their order, in lists of at most ``size``."""
+        return ([key for (key,) in page] for page in self._pages(size=size))
+
+
+class SpilledMap(SpillFile):
+    """Listed objects by their keys. Of two with one key the later one stays."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL, version TEXT, md5 TEXT"
+        )
+        self._unwritten: list[tuple[object, ...]] = []
 
     def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:
-        """All of them, in the order of their keys' letters, which is that of their UTF-8 bytes."""
-        self._write()
-        with _written():
-            yield from map(_object, self._file.execute("SELECT * FROM entry ORDER BY key"))
+        """All of them, in the order of their keys' UTF-8 bytes."""
+        self._flush()
+        return (_object(row) for page in self._pages() for row in page)
 
     def add(self, key: str, meta: ObjectMeta) -> None:
-        """Take one in."""
-        self._waiting.append(
-            (_bytes(key), _bytes(meta.path), meta.size, meta.e_tag, meta.last_modified, meta.version, meta.md5)
+        """Add an object."""
+        self._unwritten.append(
+            (to_blob(key), to_blob(meta.path), meta.size, meta.e_tag, meta.last_modified, meta.version, meta.md5)
         )
-        if len(self._waiting) == _BATCH:
-            self._write()
+        if len(self._unwritten) == _WRITE_BATCH_ROWS:
+            self._flush()
 
     def find(self, keys: Sequence[str]) -> dict[str, ObjectMeta]:
-        """Those of these keys that are in."""
-        self._write()
+        """The objects of these keys, without the keys that have none."""
+        self._flush()
         found: dict[str, ObjectMeta] = {}
-        for start in range(0, len(keys), _ASKED):
-            part = [_bytes(key) for key in keys[start : start + _ASKED]]
-            marks = ", ".join("?" * len(part))
-            with _written():
-                found.update(map(_object, self._file.execute(f"SELECT * FROM entry WHERE key IN ({marks})", part)))
+        for start in range(0, len(keys), _FIND_BATCH_KEYS):
+            batch = [to_blob(key) for key in keys[start : start + _FIND_BATCH_KEYS]]
+            marks = ", ".join("?" * len(batch))
+            found.update(map(_object, self._read(f"SELECT * FROM item WHERE key IN ({marks})", batch)))
         return found
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Take these out, where they are in."""
-        self._write()
-        self._many("DELETE FROM entry WHERE key = ?", ((_bytes(key),) for key in keys))
+        """Remove the objects of these keys."""
+        self._flush()
+        self._write("DELETE FROM item WHERE key = ?", ((to_blob(key),) for key in keys))
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-        self._folder.cleanup()
-
-    def _write(self) -> None:
-        if not self._waiting:
-            return
-        self._many("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
-        self._waiting = []
-
-    def _many(self, statement: str, lines: Iterable[tuple[object, ...]]) -> None:
-        with _written():
-            self._file.execute("BEGIN")
-            self._file.executemany(statement, lines)
-            self._file.execute("COMMIT")
+    def _flush(self) -> None:
+        self._write("INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", self._unwritten)
+        self._unwritten = []
 
 
-class KeyLog:
-    """Keys, in the order they came. Without room on the disk it raises :class:`NoRoomError`."""
+class SpilledList(SpillFile, Generic[T]):
+    """Values in the order in which they are added.
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close
-        self._waiting: list[str] = []
+    Args:
+        dump: makes JSON's types of a value.
+        load: makes the value again.
+    """
 
-    def __iter__(self) -> Iterator[str]:
-        """All of them; nothing is added afterwards."""
-        self._write()
-        self._file.seek(0)
-        for line in self._file:
-            yield from json.loads(line)
+    def __init__(self, dump: Callable[[T], Any] = lambda value: value, load: Callable[[Any], T] = lambda value: value):
+        super().__init__("number INTEGER PRIMARY KEY, batch TEXT")
+        self._dump, self._load = dump, load
+        self._batches = self._count = 0
+        self._unwritten: list[Any] = []
 
-    def add(self, key: str) -> None:
-        """Write one down."""
-        self._waiting.append(key)
-        if len(self._waiting) == _BATCH:
-            self._write()
+    def __len__(self) -> int:
+        return self._count
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with suppress(OSError):  # what could not be written is wanted by nobody
-            self._file.close()
+    def __iter__(self) -> Iterator[T]:
+        """All of them. Nothing may be added afterwards."""
+        self._flush()
+        for number in range(self._batches):
+            [(batch,)] = self._read("SELECT batch FROM item WHERE number = ?", (number,))
+            yield from map(self._load, json.loads(batch))
 
-    def _write(self) -> None:
-        with _written():
-            self._file.write(f"{json.dumps(self._waiting)}\n")
-            self._file.flush()
-        self._waiting = []
+    def add(self, value: T) -> None:
+        """Add a value."""
+        self._unwritten.append(self._dump(value))
+        self._count += 1
+        if len(self._unwritten) == _WRITE_BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._write("INSERT INTO item VALUES (?, ?)", [(self._batches, json.dumps(self._unwritten))])
+        self._batches += 1
+        self._unwritten = []
+
+
+def to_blob(text: str) -> bytes:
+    """A text, lone surrogates too, as bytes whose order is that of its characters."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def from_blob(stored: bytes) -> str:
+    """The text that :func:`to_blob` wrote."""
+    return stored.decode("utf-8", "surrogatepass")
 
 
 @contextmanager
-def _written() -> Iterator[None]:
-    """What the disk says, in one line."""
+def _disk_errors() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -188,17 +205,8 @@ def _written() -> Iterator[None]:
         ) from error
 
 
-def _object(line: tuple[Any, ...]) -> tuple[str, ObjectMeta]:
-    key, path, size, e_tag, modified, version, md5 = line
-    return _text(key), ObjectMeta(
-        path=_text(path), size=size, e_tag=e_tag, last_modified=modified, version=version, md5=md5
+def _object(row: tuple[Any, ...]) -> tuple[str, ObjectMeta]:
+    key, path, size, e_tag, modified, version, md5 = row
+    return from_blob(key), ObjectMeta(
+        path=from_blob(path), size=size, e_tag=e_tag, last_modified=modified, version=version, md5=md5
     )
-
-
-def _bytes(key: str) -> bytes:
-    """In the order of the letters, whatever they are."""
-    return key.encode("utf-8", "surrogatepass")
-
-
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "surrogatepass")

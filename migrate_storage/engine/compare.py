@@ -17,7 +17,7 @@ from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.core.spill import KeyLog, SpilledMap
+from migrate_storage.core.spill import SpilledList, SpilledMap
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
 from migrate_storage.stores.base import Store
@@ -120,7 +120,7 @@ def _lone_ones_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator
         tidy: whether each of them gave its keys in order so far. From where one did not, a key may come again: all is set
             aside, so that no key is given twice.
     """
-    with closing(SpilledMap()) as left, closing(SpilledMap()) as right, closing(KeyLog()) as met:
+    with closing(SpilledMap()) as left, closing(SpilledMap()) as right, closing(SpilledList[str]()) as met:
         for pair in pairs:
             if pair.source is not None and pair.destination is not None and tidy():
                 met.add(pair.key)

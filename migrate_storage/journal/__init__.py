@@ -110,7 +110,7 @@ class Journal:
                 free.discard(
                     id_ for batch in self.rows.in_state(state) for line in batch for id_ in json.loads(line["objects"])
                 )
-            return sum(self._release(part) for part in free.parts(BATCH))
+            return sum(self._release(part) for part in free.batches(BATCH))
 
     def _release(self, ids: Sequence[str]) -> int:
         table = self.tables.object
