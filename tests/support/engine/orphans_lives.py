@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.journal import Journal
+from migrate_storage.journal.objects import ObjectRepository
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.engine import registrations as places
@@ -63,7 +63,7 @@ def _live(aside: Aside) -> None:
     for owner, names in {
         ObstoreStore: ("put", "delete"),
         FsspecStore: ("put", "delete"),
-        Journal: ("intend", "settle"),
+        ObjectRepository: ("record_intents", "record_results"),
     }.items():
         for name in names:
             around(owner, name)
