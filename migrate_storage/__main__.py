@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from migrate_storage.cli import cli
-from migrate_storage.cli.exit_codes import ended
+from migrate_storage.cli.exit_codes import exit_code_of
 
 __all__ = ("main",)
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as the documentation's page on exit codes has it.
     """
-    return ended(lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False))
+    return exit_code_of(lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from migrate_storage.cli.exit_codes import ended
+from migrate_storage.cli.exit_codes import exit_code_of
 
 __all__ = ("application_of", "home", "mounted")
 
@@ -63,6 +63,6 @@ def _leaving(callback: Callable[..., Any], depth: int) -> Callable[..., Any]:
         for _ in range(depth):
             above = above.parent or above
         context.meta[_HOME] = above
-        context.exit(ended(lambda: callback(*args, **kwargs)))
+        context.exit(exit_code_of(lambda: callback(*args, **kwargs)))
 
     return left

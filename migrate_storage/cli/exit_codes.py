@@ -1,4 +1,4 @@
-"""How a command leaves: every ending is an exit code and at most one line, never a traceback."""
+"""The exit code of a command: each error becomes a code and one line on standard error, never a traceback."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from pathlib import Path
 import click
 
 from migrate_storage.core.errors import ConfigurationError, MigrateStorageError, StoppedError
+from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED, EXIT_USAGE
 from migrate_storage.core.text import masked, one_line, visible
 
-__all__ = ("EXIT_FAILED", "EXIT_INTERNAL_ERROR", "EXIT_INTERRUPTED", "EXIT_USAGE", "ended")
-
-EXIT_USAGE, EXIT_FAILED, EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 2, 3, 70, 130
+__all__ = ("exit_code_of",)
 
 
-def ended(work: Callable[[], object]) -> int:
-    """Do something, and return the exit code, as the documentation's page on exit codes has it.
+def exit_code_of(work: Callable[[], object]) -> int:
+    """Run a command, print one line for an error, and return the exit code.
 
     Args:
-        work: returns the exit code; anything else is 0.
+        work: The command. An ``int`` that it returns is the exit code; for any other value the exit code is 0.
+
+    Returns:
+        One of :mod:`migrate_storage.core.exit_codes`, or 0.
     """
     try:
         result = work()
@@ -31,30 +33,30 @@ def ended(work: Callable[[], object]) -> int:
         return asked.exit_code
     except click.UsageError as error:
         hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx is not None else ""
-        return _say(f"{error.format_message().rstrip('.')}{hint}", EXIT_USAGE)
+        return _print_error(f"{error.format_message().rstrip('.')}{hint}", EXIT_USAGE)
     except click.ClickException as error:
-        return _say(error.format_message(), EXIT_USAGE)
+        return _print_error(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort, StoppedError) as error:
-        return _say(str(error) or "interrupted", EXIT_INTERRUPTED)
+        return _print_error(str(error) or "interrupted", EXIT_INTERRUPTED)
     except ConfigurationError as error:
-        return _say(str(error), EXIT_USAGE)
+        return _print_error(str(error), EXIT_USAGE)
     except MigrateStorageError as error:
-        return _say(str(error), EXIT_FAILED)
-    except BaseException as error:  # a panic of the Rust side is no Exception
-        if isinstance(error, SystemExit):  # click's answer where the reader of our output has left
+        return _print_error(str(error), EXIT_FAILED)
+    except BaseException as error:  # a panic of obstore's Rust code is not an Exception
+        if isinstance(error, SystemExit):  # click raises it when the reader of standard output has closed the pipe
             raise
         log = _write_log(error)
-        return _say(f"unforeseen error, please report it with {log}: {one_line(error)}", EXIT_INTERNAL_ERROR)
+        return _print_error(f"unforeseen error, please report it with {log}: {one_line(error)}", EXIT_INTERNAL_ERROR)
     return result if isinstance(result, int) else 0
 
 
-def _say(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     click.echo(f"migrate-storage: {visible(masked(message))}", err=True)
     return code
 
 
 def _write_log(error: BaseException) -> Path:
-    """Write the traceback to a file that only its owner can read, without what looks like a secret."""
+    """Write the traceback, with secrets masked, to a temporary file that only its owner can read."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     handle, name = tempfile.mkstemp(prefix=f"migrate-storage-{moment}-", suffix=".log", text=True)
     with os.fdopen(handle, "w", encoding="utf-8") as log:

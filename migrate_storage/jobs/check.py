@@ -109,7 +109,7 @@ class Check:
         report = Report(
             kind="check", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(),
             counts=counts, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
-            listed_total=sum(count for kind, count in counts.items() if not kind.done), **named,
+            **named,
         )  # fmt: skip
         self._tally.tell(RunFinished(run=name, state=report.state))
         return report

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
 from migrate_storage.reporting.estimate import Estimate
 
@@ -21,7 +22,7 @@ LISTED = 1000
 """Outcomes that a report lists in full; ``listed_total`` counts all of them."""
 
 _STATES = ("finished", "stopped", "limited", "failed", "planned")
-_EXIT_CODES = {"stopped": 130, "limited": 4, "failed": 3}
+_EXIT_CODES = {"stopped": EXIT_INTERRUPTED, "limited": EXIT_LIMIT_REACHED, "failed": EXIT_FAILED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,6 @@ class Report:
     evidence: Mapping[str, int] = field(default_factory=dict)
     #: The outcomes that are not done, at most :data:`LISTED` of them.
     listed: tuple[Outcome, ...] = ()
-    listed_total: int = 0
     #: What objects had that the destination does not carry (tags, ACLs, storage class, ...).
     not_carried: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -97,6 +97,11 @@ class Report:
         return sum(self.counts.values())
 
     @property
+    def listed_total(self) -> int:
+        """Outcomes that are not done, those included that ``listed`` has no room for."""
+        return sum(count for kind, count in self.counts.items() if not kind.done)
+
+    @property
     def rows_should_leave(self) -> bool:
         """Whether a finished run of this way leaves no row at the source key."""
         copied_only = bool(self.counts.get(OutcomeKind.COPIED))
@@ -119,7 +124,7 @@ class Report:
         if self.state in _EXIT_CODES:
             return _EXIT_CODES[self.state]
         left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
-        return 1 if self.listed_total or left else 0
+        return EXIT_PROBLEMS if self.listed_total or left else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
@@ -179,7 +184,7 @@ class Report:
                     "resumed",
                     "started",
                 ),
-                *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved", "listed_total"),
+                *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved"),
                 "next_command",
             )
         }

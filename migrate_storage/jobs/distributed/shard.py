@@ -227,7 +227,6 @@ class ShardRun:
             bytes_moved=sum(report.bytes_moved for report in reports),
             rows_filtered=last.rows_filtered if self.closes else sum(report.rows_filtered for report in reports),
             listed=tuple(listed.values())[:LISTED],
-            listed_total=sum(count for kind, count in counts.items() if not kind.done),
         )
 
 

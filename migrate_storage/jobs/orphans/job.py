@@ -179,7 +179,7 @@ class Orphans(PacedJob):
             state="planned" if acts and not options.yes and finished else state, error=error,
             dry_run=acts and not options.yes, started=began, finished=time.time(), passes=1, counts=counts,
             bytes_moved=self._tally.bytes, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
-            listed_total=sum(count for kind, count in counts.items() if not kind.done), notes=tuple(self._notes),
+            notes=tuple(self._notes),
             next_command=self._next(name, finished=finished), **named,
         )  # fmt: skip
 

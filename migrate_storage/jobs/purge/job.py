@@ -112,7 +112,6 @@ class Purge(BatchJob):
             kind="purge", run=name, way_reason=reason, state="planned" if not options.yes and state == "finished" else state, error=error,
             dry_run=not options.yes, started=began, finished=time.time(), passes=1, counts=counts, listed=self._tally.listed[:LISTED],
             bytes_moved=self._freed, evidence=self._tally.evidence, notes=self._notes(),
-            listed_total=sum(count for kind, count in counts.items() if not kind.done),
             next_command=again if not options.yes or state != "finished" else "migrate-storage verify", **named,
         )  # fmt: skip
         if options.yes and self._fatal is None:

@@ -150,7 +150,6 @@ class Revert(BatchJob):
             state="planned" if self._dry_run and state == "finished" else state,
             started=began, finished=time.time(), passes=2 if self._moved else 1, counts=counts, rows_moved=self._moved,
             bytes_moved=self._tally.bytes, listed=self._tally.listed[:LISTED], evidence=self._tally.evidence,
-            listed_total=sum(count for kind, count in counts.items() if not kind.done),
             next_command=again if self._dry_run or state != "finished" else "migrate-storage verify", **named,
         )  # fmt: skip
         if not self._dry_run and self._fatal is None:

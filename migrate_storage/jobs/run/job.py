@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -242,7 +242,7 @@ class Migration(SharedJob):
             rows_moved=pipeline.rows_moved, rows_left=census.left() if self._tells_left(route, state) else None, rows_filtered=self._filtered,
             bytes_moved=self._tally.bytes,
             not_carried=facts.not_carried, notes=facts.notes, estimate=taking, evidence=self._tally.evidence,
-            listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, **self._counts(journal, run, state), **named,
+            listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, counts=self._counts(journal, run, state), **named,
         )  # fmt: skip
         report = replace(report, rows_known=census.lost(self._known) if report.rows_left and self._known else 0)
         report = replace(report, next_command=_next_command(report, options))
@@ -373,7 +373,7 @@ class Migration(SharedJob):
 
     # -- the report
 
-    def _counts(self, journal: Journal, run: str, state: str) -> dict[str, Any]:
+    def _counts(self, journal: Journal, run: str, state: str) -> Mapping[OutcomeKind, int]:
         """Objects by outcome, from the journal: there an object counts once, however many passes saw it."""
         counts = self._tally.counts
         with _forgiving(state):
@@ -385,7 +385,7 @@ class Migration(SharedJob):
                     OutcomeKind.MISSING: counts.get(OutcomeKind.MISSING, 0) - known,
                     OutcomeKind.KNOWN: known,
                 }
-        return {"counts": counts, "listed_total": sum(count for kind, count in counts.items() if not kind.done)}
+        return counts
 
     def _tells_left(self, route: MigrationPlan, state: str) -> bool:
         """Whether the number of rows that still name the source says anything."""

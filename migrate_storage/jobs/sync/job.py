@@ -208,7 +208,7 @@ class Sync(SharedJob):
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
             counts=counts, bytes_moved=self._tally.bytes, evidence=self._tally.evidence, notes=notes,
             listed=self._tally.listed[:LISTED], next_command=self._next(state),
-            listed_total=sum(count for kind, count in counts.items() if not kind.done), **named,
+            **named,
         )  # fmt: skip
         with contextlib.suppress(RunError) if state == "failed" else contextlib.nullcontext():
             if share is not None:

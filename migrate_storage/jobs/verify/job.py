@@ -144,7 +144,7 @@ class Audit(SharedJob):
         report = Report(
             kind="verify", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(), passes=1,
             counts=counts, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
-            listed_total=sum(count for kind, count in counts.items() if not kind.done), next_command="",
+            next_command="",
             notes=tuple(known.stale.values()), **named,
         )  # fmt: skip
         if self._share is not None:

@@ -107,7 +107,7 @@ def journaled(journal: Journal, count: int, *, hostile: bool = False, one_in: in
     report = Report(
         run=run, way=Way.MOVE, way_reason="the keys reach different storage: each object is copied and verified, then its rows are re-pointed",
         source="old", destination="new", state="finished", started=BEGAN, finished=BEGAN + SECONDS, passes=2, counts=counts,
-        rows_moved=rows, rows_left=total, bytes_moved=moved, evidence=evidence, listed=tuple(listed), listed_total=total,
+        rows_moved=rows, rows_left=total, bytes_moved=moved, evidence=evidence, listed=tuple(listed),
         not_carried=NOTES[:1], notes=NOTES[1:], next_command="migrate-storage run --from old --to new",
     )  # fmt: skip
     journal.runs.begin(

@@ -49,7 +49,13 @@ def a_report(**changes: Any) -> Report:
 
 def test_json_holds_everything_and_comes_back(tmp_path: Path) -> None:
     report = a_report(
-        listed=(MISSING,), listed_total=1, notes=(NOTE,), not_carried=(NOTE,), error="x", resumed=True, dry_run=True
+        listed=(MISSING,),
+        counts={OutcomeKind.MISSING: 1},
+        notes=(NOTE,),
+        not_carried=(NOTE,),
+        error="x",
+        resumed=True,
+        dry_run=True,
     )
     data = json.loads(json.dumps(report.to_dict()))
     assert Report.from_dict(data) == replace(report, listed=Report.from_dict(data).listed)
@@ -78,13 +84,13 @@ def test_a_later_schema_is_refused() -> None:
     [
         ({}, 0),
         ({"state": "planned", "dry_run": True, "rows_left": 900}, 0),
-        ({"listed_total": 3}, 1),
+        ({"counts": {OutcomeKind.MISSING: 3}}, 1),
         ({"rows_left": 2}, 1),
         ({"rows_left": None}, 0),
         ({"rows_left": 2, "way": Way.SWAP, "destination": "old"}, 0),
         ({"rows_left": 2, "way": Way.TAKE_OVER}, 0),
         ({"rows_left": 2, "counts": {OutcomeKind.COPIED: 2}}, 0),
-        ({"state": "failed", "error": "no disk", "rows_left": 2, "listed_total": 1}, 3),
+        ({"state": "failed", "error": "no disk", "rows_left": 2, "counts": {OutcomeKind.MISSING: 1}}, 3),
         ({"state": "limited", "rows_left": 2}, 4),
         ({"state": "stopped", "rows_left": 2}, 130),
     ],
@@ -100,7 +106,10 @@ def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, An
         ({}, "Finished: no row names 'old' any more."),
         ({"resumed": True, "counts": {}}, "Finished, nothing was left to do: no row names 'old' any more."),
         ({"rows_left": 1}, "Finished. 1 row still names 'old'."),
-        ({"rows_left": 1200, "listed_total": 1}, "Finished, with 1 object to look at. 1,200 rows still name 'old'."),
+        (
+            {"rows_left": 1200, "counts": {OutcomeKind.MISSING: 1}},
+            "Finished, with 1 object to look at. 1,200 rows still name 'old'.",
+        ),
         ({"rows_left": None}, "Finished."),
         ({"rows_left": 0, "way": Way.SWAP}, "Finished."),
         ({"state": "failed", "error": "disk full", "rows_left": None}, "Stopped by an error: disk full."),
@@ -134,7 +143,7 @@ def test_text_tells_the_facts_and_what_to_type_next() -> None:
 
 
 def test_listed_objects_are_named_with_their_reason_and_rows_and_cannot_speak_to_the_terminal() -> None:
-    text = render(a_report(listed=(MISSING,), listed_total=1201))
+    text = render(a_report(listed=(MISSING,), counts={OutcomeKind.MISSING: 1201}))
     assert r"missing    old:a\x1b[31m/b.pdf: the source holds no such object" in text
     assert "app.doc.file[0,x], app.doc.file[1,x], app.doc.file[2,x] and 2 more" in text
     assert "To look at (1,201 objects)" in text
@@ -159,7 +168,7 @@ def test_each_kind_of_job_speaks_of_what_it_does(
     assert text.splitlines()[0] == first
     assert all(part in text for part in parts), text
     assert not any(word in text for word in never), text
-    listed = render(replace(report, listed=(MISSING,), listed_total=2))
+    listed = render(replace(report, listed=(MISSING,), counts={**counts, OutcomeKind.MISSING: 2}))
     noun = "rows" if kind == "revert" else "objects"
     assert f"Finished, with 2 {noun} to look at." in listed
     assert f"To look at (2 {noun})" in listed
