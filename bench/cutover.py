@@ -71,7 +71,7 @@ def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]
         switch = SharedPhase(outbox)
         for step in list(Phase)[1 : list(Phase).index(phase) + 1]:
             waited = switch.table.transaction(
-                lambda connection, to=step, table=switch.table: table.move(connection, to)
+                lambda connection, to=step, table=switch.table: table.set_phase(connection, to)
             )
             assert not waited
         assert switch.phase is phase

@@ -14,13 +14,13 @@ from migrate_storage.backend.upload import DEFAULT_PART
 from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.executor import ProtocolExecutor, ask, asked
-from migrate_storage.cutover.list_objects import listed
+from migrate_storage.cutover.executor import ProtocolExecutor, bind_operation, call_backend
+from migrate_storage.cutover.list_objects import list_objects
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import OperationLease, PhaseSource, phase_source
 from migrate_storage.cutover.shadow_reads import ShadowReads
 from migrate_storage.cutover.signed_urls import sign_read, sign_upload
-from migrate_storage.cutover.spooled_content import SpooledContent, spooled
+from migrate_storage.cutover.spooled_content import SpooledContent, spool
 from migrate_storage.reporting.metrics import Counters
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 
@@ -72,9 +72,9 @@ class CutoverBackend(StorageBackend):
         self.outbox = outbox
         self.counters = counters or Counters("cutover", "side", backend=key)
         self.options = {}
-        self.switch = phase_source(phase, outbox)
-        self._driver = ProtocolExecutor(key, source, destination, outbox, self.switch, self.counters)
-        self.shadow = ShadowReads(self._driver, shadow)
+        self.phase_source = phase_source(phase, outbox)
+        self._executor = ProtocolExecutor(key, source, destination, outbox, self.phase_source, self.counters)
+        self.shadow = ShadowReads(self._executor, shadow)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(key={self.key!r}, source={self.source!r}, destination={self.destination!r})"
@@ -86,17 +86,17 @@ class CutoverBackend(StorageBackend):
         Raises:
             PhaseLostError: it is shared, and cannot be learned.
         """
-        return self.switch.phase
+        return self.phase_source.phase
 
     @property
     def protocol(self) -> str:  # type: ignore[override]
         """That of the side which is asked first."""
-        return str(self._driver.side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).protocol)
+        return str(self._executor.side(TABLE[self.phase_source.last_known or Phase.SOURCE].reads[0]).protocol)
 
     @property
     def fs(self) -> Any:
         """That of the side which is asked first."""
-        return self._driver.side(TABLE[self.switch.known or Phase.SOURCE].reads[0]).fs
+        return self._executor.side(TABLE[self.phase_source.last_known or Phase.SOURCE].reads[0]).fs
 
     # Reading
 
@@ -120,13 +120,13 @@ class CutoverBackend(StorageBackend):
 
     def exists(self, path: PathLike) -> bool:
         """Whether there is such an object. A side that fails raises; it is no answer."""
-        return run(self._exists(BLOCKING, path))
+        return run(self._check_exists(BLOCKING, path))
 
     async def exists_async(self, path: PathLike) -> bool:
         """See :meth:`exists`."""
-        return await self._exists(AWAITING, path)
+        return await self._check_exists(AWAITING, path)
 
-    async def _exists(self, caller: Caller, path: PathLike) -> bool:
+    async def _check_exists(self, caller: Caller, path: PathLike) -> bool:
         try:
             await self._read(caller, "head", Operation.HEAD, path)
         except FileNotFoundError:
@@ -142,19 +142,19 @@ class CutoverBackend(StorageBackend):
         return lambda path, **options: self._read(AWAITING, base, _READS[base], path, **options)
 
     async def _read(self, caller: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
-        driver = self._driver
+        driver = self._executor
 
         def get(side: Side) -> Awaitable[Any]:
-            return ask(caller, driver.side(side), name, path, **options)
+            return call_backend(caller, driver.side(side), name, path, **options)
 
-        with driver.switch.hold(writing=False) or await driver.renew(caller) as held:
+        with driver.phase_source.acquire(writing=False) or await driver.renew_lease(caller) as held:
             rule = TABLE[held.phase]
             if not rule.entries:
                 # One step: it is not driven, for this is what every read costs before and after a cutover.
-                return await driver.counted("read", rule.reads[0], text(path), get(rule.reads[0]))
-            found = await driver.drive(caller, held, protocol.read(held.phase, operation), path, get=get)
+                return await driver.run_counted("read", rule.reads[0], text(path), get(rule.reads[0]))
+            found = await driver.execute(caller, held, protocol.read(held.phase, operation), path, get=get)
             if operation is Operation.READ:
-                self.shadow.read(text(path))
+                self.shadow.offer(text(path))
             return found
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
@@ -165,7 +165,7 @@ class CutoverBackend(StorageBackend):
         Args:
             prefix: whole path segments. Empty for all.
         """
-        return listed(self._driver, self.phase, prefix)
+        return list_objects(self._executor, self.phase, prefix)
 
     async def list_async(self, prefix: PathLike = "") -> AsyncIterator[Any]:
         """See :meth:`list`."""
@@ -218,17 +218,17 @@ class CutoverBackend(StorageBackend):
     async def _save(
         self, caller: Caller, file: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
     ) -> FileObject:
-        driver = self._driver
-        with driver.switch.hold(writing=True) or await driver.renew(caller, writing=True) as held:
+        driver = self._executor
+        with driver.phase_source.acquire(writing=True) or await driver.renew_lease(caller, writing=True) as held:
             rule = TABLE[held.phase]
             if rule.entries:
                 how = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
                 await self._save_both(caller, held, file, data, how)
                 return file
             side = rule.writes[0]
-            save = asked(caller, driver.side(side), "save_object")
+            save = bind_operation(caller, driver.side(side), "save_object")
             saving = save(file, data, use_multipart=use_multipart, chunk_size=chunk, max_concurrency=concurrency)
-            await driver.counted("write", side, file.path, saving)
+            await driver.run_counted("write", side, file.path, saving)
             # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
             held.check()
             return file
@@ -236,20 +236,22 @@ class CutoverBackend(StorageBackend):
     async def _save_both(
         self, caller: Caller, held: OperationLease, file: FileObject, data: Any, how: Mapping[str, Any]
     ) -> None:
-        content = await spooled(caller, data)
+        content = await spool(caller, data)
         first: list[Side] = []
 
         async def put(side: Side, content: SpooledContent) -> Any:
-            backend = self._driver.side(side)
+            backend = self._executor.side(side)
             first[:] = first or [side]
             # The row shall tell of the side that is read, not of the one that was written last.
             target = file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copied(about))
-            ready = await caller.run_blocking(lambda: content.again(whole=backend.driver == "fsspec"))
-            await ask(caller, backend, "save_object", target, ready, **how)
+            ready = await caller.run_blocking(lambda: content.read_from_start(whole=backend.driver == "fsspec"))
+            await call_backend(caller, backend, "save_object", target, ready, **how)
 
         about = _copied({"content_type": file.content_type, "metadata": file.metadata})
         try:
-            await self._driver.drive(caller, held, protocol.save(held.phase, content), file.path, put=put, about=about)
+            await self._executor.execute(
+                caller, held, protocol.save(held.phase, content), file.path, put=put, about=about
+            )
         finally:
             await caller.run_blocking(content.close)
 
@@ -269,22 +271,24 @@ class CutoverBackend(StorageBackend):
         await self._delete(AWAITING, paths)
 
     async def _delete(self, caller: Caller, paths: PathLike | Sequence[PathLike]) -> None:
-        driver = self._driver
-        with driver.switch.hold(writing=True) or await driver.renew(caller, writing=True) as held:
-            await self._deleted(caller, held, paths)
+        driver = self._executor
+        with driver.phase_source.acquire(writing=True) or await driver.renew_lease(caller, writing=True) as held:
+            await self._delete_keys(caller, held, paths)
 
-    async def _deleted(self, caller: Caller, held: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
+    async def _delete_keys(self, caller: Caller, held: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
         phase = held.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
-            await self._driver.counted("delete", side, "", ask(caller, self._driver.side(side), "delete_object", paths))
+            await self._executor.run_counted(
+                "delete", side, "", call_backend(caller, self._executor.side(side), "delete_object", paths)
+            )
             held.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
         for path in wanted:
             try:
-                await self._driver.drive(caller, held, protocol.delete(phase), path)
+                await self._executor.execute(caller, held, protocol.delete(phase), path)
             except Exception as error:  # noqa: BLE001 - reported by key, below
                 failures[text(path)] = error
         if failures:
@@ -323,11 +327,13 @@ class CutoverBackend(StorageBackend):
     async def _sign(
         self, caller: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
-        driver = self._driver
-        with driver.switch.hold(writing=for_upload) or await driver.renew(caller, writing=for_upload) as held:
+        driver = self._executor
+        with driver.phase_source.acquire(writing=for_upload) or await driver.renew_lease(
+            caller, writing=for_upload
+        ) as held:
             if not TABLE[held.phase].entries and not for_upload:
                 (side,) = TABLE[held.phase].reads
-                found: _Urls = await ask(caller, driver.side(side), "sign", paths, expires_in=expires_in)
+                found: _Urls = await call_backend(caller, driver.side(side), "sign", paths, expires_in=expires_in)
                 return found
             one = sign_upload if for_upload else sign_read
             urls = [await one(driver, caller, held, path, expires_in) for path in several(paths)]

@@ -16,7 +16,7 @@ from migrate_storage.stores.listing import IncompleteError, listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend as Reached
 from migrate_storage.stores.retry import Retry
 
-__all__ = ("Comparison", "differences")
+__all__ = ("Comparison", "find_differences")
 
 _log = logging.getLogger("migrate_storage.cutover")
 
@@ -28,7 +28,7 @@ _NOWHERE: Any = None
 """The store where none is read: one side has nothing."""
 
 
-def differences(
+def find_differences(
     source: Any, destination: Any, outbox: Outbox, stopping: Callable[[], bool] = lambda: False
 ) -> Iterator[Compared]:
     """Every key whose two sides differ, but for those that an open entry names: these are repair's.
@@ -51,7 +51,9 @@ def differences(
     )
     listed = merge(here, there)
     try:
-        for _, found in parallel_map(both.look, (pair.key for pair in listed if not both.shown(pair)), _AT_ONCE):
+        for _, found in parallel_map(
+            both.compare_key, (pair.key for pair in listed if not both.listings_match(pair)), _AT_ONCE
+        ):
             if stopping():
                 return
             if found is not None:
@@ -74,11 +76,11 @@ class Comparison:
     def __init__(self, source: Any, destination: Any, outbox: Outbox) -> None:
         self.source, self.destination, self._outbox = Reached(source), Reached(destination), outbox
 
-    def shown(self, pair: Pair) -> bool:
+    def listings_match(self, pair: Pair) -> bool:
         """Whether the listings alone show that both sides are equal."""
-        return self._judged(pair, By.EVIDENCE).relation is Relation.MATCHED
+        return self._judge_pair(pair, By.EVIDENCE).relation is Relation.MATCHED
 
-    def look(self, path: str) -> Compared | None:
+    def compare_key(self, path: str) -> Compared | None:
         """How the sides of a key differ, when it is looked at alone; ``None`` if they do not, or somebody writes it now.
 
         Raises:
@@ -86,18 +88,18 @@ class Comparison:
         """
         found: Compared | None = None
         for _ in range(_LOOKS):
-            before = self._outbox.look(path)
+            before = self._outbox.find_entry(path)
             pair = Pair(key=path, source=_head(self.source, path), destination=_head(self.destination, path))
             if before is not None or (pair.source is None and pair.destination is None):
                 return None
-            found = self._judged(pair, By.CHECKSUM)
-            if found.relation is Relation.MATCHED or self._outbox.look(path) is not None:
+            found = self._judge_pair(pair, By.CHECKSUM)
+            if found.relation is Relation.MATCHED or self._outbox.find_entry(path) is not None:
                 return None
         if found is not None and found.relation is Relation.ERROR:
             raise IncompleteError(f"{path} could not be read: {found.evidence}")
         return found
 
-    def _judged(self, pair: Pair, by: By) -> Compared:
+    def _judge_pair(self, pair: Pair, by: By) -> Compared:
         if pair.source is None or pair.destination is None:
             return judge(pair, _NOWHERE, _NOWHERE, by)
         return judge(pair, self.source.resolve(pair.key)[0], self.destination.resolve(pair.key)[0], by)

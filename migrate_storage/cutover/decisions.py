@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 __all__ = (
-    "MIDDLE",
+    "MIDDLE_PHASES",
     "TABLE",
     "Decision",
     "Operation",
@@ -24,11 +24,10 @@ __all__ = (
     "Rule",
     "Side",
     "Trust",
-    "adjacent",
+    "adjacent_phases",
+    "are_adjacent",
     "decide",
-    "decisions",
-    "neighbours",
-    "trusted",
+    "trusted_side",
 )
 
 
@@ -77,10 +76,10 @@ class Rule:
     #: Whether a write opens an entry before its first byte, and a read looks for one.
     entries: bool
     #: Whether a delete opens an entry although it deletes on one side only: what the other holds must not come back.
-    buries: bool = False
+    leaves_tombstones: bool = False
 
 
-MIDDLE = frozenset({Phase.DUAL_WRITE, Phase.DESTINATION_FIRST})
+MIDDLE_PHASES = frozenset({Phase.DUAL_WRITE, Phase.DESTINATION_FIRST})
 """The phases in which every write opens an entry."""
 
 _S, _D = Side.SOURCE, Side.DESTINATION
@@ -90,7 +89,7 @@ TABLE: Mapping[Phase, Rule] = MappingProxyType(
         Phase.SOURCE: Rule(writes=(_S,), reads=(_S,), entries=False),
         Phase.DUAL_WRITE: Rule(writes=(_S, _D), reads=(_S,), entries=True),
         Phase.DESTINATION_FIRST: Rule(writes=(_D, _S), reads=(_D, _S), entries=True),
-        Phase.DESTINATION: Rule(writes=(_D,), reads=(_D,), entries=False, buries=True),
+        Phase.DESTINATION: Rule(writes=(_D,), reads=(_D,), entries=False, leaves_tombstones=True),
     }
 )
 
@@ -135,7 +134,7 @@ def decide(
     trust = trust if rule.entries else None
     if operation in (Operation.SAVE, Operation.DELETE):
         sides = rule.writes if trust is None else (trust.side, trust.side.other)
-        tombstone = operation is Operation.DELETE and (rule.entries or rule.buries)
+        tombstone = operation is Operation.DELETE and (rule.entries or rule.leaves_tombstones)
         return Decision(sides=sides, entry=rule.entries or tombstone, tombstone=tombstone)
     if operation is Operation.SIGN_UPLOAD:
         # Whoever holds the URL writes one side only, behind our back: the entry stands in every phase.
@@ -147,66 +146,17 @@ def decide(
     return Decision(sides=(Side.DESTINATION, Side.SOURCE), entry=True)
 
 
-def adjacent(one: Phase, other: Phase) -> bool:
+def are_adjacent(one: Phase, other: Phase) -> bool:
     """Whether two phases may be in force at the same time: the same, or one step apart."""
     order = list(Phase)
     return abs(order.index(one) - order.index(other)) <= 1
 
 
-def neighbours(phase: Phase) -> tuple[Phase, ...]:
+def adjacent_phases(phase: Phase) -> tuple[Phase, ...]:
     """The phases that other processes may be in while one is in this."""
-    return tuple(other for other in Phase if adjacent(phase, other))
+    return tuple(other for other in Phase if are_adjacent(phase, other))
 
 
-def trusted(phase: Phase) -> Side:
+def trusted_side(phase: Phase) -> Side:
     """The side that holds the truth in a phase."""
     return Side.SOURCE if phase in (Phase.SOURCE, Phase.DUAL_WRITE) else Side.DESTINATION
-
-
-_ENTRIES: Mapping[str, Trust | None] = MappingProxyType(
-    {
-        "none": None,
-        "source": Trust(side=_S),
-        "source, deleted": Trust(side=_S, tombstone=True),
-        "destination": Trust(side=_D),
-        "destination, deleted": Trust(side=_D, tombstone=True),
-    }
-)
-
-
-def decisions() -> str:
-    """The table as Markdown: a line for each phase, and the operations and entries for which it decides the same."""
-    lines = ["| phase | operation | the key's entry | sides, in order | |", "| --- | --- | --- | --- | --- |"]
-    for phase in Phase:
-        told: dict[tuple[str, ...], list[str]] = {}
-        for operation in Operation:
-            same: dict[Decision, list[str]] = {}
-            for name, trust in _ENTRIES.items():
-                same.setdefault(decide(phase, operation, trust), []).append(name)
-            for decision, names in same.items():
-                entries = "any" if len(same) == 1 else "; ".join(names)
-                if not decision.entry:
-                    entries = "not asked"
-                line = (entries, _sides(operation, decision), _more(operation, decision))
-                told.setdefault(line, []).append(operation)
-        lines += [
-            f"| {phase.name} | {', '.join(operations)} | {' | '.join(line)} |"
-            for line, operations in sorted(told.items(), key=lambda each: list(Operation).index(Operation(each[1][0])))
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _sides(operation: Operation, decision: Decision) -> str:
-    if operation is Operation.LIST:
-        return ", and what only the other has: ".join(decision.sides)
-    writes = operation in (Operation.SAVE, Operation.DELETE)
-    return (", then " if writes else ', on "not found" ').join(decision.sides)
-
-
-def _more(operation: Operation, decision: Decision) -> str:
-    if operation in (Operation.SAVE, Operation.DELETE):
-        opened = "opens an entry" if decision.entry else ""
-        return f"{opened}, which stays" if decision.entry and len(decision.sides) == 1 else opened
-    if operation is Operation.LIST and decision.entry:
-        return "keys with an entry are looked at one by one"
-    return "opens an entry until the URL expires" if operation is Operation.SIGN_UPLOAD else ""

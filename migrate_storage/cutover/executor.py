@@ -21,7 +21,7 @@ from migrate_storage.cutover.protocol import Protocol, Step
 from migrate_storage.reporting.metrics import Counters
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("ProtocolExecutor", "ask", "asked")
+__all__ = ("ProtocolExecutor", "bind_operation", "call_backend")
 
 _log = logging.getLogger("migrate_storage.cutover")
 
@@ -47,7 +47,7 @@ class ProtocolExecutor:
         switch: PhaseSource,
         counters: Counters,
     ) -> None:
-        self.key, self.switch, self.counters = key, switch, counters
+        self.key, self.phase_source, self.counters = key, switch, counters
         self._sides = {Side.SOURCE: source, Side.DESTINATION: destination}
         self._outbox = outbox
 
@@ -56,7 +56,7 @@ class ProtocolExecutor:
         return self._sides[side]
 
     @property
-    def keeps(self) -> bool:
+    def has_outbox(self) -> bool:
         """Whether there is an outbox."""
         return self._outbox is not None
 
@@ -71,11 +71,11 @@ class ProtocolExecutor:
             raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
         return self._outbox
 
-    async def renew(self, caller: Caller, *, writing: bool = False) -> OperationLease:
+    async def renew_lease(self, caller: Caller, *, writing: bool = False) -> OperationLease:
         """A hold on the phase, for one operation that got none at once."""
-        return await caller.run_blocking(lambda: self.switch.renew(writing=writing))
+        return await caller.run_blocking(lambda: self.phase_source.renew(writing=writing))
 
-    async def drive(
+    async def execute(
         self,
         caller: Caller,
         held: OperationLease | None,
@@ -94,7 +94,7 @@ class ProtocolExecutor:
                 try:
                     if held is not None and isinstance(step, protocol.OpenEntry | protocol.Put | protocol.Delete):
                         held.check()
-                    answer = await self._perform(caller, step, key, get, put, about)
+                    answer = await self._perform_step(caller, step, key, get, put, about)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
                     step = made.throw(error)
                 else:
@@ -102,33 +102,37 @@ class ProtocolExecutor:
         except StopIteration as stop:
             return stop.value
 
-    async def _perform(self, caller: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
+    async def _perform_step(self, caller: Caller, step: Step, path: str, get: Any, put: Any, about: Any) -> Any:
         match step:
             case protocol.FindEntry():
-                return await caller.run_blocking(self.outbox.look, path)
+                return await caller.run_blocking(self.outbox.find_entry, path)
             case protocol.OpenEntry(side, tombstone):
                 outbox = self.outbox
-                return await caller.run_blocking(lambda: outbox.open(path, side, tombstone=tombstone, about=about))
+                return await caller.run_blocking(
+                    lambda: outbox.open_entry(path, side, tombstone=tombstone, about=about)
+                )
             case protocol.CloseEntry(entry, wrote):
                 outbox = self.outbox
-                return await caller.run_blocking(lambda: outbox.close(path, entry, wrote=wrote))
+                return await caller.run_blocking(lambda: outbox.close_entry(path, entry, wrote=wrote))
             case protocol.LeaveForRepair(entry, held):
                 outbox = self.outbox
                 self.counters.add("left", entry.side)
                 told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
                 _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
-                return await caller.run_blocking(lambda: outbox.leave(path, entry, held=held))
+                return await caller.run_blocking(lambda: outbox.leave_for_repair(path, entry, held=held))
             case protocol.RequestRepair(side):
-                return await self._fallback(caller, path, side)
+                return await self._request_repair(caller, path, side)
             case protocol.Get(side):
-                return await self.counted("read", side, path, get(side))
+                return await self.run_counted("read", side, path, get(side))
             case protocol.Put(side, content):
-                return await self.counted("write", side, path, put(side, content))
+                return await self.run_counted("write", side, path, put(side, content))
             case protocol.Delete(side):
-                return await self.counted("delete", side, path, ask(caller, self.side(side), "delete_object", path))
+                return await self.run_counted(
+                    "delete", side, path, call_backend(caller, self.side(side), "delete_object", path)
+                )
         raise AssertionError(step)
 
-    async def counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
+    async def run_counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
         """Do something on a side, counted and timed; a failure is logged."""
         started = time.perf_counter()
         try:
@@ -144,30 +148,30 @@ class ProtocolExecutor:
         finally:
             self.counters.took(kind, side, time.perf_counter() - started)
 
-    async def _fallback(self, caller: Caller, path: str, side: Side) -> None:
+    async def _request_repair(self, caller: Caller, path: str, side: Side) -> None:
         self.counters.add("fallback", side.other)
         told = {"backend": self.key, "object_key": visible(path), "side": side.other.value}
         _log.info("%s: read from the %s, the %s has nothing", self.key, side.other, side, extra=told)
-        self.switch.fell_back()
+        self.phase_source.record_fallback()
         try:
-            await caller.run_blocking(self.outbox.note, path, side)
+            await caller.run_blocking(self.outbox.request_repair, path, side)
         except Exception as error:  # noqa: BLE001 - what was read is right without it
             told["error"] = type(error).__name__
             _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
 
 
-def asked(caller: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
+def bind_operation(caller: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
     """An operation of a side, by its synchronous or its asynchronous name."""
-    # Not through `caller.call`, which records that obstore was used: the source may not use obstore.
+    # Not through the caller itself: that says that obstore was used, and the source may be none of it.
     if caller.awaits:
         method: Callable[..., Awaitable[Any]] = getattr(backend, f"{name}_async")
         return method
     return partial(_once, getattr(backend, name))
 
 
-def ask(caller: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
+def call_backend(caller: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
     """Ask a side for an operation."""
-    return asked(caller, backend, name)(*arguments, **options)
+    return bind_operation(caller, backend, name)(*arguments, **options)
 
 
 async def _once(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

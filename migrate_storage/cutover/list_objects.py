@@ -14,10 +14,10 @@ from migrate_storage.cutover.decisions import Operation, Phase, Side, decide
 from migrate_storage.cutover.executor import ProtocolExecutor
 from migrate_storage.stores.sync_async import BLOCKING, run
 
-__all__ = ("listed",)
+__all__ = ("list_objects",)
 
 
-def listed(driver: ProtocolExecutor, phase: Phase, prefix: PathLike) -> Iterator[Any]:
+def list_objects(driver: ProtocolExecutor, phase: Phase, prefix: PathLike) -> Iterator[Any]:
     """All objects below a folder, in no order.
 
     Where both sides are asked, what the second has is looked for on the first, one by one: no listing is held in memory.
@@ -28,7 +28,7 @@ def listed(driver: ProtocolExecutor, phase: Phase, prefix: PathLike) -> Iterator
         prefix: whole path segments. Empty for all.
     """
     decision = decide(phase, Operation.LIST)
-    asked = {each.path for each in driver.outbox.waiting()} if decision.entry else set()
+    asked = {each.path for each in driver.outbox.pending_entries()} if decision.entry else set()
     sides = decision.sides
     for side in sides:
         for meta in driver.side(side).list(prefix):
@@ -52,7 +52,7 @@ def _looked(driver: ProtocolExecutor, path: str, phase: Phase) -> Any:
         return driver.side(side).head(path)
 
     try:
-        return run(driver.drive(BLOCKING, None, protocol.read(phase, Operation.HEAD), path, get=get))
+        return run(driver.execute(BLOCKING, None, protocol.read(phase, Operation.HEAD), path, get=get))
     except (FileNotFoundError, KeyRefusedError):
         return None
 

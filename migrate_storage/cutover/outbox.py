@@ -23,7 +23,7 @@ from migrate_storage.journal.schema import Tables
 
 __all__ = ("EntryCounts", "Outbox", "PendingEntry")
 
-GRACE = 300.0
+WRITER_GRACE_SECONDS = 300.0
 """Seconds that a write is left alone by repair, unless it said that it is done. Safety does not rest on it."""
 
 
@@ -35,10 +35,10 @@ class PendingEntry:
     side: Side
     tombstone: bool
     #: Seconds since the epoch.
-    opened: float
-    expires: float
+    opened_at: float
+    expires_at: float
     #: Content type and metadata of the save, if it told.
-    about: Mapping[str, Any]
+    attributes: Mapping[str, Any]
     failure: str | None
 
 
@@ -47,13 +47,13 @@ class EntryCounts:
     """Open entries, by what they wait for and the side that they name."""
 
     #: ``upload``: a URL that may still be used; ``writer``: somebody at work, probably; ``repair``: all others.
-    counts: Mapping[tuple[str, Side], int]
+    by_kind: Mapping[tuple[str, Side], int]
     #: Seconds until the last upload URL expires.
     last_upload: float
 
-    def of(self, kind: str, *sides: Side) -> int:
+    def count(self, kind: str, *sides: Side) -> int:
         """How many wait for this, that name one of these sides."""
-        return sum(count for (each, side), count in self.counts.items() if each == kind and side in sides)
+        return sum(count for (each, side), count in self.by_kind.items() if each == kind and side in sides)
 
 
 class Outbox:
@@ -73,7 +73,7 @@ class Outbox:
         backend: str,
         schema: str | None = None,
         *,
-        grace: float = GRACE,
+        grace: float = WRITER_GRACE_SECONDS,
         clock: Any = time.time,
     ) -> None:
         self.database = database
@@ -91,14 +91,14 @@ class Outbox:
         """
         self.database.transaction(self.tables.create)
 
-    def look(self, path: str) -> Entry | None:
+    def find_entry(self, path: str) -> Entry | None:
         """The entry of a key."""
         table = self._table
         statement = select(table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-        statement = statement.where(self._is(path), table.c.open)
+        statement = statement.where(self._key_matches(path), table.c.open)
         return _entry(self.database.transaction(lambda connection: connection.execute(statement).first()))
 
-    def open(
+    def open_entry(
         self,
         path: str,
         side: Side,
@@ -117,7 +117,7 @@ class Outbox:
             expires: seconds since the epoch until which it is not closed.
         """
         table = self._table
-        values = self._new(path, side, tombstone, about, expires)
+        values = self._new_values(path, side, tombstone, about, expires)
         joined: dict[str, Any] = {
             "sequence": table.c.sequence + 1,
             "busy_until": _later(table.c.busy_until, values["busy_until"]),
@@ -125,7 +125,7 @@ class Outbox:
             "about": values["about"] if about is not None else table.c.about,
             "expires": _later(table.c.expires, expires),
         }
-        changes = self._anew(values, joined)
+        changes = self._changes_on_conflict(values, joined)
 
         def work(connection: Connection) -> Entry:
             wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
@@ -134,28 +134,28 @@ class Outbox:
                 found = connection.execute(statement.returning(*wanted)).one()
             else:
                 connection.execute(statement)
-                found = connection.execute(select(*wanted).where(self._is(path))).one()
+                found = connection.execute(select(*wanted).where(self._key_matches(path))).one()
             opened = _entry(found)
             assert opened is not None
             return opened
 
         return self.database.transaction(work)
 
-    def note(self, path: str, side: Side) -> None:
+    def request_repair(self, path: str, side: Side) -> None:
         """An entry for repair at once, where none stands."""
-        values = {**self._new(path, side, False, None, 0), "busy_until": 0.0}
-        changes = self._anew(values, {})
+        values = {**self._new_values(path, side, False, None, 0), "busy_until": 0.0}
+        changes = self._changes_on_conflict(values, {})
         self.database.transaction(
             lambda connection: connection.execute(_upsert(connection, self._table, values, changes)) and None
         )
 
-    def close(self, path: str, entry: Entry, *, wrote: bool = False) -> EntryFate:
+    def close_entry(self, path: str, entry: Entry, *, wrote: bool = False) -> EntryFate:
         """Close an entry that nobody else touched; else leave it. ``wrote`` where both sides hold what the writer wrote."""
-        if entry.sequence == 1 and self._close(path, entry, wrote=wrote):
+        if entry.sequence == 1 and self._close_if_unchanged(path, entry, wrote=wrote):
             return EntryFate.CLOSED
-        return self.leave(path, entry)
+        return self.leave_for_repair(path, entry)
 
-    def leave(self, path: str, entry: Entry, *, held: bool = False) -> EntryFate:
+    def leave_for_repair(self, path: str, entry: Entry, *, held: bool = False) -> EntryFate:
         """Leave an entry to repair; ``held`` buries what the side that is not trusted still has."""
         table = self._table
         alone = table.c.sequence == entry.sequence
@@ -166,9 +166,9 @@ class Outbox:
         }
         if held:
             changes["tombstone"] = True
-        return EntryFate.STAYS if self._update(path, entry, changes) else EntryFate.VANISHED
+        return EntryFate.STAYS if self._update_if_open(path, entry, changes) else EntryFate.VANISHED
 
-    def claim(self, path: str, owner: str, seconds: float) -> Entry | None:
+    def claim_entry(self, path: str, owner: str, seconds: float) -> Entry | None:
         """Take a key's lease for repair.
 
         Args:
@@ -185,42 +185,42 @@ class Outbox:
         changes = {"sequence": table.c.sequence + 1, "claimed_by": owner, "claimed_until": now + seconds}
 
         def work(connection: Connection) -> Entry | None:
-            if not connection.execute(update(table).where(self._is(path), free).values(changes)).rowcount:
+            if not connection.execute(update(table).where(self._key_matches(path), free).values(changes)).rowcount:
                 return None
             wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-            return _entry(connection.execute(select(*wanted).where(self._is(path))).first())
+            return _entry(connection.execute(select(*wanted).where(self._key_matches(path))).first())
 
         return self.database.transaction(work)
 
-    def flip(self, path: str, entry: Entry) -> Entry | None:
+    def switch_trusted_side(self, path: str, entry: Entry) -> Entry | None:
         """Trust the other side of a claimed key from now on; ``None`` if somebody came since."""
         flipped = Entry(epoch=uuid.uuid4().hex, sequence=2, side=entry.side.other, tombstone=entry.tombstone)
         changes = {"epoch": flipped.epoch, "sequence": flipped.sequence, "side": flipped.side.value}
-        return flipped if self._update(path, entry, changes, self._table.c.sequence == entry.sequence) else None
+        return flipped if self._update_if_open(path, entry, changes, self._table.c.sequence == entry.sequence) else None
 
-    def settle(self, path: str, entry: Entry, *, wrote: bool = False) -> bool:
+    def close_claimed(self, path: str, entry: Entry, *, wrote: bool = False) -> bool:
         """Close a claimed entry, unless somebody came since or an upload may still come."""
-        return self._close(path, entry, wrote=wrote)
+        return self._close_if_unchanged(path, entry, wrote=wrote)
 
-    def wrote(self, path: str) -> bool:
+    def written_by_us(self, path: str) -> bool:
         """Whether what stands under a key was written by us, as far as is known."""
-        statement = select(self._table.c.id).where(self._is(path))
+        statement = select(self._table.c.id).where(self._key_matches(path))
         return self.database.transaction(lambda connection: connection.execute(statement).first()) is not None
 
     def release(self, path: str, owner: str, failure: str | None = None) -> None:
         """Give a key's lease back, and say why it could not be repaired."""
         table = self._table
-        statement = update(table).where(self._is(path), table.c.claimed_by == owner)
+        statement = update(table).where(self._key_matches(path), table.c.claimed_by == owner)
         statement = statement.values(claimed_by=None, claimed_until=0.0, failure=failure)
         self.database.transaction(lambda connection: connection.execute(statement) and None)
 
-    def count(self) -> int:
+    def count_open(self) -> int:
         """How many entries are open."""
         table = self._table
         statement = select(func.count()).select_from(table).where(table.c.backend == self.backend, table.c.open)
         return self.database.transaction(lambda connection: int(connection.execute(statement).scalar_one()))
 
-    def tally(self, now: float | None = None) -> EntryCounts:
+    def count_by_kind(self, now: float | None = None) -> EntryCounts:
         """What is open, by what it waits for."""
         table, now = self._table, self._clock() if now is None else now
         kind = case((table.c.expires > now, "upload"), (table.c.busy_until > now, "writer"), else_="repair")
@@ -229,9 +229,9 @@ class Outbox:
         found = self.database.transaction(_all(statement))
         counts = {(row[0], Side(row[1])): int(row[2]) for row in found}
         last = max((row[3] for row in found), default=0.0)
-        return EntryCounts(counts=counts, last_upload=max(0.0, last - now))
+        return EntryCounts(by_kind=counts, last_upload=max(0.0, last - now))
 
-    def waiting(self, page: int = 500) -> Iterator[PendingEntry]:
+    def pending_entries(self, page: int = 500) -> Iterator[PendingEntry]:
         """All open entries, in no order; those that come meanwhile may be missed."""
         table, after = self._table, ""
         while True:
@@ -247,27 +247,27 @@ class Outbox:
                     path=row.path,
                     side=Side(row.side),
                     tombstone=bool(row.tombstone),
-                    opened=row.opened,
-                    expires=row.expires,
-                    about=json.loads(row.about) if row.about else {},
+                    opened_at=row.opened,
+                    expires_at=row.expires,
+                    attributes=json.loads(row.about) if row.about else {},
                     failure=row.failure,
                 )
             if len(found) < page:
                 return
             after = found[-1].id
 
-    def about(self, path: str) -> dict[str, Any]:
+    def pending_attributes(self, path: str) -> dict[str, Any]:
         """Content type and metadata of the last save of a key, while its entry stands."""
-        statement = select(self._table.c.about).where(self._is(path), self._table.c.open)
+        statement = select(self._table.c.about).where(self._key_matches(path), self._table.c.open)
         found = self.database.transaction(lambda connection: connection.execute(statement).scalar())
         return dict(json.loads(found)) if found else {}
 
     # -- within
 
-    def _is(self, path: str) -> Any:
+    def _key_matches(self, path: str) -> Any:
         return self._table.c.id == digest(self.backend, path)
 
-    def _new(
+    def _new_values(
         self, path: str, side: Side, tombstone: bool, about: Mapping[str, Any] | None, expires: float
     ) -> dict[str, Any]:
         now = self._clock()
@@ -289,7 +289,7 @@ class Outbox:
             "failure": None,
         }
 
-    def _anew(self, values: Mapping[str, Any], joined: Mapping[str, Any]) -> dict[str, Any]:
+    def _changes_on_conflict(self, values: Mapping[str, Any], joined: Mapping[str, Any]) -> dict[str, Any]:
         """What an insert changes in a line that stands: all of one that is closed, else what ``joined`` says."""
         columns = self._table.c
         names = [name for name in values if name not in ("id", "backend", "path", "open")]
@@ -302,18 +302,18 @@ class Outbox:
         # Last: MariaDB and MySQL let an expression see what was set before it.
         return changes | {"open": True}
 
-    def _close(self, path: str, entry: Entry, *, wrote: bool) -> bool:
+    def _close_if_unchanged(self, path: str, entry: Entry, *, wrote: bool) -> bool:
         table = self._table
-        same = (self._is(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, table.c.open)
+        same = (self._key_matches(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, table.c.open)
         unused = table.c.expires <= self._clock()
         statement = update(table).values(open=False, about=None, failure=None) if wrote else delete(table)
         statement = statement.where(*same, unused)
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
-    def _update(self, path: str, entry: Entry, changes: Mapping[str, Any], condition: Any = None) -> bool:
+    def _update_if_open(self, path: str, entry: Entry, changes: Mapping[str, Any], condition: Any = None) -> bool:
         table = self._table
         # In this order: MariaDB and MySQL let an expression see what was set before it.
-        same = (self._is(path), table.c.epoch == entry.epoch, table.c.open)
+        same = (self._key_matches(path), table.c.epoch == entry.epoch, table.c.open)
         statement = update(table).where(*same).ordered_values(*changes.items())
         if condition is not None:
             statement = statement.where(condition)

@@ -101,7 +101,7 @@ class CloseEntry(Step):
 
     entry: Entry
     #: Both sides hold what this writer wrote.
-    wrote: bool = False
+    both_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class LeaveForRepair(Step):
 
     entry: Entry
     #: The side to trust holds the new content: what the other has is old, and is buried.
-    held: bool = False
+    first_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +259,8 @@ def _put(entry: Entry, sides: tuple[Side, ...], content: Any) -> _Written:
     try:
         yield Put(second, content)
     except Exception:  # noqa: BLE001 - the entry stands for it
-        return (yield LeaveForRepair(entry, held=True)), held
-    return (yield CloseEntry(entry, wrote=True)), held
+        return (yield LeaveForRepair(entry, first_written=True)), held
+    return (yield CloseEntry(entry, both_written=True)), held
 
 
 def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:

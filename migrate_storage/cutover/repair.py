@@ -20,7 +20,7 @@ from migrate_storage.core.errors import KeyRefusedError, PhaseLostError
 from migrate_storage.core.text import visible
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.compare import differences
+from migrate_storage.cutover.compare import find_differences
 from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox, PendingEntry
 from migrate_storage.cutover.phase.source import SharedPhase
@@ -43,7 +43,7 @@ __all__ = (
 
 
 _log = logging.getLogger("migrate_storage.cutover")
-LEASE = 300.0
+KEY_LEASE_SECONDS = 300.0
 """Seconds that one copy may take: a repair that is slower is taken over by the next one."""
 
 
@@ -100,7 +100,7 @@ class Repair:
         outbox: Outbox,
         *,
         phases: Iterable[Phase] | SharedPhase,
-        lease: float = LEASE,
+        lease: float = KEY_LEASE_SECONDS,
         counters: Counters | None = None,
     ) -> None:
         self.counters = counters or Counters("cutover", "side", backend=outbox.backend)
@@ -112,7 +112,7 @@ class Repair:
         self._bypassed = False
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[RepairRights]:
+    def acquire_rights(self) -> Iterator[RepairRights]:
         """What may be written, until the block ends; every other method does this by itself.
 
         Raises:
@@ -121,19 +121,19 @@ class Repair:
         if self._rights is not None:
             yield self._rights
         elif isinstance(self._phases, SharedPhase):
-            with self._phases.among() as (phases, check):
-                yield from self._with(RepairRights(writable=writable(phases), check=check))
+            with self._phases.pin_phases() as (phases, check):
+                yield from self._with_rights(RepairRights(writable=writable(phases), check=check))
         else:
-            yield from self._with(RepairRights(writable=writable(self._phases), check=lambda: None))
+            yield from self._with_rights(RepairRights(writable=writable(self._phases), check=lambda: None))
 
-    def _with(self, rights: RepairRights) -> Iterator[RepairRights]:
+    def _with_rights(self, rights: RepairRights) -> Iterator[RepairRights]:
         self._rights = rights
         try:
             yield rights
         finally:
             self._rights = None
 
-    def once(self, stopping: Callable[[], bool] = lambda: False) -> RepairResult:
+    def repair_pending(self, stopping: Callable[[], bool] = lambda: False) -> RepairResult:
         """Repair every key that waits.
 
         Args:
@@ -143,25 +143,25 @@ class Repair:
             What was done. A key that fails keeps its entry, and is tried again next time.
         """
         result = RepairResult()
-        ready = (each for each in self._outbox.waiting() if not self._uploading(each, result))
+        ready = (each for each in self._outbox.pending_entries() if not self._awaits_upload(each, result))
         first = next(ready, None)
         if first is None:
             # While there is nothing to do, nobody waits for us.
             return result
-        with self.at_work():
+        with self.acquire_rights():
             for waiting in itertools.chain([first], ready):
                 if stopping():
                     break
-                self._told(result, waiting.path, None)
+                self._repair_and_record(result, waiting.path, None)
         return result
 
-    def _uploading(self, waiting: PendingEntry, result: RepairResult) -> bool:
+    def _awaits_upload(self, waiting: PendingEntry, result: RepairResult) -> bool:
         """An upload may still come: what is copied now would be copied again."""
-        uploading = waiting.expires > time.time()
+        uploading = waiting.expires_at > time.time()
         result.uploads += uploading
         return uploading
 
-    def watch(self, told: Callable[[RepairResult], None], *, every: float, stop: threading.Event) -> None:
+    def repair_repeatedly(self, told: Callable[[RepairResult], None], *, every: float, stop: threading.Event) -> None:
         """Repair again and again.
 
         Args:
@@ -171,7 +171,7 @@ class Repair:
         """
         while not stop.is_set():
             try:
-                told(self.once(stop.is_set))
+                told(self.repair_pending(stop.is_set))
             except PhaseLostError as error:
                 _log.warning("%s; the next round tries again", error)
             stop.wait(every)
@@ -187,14 +187,14 @@ class Repair:
             stopping: asked before each key.
         """
         result = RepairResult()
-        with self.at_work():
+        with self.acquire_rights():
             for path in paths:
                 if stopping():
                     break
-                self._told(result, path, trusted)
+                self._repair_and_record(result, path, trusted)
         return result
 
-    def key(self, path: str, backfill: Side | None = None) -> Repaired:
+    def repair_key(self, path: str, backfill: Side | None = None) -> Repaired:
         """Repair one key.
 
         Args:
@@ -204,7 +204,7 @@ class Repair:
         Raises:
             Exception: what a side answered; the entry stands, and holds the reason.
         """
-        with self.at_work() as rights:
+        with self.acquire_rights() as rights:
             work = _Work(self._sides, self._outbox, path, self._lease, rights.check)
             ended = work.drive(protocol.repair(rights.writable, backfill))
             if work.written is not None:
@@ -212,9 +212,9 @@ class Repair:
             self._bypassed = work.bypassed
             return ended
 
-    def _told(self, result: RepairResult, path: str, backfill: Side | None) -> None:
+    def _repair_and_record(self, result: RepairResult, path: str, backfill: Side | None) -> None:
         try:
-            ended = self.key(path, backfill)
+            ended = self.repair_key(path, backfill)
         except Exception as error:  # noqa: BLE001 - one key's failure is a value
             reason = result.failures[path] = describe_failure(error)
             self.counters.add("repair_failure")
@@ -272,20 +272,20 @@ class _Work:
             self._check()
         match step:
             case protocol.RequestRepair(side):
-                return outbox.note(path, side)
+                return outbox.request_repair(path, side)
             case protocol.ClaimEntry():
-                entry = outbox.claim(path, self._owner, self._lease)
-                self._about = outbox.about(path) if entry else {}
+                entry = outbox.claim_entry(path, self._owner, self._lease)
+                self._about = outbox.pending_attributes(path) if entry else {}
                 self._looks.clear()
                 self._copied = False
                 return entry
             case protocol.SwitchTrustedSide(entry):
                 self._looks.pop(0)
-                return outbox.flip(path, entry)
+                return outbox.switch_trusted_side(path, entry)
             case protocol.CloseClaimed(entry):
-                return outbox.settle(path, entry, wrote=self._wrote)
+                return outbox.close_claimed(path, entry, wrote=self._wrote)
             case protocol.Release(entry):
-                if self._copied and len(set(self._looks)) > 1 and outbox.look(path) == entry:
+                if self._copied and len(set(self._looks)) > 1 and outbox.find_entry(path) == entry:
                     self.bypassed = True
                 return outbox.release(path, self._owner, self._failure)
             case protocol.Head(side):
@@ -357,7 +357,7 @@ def repair_all(
     journal = Journal(outbox.database, outbox.tables.schema)
 
     def wanted(writable: frozenset[Side]) -> Iterator[str]:
-        for each in differences(backend.source, backend.destination, outbox, stopping):
+        for each in find_differences(backend.source, backend.destination, outbox, stopping):
             key = each.pair.key
             repair.counters.add("difference", side.other)
             if each.relation is extra:
@@ -367,14 +367,14 @@ def repair_all(
                     continue
             yield key
 
-    with repair.at_work() as rights:
+    with repair.acquire_rights() as rights:
         leveled.result = repair.backfill(wanted(rights.writable), side, stopping)
     return leveled
 
 
 def _ours(backend: CutoverBackend, outbox: Outbox, journal: Journal, path: str) -> bool:
     """Whether what the destination holds under a key was written by us."""
-    if outbox.wrote(path):
+    if outbox.written_by_us(path):
         return True
     entry = journal.objects.at_destination(backend.destination.key, path)
     if entry is None or not entry.ours:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import visible
-from migrate_storage.cutover.decisions import MIDDLE, Side, trusted
+from migrate_storage.cutover.decisions import MIDDLE_PHASES, Side, trusted_side
 from migrate_storage.cutover.executor import ProtocolExecutor
 
 if TYPE_CHECKING:
@@ -45,47 +45,47 @@ class ShadowReads:
     def __init__(self, driver: ProtocolExecutor, share: float, *, waiting: int = _WAITING) -> None:
         if not 0 <= share <= 1:
             raise ConfigurationError(f"shadow={share} is no share of the reads: from 0 for none to 1 for all")
-        self._driver, self._share, self._most = driver, share, waiting
+        self._executor, self._share, self._most = driver, share, waiting
         self._random = random.Random()  # noqa: S311 - a sample, no secret
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._keys: queue.Queue[str] = queue.Queue(self._most)
         self._thread: threading.Thread | None = None
         self._comparison: Comparison | None = None
 
-    def read(self, path: str) -> None:
+    def offer(self, path: str) -> None:
         """A key was read; perhaps it is compared. Never waits, and never fails."""
         if not self._share or self._random.random() >= self._share:
             return
         if self._process != os.getpid():
             # A forked child has neither the thread nor its keys.
-            self._begin()
+            self._reset()
         try:
             self._keys.put_nowait(path)
         except queue.Full:
-            self._driver.counters.add("shadow_dropped")
+            self._executor.counters.add("shadow_dropped")
             return
         with self._lock:
             if self._thread is None:
-                arguments = (weakref.WeakMethod(self._compare), self._keys)
+                arguments = (weakref.WeakMethod(self._compare_key), self._keys)
                 self._thread = threading.Thread(target=_work, args=arguments, name="shadow reads", daemon=True)
                 self._thread.start()
 
-    def wait(self) -> None:
+    def wait_for_comparisons(self) -> None:
         """Wait until all that was chosen so far is compared."""
         self._keys.join()
 
-    def _compare(self, path: str) -> None:
-        driver = self._driver
+    def _compare_key(self, path: str) -> None:
+        driver = self._executor
         told: dict[str, Any] = {"backend": driver.key, "object_key": visible(path)}
         try:
-            with driver.switch.hold(writing=True) or driver.switch.renew(writing=True) as held:
-                if held.phase not in MIDDLE:
+            with driver.phase_source.acquire(writing=True) or driver.phase_source.renew(writing=True) as held:
+                if held.phase not in MIDDLE_PHASES:
                     return
-                right = trusted(held.phase)
+                right = trusted_side(held.phase)
                 driver.counters.add("shadow", right.other)
                 if self._comparison is None:
                     # Here: an application that compares nothing need not load what reads stores.
@@ -93,14 +93,14 @@ class ShadowReads:
 
                     sides = driver.side(Side.SOURCE), driver.side(Side.DESTINATION)
                     self._comparison = Comparison(*sides, driver.outbox)
-                found = self._comparison.look(path)
+                found = self._comparison.compare_key(path)
                 if found is None:
                     return
                 driver.counters.add("difference", right.other)
                 told |= {"side": right.other.value, "difference": found.relation.value}
                 _log.warning("%s: both sides of %s differ: %s", driver.key, visible(path), found.relation, extra=told)
                 held.check()
-                driver.outbox.note(path, right)
+                driver.outbox.request_repair(path, right)
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             driver.counters.add("shadow_failure")
             told["error"] = type(error).__name__

@@ -9,7 +9,7 @@ from advanced_alchemy.types.file_object.base import PathLike
 from migrate_storage.backend.base import text
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.executor import ProtocolExecutor, ask
+from migrate_storage.cutover.executor import ProtocolExecutor, call_backend
 from migrate_storage.cutover.phase.lease import OperationLease
 from migrate_storage.stores.sync_async import Caller
 
@@ -36,18 +36,18 @@ async def sign_read(
 
     async def get(side: Side) -> str:
         backend = driver.side(side)
-        url: str = await ask(caller, backend, "sign", path, expires_in=expires_in)
+        url: str = await call_backend(caller, backend, "sign", path, expires_in=expires_in)
         alone = len(TABLE[phase].reads) == 1 and side is TABLE[phase].reads[0] and not asked
         asked.add(side)
         if not alone:
             # A URL can be made for what is not there, and the other side may have it.
-            await ask(caller, backend, "head" if hasattr(backend, "head") else "get_content", path)
+            await call_backend(caller, backend, "head" if hasattr(backend, "head") else "get_content", path)
         return url
 
     try:
-        signed: str = await driver.drive(caller, held, protocol.read(phase, Operation.SIGN), path, get=get)
+        signed: str = await driver.execute(caller, held, protocol.read(phase, Operation.SIGN), path, get=get)
     except FileNotFoundError:
-        signed = await ask(caller, driver.side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
+        signed = await call_backend(caller, driver.side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
     return signed
 
 
@@ -65,13 +65,13 @@ async def sign_upload(
     """
     phase = held.phase
     (side,) = decide(phase, Operation.SIGN_UPLOAD).sides
-    if driver.keeps or phase is not Phase.SOURCE:
+    if driver.has_outbox or phase is not Phase.SOURCE:
         lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
         held.check()
         entry = await caller.run_blocking(
-            lambda: driver.outbox.open(text(path), side, expires=time.time() + lasts + _UPLOADING)
+            lambda: driver.outbox.open_entry(text(path), side, expires=time.time() + lasts + _UPLOADING)
         )
-        await caller.run_blocking(driver.outbox.leave, text(path), entry)
+        await caller.run_blocking(driver.outbox.leave_for_repair, text(path), entry)
         side = entry.side if TABLE[phase].entries else side
-    url: str = await ask(caller, driver.side(side), "sign", path, expires_in=expires_in, for_upload=True)
+    url: str = await call_backend(caller, driver.side(side), "sign", path, expires_in=expires_in, for_upload=True)
     return url

@@ -13,10 +13,10 @@ from typing import Any
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("SpooledContent", "spooled")
+__all__ = ("SpooledContent", "spool")
 
-IN_MEMORY = 8 * MiB
-_PIECE = MiB
+MAX_MEMORY_BYTES = 8 * MiB
+PIECE_BYTES = MiB
 
 
 class SpooledContent:
@@ -26,7 +26,7 @@ class SpooledContent:
         self._content = content
         self._owned = owned
 
-    def again(self, *, whole: bool) -> bytes | Path:
+    def read_from_start(self, *, whole: bool) -> bytes | Path:
         """The content, from its beginning.
 
         Args:
@@ -43,7 +43,7 @@ class SpooledContent:
                 self._content.unlink()
 
 
-async def spooled(caller: Caller, data: Any) -> SpooledContent:
+async def spool(caller: Caller, data: Any) -> SpooledContent:
     """Read what is to be saved to its end, before the first side is written.
 
     Args:
@@ -57,13 +57,13 @@ async def spooled(caller: Caller, data: Any) -> SpooledContent:
         return SpooledContent(data.encode())
     if isinstance(data, bytes | bytearray | memoryview):
         return SpooledContent(bytes(data))
-    writer = _Writer()
+    writer = _SpoolWriter()
     try:
         if isinstance(data, os.PathLike):
             await caller.run_blocking(_drain_path, Path(data), writer)
         elif inspect.iscoroutinefunction(getattr(data, "read", None)):
             _need_loop(caller, data)
-            while piece := await data.read(_PIECE):
+            while piece := await data.read(PIECE_BYTES):
                 writer.add(piece)
         elif callable(getattr(data, "read", None)):
             await caller.run_blocking(_drain_file, data, writer)
@@ -83,7 +83,7 @@ async def spooled(caller: Caller, data: Any) -> SpooledContent:
     return writer.done()
 
 
-class _Writer:
+class _SpoolWriter:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
@@ -92,7 +92,7 @@ class _Writer:
     def add(self, piece: Any) -> None:
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise TypeError(f"the content gives {type(piece).__name__}, not bytes; open files in binary mode")
-        if self._file is None and self._size + len(piece) > IN_MEMORY:
+        if self._file is None and self._size + len(piece) > MAX_MEMORY_BYTES:
             self._file = tempfile.NamedTemporaryFile(prefix="migrate-storage-", delete=False)  # noqa: SIM115 - closed in done
             self._file.writelines(self._pieces)
             self._pieces.clear()
@@ -119,16 +119,16 @@ def _need_loop(caller: Caller, data: Any) -> None:
         raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
 
 
-def _drain(pieces: Iterable[Any], writer: _Writer) -> None:
+def _drain(pieces: Iterable[Any], writer: _SpoolWriter) -> None:
     for piece in pieces:
         writer.add(piece)
 
 
-def _drain_file(file: Any, writer: _Writer) -> None:
-    while piece := file.read(_PIECE):
+def _drain_file(file: Any, writer: _SpoolWriter) -> None:
+    while piece := file.read(PIECE_BYTES):
         writer.add(piece)
 
 
-def _drain_path(path: Path, writer: _Writer) -> None:
+def _drain_path(path: Path, writer: _SpoolWriter) -> None:
     with path.open("rb") as file:
         _drain_file(file, writer)

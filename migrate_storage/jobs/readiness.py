@@ -104,11 +104,11 @@ def _cutover(application: Application, database: Database, key: str, schema: str
     over = (each for each in application.backends.values() if isinstance(each, CutoverBackend))
     keys = sorted({key, *(each.key for each in over if key in (each.source.key, each.destination.key))})
     outboxes = [Outbox(database, each, schema) for each in keys]
-    entries = sum(each.count() for each in outboxes)
+    entries = sum(each.count_open() for each in outboxes)
     message = f"{amount(entries, 'key')} of a cutover not settled: run 'migrate-storage cutover repair'"
     yield Check("entries", not entries, message if entries else "no key of a cutover is unsettled")
     tables = [PhaseTable(database, each.backend, each.tables) for each in outboxes]
-    acting = [member.name for each in tables for member in database.transaction(each.members) if member.alive]
+    acting = [member.name for each in tables for member in database.transaction(each.read_processes) if member.alive]
     message = (
         f"{amount(len(acting), 'process', 'processes')} may be acting in a cutover's phase: {', '.join(acting[:5])}"
     )

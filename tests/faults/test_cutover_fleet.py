@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.decisions import Phase, trusted
+from migrate_storage.cutover.decisions import Phase, trusted_side
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.phase.transitions import PhaseController
 from migrate_storage.cutover.repair import Repair, RepairResult, repair_all
@@ -141,7 +141,7 @@ def own(fleet: Fleet) -> Iterator[CutoverBackend]:
     outbox.prepare()
     outbox.database.transaction(lambda connection: Picture.__table__.create(connection))  # type: ignore[attr-defined]
     yield made
-    made.switch.close()
+    made.phase_source.close()
     outbox.database.close()
 
 
@@ -150,9 +150,9 @@ class Backfill(threading.Thread):
 
     def __init__(self, own: CutoverBackend, stop: threading.Event) -> None:
         super().__init__(name="backfill", daemon=True)
-        assert isinstance(own.switch, SharedPhase) and own.outbox is not None
-        self._own, self._switch, self._stopping = own, own.switch, stop
-        self._repair = Repair(own.source, own.destination, own.outbox, phases=own.switch, lease=10)
+        assert isinstance(own.phase_source, SharedPhase) and own.outbox is not None
+        self._own, self._switch, self._stopping = own, own.phase_source, stop
+        self._repair = Repair(own.source, own.destination, own.outbox, phases=own.phase_source, lease=10)
         self._steps = PhaseController(own, quiet=0.5)
         # One after the other: a repair holds the phase where it is.
         self._turn = threading.Lock()
@@ -166,7 +166,7 @@ class Backfill(threading.Thread):
                 outbox = self._own.outbox
                 assert outbox is not None
                 self._add(
-                    repair_all(self._own, outbox, self._repair, trusted(self.phase), self._stopping.is_set).result
+                    repair_all(self._own, outbox, self._repair, trusted_side(self.phase), self._stopping.is_set).result
                 )
 
     def go(self, phase: Phase, patience: float) -> None:
@@ -187,10 +187,10 @@ class Backfill(threading.Thread):
     @property
     def phase(self) -> Phase:
         """The one that is to be, whoever acts in it by now."""
-        return self._switch.table.seen()[0].phase
+        return self._switch.table.snapshot()[0].phase
 
     def _settle(self) -> None:
-        self._add(self._repair.once(self._stopping.is_set))
+        self._add(self._repair.repair_pending(self._stopping.is_set))
 
     def _add(self, result: RepairResult) -> None:
         self.settled += result.settled
@@ -247,12 +247,12 @@ def test_what_a_fleet_was_acknowledged_is_true_forth_and_back_and_forth_again(
         client.start()
     backfill.start()
     taken: list[Phase] = []
-    switch = own.switch
+    switch = own.phase_source
     assert isinstance(switch, SharedPhase)
     for phase in WAY:
         until = time.monotonic() + dwell
         while time.monotonic() < until:
-            web = [each for each in switch.table.seen()[1] if each.alive and each.name.startswith("web-")]
+            web = [each for each in switch.table.snapshot()[1] if each.alive and each.name.startswith("web-")]
             mixed += len({each.phases for each in web}) > 1
             time.sleep(0.05)
         backfill.go(phase, patience=240)

@@ -23,7 +23,7 @@ from advanced_alchemy.types.file_object import FileObject
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import PhaseLostError, RunError
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.decisions import Phase, adjacent
+from migrate_storage.cutover.decisions import Phase, are_adjacent
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.database.connection import Database
@@ -66,7 +66,7 @@ def started(url: str, folder: Path, lease: float, drain: float, what: str) -> su
 
 def move(outbox: Outbox, phase: Phase) -> bool:
     table = SharedPhase(outbox).table
-    return not table.transaction(lambda connection: table.move(connection, phase))
+    return not table.transaction(lambda connection: table.set_phase(connection, phase))
 
 
 def soon(what: object, condition: object, patience: float = 30) -> None:
@@ -98,7 +98,7 @@ def test_stopped_past_its_lease_and_woken_it_writes_nothing_of_what_it_had_begun
     assert said[1]["name"] == "slept"
     assert "no valid lease" in said[1]["refused"]
     assert said[2:] == [{"name": "awake", "refused": None}, {"phase": "destination"}]
-    assert outbox.count() == 0
+    assert outbox.count_open() == 0
     assert [each.name for each in sorted(tmp_path.glob("*/*"))] == ["awake"]
     assert (tmp_path / "new" / "awake").exists()
 
@@ -129,7 +129,7 @@ def test_two_are_never_two_phases_apart_while_steps_are_taken_and_processes_stop
         soon("all act", lambda: all(said))
         disturber.start()
         table = SharedPhase(outbox).table
-        steps, phase, forth = 0, table.now()[0].phase, True
+        steps, phase, forth = 0, table.read_locked()[0].phase, True
         until = time.monotonic() + seconds
         order = list(Phase)
         while time.monotonic() < until:
@@ -161,7 +161,7 @@ def test_two_are_never_two_phases_apart_while_steps_are_taken_and_processes_stop
         for begins, ends, phase in one:
             for began, last, acted in other:
                 if began <= ends and begins <= last:
-                    assert adjacent(phase, acted), (begins, ends, phase, began, last, acted)
+                    assert are_adjacent(phase, acted), (begins, ends, phase, began, last, acted)
     lost = sum("lost" in line for lines in said for line in lines)
     evidence.record(
         "Processes under a shared phase are never two phases apart, while steps are taken and processes stopped past their lease.",
@@ -210,9 +210,9 @@ def test_a_forked_child_takes_a_phase_of_its_own(sqlite_url: str) -> None:
     child = os.fork()
     if not child:
         # With the parent's lease it would act after the parent lost it; with its lock it would wait for ever.
-        os._exit(0 if switch.known is None and switch.hold(writing=True) is None else 1)
+        os._exit(0 if switch.last_known is None and switch.acquire(writing=True) is None else 1)
     switch._lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert switch.known is SOURCE
+    assert switch.last_known is SOURCE
     switch.close()
     database.close()

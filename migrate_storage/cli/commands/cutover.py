@@ -22,7 +22,7 @@ from migrate_storage.cli.param_types import SECONDS
 from migrate_storage.cli.shared_options import Output, job_options, output_options
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import amount, duration, visible
-from migrate_storage.cutover.decisions import Phase, Side, neighbours, trusted
+from migrate_storage.cutover.decisions import Phase, Side, adjacent_phases, trusted_side
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
@@ -66,9 +66,9 @@ def status(backend: str | None, door: ApplicationOptions, output: Output) -> int
     from migrate_storage.cutover.phase.source import SharedPhase
 
     found, outbox = _opened(door.open(), backend)
-    shared, members = found.switch.table.seen() if isinstance(found.switch, SharedPhase) else (None, [])
+    shared, members = found.phase_source.table.snapshot() if isinstance(found.phase_source, SharedPhase) else (None, [])
     phase = shared.phase if shared is not None else found.phase
-    waiting = list(outbox.waiting())
+    waiting = list(outbox.pending_entries())
     by_side = Counter(each.side.value for each in waiting)
     if output.json:
         told: dict[str, Any] = {"event": "cutover", "backend": found.key, "phase": phase.value}
@@ -217,25 +217,34 @@ def _passes(step: Transition) -> bool:
 
 
 def _member(member: ProcessRecord) -> dict[str, Any]:
-    from migrate_storage.cutover.phase.table import FOREVER
+    from migrate_storage.cutover.phase.table import NEVER_EXPIRES
 
     phases = [phase.value for phase in member.phases]
-    told = {"name": member.name, "phases": phases, "alive": member.alive, "silent": round(member.silent, 1)}
+    told = {
+        "name": member.name,
+        "phases": phases,
+        "alive": member.alive,
+        "silent": round(member.seconds_since_report, 1),
+    }
     return {
         **told,
-        "until": None if member.left > FOREVER / 2 else round(member.left, 1),
+        "until": None if member.seconds_left > NEVER_EXPIRES / 2 else round(member.seconds_left, 1),
         "fallbacks": member.fallbacks,
     }
 
 
 def _member_line(member: ProcessRecord) -> str:
-    from migrate_storage.cutover.phase.table import FOREVER
+    from migrate_storage.cutover.phase.table import NEVER_EXPIRES
 
     phases = " and ".join(phase.name for phase in member.phases)
-    heard = f"heard of {duration(member.silent)} ago"
+    heard = f"heard of {duration(member.seconds_since_report)} ago"
     if not member.alive:
         return f"{member.name}: gone; it was in {phases}, {heard}"
-    until = "goes on without its lease" if member.left > FOREVER / 2 else f"counts for {duration(member.left)} more"
+    until = (
+        "goes on without its lease"
+        if member.seconds_left > NEVER_EXPIRES / 2
+        else f"counts for {duration(member.seconds_left)} more"
+    )
     return f"{member.name}: {phases}, {heard}, {until}"
 
 
@@ -306,24 +315,24 @@ def repair(
     with _phases(found, outbox, phases) as among, stopped_by_signals(stop.set, 0):
         work = Repair(found.source, found.destination, outbox, phases=among, counters=found.counters)
         if whole:
-            with work.at_work():
-                side = trusted(among.phase if isinstance(among, SharedPhase) else found.phase)
+            with work.acquire_rights():
+                side = trusted_side(among.phase if isinstance(among, SharedPhase) else found.phase)
                 leveled = repair_all(found, outbox, work, side, stop.is_set)
             tell(leveled.result)
             _tell_foreign(leveled.foreign, output)
             left += len(leveled.foreign)
         elif watch:
-            work.watch(tell, every=every, stop=stop)
+            work.repair_repeatedly(tell, every=every, stop=stop)
         else:
-            tell(work.once(stop.is_set))
+            tell(work.repair_pending(stop.is_set))
     return 1 if left else 0
 
 
 def _write(found: CutoverBackend, outbox: Outbox, path: Path) -> None:
-    tally = outbox.tally()
+    tally = outbox.count_by_kind()
     for side in Side:
         for kind in ("repair", "writer", "upload"):
-            found.counters.set(f"open_{kind}", side, tally.of(kind, side))
+            found.counters.set(f"open_{kind}", side, tally.count(kind, side))
     found.counters.write(path)
 
 
@@ -332,8 +341,8 @@ def _phases(found: CutoverBackend, outbox: Outbox, named: str | None) -> Iterato
     """The phases that processes may be in, or a part in the one that they share."""
     from migrate_storage.cutover.phase.source import SharedPhase
 
-    if not isinstance(found.switch, SharedPhase):
-        yield tuple(map(_phase, named.split(","))) if named else neighbours(found.phase)
+    if not isinstance(found.phase_source, SharedPhase):
+        yield tuple(map(_phase, named.split(","))) if named else adjacent_phases(found.phase)
         return
     if named:
         raise ConfigurationError("--phases: the phase is shared, so the processes themselves say where they are")

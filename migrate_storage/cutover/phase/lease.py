@@ -40,10 +40,10 @@ class PhaseSource(Protocol):
         """
 
     @property
-    def known(self) -> Phase | None:
+    def last_known(self) -> Phase | None:
         """The phase that was known here last, at once and without a query."""
 
-    def hold(self, *, writing: bool) -> OperationLease | None:
+    def acquire(self, *, writing: bool) -> OperationLease | None:
         """A hold for one operation, at once and without a query.
 
         Args:
@@ -60,7 +60,7 @@ class PhaseSource(Protocol):
             PhaseLostError: it could not be, and the operation may not act without.
         """
 
-    def fell_back(self) -> None:
+    def record_fallback(self) -> None:
         """A read was answered by the second side."""
 
     def close(self) -> None:
@@ -90,28 +90,28 @@ class PhaseLease:
 
     def __init__(self, line: str, phase: Phase, until: float) -> None:
         #: Its name in the table.
-        self.line = line
+        self.process_id = line
         #: What new operations act in.
         self.phase = phase
         #: By the process's own clock.
-        self.until = until
+        self.expires_at = until
         #: Operations at work, by the phase that they act in.
-        self.at_work: Counter[Phase] = Counter()
+        self.operations: Counter[Phase] = Counter()
 
-    def acting(self) -> frozenset[Phase]:
+    def phases_in_use(self) -> frozenset[Phase]:
         """Where somebody may be at work."""
-        return frozenset({self.phase, *(phase for phase, count in self.at_work.items() if count)})
+        return frozenset({self.phase, *(phase for phase, count in self.operations.items() if count)})
 
 
 class LimitedLease:
     """One operation under a lease."""
 
-    __slots__ = ("_check", "_ended", "_lease", "phase")
+    __slots__ = ("_check", "_end", "_lease", "phase")
 
     def __init__(
         self, lease: PhaseLease, check: Callable[[PhaseLease], None], ended: Callable[[PhaseLease, Phase], None]
     ) -> None:
-        self._lease, self._check, self._ended = lease, check, ended
+        self._lease, self._check, self._end = lease, check, ended
         self.phase = lease.phase
 
     def check(self) -> None:
@@ -126,4 +126,4 @@ class LimitedLease:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._ended(self._lease, self.phase)
+        self._end(self._lease, self.phase)

@@ -22,7 +22,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from migrate_storage.core.errors import ConfigurationError, MigrateStorageError, PhaseLostError
-from migrate_storage.cutover.decisions import MIDDLE, Phase, neighbours
+from migrate_storage.cutover.decisions import MIDDLE_PHASES, Phase, adjacent_phases
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.lease import LimitedLease, OperationLease, PhaseLease, UnlimitedLease
 from migrate_storage.cutover.phase.table import PhaseTable
@@ -96,24 +96,24 @@ class SharedPhase:
         except ValueError:
             raise ConfigurationError(f"on_lost={on_lost!r}: use one of {', '.join(OnLost)}") from None
         self.table = PhaseTable(outbox.database, outbox.backend, outbox.tables)
-        self._seconds, self._drain = lease, drain
+        self._lease_seconds, self._drain_seconds = lease, drain
         self._name = name
         self._clock = clock or _now
-        self._begin()
-        again = weakref.WeakMethod(self._begin)
+        self._reset()
+        again = weakref.WeakMethod(self._reset)
         os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._renewing = threading.Lock()
+        self._renewal_lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
         self._lease: PhaseLease | None = None
-        self._last: Phase | None = None
+        self._last_phase: Phase | None = None
         self._fallbacks = 0
-        self._tried = float("-inf")
-        self._why = "it has not asked yet"
+        self._last_attempt = float("-inf")
+        self._loss_reason = "it has not asked yet"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.table.backend!r})"
@@ -125,23 +125,23 @@ class SharedPhase:
         Raises:
             PhaseLostError: it cannot be learned.
         """
-        held = self.hold(writing=False) or self.renew(writing=False)
+        held = self.acquire(writing=False) or self.renew(writing=False)
         with held:
             return held.phase
 
     @property
-    def known(self) -> Phase | None:
+    def last_known(self) -> Phase | None:
         """The phase that this process acted in last; ``None`` before it ever did."""
-        return self._last
+        return self._last_phase
 
-    def hold(self, *, writing: bool) -> OperationLease | None:
+    def acquire(self, *, writing: bool) -> OperationLease | None:
         """A hold for one operation, or ``None`` where the lease must be renewed first."""
         with self._lock:
             lease = self._lease
-            if lease is None or (self._over(lease) and (writing or self._on_lost is OnLost.REFUSE)):
+            if lease is None or (self._is_expired(lease) and (writing or self._on_lost is OnLost.REFUSE)):
                 return None
-            lease.at_work[lease.phase] += 1
-            return LimitedLease(lease, self._check, self._ended)
+            lease.operations[lease.phase] += 1
+            return LimitedLease(lease, self._check_lease, self._end_operation)
 
     def renew(self, *, writing: bool) -> OperationLease:
         """A hold, after a renewal by this very thread.
@@ -149,23 +149,23 @@ class SharedPhase:
         Raises:
             PhaseLostError: there is no lease, and ``on_lost`` does not let the operation act without one.
         """
-        self._watch()
+        self._start_renewing()
         # One at a time; what another one has just tried in vain is not tried again at once.
-        if not self._closed and self._renewing.acquire(timeout=self._seconds / 10):
+        if not self._closed and self._renewal_lock.acquire(timeout=self._lease_seconds / 10):
             try:
-                if self._usable() is None and self._clock() - self._tried > self._seconds / 10:
-                    self._try()
+                if self._valid_lease() is None and self._clock() - self._last_attempt > self._lease_seconds / 10:
+                    self._try_renewal()
             finally:
-                self._renewing.release()
-        held = self.hold(writing=writing)
+                self._renewal_lock.release()
+        held = self.acquire(writing=writing)
         if held is not None:
             return held
-        if not writing and self._on_lost is OnLost.REFUSE_WRITES and self._last is not None:
-            return UnlimitedLease(self._last)
-        raise PhaseLostError(self._reason())
+        if not writing and self._on_lost is OnLost.REFUSE_WRITES and self._last_phase is not None:
+            return UnlimitedLease(self._last_phase)
+        raise PhaseLostError(self._describe_loss())
 
     @contextlib.contextmanager
-    def among(self) -> Iterator[tuple[frozenset[Phase], Callable[[], None]]]:
+    def pin_phases(self) -> Iterator[tuple[frozenset[Phase], Callable[[], None]]]:
         """For who writes what others may be writing: which phases any process may be in, until the block ends.
 
         Where all are in the two middle phases, none leaves them meanwhile.
@@ -176,137 +176,137 @@ class SharedPhase:
         Raises:
             PhaseLostError: there is no lease.
         """
-        with self.hold(writing=True) or self.renew(writing=True) as held:
-            pinned = self._pin()
+        with self.acquire(writing=True) or self.renew(writing=True) as held:
+            pinned = self._pin_middle_phases()
             try:
-                yield (MIDDLE if pinned else frozenset(neighbours(held.phase))), held.check
+                yield (MIDDLE_PHASES if pinned else frozenset(adjacent_phases(held.phase))), held.check
             finally:
                 if pinned is not None:
-                    self._unpin(pinned)
+                    self._unpin_middle_phases(pinned)
 
-    def fell_back(self) -> None:
+    def record_fallback(self) -> None:
         """A read was answered by the second side: told with the next report."""
         with self._lock:
             self._fallbacks += 1
 
     def close(self) -> None:
         """Sign off: from now on this process acts no more. With operations at work its line stays until it expires."""
-        self._closed, self._why = True, "it has signed off"
+        self._closed, self._loss_reason = True, "it has signed off"
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
         with self._lock:
             lease, self._lease = self._lease, None
-            self._last = None
-            idle = lease is not None and not any(lease.at_work.values())
+            self._last_phase = None
+            idle = lease is not None and not any(lease.operations.values())
         if lease is not None and idle:
             with contextlib.suppress(MigrateStorageError):
-                self.table.transaction(lambda connection: self.table.drop(connection, lease.line))
+                self.table.transaction(lambda connection: self.table.remove_process(connection, lease.process_id))
 
     # Within
 
-    def _over(self, lease: PhaseLease) -> bool:
-        return self._clock() >= lease.until and self._on_lost is not OnLost.KEEP
+    def _is_expired(self, lease: PhaseLease) -> bool:
+        return self._clock() >= lease.expires_at and self._on_lost is not OnLost.KEEP
 
-    def _usable(self) -> PhaseLease | None:
+    def _valid_lease(self) -> PhaseLease | None:
         lease = self._lease
-        return None if lease is None or self._over(lease) else lease
+        return None if lease is None or self._is_expired(lease) else lease
 
-    def _check(self, lease: PhaseLease) -> None:
-        if self._lease is not lease or self._over(lease):
-            raise PhaseLostError(self._reason())
+    def _check_lease(self, lease: PhaseLease) -> None:
+        if self._lease is not lease or self._is_expired(lease):
+            raise PhaseLostError(self._describe_loss())
 
-    def _reason(self) -> str:
+    def _describe_loss(self) -> str:
         return (
-            f"{self.table.backend}: this process has no valid lease on the cutover's phase ({self._why}), "
+            f"{self.table.backend}: this process has no valid lease on the cutover's phase ({self._loss_reason}), "
             "so it may not act; nothing more was written, try again"
         )
 
-    def _ended(self, lease: PhaseLease, phase: Phase) -> None:
+    def _end_operation(self, lease: PhaseLease, phase: Phase) -> None:
         with self._lock:
-            lease.at_work[phase] -= 1
-            left = phase is not lease.phase and not lease.at_work[phase]
+            lease.operations[phase] -= 1
+            left = phase is not lease.phase and not lease.operations[phase]
         if left:
             self._wake.set()
 
-    def _pin(self) -> PhaseLease | None:
+    def _pin_middle_phases(self) -> PhaseLease | None:
         """Be in both middle phases, where all others are in them."""
         with self._lock:
             lease = self._lease
-            if lease is None or lease.phase not in MIDDLE:
+            if lease is None or lease.phase not in MIDDLE_PHASES:
                 return None
-            lease.at_work.update(MIDDLE)
-        with self._renewing:
-            self._try()
+            lease.operations.update(MIDDLE_PHASES)
+        with self._renewal_lock:
+            self._try_renewal()
         try:
-            shared, members = self.table.now()
+            shared, members = self.table.read_locked()
         except MigrateStorageError:
-            self._unpin(lease)
+            self._unpin_middle_phases(lease)
             raise
         living = {each.id: frozenset(each.phases) for each in members if each.alive}
         if (
-            shared.phase in MIDDLE
-            and living.get(lease.line) == MIDDLE
-            and all(each <= MIDDLE for each in living.values())
+            shared.phase in MIDDLE_PHASES
+            and living.get(lease.process_id) == MIDDLE_PHASES
+            and all(each <= MIDDLE_PHASES for each in living.values())
         ):
             return lease
-        self._unpin(lease)
+        self._unpin_middle_phases(lease)
         return None
 
-    def _unpin(self, lease: PhaseLease) -> None:
+    def _unpin_middle_phases(self, lease: PhaseLease) -> None:
         with self._lock:
-            lease.at_work.subtract(MIDDLE)
+            lease.operations.subtract(MIDDLE_PHASES)
         # At once: somebody may be waiting to take a step.
-        with self._renewing:
-            self._try()
+        with self._renewal_lock:
+            self._try_renewal()
 
-    def _watch(self) -> None:
+    def _start_renewing(self) -> None:
         with self._lock:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(
-                    target=_beat, args=(weakref.WeakMethod(self._renewed), self._wake, self._seconds / 3)
+                    target=_beat, args=(weakref.WeakMethod(self._renew_once), self._wake, self._lease_seconds / 3)
                 )
                 self._thread.daemon = True
                 self._thread.start()
 
-    def _renewed(self) -> bool:
+    def _renew_once(self) -> bool:
         """Renew; whether to go on."""
-        with self._renewing:
-            self._try()
+        with self._renewal_lock:
+            self._try_renewal()
         return not self._closed
 
-    def _try(self) -> None:
+    def _try_renewal(self) -> None:
         """Renew the lease, twice where the phase changed: once to be in both, and once more to have left the old one."""
-        self._tried = self._clock()
+        self._last_attempt = self._clock()
         try:
-            while not self._closed and self._report():
+            while not self._closed and self._report_once():
                 pass
         except Exception as error:  # noqa: BLE001 - without a lease nothing is done, which is safe
-            self._why = describe_failure(error)
-            _log.warning("%s: the lease on the phase was not renewed: %s", self.table.backend, self._why)
+            self._loss_reason = describe_failure(error)
+            _log.warning("%s: the lease on the phase was not renewed: %s", self.table.backend, self._loss_reason)
 
-    def _report(self) -> bool:
+    def _report_once(self) -> bool:
         """Report once; whether to do so again at once."""
         with self._lock:
-            if self._lease is not None and self._over(self._lease):
+            if self._lease is not None and self._is_expired(self._lease):
                 # Another line from now on: what it had under way may take effect until the old one has expired.
                 self._lease = None
             lease = self._lease
-            acting = lease.acting() if lease is not None else frozenset()
+            acting = lease.phases_in_use() if lease is not None else frozenset()
             fallbacks = self._fallbacks
-        line = lease.line if lease is not None else uuid.uuid4().hex
+        line = lease.process_id if lease is not None else uuid.uuid4().hex
         keeps = self._on_lost is OnLost.KEEP
         started = 0.0
 
         def work(connection: Connection) -> Phase | None:
             nonlocal started
             started = self._clock()
-            return self.table.report(
+            return self.table.report_process(
                 connection,
                 line,
                 name=self._name or f"{socket.gethostname()}:{os.getpid()}",
                 acting=acting,
-                seconds=None if keeps else self._seconds + self._drain,
+                seconds=None if keeps else self._lease_seconds + self._drain_seconds,
                 fallbacks=fallbacks,
             )
 
@@ -314,20 +314,20 @@ class SharedPhase:
         with self._lock:
             self._fallbacks -= fallbacks if phase is not None else 0
             if phase is None:
-                self._why = "others had to count it as gone"
+                self._loss_reason = "others had to count it as gone"
                 self._lease = None
                 return True
             if lease is None:
-                self._lease = PhaseLease(line, phase, started + self._seconds * _SPEEDS)
-                self._last = phase
+                self._lease = PhaseLease(line, phase, started + self._lease_seconds * _SPEEDS)
+                self._last_phase = phase
                 _log.info("%s: this process acts in phase %s", self.table.backend, phase.name)
                 return False
             # Too late by our own clock: what was refused meanwhile stays refused.
-            lease.until = max(lease.until, started + self._seconds * _SPEEDS)
+            lease.expires_at = max(lease.expires_at, started + self._lease_seconds * _SPEEDS)
             if lease.phase is not phase:
                 _log.info("%s: this process acts in phase %s, not %s", self.table.backend, phase.name, lease.phase.name)
-            lease.phase = self._last = phase
-            return lease.acting() != acting | {phase}
+            lease.phase = self._last_phase = phase
+            return lease.phases_in_use() != acting | {phase}
 
 
 def _beat(renewed: weakref.WeakMethod[Callable[[], bool]], wake: threading.Event, every: float) -> None:

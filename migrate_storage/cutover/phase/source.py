@@ -37,15 +37,15 @@ class CallablePhase:
         """What the function says now."""
         return self._ask()
 
-    known = phase
+    last_known = phase
 
-    def hold(self, *, writing: bool) -> OperationLease:  # noqa: ARG002 - as each switch
+    def acquire(self, *, writing: bool) -> OperationLease:  # noqa: ARG002 - as each switch
         """What the function says now, until the operation ends."""
         return UnlimitedLease(self._ask())
 
-    renew = hold
+    renew = acquire
 
-    def fell_back(self) -> None:
+    def record_fallback(self) -> None:
         """Nobody is told."""
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ def phase_source(phase: PhaseSource | Phase | str | Callable[[], Phase] | None, 
     Raises:
         ConfigurationError: there is no such phase, or a phase that needs an outbox has none.
     """
-    if hasattr(phase, "hold"):
+    if hasattr(phase, "acquire"):
         return phase  # type: ignore[return-value]
     if callable(phase):
         return CallablePhase(phase)

@@ -16,15 +16,15 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.core.errors import RefusedError
-from migrate_storage.cutover.decisions import Phase, adjacent
+from migrate_storage.cutover.decisions import Phase, are_adjacent
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.schema import Tables
 
 T = TypeVar("T")
 
-__all__ = ("FOREVER", "PhaseRow", "PhaseTable", "ProcessRecord")
+__all__ = ("NEVER_EXPIRES", "PhaseRow", "PhaseTable", "ProcessRecord")
 
-FOREVER = 1e12
+NEVER_EXPIRES = 1e12
 """When the line of a process expires that goes on acting without its lease."""
 _FORGOTTEN = 86400.0
 """Seconds after which the line of a process that is gone is removed."""
@@ -38,9 +38,9 @@ class PhaseRow:
     #: One more with each change; 0 while nobody ever changed or read it.
     generation: int
     #: When it changed; 0.0 for never.
-    changed: float
+    changed_at: float
     #: What the last full comparison told, and in which generation it started.
-    compared: dict[str, Any]
+    comparison: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,18 +53,18 @@ class ProcessRecord:
     #: The phases that it may be acting in, in order: one or two.
     phases: tuple[Phase, ...]
     #: Seconds since it last told.
-    silent: float
+    seconds_since_report: float
     #: Seconds until it counts no more; negative when it is gone.
-    left: float
+    seconds_left: float
     #: Reads that the second side had to answer.
     fallbacks: int
     #: Seconds since it told of the last one.
-    fell_back: float
+    seconds_since_fallback: float
 
     @property
     def alive(self) -> bool:
         """Whether it may be acting."""
-        return self.left > 0
+        return self.seconds_left > 0
 
 
 class PhaseTable:
@@ -96,17 +96,17 @@ class PhaseTable:
             # Two wrote the very first line.
             return self.database.transaction(work, attempts=1)
 
-    def now(self) -> tuple[PhaseRow, list[ProcessRecord]]:
+    def read_locked(self) -> tuple[PhaseRow, list[ProcessRecord]]:
         """The phase, and the processes that were seen of late; both of one moment, with no change of phase under way."""
-        return self.transaction(lambda connection: (self.lock(connection), self.members(connection)))
+        return self.transaction(lambda connection: (self.lock_phase(connection), self.read_processes(connection)))
 
-    def seen(self) -> tuple[PhaseRow, list[ProcessRecord]]:
+    def snapshot(self) -> tuple[PhaseRow, list[ProcessRecord]]:
         """The same without a lock, for who only looks."""
-        return self.transaction(lambda connection: (self.read(connection), self.members(connection)))
+        return self.transaction(lambda connection: (self.read_phase(connection), self.read_processes(connection)))
 
     # Within a transaction
 
-    def lock(self, connection: Connection) -> PhaseRow:
+    def lock_phase(self, connection: Connection) -> PhaseRow:
         """The phase, which nobody changes until the transaction ends. It is SOURCE where it was never set."""
         table = self._phase
         # An update and not FOR UPDATE, which SQLite has not.
@@ -114,17 +114,19 @@ class PhaseTable:
         if not connection.execute(mine).rowcount:
             first = {"phase": Phase.SOURCE.value, "generation": 1, "changed": self.database.now(connection)}
             connection.execute(insert(table).values(backend=self.backend, **first))
-        return self.read(connection)
+        return self.read_phase(connection)
 
-    def read(self, connection: Connection) -> PhaseRow:
+    def read_phase(self, connection: Connection) -> PhaseRow:
         """The phase as it is now."""
         found = connection.execute(select(self._phase).where(self._phase.c.backend == self.backend)).first()
         if found is None:
-            return PhaseRow(phase=Phase.SOURCE, generation=0, changed=0.0, compared={})
+            return PhaseRow(phase=Phase.SOURCE, generation=0, changed_at=0.0, comparison={})
         compared = json.loads(found.compared) if found.compared else {}
-        return PhaseRow(phase=Phase(found.phase), generation=found.generation, changed=found.changed, compared=compared)
+        return PhaseRow(
+            phase=Phase(found.phase), generation=found.generation, changed_at=found.changed, comparison=compared
+        )
 
-    def members(self, connection: Connection) -> list[ProcessRecord]:
+    def read_processes(self, connection: Connection) -> list[ProcessRecord]:
         """All processes that were seen of late, those that are gone too, by name."""
         table, now = self._process, self.database.now(connection)
         found = connection.execute(select(table).where(table.c.backend == self.backend).order_by(table.c.name))
@@ -133,15 +135,15 @@ class PhaseTable:
                 id=row.id,
                 name=row.name,
                 phases=_between(Phase(row.lowest), Phase(row.highest)),
-                silent=max(0.0, now - row.seen),
-                left=row.expires - now,
+                seconds_since_report=max(0.0, now - row.seen),
+                seconds_left=row.expires - now,
                 fallbacks=row.fallbacks,
-                fell_back=now - row.fallback_at,
+                seconds_since_fallback=now - row.fallback_at,
             )
             for row in found
         ]
 
-    def report(
+    def report_process(
         self,
         connection: Connection,
         line: str,
@@ -164,13 +166,13 @@ class PhaseTable:
         Returns:
             The phase that is to be; ``None`` if it is too late: the process counted as gone, or the phase is elsewhere.
         """
-        table, shared = self._process, self.lock(connection)
+        table, shared = self._process, self.lock_phase(connection)
         now = self.database.now(connection)
-        if any(not adjacent(each, shared.phase) for each in acting):
+        if any(not are_adjacent(each, shared.phase) for each in acting):
             return None
         phases = sorted({*acting, shared.phase}, key=list(Phase).index)
         values: dict[str, Any] = {"lowest": phases[0].value, "highest": phases[-1].value, "seen": now}
-        values["expires"] = FOREVER if seconds is None else now + seconds
+        values["expires"] = NEVER_EXPIRES if seconds is None else now + seconds
         if not acting:
             values |= {"id": line, "backend": self.backend, "name": name[:255]}
             told = {"fallbacks": fallbacks, "fallback_at": now if fallbacks else 0.0}
@@ -181,7 +183,7 @@ class PhaseTable:
         mine = update(table).where(table.c.id == line, table.c.expires > now).values(values)
         return shared.phase if connection.execute(mine).rowcount == 1 else None
 
-    def move(self, connection: Connection, phase: Phase, *, despite: Collection[str] = ()) -> list[ProcessRecord]:
+    def set_phase(self, connection: Connection, phase: Phase, *, despite: Collection[str] = ()) -> list[ProcessRecord]:
         """Change the phase, unless a process may be acting more than a step away from it.
 
         Lines of processes that are long gone are removed.
@@ -194,9 +196,9 @@ class PhaseTable:
         Returns:
             Who is in the way; nobody when it is done.
         """
-        self.lock(connection)
-        members = [each for each in self.members(connection) if each.alive and each.id not in despite]
-        waited = [each for each in members if any(not adjacent(acting, phase) for acting in each.phases)]
+        self.lock_phase(connection)
+        members = [each for each in self.read_processes(connection) if each.alive and each.id not in despite]
+        waited = [each for each in members if any(not are_adjacent(acting, phase) for acting in each.phases)]
         if waited:
             return waited
         now = self.database.now(connection)
@@ -206,13 +208,13 @@ class PhaseTable:
         connection.execute(delete(self._process).where(gone | self._process.c.id.in_(despite)))
         return []
 
-    def remember(self, connection: Connection, compared: dict[str, Any]) -> None:
+    def store_comparison(self, connection: Connection, compared: dict[str, Any]) -> None:
         """Keep what a comparison found."""
         table = self._phase
         told = json.dumps(compared)
         connection.execute(update(table).where(table.c.backend == self.backend).values(compared=told))
 
-    def drop(self, connection: Connection, line: str) -> None:
+    def remove_process(self, connection: Connection, line: str) -> None:
         """Remove a process's line: it stopped acting."""
         connection.execute(delete(self._process).where(self._process.c.id == line))
 

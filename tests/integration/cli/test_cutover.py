@@ -56,7 +56,7 @@ def test_what_waits_is_said_and_repaired(module: str, tmp_path: Path, sqlite_url
     assert json.loads(ended.output)["entries"] == 0, ended.output
     assert ended.return_value == 0
     (tmp_path / "old" / "a.txt").write_bytes(b"content")
-    Outbox(Database(sqlite_url), "files").note("a.txt", Side.SOURCE)
+    Outbox(Database(sqlite_url), "files").request_repair("a.txt", Side.SOURCE)
     ended = run.invoke(cli, ["cutover", "status", "--app", module], standalone_mode=False)
     assert "DUAL_WRITE, 1 key not settled" in ended.output
     assert "a.txt: the source is right" in ended.output

@@ -76,7 +76,7 @@ def test_a_save(sides: Sides, phase: Phase, broken: Side, how: str | None) -> No
         assert sides.has(order[0]) == b"new"
     fine = how is None or broken not in order
     assert sides.has(order[-1]) == (b"new" if fine else sides.has(order[-1]))
-    open_entry = sides.outbox.look("k")
+    open_entry = sides.outbox.find_entry("k")
     assert (open_entry is None) is (fine or not TABLE[phase].entries)
     assert open_entry is None or open_entry.side is order[0]
 
@@ -97,7 +97,7 @@ def test_a_delete(sides: Sides, phase: Phase, broken: Side, how: str | None) -> 
         sides.at(broken).broken = lambda _: None
         with pytest.raises(FileNotFoundError):
             sides.backend.get_content("k")
-    entry = sides.outbox.look("k")
+    entry = sides.outbox.find_entry("k")
     harmed = how is not None and broken in order
     assert (entry is not None) is (phase is Phase.DESTINATION or (harmed and TABLE[phase].entries))
     assert entry is None or (entry.tombstone and entry.side is order[0])
@@ -129,7 +129,7 @@ def test_a_read(sides: Sides, phase: Phase, name: str, source: str, destination:
         expected = {"get_content": answering.value.encode(), "exists": True}
         assert read("k") == expected[name] if name in expected else read("k").size == len(answering.value)
     fell_back = answering is not first and states[answering] == "there"
-    assert (sides.outbox.look("k") is not None) is fell_back
+    assert (sides.outbox.find_entry("k") is not None) is fell_back
     assert sides.backend.counters.get("fallback", S) == int(fell_back)
 
 
@@ -152,14 +152,14 @@ def test_signing(sides: Sides, phase: Phase, source: str, destination: str) -> N
         # What nobody holds gets the URL of the side that is read first.
         assert sides.backend.sign("k") == f"https://{answering if states[answering] == 'there' else first}/k"
     fell_back = answering is not first and states[answering] == "there"
-    assert (sides.outbox.look("k") is not None) is fell_back
+    assert (sides.outbox.find_entry("k") is not None) is fell_back
     upload = TABLE[phase].writes[0]
     if states[upload] == "failing":
         with pytest.raises(OSError, match="broken"):
             sides.backend.sign("u", for_upload=True)
     else:
         assert sides.backend.sign("u", for_upload=True) == f"https://{upload}/u?upload"
-    entry = sides.outbox.look("u")
+    entry = sides.outbox.find_entry("u")
     assert entry is not None
     assert entry.side is upload
 
@@ -177,7 +177,7 @@ def test_a_listing(sides: Sides, phase: Phase, source: str, destination: str) ->
             list(sides.backend.list())
     else:
         assert [meta.path for meta in sides.backend.list()] == (["k"] if "there" in read else [])
-    assert sides.outbox.count() == 0
+    assert sides.outbox.count_open() == 0
 
 
 @pytest.mark.parametrize("missing", Side)
@@ -190,7 +190,7 @@ def test_a_delete_of_what_is_not_there(sides: Sides, phase: Phase, missing: Side
     sides.at(missing).broken = gone
     if phase in MIDDLE:
         sides.backend.delete_object("k")
-        assert (sides.has(S), sides.has(D), sides.outbox.count()) == (None, None, 0)
+        assert (sides.has(S), sides.has(D), sides.outbox.count_open()) == (None, None, 0)
     elif missing in TABLE[phase].writes:
         with contextlib.suppress(FileNotFoundError):
             sides.backend.delete_object("k")
@@ -247,7 +247,7 @@ def test_a_failing_side_is_counted_timed_and_logged(sides: Sides, caplog: pytest
 def test_an_entry_decides(sides: Sides, trusted: Side) -> None:
     sides.put(trusted, b"right")
     sides.put(trusted.other, b"wrong")
-    sides.outbox.note("k", trusted)
+    sides.outbox.request_repair("k", trusted)
     assert sides.backend.get_content("k") == b"right"
     assert {meta.path: meta.size for meta in sides.backend.list()} == {"k": 5}
     sides.at(trusted).broken = lambda name: "before" if name == "save" else None
@@ -264,14 +264,14 @@ def test_a_write_under_which_a_repair_ended_is_done_again(sides: Sides) -> None:
     def settled_meanwhile(name: str) -> None:
         if name == "save":
             seen.append(name)
-            entry = sides.outbox.look("k")
+            entry = sides.outbox.find_entry("k")
             if len(seen) == 1 and entry is not None:
-                assert sides.outbox.settle("k", entry)
+                assert sides.outbox.close_claimed("k", entry)
 
     second.broken = settled_meanwhile
     sides.save(b"new")
     assert len(seen) == 2
-    assert (sides.has(S), sides.has(D), sides.outbox.look("k")) == (b"new", b"new", None)
+    assert (sides.has(S), sides.has(D), sides.outbox.find_entry("k")) == (b"new", b"new", None)
 
 
 @pytest.mark.parametrize("phase", [Phase.DESTINATION_FIRST], ids=lambda phase: phase.name)
@@ -311,7 +311,7 @@ def test_a_source_that_breaks_writes_nothing(sides: Sides) -> None:
 
     with pytest.raises(RuntimeError, match="the source broke"):
         sides.backend.save_object(FileObject(backend=sides.backend, filename="k"), broken())
-    assert (sides.has(S), sides.has(D), sides.outbox.count()) == (None, None, 0)
+    assert (sides.has(S), sides.has(D), sides.outbox.count_open()) == (None, None, 0)
 
 
 @pytest.mark.parametrize("phase", MIDDLE, ids=lambda phase: phase.name)
@@ -321,7 +321,7 @@ def test_a_key_that_no_side_can_hold_leaves_no_entry(sides: Sides) -> None:
         sides.backend.save_object(file, b"1")
     with pytest.raises(KeyRefusedError):
         sides.backend.delete_object("a//b")
-    assert sides.outbox.count() == 0
+    assert sides.outbox.count_open() == 0
 
 
 async def test_from_fsspec_to_obstore(phase: Phase, outbox: Outbox, tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ async def test_from_fsspec_to_obstore(phase: Phase, outbox: Outbox, tmp_path: Pa
 
 async def test_a_slow_database_does_not_hold_up_the_loop(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, seen = asyncio.get_running_loop(), []
-    look = sides.outbox.look
+    look = sides.outbox.find_entry
 
     def looked(path: str) -> Any:
         with pytest.raises(RuntimeError):
@@ -351,7 +351,7 @@ async def test_a_slow_database_does_not_hold_up_the_loop(sides: Sides, monkeypat
         seen.append(path)
         return look(path)
 
-    monkeypatch.setattr(sides.outbox, "look", looked)
+    monkeypatch.setattr(sides.outbox, "find_entry", looked)
     await Speak(sides.backend, True).save("k", b"1")
     await sides.backend.get_content_async("k")
     assert bool(seen) is TABLE[sides.backend.phase].entries
@@ -379,7 +379,7 @@ def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Pha
     assert isinstance(url, str)
     assert httpx.put(url, content=b"uploaded").status_code == 200
     assert backend.get_content("up.txt") == b"uploaded"
-    (waiting,) = outbox.waiting()
+    (waiting,) = outbox.pending_entries()
     assert waiting.side is TABLE[phase].writes[0]
     signed = backend.sign("up.txt", expires_in=600)
     assert isinstance(signed, str)
@@ -393,7 +393,7 @@ def test_a_url_to_read_leads_where_the_object_is(moto_s3: Any, phase: Phase, out
     store = backend.source if there is S else backend.destination
     store.save_object(FileObject(backend=store, filename="k"), b"content")
     # The other process fell back to the source for it, say.
-    outbox.note("k", D)
+    outbox.request_repair("k", D)
     assert httpx.get(str(backend.sign("k", expires_in=600))).content == b"content"
 
 

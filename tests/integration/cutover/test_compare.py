@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError, RunError
-from migrate_storage.cutover.compare import differences
+from migrate_storage.cutover.compare import find_differences
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import Relation
@@ -49,8 +49,8 @@ def test_each_difference_is_found_and_nothing_else(sides: tuple[Any, Any], outbo
     put(old, "old only/x", b"1")
     put(new, "new only/x", b"1")
     put(old, "settling", b"1")
-    outbox.note("settling", Side.SOURCE)
-    found = {each.pair.key: each.relation for each in differences(old, new, outbox)}
+    outbox.request_repair("settling", Side.SOURCE)
+    found = {each.pair.key: each.relation for each in find_differences(old, new, outbox)}
     assert found == {
         "size": Relation.DIFFERENT,
         "bytes": Relation.DIFFERENT,
@@ -64,17 +64,17 @@ def test_a_listing_that_breaks_is_no_listing(outbox: Outbox, moto_s3: Any, tmp_p
     put(there, "k", b"1")
     gone = ObstoreBackend("new", "s3://no-such-bucket/", aws_endpoint=moto_s3.endpoint, aws_access_key_id="a", aws_secret_access_key="b", aws_region="us-east-1", aws_allow_http=True)  # fmt: skip
     with pytest.raises(RunError, match="NoSuchBucket"):
-        list(differences(there, gone, outbox))
+        list(find_differences(there, gone, outbox))
     whole = FSSpecBackend("old", fsspec.filesystem("file"))
     with pytest.raises(ConfigurationError, match="cannot be listed"):
-        list(differences(whole, there, outbox))
+        list(find_differences(whole, there, outbox))
 
 
 def test_a_name_that_obstore_leaves_out_of_a_listing_is_compared(outbox: Outbox, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     old = FSSpecBackend("old", fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "old"))
     put(old, "x#1", b"1")
-    (found,) = differences(old, ObstoreBackend("new", "memory://"), outbox)
+    (found,) = find_differences(old, ObstoreBackend("new", "memory://"), outbox)
     assert (found.pair.key, found.relation) == ("x#1", Relation.MISSING)
 
 
@@ -92,4 +92,4 @@ def test_an_object_that_cannot_be_read_is_not_taken_for_equal(outbox: Outbox) ->
     put(old, "k", b"1")
     put(new, "k", b"1")
     with pytest.raises(RunError, match="k could not be read"):
-        list(differences(old, new, outbox))
+        list(find_differences(old, new, outbox))

@@ -36,12 +36,12 @@ def test_a_save_that_one_side_missed_reaches_it_with_its_type_and_metadata(sides
     backend = sides.backend
     file = FileObject(backend=backend, filename="k", content_type="text/x-one", metadata={"a": "b"})
     backend.save_object(file, b"new")
-    assert repair(sides).once().failures == {"k": "OSError: broken before"}
-    assert next(sides.outbox.waiting()).failure == "OSError: broken before"
+    assert repair(sides).repair_pending().failures == {"k": "OSError: broken before"}
+    assert next(sides.outbox.pending_entries()).failure == "OSError: broken before"
     sides.destination.broken = lambda _: None
-    assert repair(sides).once().settled == 1
+    assert repair(sides).repair_pending().settled == 1
     assert sides.has(D) == b"new"
-    assert sides.outbox.count() == 0
+    assert sides.outbox.count_open() == 0
     attributes = ObstoreBackend.attributes(sides.destination, "k")
     assert (attributes.content_type, attributes.metadata) == ("text/x-one", {"a": "b"})
 
@@ -52,27 +52,27 @@ def test_a_delete_that_one_side_missed_reaches_it(sides: Sides) -> None:
     sides.backend.delete_object("k")
     sides.destination.broken = lambda _: None
     assert (sides.has(S), sides.has(D)) == (None, b"1")
-    assert repair(sides).once().settled == 1
+    assert repair(sides).repair_pending().settled == 1
     assert sides.has(D) is None
 
 
 def test_a_side_that_is_written_without_entries_is_not_written(sides: Sides) -> None:
     sides.put(S, b"1")
-    sides.outbox.note("k", S)
-    assert repair(sides, Phase.DESTINATION_FIRST, Phase.DESTINATION).once().left == 1
-    assert (sides.has(D), sides.outbox.count()) == (None, 1)
+    sides.outbox.request_repair("k", S)
+    assert repair(sides, Phase.DESTINATION_FIRST, Phase.DESTINATION).repair_pending().left == 1
+    assert (sides.has(D), sides.outbox.count_open()) == (None, 1)
 
 
 def test_what_never_reached_the_destination_is_brought_there(sides: Sides) -> None:
     sides.put(S, b"1")
-    sides.outbox.note("k", D)
-    assert repair(sides, *MIDDLE).once().settled == 1
+    sides.outbox.request_repair("k", D)
+    assert repair(sides, *MIDDLE).repair_pending().settled == 1
     assert (sides.has(S), sides.has(D)) == (b"1", b"1")
 
 
 def test_a_save_in_the_middle_of_a_repair_is_not_overwritten(sides: Sides) -> None:
     sides.put(S, b"old")
-    sides.outbox.note("k", S)
+    sides.outbox.request_repair("k", S)
     saved: list[bytes] = []
 
     def saved_meanwhile(name: str) -> None:
@@ -81,7 +81,7 @@ def test_a_save_in_the_middle_of_a_repair_is_not_overwritten(sides: Sides) -> No
             sides.save(b"new")
 
     sides.destination.broken = saved_meanwhile
-    result = repair(sides).once()
+    result = repair(sides).repair_pending()
     assert saved
     assert (result.settled, result.bypassed) == (1, [])
     assert (sides.has(S), sides.has(D)) == (b"new", b"new")

@@ -48,7 +48,7 @@ def process(outbox: Outbox) -> Iterator[Callable[..., SharedPhase]]:
 
 
 def move(switch: SharedPhase, phase: Phase) -> list[ProcessRecord]:
-    return switch.table.transaction(lambda connection: switch.table.move(connection, phase))
+    return switch.table.transaction(lambda connection: switch.table.set_phase(connection, phase))
 
 
 def expire(switch: SharedPhase, member: ProcessRecord) -> None:
@@ -57,7 +57,7 @@ def expire(switch: SharedPhase, member: ProcessRecord) -> None:
 
 
 def members(switch: SharedPhase) -> list[tuple[Phase, ...]]:
-    return [each.phases for each in switch.table.transaction(switch.table.members) if each.alive]
+    return [each.phases for each in switch.table.transaction(switch.table.read_processes) if each.alive]
 
 
 def test_all_begin_in_source_and_follow(process: Callable[..., SharedPhase]) -> None:
@@ -66,11 +66,11 @@ def test_all_begin_in_source_and_follow(process: Callable[..., SharedPhase]) -> 
     assert members(one) == [(SOURCE,), (SOURCE,)]
     assert move(one, DUAL) == []
     assert one.phase is SOURCE
-    assert one._renewed()
+    assert one._renew_once()
     assert (one.phase, other.phase) == (DUAL, SOURCE)
     (late,) = move(one, FIRST)
     assert late.phases == (SOURCE,)
-    assert other._renewed()
+    assert other._renew_once()
     assert move(one, FIRST) == []
 
 
@@ -80,14 +80,14 @@ def test_what_is_at_work_ends_in_its_phase_and_nobody_goes_two_steps_on_before(
     switch = process()
     with switch.renew(writing=True) as old:
         assert move(switch, DUAL) == []
-        switch._renewed()
+        switch._renew_once()
         with switch.renew(writing=True) as new:
             assert (old.phase, new.phase) == (SOURCE, DUAL)
             old.check()
             new.check()
         assert members(switch) == [(SOURCE, DUAL)]
         assert len(move(switch, FIRST)) == 1
-    switch._renewed()
+    switch._renew_once()
     assert members(switch) == [(DUAL,)]
     assert move(switch, FIRST) == []
 
@@ -103,13 +103,13 @@ def test_who_is_late_refuses_what_it_had_begun_and_learns_the_phase_anew(
     clock.now += 0.2
     with pytest.raises(PhaseLostError, match="no valid lease"):
         begun.check()
-    assert switch.hold(writing=True) is None
-    reading = switch.hold(writing=False)
+    assert switch.acquire(writing=True) is None
+    reading = switch.acquire(writing=False)
     assert reading is not None
     assert reading.phase is SOURCE
     # Others wait until it counts as gone by the database's clock too.
     assert move(other, DUAL) == []
-    other._renewed()
+    other._renew_once()
     (waited,) = move(other, FIRST)
     assert waited.phases == (SOURCE,)
     expire(other, waited)
@@ -119,7 +119,7 @@ def test_who_is_late_refuses_what_it_had_begun_and_learns_the_phase_anew(
         begun.check()
     begun.__exit__()
     # What it had under way may take effect later: it has another line now.
-    assert len(other.table.transaction(other.table.members)) == 3
+    assert len(other.table.transaction(other.table.read_processes)) == 3
 
 
 @SQLITE
@@ -145,9 +145,9 @@ def test_what_took_longer_than_the_lease_is_not_acknowledged(
 def test_who_counted_as_gone_learns_it_though_its_own_clock_says_nothing(process: Callable[..., SharedPhase]) -> None:
     switch = process()
     begun = switch.renew(writing=True)
-    (member,) = switch.table.transaction(switch.table.members)
+    (member,) = switch.table.transaction(switch.table.read_processes)
     expire(switch, member)
-    switch._renewed()
+    switch._renew_once()
     with pytest.raises(PhaseLostError, match="count it as gone"):
         begun.check()
     assert switch.phase is SOURCE
@@ -162,17 +162,17 @@ def test_what_is_done_without_a_lease_is_chosen(process: Callable[..., SharedPha
         with switch.renew(writing=writing):
             pass
     clock.now += 300
-    assert (switch.hold(writing=False) is not None) is (on_lost is not OnLost.REFUSE)
-    assert (switch.hold(writing=True) is not None) is (on_lost is OnLost.KEEP)
+    assert (switch.acquire(writing=False) is not None) is (on_lost is not OnLost.REFUSE)
+    assert (switch.acquire(writing=True) is not None) is (on_lost is OnLost.KEEP)
 
 
 def test_who_goes_on_without_a_lease_is_waited_for(process: Callable[..., SharedPhase]) -> None:
     switch, other = process(on_lost="keep"), process()
     assert (switch.phase, other.phase) == (SOURCE, SOURCE)
     assert move(other, DUAL) == []
-    other._renewed()
+    other._renew_once()
     (waited,) = move(other, FIRST)
-    despite = lambda connection: other.table.move(connection, FIRST, despite=[waited.id])  # noqa: E731
+    despite = lambda connection: other.table.set_phase(connection, FIRST, despite=[waited.id])  # noqa: E731
     assert other.table.transaction(despite) == []
 
 
@@ -187,7 +187,7 @@ def test_who_cannot_read_the_table_writes_and_reads_nothing(tmp_path: Path) -> N
     with pytest.raises(PhaseLostError):
         backend.get_content("k")
     assert not source.exists("k")
-    backend.switch.close()
+    backend.phase_source.close()
 
 
 @SQLITE
@@ -205,11 +205,11 @@ def test_fallback_reads_are_told(process: Callable[..., SharedPhase]) -> None:
     switch = process()
     assert switch.phase is SOURCE
     for _ in range(3):
-        switch.fell_back()
-    switch._renewed()
-    (member,) = switch.table.transaction(switch.table.members)
+        switch.record_fallback()
+    switch._renew_once()
+    (member,) = switch.table.transaction(switch.table.read_processes)
     assert member.fallbacks == 3
-    assert 0 <= member.fell_back < 60
+    assert 0 <= member.seconds_since_fallback < 60
 
 
 @SQLITE
@@ -219,9 +219,9 @@ def test_the_environment_may_say_that_it_is_shared(outbox: Outbox, monkeypatch: 
     backend = CutoverBackend("files", *sides, outbox=outbox)
     backend.save_object(FileObject(backend=backend, filename="k"), b"1")
     assert backend.phase is SOURCE
-    assert isinstance(backend.switch, SharedPhase)
-    assert members(backend.switch) == [(SOURCE,)]
-    backend.switch.close()
+    assert isinstance(backend.phase_source, SharedPhase)
+    assert members(backend.phase_source) == [(SOURCE,)]
+    backend.phase_source.close()
     with pytest.raises(ConfigurationError, match="pass outbox"):
         CutoverBackend("files", *sides)
     for wrong in ({"lease": 0}, {"drain": -1}, {"on_lost": "panic"}):

@@ -16,10 +16,10 @@ from sqlalchemy import make_url, text
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.decisions import Phase, Side, trusted
+from migrate_storage.cutover.decisions import Phase, Side, trusted_side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
-from migrate_storage.cutover.phase.transitions import NEEDS, PhaseController, Transition
+from migrate_storage.cutover.phase.transitions import PRECONDITIONS, PhaseController, Transition
 from migrate_storage.cutover.repair import Repair, repair_all
 from migrate_storage.database.connection import Database
 from tests.support.cutover.breaking_backend import Breaking
@@ -51,7 +51,7 @@ class World:
 
     def follow(self) -> None:
         for each in self.switches:
-            each._renewed()
+            each._renew_once()
 
     def to(self, phase: Phase) -> None:
         """Step by step to a phase, against whatever speaks against it."""
@@ -75,7 +75,7 @@ class World:
 
     def repair_all(self) -> None:
         repair = Repair(self.source, self.destination, self.outbox, phases=self.switches[0])
-        self.leveled = repair_all(self.backend, self.outbox, repair, trusted(self.backend.phase))
+        self.leveled = repair_all(self.backend, self.outbox, repair, trusted_side(self.backend.phase))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_forth_and_back_with_writers(database_url: str) -> None:
         step = world.steps().advance()
         if phase is FIRST:
             assert against(step) == {"comparison": 1}
-            world.level()
+            world.repair_all()
             step = world.steps().advance()
         assert step.taken, step
         world.follow()
@@ -113,7 +113,7 @@ def test_forth_and_back_with_writers(database_url: str) -> None:
     assert "2 objects brought level" in step.conditions[-1].message
     world.follow()
     assert against(world.steps().retreat()) == {"entries": 1}
-    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).once().settled == 1
+    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).repair_pending().settled == 1
     for phase in (DUAL, SOURCE):
         step = world.steps().retreat()
         assert step.taken, step
@@ -151,9 +151,9 @@ def test_keys_that_are_not_settled(world: World) -> None:
     world.save("b")
     world.destination.broken = lambda _: None
     assert against(world.steps().advance()) == {"entries": 2}
-    world.outbox.open("being written", S)
+    world.outbox.open_entry("being written", S)
     assert against(world.steps().advance()) == {"entries": 2}
-    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).once().settled == 2
+    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).repair_pending().settled == 2
     assert world.steps().advance().taken
 
 
@@ -182,7 +182,7 @@ def test_only_what_we_wrote_is_taken_away(world: World) -> None:
     world.to(DUAL)
     world.put(D, "foreign")
     assert against(world.steps().advance()) == {"comparison": 2}
-    world.level()
+    world.repair_all()
     assert world.leveled.foreign == ["foreign"]
     assert not world.leveled.done
     assert not world.destination.exists("ours")
@@ -194,7 +194,7 @@ def test_what_the_source_alone_has_is_never_taken_away(world: World) -> None:
     world.to(FIRST)
     world.save("gone past us")
     ObstoreBackend.delete_object(world.destination, "gone past us")
-    world.level()
+    world.repair_all()
     assert world.leveled.done
     assert world.destination.exists("gone past us")
     world.to(DESTINATION)
@@ -211,18 +211,18 @@ def test_a_comparison_from_before_the_last_process_followed_is_not_taken(world: 
     assert against(world.steps().ready()) == {"processes": 1, "comparison": 1}
     world.follow()
     assert world.steps().ready().ready
-    compared = world.switches[0].table.now()[0].compared
+    compared = world.switches[0].table.read_locked()[0].comparison
     assert world.steps().advance().taken
-    assert world.switches[0].table.now()[0].compared == compared
+    assert world.switches[0].table.read_locked()[0].comparison == compared
     world.follow()
     assert world.steps().advance().taken
-    assert world.switches[0].table.now()[0].compared != compared
+    assert world.switches[0].table.read_locked()[0].comparison != compared
 
 
 def test_upload_urls_that_may_still_be_used(world: World) -> None:
     world.to(FIRST)
     for name, side in (("to source", S), ("to source too", S), ("to destination", D)):
-        world.outbox.leave(name, world.outbox.open(name, side, expires=time.time() + 3600))
+        world.outbox.leave_for_repair(name, world.outbox.open_entry(name, side, expires=time.time() + 3600))
     step = world.steps().advance()
     assert against(step) == {"uploads": 2}
     assert (
@@ -252,7 +252,7 @@ def test_an_upload_by_url_across_two_steps(world: World, moto_s3: Any) -> None:
         assert httpx.put(urls[name], content=b"uploaded").status_code == 200
         assert world.backend.get_content(name) == b"uploaded"
     repair = Repair(world.source, world.destination, world.outbox, phases=world.switches[0])
-    result = repair.once()
+    result = repair.repair_pending()
     assert (result.uploads, result.settled) == (3, 0)
     assert against(world.steps().advance()) == {"uploads": 3}
     statement = text("UPDATE migrate_storage_outbox SET expires = expires - 890")
@@ -261,7 +261,7 @@ def test_an_upload_by_url_across_two_steps(world: World, moto_s3: Any) -> None:
     assert against(world.steps().advance()) == {"uploads": 3}
     world.outbox.database.transaction(lambda connection: connection.execute(statement) and None)
     assert against(world.steps().advance()) == {"entries": 3}
-    assert repair.once().settled == 3
+    assert repair.repair_pending().settled == 3
     assert world.steps().advance().taken
     world.follow()
     found = {name: world.backend.get_content(name) for name in urls}
@@ -275,7 +275,7 @@ def test_reads_that_fell_back(world: World) -> None:
     for _ in range(3):
         assert world.backend.get_content("k") == b"1"
     world.follow()
-    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).once().settled == 1
+    assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).repair_pending().settled == 1
     assert against(world.steps(quiet=600).advance()) == {"fallbacks": 3}
     statement = text("UPDATE migrate_storage_phase SET changed = changed - 1000")
     world.outbox.database.transaction(lambda connection: connection.execute(statement) and None)
@@ -290,9 +290,9 @@ def test_reads_that_fell_back(world: World) -> None:
 )
 def test_an_entry_that_names_the_other_side(world: World, phase: Phase, side: Side, back: bool) -> None:
     world.to(phase)
-    world.outbox.note("k", side.other)
+    world.outbox.request_repair("k", side.other)
     assert world.steps().ready(back=back).ready
-    world.outbox.note("stale", side)
+    world.outbox.request_repair("stale", side)
     steps = world.steps()
     assert against(steps.retreat() if back else steps.advance()) == {"entries": 1}
 
@@ -300,7 +300,7 @@ def test_an_entry_that_names_the_other_side(world: World, phase: Phase, side: Si
 def test_what_is_forced_is_said(world: World) -> None:
     world.to(DUAL)
     world.put(S, "k")
-    world.outbox.note("other", S)
+    world.outbox.request_repair("other", S)
     step = world.steps().advance(force=True)
     assert step.taken
     assert [(each.name, each.count, each.forced) for each in step.conditions] == [
@@ -319,7 +319,7 @@ def test_a_fixed_phase_takes_no_steps(world: World) -> None:
 def test_every_step_says_what_it_needs() -> None:
     order = list(Phase)
     pairs = set(itertools.pairwise(order))
-    assert set(NEEDS) == pairs | {(after, before) for before, after in pairs}
+    assert set(PRECONDITIONS) == pairs | {(after, before) for before, after in pairs}
 
 
 def test_with_the_rights_that_the_page_names_and_no_others(postgres_url: str) -> None:
@@ -340,7 +340,7 @@ def test_with_the_rights_that_the_page_names_and_no_others(postgres_url: str) ->
         world.backend.delete_object("ours")
         world.to(DUAL)
         world.put(D, "foreign")
-        world.level()
+        world.repair_all()
         assert world.leveled.foreign == ["foreign"]
         assert against(world.steps().ready()) == {"comparison": 1}
         world.to(DESTINATION)

@@ -73,12 +73,12 @@ def test_somebody_at_work(moved: World) -> None:
 def test_a_cutover_that_is_not_over(moved: World) -> None:
     with contextlib.closing(Database(moved.url)) as database:
         outbox = Outbox(database, "old")
-        outbox.note("a", Side.SOURCE)
-        outbox.close("b", outbox.open("b", Side.SOURCE), wrote=True)
+        outbox.request_repair("a", Side.SOURCE)
+        outbox.close_entry("b", outbox.open_entry("b", Side.SOURCE), wrote=True)
         assert against(moved) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
-        entry = outbox.claim("a", "me", 30)
+        entry = outbox.claim_entry("a", "me", 30)
         assert entry is not None
-        assert outbox.settle("a", entry)
+        assert outbox.close_claimed("a", entry)
         switch = SharedPhase(outbox, name="web-1")
         assert switch.phase is Phase.SOURCE
         assert against(moved) == {"phase": "1 process may be acting in a cutover's phase: web-1"}

@@ -108,7 +108,7 @@ def read_by_phase_alone(phase: Phase) -> Protocol:
 
 def delete_without_burying(phase: Phase) -> Protocol:
     """Delete without a tombstone."""
-    rules = {each: replace(rule, buries=False) for each, rule in TABLE.items()}
+    rules = {each: replace(rule, leaves_tombstones=False) for each, rule in TABLE.items()}
     return protocol.delete(phase, table=rules)
 
 

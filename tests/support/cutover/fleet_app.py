@@ -70,7 +70,7 @@ def app() -> FastAPI:
             answer = Response("lost", status_code=503)
         except Exception as error:
             answer = Response(type(error).__name__, status_code=500)
-        answer.headers["x-phase"] = files.switch.known or ""
+        answer.headers["x-phase"] = files.phase_source.last_known or ""
         return answer
 
     @made.put("/files/{name}")

@@ -16,11 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from migrate_storage import ObstoreBackend
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.decisions import Phase, Side, trusted
-from migrate_storage.cutover.outbox import GRACE, Outbox
+from migrate_storage.cutover.decisions import Phase, Side, trusted_side
+from migrate_storage.cutover.outbox import WRITER_GRACE_SECONDS, Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.phase.transitions import PhaseController
-from migrate_storage.cutover.repair import LEASE, Repair, repair_all
+from migrate_storage.cutover.repair import KEY_LEASE_SECONDS, Repair, repair_all
 from migrate_storage.database.connection import Database
 from tests.support.cutover.breaking_backend import Breaking, KilledError
 
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
             case _ if len(self.writes) == 1:
                 self.late()
                 with contextlib.suppress(OSError):
-                    self.repairer.key(self.key)
+                    self.repairer.repair_key(self.key)
 
     @contextlib.contextmanager
     def unharmed(self) -> Iterator[None]:
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
 
     def late(self) -> None:
         """So late that repair lets nobody be, and no lease of a key stands."""
-        self.time += GRACE + LEASE + 1
+        self.time += WRITER_GRACE_SECONDS + KEY_LEASE_SECONDS + 1
 
     # What each does, and what it means
 
@@ -223,8 +223,8 @@ class Machine(RuleBasedStateMachine):
         self.everything()
         self.late()
         for each in self.switches:
-            each._renewed()
-        assert not self.repairer.once().failures
+            each._renew_once()
+        assert not self.repairer.repair_pending().failures
         self.everything()
 
     # Rules
@@ -241,13 +241,13 @@ class Machine(RuleBasedStateMachine):
                 for store in (self.source, self.destination)[: 2 if where == "both" else 1]:
                     ObstoreBackend.save_object(store, FileObject(backend=store, filename=key), content)
                 self.legal[key] = {content}
-        while self.table.now()[0].phase is not phase:
+        while self.table.read_locked()[0].phase is not phase:
             self.prepare()
             step = self.steps().advance()
             assert step.taken, step
         for switch, stays in zip(self.switches, (*late, False), strict=True):
             if not stays:
-                switch._renewed()
+                switch._renew_once()
 
     @rule(
         what=st.sampled_from(["save", "save", "save", "delete", "delete", "read", "repair", "backfill"]),
@@ -265,9 +265,9 @@ class Machine(RuleBasedStateMachine):
                 case "read":
                     self.look(who, key)
                 case "repair":
-                    self.repaired(lambda: self.repairer.key(key))
+                    self.repaired(lambda: self.repairer.repair_key(key))
                 case _:
-                    side = trusted(self.switches[CLIENTS].phase)
+                    side = trusted_side(self.switches[CLIENTS].phase)
                     self.repaired(lambda: self.repairer.backfill([key], side))
 
     def repaired(self, work: Callable[[], Any]) -> None:
@@ -282,15 +282,15 @@ class Machine(RuleBasedStateMachine):
             self.levels()
 
     def levels(self) -> None:
-        repair_all(self.clients[0], self.outbox, self.repairer, trusted(self.switches[CLIENTS].phase))
+        repair_all(self.clients[0], self.outbox, self.repairer, trusted_side(self.switches[CLIENTS].phase))
 
     @rule(who=st.integers(0, CLIENTS))
     def follows(self, who: int) -> None:
-        self.switches[who]._renewed()
+        self.switches[who]._renew_once()
 
     @rule(back=st.booleans(), prepared=st.booleans())
     def steps_on(self, back: bool, prepared: bool) -> None:
-        if self.table.now()[0].phase is (Phase.SOURCE if back else Phase.DESTINATION):
+        if self.table.read_locked()[0].phase is (Phase.SOURCE if back else Phase.DESTINATION):
             return
         if prepared:
             self.prepare()
@@ -302,16 +302,16 @@ class Machine(RuleBasedStateMachine):
 
     def prepare(self) -> None:
         for each in self.switches:
-            each._renewed()
+            each._renew_once()
         self.late()
-        self.repairer.once()
+        self.repairer.repair_pending()
         self.levels()
 
     @invariant()
     def reads_are_legal(self) -> None:
         for key in KEYS:
-            entry = self.outbox.look(key)
-            for phase in {each.known or Phase.SOURCE for each in self.switches[:CLIENTS]}:
+            entry = self.outbox.find_entry(key)
+            for phase in {each.last_known or Phase.SOURCE for each in self.switches[:CLIENTS]}:
                 found, legal = self.would_read(phase, key, entry), self.legal[key]
                 assert found in legal, f"{phase.name} reads {found!r} under {key}, legal is {legal}"
 

@@ -29,10 +29,10 @@ def tell(**words: object) -> None:
 
 
 def act(backend: CutoverBackend) -> None:
-    switch = backend.switch
+    switch = backend.phase_source
     while True:
         try:
-            with switch.hold(writing=True) or switch.renew(writing=True) as held:
+            with switch.acquire(writing=True) or switch.renew(writing=True) as held:
                 began = last = time.monotonic()
                 held.check()
                 for _ in range(random.randrange(1, 6)):  # noqa: S311 - jitter
@@ -54,7 +54,7 @@ def sleep(backend: CutoverBackend) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         yield b"after"
 
-    with backend.switch.hold(writing=True) or backend.switch.renew(writing=True) as held:
+    with backend.phase_source.acquire(writing=True) or backend.phase_source.renew(writing=True) as held:
         tell(phase=held.phase.value)
     for name, content in (("slept", pieces()), ("awake", b"1")):
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, Trust, adjacent, decide, decisions
+from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, Trust, are_adjacent, decide
+from scripts.cutover_table import decision_table
 from tests.support import ROOT
 
 PAGE = ROOT / "docs" / "cutover.md"
@@ -15,7 +16,7 @@ READS = (Operation.READ, Operation.HEAD, Operation.SIGN)
 
 def test_the_page_holds_the_table() -> None:
     text = PAGE.read_text()
-    assert text.split("<!-- decisions -->\n")[1].split("<!-- end -->")[0].strip() == decisions().strip()
+    assert text.split("<!-- decisions -->\n")[1].split("<!-- end -->")[0].strip() == decision_table().strip()
 
 
 @pytest.mark.parametrize("operation", WRITES)
@@ -58,5 +59,5 @@ def test_only_deletes_leave_tombstones() -> None:
 
 def test_phases_in_force_are_a_step_apart() -> None:
     phases = list(TABLE)
-    assert [adjacent(phases[0], other) for other in phases] == [True, True, False, False]
-    assert [adjacent(phases[2], other) for other in phases] == [False, True, True, True]
+    assert [are_adjacent(phases[0], other) for other in phases] == [True, True, False, False]
+    assert [are_adjacent(phases[2], other) for other in phases] == [False, True, True, True]
