@@ -1,9 +1,8 @@
-"""What the operations of a backend stand on."""
+"""What the reading and the writing half of a backend share."""
 
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
@@ -11,39 +10,38 @@ from typing import Any
 from advanced_alchemy.types.file_object.base import PathLike, StorageBackend
 
 from migrate_storage.backend.errors import Explaining
-from migrate_storage.translate.model import StoreConfig
+from migrate_storage.backend.locators import StoreLocator
 
 __all__ = ("Located", "several", "text")
 
 
 class Located(StorageBackend):
-    """A backend that knows for each path the obstore store and the key in it."""
+    """A backend whose locator finds the obstore store and the key for each path."""
 
-    config: StoreConfig | None
     store_metadata: bool
     exact_last_modified: bool
-    _where: str
+    _locator: StoreLocator
     _secrets: tuple[str, ...]
 
-    @abstractmethod
     def _locate(self, path: PathLike) -> tuple[Any, str]:
-        """The store and the key in it that a path means.
+        """Return the store and the key in it that a path means.
 
         Raises:
             KeyRefusedError: the store cannot hold such a key.
         """
+        return self._locator.locate(text(path))
 
     def _explaining(self, doing: str, path: PathLike) -> Explaining:
-        return Explaining(doing, text(path), self._where, self._secrets)
+        return Explaining(doing, text(path), self._locator.where, self._secrets)
 
 
 def text(path: PathLike) -> str:
-    """A path as a key is written, with slashes."""
+    """Return a path as a key, with slashes."""
     if isinstance(path, str):
         return path
     return path.as_posix() if isinstance(path, PurePath) else str(os.fspath(path))
 
 
 def several(paths: PathLike | Sequence[PathLike]) -> list[PathLike]:
-    """One path or many, as many."""
+    """Return one path or several as a list."""
     return [paths] if isinstance(paths, str | os.PathLike) else list(paths)

@@ -15,7 +15,8 @@ from typing import Any
 
 from advanced_alchemy.types.file_object.base import StorageBackend
 
-from migrate_storage.backend.translated import TranslatedBackend
+from migrate_storage.backend.locators import BucketLocator
+from migrate_storage.backend.obstore import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Note
 from migrate_storage.core.text import one_line
@@ -29,7 +30,7 @@ class FallbackWarning(UserWarning):
     """A backend has no counterpart in obstore, so that it goes on through fsspec."""
 
 
-class FSSpecBackend(TranslatedBackend):
+class FSSpecBackend(ObstoreBackend):
     """Takes what advanced-alchemy's ``FSSpecBackend`` takes, and works through obstore.
 
     Where there is no counterpart, calling it returns advanced-alchemy's own ``FSSpecBackend`` and warns once.
@@ -54,7 +55,7 @@ class FSSpecBackend(TranslatedBackend):
         return super().__new__(cls)
 
     def __init__(self, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> None:
-        self._open(_registration(key, fs, prefix, kwargs), key=key)
+        super().__init__(key, BucketLocator(_registration(key, fs, prefix, kwargs)))
         self._arguments = (key, fs, prefix, kwargs)
         self.prefix = prefix
 
@@ -135,7 +136,7 @@ def _converted(storages: Any, key: str) -> Conversion:
     reason = _unfit(translation)
     if not reason:
         try:
-            replacement = TranslatedBackend(backend)
+            replacement = ObstoreBackend.from_fsspec(backend)
         except ConfigurationError as error:
             reason = one_line(error)
         else:

@@ -177,20 +177,16 @@ class Reads(Located):
         Raises:
             KeyRefusedError: a key that obstore cannot address stands in the folder.
         """
-        listing = self._listing(prefix)
+        listing = self._locator.list(text(prefix).strip("/"))
         while batch := run(self._next_batch(BLOCKING, listing, prefix)):
             yield from batch
 
     async def list_async(self, prefix: PathLike = "") -> AsyncIterator[ObjectMeta]:
         """See :meth:`list`."""
-        listing = self._listing(prefix)
+        listing = self._locator.list(text(prefix).strip("/"))
         while batch := await self._next_batch(AWAITING, listing, prefix):
             for meta in batch:
                 yield meta
-
-    def _listing(self, prefix: PathLike) -> Any:
-        folder = text(prefix).strip("/")
-        return self.fs.list(self._locate(folder)[1] if folder else None)
 
     async def _next_batch(self, caller: Caller, listing: Any, prefix: PathLike) -> Sequence[ObjectMeta]:
         with self._explaining("listing", prefix):

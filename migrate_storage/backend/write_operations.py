@@ -177,7 +177,7 @@ class Writes(Located):
             if len(located) == 1 or isinstance(first, MissingBucketError):
                 raise first
             raise DeleteFailedError(
-                f"{len(failures)} of {len(located)} objects in {self._where} could not be deleted, {path!r} first: {first}",
+                f"{len(failures)} of {len(located)} objects in {self._locator.where} could not be deleted, {path!r} first: {first}",
                 failures,
             ) from first
 

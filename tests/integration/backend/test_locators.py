@@ -47,7 +47,7 @@ def test_a_bucket_for_each_row(rclone_s3: S3Server) -> None:
     assert (after.fs, after.key, after.protocol) == (None, "files", "s3")
     for name, content in names.items():
         assert after.get_content(name) == content
-    assert len(after._stores) == 2
+    assert len(after._locator._stores) == 2
     with pytest.raises(NotImplementedError, match="two buckets"):
         after.copy(f"{one}/a.txt", f"{two}/b.txt")
     after.copy(f"{one}/a.txt", f"{one}/c.txt")
