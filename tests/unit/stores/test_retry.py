@@ -43,7 +43,7 @@ def test_a_passing_failure_is_tried_again() -> None:
 def test_attempts_are_counted_with_the_first() -> None:
     work, calls = failing(9, TimeoutError("too slow"))
     with pytest.raises(StoreRequestError) as caught:
-        Paused(4, threading.Event())(work)
+        Paused(4, threading.Event()).call(work)
     assert len(calls) == 4
     assert caught.value.failure.kind is FailureKind.TRANSIENT
 
@@ -52,14 +52,14 @@ def test_attempts_are_counted_with_the_first() -> None:
 def test_what_will_fail_again_is_not_sent_again(error: Exception) -> None:
     work, calls = failing(1, error)
     with pytest.raises(StoreRequestError):
-        Paused(4, threading.Event())(work)
+        Paused(4, threading.Event()).call(work)
     assert len(calls) == 1
 
 
 def test_an_answer_is_no_failure() -> None:
     work, calls = failing(1, ObjectCheckError("the bytes differ"))
     with pytest.raises(ObjectCheckError, match="the bytes differ"):
-        Paused(4, threading.Event())(work)
+        Paused(4, threading.Event()).call(work)
     assert len(calls) == 1
 
 
