@@ -74,7 +74,7 @@ def test_one_retry_in_another_does_not_multiply_the_attempts() -> None:
 def test_a_service_that_asks_for_fewer_is_heard() -> None:
     heard: list[int] = []
     work, _ = failing(2, OSError("HTTP 503 SlowDown"))
-    assert Paused(4, threading.Event(), lambda: heard.append(1))(work) == "done"
+    assert Paused(4, threading.Event(), lambda: heard.append(1)).call(work) == "done"
     assert len(heard) == 2
 
 
