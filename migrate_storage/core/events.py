@@ -36,12 +36,14 @@ class RunStarted:
     #: Why this way, in one line.
     reason: str
     dry_run: bool
-    #: Whether an earlier run of the same migration is taken up again.
+    #: Whether earlier runs between the same two ends did a part of the work.
     resumed: bool
+    #: Whether this very run, of the same id, was begun before.
+    same_run: bool = False
     #: Rows that name the source key, over all columns; ``None`` when they were not counted.
     rows: int | None
-    #: ``run``, ``verify``, ``sync`` and so on.
-    kind: str = "run"
+    #: The job: ``run``, ``verify``, ``sync`` and so on.
+    kind: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
     from migrate_storage.jobs.purge.job import Purge
     from migrate_storage.jobs.purge.rules import PurgeOptions
-    from migrate_storage.jobs.revert.job import Revert
+    from migrate_storage.jobs.revert.job import Revert, RevertOptions
     from migrate_storage.jobs.run.job import Migration
     from migrate_storage.jobs.run.options import RunOptions
     from migrate_storage.jobs.sync.job import Sync
@@ -35,6 +35,7 @@ __all__ = (
     "PurgeOptions",
     "Report",
     "Revert",
+    "RevertOptions",
     "RunOptions",
     "Sync",
     "SyncOptions",
@@ -56,6 +57,7 @@ __getattr__ = lazy_attributes(
         "PurgeOptions": "migrate_storage.jobs.purge.rules",
         "Report": "migrate_storage.reporting.report",
         "Revert": "migrate_storage.jobs.revert.job",
+        "RevertOptions": "migrate_storage.jobs.revert.job",
         "RunOptions": "migrate_storage.jobs.run.options",
         "Sync": "migrate_storage.jobs.sync.job",
         "SyncOptions": "migrate_storage.jobs.sync.options",

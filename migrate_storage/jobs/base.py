@@ -1,152 +1,260 @@
-"""What every job has in common: it tells, can be stopped, fails as a whole when its lease is lost, keeps to a pace, and may be shared."""
+"""The frame of every job: its lease, journal record, events, errors, final state and report."""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, TypeVar
 
-from migrate_storage.core.errors import RunError, StoppedError
-from migrate_storage.core.events import Listener, PaceChanged
+from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
+from migrate_storage.core.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted
+from migrate_storage.core.model import Note, Way
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
-from migrate_storage.engine.control import ControlChannel, ControlLoop
+from migrate_storage.engine.control import ControlLoop
 from migrate_storage.engine.run_limits import RunLimits
+from migrate_storage.jobs.context import JobContext, JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardCoordinator, ShardRef
-from migrate_storage.journal import Journal
+from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.lease_holder import Lease, hold_lease
+from migrate_storage.reporting import LISTED, Report
 from migrate_storage.reporting.run_stats import RunStats
 from migrate_storage.stores.rate_limit import StoreLimits
-from migrate_storage.stores.retry import Retry
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
-__all__ = ("BatchJob", "PacedJob", "SharedJob")
+__all__ = ("Job", "JobDescription")
+
+F = TypeVar("F")
 
 
-class BatchJob:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobDescription:
+    """What a job is, known before its first object."""
+
+    #: The run's id.
+    run: str
+    source: str
+    destination: str
+    way: Way = Way.SWAP
+    #: What is done, or why in this way, in one line.
+    reason: str
+    #: Whether the job only plans what it would do.
+    dry_run: bool = False
+    #: Whether the job changes nothing, and plans nothing either.
+    read_only: bool = False
+    #: Whether earlier runs between the same two ends did a part of the work.
+    resumed: bool = False
+    #: Rows to go through; ``None`` where they were not counted.
+    rows: int | None = None
+    notes: tuple[Note, ...] = ()
+
+
+class Job(ABC, Generic[F]):
     """A job that goes through many objects, and can be ended between two of them.
 
+    A subclass opens its databases in ``run``, finds its facts, and passes them to :meth:`execute`.
+
     Args:
         listener: called with each event, one at a time.
-        attempts: how often a request is sent before it counts as failed.
+        pace: how fast it may work, and after how much it ends.
+        part: the shard that this process does; ``None`` where it does all.
     """
 
-    def __init__(self, listener: Listener, *, attempts: int = 5) -> None:
-        self._tally, self._stopping = RunStats(listener), threading.Event()
-        self._retry = Retry(attempts, self._stopping)
-        self._fatal: RunError | None = None
+    #: ``run``, ``verify`` and so on, as events, journal and report name it.
+    kind: ClassVar[str]
 
-    def stop(self) -> None:
-        """End soon, from any thread or a signal handler: small objects under way are finished, nothing more is begun."""
-        self._stopping.set()
+    def __init__(self, listener: Listener, pace: JobPace, *, part: ShardRef | None = None) -> None:
+        stop = threading.Event()
+        limiter = ConcurrencyLimiter(pace.concurrency, stop, self._report_throttle)
+        self.context = JobContext(
+            stats=RunStats(listener),
+            stop=stop,
+            retry=Retry(pace.attempts, stop, limiter.on_throttled),
+            limiter=limiter,
+            limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop),
+        )
+        self.part = part
+        self.share: ShardRun | None = None
+        self.run_limits = RunLimits(pace.max_duration, pace.max_bytes, self._count_bytes)
+        self.pace, self._passes = pace, 0
+        self._lease_error: RunError | None = None
 
-    def _on_lease_lost(self, error: RunError) -> None:
-        """The lease is gone: somebody else may be at work."""
-        self._fatal = error
-        self._stopping.set()
+    # -- what a job gives
 
-    def _hold(self, journal: Journal, seconds: float, **how: Any) -> AbstractContextManager[Lease]:
-        """Keep others out while the block runs, see :func:`migrate_storage.journal.lease_holder.hold_lease`."""
-        return hold_lease(journal, seconds, stopping=self._stopping, lost=self._on_lease_lost, **how)
+    @abstractmethod
+    def describe(self, facts: F) -> JobDescription:
+        """Return what the job is."""
 
-    def _final_state(self, state: str, error: str) -> tuple[str, str]:
-        """How it ended, where losing the lease says so in place of all else."""
-        return (state, error) if self._fatal is None else ("failed", str(self._fatal))
+    @abstractmethod
+    def work(self, facts: F) -> str:
+        """Do the work.
 
-    def _checkpoint(self) -> None:
-        """Called between the pieces of a large object.
+        Returns:
+            ``finished``, ``stopped`` or ``limited``.
 
         Raises:
-            StoppedError: told to stop.
+            RunError: the job failed; its message goes to the report.
+            ConfigurationError: the job refuses to begin: recorded as failed, and raised again.
         """
-        if self._stopping.is_set():
-            raise StoppedError("told to stop: a large object was left half-way, its upload aborted")
 
+    def complete(self, facts: F, report: Report) -> Report:
+        """Add to the report what only this job knows."""
+        del facts
+        return report
 
-class PacedJob(BatchJob):
-    """A job with several objects under way at once.
+    @abstractmethod
+    def next_command(self, report: Report) -> str:
+        """Return what to type next; empty where there is nothing."""
 
-    Args:
-        listener: called with each event, one at a time.
-        concurrency: how many, at most.
-        attempts: how often a request is sent before it counts as failed.
-        bandwidth: bytes in a second; ``None`` sets no limit.
-        requests: in a second; ``None`` sets no limit.
-    """
+    @property
+    def rows_moved(self) -> int:
+        """Rows that the job changed so far."""
+        return 0
 
-    def __init__(
-        self,
-        listener: Listener,
-        *,
-        concurrency: int,
-        attempts: int = 5,
-        bandwidth: int | None = None,
-        requests: float | None = None,
-    ) -> None:
-        super().__init__(listener, attempts=attempts)
-        self._gate = ConcurrencyLimiter(concurrency, self._stopping, self._told)
-        self._pace = StoreLimits(bandwidth, requests, self._stopping)
-        self._retry = Retry(attempts, self._stopping, self._gate.on_throttled)
+    # -- what each job uses
 
-    def _told(self, gate: ConcurrencyLimiter) -> None:
-        self._tally.tell(PaceChanged(concurrency=gate.limit, most_concurrency=gate.max_limit, paused=gate.paused))
+    def stop(self) -> None:
+        """End soon, from any thread or a signal handler: objects under way are finished, none is begun."""
+        self.context.stop.set()
 
-    def _helm(
-        self, desk: ControlChannel, run: str, pressure: LoadMonitor, rows_moved: Callable[[], int] = int
-    ) -> ControlLoop:
-        """What steers it from outside while it goes on."""
-        return ControlLoop(
-            desk, run, gate=self._gate, pace=self._pace, stop=self.stop, pressure=pressure,
-            state=lambda: {**self._tally.totals, "rows_moved": rows_moved()},
+    def begin_pass(self) -> int:
+        """Announce one more pass over the rows or listings; its number, from 1."""
+        self._passes += 1
+        self.context.stats.tell(PassStarted(number=self._passes))
+        return self._passes
+
+    def hold_lease(
+        self, journal: Journal, seconds: float, *, name: str = "engine", owner: str | None = None
+    ) -> AbstractContextManager[Lease]:
+        """Exclude others while the block runs, see :func:`migrate_storage.journal.lease_holder.hold_lease`."""
+        return hold_lease(
+            journal, seconds, stopping=self.context.stop, lost=self._on_lease_lost, name=name, owner=owner
+        )
+
+    def begin_shards(self, journal: Journal, sharded: ShardedJob, shards: int) -> tuple[str, str]:
+        """Join the run that is under way, or begin one.
+
+        Returns:
+            Its id, and the name of the lease that its driver holds in the run's name.
+        """
+        return self._coordinator(journal, sharded).begin(total=None, into=shards), sharded.lease
+
+    def run_shard(
+        self, journal: Journal, sharded: ShardedJob, part: ShardRef, do: Callable[[ShardRun], Report]
+    ) -> Report:
+        """Do one shard under its lease, within what is left of the whole job's limits.
+
+        Returns:
+            What ``do`` returned, or the report of a shard that was done before.
+        """
+        coordinator = self._coordinator(journal, sharded)
+        run = part.run or coordinator.begin(total=part.total, into=part.total or 1)
+        with coordinator.take(run, part.number) as share:
+            if share.done:
+                return share.found()
+            self.share, self.context.limits.requests.guard = share, share.check
+            self.run_limits = RunLimits(share.left(self.pace.max_duration), self.pace.max_bytes, self._count_bytes)
+            return do(share)
+
+    def new_record(self, run: str, began: float | None = None, **ends: Any) -> RunRecord:
+        """Return the journal record of a run that begins.
+
+        Args:
+            run: its id.
+            began: seconds since the epoch; now by default.
+            ends: ``source``, ``destination`` and ``way``.
+        """
+        began = time.time() if began is None else began
+        return RunRecord(id=run, kind=self.kind, state="running", started=began, updated=began, **ends)
+
+    def execute(self, facts: F, journal: Journal | None, load: LoadMonitor | None = None) -> Report:
+        """Do the work, and report how it ended.
+
+        Args:
+            facts: what the job found before its first object.
+            journal: where the run's record is written; ``None`` writes none.
+            load: tells whether the database is overloaded. With it, the job obeys ``migrate-storage control``.
+
+        Raises:
+            ConfigurationError: the job refused to begin.
+        """
+        what, stats, share, began = self.describe(facts), self.context.stats, self.share, time.time()
+        ends: dict[str, Any] = {"source": what.source, "destination": what.destination, "way": what.way}
+        if journal is not None and share is None:
+            journal.runs.begin(self.new_record(what.run, began, **ends))
+        stats.tell(
+            RunStarted(
+                kind=self.kind, run=what.run, reason=what.reason, dry_run=what.dry_run or what.read_only, resumed=what.resumed,
+                same_run=what.resumed and share is not None, rows=what.rows, **ends,
+            )
         )  # fmt: skip
+        for note in what.notes:
+            stats.tell(Noted(note=note))
+        state, error, refusal = "finished", "", None
+        try:
+            with self._steered(what.run, journal, load):
+                state = self.work(facts)
+        except (StoppedError, KeyboardInterrupt):
+            state = "limited" if self.run_limits.spent and not self.context.stop.is_set() else "stopped"
+        except (RunError, StoreRequestError) as failure:
+            state, error = "failed", str(failure)
+        except ConfigurationError as failure:
+            state, error, refusal = "failed", str(failure), failure
+        if self._lease_error is not None:
+            state, error = "failed", str(self._lease_error)
+        report = Report(
+            kind=self.kind, run=what.run, way_reason=what.reason, state="planned" if what.dry_run and state == "finished" else state,
+            error=error, dry_run=what.dry_run, resumed=what.resumed, started=began, finished=time.time(), passes=self._passes,
+            counts=dict(stats.counts), rows_moved=self.rows_moved, bytes_moved=stats.bytes, evidence=dict(stats.evidence),
+            listed=stats.listed[:LISTED], notes=what.notes, **ends,
+        )  # fmt: skip
+        report = self.complete(facts, report)
+        report = replace(report, next_command=self.next_command(report))
+        # A job may fail because of the journal's database. Its record then says "running" until the next run.
+        with suppress(RunError) if state == "failed" else nullcontext():
+            if share is not None:
+                report = share.finish(report)
+            elif journal is not None:
+                journal.runs.update(
+                    what.run, state=state, report=json.dumps(report.to_dict()), finished=report.finished
+                )
+        if refusal is not None:
+            raise refusal
+        stats.tell(RunFinished(run=what.run, state=report.state))
+        return report
 
+    # -- inside
 
-class SharedJob(PacedJob):
-    """A job that several processes may share, a range each.
+    def _steered(self, run: str, journal: Journal | None, load: LoadMonitor | None) -> AbstractContextManager[None]:
+        channel = self.share or (journal.runs if journal is not None else None)
+        if channel is None or load is None:
+            return nullcontext()
+        stats = self.context.stats
+        return ControlLoop(
+            channel, run, gate=self.context.limiter, pace=self.context.limits, stop=self.stop, pressure=load,
+            state=lambda: {**stats.totals, "rows_moved": self.rows_moved},
+        ).running()  # fmt: skip
 
-    Args:
-        listener: called with each event, one at a time.
-        part: which range this process does; ``None`` where it does all.
-        duration: seconds after which no further object is begun; ``None`` sets no limit.
-        most: bytes of content after which none is begun; ``None`` sets no limit.
-        pace: as :class:`PacedJob` takes it.
-    """
+    def _coordinator(self, journal: Journal, sharded: ShardedJob) -> ShardCoordinator:
+        return ShardCoordinator(journal, sharded, stopping=self.context.stop, lost=self._on_lease_lost)
 
-    def __init__(
-        self,
-        listener: Listener,
-        *,
-        part: ShardRef | None,
-        duration: float | None = None,
-        most: int | None = None,
-        **pace: Any,
-    ) -> None:
-        super().__init__(listener, **pace)
-        self._part = part
-        self._share: ShardRun | None = None
-        self._duration, self._most = duration, most
-        self._allowance = RunLimits(duration, most, self._bytes)
+    def _count_bytes(self) -> int:
+        """Bytes of content that the whole job, all its shards, moved so far."""
+        share = self.share
+        return self.context.stats.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
-    def _bytes(self) -> int:
-        """Bytes of content that the whole job moved so far."""
-        share = self._share
-        return self._tally.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
+    def _report_throttle(self, limiter: ConcurrencyLimiter) -> None:
+        self.context.stats.tell(
+            PaceChanged(concurrency=limiter.limit, most_concurrency=limiter.max_limit, paused=limiter.paused)
+        )
 
-    def _sharing(self, journal: Journal, work: ShardedJob) -> ShardCoordinator:
-        return ShardCoordinator(journal, work, stopping=self._stopping, lost=self._on_lease_lost)
-
-    def _begin(self, journal: Journal, work: ShardedJob, ranges: int) -> tuple[str, str]:
-        """Join the job that is under way, or begin one; its id, and the lease that whoever sees to it is to hold in its name."""
-        return self._sharing(journal, work).begin(total=None, into=ranges), work.lease
-
-    @contextmanager
-    def _taken(self, journal: Journal, work: ShardedJob, part: ShardRef) -> Iterator[ShardRun]:
-        """Hold a range while the block runs, within what is left of the whole job's limits."""
-        sharing = self._sharing(journal, work)
-        run = part.run or sharing.begin(total=part.total, into=part.total or 1)
-        with sharing.take(run, part.number) as share:
-            if not share.done:
-                self._share, self._pace.requests.guard = share, share.check
-                self._allowance = RunLimits(share.left(self._duration), self._most, self._bytes)
-            yield share
+    def _on_lease_lost(self, error: RunError) -> None:
+        """End the job: another may be at work."""
+        self._lease_error = error
+        self.context.stop.set()

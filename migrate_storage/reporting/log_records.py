@@ -69,7 +69,8 @@ def _level(event: Event) -> int:
 def _line(event: Event) -> str:
     match event:
         case RunStarted():
-            return f"run {event.run}: {event.source} -> {event.destination}, {event.way.value}: {event.reason}"
+            ends = f"{event.kind} {event.run}: {event.source} -> {event.destination}"
+            return f"{ends}, {event.way.value}: {event.reason}" if event.kind == "run" else f"{ends}, {event.reason}"
         case PassStarted():
             return f"pass {event.number}"
         case ItemFinished(outcome=outcome):

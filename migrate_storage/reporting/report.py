@@ -69,6 +69,8 @@ class Report:
     bytes_moved: int = 0
     #: Items by how equality was proved, such as ``{"md5": 500}``.
     evidence: Mapping[str, int] = field(default_factory=dict)
+    #: Objects that a purge kept, by the reason, such as ``{"a row or list still names it": 2}``.
+    kept: Mapping[str, int] = field(default_factory=dict)
     #: The outcomes that are not done, at most :data:`LISTED` of them.
     listed: tuple[Outcome, ...] = ()
     #: What objects had that the destination does not carry (tags, ACLs, storage class, ...).
@@ -151,6 +153,7 @@ class Report:
             "bytes_moved": self.bytes_moved,
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
             "evidence": dict(self.evidence),
+            "kept": dict(self.kept),
             "listed_total": self.listed_total,
             "listed": [outcome_to_dict(outcome) for outcome in self.listed],
             "not_carried": [_note_to_dict(note) for note in self.not_carried],
@@ -196,6 +199,7 @@ class Report:
             sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             evidence=dict(data["evidence"]),
+            kept=dict(data.get("kept", {})),
             listed=tuple(outcome_from_dict(each) for each in data["listed"]),
             not_carried=tuple(_note_from_dict(each) for each in data["not_carried"]),
             notes=tuple(_note_from_dict(each) for each in data["notes"]),

@@ -114,6 +114,8 @@ def _facts(report: Report) -> Iterator[str]:
     counted = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
     would = "would be " if report.dry_run and counted else ""
     yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
+    for number, (reason, count) in enumerate(sorted(report.kept.items(), key=lambda each: (-each[1], each[0]))):
+        yield f"  {'' if number else 'kept':<10} {count:,}: {reason}"
     if report.sample:
         seen, all_ = report.sample
         yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"

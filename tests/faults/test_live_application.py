@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from migrate_storage.core.events import Event, PassStarted
-from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.other_process import ROOT
@@ -173,7 +173,8 @@ def test_with_a_revert_in_the_middle(live: Live, seed: int, evidence: Evidence) 
     half = world.run(window=20, concurrency=8, settle=0.1, lease=2.0, limit=live.rows // 2)
     assert half.state == "limited"
     assert half.rows_moved > 0
-    back = Revert(world.application, settle=0.5, lease=2.0, concurrency=8, listener=_Listening(live).append).run()
+    options = RevertOptions(settle=0.5, lease=2.0, concurrency=8)
+    back = Revert(world.application, options, listener=_Listening(live).append).run()
     assert (live.folder / "calm").exists()
     report = world.run(window=20, concurrency=8, settle=0.5, lease=2.0)
     model, done = live.stop()

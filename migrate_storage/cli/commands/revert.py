@@ -43,16 +43,13 @@ def revert(
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
     Content that changed since, or that is gone from the source, is copied back first, and verified.
     """
-    from migrate_storage.jobs.revert.job import Revert
+    from migrate_storage.jobs.revert.job import Revert, RevertOptions
 
     application = door.open()
+    options = RevertOptions(
+        dry_run=dry_run, concurrency=concurrency, settle=settle, journal=journal, journal_schema=journal_schema
+    )
     try:
-        return finished(
-            lambda listener: Revert(
-                application, run=run, dry_run=dry_run, concurrency=concurrency, settle=settle, journal=journal,
-                journal_schema=journal_schema, listener=listener,
-            ),
-            output,
-        )  # fmt: skip
+        return finished(lambda listener: Revert(application, options, run=run, listener=listener), output)
     finally:
         application.close()

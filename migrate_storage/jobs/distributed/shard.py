@@ -7,32 +7,17 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from migrate_storage.core.model import Note, OutcomeKind, Severity
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import load_key
+from migrate_storage.jobs.context import JobPace
 from migrate_storage.journal import Journal, RunRecord, ShardRecord
 from migrate_storage.journal.lease_holder import Lease
 from migrate_storage.reporting import LISTED, Report
 
-__all__ = ("Limits", "ShardRun", "ShardedJob")
-
-
-class Limits(Protocol):
-    """The limits of a job, which its ranges share."""
-
-    @property
-    def concurrency(self) -> int:
-        """Objects under way at once."""
-
-    @property
-    def bandwidth(self) -> int | None:
-        """Bytes in a second."""
-
-    @property
-    def max_requests_per_second(self) -> float | None:
-        """Requests in a second."""
+__all__ = ("ShardRun", "ShardedJob")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +30,8 @@ class ShardedJob:
     seconds: float
     #: See :func:`plan_of`.
     plan: str
-    limits: Limits
+    #: The limits of the whole job, which its shards divide.
+    limits: JobPace
     #: The line of a run that begins, by its id.
     line: Callable[[str], RunRecord]
     #: Cuts the job into so many ranges; what bounds each of them.

@@ -21,8 +21,8 @@ from migrate_storage.engine.known_losses import KnownLosses, ended, known_loss_o
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
-from migrate_storage.jobs.base import PacedJob
 from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.old_base import PacedJob
 from migrate_storage.jobs.orphans.quarantine import Quarantine, checked_prefix, immovable
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
 from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
@@ -147,7 +147,9 @@ class Orphans(PacedJob):
         reason, work = self._work(database, journal, sides, keys, name)
         named: dict[str, Any] = {"source": looked, "destination": looked, "way": Way.SWAP}
         self._tally.tell(
-            RunStarted(run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named)
+            RunStarted(
+                kind="orphans", run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named
+            )
         )
         if options.yes:
             journal.runs.begin(

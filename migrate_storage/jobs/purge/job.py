@@ -1,43 +1,54 @@
-"""Delete what a migration left behind, at last: source objects whose copies serve, or copies made in vain.
+"""Delete migrated source objects, or with ``--leftovers`` destination copies that no row names.
 
-Only here does anything get deleted, and only what passes every test: journaled as verified by a run that is over, soaked,
-named by no row or list under any key, still what was copied, its copy still good, and not one and the same place.
+An object is deleted only when it passes every rule of :class:`migrate_storage.jobs.purge.rules.PurgeRules`.
 """
 
 from __future__ import annotations
 
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.core.events import Listener, RunFinished, RunStarted, silent
+from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.core.text import amount
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.probe import same_storage
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
-from migrate_storage.jobs.base import BatchJob
+from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
 from migrate_storage.journal import Journal, ObjectRecord, RunRecord, new_run_id
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.reporting import Report
 from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("Purge",)
 
 
-_AGAIN = 60.0
-"""Seconds after which the rows are read anew: somebody may have re-pointed one to the old key, though nobody should."""
+MIN_REREAD_SECONDS = 60.0
+"""The rows are read again at the earliest after this time: a row may have been re-pointed to the old key."""
+REREAD_TIME_RATIO = 10
+"""The rows are read again at the earliest after this many times the duration of the last reading."""
 
 
-_SHARE = 10
-"""How many times longer than it takes to read them it is at least until they are read anew."""
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    journal: Journal
+    #: The run that was asked for, or the latest one.
+    first: RunRecord
+    runs: Sequence[str]
+    rules: PurgeRules
+    #: Reads the rows again; returns the time, by the monotonic clock, from which on that is due once more.
+    read_rows: Callable[[], float]
+    rows_fresh_until: float
 
 
-class Purge(BatchJob):
+class Purge(Job[_Facts]):
     """One purge of what one run, or all runs between its two keys, left behind.
 
     Args:
@@ -47,12 +58,15 @@ class Purge(BatchJob):
         listener: called with each event.
     """
 
+    kind = "purge"
+
     def __init__(
         self, application: Application, options: PurgeOptions, *, run: str | None = None, listener: Listener = silent
     ) -> None:
+        super().__init__(listener, JobPace())
         self._application, self._options, self._wanted = application, options, run
-        super().__init__(listener)
         self._versioned = self._freed = 0
+        self._kept: Counter[str] = Counter()
 
     def run(self) -> Report:
         """Do it.
@@ -65,12 +79,16 @@ class Purge(BatchJob):
         options = self._options
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             first = journal.runs.migration_run(self._wanted)
-            runs = [first] if self._wanted else journal.runs.migration_runs(first)
-            with self._hold(journal, options.lease) if options.yes else nullcontext():
-                return self._job(database, journal, first, [run.id for run in runs])
+            with (
+                self.hold_lease(journal, options.lease) if options.yes else nullcontext(),
+                self._find_facts(database, journal, first) as facts,
+            ):
+                return self.execute(facts, journal if options.yes else None)
 
-    def _job(self, database: Database, journal: Journal, first: RunRecord, runs: Sequence[str]) -> Report:
-        options, began, name = self._options, time.time(), new_run_id()
+    @contextmanager
+    def _find_facts(self, database: Database, journal: Journal, first: RunRecord) -> Iterator[_Facts]:
+        options = self._options
+        runs = [first] if self._wanted else journal.runs.migration_runs(first)
         sides = sides_of(self._application.backends)
         missing = [key for key in (first.source, first.destination) if key not in sides]
         if missing:
@@ -78,113 +96,116 @@ class Purge(BatchJob):
                 f"the run went between keys of which {', '.join(missing)} is not registered: register it to purge"
             )
         source, destination = sides[first.source], sides[first.destination]
-        shared, _ = same_storage(source, destination, self._retry, probe=options.yes)
+        shared, _ = same_storage(source, destination, self.context.retry, probe=options.yes)
         services = ServiceIdentity(sides.values(), apart=None if shared else (source, destination))
-        reason = "copies made in vain" if options.leftovers else "source objects whose copies serve"
-        named: dict[str, Any] = {"source": first.source, "destination": first.destination, "way": Way(first.way)}
-        self._tally.tell(
-            RunStarted(run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named)
-        )
         with ReferencedPlaces(services) as references:
 
-            def reread() -> float:
+            def read_rows() -> float:
                 began = time.monotonic()
                 references.add_rows(database, self._application.columns, sides)
-                return time.monotonic() + max(_AGAIN, _SHARE * (time.monotonic() - began))
+                return time.monotonic() + max(MIN_REREAD_SECONDS, REREAD_TIME_RATIO * (time.monotonic() - began))
 
-            fresh_until = reread()
+            fresh_until = read_rows()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))
-            judge = PurgeRules(source, destination, references, services, options, self._retry)
-            candidates = sum(1 for entry in self._entries(journal, runs) if judge.candidate(entry))
+            facts = _Facts(
+                journal=journal, first=first, runs=[run.id for run in runs], read_rows=read_rows, rows_fresh_until=fresh_until,
+                rules=PurgeRules(source, destination, references, services, options, self.context.retry),
+            )  # fmt: skip
+            candidates = sum(1 for record in self._records(facts) if facts.rules.candidate(record))
             if candidates > options.max_delete:
                 raise ConfigurationError(
                     f"{candidates} objects would be deleted, --max-delete allows {options.max_delete}: nothing was deleted; raise it if that is right"
                 )
-            if options.yes:
-                journal.runs.begin(
-                    RunRecord(id=name, kind="purge", state="running", started=began, updated=began, **named)
-                )
-            state, error = self._each(journal, judge, runs, reread, fresh_until)
-        counts = dict(self._tally.counts)
-        again = " ".join(("migrate-storage purge", *([self._wanted] if self._wanted else ()), "--yes"))
-        report = Report(
-            kind="purge", run=name, way_reason=reason, state="planned" if not options.yes and state == "finished" else state, error=error,
-            dry_run=not options.yes, started=began, finished=time.time(), passes=1, counts=counts, listed=self._tally.listed[:LISTED],
-            bytes_moved=self._freed, evidence=self._tally.evidence, notes=self._notes(),
-            next_command=again if not options.yes or state != "finished" else "migrate-storage verify", **named,
-        )  # fmt: skip
-        if options.yes and self._fatal is None:
-            journal.runs.update(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
-        self._tally.tell(RunFinished(run=name, state=report.state))
-        return report
+            yield facts
 
-    def _each(
-        self, journal: Journal, judge: PurgeRules, runs: Sequence[str], reread: Callable[[], float], fresh_until: float
-    ) -> tuple[str, str]:
-        """Judge and delete, one after the other; how it ended, and why."""
-        state, error = "finished", ""
+    def describe(self, facts: _Facts) -> JobDescription:
+        """See :meth:`Job.describe`."""
+        return JobDescription(
+            run=new_run_id(), source=facts.first.source, destination=facts.first.destination, way=Way(facts.first.way),
+            reason="copies made in vain" if self._options.leftovers else "source objects whose copies serve",
+            dry_run=not self._options.yes,
+        )  # fmt: skip
+
+    def work(self, facts: _Facts) -> str:
+        """Judge and delete one object after the other."""
+        fresh_until = facts.rows_fresh_until
         try:
-            for entry in self._entries(journal, runs):
-                if self._stopping.is_set():
-                    state = "stopped"
-                    break
+            for record in self._records(facts):
+                if self.context.stop.is_set():
+                    return "stopped"
                 if time.monotonic() > fresh_until:
-                    fresh_until = reread()
-                self._one(journal, judge, entry)
-        except (StoppedError, KeyboardInterrupt):
-            state = "stopped"
+                    fresh_until = facts.read_rows()
+                self._purge_object(facts, record)
+        except StoppedError:
+            raise
         except (RunError, StoreRequestError) as failure:
-            state, error = "failed", f"{failure}; nothing after this object was deleted"
-        return self._final_state(state, error)
+            raise RunError(f"{failure}; nothing after this object was deleted") from failure
+        return "finished"
+
+    def complete(self, facts: _Facts, report: Report) -> Report:
+        """Add the freed bytes, and why objects were kept."""
+        del facts
+        return replace(report, passes=1, bytes_moved=self._freed, kept=dict(self._kept), notes=self._notes())
+
+    def next_command(self, report: Report) -> str:
+        """See :meth:`Job.next_command`."""
+        if report.state == "finished":
+            return "migrate-storage verify"
+        if report.state == "planned" and not report.counts.get(OutcomeKind.PURGED):
+            return ""
+        return " ".join(("migrate-storage purge", *([self._wanted] if self._wanted else ()), "--yes"))
 
     def _notes(self) -> tuple[Note, ...]:
         if not self._versioned:
             return ()
-        objects = f"{self._versioned} object{'s' if self._versioned > 1 else ''}"
         return (
             Note(
                 severity=Severity.WARNING,
                 code="purge.versions",
-                subject=objects,
+                subject=amount(self._versioned, "object"),
                 message="the bucket keeps versions: what was deleted stays there as an old version, and is paid for",
                 todo="let a lifecycle rule expire old versions, or delete them by their version",
             ),
         )
 
-    def _entries(self, journal: Journal, runs: Sequence[str]) -> Iterator[ObjectRecord]:
-        # What a purge that was killed had in hand comes first: its line says that it may be gone. Few, if any.
+    def _records(self, facts: _Facts) -> Iterator[ObjectRecord]:
+        # An object that a killed purge was deleting comes first: its record means that it may be gone. There are few.
+        objects = facts.journal.objects
         begun, whole = ("removing", "leftover") if self._options.leftovers else ("purging", "held")
-        first = [entry for run in runs for batch in journal.objects.of_run(run, state=begun) for entry in batch]
+        first = [record for run in facts.runs for batch in objects.of_run(run, state=begun) for record in batch]
         yield from first
-        seen = {entry.id for entry in first}
-        for run in runs:
-            for batch in journal.objects.of_run(run, state=whole):
-                yield from (entry for entry in batch if entry.id not in seen)
+        seen = {record.id for record in first}
+        for run in facts.runs:
+            for batch in objects.of_run(run, state=whole):
+                yield from (record for record in batch if record.id not in seen)
 
-    def _one(self, journal: Journal, judge: PurgeRules, entry: ObjectRecord) -> None:
-        ruling = judge.decide(entry)
-        leftover = self._options.leftovers
+    def _purge_object(self, facts: _Facts, record: ObjectRecord) -> None:
+        objects, leftover = facts.journal.objects, self._options.leftovers
         begun, over = ("removing", "removed") if leftover else ("purging", "purged")
-        if ruling.kind is OutcomeKind.PURGED:
+        decision = facts.rules.decide(record)
+        purged = decision.kind is OutcomeKind.PURGED
+        if purged:
             if self._options.yes:
-                # The intent first: a killed purge leaves a line that says what may be gone.
-                journal.objects.set_state(entry.id, begun)
-                if not ruling.gone:
-                    judge.delete(entry)
-                journal.objects.set_state(entry.id, over)
-            self._versioned += ruling.versioned
-            self._freed += 0 if ruling.versioned or ruling.gone else entry.size or 0
-        elif entry.state == begun and self._options.yes:
-            # It was not deleted after all, and must not be now.
-            journal.objects.set_state(entry.id, "leftover" if leftover else "held")
-        self._tally.ended(
+                # The intent is written first: after a kill the record means that the object may be gone.
+                objects.set_state(record.id, begun)
+                if not decision.gone:
+                    facts.rules.delete(record)
+                objects.set_state(record.id, over)
+            self._versioned += decision.versioned
+            self._freed += 0 if decision.versioned or decision.gone else record.size or 0
+        elif record.state == begun and self._options.yes:
+            # The killed purge did not delete it, and it must not be deleted now.
+            objects.set_state(record.id, "leftover" if leftover else "held")
+        if decision.kind is OutcomeKind.SKIPPED:
+            self._kept[decision.reason] += 1
+        self.context.stats.ended(
             Outcome(
-                kind=ruling.kind,
-                source=entry.destination if leftover else entry.source,
+                kind=decision.kind,
+                source=record.destination if leftover else record.source,
                 destination=Location("", "purged"),
-                reason="" if ruling.kind is OutcomeKind.PURGED else ruling.reason,
-                size=entry.size,
-                evidence=ruling.reason if ruling.kind is OutcomeKind.PURGED else "",
+                reason="" if purged else decision.reason,
+                size=record.size,
+                evidence=decision.reason if purged else "",
             )
         )

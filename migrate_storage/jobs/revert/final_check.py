@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,85 +22,98 @@ from migrate_storage.jobs.revert.restore_row import RowRestorer, settled
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.stores.retry import StoreRequestError
 
-__all__ = ("recheck_destinations",)
+__all__ = ("DestinationRecheck", "column_of", "object_ids")
 
 
-def recheck_destinations(
-    putback: RowRestorer,
-    database: Database,
-    journal: Journal,
-    columns: Sequence[Column],
-    since: float,
-    concurrency: int,
-    stopping: threading.Event,
-) -> Iterator[Outcome]:
-    """The last looks of an undo: a process that loaded its row before it went back still saves to the destination.
+class DestinationRecheck:
+    """Checks the copies of reverted rows once more with HEAD, and copies back those that were written meanwhile.
 
-    What it wrote is copied back too, and rows that name the source again hold its new size and tag.
+    Rows that name the source again get the size and the ETag of the new source object.
 
     Args:
-        putback: looks, and copies.
+        restorer: checks and copies objects.
         database: where the rows are.
-        journal: knows which rows went back, and how both sides were then.
+        journal: has the rows that went back, and both objects as they were then.
         columns: all columns of the application.
-        since: when the undo began, in seconds since the epoch.
-        concurrency: objects looked at at once.
-        stopping: ends it between two batches.
-
-    Yields:
-        What a person must look at.
     """
-    known = {(column.schema, column.table, column.column): column for column in columns}
 
-    def moved_on(entry: ObjectRecord) -> bool:
+    def __init__(self, restorer: RowRestorer, database: Database, journal: Journal, columns: Sequence[Column]) -> None:
+        self._restorer, self._database, self._journal = restorer, database, journal
+        self._columns = {(column.schema, column.table, column.column): column for column in columns}
+
+    def run(self, since: float, concurrency: int, stop: threading.Event) -> Iterator[Outcome]:
+        """Check every row that went back.
+
+        Args:
+            since: when the revert began, in seconds since the epoch.
+            concurrency: objects checked at once.
+            stop: ends it between two batches.
+
+        Yields:
+            The objects that could not be copied back.
+        """
+        for rows in self._journal.rows.in_state("reverted", since=since):
+            records = self._journal.objects.find(object_ids(rows))
+            for record, changed in parallel_map(self._has_changed, records.values(), concurrency):
+                if changed and (outcome := self._copy_back(record, rows)) is not None:
+                    yield outcome
+            if stop.is_set():
+                return
+
+    def _has_changed(self, record: ObjectRecord) -> bool:
         try:
-            return putback.changed(entry)
+            return self._restorer.changed(record)
         except StoreRequestError:
-            return False  # no answer: what went back stands
+            return False  # no answer: the source object stays as it is
 
-    for lines in journal.rows.in_state("reverted", since=since):
-        entries = journal.objects.find(list({id_ for line in lines for id_ in json.loads(line["objects"])}))
-        for entry, changed in parallel_map(moved_on, entries.values(), concurrency):
-            if not changed:
-                continue
-            named = [
-                (rows, pk)
-                for line in lines
-                if entry.id in json.loads(line["objects"])
-                for rows, pk in [(FileColumn(database, known[_column_of(line)]), load_key(line["pk"]))]
-                if database.transaction(partial(_refresh, rows=rows, pk=pk, entry=entry, verified=None))
-            ]
-            if not named:
-                continue  # no row names it at the source any more: whatever was written there is not ours to move
-            kind, reason, verified = putback.again(entry, None)
-            if verified is None:
-                refs = tuple(RowRef(rows.column, pk) for rows, pk in named)
-                yield Outcome(kind=kind, source=entry.destination, destination=entry.source, reason=reason, refs=refs)
-                continue
-            for rows, pk in named:
-                database.transaction(partial(_refresh, rows=rows, pk=pk, entry=entry, verified=verified))
-            journal.database.transaction(partial(journal.objects.record_results, entries=[settled(entry, verified)]))
-        if stopping.is_set():
-            return
+    def _copy_back(self, record: ObjectRecord, rows: Sequence[Mapping[str, Any]]) -> Outcome | None:
+        """Copy one object back again, and update the rows that name it; how it ended where that failed."""
+        update = partial(self._update_row, record)
+        naming = [
+            (column, pk)
+            for row in rows
+            if record.id in json.loads(row["objects"])
+            for column, pk in [(FileColumn(self._database, self._columns[column_of(row)]), load_key(row["pk"]))]
+            if update(column, pk, None)
+        ]
+        if not naming:
+            return None  # no row names it at the source any more, so this object is not ours to replace
+        kind, reason, verified = self._restorer.again(record, None)
+        if verified is None:
+            refs = tuple(RowRef(column.column, pk) for column, pk in naming)
+            return Outcome(kind=kind, source=record.destination, destination=record.source, reason=reason, refs=refs)
+        for column, pk in naming:
+            update(column, pk, verified)
+        result = [settled(record, verified)]
+        self._journal.database.transaction(partial(self._journal.objects.record_results, entries=result))
+        return None
+
+    def _update_row(
+        self, record: ObjectRecord, column: FileColumn, pk: tuple[Any, ...], verified: Verified | None
+    ) -> bool:
+        """Return whether a row names the source object; with a verification, write its size and ETag to the row."""
+
+        def update(connection: Connection) -> bool:
+            now = column.read(connection, pk)
+            try:
+                slots = parse_slots(column.column, Row(pk, now)) if now is not None else ()
+            except BrokenValueError:
+                return False
+            names = (record.source_key, record.source_path)
+            naming = [slot for slot in slots if (slot.file["backend"], slot.file["filename"]) == names]
+            if now is not None and verified is not None and naming:
+                fields = {slot.ref.index: file_fields_for(verified, record.source) for slot in naming}
+                column.swap(connection, pk, now, rewrite_value(now, fields))
+            return bool(naming)
+
+        return self._database.transaction(update)
 
 
-def _column_of(line: Mapping[str, Any]) -> tuple[str | None, str, str]:
-    return line["table_schema"], line["table_name"], line["column_name"]
+def column_of(row: Mapping[str, Any]) -> tuple[str | None, str, str]:
+    """Return schema, table and column of a row's journal record."""
+    return row["table_schema"], row["table_name"], row["column_name"]
 
 
-def _refresh(
-    connection: Connection, *, rows: FileColumn, pk: tuple[Any, ...], entry: ObjectRecord, verified: Verified | None
-) -> bool:
-    """Whether a row names the source object; with a proof, tell it the object's size and tag."""
-    now = rows.read(connection, pk)
-    try:
-        slots = parse_slots(rows.column, Row(pk, now)) if now is not None else ()
-    except BrokenValueError:
-        return False
-    naming = [
-        slot for slot in slots if (slot.file["backend"], slot.file["filename"]) == (entry.source_key, entry.source_path)
-    ]
-    if now is not None and verified is not None and naming:
-        fields = {slot.ref.index: file_fields_for(verified, entry.source) for slot in naming}
-        rows.swap(connection, pk, now, rewrite_value(now, fields))
-    return bool(naming)
+def object_ids(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of the objects that rows' journal records name, each once."""
+    return list(dict.fromkeys(id_ for row in rows for id_ in json.loads(row["objects"])))

@@ -1,18 +1,18 @@
-"""Undo: rows are put back as the journal has them, wherever that still is right; everything else is listed and left."""
+"""Put rows back to the key that they named before a run, wherever that still is right; list and leave all others."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from migrate_storage.application.application import Application
-from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError, StoppedError
-from migrate_storage.core.events import Listener, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
+from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, Way
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
@@ -22,56 +22,81 @@ from migrate_storage.database.file_json import BrokenValueError, Row, parse_slot
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.recovery import recover_intents
-from migrate_storage.jobs.base import BatchJob
+from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.revert.final_check import recheck_destinations
+from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.revert.final_check import DestinationRecheck, column_of, object_ids
 from migrate_storage.jobs.revert.restore_row import RestoreDecision, RestoreTask, RowRestorer, value_before_runs
 from migrate_storage.journal import Journal, RunRecord, new_run_id
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
-__all__ = ("Revert",)
+__all__ = ("Revert", "RevertOptions")
 
 T = TypeVar("T")
 
-_BATCH = 200
+RESTORE_BATCH_ROWS = 200
 """Rows put back in one transaction."""
+ROW_CHANGED = "the row was changed since it was re-pointed; that write stands"
 
 
-class Revert(BatchJob):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RevertOptions:
+    """How a revert runs."""
+
+    #: Report what would happen; change nothing.
+    dry_run: bool = False
+    #: Rows checked at once.
+    concurrency: int = 32
+    #: Seconds before the last check of the destination, see :class:`migrate_storage.jobs.run.options.RunOptions`.
+    settle: float = 5.0
+    #: URL of another database that holds the journal.
+    journal: str | None = None
+    #: Database schema of the journal's tables.
+    journal_schema: str | None = None
+    #: Seconds after which a process that died no longer blocks this one.
+    lease: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    database: Database
+    journal: Journal
+    #: The run that was asked for, or the latest one.
+    first: RunRecord
+    runs: Sequence[str]
+    restorer: RowRestorer
+
+
+class Revert(Job[_Facts]):
     """Puts back the rows that runs re-pointed.
 
     Args:
         application: whose rows.
+        options: how.
         run: id of one run, or the beginning of it; ``None`` means the latest run and every other one between the
             same two keys.
-        dry_run: look, and say what would be; change nothing.
-        concurrency: rows looked at at once.
-        journal: URL of another database that holds the journal.
-        journal_schema: database schema of the journal's tables.
-        settle: seconds before the last look at the destination, see :class:`migrate_storage.jobs.run.options.RunOptions`.
-        lease: see there.
         listener: called with each event.
     """
+
+    kind = "revert"
 
     def __init__(
         self,
         application: Application,
+        options: RevertOptions | None = None,
         *,
         run: str | None = None,
-        dry_run: bool = False,
-        concurrency: int = 32,
-        journal: str | None = None,
-        journal_schema: str | None = None,
-        settle: float = 5.0,
-        lease: float = 15.0,
         listener: Listener = silent,
     ) -> None:
-        super().__init__(listener)
-        self._application, self._wanted, self._dry_run = application, run, dry_run
-        self._concurrency, self._settle, self._lease = concurrency, settle, lease
-        self._journal_url, self._journal_schema = journal, journal_schema
+        super().__init__(listener, JobPace())
+        self._application, self._options, self._wanted = application, options or RevertOptions(), run
         self._moved = 0
+
+    @property
+    def rows_moved(self) -> int:
+        """Rows that were put back so far."""
+        return self._moved
 
     def run(self) -> Report:
         """Do it.
@@ -81,15 +106,20 @@ class Revert(BatchJob):
                 was touched.
             LeaseHeldError: a run is at work on this database.
         """
-        with connected(self._application, self._journal_url, self._journal_schema) as (database, journal):
+        options = self._options
+        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             first = journal.runs.migration_run(self._wanted)
             runs = [first.id] if self._wanted else [run.id for run in journal.runs.migration_runs(first)]
-            source, destination = self._side(first.source), self._side(first.destination)
-            with nullcontext() if self._dry_run else self._hold(journal, self._lease):
-                if not self._dry_run:
+            restorer = RowRestorer(
+                self._side(first.source), self._side(first.destination), retry=self.context.retry,
+                budget=MemoryBudget(64 * MiB), moved=self.context.stats.moved, dry_run=options.dry_run,
+            )  # fmt: skip
+            with nullcontext() if options.dry_run else self.hold_lease(journal, options.lease):
+                if not options.dry_run:
                     recover_intents(journal, database, self._application.columns)
                 self._refuse_purged(journal, first, runs)
-                return self._job(database, journal, first, runs, source, destination)
+                facts = _Facts(database=database, journal=journal, first=first, runs=runs, restorer=restorer)
+                return self.execute(facts, None if options.dry_run else journal)
 
     def _side(self, key: str) -> ResolvedBackend:
         try:
@@ -100,215 +130,186 @@ class Revert(BatchJob):
             ) from None
 
     def _refuse_purged(self, journal: Journal, first: RunRecord, runs: Sequence[str]) -> None:
-        """What was purged, or may have been by a purge that was killed, cannot be named again: said before anything is touched."""
+        """Raise where source objects were purged, or may have been by a killed purge: rows cannot name them again."""
         if not journal.objects.any_in("purging", "purged"):
             return
         purged = 0
-        for groups in _batches(journal.rows.repointed(runs), _BATCH):
-            found = journal.objects.find(_objects(line for group in groups for line in group))
-            gone = {id_ for id_, entry in found.items() if entry.state in ("purging", "purged")}
-            purged += sum(1 for group in groups if gone & set(_objects(group)))
+        for groups in _batches(journal.rows.repointed(runs), RESTORE_BATCH_ROWS):
+            found = journal.objects.find(object_ids(record for group in groups for record in group))
+            gone = {id_ for id_, record in found.items() if record.state in ("purging", "purged")}
+            purged += sum(1 for group in groups if gone & set(object_ids(group)))
         if purged:
             raise ConfigurationError(
                 f"the source objects of {purged} of its rows were purged and cannot be named again: nothing was touched; move everything "
                 f"back with: migrate-storage run --from {first.destination} --to {first.source}"
             )
 
-    def _job(
-        self,
-        database: Database,
-        journal: Journal,
-        first: RunRecord,
-        runs: Sequence[str],
-        source: ResolvedBackend,
-        destination: ResolvedBackend,
-    ) -> Report:
-        began, name = time.time(), new_run_id()
-        named: dict[str, Any] = {"source": first.destination, "destination": first.source, "way": Way(first.way)}
-        reason = "undo: rows are put back as the journal has them"
-        self._tally.tell(RunStarted(run=name, reason=reason, dry_run=self._dry_run, resumed=False, rows=None, **named))
-        if not self._dry_run:
-            journal.runs.begin(
-                RunRecord(id=name, kind="revert", state="running", started=began, updated=began, **named)
-            )
-        state, error = "finished", ""
-        try:
-            self._undo(database, journal, runs, source, destination, began)
-            if self._stopping.is_set():
-                state = "stopped"
-            if not self._dry_run:
-                journal.release_objects()
-        except (StoppedError, KeyboardInterrupt):
-            state = "stopped"
-        except RunError as failure:
-            state, error = "failed", str(failure)
-        state, error = self._final_state(state, error)
-        counts = dict(self._tally.counts)
-        again = f"migrate-storage revert {self._wanted}" if self._wanted else "migrate-storage revert"
-        report = Report(
-            kind="revert", run=name, way_reason=reason, error=error, dry_run=self._dry_run,
-            state="planned" if self._dry_run and state == "finished" else state,
-            started=began, finished=time.time(), passes=2 if self._moved else 1, counts=counts, rows_moved=self._moved,
-            bytes_moved=self._tally.bytes, listed=self._tally.listed[:LISTED], evidence=self._tally.evidence,
-            next_command=again if self._dry_run or state != "finished" else "migrate-storage verify", **named,
-        )  # fmt: skip
-        if not self._dry_run and self._fatal is None:
-            journal.runs.update(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
-        self._tally.tell(RunFinished(run=name, state=report.state))
-        return report
-
-    def _undo(
-        self,
-        database: Database,
-        journal: Journal,
-        runs: Sequence[str],
-        source: ResolvedBackend,
-        destination: ResolvedBackend,
-        began: float,
-    ) -> None:
-        putback = RowRestorer(
-            source, destination, retry=self._retry, budget=MemoryBudget(64 * MiB), moved=self._tally.moved, dry_run=self._dry_run
+    def describe(self, facts: _Facts) -> JobDescription:
+        """See :meth:`Job.describe`."""
+        return JobDescription(
+            run=new_run_id(), source=facts.first.destination, destination=facts.first.source, way=Way(facts.first.way),
+            reason="undo: rows are put back as the journal has them", dry_run=self._options.dry_run,
         )  # fmt: skip
 
-        def look(row: RestoreTask | RestoreDecision) -> RestoreDecision:
-            return row if isinstance(row, RestoreDecision) else putback.restore(row)
+    def work(self, facts: _Facts) -> str:
+        """Put the rows back, then check the destination once more for late writes."""
+        began, options, stop = time.time(), self._options, self.context.stop
+        self._restore_rows(facts)
+        if self._moved and not options.dry_run and not stop.is_set():
+            self.begin_pass()
+            stop.wait(options.settle)
+            recheck = DestinationRecheck(facts.restorer, facts.database, facts.journal, self._application.columns)
+            for outcome in recheck.run(began, options.concurrency, stop):
+                self.context.stats.ended(outcome)
+        if not options.dry_run:
+            facts.journal.release_objects()
+        return "stopped" if stop.is_set() else "finished"
 
-        self._tally.tell(PassStarted(number=1))
-        rows = self._rows(database, journal, runs)
-        for batch in _batches(parallel_map(look, rows, self._concurrency), _BATCH):
-            self._put_back(database, journal, [ready for _, ready in batch])
-            if self._stopping.is_set():
+    def next_command(self, report: Report) -> str:
+        """See :meth:`Job.next_command`."""
+        if report.state == "finished":
+            return "migrate-storage verify"
+        return f"migrate-storage revert {self._wanted}" if self._wanted else "migrate-storage revert"
+
+    def _restore_rows(self, facts: _Facts) -> None:
+        def check(row: RestoreTask | RestoreDecision) -> RestoreDecision:
+            return row if isinstance(row, RestoreDecision) else facts.restorer.restore(row)
+
+        self.begin_pass()
+        rows = self._read_rows(facts)
+        for batch in _batches(parallel_map(check, rows, self._options.concurrency), RESTORE_BATCH_ROWS):
+            self._put_back(facts, [decision for _, decision in batch])
+            if self.context.stop.is_set():
                 return
-        if self._moved and not self._dry_run:
-            self._tally.tell(PassStarted(number=2))
-            self._stopping.wait(self._settle)
-            columns = self._application.columns
-            for outcome in recheck_destinations(
-                putback, database, journal, columns, began, self._concurrency, self._stopping
-            ):
-                self._tally.ended(outcome)
 
-    def _rows(
-        self, database: Database, journal: Journal, runs: Sequence[str]
-    ) -> Iterator[RestoreTask | RestoreDecision]:
-        """Each re-pointed row once: what is to be undone of it, or why that cannot be."""
+    def _read_rows(self, facts: _Facts) -> Iterator[RestoreTask | RestoreDecision]:
+        """Yield each re-pointed row once: what is to be undone of it, or why that cannot be."""
         tables: dict[tuple[str | None, str, str], FileColumn] = {}
         columns = {(column.schema, column.table, column.column): column for column in self._application.columns}
-        for groups in _batches(journal.rows.repointed(runs), _BATCH):
-            entries = journal.objects.find(_objects(line for group in groups for line in group))
-            undoes: list[RestoreTask | RestoreDecision] = []
+        for groups in _batches(facts.journal.rows.repointed(facts.runs), RESTORE_BATCH_ROWS):
+            known = facts.journal.objects.find(object_ids(record for group in groups for record in group))
+            tasks: list[RestoreTask | RestoreDecision] = []
             for group in groups:
-                name = _name(group[-1])
+                name = column_of(group[-1])
                 if name not in tables:
-                    tables[name] = FileColumn(database, _column(columns, name))
-                rows, pk = tables[name], load_key(group[-1]["pk"])
-                numbers = tuple(line["id"] for line in group)
-                latest = group[-1]["new_value"]
-                try:
-                    before, used = value_before_runs(group)
-                except BrokenValueError as error:
-                    left = RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=latest, entries={})
-                    undoes.append(RestoreDecision(undo=left, kind=OutcomeKind.FAILED, reason=str(error)))
-                    continue
-                known = {id_: entries.get(id_) for id_ in _objects(used)}
-                undoes.append(RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=before, entries=known))
-            yield from database.transaction(lambda connection, batch=undoes: [_read(connection, row) for row in batch])  # type: ignore[misc]
+                    tables[name] = FileColumn(facts.database, _find_column(columns, name))
+                tasks.append(_plan_restore(tables[name], group, known))
+            yield from facts.database.transaction(
+                lambda connection, batch=tasks: [_compare_with_row(connection, task) for task in batch]  # type: ignore[misc]
+            )
 
-    def _put_back(self, database: Database, journal: Journal, batch: Sequence[RestoreDecision]) -> None:
-        """As :meth:`_put_back_together`; where the database refuses a row, it alone is listed."""
+    def _put_back(self, facts: _Facts, batch: Sequence[RestoreDecision]) -> None:
+        """As :meth:`_put_back_together`; where the database refuses a row, list that row alone."""
         try:
-            self._put_back_together(database, journal, batch)
+            self._put_back_together(facts, batch)
         except RefusedError as error:
             if len(batch) > 1:
-                for ready in batch:
-                    self._put_back(database, journal, [ready])
+                for decision in batch:
+                    self._put_back(facts, [decision])
             else:
-                self._tell(RestoreDecision(undo=batch[0].undo, kind=OutcomeKind.FAILED, reason=str(error)))
+                self._report(RestoreDecision(undo=batch[0].undo, kind=OutcomeKind.FAILED, reason=str(error)))
 
-    def _put_back_together(self, database: Database, journal: Journal, batch: Sequence[RestoreDecision]) -> None:
-        """Swap the rows that may be, mark their lines, and tell how each ended."""
-        if self._dry_run:
-            for ready in batch:
-                self._tell(ready)
+    def _put_back_together(self, facts: _Facts, batch: Sequence[RestoreDecision]) -> None:
+        """Update the rows that may be put back, mark their journal records, and report how each ended."""
+        if self._options.dry_run:
+            for decision in batch:
+                self._report(decision)
             return
-        going = [ready for ready in batch if ready.kind is OutcomeKind.REWRITTEN]
-        already = [number for ready in batch if ready.kind is OutcomeKind.SKIPPED for number in ready.undo.lines]
-        entries = [entry for ready in going for entry in ready.entries]
+        database, journal = facts.database, facts.journal
+        going = [decision for decision in batch if decision.kind is OutcomeKind.REWRITTEN]
+        already = [
+            number for decision in batch if decision.kind is OutcomeKind.SKIPPED for number in decision.undo.lines
+        ]
+        records = [record for decision in going for record in decision.entries]
 
         def swap(connection: Connection) -> list[bool]:
-            return [ready.undo.rows.swap(connection, ready.undo.pk, ready.undo.now, ready.value) for ready in going]
+            return [each.undo.rows.swap(connection, each.undo.pk, each.undo.now, each.value) for each in going]
 
         def mark(connection: Connection, done: Sequence[bool]) -> None:
-            numbers = [number for ready, ok in zip(going, done, strict=True) if ok for number in ready.undo.lines]
+            numbers = [number for each, ok in zip(going, done, strict=True) if ok for number in each.undo.lines]
             journal.rows.reverted(connection, [*numbers, *already])
-            journal.objects.record_results(connection, entries)
+            journal.objects.record_results(connection, records)
 
         if journal.database is database:
 
-            def together(connection: Connection) -> list[bool]:
+            def swap_and_mark(connection: Connection) -> list[bool]:
                 swapped = swap(connection)
                 mark(connection, swapped)
                 return swapped
 
-            done = database.transaction(together)
+            done = database.transaction(swap_and_mark)
         else:
-            # Killed in between, the rows are back: the next revert reads them, and marks their lines.
+            # After a kill between the two the rows are back: the next revert reads them, and marks their records.
             done = database.transaction(swap)
             journal.database.transaction(lambda connection: mark(connection, done))
-        lost = {id(ready) for ready, ok in zip(going, done, strict=True) if not ok}
-        for ready in batch:
-            if id(ready) in lost:
-                self._tell(RestoreDecision(undo=ready.undo, kind=OutcomeKind.CHANGED, reason=_CHANGED))
+        lost = {id(decision) for decision, ok in zip(going, done, strict=True) if not ok}
+        for decision in batch:
+            if id(decision) in lost:
+                self._report(RestoreDecision(undo=decision.undo, kind=OutcomeKind.CHANGED, reason=ROW_CHANGED))
             else:
-                self._moved += ready.kind is OutcomeKind.REWRITTEN
-                self._tell(ready)
+                self._moved += decision.kind is OutcomeKind.REWRITTEN
+                self._report(decision)
 
-    def _tell(self, ready: RestoreDecision) -> None:
-        undo = ready.undo
-        done = ready.kind is OutcomeKind.REWRITTEN
-        self._tally.ended(
+    def _report(self, decision: RestoreDecision) -> None:
+        task = decision.undo
+        done = decision.kind is OutcomeKind.REWRITTEN
+        self.context.stats.ended(
             Outcome(
-                kind=ready.kind, source=_first(undo, undo.now), destination=_first(undo, undo.before),
-                reason="" if done else ready.reason, refs=(undo.ref,), evidence=ready.evidence if done else "",
+                kind=decision.kind, source=_first_location(task, task.now), destination=_first_location(task, task.before),
+                reason="" if done else decision.reason, refs=(task.ref,), evidence=decision.evidence if done else "",
             )
         )  # fmt: skip
 
 
-_CHANGED = "the row was changed since it was re-pointed; that write stands"
+def _plan_restore(
+    rows: FileColumn, group: Sequence[Mapping[str, Any]], known: Mapping[str, Any]
+) -> RestoreTask | RestoreDecision:
+    """Return what is to be undone of one row.
 
-
-def _read(connection: Connection, row: RestoreTask | RestoreDecision) -> RestoreTask | RestoreDecision:
-    """What the row itself says, before anything is asked of a store: theirs stands, and what is back already is done."""
-    if isinstance(row, RestoreDecision):
-        return row
-    now = row.rows.read(connection, row.pk)
-    if now is not None and same_json(now, row.now):
-        return row
-    if now is not None and _locations(row, now) == _locations(row, row.before):
-        return RestoreDecision(undo=row, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
-    reason = "the row is gone, or holds no file any more" if now is None else _CHANGED
-    return RestoreDecision(undo=row, kind=OutcomeKind.CHANGED, reason=reason)
-
-
-def _locations(row: RestoreTask, value: str) -> list[Location] | None:
+    Args:
+        rows: the row's column.
+        group: the row's journal records, oldest first.
+        known: journal records of objects, by id.
+    """
+    pk, latest = load_key(group[-1]["pk"]), group[-1]["new_value"]
+    numbers = tuple(record["id"] for record in group)
     try:
-        slots = parse_slots(row.rows.column, Row(row.pk, value))
+        before, used = value_before_runs(group)
+    except BrokenValueError as error:
+        task = RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=latest, entries={})
+        return RestoreDecision(undo=task, kind=OutcomeKind.FAILED, reason=str(error))
+    entries = {id_: known.get(id_) for id_ in object_ids(used)}
+    return RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=before, entries=entries)
+
+
+def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecision) -> RestoreTask | RestoreDecision:
+    """Read the row before any request to a store: a later write stands, and a row that is back already is done."""
+    if isinstance(task, RestoreDecision):
+        return task
+    now = task.rows.read(connection, task.pk)
+    if now is not None and same_json(now, task.now):
+        return task
+    if now is not None and _locations(task, now) == _locations(task, task.before):
+        return RestoreDecision(undo=task, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
+    reason = "the row is gone, or holds no file any more" if now is None else ROW_CHANGED
+    return RestoreDecision(undo=task, kind=OutcomeKind.CHANGED, reason=reason)
+
+
+def _locations(task: RestoreTask, value: str) -> list[Location] | None:
+    try:
+        slots = parse_slots(task.rows.column, Row(task.pk, value))
     except BrokenValueError:
         return None
     return [Location(slot.file["backend"], slot.file["filename"]) for slot in slots]
 
 
-def _first(row: RestoreTask, value: str) -> Location:
-    """Where a row's first file is, for a list that a person reads."""
-    found = _locations(row, value)
+def _first_location(task: RestoreTask, value: str) -> Location:
+    """Return where a row's first file is, for a list that a person reads."""
+    found = _locations(task, value)
     return found[0] if found else Location("", "")
 
 
-def _name(line: Mapping[str, Any]) -> tuple[str | None, str, str]:
-    return line["table_schema"], line["table_name"], line["column_name"]
-
-
-def _column(columns: dict[tuple[str | None, str, str], Column], name: tuple[str | None, str, str]) -> Column:
+def _find_column(columns: Mapping[tuple[str | None, str, str], Column], name: tuple[str | None, str, str]) -> Column:
     try:
         return columns[name]
     except KeyError:
@@ -317,14 +318,10 @@ def _column(columns: dict[tuple[str | None, str, str], Column], name: tuple[str 
         ) from None
 
 
-def _objects(lines: Iterable[Any]) -> list[str]:
-    return list(dict.fromkeys(id_ for line in lines for id_ in json.loads(line["objects"])))
-
-
 def _batches(stream: Iterable[T], size: int) -> Iterator[list[T]]:
     batch: list[T] = []
-    for each in stream:
-        batch.append(each)
+    for item in stream:
+        batch.append(item)
         if len(batch) >= size:
             yield batch
             batch = []

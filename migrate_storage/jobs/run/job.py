@@ -29,10 +29,11 @@ from migrate_storage.engine.rekey.batched import BatchedRekey
 from migrate_storage.engine.rekey.listing import PrefixListing
 from migrate_storage.engine.rekey.postgres import PostgresRekey
 from migrate_storage.engine.scheduler import Scheduler
-from migrate_storage.jobs.base import SharedJob
 from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
+from migrate_storage.jobs.old_base import SharedJob
 from migrate_storage.jobs.run.estimate import estimate
 from migrate_storage.jobs.run.final_check import recheck_sources, rows_repointed_to
 from migrate_storage.jobs.run.options import RunOptions
@@ -152,7 +153,7 @@ class Migration(SharedJob):
             options.exclude, options.key_rule, options.copy_only, options.keep_rows,
         )  # fmt: skip
         return ShardedJob(
-            lease="engine", seconds=options.lease, plan=plan, limits=options, line=partial(_line, route),
+            lease="engine", seconds=options.lease, plan=plan, limits=JobPace.from_options(options), line=partial(_line, route),
             cut=partial(cut_rows, facts.rows), ends=True,
             before=partial(recover_intents, journal, database, self._application.columns),
         )  # fmt: skip
@@ -208,7 +209,7 @@ class Migration(SharedJob):
             journal.runs.begin(_line(route, run, began))
         self._tally.tell(
             RunStarted(
-                run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
+                kind="run", run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
                 rows=min(expected, options.limit or expected, options.sample if self._takes_sample else expected), **named,
             )
         )  # fmt: skip

@@ -21,11 +21,12 @@ from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.recorder import temporary_journal
-from migrate_storage.jobs.base import SharedJob
 from migrate_storage.jobs.check import note_of_fallback
 from migrate_storage.jobs.connections import journaled
+from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, plan_of, uncut
+from migrate_storage.jobs.old_base import SharedJob
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.jobs.sync.preflight import SyncPreflight, between
 from migrate_storage.jobs.sync.reconcile import Reconciler
@@ -137,7 +138,13 @@ class Sync(SharedJob):
             options.min_age, self._filters.given,
         )  # fmt: skip
         return ShardedJob(
-            lease=self._lease, seconds=options.lease, plan=plan, limits=options, line=self._line, cut=uncut, ends=False
+            lease=self._lease,
+            seconds=options.lease,
+            plan=plan,
+            limits=JobPace.from_options(options),
+            line=self._line,
+            cut=uncut,
+            ends=False,
         )
 
     def _line(self, run: str) -> RunRecord:

@@ -19,10 +19,11 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses
-from migrate_storage.jobs.base import SharedJob
 from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
+from migrate_storage.jobs.old_base import SharedJob
 from migrate_storage.jobs.verify.check_object import _VERIFIED, AuditOptions, Look, Named, broken, location
 from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
@@ -105,7 +106,7 @@ class Audit(SharedJob):
             return RunRecord(id=run, kind="verify", state="running", started=began, updated=began, **self._named)
 
         return ShardedJob(
-            lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=options, line=line,
+            lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=JobPace.from_options(options), line=line,
             cut=lambda into: cut_rows(self._rows(database), into), ends=False,
         )  # fmt: skip
 
@@ -134,7 +135,9 @@ class Audit(SharedJob):
             if options.through
             else "looked at"
         )
-        self._tally.tell(RunStarted(run=name, reason=how, dry_run=True, resumed=False, rows=None, **named))
+        self._tally.tell(
+            RunStarted(kind="verify", run=name, reason=how, dry_run=True, resumed=False, rows=None, **named)
+        )
         known = KnownLosses(journal)
         look = Look(sides, options, self._retry, known)
         with self._steered(database):

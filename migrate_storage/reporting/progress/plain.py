@@ -49,15 +49,27 @@ class Periodic:
 SECONDS_BETWEEN_LINES = 5.0
 
 
+_PLAIN_VERIFY = "looked at"
+"""The reason of a verify that neither reads both sides nor opens a second backend: not worth a word."""
+
+
 def started(event: RunStarted) -> str:
-    if event.kind in ("check", "sync"):
-        what = "Plan of a" if event.dry_run and event.kind == "sync" else "Resuming" if event.resumed else "Begun"
-        return visible(f"{what} {event.kind} {event.run}: {event.source} -> {event.destination} ({event.reason})")
-    what = "Plan" if event.dry_run else "Resuming run" if event.resumed else "Run"
-    rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
-    return visible(
-        f"{what} {event.run}: {event.source} -> {event.destination}{rows} ({event.way.value}: {event.reason})"
-    )
+    """Return the line that announces a job: what it does to what, and why so."""
+    ends = event.source if event.source == event.destination else f"{event.source} -> {event.destination}"
+    resumed = event.resumed and event.same_run
+    earlier = " (continues earlier runs)" if event.resumed and not event.same_run else ""
+    if event.kind == "run":
+        what = "Plan" if event.dry_run else "Resuming run" if resumed else "Run"
+        rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
+        ends = f"{event.source} -> {event.destination}"
+        return visible(f"{what} {event.run}: {ends}{rows} ({event.way.value}: {event.reason}){earlier}")
+    if event.kind in ("verify", "orphans"):
+        doing = "Verifying" if event.kind == "verify" else "Orphans of"
+        how = "" if event.reason == _PLAIN_VERIFY else f": {event.reason}"
+        return visible(f"{doing} {event.source} (run {event.run}){how}")
+    plans = event.dry_run and event.kind != "check"
+    what = "Plan of a" if plans else "Resuming" if resumed else "Begun"
+    return visible(f"{what} {event.kind} {event.run}: {ends} ({event.reason}){earlier}")
 
 
 def behind(event: Behind) -> str:

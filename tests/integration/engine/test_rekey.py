@@ -32,7 +32,7 @@ from migrate_storage.engine.rekey.postgres import PostgresRekey
 from migrate_storage.engine.rekey.prefix_rule import PrefixRule, rule_of
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import job as run_job
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
@@ -218,7 +218,10 @@ def test_it_goes_back_whole(world: World, in_bulk: None) -> None:
     before = {name: world.raw(*name) for name in (("documents", "file"), ("pages", "image"))}
     assert world.run().exit_code == 0
     assert told_in_bulk(world)[1] > 30
-    assert Revert(world.application, lease=1.0, settle=0.05, listener=world.events.append).run().exit_code == 0
+    assert (
+        Revert(world.application, RevertOptions(lease=1.0, settle=0.05), listener=world.events.append).run().exit_code
+        == 0
+    )
     assert world.check(backend="old") == FILES
     for name, values in before.items():
         assert [each["filename"] for each in world.raw(*name)] == [each["filename"] for each in values]
@@ -417,7 +420,10 @@ def test_a_commit_that_was_not_answered_is_not_written_down_twice(
     assert world.check(backend="new") == FILES
     held = lines(world, "row")
     assert len({line["row_id"] for line in held}) == len(held)
-    assert Revert(world.application, lease=1.0, settle=0.05, listener=world.events.append).run().exit_code == 0
+    assert (
+        Revert(world.application, RevertOptions(lease=1.0, settle=0.05), listener=world.events.append).run().exit_code
+        == 0
+    )
     assert world.check(backend="old") == FILES
 
 

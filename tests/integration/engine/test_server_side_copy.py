@@ -15,7 +15,7 @@ import pytest
 from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.engine import probe
 from migrate_storage.engine.server_side_copy import EVIDENCE, LARGEST, can_server_side_copy, verify_server_side_copy
-from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import preflight
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
@@ -72,7 +72,7 @@ def test_what_was_copied_by_the_service_can_be_undone(rclone_s3, sqlite_url: str
     world.fill(12)
     before = world.raw()
     assert world.run().exit_code == 0
-    report = Revert(world.application, lease=1.0, settle=0.05).run()
+    report = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
     assert report.exit_code == 0, report
     assert [value["backend"] for value in world.raw()] == ["old"] * 12
     assert [value["filename"] for value in world.raw()] == [value["filename"] for value in before]

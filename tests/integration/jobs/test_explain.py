@@ -11,7 +11,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.jobs.explain import explain
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from tests.support.engine.world import World
 
 D0 = "docs/0/d0.bin"
@@ -44,7 +44,7 @@ def test_the_stages_of_a_row(world: World) -> None:
     assert "not as journaled any more" in told
     world.old.delete_object(D0)
     assert "the source is missing" in story(world, "1")
-    assert Revert(world.application, lease=1.0, settle=0).run().exit_code == 0
+    assert Revert(world.application, RevertOptions(lease=1.0, settle=0)).run().exit_code == 0
     told = story(world, "1")
     assert f"run {run.run}: reverted" in told
     assert f"run {run.run} to new: leftover, rewritten" in told

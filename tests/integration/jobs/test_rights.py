@@ -20,7 +20,7 @@ from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.verify.check_object import AuditOptions
@@ -68,7 +68,7 @@ COMMANDS: dict[str, Callable[[Application], Any]] = {
     "verify --deep": lambda application: Audit(application, AuditOptions(deep=True)).run(),
     "explain": lambda application: explain(application, "documents.file", ["1"]),
     "status --ready-to-unregister": lambda application: ready_to_unregister(application, "old", soak=0.0),
-    "revert": lambda application: Revert(application, settle=0.0, lease=1.0).run(),
+    "revert": lambda application: Revert(application, RevertOptions(settle=0.0, lease=1.0)).run(),
     "purge": purge,
     "purge --leftovers": lambda application: purge(application, leftovers=True),
     "orphans": lambda application: orphans(application, yes=False),
@@ -163,7 +163,7 @@ def prepare(bed: Bed, command: str) -> None:
         return
     assert world.run().exit_code == 0
     if command == "purge --leftovers":
-        assert Revert(world.application, settle=0.0, lease=1.0).run().exit_code == 0
+        assert Revert(world.application, RevertOptions(settle=0.0, lease=1.0)).run().exit_code == 0
     if command == "revert":
         world.new.save_object(FileObject(backend="new", filename="docs/0/d0.bin"), b"goes back")
 

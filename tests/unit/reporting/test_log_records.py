@@ -26,7 +26,7 @@ MISSING = Outcome(
     kind=OutcomeKind.MISSING, source=Location("old", EVIL), destination=Location("new", "b"), reason="gone"
 )
 EVENTS = [
-    (RunStarted(run="r", source="old", destination="new", way=Way.MOVE, reason="far", dry_run=False, resumed=False, rows=2), "run_started", logging.INFO, "run r: old -> new, move: far"),
+    (RunStarted(kind="run", run="r", source="old", destination="new", way=Way.MOVE, reason="far", dry_run=False, resumed=False, rows=2), "run_started", logging.INFO, "run r: old -> new, move: far"),
     (PassStarted(number=1), "pass_started", logging.INFO, "pass 1"),
     (ItemFinished(outcome=DONE), "item", logging.DEBUG, "rewritten old:a"),
     (ItemFinished(outcome=MISSING), "item", logging.WARNING, r"missing old:a\x1b[31m\nfake: line\u202e: gone"),
@@ -34,6 +34,7 @@ EVENTS = [
     (PaceChanged(concurrency=4, most_concurrency=8, paused=""), "pace", logging.INFO, "4 of 8 at once"),
     (PaceChanged(concurrency=4, most_concurrency=8, paused="lag"), "pace", logging.WARNING, "paused: lag"),
     (RunFinished(run="r", state="finished"), "run_finished", logging.INFO, "run r: finished"),
+    (RunStarted(kind="purge", run="p", source="old", destination="new", way=Way.MOVE, reason="in vain", dry_run=False, resumed=False, rows=None), "run_started", logging.INFO, "purge p: old -> new, in vain"),
 ]  # fmt: skip
 
 

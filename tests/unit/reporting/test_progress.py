@@ -6,6 +6,7 @@ import io
 import json
 import re
 import timeit
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -41,7 +42,7 @@ class Clock:
 
 def started(rows: int | None = 10, *, dry_run: bool = False, resumed: bool = False) -> RunStarted:
     return RunStarted(
-        run="r1", source="old", destination="new", way=Way.MOVE, reason=f"another {EVIL}",
+        kind="run", run="r1", source="old", destination="new", way=Way.MOVE, reason=f"another {EVIL}",
         dry_run=dry_run, resumed=resumed, rows=rows,
     )  # fmt: skip
 
@@ -106,13 +107,40 @@ def test_lines_come_every_few_seconds_and_at_the_end() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("event", "head"), [(started(dry_run=True), "Plan r1"), (started(resumed=True), "Resuming run r1"), (started(None), "Run r1: old -> new (")]
-)  # fmt: skip
-def test_the_first_line_says_what_kind_of_run_it_is(event: Event, head: str) -> None:
+def announced(**values: Any) -> str:
+    given: dict[str, Any] = {
+        "run": "r1", "source": "old", "destination": "new", "way": Way.MOVE, "reason": "why", "dry_run": False, "resumed": False,
+        "rows": None, **values,
+    }  # fmt: skip
     stream = io.StringIO()
-    Lines(stream)(event)
-    assert stream.getvalue().startswith(head)
+    Lines(stream)(RunStarted(**given))
+    return stream.getvalue().rstrip("\n")
+
+
+ALL = {"source": "all keys", "destination": "all keys", "way": Way.SWAP}
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"kind": "run", "rows": 3}, "Run r1: old -> new, 3 rows to go (move: why)"),
+        ({"kind": "run", "dry_run": True}, "Plan r1: old -> new (move: why)"),
+        ({"kind": "run", "resumed": True}, "Run r1: old -> new (move: why) (continues earlier runs)"),
+        ({"kind": "run", "resumed": True, "same_run": True}, "Resuming run r1: old -> new (move: why)"),
+        ({"kind": "verify", "reason": "looked at", "dry_run": True, **ALL}, "Verifying all keys (run r1)"),
+        ({"kind": "verify", "reason": "both sides read", "dry_run": True, **ALL}, "Verifying all keys (run r1): both sides read"),
+        ({"kind": "orphans", "reason": "found", "dry_run": True, **ALL}, "Orphans of all keys (run r1): found"),
+        ({"kind": "purge"}, "Begun purge r1: old -> new (why)"),
+        ({"kind": "purge", "dry_run": True}, "Plan of a purge r1: old -> new (why)"),
+        ({"kind": "revert", "dry_run": True}, "Plan of a revert r1: old -> new (why)"),
+        ({"kind": "check", "dry_run": True}, "Begun check r1: old -> new (why)"),
+        ({"kind": "sync", "dry_run": True}, "Plan of a sync r1: old -> new (why)"),
+        ({"kind": "sync", "resumed": True}, "Begun sync r1: old -> new (why) (continues earlier runs)"),
+        ({"kind": "sync", "resumed": True, "same_run": True}, "Resuming sync r1: old -> new (why)"),
+    ],
+)  # fmt: skip
+def test_the_first_line_names_the_job_and_a_new_run_is_not_called_resumed(values: dict[str, Any], line: str) -> None:
+    assert announced(**values) == line
 
 
 def test_json_lines_are_one_object_each_with_the_documented_names() -> None:

@@ -74,6 +74,20 @@ def test_primary_keys_of_each_kind_come_back_or_as_text() -> None:
     assert [str(ref.column) for ref in back.refs] == ["app.doc.file"] * 3
 
 
+def test_what_a_purge_kept_is_said_with_its_reasons_the_most_frequent_first() -> None:
+    counts = {OutcomeKind.SKIPPED: 1202, OutcomeKind.PURGED: 1}
+    kept = {"a row or list still names it": 2, "verified less than 604800 s ago": 1200}
+    text = render(a_report(kind="purge", counts=counts, kept=kept))
+    assert "  kept       1,200: verified less than 604800 s ago\n             2: a row or list still names it\n" in text
+    assert "  kept  " not in render(a_report())
+
+
+def test_a_report_of_before_reasons_were_counted_is_read() -> None:
+    data = a_report().to_dict()
+    del data["kept"]
+    assert Report.from_dict(data) == a_report()
+
+
 def test_a_later_schema_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="schema 99; this version reads 1"):
         Report.from_dict({**a_report().to_dict(), "schema": 99})

@@ -362,6 +362,23 @@ def test_objects_whose_row_was_deleted_are_a_class_of_their_own(moved: World) ->
     assert moved.check(backend="new") == 3
 
 
+def test_what_is_kept_is_counted_by_its_reason_and_no_command_that_deletes_nothing_is_suggested(moved: World) -> None:
+    report = purge(moved, older_than=7 * 86400.0, yes=False)
+    assert report.kept == {"verified less than 604800 s ago": 5}
+    assert report.next_command == ""
+    reference(moved, D0)
+    report = purge(moved, yes=False)
+    assert report.kept == {"a row or list still names it": 1}
+    assert report.next_command == "migrate-storage purge --yes"
+
+
+def test_it_is_a_purge_from_its_first_event_on(moved: World) -> None:
+    for yes in (False, True):
+        moved.events.clear()
+        purge(moved, yes=yes)
+        assert [event.kind for event in moved.events if type(event).__name__ == "RunStarted"] == ["purge"]
+
+
 def test_a_row_that_came_back_to_the_old_key_keeps_its_object(moved: World) -> None:
     moved.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "old", "filename": D0}))
     assert purge(moved, deleted=True).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
@@ -370,8 +387,8 @@ def test_a_row_that_came_back_to_the_old_key_keeps_its_object(moved: World) -> N
 
 def test_a_row_that_comes_back_while_the_purge_goes_on(moved: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are read again from time to time; here before each object."""
-    monkeypatch.setattr("migrate_storage.jobs.purge.job._AGAIN", 0.0)
-    monkeypatch.setattr("migrate_storage.jobs.purge.job._SHARE", 0)
+    monkeypatch.setattr("migrate_storage.jobs.purge.job.MIN_REREAD_SECONDS", 0.0)
+    monkeypatch.setattr("migrate_storage.jobs.purge.job.REREAD_TIME_RATIO", 0)
     names = set(moved.contents)
 
     def listen(event: Any) -> None:
@@ -453,14 +470,14 @@ def test_leftovers_that_must_stay(world: World, tmp_path: Path, monkeypatch: pyt
 def test_a_leftover_that_was_purged_is_moved_again_and_can_be_undone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from migrate_storage.jobs.revert.job import Revert
+    from migrate_storage.jobs.revert.job import Revert, RevertOptions
 
     leftovers(world, monkeypatch)
     purge(world, leftovers=True)
     world.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "old", "filename": D0, "content_type": world.types[D0], "metadata": {"name": D0}}))  # fmt: skip
     assert world.run().exit_code == 0
     assert world.check(backend="new") == 4
-    assert Revert(world.application, lease=1.0).run().exit_code == 0
+    assert Revert(world.application, RevertOptions(lease=1.0)).run().exit_code == 0
     assert world.check(backend="old") == 4
 
 

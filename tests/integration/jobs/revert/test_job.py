@@ -18,7 +18,7 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.journal import Journal
 from migrate_storage.journal.lease_holder import hold_lease
 from migrate_storage.journal.rows import RowRepository
@@ -38,12 +38,22 @@ def s3_world(rclone_s3, sqlite_url: str) -> Iterator[World]:
     world.close()
 
 
-def revert(world: World, **options: Any) -> Report:
-    return Revert(world.application, **{"lease": 1.0, "settle": 0.05, "listener": world.events.append, **options}).run()
+def revert(world: World, *, run: str | None = None, **options: Any) -> Report:
+    given = RevertOptions(**{"lease": 1.0, "settle": 0.05, **options})
+    return Revert(world.application, given, run=run, listener=world.events.append).run()
 
 
 def values(world: World) -> dict[str, list[tuple[Any, ...]]]:
     return {table: rows for table, rows in world.dump().items() if not table.startswith("migrate_storage_")}
+
+
+def test_it_is_a_revert_from_its_first_event_on(world: World) -> None:
+    world.fill(1)
+    assert world.run().exit_code == 0
+    for dry_run in (True, False):
+        world.events.clear()
+        revert(world, dry_run=dry_run)
+        assert [event.kind for event in world.events if type(event).__name__ == "RunStarted"] == ["revert"]
 
 
 def write_new(world: World, name: str, content: bytes) -> None:
@@ -605,7 +615,7 @@ def test_it_waits_for_no_other_at_work(world: World) -> None:
 
 
 def test_a_stop_leaves_whole_batches_and_the_next_revert_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrate_storage.jobs.revert.job._BATCH", 10)
+    monkeypatch.setattr("migrate_storage.jobs.revert.job.RESTORE_BATCH_ROWS", 10)
     world.fill(60)
     world.run()
     job: Revert
@@ -614,7 +624,7 @@ def test_a_stop_leaves_whole_batches_and_the_next_revert_goes_on(world: World, m
         if type(event).__name__ == "ItemFinished":
             job.stop()
 
-    job = Revert(world.application, lease=1.0, listener=stop, concurrency=2)
+    job = Revert(world.application, RevertOptions(lease=1.0, concurrency=2), listener=stop)
     report = job.run()
     assert (report.state, report.exit_code) == ("stopped", 130)
     assert 10 <= report.rows_moved < 60

@@ -1,0 +1,60 @@
+"""What a job shares with its collaborators: its pace, its statistics, and the request to stop."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from migrate_storage.core.errors import StoppedError
+from migrate_storage.engine.concurrency import ConcurrencyLimiter
+from migrate_storage.reporting.run_stats import RunStats
+from migrate_storage.stores.rate_limit import StoreLimits
+from migrate_storage.stores.retry import Retry
+
+__all__ = ("JobContext", "JobPace")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobPace:
+    """How fast a job may work, and after how much it ends."""
+
+    #: Objects under way at once; 1 for a job whose work does not pass through the limiter.
+    concurrency: int = 1
+    #: Attempts for one request, the first included.
+    attempts: int = 5
+    #: Bytes per second; ``None`` sets no limit.
+    bandwidth: int | None = None
+    #: ``None`` sets no limit.
+    max_requests_per_second: float | None = None
+    #: Bytes of content after which no further object is begun; ``None`` sets no limit.
+    max_bytes: int | None = None
+    #: Seconds after which no further object is begun; ``None`` sets no limit.
+    max_duration: float | None = None
+
+    @classmethod
+    def from_options(cls, options: Any) -> Self:
+        """Take the fields of the same names from a job's options; what they lack keeps its default."""
+        names = (each.name for each in fields(cls))
+        return cls(**{name: getattr(options, name) for name in names if hasattr(options, name)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """What each collaborator of a job may need."""
+
+    stats: RunStats
+    #: Set when the job is to end: objects under way are finished, none is begun.
+    stop: threading.Event
+    retry: Retry
+    limiter: ConcurrencyLimiter
+    limits: StoreLimits
+
+    def checkpoint(self) -> None:
+        """Raise when the job is to end; called between the pieces of a large object.
+
+        Raises:
+            StoppedError: the job was asked to stop.
+        """
+        if self.stop.is_set():
+            raise StoppedError("told to stop: a large object was left half-way, its upload aborted")
