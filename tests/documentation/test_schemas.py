@@ -132,7 +132,7 @@ def test_what_every_command_says(project: Project) -> None:
     say("init", *app, "--from", "old", "--to", "new", "--force")
     (project.directory / "migrate-storage.toml").unlink()
     (project.directory / "broken.py").write_text("from x import FSSpecBackend\ndef (")
-    refused = ROOT / "tests" / "convert" / "refusals" / "01_no_prefix.before"
+    refused = ROOT / "tests" / "unit" / "translate" / "codemod" / "refusals" / "01_no_prefix.before"
     (project.directory / "refused.py").write_text(refused.read_text())
     say("convert", ".")
     say("demo", "--directory", "example")

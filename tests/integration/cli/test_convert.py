@@ -6,7 +6,7 @@ import stat
 
 from tests.support.cli.project import ROOT
 
-CASES = ROOT / "tests" / "convert"
+CASES = ROOT / "tests" / "unit" / "translate" / "codemod"
 
 
 def put(project, name, case):

@@ -143,7 +143,7 @@ def test_a_screen_reader_finds_its_way(journal: Journal) -> None:
 
 
 def test_every_colour_can_be_read_on_every_ground() -> None:
-    style = resources.files("migrate_storage.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    style = resources.files("migrate_storage.reporting.html").joinpath("page.css").read_text(encoding="utf-8")
 
     def luminance(colour: str) -> float:
         parts = [int(colour[start : start + 2], 16) / 255 for start in (0, 2, 4)]
