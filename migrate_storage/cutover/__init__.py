@@ -1,4 +1,4 @@
-"""The cutover: one backend over two stores, so that an application moves while it runs, and back again."""
+"""Cutover: one storage backend over two stores, for a live application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CutoverBackend: one storage backend over two, so that an application moves from the one to the other while it runs."""
+"""CutoverBackend: one storage backend over a source and a destination backend."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 __all__ = ("CutoverBackend",)
 
 _READS = {"head": Operation.HEAD, "attributes": Operation.READ, "stream": Operation.READ, "open": Operation.READ}
-"""Reads that advanced-alchemy does not ask for: there where both sides have them."""
+"""Reads beyond advanced-alchemy's interface. Both sides must have them."""
 _Urls = str | list[str]
 
 
 class CutoverBackend(StorageBackend):
-    """Files in two stores, the source and the destination, as the phase says.
+    """Storage backend that writes and reads two stores in the order of a phase.
 
-    Register it under the key that the models name. Which side is asked in which phase, and in which order, is the table in
-    ``docs/cutover.md``; every operation comes in two, ``name`` and ``name_async``. What is saved while both sides are written
-    is read to its end first, into memory, beyond 8 MiB into a temporary file.
+    Register it under the key that the models name. The table in ``docs/cutover.md`` gives the sides and their order in each
+    phase. Every operation has two methods, ``name`` and ``name_async``. Where a save writes both sides, the content is read to
+    its end before the first PUT. It is kept in memory up to 8 MiB, and in a temporary file beyond.
 
     Args:
-        key: the name under which rows and columns know the backend.
-        source: the backend that is left.
-        destination: the backend that is moved to.
-        phase: the phase of this process; ``"shared"`` or a :class:`~migrate_storage.cutover.phase.source.SharedPhase` for one that all
-            processes share; a function, asked once for each operation; or ``None`` for the environment variable
-            ``MIGRATE_STORAGE_PHASE`` (``source`` if unset).
-        outbox: where entries are kept; needed as soon as the phase is not SOURCE.
-        counters: what counts; see ``docs/metrics.md``.
-        shadow: the share of reads, from 0 to 1, that are compared on both sides in the background.
+        key: the backend key in the rows.
+        source: the backend to move from.
+        destination: the backend to move to.
+        phase: the phase of this process. ``"shared"`` or a :class:`~migrate_storage.cutover.phase.source.SharedPhase` means the
+            phase that all processes share. A function is called once per operation. ``None`` means the environment variable
+            ``MIGRATE_STORAGE_PHASE``, which is ``source`` if unset.
+        outbox: stores the entries; required in every phase but SOURCE.
+        counters: the metrics, see ``docs/metrics.md``.
+        shadow: the share of reads, from 0 to 1, that a background thread compares on both sides.
 
     Raises:
-        ConfigurationError: there is no such phase or share, or a phase that needs an outbox has none.
+        ConfigurationError: the phase or the share does not exist, or the phase needs an outbox and there is none.
     """
 
     driver = "cutover"
@@ -81,34 +81,36 @@ class CutoverBackend(StorageBackend):
 
     @property
     def phase(self) -> Phase:
-        """The phase of this process now; one that is shared is asked of the database where no lease stands.
+        """The current phase of this process.
+
+        A shared phase without a valid lease takes one query.
 
         Raises:
-            PhaseLostError: it is shared, and cannot be learned.
+            PhaseLostError: the phase is shared and cannot be read.
         """
         return self.phase_source.phase
 
     @property
     def protocol(self) -> str:  # type: ignore[override]
-        """That of the side which is asked first."""
+        """That of the side that is read first."""
         return str(self._executor.side(TABLE[self.phase_source.last_known or Phase.SOURCE].reads[0]).protocol)
 
     @property
     def fs(self) -> Any:
-        """That of the side which is asked first."""
+        """That of the side that is read first."""
         return self._executor.side(TABLE[self.phase_source.last_known or Phase.SOURCE].reads[0]).fs
 
     # Reading
 
     def get_content(self, path: PathLike, *, options: Mapping[str, Any] | None = None) -> bytes:
-        """The bytes of an object.
+        """Read the bytes of an object.
 
         Args:
             path: its key.
-            options: handed on to the side that is read.
+            options: passed to the side that is read.
 
         Raises:
-            FileNotFoundError: no side that may answer holds it. A side that fails raises its own error.
+            FileNotFoundError: no side of the phase has the object. A side that fails raises its own error.
         """
         found: bytes = run(self._read(BLOCKING, "get_content", Operation.READ, path, options=options))
         return found
@@ -119,7 +121,7 @@ class CutoverBackend(StorageBackend):
         return found
 
     def exists(self, path: PathLike) -> bool:
-        """Whether there is such an object. A side that fails raises; it is no answer."""
+        """Return whether an object exists. A side that fails raises its own error."""
         return run(self._check_exists(BLOCKING, path))
 
     async def exists_async(self, path: PathLike) -> bool:
@@ -142,28 +144,28 @@ class CutoverBackend(StorageBackend):
         return lambda path, **options: self._read(AWAITING, base, _READS[base], path, **options)
 
     async def _read(self, caller: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
-        driver = self._executor
+        executor = self._executor
 
         def get(side: Side) -> Awaitable[Any]:
-            return call_backend(caller, driver.side(side), name, path, **options)
+            return call_backend(caller, executor.side(side), name, path, **options)
 
-        with driver.phase_source.acquire(writing=False) or await driver.renew_lease(caller) as held:
-            rule = TABLE[held.phase]
+        with executor.phase_source.acquire(writing=False) or await executor.renew_lease(caller) as lease:
+            rule = TABLE[lease.phase]
             if not rule.entries:
-                # One step: it is not driven, for this is what every read costs before and after a cutover.
-                return await driver.run_counted("read", rule.reads[0], text(path), get(rule.reads[0]))
-            found = await driver.execute(caller, held, protocol.read(held.phase, operation), path, get=get)
+                # Without the protocol: this path is the cost of every read before and after a cutover.
+                return await executor.run_counted("read", rule.reads[0], text(path), get(rule.reads[0]))
+            found = await executor.execute(caller, lease, protocol.read(lease.phase, operation), path, get=get)
             if operation is Operation.READ:
                 self.shadow.offer(text(path))
             return found
 
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
-        """All objects below a folder, in no order; where both sides can list.
+        """List all objects below a folder, unsorted, if both sides can list.
 
-        Where both sides are asked, what the second has is looked for on the first, one by one: no listing is held in memory.
+        Where both sides are listed, each object of the second is checked with HEAD on the first. No listing is kept in memory.
 
         Args:
-            prefix: whole path segments. Empty for all.
+            prefix: whole path segments; empty for all objects.
         """
         return list_objects(self._executor, self.phase, prefix)
 
@@ -189,17 +191,17 @@ class CutoverBackend(StorageBackend):
         """Save content under the file's path.
 
         Args:
-            file_object: names the object; what the deciding side answers is set in it.
+            file_object: names the object. Its attributes are set from the answer of the side that is written first.
             data: bytes, a path, a binary file, or an iterable of bytes.
-            use_multipart: handed on.
-            chunk_size: handed on.
-            max_concurrency: handed on.
+            use_multipart: passed to both sides.
+            chunk_size: bytes, passed to both sides.
+            max_concurrency: passed to both sides.
 
         Returns:
             ``file_object``.
 
         Raises:
-            UnacknowledgedError: repairs of the key overtook the save again and again.
+            UnacknowledgedError: a repair of the key ended during every attempt.
         """
         return run(self._save(BLOCKING, file_object, data, use_multipart, chunk_size, max_concurrency))
 
@@ -212,29 +214,29 @@ class CutoverBackend(StorageBackend):
         chunk_size: int = DEFAULT_PART,
         max_concurrency: int = 12,
     ) -> FileObject:
-        """See :meth:`save_object`; ``data`` may be asynchronous too."""
+        """See :meth:`save_object`; ``data`` may be asynchronous."""
         return await self._save(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
 
     async def _save(
         self, caller: Caller, file: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
     ) -> FileObject:
-        driver = self._executor
-        with driver.phase_source.acquire(writing=True) or await driver.renew_lease(caller, writing=True) as held:
-            rule = TABLE[held.phase]
+        executor = self._executor
+        with executor.phase_source.acquire(writing=True) or await executor.renew_lease(caller, writing=True) as lease:
+            rule = TABLE[lease.phase]
             if rule.entries:
                 how = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
-                await self._save_both(caller, held, file, data, how)
+                await self._save_both(caller, lease, file, data, how)
                 return file
             side = rule.writes[0]
-            save = bind_operation(caller, driver.side(side), "save_object")
+            save = bind_operation(caller, executor.side(side), "save_object")
             saving = save(file, data, use_multipart=use_multipart, chunk_size=chunk, max_concurrency=concurrency)
-            await driver.run_counted("write", side, file.path, saving)
-            # Stopped in the middle of it? Without an entry, others may by now read the side that it did not write.
-            held.check()
+            await executor.run_counted("write", side, file.path, saving)
+            # If the process was suspended, others may now read the other side, and no entry names this write.
+            lease.check()
             return file
 
     async def _save_both(
-        self, caller: Caller, held: OperationLease, file: FileObject, data: Any, how: Mapping[str, Any]
+        self, caller: Caller, lease: OperationLease, file: FileObject, data: Any, how: Mapping[str, Any]
     ) -> None:
         content = await spool(caller, data)
         first: list[Side] = []
@@ -242,15 +244,17 @@ class CutoverBackend(StorageBackend):
         async def put(side: Side, content: SpooledContent) -> Any:
             backend = self._executor.side(side)
             first[:] = first or [side]
-            # The row shall tell of the side that is read, not of the one that was written last.
-            target = file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copied(about))
-            ready = await caller.run_blocking(lambda: content.read_from_start(whole=backend.driver == "fsspec"))
+            # The row must describe the object of the side that is read, not of the side that is written last.
+            target = (
+                file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copy_attributes(about))
+            )
+            ready = await caller.run_blocking(lambda: content.read_from_start(as_bytes=backend.driver == "fsspec"))
             await call_backend(caller, backend, "save_object", target, ready, **how)
 
-        about = _copied({"content_type": file.content_type, "metadata": file.metadata})
+        about = _copy_attributes({"content_type": file.content_type, "metadata": file.metadata})
         try:
             await self._executor.execute(
-                caller, held, protocol.save(held.phase, content), file.path, put=put, about=about
+                caller, lease, protocol.save(lease.phase, content), file.path, put=put, about=about
             )
         finally:
             await caller.run_blocking(content.close)
@@ -259,10 +263,10 @@ class CutoverBackend(StorageBackend):
         """Delete one or more objects.
 
         Args:
-            paths: key or keys. In the outer phases, what is not there is an error where the side says so.
+            paths: key or keys. In SOURCE and DESTINATION a missing object is an error where the side raises one.
 
         Raises:
-            DeleteFailedError: of several, some could not be deleted; ``failures`` names each.
+            DeleteFailedError: some of several objects could not be deleted; ``failures`` has each.
         """
         run(self._delete(BLOCKING, paths))
 
@@ -271,24 +275,24 @@ class CutoverBackend(StorageBackend):
         await self._delete(AWAITING, paths)
 
     async def _delete(self, caller: Caller, paths: PathLike | Sequence[PathLike]) -> None:
-        driver = self._executor
-        with driver.phase_source.acquire(writing=True) or await driver.renew_lease(caller, writing=True) as held:
-            await self._delete_keys(caller, held, paths)
+        executor = self._executor
+        with executor.phase_source.acquire(writing=True) or await executor.renew_lease(caller, writing=True) as lease:
+            await self._delete_keys(caller, lease, paths)
 
-    async def _delete_keys(self, caller: Caller, held: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
-        phase = held.phase
+    async def _delete_keys(self, caller: Caller, lease: OperationLease, paths: PathLike | Sequence[PathLike]) -> None:
+        phase = lease.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
             await self._executor.run_counted(
                 "delete", side, "", call_backend(caller, self._executor.side(side), "delete_object", paths)
             )
-            held.check()
+            lease.check()
             return
         failures: dict[str, Exception] = {}
         wanted = several(paths)
         for path in wanted:
             try:
-                await self._executor.execute(caller, held, protocol.delete(phase), path)
+                await self._executor.execute(caller, lease, protocol.delete(phase), path)
             except Exception as error:  # noqa: BLE001 - reported by key, below
                 failures[text(path)] = error
         if failures:
@@ -304,14 +308,14 @@ class CutoverBackend(StorageBackend):
     def sign(
         self, paths: PathLike | Sequence[PathLike], *, expires_in: int | None = None, for_upload: bool = False
     ) -> _Urls:
-        """URLs, each for the side that holds the object; for an upload, for the side that is written first.
+        """Sign URLs for reads, or for uploads.
 
-        Where the deciding side is the only one that may hold an object, nothing is asked of it first.
+        A URL for reads is for the side that has the object, one for uploads for the side that is written first. Where only one side can have an object, no request is sent to find it.
 
         Args:
             paths: key or keys.
             expires_in: seconds.
-            for_upload: for a URL to upload to: an entry stands until it has expired.
+            for_upload: sign for an upload; an entry stays open until the URL has expired.
 
         Raises:
             NotImplementedError: the side has no signed URLs.
@@ -327,18 +331,18 @@ class CutoverBackend(StorageBackend):
     async def _sign(
         self, caller: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
-        driver = self._executor
-        with driver.phase_source.acquire(writing=for_upload) or await driver.renew_lease(
+        executor = self._executor
+        with executor.phase_source.acquire(writing=for_upload) or await executor.renew_lease(
             caller, writing=for_upload
-        ) as held:
-            if not TABLE[held.phase].entries and not for_upload:
-                (side,) = TABLE[held.phase].reads
-                found: _Urls = await call_backend(caller, driver.side(side), "sign", paths, expires_in=expires_in)
+        ) as lease:
+            if not TABLE[lease.phase].entries and not for_upload:
+                (side,) = TABLE[lease.phase].reads
+                found: _Urls = await call_backend(caller, executor.side(side), "sign", paths, expires_in=expires_in)
                 return found
             one = sign_upload if for_upload else sign_read
-            urls = [await one(driver, caller, held, path, expires_in) for path in several(paths)]
+            urls = [await one(executor, caller, lease, path, expires_in) for path in several(paths)]
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
 
-def _copied(about: Mapping[str, Any]) -> dict[str, Any]:
+def _copy_attributes(about: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "metadata": dict(about["metadata"] or {})}

@@ -1,4 +1,4 @@
-"""The full comparison of both sides of a cutover: what their listings do not show to be equal is looked at key by key."""
+"""The comparison of both sides of a cutover, by their listings and key by key."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, judge, merge
 from migrate_storage.stores.listing import IncompleteError, listing
-from migrate_storage.stores.resolved_backend import ResolvedBackend as Reached
-from migrate_storage.stores.retry import Retry
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
 __all__ = ("Comparison", "find_differences")
 
 _log = logging.getLogger("migrate_storage.cutover")
 
-_LOOKS = 3
-"""How often a key is looked at before it differs: somebody may be writing it."""
-_AT_ONCE = 8
-_ATTEMPTS = 5
-_NOWHERE: Any = None
-"""The store where none is read: one side has nothing."""
+COMPARE_ATTEMPTS = 3
+"""Comparisons of a key before it counts as different: a write may be running."""
+PARALLEL_COMPARISONS = 8
+REQUEST_ATTEMPTS = 5
+_NO_STORE: Any = None
+"""Placeholder for the stores of a pair that is judged without reading."""
 
 
 def find_differences(
     source: Any, destination: Any, outbox: Outbox, stopping: Callable[[], bool] = lambda: False
 ) -> Iterator[Compared]:
-    """Every key whose two sides differ, but for those that an open entry names: these are repair's.
+    """Yield every key whose two sides differ, except keys with an open entry.
 
-    Equal sizes and equal hashes are equality; where the listings tell no hash, both sides are read.
+    Objects are equal if their sizes and hashes are equal. Without hashes in the listings the content of both sides is read.
+    Keys with an open entry are left to repair.
 
     Args:
-        source: the backend that is left.
-        destination: the backend that is moved to.
-        outbox: where the entries are.
-        stopping: asked before each look.
+        source: the backend to move from.
+        destination: the backend to move to.
+        outbox: has the entries.
+        stopping: called for each compared key; ``True`` ends the comparison.
 
     Raises:
         ConfigurationError: a backend has no folder or bucket of its own that could be listed.
-        RunError: a listing broke off, or an object could not be read: what was not seen is unknown, not equal.
+        RunError: a listing failed, or an object could not be read, so its state is unknown.
     """
-    both = Comparison(source, destination, outbox)
-    here, there = (
-        listing(side, Retry(_ATTEMPTS, threading.Event()), _log.info) for side in (both.source, both.destination)
-    )
-    listed = merge(here, there)
+    retry = Retry(REQUEST_ATTEMPTS, threading.Event())
+    both = Comparison(source, destination, outbox, retry)
+    pairs = merge(*(listing(side, retry, _log.info) for side in (both.source, both.destination)))
     try:
         for _, found in parallel_map(
-            both.compare_key, (pair.key for pair in listed if not both.listings_match(pair)), _AT_ONCE
+            both.compare_key, (pair.key for pair in pairs if not both.listings_match(pair)), PARALLEL_COMPARISONS
         ):
             if stopping():
                 return
@@ -65,31 +64,36 @@ def find_differences(
 
 
 class Comparison:
-    """Both sides of a cutover, to be looked at key by key.
+    """Compares both sides of a cutover key by key.
 
     Args:
-        source: the backend that is left.
-        destination: the backend that is moved to.
-        outbox: where the entries are.
+        source: the backend to move from.
+        destination: the backend to move to.
+        outbox: has the entries.
+        retry: for HEAD requests.
     """
 
-    def __init__(self, source: Any, destination: Any, outbox: Outbox) -> None:
-        self.source, self.destination, self._outbox = Reached(source), Reached(destination), outbox
+    def __init__(self, source: Any, destination: Any, outbox: Outbox, retry: Retry) -> None:
+        self.source, self.destination = ResolvedBackend(source), ResolvedBackend(destination)
+        self._outbox, self._retry = outbox, retry
 
     def listings_match(self, pair: Pair) -> bool:
-        """Whether the listings alone show that both sides are equal."""
+        """Return whether the listings alone prove that both sides are equal."""
         return self._judge_pair(pair, By.EVIDENCE).relation is Relation.MATCHED
 
     def compare_key(self, path: str) -> Compared | None:
-        """How the sides of a key differ, when it is looked at alone; ``None`` if they do not, or somebody writes it now.
+        """Compare one key by HEAD, and by content where HEAD proves nothing.
+
+        Returns:
+            The difference; ``None`` if the sides are equal or the key has an open entry.
 
         Raises:
-            IncompleteError: it could not be read.
+            IncompleteError: an object could not be read.
         """
         found: Compared | None = None
-        for _ in range(_LOOKS):
+        for _ in range(COMPARE_ATTEMPTS):
             before = self._outbox.find_entry(path)
-            pair = Pair(key=path, source=_head(self.source, path), destination=_head(self.destination, path))
+            pair = Pair(key=path, source=self._head(self.source, path), destination=self._head(self.destination, path))
             if before is not None or (pair.source is None and pair.destination is None):
                 return None
             found = self._judge_pair(pair, By.CHECKSUM)
@@ -101,13 +105,18 @@ class Comparison:
 
     def _judge_pair(self, pair: Pair, by: By) -> Compared:
         if pair.source is None or pair.destination is None:
-            return judge(pair, _NOWHERE, _NOWHERE, by)
+            return judge(pair, _NO_STORE, _NO_STORE, by)
         return judge(pair, self.source.resolve(pair.key)[0], self.destination.resolve(pair.key)[0], by)
 
+    def _head(self, side: ResolvedBackend, path: str) -> ObjectMeta | None:
+        def head() -> ObjectMeta | None:
+            try:
+                store, key = side.resolve(path)
+                return store.head(key)
+            except KeyRefusedError:
+                return None
 
-def _head(side: Reached, path: str) -> ObjectMeta | None:
-    try:
-        store, key = side.resolve(path)
-        return store.head(key)
-    except (FileNotFoundError, KeyRefusedError):
-        return None
+        try:
+            return self._retry.or_none_if_missing(head)
+        except StoreRequestError as error:
+            raise IncompleteError(f"{path} could not be read: {error}") from error

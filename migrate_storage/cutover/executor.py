@@ -1,4 +1,4 @@
-"""The steps of the protocols performed: against two stores and the outbox, under a hold on the phase, counted and logged."""
+"""Performs the steps of the protocols on two stores and the outbox."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _log = logging.getLogger("migrate_storage.cutover")
 
 
 class ProtocolExecutor:
-    """Performs the steps of one backend.
+    """Performs the protocol steps of one backend, counts them and logs failures.
 
     Args:
         key: of the backend, for the log.
-        source: the backend that is left.
-        destination: the backend that is moved to.
-        outbox: where entries are kept; ``None`` while the phase is SOURCE for good.
-        switch: where the phase comes from.
-        counters: what counts.
+        source: the backend to move from.
+        destination: the backend to move to.
+        outbox: stores the entries; ``None`` where the phase is always SOURCE.
+        phase_source: gives the phase.
+        counters: the metrics.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class ProtocolExecutor:
         source: StorageBackend,
         destination: StorageBackend,
         outbox: Outbox | None,
-        switch: PhaseSource,
+        phase_source: PhaseSource,
         counters: Counters,
     ) -> None:
-        self.key, self.phase_source, self.counters = key, switch, counters
+        self.key, self.phase_source, self.counters = key, phase_source, counters
         self._sides = {Side.SOURCE: source, Side.DESTINATION: destination}
         self._outbox = outbox
 
@@ -62,43 +62,56 @@ class ProtocolExecutor:
 
     @property
     def outbox(self) -> Outbox:
-        """Where entries are kept.
+        """The store of the entries.
 
         Raises:
-            ConfigurationError: there is none.
+            ConfigurationError: the backend has no outbox.
         """
         if self._outbox is None:
             raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
         return self._outbox
 
     async def renew_lease(self, caller: Caller, *, writing: bool = False) -> OperationLease:
-        """A hold on the phase, for one operation that got none at once."""
+        """Renew the phase lease, and acquire an operation lease under it."""
         return await caller.run_blocking(lambda: self.phase_source.renew(writing=writing))
 
     async def execute(
         self,
         caller: Caller,
-        held: OperationLease | None,
-        made: Protocol,
+        lease: OperationLease | None,
+        steps: Protocol,
         path: PathLike,
         *,
         get: Callable[[Side], Awaitable[Any]] | None = None,
         put: Callable[[Side, Any], Awaitable[Any]] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Perform the steps of a protocol to its end."""
+        """Perform all steps of a protocol.
+
+        Args:
+            caller: calls the sides synchronously or asynchronously.
+            lease: checked before each step that writes; ``None`` for reads that write nothing.
+            steps: the protocol.
+            path: the key.
+            get: reads the object from a side.
+            put: writes content to a side.
+            about: content type and metadata of the save, for the entry.
+
+        Returns:
+            The result of the protocol.
+        """
         key = text(path)
         try:
-            step = next(made)
+            step = next(steps)
             while True:
                 try:
-                    if held is not None and isinstance(step, protocol.OpenEntry | protocol.Put | protocol.Delete):
-                        held.check()
+                    if lease is not None and isinstance(step, protocol.OpenEntry | protocol.Put | protocol.Delete):
+                        lease.check()
                     answer = await self._perform_step(caller, step, key, get, put, about)
-                except Exception as error:  # noqa: BLE001 - the protocol decides
-                    step = made.throw(error)
+                except Exception as error:  # noqa: BLE001 - the protocol handles it
+                    step = steps.throw(error)
                 else:
-                    step = made.send(answer)
+                    step = steps.send(answer)
         except StopIteration as stop:
             return stop.value
 
@@ -111,15 +124,17 @@ class ProtocolExecutor:
                 return await caller.run_blocking(
                     lambda: outbox.open_entry(path, side, tombstone=tombstone, about=about)
                 )
-            case protocol.CloseEntry(entry, wrote):
+            case protocol.CloseEntry(entry, both_written):
                 outbox = self.outbox
-                return await caller.run_blocking(lambda: outbox.close_entry(path, entry, wrote=wrote))
-            case protocol.LeaveForRepair(entry, held):
+                return await caller.run_blocking(lambda: outbox.close_entry(path, entry, both_written=both_written))
+            case protocol.LeaveForRepair(entry, first_written):
                 outbox = self.outbox
                 self.counters.add("left", entry.side)
-                told = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
-                _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=told)
-                return await caller.run_blocking(lambda: outbox.leave_for_repair(path, entry, held=held))
+                fields = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
+                _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=fields)
+                return await caller.run_blocking(
+                    lambda: outbox.leave_for_repair(path, entry, first_written=first_written)
+                )
             case protocol.RequestRepair(side):
                 return await self._request_repair(caller, path, side)
             case protocol.Get(side):
@@ -132,47 +147,49 @@ class ProtocolExecutor:
                 )
         raise AssertionError(step)
 
-    async def run_counted(self, kind: str, side: Side, path: str, doing: Awaitable[Any]) -> Any:
-        """Do something on a side, counted and timed; a failure is logged."""
+    async def run_counted(self, kind: str, side: Side, path: str, operation: Awaitable[Any]) -> Any:
+        """Await an operation on a side, count it, time it, and log its failure."""
         started = time.perf_counter()
         try:
-            return await doing
+            return await operation
         except (FileNotFoundError, *protocol.NOTHING_WRITTEN):
             raise
         except Exception as error:
             self.counters.add("failure", side)
-            told = {"backend": self.key, "operation": kind, "side": side.value, "object_key": visible(path)}
-            told["error"] = type(error).__name__
-            _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, told["error"], extra=told)
+            fields = {"backend": self.key, "operation": kind, "side": side.value, "object_key": visible(path)}
+            fields["error"] = type(error).__name__
+            _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, fields["error"], extra=fields)
             raise
         finally:
             self.counters.took(kind, side, time.perf_counter() - started)
 
     async def _request_repair(self, caller: Caller, path: str, side: Side) -> None:
         self.counters.add("fallback", side.other)
-        told = {"backend": self.key, "object_key": visible(path), "side": side.other.value}
-        _log.info("%s: read from the %s, the %s has nothing", self.key, side.other, side, extra=told)
+        fields = {"backend": self.key, "object_key": visible(path), "side": side.other.value}
+        _log.info("%s: read from the %s, the %s has nothing", self.key, side.other, side, extra=fields)
         self.phase_source.record_fallback()
         try:
             await caller.run_blocking(self.outbox.request_repair, path, side)
-        except Exception as error:  # noqa: BLE001 - what was read is right without it
-            told["error"] = type(error).__name__
-            _log.warning("%s: a fallback read left no entry: %s", self.key, told["error"], extra=told)
+        except Exception as error:  # noqa: BLE001 - the read has succeeded without an entry
+            fields["error"] = type(error).__name__
+            _log.warning("%s: a fallback read left no entry: %s", self.key, fields["error"], extra=fields)
 
 
 def bind_operation(caller: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
-    """An operation of a side, by its synchronous or its asynchronous name."""
-    # Not through the caller itself: that says that obstore was used, and the source may be none of it.
+    """Return a method of a side, the synchronous one or the asynchronous one.
+
+    The caller's own methods would mark obstore as used in this process, and the source may not use obstore.
+    """
     if caller.awaits:
         method: Callable[..., Awaitable[Any]] = getattr(backend, f"{name}_async")
         return method
-    return partial(_once, getattr(backend, name))
+    return partial(_call_synchronously, getattr(backend, name))
 
 
 def call_backend(caller: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
-    """Ask a side for an operation."""
+    """Call a method of a side."""
     return bind_operation(caller, backend, name)(*arguments, **options)
 
 
-async def _once(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+async def _call_synchronously(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     return method(*arguments, **options)

@@ -1,4 +1,4 @@
-"""The listing of a cutover: that of the side which is read, what only the other has, and keys with an entry one by one."""
+"""The listing of a cutover, joined from both sides and the open entries."""
 
 from __future__ import annotations
 
@@ -17,46 +17,47 @@ from migrate_storage.stores.sync_async import BLOCKING, run
 __all__ = ("list_objects",)
 
 
-def list_objects(driver: ProtocolExecutor, phase: Phase, prefix: PathLike) -> Iterator[Any]:
-    """All objects below a folder, in no order.
+def list_objects(executor: ProtocolExecutor, phase: Phase, prefix: PathLike) -> Iterator[Any]:
+    """Yield all objects below a folder, unsorted.
 
-    Where both sides are asked, what the second has is looked for on the first, one by one: no listing is held in memory.
+    The side that is read first is listed. Where the other side is listed too, each of its objects is checked
+    with HEAD on the first side. So no listing is kept in memory. Keys with an open entry are read one by one, as their entries decide.
 
     Args:
-        driver: of the backend.
+        executor: of the backend.
         phase: of this process.
-        prefix: whole path segments. Empty for all.
+        prefix: whole path segments; empty for all objects.
     """
     decision = decide(phase, Operation.LIST)
-    asked = {each.path for each in driver.outbox.pending_entries()} if decision.entry else set()
+    pending = {entry.path for entry in executor.outbox.pending_entries()} if decision.entry else set()
     sides = decision.sides
     for side in sides:
-        for meta in driver.side(side).list(prefix):
-            if meta.path not in asked and (side is sides[0] or not _has(driver, sides[0], meta.path)):
+        for meta in executor.side(side).list(prefix):
+            if meta.path not in pending and (side is sides[0] or not _exists_on(executor, sides[0], meta.path)):
                 yield meta
-    for path in asked:
-        if _below(path, prefix) and (found := _looked(driver, path, phase)) is not None:
-            yield found
+    for path in pending:
+        if _is_below(path, prefix) and (meta := _head_as_entry_decides(executor, path, phase)) is not None:
+            yield meta
 
 
-def _has(driver: ProtocolExecutor, side: Side, path: str) -> bool:
+def _exists_on(executor: ProtocolExecutor, side: Side, path: str) -> bool:
     try:
-        driver.side(side).head(path)
+        executor.side(side).head(path)
     except (FileNotFoundError, KeyRefusedError):
         return False
     return True
 
 
-def _looked(driver: ProtocolExecutor, path: str, phase: Phase) -> Any:
+def _head_as_entry_decides(executor: ProtocolExecutor, path: str, phase: Phase) -> Any:
     async def get(side: Side) -> Any:
-        return driver.side(side).head(path)
+        return executor.side(side).head(path)
 
     try:
-        return run(driver.execute(BLOCKING, None, protocol.read(phase, Operation.HEAD), path, get=get))
+        return run(executor.execute(BLOCKING, None, protocol.read(phase, Operation.HEAD), path, get=get))
     except (FileNotFoundError, KeyRefusedError):
         return None
 
 
-def _below(path: str, prefix: PathLike) -> bool:
+def _is_below(path: str, prefix: PathLike) -> bool:
     folder = text(prefix).strip("/")
     return not folder or path.startswith(f"{folder}/")

@@ -1,6 +1,7 @@
-"""The outbox: one line for each key whose two sides may differ, in the application's database, on connections of our own.
+"""The outbox: one table row for each key whose two sides may differ.
 
-A line that is closed stays where the object does: it tells that what stands on both sides under that key was written by us.
+The table is in the application's database, and is written on separate connections. The row of a closed entry is kept as long as
+the object exists: it proves that a cutover wrote the objects of that key on both sides.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from migrate_storage.journal.schema import Tables
 __all__ = ("EntryCounts", "Outbox", "PendingEntry")
 
 WRITER_GRACE_SECONDS = 300.0
-"""Seconds that a write is left alone by repair, unless it said that it is done. Safety does not rest on it."""
+"""How long repair leaves the key of a running write alone.
+
+Correctness does not depend on it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PendingEntry:
-    """A key that waits for repair."""
+    """A key with an open entry."""
 
     path: str
     side: Side
@@ -37,34 +41,36 @@ class PendingEntry:
     #: Seconds since the epoch.
     opened_at: float
     expires_at: float
-    #: Content type and metadata of the save, if it told.
+    #: Content type and metadata of the save, if known.
     attributes: Mapping[str, Any]
     failure: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EntryCounts:
-    """Open entries, by what they wait for and the side that they name."""
+    """Numbers of open entries by kind and trusted side."""
 
-    #: ``upload``: a URL that may still be used; ``writer``: somebody at work, probably; ``repair``: all others.
+    #: ``upload``: an upload URL is still valid. ``writer``: a write may be running. ``repair``: all others.
     by_kind: Mapping[tuple[str, Side], int]
     #: Seconds until the last upload URL expires.
     last_upload: float
 
     def count(self, kind: str, *sides: Side) -> int:
-        """How many wait for this, that name one of these sides."""
-        return sum(count for (each, side), count in self.by_kind.items() if each == kind and side in sides)
+        """Count the entries of a kind that trust one of these sides."""
+        return sum(self.by_kind.get((kind, side), 0) for side in sides)
 
 
 class Outbox:
-    """The open entries of one backend. Opening, closing and looking up are one indexed statement each.
+    """The entries of one backend.
+
+    Each operation on a key is one transaction with one or two indexed statements.
 
     Args:
-        database: where the table is; usually the application's own.
+        database: has the table; usually the application's own.
         backend: key of the cutover backend.
         schema: database schema of the table.
-        grace: seconds that a write is left alone by repair.
-        clock: seconds since the epoch, for tests.
+        grace: seconds for which repair leaves the key of a running write alone.
+        clock: returns seconds since the epoch, for tests.
     """
 
     def __init__(
@@ -84,19 +90,19 @@ class Outbox:
         self._clock = clock
 
     def prepare(self) -> None:
-        """Create the table where it is missing.
+        """Create the table if it is missing.
 
         Raises:
-            ConfigurationError: no right to.
+            ConfigurationError: the database user may not create tables.
         """
         self.database.transaction(self.tables.create)
 
     def find_entry(self, path: str) -> Entry | None:
-        """The entry of a key."""
+        """Return the open entry of a key."""
         table = self._table
         statement = select(table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
         statement = statement.where(self._key_matches(path), table.c.open)
-        return _entry(self.database.transaction(lambda connection: connection.execute(statement).first()))
+        return _parse_entry(self.database.transaction(lambda connection: connection.execute(statement).first()))
 
     def open_entry(
         self,
@@ -107,77 +113,89 @@ class Outbox:
         about: Mapping[str, Any] | None = None,
         expires: float = 0,
     ) -> Entry:
-        """Open an entry for a write, or join the one that stands.
+        """Open an entry for a write, or join the open entry.
 
         Args:
             path: the key.
-            side: to trust, where none stands; the side of one that stands stays.
-            tombstone: the key is to be deleted; a tombstone that stands stays.
+            side: the side to trust in a new entry. An open entry keeps its side.
+            tombstone: the key is to be deleted. An open entry keeps its tombstone.
             about: content type and metadata of the save.
-            expires: seconds since the epoch until which it is not closed.
+            expires: the entry is not closed before this time, in seconds since the epoch.
         """
         table = self._table
         values = self._new_values(path, side, tombstone, about, expires)
         joined: dict[str, Any] = {
             "sequence": table.c.sequence + 1,
-            "busy_until": _later(table.c.busy_until, values["busy_until"]),
+            "busy_until": _latest_of(table.c.busy_until, values["busy_until"]),
             "tombstone": literal(True) if tombstone else table.c.tombstone,
             "about": values["about"] if about is not None else table.c.about,
-            "expires": _later(table.c.expires, expires),
+            "expires": _latest_of(table.c.expires, expires),
         }
         changes = self._changes_on_conflict(values, joined)
 
         def work(connection: Connection) -> Entry:
             wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-            statement = _upsert(connection, table, values, changes)
+            statement = _build_upsert(connection, table, values, changes)
             if connection.dialect.insert_returning:
                 found = connection.execute(statement.returning(*wanted)).one()
             else:
                 connection.execute(statement)
                 found = connection.execute(select(*wanted).where(self._key_matches(path))).one()
-            opened = _entry(found)
+            opened = _parse_entry(found)
             assert opened is not None
             return opened
 
         return self.database.transaction(work)
 
     def request_repair(self, path: str, side: Side) -> None:
-        """An entry for repair at once, where none stands."""
+        """Open an entry for immediate repair, if the key has none."""
         values = {**self._new_values(path, side, False, None, 0), "busy_until": 0.0}
         changes = self._changes_on_conflict(values, {})
         self.database.transaction(
-            lambda connection: connection.execute(_upsert(connection, self._table, values, changes)) and None
+            lambda connection: connection.execute(_build_upsert(connection, self._table, values, changes)) and None
         )
 
-    def close_entry(self, path: str, entry: Entry, *, wrote: bool = False) -> EntryFate:
-        """Close an entry that nobody else touched; else leave it. ``wrote`` where both sides hold what the writer wrote."""
-        if entry.sequence == 1 and self._close_if_unchanged(path, entry, wrote=wrote):
+    def close_entry(self, path: str, entry: Entry, *, both_written: bool = False) -> EntryFate:
+        """Close an entry that no other process has used, else leave it to repair.
+
+        Args:
+            path: the key.
+            entry: as it was opened.
+            both_written: both sides have the content of this writer.
+        """
+        if entry.sequence == 1 and self.close_claimed(path, entry, both_written=both_written):
             return EntryFate.CLOSED
         return self.leave_for_repair(path, entry)
 
-    def leave_for_repair(self, path: str, entry: Entry, *, held: bool = False) -> EntryFate:
-        """Leave an entry to repair; ``held`` buries what the side that is not trusted still has."""
+    def leave_for_repair(self, path: str, entry: Entry, *, first_written: bool = False) -> EntryFate:
+        """Leave an entry to repair.
+
+        Args:
+            path: the key.
+            entry: as it was opened.
+            first_written: the trusted side has the new content, so the object of the other side must not be read.
+        """
         table = self._table
         alone = table.c.sequence == entry.sequence
         changes: dict[str, Any] = {
-            # Others may be at work where the sequence moved on.
+            # A higher sequence means that another process may be writing.
             "busy_until": case((alone, 0.0), else_=table.c.busy_until),
             "sequence": table.c.sequence + 1,
         }
-        if held:
+        if first_written:
             changes["tombstone"] = True
         return EntryFate.STAYS if self._update_if_open(path, entry, changes) else EntryFate.VANISHED
 
     def claim_entry(self, path: str, owner: str, seconds: float) -> Entry | None:
-        """Take a key's lease for repair.
+        """Acquire a key's lease for repair.
 
         Args:
             path: the key.
-            owner: who takes it.
-            seconds: how long it is good for.
+            owner: id of the repair.
+            seconds: duration of the lease.
 
         Returns:
-            The entry; ``None`` if there is none, another has it, or a writer is at work.
+            The entry. ``None`` if the key has none, another repair has the lease, or a write is running.
         """
         table, now = self._table, self._clock()
         free = table.c.open & (table.c.claimed_by.is_(None) | (table.c.claimed_until < now))
@@ -188,51 +206,71 @@ class Outbox:
             if not connection.execute(update(table).where(self._key_matches(path), free).values(changes)).rowcount:
                 return None
             wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-            return _entry(connection.execute(select(*wanted).where(self._key_matches(path))).first())
+            return _parse_entry(connection.execute(select(*wanted).where(self._key_matches(path))).first())
 
         return self.database.transaction(work)
 
     def switch_trusted_side(self, path: str, entry: Entry) -> Entry | None:
-        """Trust the other side of a claimed key from now on; ``None`` if somebody came since."""
-        flipped = Entry(epoch=uuid.uuid4().hex, sequence=2, side=entry.side.other, tombstone=entry.tombstone)
-        changes = {"epoch": flipped.epoch, "sequence": flipped.sequence, "side": flipped.side.value}
-        return flipped if self._update_if_open(path, entry, changes, self._table.c.sequence == entry.sequence) else None
+        """Make the other side of a claimed key the trusted one.
 
-    def close_claimed(self, path: str, entry: Entry, *, wrote: bool = False) -> bool:
-        """Close a claimed entry, unless somebody came since or an upload may still come."""
-        return self._close_if_unchanged(path, entry, wrote=wrote)
+        Returns:
+            The changed entry; ``None`` if another process has changed it since.
+        """
+        switched = Entry(epoch=uuid.uuid4().hex, sequence=2, side=entry.side.other, tombstone=entry.tombstone)
+        changes = {"epoch": switched.epoch, "sequence": switched.sequence, "side": switched.side.value}
+        return (
+            switched if self._update_if_open(path, entry, changes, self._table.c.sequence == entry.sequence) else None
+        )
+
+    def close_claimed(self, path: str, entry: Entry, *, both_written: bool = False) -> bool:
+        """Close an entry, unless it has changed since or an upload URL is still valid.
+
+        Args:
+            path: the key.
+            entry: as it was claimed.
+            both_written: both sides have the content of this writer. The row of the closed entry is then kept.
+
+        Returns:
+            Whether the entry is closed.
+        """
+        table = self._table
+        same = (self._key_matches(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, table.c.open)
+        unused = table.c.expires <= self._clock()
+        statement = update(table).values(open=False, about=None, failure=None) if both_written else delete(table)
+        statement = statement.where(*same, unused)
+        return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
     def written_by_us(self, path: str) -> bool:
-        """Whether what stands under a key was written by us, as far as is known."""
+        """Return whether the table has a row of a key: then a cutover wrote its objects."""
         statement = select(self._table.c.id).where(self._key_matches(path))
         return self.database.transaction(lambda connection: connection.execute(statement).first()) is not None
 
     def release(self, path: str, owner: str, failure: str | None = None) -> None:
-        """Give a key's lease back, and say why it could not be repaired."""
+        """Release a key's lease, with the reason why the key could not be repaired."""
         table = self._table
         statement = update(table).where(self._key_matches(path), table.c.claimed_by == owner)
         statement = statement.values(claimed_by=None, claimed_until=0.0, failure=failure)
         self.database.transaction(lambda connection: connection.execute(statement) and None)
 
     def count_open(self) -> int:
-        """How many entries are open."""
+        """Count the open entries."""
         table = self._table
         statement = select(func.count()).select_from(table).where(table.c.backend == self.backend, table.c.open)
         return self.database.transaction(lambda connection: int(connection.execute(statement).scalar_one()))
 
     def count_by_kind(self, now: float | None = None) -> EntryCounts:
-        """What is open, by what it waits for."""
+        """Count the open entries by kind and trusted side."""
         table, now = self._table, self._clock() if now is None else now
         kind = case((table.c.expires > now, "upload"), (table.c.busy_until > now, "writer"), else_="repair")
         statement = select(kind, table.c.side, func.count(), func.max(table.c.expires))
         statement = statement.where(table.c.backend == self.backend, table.c.open).group_by(kind, table.c.side)
-        found = self.database.transaction(_all(statement))
+        found = self.database.transaction(_fetch_all(statement))
         counts = {(row[0], Side(row[1])): int(row[2]) for row in found}
         last = max((row[3] for row in found), default=0.0)
         return EntryCounts(by_kind=counts, last_upload=max(0.0, last - now))
 
     def pending_entries(self, page: int = 500) -> Iterator[PendingEntry]:
-        """All open entries, in no order; those that come meanwhile may be missed."""
+        """Yield all open entries, unsorted; those opened meanwhile may be missed."""
         table, after = self._table, ""
         while True:
             statement = (
@@ -241,7 +279,7 @@ class Outbox:
                 .order_by(table.c.id)
                 .limit(page)
             )
-            found = self.database.transaction(_all(statement))
+            found = self.database.transaction(_fetch_all(statement))
             for row in found:
                 yield PendingEntry(
                     path=row.path,
@@ -257,12 +295,10 @@ class Outbox:
             after = found[-1].id
 
     def pending_attributes(self, path: str) -> dict[str, Any]:
-        """Content type and metadata of the last save of a key, while its entry stands."""
+        """Return content type and metadata of the last save of a key with an open entry."""
         statement = select(self._table.c.about).where(self._key_matches(path), self._table.c.open)
         found = self.database.transaction(lambda connection: connection.execute(statement).scalar())
         return dict(json.loads(found)) if found else {}
-
-    # -- within
 
     def _key_matches(self, path: str) -> Any:
         return self._table.c.id == digest(self.backend, path)
@@ -290,7 +326,10 @@ class Outbox:
         }
 
     def _changes_on_conflict(self, values: Mapping[str, Any], joined: Mapping[str, Any]) -> dict[str, Any]:
-        """What an insert changes in a line that stands: all of one that is closed, else what ``joined`` says."""
+        """Return what an insert changes in an existing row.
+
+        A closed entry gets all new values, an open one those of ``joined``.
+        """
         columns = self._table.c
         names = [name for name in values if name not in ("id", "backend", "path", "open")]
         changes: dict[str, Any] = {
@@ -299,20 +338,12 @@ class Outbox:
             )
             for name in names
         }
-        # Last: MariaDB and MySQL let an expression see what was set before it.
+        # Last: in MariaDB and MySQL an expression sees the columns that were set before it.
         return changes | {"open": True}
-
-    def _close_if_unchanged(self, path: str, entry: Entry, *, wrote: bool) -> bool:
-        table = self._table
-        same = (self._key_matches(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, table.c.open)
-        unused = table.c.expires <= self._clock()
-        statement = update(table).values(open=False, about=None, failure=None) if wrote else delete(table)
-        statement = statement.where(*same, unused)
-        return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
     def _update_if_open(self, path: str, entry: Entry, changes: Mapping[str, Any], condition: Any = None) -> bool:
         table = self._table
-        # In this order: MariaDB and MySQL let an expression see what was set before it.
+        # In this order: in MariaDB and MySQL an expression sees the columns that were set before it.
         same = (self._key_matches(path), table.c.epoch == entry.epoch, table.c.open)
         statement = update(table).where(*same).ordered_values(*changes.items())
         if condition is not None:
@@ -320,21 +351,21 @@ class Outbox:
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
 
 
-def _all(statement: Any) -> Callable[[Connection], Sequence[Any]]:
+def _fetch_all(statement: Any) -> Callable[[Connection], Sequence[Any]]:
     return lambda connection: connection.execute(statement).all()
 
 
-def _later(column: Any, value: float) -> Any:
+def _latest_of(column: Any, value: float) -> Any:
     return case((column > value, column), else_=literal(value))
 
 
-def _entry(row: Any) -> Entry | None:
+def _parse_entry(row: Any) -> Entry | None:
     if row is None:
         return None
     return Entry(epoch=row.epoch, sequence=row.sequence, side=Side(row.side), tombstone=bool(row.tombstone))
 
 
-def _upsert(connection: Connection, table: Any, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+def _build_upsert(connection: Connection, table: Any, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
     match connection.dialect.name:
         case "postgresql":
             return postgresql.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)

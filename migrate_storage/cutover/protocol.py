@@ -1,8 +1,8 @@
-"""What a process does for one operation on one key, step by step, without doing it.
+"""The protocols of a cutover: the steps of one operation on one key.
 
-Each protocol is a generator: it yields a :class:`Step`, whoever drives it performs the step and sends the answer back, or
-throws the error in. The backend drives them against two stores and a database; the search in the tests drives the very same
-ones against every order of steps, every failure and every kill.
+Each protocol is a generator without input or output. It yields a :class:`Step`; its executor performs the step and sends the
+answer back, or throws the error in. The backend executes the protocols on two stores and a database. The search in
+``tests/unit/cutover/test_protocol.py`` executes the same ones in every order of steps, with every failure and every kill.
 """
 
 from __future__ import annotations
@@ -43,53 +43,62 @@ __all__ = (
 )
 
 
+MAX_ATTEMPTS = 5
+"""Attempts of a write that repairs overtake, and of a repair that writes overtake."""
+NOTHING_WRITTEN = (KeyRefusedError, ConfigurationError, TypeError)
+"""Errors that a backend raises before it sends a request."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A key's open line in the outbox, as one process saw it."""
+    """A key's open entry in the outbox, as one process read it."""
 
-    #: New whenever the line is made, and whenever the side to trust changes.
+    #: Changes when the entry is opened, and when its trusted side changes.
     epoch: str
-    #: 1 for whoever made it; one more for everybody who came since.
+    #: 1 for the process that opened the entry, one more for each later use.
     sequence: int
     side: Side
     tombstone: bool = False
 
     @property
     def trust(self) -> Trust:
-        """What it says to others."""
+        """The rule that the entry sets for all processes."""
         return Trust(side=self.side, tombstone=self.tombstone)
 
 
 class EntryFate(Enum):
-    """What became of an entry."""
+    """State of an entry after a write."""
 
     CLOSED = "closed"
     STAYS = "stays"
-    #: A repair settled it while the write was under way: what the write did may have been overwritten.
+    #: A repair closed the entry during the write, and may have overwritten what the write did.
     VANISHED = "vanished"
 
 
 class Repaired(Enum):
-    """How a repair ended."""
+    """Result of a repair."""
 
     SETTLED = "settled"
-    #: Somebody else is at it, or it needs a side that may not be written now.
+    #: Another process works on the key, or the repair must write a side that it may not write now.
     LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do."""
+    """One request to a store or to the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindEntry(Step):
-    """The key's entry, or ``None``."""
+    """Read the key's open entry. Answer: the :class:`Entry`, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEntry(Step):
-    """Open an entry, or join the one that stands: its side stays, its sequence grows. Answered with the :class:`Entry`."""
+    """Open an entry, or join the open one. Answer: the :class:`Entry`.
+
+    An open entry keeps its side, and its sequence grows.
+    """
 
     side: Side
     tombstone: bool = False
@@ -97,72 +106,84 @@ class OpenEntry(Step):
 
 @dataclass(frozen=True, slots=True)
 class CloseEntry(Step):
-    """Close an entry if it is this writer's alone; else leave it. Answered with its :class:`EntryFate`."""
+    """Close an entry that only this writer used. Answer: its :class:`EntryFate`.
+
+    An entry that another process used is left to repair.
+    """
 
     entry: Entry
-    #: Both sides hold what this writer wrote.
+    #: Both sides have the content of this writer.
     both_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveForRepair(Step):
-    """Leave an entry to repair; the sequence grows, so that one under way looks again. Answered with its :class:`EntryFate`."""
+    """Leave an entry to repair. Answer: its :class:`EntryFate`.
+
+    The sequence grows, so that a running repair starts again.
+    """
 
     entry: Entry
-    #: The side to trust holds the new content: what the other has is old, and is buried.
+    #: The trusted side has the new content. The other side's object is old and must not be read.
     first_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRepair(Step):
-    """An entry for repair, if none stands; one that stands is not touched."""
+    """Open an entry for repair, if the key has none."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimEntry(Step):
-    """Take the key's lease; the sequence grows. Answered with the :class:`Entry`; ``None`` if none stands or another has it."""
+    """Acquire the key's lease for repair. Answer: the :class:`Entry`, or ``None``.
+
+    The sequence grows. ``None`` means that the key has no entry, or that another repair has the lease.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchTrustedSide(Step):
-    """Trust the other side from now on, if nobody came since. Answered with the :class:`Entry`, or ``None``."""
+    """Make the other side the trusted one. Answer: the :class:`Entry`, or ``None``.
+
+    ``None`` means that another process has used the entry since.
+    """
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class CloseClaimed(Step):
-    """Close a claimed entry, if nobody came since. Answered with whether it is closed."""
+    """Close a claimed entry that no process has used since. Answer: if it is closed."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Release(Step):
-    """Give the key's lease back; the entry stands."""
+    """Release the key's lease; the entry stays open."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Get(Step):
-    """Read an object. Answered with what was asked; ``FileNotFoundError`` where there is none."""
+    """Read an object: content, attributes or URL. Error: ``FileNotFoundError``."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class Head(Step):
-    """What would differ if an object had been replaced; ``None`` where there is none."""
+    """Read evidence that changes with the object. Answer: ``None`` for no object."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class Put(Step):
-    """Write an object whole."""
+    """Write the whole object."""
 
     side: Side
     content: Any = field(repr=False)
@@ -170,19 +191,16 @@ class Put(Step):
 
 @dataclass(frozen=True, slots=True)
 class Delete(Step):
-    """Delete an object; one that is not there is no error, or a ``FileNotFoundError``."""
+    """Delete an object. A missing one is no error, or a ``FileNotFoundError``."""
 
     side: Side
 
 
-_ATTEMPTS = 5
-"""How often a write is begun anew because a repair ended under it, and a repair because somebody wrote."""
-NOTHING_WRITTEN = (KeyRefusedError, ConfigurationError, TypeError)
-"""Errors that a backend raises before it sends a byte."""
-
-
 class UnacknowledgedError(OSError):
-    """A write was overtaken again and again by repairs of its key. It may have happened, or not."""
+    """Repairs of the key ended during every attempt of a write.
+
+    The write may have taken effect.
+    """
 
 
 Protocol = Generator[Step, Any, Any]
@@ -193,11 +211,11 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
 
     Args:
         phase: the phase of this process.
-        content: handed on in each :class:`Put`; both sides get the same.
+        content: the content of each :class:`Put`; both sides get the same.
         table: the rules.
 
     Returns:
-        What the deciding side's :class:`Put` answered.
+        The answer to the first side's :class:`Put`.
 
     Raises:
         UnacknowledgedError: repairs overtook it again and again.
@@ -205,7 +223,11 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
     decision = decide(phase, Operation.SAVE, table=table)
     if not decision.entry:
         return (yield Put(decision.sides[0], content))
-    return (yield from _under_entry(phase, Operation.SAVE, lambda entry, sides: _put(entry, sides, content), table))
+    return (
+        yield from _write_under_entry(
+            phase, Operation.SAVE, lambda entry, sides: _put_both(entry, sides, content), table
+        )
+    )
 
 
 def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
@@ -221,22 +243,22 @@ def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
     decision = decide(phase, Operation.DELETE, table=table)
     if not decision.entry:
         return (yield Delete(decision.sides[0]))
-    return (yield from _under_entry(phase, Operation.DELETE, _erase, table))
+    return (yield from _write_under_entry(phase, Operation.DELETE, _delete_both, table))
 
 
-_Written = Generator[Step, Any, tuple[EntryFate, Any]]
-"""A write of both sides under an entry: what became of that, and what the first side answered."""
+_WriteOfBoth = Generator[Step, Any, tuple[EntryFate, Any]]
+"""A write of both sides. It returns the entry's fate and the first side's answer."""
 
 
-def _under_entry(
+def _write_under_entry(
     phase: Phase,
     operation: Operation,
-    write: Callable[[Entry, tuple[Side, ...]], _Written],
+    write: Callable[[Entry, tuple[Side, ...]], _WriteOfBoth],
     table: Mapping[Phase, Rule],
 ) -> Protocol:
-    """Open an entry and write the sides in the order that it says, until no repair ended under it."""
+    """Open an entry and write both sides in its order; repeat if a repair closed it."""
     decision = decide(phase, operation, table=table)
-    for _ in range(_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         entry: Entry = yield OpenEntry(decision.sides[0], decision.tombstone)
         fate, answer = yield from write(entry, decide(phase, operation, entry.trust, table).sides)
         if fate is not EntryFate.VANISHED:
@@ -246,10 +268,10 @@ def _under_entry(
     )
 
 
-def _put(entry: Entry, sides: tuple[Side, ...], content: Any) -> _Written:
+def _put_both(entry: Entry, sides: tuple[Side, ...], content: Any) -> _WriteOfBoth:
     first, second = sides
     try:
-        held = yield Put(first, content)
+        answer = yield Put(first, content)
     except NOTHING_WRITTEN:
         yield CloseEntry(entry)
         raise
@@ -258,12 +280,12 @@ def _put(entry: Entry, sides: tuple[Side, ...], content: Any) -> _Written:
         raise
     try:
         yield Put(second, content)
-    except Exception:  # noqa: BLE001 - the entry stands for it
-        return (yield LeaveForRepair(entry, first_written=True)), held
-    return (yield CloseEntry(entry, both_written=True)), held
+    except Exception:  # noqa: BLE001 - the entry leads to its repair
+        return (yield LeaveForRepair(entry, first_written=True)), answer
+    return (yield CloseEntry(entry, both_written=True)), answer
 
 
-def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
+def _delete_both(entry: Entry, sides: tuple[Side, ...]) -> _WriteOfBoth:
     refused: list[KeyRefusedError] = []
     failed = False
     for side in sides:
@@ -272,7 +294,7 @@ def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
         except FileNotFoundError:
             pass
         except KeyRefusedError as error:
-            # A key that a side cannot hold is not there; the other may hold it.
+            # A key that is invalid on a side has no object there, but may have one on the other side.
             refused.append(error)
         except Exception:
             if side is sides[0]:
@@ -282,23 +304,23 @@ def _erase(entry: Entry, sides: tuple[Side, ...]) -> _Written:
     if len(refused) == len(sides):
         yield CloseEntry(entry)
         raise refused[0]
-    # What is deleted on one side only stays an entry, until repair has deleted the other.
+    # Where only one side is deleted now, the entry stays open until repair has deleted the other.
     return (yield LeaveForRepair(entry) if failed or len(sides) == 1 else CloseEntry(entry)), None
 
 
 def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
-    """Read an object: its content, its head or a URL for it.
+    """Read an object: its content, its attributes or a URL for it.
 
     Args:
         phase: the phase of this process.
-        operation: which of the reads it is.
+        operation: READ, HEAD or SIGN.
         table: the rules.
 
     Returns:
-        What :class:`Get` answered for the side that holds the object.
+        The answer to :class:`Get` of the side that has the object.
 
     Raises:
-        FileNotFoundError: no side that may answer holds it. A side that fails raises; it is no answer.
+        FileNotFoundError: no side of the phase has the object. A side that fails raises its own error.
     """
     entry: Entry | None = (yield FindEntry()) if table[phase].entries else None
     while True:
@@ -308,39 +330,39 @@ def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Pha
         except (FileNotFoundError, KeyRefusedError):
             if len(sides) == 1:
                 raise
-            # A delete may have come in between: then what the other side still holds is not to be seen any more.
+            # A delete may have happened meanwhile. Then the object of the other side must not be read.
             before, entry = entry, (yield FindEntry())
             if entry != before:
                 continue
             try:
-                found = yield Get(sides[1])
+                answer = yield Get(sides[1])
             except (FileNotFoundError, KeyRefusedError):
                 pass
             else:
                 yield RequestRepair(sides[0])
-                return found
+                return answer
             raise
 
 
 def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
-    """Make the two sides of a key the same, as its entry says.
+    """Copy the trusted side of a key to the other side.
 
     Args:
-        writable: the sides that no process writes without an entry: the destination while one may be in SOURCE, the source
-            while one may be in DESTINATION, else both.
-        backfill: open an entry that names this side first, if none stands; ``None`` does nothing where none stands.
+        writable: the sides that no process writes without an entry. Not the source while a process may be in SOURCE, not the
+            destination while one may be in DESTINATION.
+        backfill: the side to trust if the key has no entry. With ``None`` such a key is left alone.
 
     Returns:
-        How it ended.
+        A :class:`Repaired`.
     """
     if backfill is not None:
         yield RequestRepair(backfill)
-    for _ in range(_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         entry: Entry | None = yield ClaimEntry()
         if entry is None:
             return Repaired.LEFT
         try:
-            settled = yield from _once(entry, writable)
+            settled = yield from _repair_once(entry, writable)
         except Exception:
             yield Release(entry)
             raise
@@ -352,19 +374,19 @@ def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
     return Repaired.LEFT
 
 
-def _once(entry: Entry, writable: frozenset[Side]) -> Generator[Step, Any, bool | None]:
-    """Whether the key is settled; ``None`` where that needs a side that may not be written."""
+def _repair_once(entry: Entry, writable: frozenset[Side]) -> Generator[Step, Any, bool | None]:
+    """Return whether the key is settled; ``None`` if it must write a forbidden side."""
     before = yield Head(entry.side)
     if before is None and entry.side is Side.DESTINATION and not entry.tombstone:
-        # Nobody deleted it: it never came there.
+        # No process deleted the object, so it was never copied to the destination.
         before = yield Head(Side.SOURCE)
         if before is not None:
             if Side.DESTINATION not in writable:
                 return None
-            flipped: Entry | None = yield SwitchTrustedSide(entry)
-            if flipped is None:
+            switched: Entry | None = yield SwitchTrustedSide(entry)
+            if switched is None:
                 return False
-            entry = flipped
+            entry = switched
     target = entry.side.other
     if target not in writable:
         return None

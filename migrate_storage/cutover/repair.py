@@ -283,7 +283,7 @@ class _Work:
                 self._looks.pop(0)
                 return outbox.switch_trusted_side(path, entry)
             case protocol.CloseClaimed(entry):
-                return outbox.close_claimed(path, entry, wrote=self._wrote)
+                return outbox.close_claimed(path, entry, both_written=self._wrote)
             case protocol.Release(entry):
                 if self._copied and len(set(self._looks)) > 1 and outbox.find_entry(path) == entry:
                     self.bypassed = True

@@ -1,4 +1,4 @@
-"""Shadow reads: a sampled share of reads is compared on both sides in the background, and never waits for it."""
+"""Shadow reads: a thread compares a sample of the read keys on both sides."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
 __all__ = ("ShadowReads",)
 
 _log = logging.getLogger("migrate_storage.cutover")
-_WAITING = 100
-"""Keys that wait at most: while a side is slow, further reads are not compared."""
+MAX_QUEUED_KEYS = 100
+"""While the queue is full, because a side is slow, further reads are not compared."""
 
 
 class ShadowReads:
-    """Compares what was read with what the other side holds, while both are written.
+    """Compares a sample of the read keys on both sides, in the phases that write both.
 
-    A key that differs is counted, logged, and left to repair under an entry that names the side to trust, as a read that fell
-    back leaves it. One with an open entry is repair's already, and not compared. One thread of the process does it, from the
-    first read that is chosen on; what waits when the process ends is forgotten.
+    A key that differs is counted, logged, and gets an entry for repair that trusts the side of the phase. A key with an open
+    entry is not compared, because repair works on it. The first sampled read starts one thread. Keys in the queue are dropped
+    when the process ends.
 
     Args:
-        driver: of the backend.
+        executor: of the backend.
         share: of the reads, from 0 to 1.
-        waiting: keys that wait at most; a read that is chosen beyond is counted as dropped.
+        waiting: maximum number of keys in the queue. A sampled read beyond is counted as dropped.
 
     Raises:
-        ConfigurationError: no such share.
+        ConfigurationError: the share is not between 0 and 1.
     """
 
-    def __init__(self, driver: ProtocolExecutor, share: float, *, waiting: int = _WAITING) -> None:
+    def __init__(self, executor: ProtocolExecutor, share: float, *, waiting: int = MAX_QUEUED_KEYS) -> None:
         if not 0 <= share <= 1:
             raise ConfigurationError(f"shadow={share} is no share of the reads: from 0 for none to 1 for all")
-        self._executor, self._share, self._most = driver, share, waiting
+        self._executor, self._share, self._max_queued = executor, share, waiting
         self._random = random.Random()  # noqa: S311 - a sample, no secret
         self._reset()
 
     def _reset(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._keys: queue.Queue[str] = queue.Queue(self._most)
+        self._keys: queue.Queue[str] = queue.Queue(self._max_queued)
         self._thread: threading.Thread | None = None
         self._comparison: Comparison | None = None
 
     def offer(self, path: str) -> None:
-        """A key was read; perhaps it is compared. Never waits, and never fails."""
+        """Queue a sample of the read keys for comparison. Never blocks, and never raises."""
         if not self._share or self._random.random() >= self._share:
             return
         if self._process != os.getpid():
-            # A forked child has neither the thread nor its keys.
+            # A forked child has no copy of the thread.
             self._reset()
         try:
             self._keys.put_nowait(path)
@@ -71,54 +71,59 @@ class ShadowReads:
         with self._lock:
             if self._thread is None:
                 arguments = (weakref.WeakMethod(self._compare_key), self._keys)
-                self._thread = threading.Thread(target=_work, args=arguments, name="shadow reads", daemon=True)
+                self._thread = threading.Thread(
+                    target=_compare_queued_keys, args=arguments, name="shadow reads", daemon=True
+                )
                 self._thread.start()
 
     def wait_for_comparisons(self) -> None:
-        """Wait until all that was chosen so far is compared."""
+        """Block until all queued keys are compared."""
         self._keys.join()
 
     def _compare_key(self, path: str) -> None:
-        driver = self._executor
-        told: dict[str, Any] = {"backend": driver.key, "object_key": visible(path)}
+        executor = self._executor
+        fields: dict[str, Any] = {"backend": executor.key, "object_key": visible(path)}
         try:
-            with driver.phase_source.acquire(writing=True) or driver.phase_source.renew(writing=True) as held:
-                if held.phase not in MIDDLE_PHASES:
+            with executor.phase_source.acquire(writing=True) or executor.phase_source.renew(writing=True) as lease:
+                if lease.phase not in MIDDLE_PHASES:
                     return
-                right = trusted_side(held.phase)
-                driver.counters.add("shadow", right.other)
+                trusted = trusted_side(lease.phase)
+                executor.counters.add("shadow", trusted.other)
                 if self._comparison is None:
-                    # Here: an application that compares nothing need not load what reads stores.
+                    # A late import: an application without shadow reads does not load the engine.
                     from migrate_storage.cutover.compare import Comparison
+                    from migrate_storage.stores.retry import Retry
 
-                    sides = driver.side(Side.SOURCE), driver.side(Side.DESTINATION)
-                    self._comparison = Comparison(*sides, driver.outbox)
+                    sides = executor.side(Side.SOURCE), executor.side(Side.DESTINATION)
+                    self._comparison = Comparison(*sides, executor.outbox, Retry(1, threading.Event()))
                 found = self._comparison.compare_key(path)
                 if found is None:
                     return
-                driver.counters.add("difference", right.other)
-                told |= {"side": right.other.value, "difference": found.relation.value}
-                _log.warning("%s: both sides of %s differ: %s", driver.key, visible(path), found.relation, extra=told)
-                held.check()
-                driver.outbox.request_repair(path, right)
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
-            driver.counters.add("shadow_failure")
-            told["error"] = type(error).__name__
-            _log.warning("%s: a shadow read failed: %s", driver.key, told["error"], extra=told)
+                executor.counters.add("difference", trusted.other)
+                fields |= {"side": trusted.other.value, "difference": found.relation.value}
+                _log.warning(
+                    "%s: both sides of %s differ: %s", executor.key, visible(path), found.relation, extra=fields
+                )
+                lease.check()
+                executor.outbox.request_repair(path, trusted)
+        except Exception as error:  # noqa: BLE001 - no caller waits for this thread
+            executor.counters.add("shadow_failure")
+            fields["error"] = type(error).__name__
+            _log.warning("%s: a shadow read failed: %s", executor.key, fields["error"], extra=fields)
 
 
-def _work(compare: weakref.WeakMethod[Callable[[str], None]], keys: queue.Queue[str]) -> None:
-    """Compare until nobody has the backend any more."""
-    going = True
-    while going:
+def _compare_queued_keys(compare: weakref.WeakMethod[Callable[[str], None]], keys: queue.Queue[str]) -> None:
+    """Compare keys until the backend is garbage-collected."""
+    alive = True
+    while alive:
         try:
             path = keys.get(timeout=60)
         except queue.Empty:
-            going = compare() is not None
+            alive = compare() is not None
             continue
         try:
             work = compare()
-            going = work is not None
+            alive = work is not None
             if work is not None:
                 work(path)
             del work

@@ -1,4 +1,4 @@
-"""Signed URLs of a cutover: to read, for the side that holds the object; to upload, under an entry until they have expired."""
+"""Signed URLs of a cutover, for reads and for uploads."""
 
 from __future__ import annotations
 
@@ -15,63 +15,68 @@ from migrate_storage.stores.sync_async import Caller
 
 __all__ = ("sign_read", "sign_upload")
 
-_UPLOAD_HOUR = 3600
-_UPLOADING = 300
-"""Seconds that an upload may go on after its URL has expired: a service looks at the time when it begins."""
+DEFAULT_UPLOAD_SECONDS = 3600
+UPLOAD_GRACE_SECONDS = 300
+"""Duration of an upload that begins just before its URL expires.
+
+A service checks the time only when the upload begins.
+"""
 
 
 async def sign_read(
-    driver: ProtocolExecutor, caller: Caller, held: OperationLease, path: PathLike, expires_in: int | None
+    executor: ProtocolExecutor, caller: Caller, lease: OperationLease, path: PathLike, expires_in: int | None
 ) -> str:
-    """A URL for the side that holds the object; for the one that is read first where none does.
+    """Sign a URL for the side that has the object, or for the side that is read first.
 
     Args:
-        driver: of the backend.
-        caller: how the sides are asked.
-        held: on the phase.
+        executor: of the backend.
+        caller: calls the sides synchronously or asynchronously.
+        lease: on the phase.
         path: the key.
         expires_in: seconds.
     """
-    phase, asked = held.phase, set[Side]()
+    phase, asked = lease.phase, set[Side]()
 
     async def get(side: Side) -> str:
-        backend = driver.side(side)
+        backend = executor.side(side)
         url: str = await call_backend(caller, backend, "sign", path, expires_in=expires_in)
         alone = len(TABLE[phase].reads) == 1 and side is TABLE[phase].reads[0] and not asked
         asked.add(side)
         if not alone:
-            # A URL can be made for what is not there, and the other side may have it.
+            # A URL can be signed for a missing object, and the other side may have it.
             await call_backend(caller, backend, "head" if hasattr(backend, "head") else "get_content", path)
         return url
 
     try:
-        signed: str = await driver.execute(caller, held, protocol.read(phase, Operation.SIGN), path, get=get)
+        signed: str = await executor.execute(caller, lease, protocol.read(phase, Operation.SIGN), path, get=get)
     except FileNotFoundError:
-        signed = await call_backend(caller, driver.side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
+        signed = await call_backend(caller, executor.side(TABLE[phase].reads[0]), "sign", path, expires_in=expires_in)
     return signed
 
 
 async def sign_upload(
-    driver: ProtocolExecutor, caller: Caller, held: OperationLease, path: PathLike, expires_in: int | None
+    executor: ProtocolExecutor, caller: Caller, lease: OperationLease, path: PathLike, expires_in: int | None
 ) -> str:
-    """A URL to upload to the side that is written first; an entry stands until it has expired, and a little longer.
+    """Sign an upload URL for the side that is written first, under an entry.
+
+    The entry stays open until the URL has expired and :data:`UPLOAD_GRACE_SECONDS` have passed.
 
     Args:
-        driver: of the backend.
-        caller: how the sides are asked.
-        held: on the phase.
+        executor: of the backend.
+        caller: calls the sides synchronously or asynchronously.
+        lease: on the phase.
         path: the key.
         expires_in: seconds.
     """
-    phase = held.phase
+    phase = lease.phase
     (side,) = decide(phase, Operation.SIGN_UPLOAD).sides
-    if driver.has_outbox or phase is not Phase.SOURCE:
-        lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else _UPLOAD_HOUR
-        held.check()
+    if executor.has_outbox or phase is not Phase.SOURCE:
+        lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else DEFAULT_UPLOAD_SECONDS
+        lease.check()
         entry = await caller.run_blocking(
-            lambda: driver.outbox.open_entry(text(path), side, expires=time.time() + lasts + _UPLOADING)
+            lambda: executor.outbox.open_entry(text(path), side, expires=time.time() + lasts + UPLOAD_GRACE_SECONDS)
         )
-        await caller.run_blocking(driver.outbox.leave_for_repair, text(path), entry)
+        await caller.run_blocking(executor.outbox.leave_for_repair, text(path), entry)
         side = entry.side if TABLE[phase].entries else side
-    url: str = await call_backend(caller, driver.side(side), "sign", path, expires_in=expires_in, for_upload=True)
+    url: str = await call_backend(caller, executor.side(side), "sign", path, expires_in=expires_in, for_upload=True)
     return url

@@ -1,4 +1,4 @@
-"""What is saved, kept so that it can be sent twice: in memory, beyond 8 MiB in a temporary file."""
+"""Content of a save, buffered so that it can be sent to two stores."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PIECE_BYTES = MiB
 
 
 class SpooledContent:
-    """Content that can be read from its beginning as often as needed."""
+    """Content that can be read from its start repeatedly."""
 
     def __init__(self, content: bytes | Path, *, owned: bool = False) -> None:
         self._content = content
         self._owned = owned
 
-    def read_from_start(self, *, whole: bool) -> bytes | Path:
-        """The content, from its beginning.
+    def read_from_start(self, *, as_bytes: bool) -> bytes | Path:
+        """Return the content.
 
         Args:
-            whole: as bytes, for a backend that takes nothing else.
+            as_bytes: never as a path, for a backend that takes only bytes.
         """
-        if whole and isinstance(self._content, Path):
+        if as_bytes and isinstance(self._content, Path):
             return self._content.read_bytes()
         return self._content
 
@@ -44,14 +44,14 @@ class SpooledContent:
 
 
 async def spool(caller: Caller, data: Any) -> SpooledContent:
-    """Read what is to be saved to its end, before the first side is written.
+    """Read the content of a save to its end.
 
     Args:
         caller: whether asynchronous sources can be read.
         data: bytes, text, a path, a binary file (its ``read`` may be a coroutine), or an iterable of bytes.
 
     Raises:
-        TypeError: for what is none of these, and for asynchronous sources in a synchronous call.
+        TypeError: another type, or an asynchronous source in a synchronous call.
     """
     if isinstance(data, str):
         return SpooledContent(data.encode())
@@ -60,19 +60,19 @@ async def spool(caller: Caller, data: Any) -> SpooledContent:
     writer = _SpoolWriter()
     try:
         if isinstance(data, os.PathLike):
-            await caller.run_blocking(_drain_path, Path(data), writer)
+            await caller.run_blocking(_read_path, Path(data), writer)
         elif inspect.iscoroutinefunction(getattr(data, "read", None)):
-            _need_loop(caller, data)
+            _require_async_caller(caller, data)
             while piece := await data.read(PIECE_BYTES):
                 writer.add(piece)
         elif callable(getattr(data, "read", None)):
-            await caller.run_blocking(_drain_file, data, writer)
+            await caller.run_blocking(_read_file, data, writer)
         elif isinstance(data, AsyncIterator) or hasattr(data, "__aiter__"):
-            _need_loop(caller, data)
+            _require_async_caller(caller, data)
             async for piece in data:
                 writer.add(piece)
         elif isinstance(data, Iterable) and not isinstance(data, dict):
-            await caller.run_blocking(_drain, data, writer)
+            await caller.run_blocking(_read_pieces, data, writer)
         else:
             raise TypeError(
                 f"cannot save a {type(data).__name__}; give bytes, a Path, a binary file or an iterable of bytes"
@@ -80,10 +80,12 @@ async def spool(caller: Caller, data: Any) -> SpooledContent:
     except BaseException:
         writer.discard()
         raise
-    return writer.done()
+    return writer.finish()
 
 
 class _SpoolWriter:
+    """Collects pieces in memory, beyond :data:`MAX_MEMORY_BYTES` in a temporary file."""
+
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
@@ -93,7 +95,7 @@ class _SpoolWriter:
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise TypeError(f"the content gives {type(piece).__name__}, not bytes; open files in binary mode")
         if self._file is None and self._size + len(piece) > MAX_MEMORY_BYTES:
-            self._file = tempfile.NamedTemporaryFile(prefix="migrate-storage-", delete=False)  # noqa: SIM115 - closed in done
+            self._file = tempfile.NamedTemporaryFile(prefix="migrate-storage-", delete=False)  # noqa: SIM115 - closed in finish
             self._file.writelines(self._pieces)
             self._pieces.clear()
         self._size += len(piece)
@@ -102,7 +104,7 @@ class _SpoolWriter:
         else:
             self._pieces.append(bytes(piece))
 
-    def done(self) -> SpooledContent:
+    def finish(self) -> SpooledContent:
         if self._file is None:
             return SpooledContent(b"".join(self._pieces))
         self._file.close()
@@ -114,21 +116,21 @@ class _SpoolWriter:
             Path(self._file.name).unlink()
 
 
-def _need_loop(caller: Caller, data: Any) -> None:
+def _require_async_caller(caller: Caller, data: Any) -> None:
     if not caller.awaits:
         raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
 
 
-def _drain(pieces: Iterable[Any], writer: _SpoolWriter) -> None:
+def _read_pieces(pieces: Iterable[Any], writer: _SpoolWriter) -> None:
     for piece in pieces:
         writer.add(piece)
 
 
-def _drain_file(file: Any, writer: _SpoolWriter) -> None:
+def _read_file(file: Any, writer: _SpoolWriter) -> None:
     while piece := file.read(PIECE_BYTES):
         writer.add(piece)
 
 
-def _drain_path(path: Path, writer: _SpoolWriter) -> None:
+def _read_path(path: Path, writer: _SpoolWriter) -> None:
     with path.open("rb") as file:
-        _drain_file(file, writer)
+        _read_file(file, writer)

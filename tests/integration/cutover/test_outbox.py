@@ -161,7 +161,7 @@ def test_looking_up_uses_the_index(outbox: Outbox) -> None:
 
 def test_a_closed_line_tells_that_we_wrote_and_is_opened_anew(outbox: Outbox, clock: Clock) -> None:
     first = outbox.open_entry("k", S, about={"content_type": "text/plain"}, expires=1.0)
-    assert outbox.close_entry("k", first, wrote=True) is EntryFate.CLOSED
+    assert outbox.close_entry("k", first, both_written=True) is EntryFate.CLOSED
     assert (
         outbox.find_entry("k"),
         outbox.count_open(),
@@ -190,7 +190,7 @@ def test_a_closed_line_tells_that_we_wrote_and_is_opened_anew(outbox: Outbox, cl
     outbox.request_repair("k", S)
     claimed = outbox.claim_entry("k", "me", 30)
     assert claimed is not None
-    assert outbox.close_claimed("k", claimed, wrote=True)
+    assert outbox.close_claimed("k", claimed, both_written=True)
     outbox.request_repair("k", D)
     again = outbox.find_entry("k")
     assert again is not None
@@ -203,7 +203,7 @@ def test_what_is_open_is_told_by_what_it_waits_for(outbox: Outbox, clock: Clock)
     outbox.open_entry("busy", S)
     outbox.open_entry("busy too", D)
     outbox.leave_for_repair("url", outbox.open_entry("url", D, expires=clock.now + 60))
-    outbox.close_entry("done", outbox.open_entry("done", S), wrote=True)
+    outbox.close_entry("done", outbox.open_entry("done", S), both_written=True)
     tally = outbox.count_by_kind()
     assert [tally.count(kind, S, D) for kind in ("repair", "writer", "upload")] == [1, 2, 1]
     assert (tally.count("writer", S), tally.last_upload) == (1, 60.0)
@@ -225,10 +225,10 @@ def test_what_is_settled_is_forgotten_when_the_cutover_is_over(
         table = outbox.tables.phase
         line = table.insert().values(backend="files", phase=phase, generation=1, changed=changed)
         outbox.database.transaction(lambda connection: connection.execute(line) and None)
-    outbox.close_entry("settled", outbox.open_entry("settled", S), wrote=True)
+    outbox.close_entry("settled", outbox.open_entry("settled", S), both_written=True)
     outbox.leave_for_repair("deleted", outbox.open_entry("deleted", D, tombstone=True))
     clock.now += 1000
-    outbox.close_entry("of late", outbox.open_entry("of late", S), wrote=True)
+    outbox.close_entry("of late", outbox.open_entry("of late", S), both_written=True)
     assert outbox.database.transaction(prune) == int(forgotten)
     assert outbox.database.transaction(prune) == 0
     assert outbox.written_by_us("settled") is not forgotten

@@ -74,7 +74,7 @@ def test_a_cutover_that_is_not_over(moved: World) -> None:
     with contextlib.closing(Database(moved.url)) as database:
         outbox = Outbox(database, "old")
         outbox.request_repair("a", Side.SOURCE)
-        outbox.close_entry("b", outbox.open_entry("b", Side.SOURCE), wrote=True)
+        outbox.close_entry("b", outbox.open_entry("b", Side.SOURCE), both_written=True)
         assert against(moved) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
         entry = outbox.claim_entry("a", "me", 30)
         assert entry is not None
