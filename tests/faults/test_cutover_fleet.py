@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from tests.support.cutover.fleet import BEFORE, Client, Histories, Read, Write, 
 from tests.support.cutover.fleet_app import Picture, backend
 from tests.support.evidence import Evidence
 from tests.support.fault_proxy import FaultProxy, fault_proxy
+from tests.support.processes.forked import ForkedProcess
 from tests.support.servers import S3Server
 from tests.support.services import free_port
 
@@ -51,16 +50,13 @@ class Fleet:
         self.settings, self._folder = settings, folder
         self._ports = [free_port() for _ in LEASES]
         self.endpoints = [f"http://127.0.0.1:{port}" for port in self._ports]
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[ForkedProcess] = []
 
-    def start(self, number: int) -> subprocess.Popen[bytes]:
+    def start(self, number: int) -> ForkedProcess:
         told = json.dumps({**self.settings, "name": f"web-{number}", "lease": LEASES[number]})
-        line = [sys.executable, "-m", "uvicorn", "--factory", "tests.support.cutover.fleet_app:app", "--no-access-log"]
+        line = ["-m", "uvicorn", "--factory", "tests.support.cutover.fleet_app:app", "--no-access-log"]
         with (self._folder / f"web-{number}.log").open("ab") as log:
-            return subprocess.Popen(
-                [*line, "--port", str(self._ports[number])], cwd=ROOT, stdout=log, stderr=log,
-                env={**os.environ, "FLEET": told},
-            )  # fmt: skip
+            return ForkedProcess([*line, "--port", str(self._ports[number])], {**os.environ, "FLEET": told}, ROOT, log)
 
     def wait(self, number: int) -> None:
         """Until it answers, with a part in the phase."""

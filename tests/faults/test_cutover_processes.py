@@ -8,8 +8,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,6 +27,7 @@ from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.database.connection import Database
 from tests.support import ROOT
 from tests.support.evidence import Evidence
+from tests.support.processes.forked import ForkedProcess
 from tests.support.servers import start_postgres
 
 SOURCE, DUAL, FIRST, DESTINATION = Phase
@@ -57,11 +56,11 @@ def base() -> Iterator[Path]:
         yield Path(name)
 
 
-def started(url: str, folder: Path, lease: float, drain: float, what: str) -> subprocess.Popen[str]:
+def started(url: str, folder: Path, lease: float, drain: float, what: str) -> ForkedProcess:
     for name in ("old", "new"):
         (folder / name).mkdir(exist_ok=True)
-    line = [sys.executable, "-m", "tests.support.cutover.worker", url, str(folder), str(lease), str(drain), what]
-    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    line = ["-m", "tests.support.cutover.worker", url, str(folder), str(lease), str(drain), what]
+    return ForkedProcess(line, os.environ, ROOT)
 
 
 def move(outbox: Outbox, phase: Phase) -> bool:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from tests.support.engine import registrations as places
 from tests.support.engine.other_process import ROOT
 from tests.support.engine.world import Document, World
 from tests.support.evidence import Evidence
+from tests.support.processes.forked import ForkedProcess
 
 WRITERS = 4
 
@@ -42,17 +41,14 @@ class Live:
             "url": world.url, "backends": [each.to_dict() for each in registrations], "of": WRITERS, "rows": rows,
             "seed": seed, "folder": str(folder), "keys": ["old", "old", "new"],
         }  # fmt: skip
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[ForkedProcess] = []
 
     def start(self) -> None:
         for number in range(WRITERS):
             told = json.dumps({**self.told, "number": number})
             self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "tests.support.engine.writer"], cwd=ROOT, text=True, stderr=subprocess.PIPE,
-                    env={**os.environ, "WRITER": told, "PYTHONPATH": str(ROOT)},
-                )
-            )  # fmt: skip
+                ForkedProcess(["-m", "tests.support.engine.writer"], {**os.environ, "WRITER": told}, ROOT)
+            )
         self.wait(*(f"ready-{number}" for number in range(WRITERS)))
 
     def wait(self, *names: str) -> None:

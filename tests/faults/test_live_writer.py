@@ -151,13 +151,13 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
 
 
 def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that loaded the FileObject before_call its row was re-pointed still saves to the old key, with no SQL."""
+    """A process that loaded the FileObject before its row was re-pointed still saves to the old key, with no SQL."""
     world.fill(6)
     with world.session() as session:
         stale = session.get_one(Document, 1).file
 
     def write(*_: Any) -> None:
-        assert world.raw()[0]["backend"] == "new", "the row was committed before_call the source is looked at again"
+        assert world.raw()[0]["backend"] == "new", "the row was committed before the source is looked at again"
         stale.save(b"saved by a process that knows nothing")
 
     # By one listing of many, or by a look at each.

@@ -49,7 +49,7 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
 
             with monkeypatch.context() as patch:
                 if whose != "ours":
-                    # Another creates the object after our put began, and before_call it is tried again.
+                    # Another creates the object after our put began, and before it is tried again.
                     before_call(patch, Retry, "pause", put)
                 before_call(patch, ObjectCopier, "source_changed", replace)
                 report = world.run()

@@ -1,4 +1,4 @@
-"""The place where playbooks are followed: their production public_names mean local servers here."""
+"""The place where playbooks are followed: production names stand for local servers."""
 
 from __future__ import annotations
 

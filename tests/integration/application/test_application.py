@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
 import textwrap
 import uuid
@@ -19,6 +18,7 @@ from migrate_storage.application.application import from_database, load_applicat
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.database.urls import engine_from_url
 from tests.support import ROOT
+from tests.support.processes.forked import run_forked
 
 MODELS = """
     import sqlalchemy as sa
@@ -285,18 +285,9 @@ def test_an_unknown_column_is_refused_with_those_there_are(write: Write) -> None
 
 def test_an_application_without_stored_objects_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("import sqlalchemy as sa\nengine = sa.create_engine('sqlite://')\n")
-    ended = subprocess.run(  # a process of its own: other tests' models live in this one
-        [
-            sys.executable,
-            "-c",
-            "from migrate_storage.application.application import load_application; load_application('empty')",
-        ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = "from migrate_storage.application.application import load_application; load_application('empty')"
+    # In a process of its own: this one has the models of other tests.
+    ended = run_forked(["-c", program], {"PYTHONPATH": str(ROOT)}, tmp_path)
     assert "ApplicationError: --app empty: no StoredObject column is in any model" in ended.stderr
 
 

@@ -91,7 +91,7 @@ PROGRAMS = [
 
 
 def typed(project: Project, *command: str) -> subprocess.CompletedProcess[str]:
-    return Project._ended(project.process(*command))
+    return project.python(*command)
 
 
 @pytest.mark.slow

@@ -208,7 +208,7 @@ def test_every_header_that_must_be_signed_is(strict, sqlite_url: str) -> None:
     unsigned = {"x-amz-copy-source": "x/y", "authorization": "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0"}
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(urllib.request.Request(f"{shim.endpoint}/a/b", method="PUT", headers=unsigned))
-    assert shim.copies["unsigned"] == 1, "the check_rows itself can fail"
+    assert shim.copies["unsigned"] == 1, "the check itself can fail"
 
 
 def test_objects_that_may_not_be_copied_go_through_the_client(strict, sqlite_url: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from tests.support.engine import other_process as outside
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
+from tests.support.processes.forked import ForkedProcess
 
 
 @pytest.fixture
@@ -21,11 +21,9 @@ def backends(tmp_path: Path) -> tuple[places.Registration, places.Registration]:
     return places.old_local(tmp_path / "old"), places.new_local(tmp_path / "new")
 
 
-def started(url: str, backends: tuple[places.Registration, ...], *arguments: str, **settings: object) -> subprocess.Popen[str]:  # fmt: skip
+def started(url: str, backends: tuple[places.Registration, ...], *arguments: str, **settings: object) -> ForkedProcess:  # fmt: skip
     line, environment = outside.command(url, *backends, "--json", *arguments, **settings)
-    return subprocess.Popen(
-        line, env=environment, cwd=outside.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return ForkedProcess(line, environment, outside.ROOT)
 
 
 def each_row_once(world: World, named: int) -> None:

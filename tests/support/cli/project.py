@@ -1,13 +1,11 @@
-"""A project on disk as a user has one, and the command line as a process of its own."""
+"""A project on disk as a user has one, and the command line in a process."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support import ROOT
+from tests.support.processes.forked import ForkedProcess, run_forked
 
 APPLICATION = """
     import os
@@ -67,34 +66,36 @@ class Project:
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def process(self, *command: str) -> subprocess.Popen[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=self.directory,
-            env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **self.environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
+    def process(self, *arguments: str) -> ForkedProcess:
+        """Start ``python ARGUMENTS`` in the folder."""
+        return ForkedProcess(arguments, self._environment, self.directory)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``python ARGUMENTS`` in the folder to its end."""
+        return run_forked(arguments, self._environment, self.directory)
+
+    def start(self, *arguments: str) -> ForkedProcess:
+        """Start the command."""
         return self.process("-m", "migrate_storage", *arguments)
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        return self._ended(self.start(*arguments))
+        return self.python("-m", "migrate_storage", *arguments)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
+        return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **self.environment}
 
     def write(self, source: str, name: str = "app.py") -> None:
         (self.directory / name).write_text(textwrap.dedent(source), encoding="utf-8")
 
     def fill(self, count: int, size: int = 10) -> None:
-        ended = self._ended(self.process("app.py", str(count), str(size)))
+        ended = self.python("app.py", str(count), str(size))
         assert ended.returncode == 0, ended.stderr
 
     def snapshot(self) -> dict[str, str]:
-        """Every file in the folder by its digest: what must not change."""
+        """Return the digest of every file in the folder."""
         return {
             str(path.relative_to(self.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.directory.rglob("*"))
@@ -102,21 +103,11 @@ class Project:
         }
 
     def keys(self) -> dict[str, int]:
-        """How many rows name each backend key."""
+        """Count the rows of each backend key."""
         engine = sa.create_engine(f"sqlite:///{self.directory}/app.db")
         statement = "SELECT json_extract(file, '$.backend'), count(*) FROM document GROUP BY 1"
         with engine.connect() as connection:
             return {str(key): count for key, count in connection.exec_driver_sql(statement)}
-
-    @staticmethod
-    def _ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-        try:
-            out, err = process.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)
-            process.communicate()
-            raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture
@@ -129,7 +120,7 @@ def empty(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An application with ten documents; nothing in it says where it stands, so it can be copied."""
+    """An application with ten documents. It names no absolute path, so it can be copied."""
     made = Project(tmp_path_factory.mktemp("pattern"))
     made.write(APPLICATION)
     made.fill(10)
@@ -144,7 +135,7 @@ def project(empty: Project, pattern: Path) -> Project:
 
 
 def one_line_of(ended: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a refused command says; anything more fails the test."""
+    """Return the one line of a refused command's stderr; anything more fails the test."""
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("migrate-storage: warning:")]
     assert len(lines) == 1, ended.stderr
     assert lines[0].startswith("migrate-storage: "), lines

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from tests.support import ROOT
 from tests.support.engine import registrations as places
 from tests.support.engine.fixtures import worlds  # noqa: F401 - a fixture
 from tests.support.engine.world import Album, Document, Note, Page, World
+from tests.support.processes.forked import ForkedProcess
 from tests.support.servers import DatabaseServer, S3Server
 
 LEASE = 3
@@ -88,25 +88,14 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
         return {**kept, "WORLD_FILE": str(self.file), "PYTHONPATH": str(ROOT)}
 
-    def start(self, command: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """A command in a process of its own."""
-        line = [
-            sys.executable,
-            "-m",
-            "migrate_storage",
-            command,
-            *arguments,
-            "--app",
-            "tests.support.distributed.app:application",
-        ]
+    def start(self, command: str, *arguments: str, **environment: str) -> ForkedProcess:
+        """Start a command."""
+        line = ["-m", "migrate_storage", command, *arguments, "--app", "tests.support.distributed.app:application"]
         if command == "run":
             line += ["--from", "old", "--to", "new", "--settle", "0.1"]
         if command in ("run", "sync"):
             line += ["--lease", str(LEASE)]
-        return subprocess.Popen(
-            line, env={**self.environment, **environment}, cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        return ForkedProcess(line, {**self.environment, **environment}, ROOT)
 
     def do(self, command: str, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:
         """A command to its end."""
@@ -131,7 +120,7 @@ class Site:
         return dict(json.loads(found[0][0]))
 
 
-def ended(process: subprocess.Popen[str], *codes: int) -> tuple[str, str]:
+def ended(process: ForkedProcess, *codes: int) -> tuple[str, str]:
     """Wait for a process; it ended with one of these."""
     try:
         said, errors = process.communicate(timeout=150)
@@ -151,7 +140,7 @@ def until(true: Callable[[], object], seconds: float = 90.0) -> None:
         time.sleep(0.05)
 
 
-def halfway(site: Site, process: subprocess.Popen[str] | None = None) -> None:
+def halfway(site: Site, process: ForkedProcess | None = None) -> None:
     """Wait until some rows are re-pointed, and most are not."""
 
     def some() -> bool:

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from advanced_alchemy.types.file_object import storages
 from tests.support import ROOT
 from tests.support.engine import registrations as places
 from tests.support.engine import world  # noqa: F401 - importing the models is what an application does
+from tests.support.processes.forked import run_forked
 
 engine: sa.Engine
 ARGUMENTS = (
@@ -43,7 +43,7 @@ ARGUMENTS = (
 def command(
     url: str, old: places.Registration, new: places.Registration, *arguments: str, **settings: Any
 ) -> tuple[list[str], dict[str, str]]:
-    """The command line of a run, and its environment.
+    """Return the arguments of Python for a run, and its environment.
 
     Args:
         url: the database.
@@ -57,41 +57,25 @@ def command(
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATE_STORAGE_")}
     told = json.dumps({"url": url, "backends": [old.to_dict(), new.to_dict()]})
     environment = {**kept, "WORLD": told, "AT": json.dumps(settings), "PYTHONPATH": str(ROOT)}
-    return [sys.executable, "-m", "tests.support.engine.other_process", "run", *ARGUMENTS, *arguments], environment
+    return ["-m", "tests.support.engine.other_process", "run", *ARGUMENTS, *arguments], environment
 
 
 def run(
     url: str, old: places.Registration, new: places.Registration, *arguments: str, **settings: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a migration in another process, to its end or its death."""
+    """Run a migration in a new interpreter, whose memory is that of the run alone."""
     line, environment = command(url, old, new, "--json", *arguments, **settings)
-    return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(
+        [sys.executable, *line], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
+    )
 
 
 def forked(
     url: str, old: places.Registration, new: places.Registration, *arguments: str, **settings: Any
 ) -> subprocess.CompletedProcess[str]:
-    """The same, in a fork of a process that has imported everything: to start Python anew takes longer than a short run."""
-    from tests.support.engine.lives import context
-
+    """Run a migration in a forked process, to its end or its death."""
     line, environment = command(url, old, new, "--json", *arguments, **settings)
-    with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=_forked, args=(line[2:], environment, folder))
-        process.start()
-        process.join(240)
-        assert process.exitcode is not None, f"it hangs: {line}"
-        said, errors = (Path(folder, name).read_text() for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess(line, process.exitcode, said, errors)
-
-
-def _forked(line: list[str], environment: dict[str, str], folder: str) -> None:
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT), number)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = line
-    _prepare()
-    _main()
+    return run_forked(line, environment, ROOT)
 
 
 def told(done: subprocess.CompletedProcess[str], event: str) -> dict[str, Any]:

@@ -268,7 +268,7 @@ def test_processes_of_one_s_own(sites: Sites, alone: dict[str, Any]) -> None:
 
 
 def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted in every option and variable that may check_schema one; what travels is pickled as Dask does it."""
+    """Planted in every option and variable that may hold one; what travels is pickled as Dask does it."""
     mark = "pl4nt3d"
     planted = {
         "MIGRATE_STORAGE_DATABASE": f"postgresql+psycopg://me:{mark}-a@127.0.0.1:1/x",

@@ -139,13 +139,9 @@ def test_the_costs_are_the_products_and_the_example_is_one(tmp_path: Path) -> No
     )
     assert (told.currency, Estimate.from_dict(json.loads(json.dumps(told.to_dict())))) == ("USD", told)
     text = (ROOT / "docs" / "prices.toml").read_text()
-    priced = [
-        proxied_world
-        for proxied_world in text.splitlines()
-        if re.match(r"(reads|writes|egress|storage) =", proxied_world)
-    ]
+    priced = [line for line in text.splitlines() if re.match(r"(reads|writes|egress|storage) =", line)]
     assert len(priced) == 16
-    assert all("https://" in proxied_world for proxied_world in priced), "each price has its page beside it"
+    assert all("https://" in line for line in priced), "each price has its page beside it"
 
 
 @pytest.mark.parametrize(

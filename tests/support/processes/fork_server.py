@@ -1,0 +1,138 @@
+"""A process that has imported everything and forks one process for each request.
+
+A start of Python with all imports takes 1 to 2 seconds; a fork takes about 30 milliseconds. A forked process has its own
+arguments, environment, folder and standard streams, and ends as every interpreter does. No thread runs and no connection
+is open when it forks.
+
+A request is one message on a Unix socket: JSON with ``arguments``, ``environment`` and ``folder``, and three descriptors. The
+answers are the process id at once, and the wait status at the end, each as 8 bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+PRELOADED = (
+    "aiobotocore.httpsession",
+    "s3fs",
+    "psycopg",
+    "pymysql",
+    "tests.support.engine.preloaded",
+)
+"""Modules that most processes import, also those that they import late. None maps a class: a command finds each that is mapped."""
+LONGEST_REQUEST = 1 << 20
+
+
+def serve(path: str) -> dict[str, Any]:
+    """Fork on each request until the standard input ends.
+
+    Returns:
+        the request, in each forked process.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(64)
+    waking, woken = socket.socketpair()
+    for one in (waking, woken):
+        one.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(waking.fileno())
+    clients: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        for ready in (listener, woken, sys.stdin):
+            selector.register(ready, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is sys.stdin:
+                    shutil.rmtree(Path(path).parent)
+                    os._exit(0)
+                elif key.fileobj is listener:
+                    client = listener.accept()[0]
+                    request, descriptors, *_ = socket.recv_fds(client, LONGEST_REQUEST, 3)
+                    if len(descriptors) != 3:
+                        client.close()
+                        continue
+                    pid = os.fork()
+                    if pid == 0:
+                        signal.set_wakeup_fd(-1)
+                        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                        signal.signal(signal.SIGINT, signal.default_int_handler)
+                        for one in (listener, waking, woken, client, *clients.values()):
+                            one.close()
+                        for number, descriptor in enumerate(descriptors):
+                            os.dup2(descriptor, number)
+                            os.close(descriptor)
+                        return dict(json.loads(request))
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                    clients[pid] = client
+                    answer(client, pid)
+                else:
+                    with contextlib.suppress(BlockingIOError):
+                        woken.recv(4096)
+                    with contextlib.suppress(ChildProcessError):
+                        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                            answer(clients[ended[0]], ended[1])
+                            clients.pop(ended[0]).close()
+
+
+def answer(client: socket.socket, number: int) -> None:
+    """Send a number; the other side may be gone."""
+    with contextlib.suppress(OSError):
+        client.send(number.to_bytes(8, "little"))
+
+
+def become(request: dict[str, Any]) -> None:
+    """Do what ``python ARGUMENTS`` does, in this process."""
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115 - as Python opens them
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    sys.path[:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    kind, *arguments = request["arguments"]
+    if kind == "-m":
+        sys.path.insert(0, os.getcwd())
+        sys.argv = arguments
+        runpy._run_module_as_main(arguments[0])  # type: ignore[attr-defined]
+    elif kind == "-c":
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *arguments[1:]]
+        exec(compile(arguments[0], "<string>", "exec"), sys.modules["__main__"].__dict__)  # noqa: S102
+    else:
+        sys.path.insert(0, str(Path(kind).resolve().parent))
+        sys.argv = [kind, *arguments]
+        runpy.run_path(kind, run_name="__main__")
+
+
+def preload() -> None:
+    """Import what most commands import, and check that a fork is safe."""
+    from migrate_storage.cli import commands
+
+    for module in (
+        *PRELOADED,
+        *(f"{commands.__name__}.{file.stem}" for file in Path(commands.__path__[0]).glob("*.py")),
+    ):
+        importlib.import_module(module)
+    assert threading.active_count() == 1 == len(os.listdir("/proc/self/task")), "an import has started a thread"
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    preload()
+    become(serve(sys.argv[1]))
