@@ -24,8 +24,6 @@ COMPARE_ATTEMPTS = 3
 """Comparisons of a key before it counts as different: a write may be running."""
 PARALLEL_COMPARISONS = 8
 REQUEST_ATTEMPTS = 5
-_NO_STORE: Any = None
-"""Placeholder for the stores of a pair that is judged without reading."""
 
 
 def find_differences(
@@ -105,14 +103,13 @@ class Comparison:
 
     def _judge_pair(self, pair: Pair, by: By) -> Compared:
         if pair.source is None or pair.destination is None:
-            return judge(pair, _NO_STORE, _NO_STORE, by)
-        return judge(pair, self.source.resolve(pair.key)[0], self.destination.resolve(pair.key)[0], by)
+            return judge(pair, by)
+        return judge(pair, by, self.source.resolve(pair.key), self.destination.resolve(pair.key))
 
     def _head(self, side: ResolvedBackend, path: str) -> ObjectMeta | None:
         def head() -> ObjectMeta | None:
             try:
-                store, key = side.resolve(path)
-                return store.head(key)
+                return side.resolve(path).head()
             except KeyRefusedError:
                 return None
 

@@ -380,7 +380,7 @@ def _ours(backend: CutoverBackend, outbox: Outbox, journal: Journal, path: str) 
     if entry is None or not entry.ours:
         return False
     try:
-        store, key = Reached(backend.destination).resolve(path)
-        return proven_unchanged(entry.destination_evidence, store.head(key).evidence)
+        found = Reached(backend.destination).resolve(path).head()
+        return proven_unchanged(entry.destination_evidence, found.evidence)
     except (FileNotFoundError, KeyRefusedError):
         return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.engine.listing_evidence import SideListings
-from migrate_storage.engine.task import CopyResult, confirmed
+from migrate_storage.engine.task import CopyResult, confirm_copy
 
 __all__ = ("BatchedRechecks", "Findings")
 
@@ -105,7 +105,7 @@ class BatchedRechecks:
         found = Findings(sources={id_: here.get(filename) for id_, filename in swapped.items()})
         for carried in copies.values():
             item = carried.task.item
-            known = confirmed(carried, here.get(item.source.path), there.get(item.destination.path))
+            known = confirm_copy(carried, here.get(item.source.path), there.get(item.destination.path))
             if known is None:
                 found.open.append(carried)
             else:

@@ -1,8 +1,8 @@
-"""Two stores compared, key by key, in bounded memory: what both hold, what only one holds, and whether it is equal.
+"""Compare two stores key by key in bounded memory: keys on both sides, keys on one side only, and equality.
 
-Both listings are merged as they stream. Most services list in order, few promise it: where one does not, what met no partner
-goes to a temporary file, and is looked up there when both have ended. What was not listed is never said to be missing: a
-listing that breaks off ends the comparison with :class:`IncompleteError`, and all that came before holds.
+Both listings are merged as they stream. Most services list in key order, but few promise it. Where one does not, keys without a
+partner go to a temporary file and are matched there after both listings ended. A key that was not listed is never reported as
+missing: a listing that breaks off ends the comparison with :class:`IncompleteError`. Pairs that were given before remain valid.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import enum
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.core.spill import SpilledList, SpilledMap
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.listing import Entry, Listing, Stream
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -40,24 +39,24 @@ __all__ = (
 )
 
 _DIGEST = re.compile(r"[0-9a-f]{32}(-\d+)?")
-"""An entity tag that may be a digest of the content, or of its parts' digests."""
+"""An ETag that may be a digest of the content, or of its parts' digests."""
 
 
 class By(enum.StrEnum):
-    """What makes two objects under one key equal. Another size is always another object."""
+    """What makes two objects under one key equal. Objects of different sizes always differ."""
 
     SIZE = "size"
     """The size alone."""
     EVIDENCE = "evidence"
-    """A digest that both sides tell; where none is shared, nothing is proved."""
+    """A digest that both sides report; where they share none, equality is not proved."""
     CHECKSUM = "checksum"
-    """A digest that both sides tell; where none is shared, both are read."""
+    """A digest that both sides report; where they share none, both objects are read."""
     DOWNLOAD = "download"
-    """Both are read, whatever they tell."""
+    """Both objects are read, whatever digests they report."""
 
 
 class Relation(enum.StrEnum):
-    """How the two sides stand to each other under one key."""
+    """How the two sides of one key compare."""
 
     MATCHED = "matched"
     """On both, and equal."""
@@ -68,14 +67,14 @@ class Relation(enum.StrEnum):
     DIFFERENT = "different"
     """On both, and not equal."""
     UNPROVED = "unproved"
-    """On both and of one size; nothing that both sides tell speaks of the content."""
+    """On both and of one size; they share no digest."""
     ERROR = "error"
-    """On both; it could not be read."""
+    """On both; one of them could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """What both sides list under one key; at least one of them does."""
+    """The objects that both sides list under one key; at least one of them has one."""
 
     #: Below the prefix of each side.
     key: str
@@ -85,19 +84,19 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """A pair, and what was found out about it."""
+    """A pair, and how its sides compare."""
 
     pair: Pair
     relation: Relation
-    #: What says so, in a few words.
+    #: How that was found out, in a few words.
     evidence: str = ""
 
 
 def merge(source: Listing, destination: Listing) -> Generator[Pair]:
-    """All keys of both sides, each once.
+    """Merge two listings into pairs, one for each key.
 
-    What both list comes as it is listed, and so does all else where both promise their order. Otherwise that comes last: a
-    key is not missing while it may be listed still.
+    A key of both sides is given when it was listed on both. Where both listings promise key order, a key of one side is given
+    in that order too. Otherwise such keys are given last, because the other side may list them later.
 
     Raises:
         IncompleteError: a listing broke off, or was not in the order it promised. No pair that lacks a side is given for
@@ -109,16 +108,16 @@ def merge(source: Listing, destination: Listing) -> Generator[Pair]:
         if source.ordered and destination.ordered:
             yield from pairs
         else:
-            yield from _lone_ones_last(pairs, lambda: left.tidy and right.tidy)
+            yield from _unpaired_last(pairs, lambda: left.tidy and right.tidy)
 
 
-def _lone_ones_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator[Pair]:
-    """Pairs with both sides as they come; the others, once there are no more, by key and together where they belong together.
+def _unpaired_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator[Pair]:
+    """Give pairs with both sides at once; match the other ones by key at the end.
 
     Args:
         pairs: of listings that may give any key at any time.
-        tidy: whether each of them gave its keys in order so far. From where one did not, a key may come again: all is set
-            aside, so that no key is given twice.
+        tidy: whether both listings were in key order so far. After a key out of order a key may come again. From there on all
+            pairs are spilled to disk, so that no key is given twice.
     """
     with closing(SpilledMap()) as left, closing(SpilledMap()) as right, closing(SpilledList[str]()) as met:
         for pair in pairs:
@@ -136,7 +135,7 @@ def _lone_ones_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator
 
 
 def _aligned(left: Iterator[Entry], right: Iterator[Entry]) -> Iterator[Pair]:
-    """The entries of both in pairs, as if they were in order: what is not meets no other."""
+    """Pair the entries of both, as if both were in key order. Entries out of order stay without a partner."""
     one, other = next(left, None), next(right, None)
     while one is not None or other is not None:
         if one is not None and other is not None and one[0] == other[0]:
@@ -151,15 +150,21 @@ def _aligned(left: Iterator[Entry], right: Iterator[Entry]) -> Iterator[Pair]:
             other = next(right, None)
 
 
-def judge(pair: Pair, source: Store, destination: Store, by: By, retry: Retry | None = None) -> Compared:
-    """Say how the sides of a pair stand to each other; reads both where ``by`` asks for it.
+def judge(
+    pair: Pair,
+    by: By,
+    source: ObjectAt | None = None,
+    destination: ObjectAt | None = None,
+    retry: Retry | None = None,
+) -> Compared:
+    """Compare the two sides of a pair; read both objects where ``by`` requires it.
 
     Args:
         pair: as :func:`merge` gives it.
-        source: the store in which the pair's source is listed.
-        destination: the store in which its destination is.
         by: what makes them equal.
-        retry: how a failed read is tried again; ``None`` tries once.
+        source: the source object; needed where it may have to be read.
+        destination: the destination object; needed where it may have to be read.
+        retry: repeats a failed read; ``None`` tries once.
 
     Returns:
         A failed read is ``Relation.ERROR``, never an exception.
@@ -173,13 +178,15 @@ def judge(pair: Pair, source: Store, destination: Store, by: By, retry: Retry | 
         return Compared(pair=pair, relation=Relation.DIFFERENT, evidence="size")
     if by is By.SIZE:
         return Compared(pair=pair, relation=Relation.MATCHED, evidence="size")
-    told = None if by is By.DOWNLOAD else _digests_agree(held, found)
-    if told is not None:
-        return Compared(pair=pair, relation=Relation.MATCHED if told else Relation.DIFFERENT, evidence="digest")
+    agree = None if by is By.DOWNLOAD else _digests_agree(held, found)
+    if agree is not None:
+        return Compared(pair=pair, relation=Relation.MATCHED if agree else Relation.DIFFERENT, evidence="digest")
     if by is By.EVIDENCE:
         return Compared(pair=pair, relation=Relation.UNPROVED)
+    assert source is not None
+    assert destination is not None
     try:
-        read = partial(compare_content, source, held.path, destination, found.path)
+        read = partial(compare_content, source, destination)
         equal = (read() if retry is None else retry.call(read)) is not None
     except StoppedError:
         raise
@@ -191,9 +198,9 @@ def judge(pair: Pair, source: Store, destination: Store, by: By, retry: Retry | 
 
 
 def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
-    """Whether digests that both tell are equal; ``None`` where they share none.
+    """Whether a digest that both sides report is equal; ``None`` where they share none.
 
-    A tag that differs proves nothing: encryption and the size of parts change it.
+    ETags that differ prove nothing, because encryption and the part size change them.
     """
     if held.md5 and found.md5:
         return held.md5 == found.md5
@@ -203,40 +210,34 @@ def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
     return True if tags[0] & tags[1] else None
 
 
-_NOWHERE: Any = None
-"""The store where none is asked: what the listings tell decides."""
-
-
-def judge_at(pair: Pair, one: ResolvedBackend, other: ResolvedBackend, by: By, retry: Retry) -> Compared:
-    """Say how the sides of a pair stand to each other. They are read not as they were listed, but as each key can be.
+def judge_at(pair: Pair, source: ResolvedBackend, destination: ResolvedBackend, by: By, retry: Retry) -> Compared:
+    """Compare the two sides of a pair as :func:`judge` does; objects are read under the keys that their sides resolve.
 
     Args:
         pair: as the listings of both sides gave it.
-        one: the source.
-        other: the destination.
+        source: the side of the source.
+        destination: the side of the destination.
         by: what makes them equal.
-        retry: how a failed read is tried again.
+        retry: repeats a failed read.
     """
     if pair.source is None or pair.destination is None or by in (By.SIZE, By.EVIDENCE):
-        return judge(pair, _NOWHERE, _NOWHERE, by)
+        return judge(pair, by)
     try:
-        (source, here), (destination, there) = one.resolve(pair.key), other.resolve(pair.key)
+        return judge(pair, by, source.resolve(pair.key), destination.resolve(pair.key), retry)
     except KeyRefusedError as error:
         return Compared(pair=pair, relation=Relation.ERROR, evidence=str(error))
-    met = Pair(key=pair.key, source=replace(pair.source, path=here), destination=replace(pair.destination, path=there))
-    return judge(met, source, destination, by, retry)
 
 
 _PROBES = f"{SCRATCH}/"
 
 
 def is_ours(pair: Pair) -> bool:
-    """Whether a key is a probe object of this tool, perhaps of another process that is at work."""
+    """Whether a key is a probe object of this tool, perhaps one that another process is using."""
     return pair.key.startswith(_PROBES)
 
 
 def nested(one: ResolvedBackend, other: ResolvedBackend) -> bool:
-    """Whether one side's place is the other's, or inside of it, were both on one storage."""
+    """Whether one side's root is the other's or inside it, if both are one storage."""
     here, there = resolve_links(one.root), resolve_links(other.root)
     inside = here.key.startswith(there.key) or there.key.startswith(here.key)
     return here.root == there.root and inside

@@ -143,7 +143,7 @@ def _names(rows: FileColumn, mark: KnownLoss) -> bool:
 
 def _there(side: ResolvedBackend, path: str, retry: Retry) -> bool:
     try:
-        store, key = side.resolve(path)
+        at = side.resolve(path)
     except KeyRefusedError:
         return False
-    return retry.or_none_if_missing(lambda: store.head(key)) is not None
+    return retry.or_none_if_missing(at.head) is not None

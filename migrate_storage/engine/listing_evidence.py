@@ -1,8 +1,8 @@
-"""What one listing tells of many objects at once, in place of a look at each. It may only confirm: in doubt each is asked for.
+"""One listing in place of many HEADs. It only confirms: an object that it does not confirm gets a HEAD of its own.
 
-A listing is evidence as a look is, where it tells as much: size, entity tag and time. Whether a store's does was to be seen
-before. One that breaks off, is out of order, names a key twice or an object without a tag is no evidence, and says that none of
-this store is; and of each listing that is used one object, drawn by lot, is looked at too.
+A listing replaces HEADs where it reports size, ETag and time, which is probed first. A listing that fails is discarded. So is
+one that is unsorted, repeats a key or lacks an ETag, and listings of that side are not used again. For each accepted listing
+one random object is also checked with HEAD.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ from itertools import islice, takewhile
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.engine.verify import proven_unchanged
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
-__all__ = ("ListingEvidence", "SideListings", "confirmed", "key_order", "listing_matches_head")
+__all__ = ("ListingEvidence", "SideListings", "head_confirms", "key_order", "listing_matches_head")
 
-_LEAST = 20
-"""Objects for which a listing is begun at least."""
-_MOST = 4
-"""How many keys a listing may tell for each that is wanted: beyond, looks are cheaper."""
-_REST = 30.0
-"""Seconds after which it is tried again where wanted keys were sparse, each time twice as long; far more of them are listed at once."""
-_DENSER = 2
-"""How many times as many wanted keys are worth a listing though so many were sparse just now."""
-_TRIES = 3
-"""Objects with which a listing is compared before it is used, at most."""
-_PAGE = 1000
-"""Keys that a service tells in one answer."""
+MIN_WANTED_OBJECTS = 20
+"""Objects for which a listing is begun at least; HEADs of fewer cost less."""
+_MAX_LISTED_PER_WANTED = 4
+"""Keys that may be listed for each wanted one; beyond that HEADs cost less."""
+_FIRST_REST_SECONDS = 30.0
+"""Seconds without listings after wanted keys were sparse. They double each time."""
+_DENSER_FACTOR = 2
+"""During such a rest, a listing is begun for this many times the number of keys that were sparse."""
+_MAX_PROBES = 3
+"""Objects with which a listing is compared before listings are used."""
+_PAGE_KEYS = 1000
+"""Keys in one answer to a LIST."""
 
 
-def listing_matches_head(store: Store, path: str, retry: Retry) -> bool:
-    """Whether a listing of a store says of an object what a look at it does, all of it.
+def listing_matches_head(at: ObjectAt, retry: Retry) -> bool:
+    """Whether a LIST reports of an object all that a HEAD does.
 
     Args:
-        store: the store.
-        path: the full key of an object that is there.
-        retry: how a failed request is sent again.
+        at: an object that exists.
+        retry: repeats failed requests.
 
     Returns:
-        ``False`` too where it may not be listed, where there is no such object, and for a local disk: looks are cheap there.
+        ``False`` too where a LIST is denied, where there is no such object, and for a local disk, whose HEADs are cheap.
     """
-    if store.is_local:
+    if at.store.is_local:
         return False
 
-    def read() -> list[ObjectMeta]:
-        return [meta for meta in islice(store.list(_folder([path]), after=path[:-1]), _PAGE) if meta.path == path]
+    def list_object() -> list[ObjectMeta]:
+        listed = at.store.list(_common_folder([at.key]), after=at.key[:-1])
+        return [meta for meta in islice(listed, _PAGE_KEYS) if meta.path == at.key]
 
     try:
-        seen, found = retry.call(read), retry.call(lambda: store.head(path))
+        listed, found = retry.call(list_object), retry.call(at.head)
     except StoreRequestError:
         return False
     return (
-        len(seen) == 1
+        len(listed) == 1
         and bool(found.e_tag)
         and found.last_modified is not None
-        and (seen[0].e_tag, seen[0].version) == (found.e_tag, found.version)
-        and proven_unchanged(found.evidence, seen[0].evidence)
+        and (listed[0].e_tag, listed[0].version) == (found.e_tag, found.version)
+        and proven_unchanged(found.evidence, listed[0].evidence)
     )
 
 
@@ -71,76 +71,77 @@ class ListingEvidence:
     """The listings of one side, from any thread.
 
     Args:
-        side: what is listed.
-        retry: how a failed look is sent again; a failed listing is not.
-        trusted: whether a listing was seen to tell what a look does.
+        side: the side to list.
+        retry: repeats a failed HEAD; a failed listing is not repeated.
+        trusted: whether a listing was seen to report what a HEAD does.
+        clock: seconds, for tests.
     """
 
     def __init__(
         self, side: ResolvedBackend, retry: Retry, *, trusted: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._side, self._retry, self._clock = side, retry, clock
-        #: Whether a listing is evidence here: it was seen to be, and nothing spoke against it since.
+        #: Whether listings replace HEADs here: a probe showed it, and no listing was wrong since.
         self.trusted = trusted
-        self._rest, self._until, self._sparse = _REST, 0.0, 0
+        self._rest_seconds, self._rest_until, self._sparse_count = _FIRST_REST_SECONDS, 0.0, 0
 
     @classmethod
     def probe(cls, side: ResolvedBackend, retry: Retry, filenames: Iterable[str]) -> ListingEvidence:
-        """Those of a side that is only read, believed where one of a few objects, for some may be gone, is listed as it is.
+        """Probe a side that is only read, with the first few of its objects; some of them may be missing.
 
         Args:
-            side: what is listed.
-            retry: how a failed request is sent again.
+            side: the side to list.
+            retry: repeats failed requests.
             filenames: of some objects, as rows have them.
         """
-        for filename in islice(filenames, _TRIES):
+        for filename in islice(filenames, _MAX_PROBES):
             with contextlib.suppress(KeyRefusedError):
-                if listing_matches_head(*side.resolve(filename), retry):
+                if listing_matches_head(side.resolve(filename), retry):
                     return cls(side, retry, trusted=True)
         return cls(side, retry, trusted=False)
 
     @property
     def ready(self) -> bool:
-        """Whether it is worth while to ask for as many at once as last time."""
-        return self.trusted and self._clock() >= self._until
+        """Whether a listing is worthwhile for as many objects as the last one."""
+        return self.trusted and self._clock() >= self._rest_until
 
     def fetch(self, filenames: Sequence[str]) -> dict[str, ObjectMeta]:
-        """List the range of keys in which some objects are, from this moment on.
+        """List the key ranges of some objects now.
 
         Returns:
-            Those of them that were seen, by filename. Of any other nothing is known.
+            Those that were listed, by filename. About the others nothing is known.
 
         Raises:
-            StoppedError: told to stop while waiting for a limit.
+            StoppedError: the run was told to stop while waiting for a limit.
         """
-        by_store: dict[int, tuple[Store, dict[str, str]]] = {}
+        wanted_of: dict[int, tuple[Store, dict[str, str]]] = {}
         for filename in filenames if self.trusted else ():
             try:
-                store, path = self._side.resolve(filename)
+                at = self._side.resolve(filename)
             except KeyRefusedError:
                 continue
-            by_store.setdefault(id(store), (store, {}))[1][path] = filename
+            wanted_of.setdefault(id(at.store), (at.store, {}))[1][at.key] = filename
         found: dict[str, ObjectMeta] = {}
-        least = _LEAST if self.ready else _DENSER * self._sparse
-        for store, wanted in by_store.values():
-            if len(wanted) >= least:
-                seen = self._seen(store, wanted)
-                if not seen:
-                    continue
-                lot = random.choice(list(seen.values()))  # noqa: S311 - not a secret
-                if confirmed(store, lot.path, lot, self._retry):
-                    found.update((wanted[path], meta) for path, meta in seen.items())
+        least = MIN_WANTED_OBJECTS if self.ready else _DENSER_FACTOR * self._sparse_count
+        for store, wanted in wanted_of.values():
+            if len(wanted) < least or not (listed := self._list_range(store, wanted)):
+                continue
+            sample = random.choice(list(listed.values()))  # noqa: S311 - not a secret
+            if head_confirms(ObjectAt(store, sample.path), sample, self._retry):
+                found.update((wanted[key], meta) for key, meta in listed.items())
         return found
 
-    def _seen(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
-        paths = sorted(wanted, key=key_order)
+    def _list_range(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
+        """List from the first wanted key to the last; return the wanted ones, or none where it is no evidence."""
+        keys = sorted(wanted, key=key_order)
         found: dict[str, ObjectMeta] = {}
-        last, end = b"", key_order(paths[-1])
+        last, end = b"", key_order(keys[-1])
         try:
-            for count, meta in enumerate(store.list(_folder(paths), after=paths[0][:-1])):
+            for count, meta in enumerate(store.list(_common_folder(keys), after=keys[0][:-1])):
                 position = key_order(meta.path)
-                if count == _MOST * len(wanted):
-                    self._until, self._rest, self._sparse = self._clock() + self._rest, self._rest * 2, len(wanted)
+                if count == _MAX_LISTED_PER_WANTED * len(wanted):
+                    self._rest_until, self._sparse_count = self._clock() + self._rest_seconds, len(wanted)
+                    self._rest_seconds *= 2
                     return {}
                 if position <= last or not meta.e_tag:
                     self.trusted = False
@@ -152,41 +153,40 @@ class ListingEvidence:
                     found[meta.path] = meta
         except StoppedError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, each object is looked at then
+        except Exception:  # noqa: BLE001 - after any failure each object gets a HEAD
             return {}
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class SideListings:
-    """The listings of both sides of a route."""
+    """The listings of both sides of a migration."""
 
     source: ListingEvidence
     destination: ListingEvidence
 
 
-def confirmed(store: Store, path: str, seen: ObjectMeta, retry: Retry) -> bool:
-    """Whether a look says the same of an object as a listing; one that was replaced or deleted just now speaks against it too.
+def head_confirms(at: ObjectAt, listed: ObjectMeta, retry: Retry) -> bool:
+    """Whether a HEAD reports the same object as a listing did. One that was replaced or deleted since is not confirmed.
 
     Args:
-        store: where to look.
-        path: the object's full key there.
-        seen: what the listing told.
-        retry: how a failed look is sent again.
+        at: the object.
+        listed: what the listing reported.
+        retry: repeats a failed HEAD.
     """
     try:
-        found = retry.call(lambda: store.head(path))
+        found = retry.call(at.head)
     except StoreRequestError:
         return False
-    return proven_unchanged(seen.evidence, found.evidence)
+    return proven_unchanged(listed.evidence, found.evidence)
 
 
-def key_order(path: str) -> bytes:
-    """What services list their keys in the order of."""
-    return path.encode("utf-8", "surrogatepass")
+def key_order(key: str) -> bytes:
+    """Return the bytes by which services order their keys."""
+    return key.encode("utf-8", "surrogatepass")
 
 
-def _folder(paths: Sequence[str]) -> str:
-    """The folder in which all of these keys are, that are in order."""
-    pairs = zip(paths[0].split("/")[:-1], paths[-1].split("/")[:-1], strict=False)
+def _common_folder(keys: Sequence[str]) -> str:
+    """Return the folder that contains all of these sorted keys."""
+    pairs = zip(keys[0].split("/")[:-1], keys[-1].split("/")[:-1], strict=False)
     return "/".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

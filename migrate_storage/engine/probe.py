@@ -1,6 +1,6 @@
-"""What a store can do and what rights are there, seen by trying it: never deduced from its type.
+"""Probe what a store can do and which rights exist, instead of deducing it from the store's type.
 
-The source is only ever read. The destination gets a few objects under a scratch prefix of its own, which are removed.
+The source is only read. The destination gets a few objects under a scratch prefix, which are deleted.
 """
 
 from __future__ import annotations
@@ -17,50 +17,57 @@ from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
 from migrate_storage.engine.listing_evidence import listing_matches_head
 from migrate_storage.engine.transfer import Digests, part_size
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate import same_service
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("SCRATCH", "check_absent", "check_source", "same_storage", "try_destination")
+__all__ = ("SCRATCH", "check_absent", "check_source", "refuses_to_replace", "same_storage", "try_destination")
 
 SCRATCH = ".migrate-storage"
-"""The prefix under which objects are written to try a destination."""
-_CACHED = 1.5
-"""Seconds for which a server of a disk may not have seen what was put there behind its back."""
-_TRIES = 3
-"""How often a probe object is written at most until it comes back as it was: a bit may flip on the way."""
+"""The prefix of the objects that probe a destination."""
+_SERVER_CACHE_SECONDS = 1.5
+"""Seconds after which a server of a disk shows a file that was written to the disk directly."""
+_MAX_PROBE_WRITES = 3
+"""How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
 
 
 def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) -> None:
-    """A key that cannot exist must be "not found", and a bucket that is missing must be told from a missing key."""
-    nowhere = f"{SCRATCH}-{uuid.uuid4().hex}/nothing"
+    """Check that a random key is "not found" at the source, and that its buckets and folders exist.
+
+    Raises:
+        PreflightError: a bucket or folder is missing, or the store cannot be read.
+    """
+    random_key = f"{SCRATCH}-{uuid.uuid4().hex}/nothing"
     for root in roots:
         folder = Path("/", root.key)
         if root.service == "file" and not folder.is_dir():
             raise PreflightError(
                 f"the source {source.key!r} is the folder {folder}, which is not there: is its disk mounted?"
             )
-        asked = source.resolve_place(replace(root, key=root.key + nowhere))
-        if asked is None:
-            continue
-        _absent(*asked, f"the source {source.key!r} ({root.service} {root.root})", retry)
+        at = source.resolve_place(replace(root, key=root.key + random_key))
+        if at is not None:
+            _check_not_found(at, f"the source {source.key!r} ({root.service} {root.root})", retry)
 
 
 def check_absent(side: ResolvedBackend, retry: Retry) -> None:
-    """A dry run's look at the destination: it answers, and a key that cannot exist is "not found"."""
-    _absent(
-        *side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"),
-        f"the destination {side.key!r} ({side.root.service} {side.root.root})",
-        retry,
-    )
+    """Check for a dry run that the destination answers, and that a random key is "not found" there.
+
+    Raises:
+        PreflightError: its bucket is missing, or it cannot be read.
+    """
+    _check_not_found(side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"), _describe_destination(side), retry)
 
 
-def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
+def _describe_destination(side: ResolvedBackend) -> str:
+    return f"the destination {side.key!r} ({side.root.service} {side.root.root})"
+
+
+def _check_not_found(at: ObjectAt, what: str, retry: Retry) -> None:
     try:
-        retry.call(lambda: store.head(path))
+        retry.call(at.head)
     except StoreRequestError as missing:
         if missing.failure.kind is not FailureKind.MISSING:
             raise PreflightError(_unusable(what, "reading a key that does not exist", missing)) from missing
@@ -69,10 +76,9 @@ def _absent(store: Store, path: str, what: str, retry: Retry) -> None:
             f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style"
         )
     try:
-        retry.call(lambda: next(iter(store.list(path.rpartition("/")[0])), None))
+        retry.call(lambda: next(iter(at.store.list(at.key.rpartition("/")[0])), None))
     except StoreRequestError as error:
-        kind = error.failure.kind
-        if kind is FailureKind.NO_BUCKET:
+        if error.failure.kind is FailureKind.NO_BUCKET:
             raise PreflightError(_unusable(what, "listing", error)) from error
 
 
@@ -89,66 +95,77 @@ def _unusable(what: str, doing: str, error: StoreRequestError) -> str:
 def same_storage(
     source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, probe: bool
 ) -> tuple[bool, str]:
-    """Whether both sides reach one storage; in doubt one object is written to the destination and looked for."""
-    there = destination.root
-    told = same_service(source.root, there)
-    if told is not None:
-        return told, ""
+    """Whether both sides reach one storage, and how that was found out where the registrations do not show it.
+
+    In doubt one object is written to the destination and requested from the source.
+    """
+    known = same_service(source.root, destination.root)
+    if known is not None:
+        return known, ""
     if not probe:
         return False, "not provably so: a dry run writes no probe"
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
-    store, path = destination.resolve(name)
+    at = destination.resolve(name)
     place = resolve_links(destination.place(name))
-    what = f"the destination {destination.key!r} ({there.service} {there.root})"
+    what = _describe_destination(destination)
     try:
-        retry.call(lambda: store.put(path, b"probe", attributes=Attributes(), create=False, part_size=None))
+        retry.call(lambda: at.store.put(at.key, b"probe", attributes=Attributes(), create=False, part_size=None))
         if place.service != source.root.service:
-            if _shown(source, place, retry):
+            if _serves_probe(source, place, retry):
                 raise PreflightError(
                     f"{what} and the source {source.key!r} are one storage reached in two ways: nothing moves between them; "
                     "register both by the same way, and 'run' re-points the rows"
                 )
             return False, "a probe object at the destination is not seen through the source"
-        asked = source.resolve_place(replace(source.root, root=place.root, key=place.key))
-        if asked is None:
+        through_source = source.resolve_place(replace(source.root, root=place.root, key=place.key))
+        if through_source is None:
             return True, "in doubt: taken for the same"
-        if _seen(*asked, retry):
+        if _may_exist(through_source, retry):
             return True, "a probe object at the destination is seen through the source"
         return False, "a probe object at the destination is not seen through the source"
     except StoreRequestError as error:
         raise PreflightError(_unusable(what, "writing a probe object", error)) from error
     finally:
         with contextlib.suppress(Exception):
-            store.delete(path)
-        _tidy(destination, name)
+            at.delete()
+        _remove_scratch_folder(destination, name)
 
 
-def _shown(source: ResolvedBackend, place: Place, retry: Retry) -> bool:
-    """Whether a disk and the server of it are the two sides: looked for at once, and when its caches have run out."""
-    for wait in (0.0, _CACHED):
+def _serves_probe(source: ResolvedBackend, place: Place, retry: Retry) -> bool:
+    """Whether one side is a disk and the other its server: asked at once, and again after the server's cache expired."""
+    for wait in (0.0, _SERVER_CACHE_SECONDS):
         time.sleep(wait)
         if source.root.service == "file":
-            if any(path.exists() for path in _served(source.root, place)):
+            if any(path.exists() for path in _candidate_files(source.root, place)):
                 return True
-        elif any(_seen(*asked, retry) for asked in source.candidates_on_served_disk(place)):
+        elif any(_may_exist(at, retry) for at in source.candidates_on_served_disk(place)):
             return True
     return False
 
 
-def _served(folder: Place, place: Place) -> Iterator[Path]:
-    """Files of this folder that an object of a server may be, if the server's disk holds the folder."""
+def _candidate_files(folder: Place, place: Place) -> Iterator[Path]:
+    """Files of a folder that an object of a server may be, if the server's disk contains the folder."""
     parts = [place.root, *place.key.split("/")]
     for start in range(len(parts)):
         yield Path("/", folder.key, *parts[start:])
 
 
-def _seen(store: Store, path: str, retry: Retry) -> bool:
-    """Whether an object is there; in doubt it is."""
+def _may_exist(at: ObjectAt, retry: Retry) -> bool:
+    """Whether an object exists; after any other failure it may."""
     try:
-        retry.call(lambda: store.head(path))
+        retry.call(at.head)
     except StoreRequestError as error:
         return error.failure.kind not in (FailureKind.MISSING, FailureKind.NO_BUCKET)
     return True
+
+
+def refuses_to_replace(side: ResolvedBackend, retry: Retry) -> bool:
+    """Whether PUTs of a side refuse to replace an object when asked; the side is probed when first asked for.
+
+    Raises:
+        PreflightError: the side cannot be written or read.
+    """
+    return side.capabilities(lambda: try_destination(side, retry)[0]).create_only
 
 
 def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, list[Note]]:
@@ -158,31 +175,31 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
         PreflightError: the destination cannot be written or read as a run would.
     """
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
-    what = f"the destination {side.key!r} ({side.root.service} {side.root.root})"
+    what = _describe_destination(side)
     try:
-        store, path = side.resolve(name)
+        at = side.resolve(name)
     except KeyRefusedError as error:
         raise PreflightError(f"{what} cannot be used: {error}") from error
-    _absent(store, path, what, retry)
+    _check_not_found(at, what, retry)
     content = b"migrate-storage looks whether it may write here"
     attributes = Attributes(content_type="text/x-probe", metadata={"probe": "1"})
     notes: list[Note] = []
     doing = "writing a probe object"
     create = True
     try:
-        for _ in range(_TRIES):
-            written = _write(store, path, content, attributes, retry, create=create)
+        for _ in range(_MAX_PROBE_WRITES):
+            written = _write_probe(at, content, attributes, retry, create=create)
             doing = "reading the probe object back"
-            found, back = retry.call(lambda: _read(store, path))
+            found, back = retry.call(lambda: _read_probe(at))
             if back == content:
                 break
             doing, create = "writing a probe object", False
         else:
             raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
         keeps = found.content_type == attributes.content_type and found.metadata == attributes.metadata
-        create = _refuses_to_replace(store, path, retry)
+        create = _refuses_second_put(at, retry)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        large_md5, large_parts = _tags_of_parts(store, path, content, retry)
+        large_md5, large_parts = _probe_multipart_etag(at, content, retry)
         capabilities = Capabilities(
             create_only=create,
             etag_is_md5=written.e_tag == md5,
@@ -192,11 +209,11 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
         )
     except StoreRequestError as error:
         raise PreflightError(_unusable(what, doing, error)) from error
-    shown = listing_matches_head(store, path, retry)
+    listed = listing_matches_head(at, retry)
     try:
-        retry.call(lambda: store.delete(path))
-        capabilities = replace(capabilities, listing=shown and _gone(store, path, retry))
-        _tidy(side, name)
+        retry.call(at.delete)
+        capabilities = replace(capabilities, listing=listed and _is_unlisted(at, retry))
+        _remove_scratch_folder(side, name)
     except StoreRequestError as error:
         notes.append(
             Note(
@@ -220,57 +237,58 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     return capabilities, notes
 
 
-def _write(
-    store: Store, path: str, content: bytes, attributes: Attributes, retry: Retry, *, create: bool
-) -> ObjectMeta:
+def _write_probe(at: ObjectAt, content: bytes, attributes: Attributes, retry: Retry, *, create: bool) -> ObjectMeta:
+    put = at.store.put
     try:
-        return retry.call(lambda: store.put(path, content, attributes=attributes, create=create, part_size=None))
+        return retry.call(lambda: put(at.key, content, attributes=attributes, create=create, part_size=None))
     except StoreRequestError as error:
         if error.failure.kind is not FailureKind.EXISTS:
             raise
-        # Nobody else knows the name: it was written before, and the answer was lost.
-        return retry.call(lambda: store.put(path, content, attributes=attributes, create=False, part_size=None))
+        # The name is random: an earlier attempt wrote it, and its answer was lost.
+        return retry.call(lambda: put(at.key, content, attributes=attributes, create=False, part_size=None))
 
 
-def _read(store: Store, path: str) -> tuple[Attributes, bytes]:
-    opened = store.open(path)
+def _read_probe(at: ObjectAt) -> tuple[Attributes, bytes]:
+    opened = at.open()
     return opened.attributes, opened.read()
 
 
-def _refuses_to_replace(store: Store, path: str, retry: Retry) -> bool:
+def _refuses_second_put(at: ObjectAt, retry: Retry) -> bool:
     try:
-        retry.call(lambda: store.put(path, b"other", attributes=Attributes(), create=True, part_size=None))
+        retry.call(lambda: at.store.put(at.key, b"other", attributes=Attributes(), create=True, part_size=None))
     except StoreRequestError as error:
-        # A store that answers anything else is asked by head before each put.
+        # A store that answers anything else gets a HEAD before each PUT.
         return error.failure.kind is FailureKind.EXISTS
     return False
 
 
-def _tags_of_parts(store: Store, path: str, content: bytes, retry: Retry) -> tuple[bool, bool]:
-    """Whether the entity tag of an upload in parts is the MD5 of the bytes, and whether it is that of the parts' digests.
+def _probe_multipart_etag(at: ObjectAt, content: bytes, retry: Retry) -> tuple[bool, bool]:
+    """Whether the ETag of a multipart upload is the MD5 of the bytes, and whether it is the MD5 of its parts' MD5s.
 
-    A store that takes no such upload may hold small objects only: a large one will tell its reason.
+    A store that refuses such uploads may take small objects only; the copy of a large object then fails with its reason.
     """
     try:
         written = retry.call(
-            lambda: store.put(path, iter((content,)), attributes=Attributes(), create=False, part_size=part_size(0))
+            lambda: at.store.put(
+                at.key, iter((content,)), attributes=Attributes(), create=False, part_size=part_size(0)
+            )
         )
     except StoreRequestError:
         return False, False
-    passed = Digests(part_size(0))
-    passed.update(content)
-    return written.e_tag == passed.md5, written.e_tag in passed.e_tags - {passed.md5}
+    taken = Digests(part_size(0))
+    taken.update(content)
+    return written.e_tag == taken.md5, written.e_tag in taken.e_tags - {taken.md5}
 
 
-def _gone(store: Store, path: str, retry: Retry) -> bool:
-    """Whether the listing of a folder shows a deleted object no more."""
+def _is_unlisted(at: ObjectAt, retry: Retry) -> bool:
+    """Whether a LIST of its folder no longer shows a deleted object."""
     with contextlib.suppress(StoreRequestError):
-        return retry.call(lambda: all(meta.path != path for meta in store.list(path.rpartition("/")[0])))
+        return retry.call(lambda: all(meta.path != at.key for meta in at.store.list(at.key.rpartition("/")[0])))
     return False
 
 
-def _tidy(side: ResolvedBackend, name: str) -> None:
-    """Local disks keep the scratch folder when its object is gone."""
+def _remove_scratch_folder(side: ResolvedBackend, name: str) -> None:
+    """Remove the folder of the probe object: a local disk keeps it."""
     place = side.place(name)
     if place.service == "file":
         with contextlib.suppress(OSError):

@@ -78,7 +78,7 @@ class RunRecorder:
             reason=carried.reason or None,
             seconds=carried.seconds,
         )
-        verified, left, before = carried.verified, carried.left, carried.task.entry
+        verified, left, before = carried.verified, carried.left, carried.task.record
         if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
             # What an earlier copy left behind is still there: an undo needs to know it, and so does who copies it again.
             return replace(
@@ -218,12 +218,12 @@ def temporary_journal() -> Iterator[Journal]:
 
 
 def _held(job: CopyTask) -> bool:
-    return job.entry is not None and job.entry.state == "held"
+    return job.record is not None and job.record.state == "held"
 
 
 def _ours(carried: CopyResult) -> bool | None:
     """Whether we wrote what stands there. A killed run may have written what is found equal now: then nobody knows."""
-    before, verified = carried.task.entry, carried.verified
+    before, verified = carried.task.record, carried.verified
     if not carried.copied and before is not None and before.state == "intent":
         return None
     return verified.ours if verified is not None else None

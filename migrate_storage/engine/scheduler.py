@@ -115,7 +115,7 @@ class Scheduler:
                 wanted[id_] = item if known is None else replace(known, slots=known.slots + item.slots)
         self._begin({id_: item for id_, item in wanted.items() if id_ not in self._objects})
         for row, items in admitted:
-            row.listed = any(listed(self._objects[id_].task.entry) for id_ in items)
+            row.listed = any(listed(self._objects[id_].task.record) for id_ in items)
             self.rows_counted += not row.listed
             self._attach(row, items)
         for id_ in wanted:
@@ -197,14 +197,14 @@ class Scheduler:
         """Write the intents of objects that are new to this pass, and hand them to the pool."""
         known = self._ledger.known(list(fresh))
         jobs = {id_: CopyTask(id_, item, known.get(id_)) for id_, item in fresh.items()}
-        concluded = {id_ for id_, job in jobs.items() if self._concluded(job.entry)}
+        concluded = {id_ for id_, job in jobs.items() if self._concluded(job.record)}
         taken = self._ledger.intend(job for id_, job in jobs.items() if id_ not in concluded)
         for id_, job in jobs.items():
             entity = self._objects[id_] = PendingObject(job)
             if id_ in concluded:
-                assert job.entry is not None
-                reason = job.entry.reason or ""
-                entity.result = CopyResult(task=job, kind=OutcomeKind(str(job.entry.outcome)), reason=reason)
+                assert job.record is not None
+                reason = job.record.reason or ""
+                entity.result = CopyResult(task=job, kind=OutcomeKind(str(job.record.outcome)), reason=reason)
                 entity.final = True
             elif id_ in taken:
                 self.telling.collided(entity)
@@ -314,7 +314,7 @@ class Scheduler:
 
     def _repoint_earlier_rows(self, entity: PendingObject, waiting: list[PendingRow]) -> list[PendingRow]:
         """Rows that were re-pointed to an earlier copy: what that place holds is another object now."""
-        entry = entity.task.entry
+        entry = entity.task.record
         if entry is None or entry.state != "held" or self._dry_run:
             return []
         known = {(row.rows.column, row.row.pk) for row in waiting}
@@ -442,7 +442,7 @@ class Scheduler:
             carried = entity.result = replace(carried, kind=OutcomeKind.COPIED)
         entity.final = True
         state = "held" if carried.verified is not None else "leftover" if carried.left is not None else "listed"
-        before = entity.task.entry
+        before = entity.task.record
         if before is None or before.run != self._ledger.run or before.outcome != carried.kind:
             self.telling.ended(entity)
         else:

@@ -1,7 +1,7 @@
-"""Copies by the service itself: proved to work before the first one, and each believed only by equal digests on both sides.
+"""Copies by the service itself: probed before the first one, and each verified by equal digests on both sides.
 
-An object's simple ETag is the MD5 of its bytes, on a service where that was seen. So what the destination then reports must be
-what the source reported before. What a copy would change or lose, or could not be proved by, goes through this process.
+On a service whose simple ETags are the MD5 of the bytes, the copy's ETag must equal the one that the source had before. An object
+whose copy would lose something, or that has no such ETag, passes through this process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
 from migrate_storage.engine.probe import SCRATCH
-from migrate_storage.engine.transfer import MD5, SMALL
+from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -23,42 +23,42 @@ from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
 
-__all__ = ("EVIDENCE", "LARGEST", "can_server_side_copy", "probe_server_side_copy", "verify_server_side_copy")
+__all__ = ("EVIDENCE", "MAX_COPY_BYTES", "can_server_side_copy", "probe_server_side_copy", "verify_server_side_copy")
 
 EVIDENCE = "copied by the service, equal digests"
-LARGEST = 5 * 1024**3
+MAX_COPY_BYTES = 5 * 1024**3
 """Bytes that S3 copies in one request at most."""
-_TRIES = 5
+_MAX_PROBES = 5
 """Objects of a bucket with which a copy is tried at most."""
-_TYPE = "text/x-probe"
+_PROBE_CONTENT_TYPE = "text/x-probe"
 
 
-def can_server_side_copy(found: ObjectMeta, attributes: Attributes, content_type: str | None) -> bool:
-    """Whether the service may copy an object, given what it says of it.
+def can_server_side_copy(source: ObjectMeta, attributes: Attributes, content_type: str | None) -> bool:
+    """Whether the service may copy an object.
 
     Args:
-        found: the source, as it is.
-        attributes: what it carries beside its bytes.
+        source: the source, as a HEAD reported it.
+        attributes: its attributes.
         content_type: the content type of its row.
 
     Returns:
-        Whether its ETag is a simple one, its size within what S3 copies, its only header a content type, and the row's content
-        type one that can be sent.
+        Whether its ETag is a simple one, S3 copies its size in one request, it has no attribute but a content type, and the
+        row's content type can be sent in a header.
     """
     return (
-        MD5.fullmatch(found.e_tag or "") is not None
-        and found.size <= LARGEST
+        MD5.fullmatch(source.e_tag or "") is not None
+        and source.size <= MAX_COPY_BYTES
         and attributes == Attributes(content_type=attributes.content_type)
         and (attributes.content_type is not None or ServerSideCopier.can_send(content_type))
     )
 
 
 def verify_server_side_copy(before: ObjectMeta, copy: ObjectMeta | None) -> Verified | None:
-    """The proof of a copy; ``None`` where its digest is not the source's.
+    """Prove a copy by its ETag; return ``None`` where it is not the source's.
 
     Args:
         before: the source, as it was before the copy; its ETag is a simple one.
-        copy: what the destination says of the copy; ``None`` where it says that there is none.
+        copy: the object at the destination; ``None`` where there is none.
     """
     if copy is None or copy.e_tag != before.e_tag or copy.size != before.size:
         return None
@@ -72,84 +72,86 @@ def probe_server_side_copy(
     capabilities: Capabilities,
     retry: Retry,
 ) -> tuple[dict[str, ServerSideCopier], list[Note]]:
-    """See, for each bucket of the source, whether the service copies from it: of one object that is there a probe is made.
+    """Copy one object of each source bucket as a probe, to see whether the service does it.
 
-    The source is only read. The copy must have the same bytes, the MD5 of them as its ETag as the source has, and the content
-    type that it was given; and where the destination's puts refuse to replace an object, its copies must too.
+    The source is only read. The copy must have the same bytes, the ETag of the source, which is their MD5, and the content type
+    that was sent. Where PUTs at the destination refuse to replace an object, copies must refuse too.
 
     Args:
-        source: where the objects are.
+        source: the side of the objects.
         destination: where they go.
-        samples: some objects of the source; a few of each bucket are tried until one is good for it.
-        capabilities: what the destination's puts were seen to do.
-        retry: how a failed request is sent again.
+        samples: some objects of the source; a few of each bucket are tried until one succeeds.
+        capabilities: what the destination's PUTs were seen to do.
+        retry: repeats failed requests.
 
     Returns:
-        By bucket what copies from it, and what a person should know.
+        A copier for each bucket whose probe succeeded, and notes for the report.
     """
-    found: dict[str, ServerSideCopier] = {}
+    copiers: dict[str, ServerSideCopier] = {}
     reasons: dict[str, str] = {}
-    tries: Counter[str] = Counter()
+    probes: Counter[str] = Counter()
     for place in samples:
-        if place.root in found or tries[place.root] == _TRIES:
+        if place.root in copiers or probes[place.root] == _MAX_PROBES:
             continue
         copier = destination.copier(place)
         if copier is None or unaddressable(place.key) is not None:
             continue
-        tries[place.root] += 1
+        probes[place.root] += 1
         try:
-            proved = _try(source, destination, place, copier, retry)
+            probed = _probe_copy(source, destination, place, copier, retry)
         except (StoreRequestError, KeyRefusedError) as error:
             reasons[place.root] = f"a probe was not copied: {error}"
             continue
-        if isinstance(proved, str):
-            reasons[place.root] = proved
-        elif capabilities.create_only and not proved.create_only:
+        if isinstance(probed, str):
+            reasons[place.root] = probed
+        elif capabilities.create_only and not probed.create_only:
             reasons[place.root] = "its copies replace what stands there, and its puts do not"
         else:
-            found[place.root] = proved
+            copiers[place.root] = probed
     notes = [
         Note(severity=Severity.INFO, code="copy.service", subject=destination.key, message=f"objects of the bucket {root} are copied by the service itself, without passing through this process")
-        for root in found
+        for root in copiers
     ]  # fmt: skip
     notes += [
         Note(severity=Severity.INFO, code="copy.through", subject=destination.key, message=f"objects of the bucket {root} pass through this process, though both buckets are of one service: {reason}")
-        for root, reason in reasons.items() if root not in found
+        for root, reason in reasons.items() if root not in copiers
     ]  # fmt: skip
-    return found, notes
+    return copiers, notes
 
 
-def _try(
+def _probe_copy(
     source: ResolvedBackend, destination: ResolvedBackend, place: Place, copier: ServerSideCopier, retry: Retry
 ) -> ServerSideCopier | str:
-    """A copier that was seen to work, or why it does not."""
-    asked = source.resolve_place(place)
-    if asked is None:
+    """Copy one object; return a copier that works, or the reason why it does not."""
+    original = source.resolve_place(place)
+    if original is None:
         return "the source cannot be asked for its objects by name"
-    store, path = asked
-    found, attributes = retry.call(lambda: store.head_with_attributes(path))
-    if found.size > SMALL or not can_server_side_copy(found, attributes, _TYPE):
+    found, attributes = retry.call(original.head_with_attributes)
+    if found.size > SMALL_BYTES or not can_server_side_copy(found, attributes, _PROBE_CONTENT_TYPE):
         return "no small and plain object is among the first ones to try it with"
-    content = retry.call(lambda: store.open(path).read())
+    content = retry.call(lambda: original.open().read())
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != found.e_tag:
         return "ETags there are not the MD5 of the bytes"
-    there, probe = destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}")
-    given = None if attributes.content_type else _TYPE
+    probe = destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}")
+    content_type = None if attributes.content_type else _PROBE_CONTENT_TYPE
     try:
-        retry.call(lambda: copier.copy(path, probe, content_type=given, create=False))
-        opened = retry.call(lambda: there.open(probe))
-        same = retry.call(lambda: there.open(probe).read()) == content and opened.meta.e_tag == found.e_tag
-        if not same or opened.attributes.content_type != (attributes.content_type or given):
+        retry.call(lambda: copier.copy(original.key, probe.key, content_type=content_type, create=False))
+        opened = retry.call(probe.open)
+        same = retry.call(lambda: probe.open().read()) == content and opened.meta.e_tag == found.e_tag
+        if not same or opened.attributes.content_type != (attributes.content_type or content_type):
             return "a probe was copied with other bytes, another ETag or another content type"
-        return copier.refusing() if _refuses(copier, path, probe, given, retry) else copier
+        refuses = _refuses_to_replace(copier, original.key, probe.key, content_type, retry)
+        return copier.refusing() if refuses else copier
     finally:
         with contextlib.suppress(Exception):
-            there.delete(probe)
+            probe.delete()
 
 
-def _refuses(copier: ServerSideCopier, path: str, probe: str, content_type: str | None, retry: Retry) -> bool:
+def _refuses_to_replace(
+    copier: ServerSideCopier, source: str, probe: str, content_type: str | None, retry: Retry
+) -> bool:
     try:
-        retry.call(lambda: copier.copy(path, probe, content_type=content_type, create=True))
+        retry.call(lambda: copier.copy(source, probe, content_type=content_type, create=True))
     except StoreRequestError as error:
         return error.failure.kind is FailureKind.EXISTS
     return False

@@ -1,4 +1,4 @@
-"""What is to be carried, and what became of it."""
+"""What one copy is asked to do, and what became of it."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from migrate_storage.stores.failures import FailureKind
 __all__ = (
     "CopyResult",
     "CopyTask",
-    "confirmed",
+    "confirm_copy",
     "is_copy",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CopyTask:
-    """An item to carry, with what the journal knew of it before this run."""
+    """An item to copy, with its journal record of before this run."""
 
     id: str
     item: Item
-    entry: ObjectRecord | None = None
-    #: What stands at the destination and is to be replaced, as long as it is this; ``None`` replaces nothing.
+    record: ObjectRecord | None = None
+    #: The object at the destination that may be replaced while it is this one; ``None`` replaces nothing.
     replaces: Evidence | None = None
-    #: The content type for a source that holds none, where no row tells it.
+    #: The content type for a source without one, where no row gives it.
     content_type: str | None = None
-    #: All looks at it are its own, at once: none waits for a listing.
+    #: Send each HEAD for this object alone; none waits for a listing.
     no_batching: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyResult:
-    """What became of a job: ``verified``, or a kind and a reason."""
+    """What became of a task: ``verified``, or a kind and a reason."""
 
     task: CopyTask
     kind: OutcomeKind = OutcomeKind.REWRITTEN
     reason: str = ""
     verified: Verified | None = None
-    #: Whether bytes were written by this job.
+    #: Whether this task wrote bytes.
     copied: bool = False
-    #: ``verified`` lacks the last look at the source, see :func:`confirmed` and :meth:`ObjectCopier.look`; where it does not say
-    #: when the destination was written, the look at the copy too.
+    #: The source was not asked again after the copy, see :func:`confirm_copy` and :meth:`ObjectCopier.recheck`. Where
+    #: ``verified`` lacks the destination's modification time, the destination was not asked either.
     recheck_pending: bool = False
-    #: What we wrote and do not believe, as it stands at the destination.
+    #: The unverified object that this task left at the destination.
     left: ObjectMeta | None = None
-    #: What the failure says of the whole store; ``None`` when it concerns this object only.
+    #: A failure that concerns the whole store; ``None`` where it concerns this object only.
     failure: FailureKind | None = None
     seconds: float = 0.0
 
 
-def confirmed(carried: CopyResult, source: ObjectMeta | None, destination: ObjectMeta | None) -> CopyResult | None:
-    """A copy that is ``unseen``, with its last looks: begun when it had been made.
+def confirm_copy(result: CopyResult, source: ObjectMeta | None, destination: ObjectMeta | None) -> CopyResult | None:
+    """Complete a copy whose ``recheck_pending`` is set, with HEADs or a listing that began after the copy.
 
     Args:
-        carried: the copy.
-        source: what its source is now; ``None`` where that is not known.
-        destination: what stands at its destination now; ``None`` where that is not known.
+        result: the copy.
+        source: its source as it is now; ``None`` where that is not known.
+        destination: the object at its destination as it is now; ``None`` where that is not known.
 
     Returns:
-        ``None`` where they do not say that the source is as it was, and the destination our copy of it.
+        ``None`` where they do not show that the source is unchanged and the destination is our copy.
     """
-    verified = carried.verified
+    verified = result.verified
     if verified is None or source is None or not proven_unchanged(verified.source.evidence, source.evidence):
         return None
     there = verified.destination
@@ -73,10 +73,10 @@ def confirmed(carried: CopyResult, source: ObjectMeta | None, destination: Objec
         there = replace(there, last_modified=there.last_modified or destination.last_modified, version=version)
     if there.last_modified is None:
         return None
-    return replace(carried, recheck_pending=False, verified=replace(verified, destination=there))
+    return replace(result, recheck_pending=False, verified=replace(verified, destination=there))
 
 
 def is_copy(verified: Verified, found: ObjectMeta) -> bool:
-    """Whether what stands at a destination is the copy that was verified."""
-    wanted = verified.destination
-    return bool(wanted.e_tag) and (found.e_tag, found.size) == (wanted.e_tag, wanted.size)
+    """Whether an object at a destination is the copy that was verified."""
+    copy = verified.destination
+    return bool(copy.e_tag) and (found.e_tag, found.size) == (copy.e_tag, copy.size)

@@ -1,4 +1,4 @@
-"""Carry one object from its source to its destination, digesting what passes. Nothing is believed yet: see ``verify``."""
+"""Copy the bytes of one object through this process, and compute digests of them. :mod:`.verify` proves the copy."""
 
 from __future__ import annotations
 
@@ -11,40 +11,56 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.text import MiB
-from migrate_storage.stores.base import Opened, Store
+from migrate_storage.stores.base import ObjectAt, Opened
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
+from migrate_storage.stores.retry import Retry
 
-__all__ = ("MD5", "SMALL", "Digests", "SourceMissingError", "UnverifiedCopy", "copy_bytes", "part_size")
+__all__ = (
+    "ALL_DIGESTS",
+    "MD5",
+    "SMALL_BYTES",
+    "CopyResources",
+    "DigestPlan",
+    "Digests",
+    "SourceMissingError",
+    "UnverifiedCopy",
+    "copy_bytes",
+    "merge_attributes",
+    "part_size",
+)
 
 MD5 = re.compile("[0-9a-f]{32}")
-"""An entity tag that may be the MD5 of the bytes."""
-SMALL = 8 * MiB
-"""Objects up to this size are held in memory whole and written by one request."""
+"""An ETag that may be the MD5 of the bytes."""
+SMALL_BYTES = 8 * MiB
+"""Objects up to this size are read into memory whole and written by one PUT."""
+MAX_PARTS = 9000
+"""Parts of one multipart upload; S3 allows 10,000."""
+PARTS_IN_MEMORY = 6
+"""Parts of one multipart upload that are in memory at once."""
 
 
 class SourceMissingError(ObjectCheckError):
-    """The source holds no such object.
+    """The source store has no such object.
 
     Args:
-        path: its full key.
-        name: the store that was asked.
+        source: the object.
     """
 
-    def __init__(self, path: str, name: str) -> None:
-        super().__init__(f"{name} holds no object {path!r}")
+    def __init__(self, source: ObjectAt) -> None:
+        super().__init__(f"{source.store.name} holds no object {source.key!r}")
 
 
 def part_size(size: int) -> int:
-    """Bytes in one part of an upload: it grows with the object, so that no object needs more than 9,000 parts."""
-    return max(SMALL, math.ceil(size / 9000))
+    """Return the bytes in one part of an upload: it grows with the object, so that ``MAX_PARTS`` parts are enough."""
+    return max(SMALL_BYTES, math.ceil(size / MAX_PARTS))
 
 
 class Digests:
-    """Digests of everything that passes, taken once, in the order it passes.
+    """Digests of a stream of bytes, computed in one pass.
 
     Args:
-        sizes: part sizes for which the ETag of a multipart upload is worked out too.
-        whole: whether the MD5 of the whole is: each digest takes its time, and not every service tells it.
+        sizes: part sizes, in bytes, for which the ETag of a multipart upload is computed too.
+        whole: compute the MD5 of the whole. Each digest costs CPU time, and not every service reports this one.
     """
 
     def __init__(self, *sizes: int, whole: bool = True) -> None:
@@ -54,7 +70,7 @@ class Digests:
         self.count = 0
 
     def update(self, piece: bytes) -> None:
-        """Take in the next piece."""
+        """Add the next piece."""
         self.count += len(piece)
         if self._md5 is not None:
             self._md5.update(piece)
@@ -71,7 +87,7 @@ class Digests:
 
     @property
     def md5(self) -> str | None:
-        """MD5 of the whole, in hex: evidence of accidents, not a defence against an attacker. ``None`` where it is not taken."""
+        """MD5 of the whole in hex; ``None`` where it was not computed. It detects accidents, not attacks."""
         return None if self._md5 is None else self._md5.hexdigest()
 
     @property
@@ -81,7 +97,7 @@ class Digests:
 
     @property
     def e_tags(self) -> frozenset[str]:
-        """Entity tags that an S3 service may give to these bytes: simple, and multipart for the known part sizes."""
+        """ETags that an S3 service may give to these bytes: the MD5, and the multipart tag for each part size."""
         tags = set() if self.md5 is None else {self.md5}
         for done, part, filled in self._parts.values():
             parts = [*done, part.digest()] if filled or not done else done
@@ -90,50 +106,66 @@ class Digests:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DigestPlan:
+    """Which digests a destination may report of a multipart upload. Only these are computed."""
+
+    #: The MD5 of the whole object.
+    whole: bool = True
+    #: The MD5 of the MD5s of its parts.
+    parts: bool = True
+
+
+ALL_DIGESTS = DigestPlan()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyResources:
+    """What all copies of one job share."""
+
+    #: Repeats failed requests.
+    retry: Retry
+    #: Reserves so many bytes of memory for a block; it waits until they are free.
+    memory: Callable[[int], AbstractContextManager[None]]
+    #: Called with the number of bytes of each piece that was read.
+    on_bytes: Callable[[int], None]
+    #: Called between the pieces of a large object; an exception from it ends the copy and aborts the multipart upload.
+    checkpoint: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UnverifiedCopy:
     """An object that was written to its destination and is not verified yet."""
 
-    #: The source as it was when its bytes were read.
+    #: The source as the GET reported it.
     source: ObjectMeta
-    #: The destination as it answered.
+    #: The destination as the PUT reported it.
     destination: ObjectMeta
-    #: SHA-256 of what passed.
+    #: SHA-256 of the bytes that were read.
     sha256: str
-    #: Entity tags that what passed may have.
+    #: ETags that a store may give to these bytes.
     e_tags: frozenset[str]
 
 
 def copy_bytes(
-    source: Store,
-    source_path: str,
-    destination: Store,
-    destination_path: str,
+    source: ObjectAt,
+    destination: ObjectAt,
+    resources: CopyResources,
     *,
     content_type: str | None,
     create: bool,
-    look: bool = True,
-    whole: bool = True,
-    parts: bool = True,
-    moved: Callable[[int], None],
-    hold: Callable[[int], AbstractContextManager[None]],
-    checkpoint: Callable[[], None],
+    stat_after_put: bool = True,
+    digests: DigestPlan = ALL_DIGESTS,
 ) -> UnverifiedCopy:
-    """Read an object here and write it there, in bounded memory.
+    """GET an object and PUT it elsewhere, in bounded memory.
 
     Args:
-        source: where from.
-        source_path: its full key there.
-        destination: where to.
-        destination_path: its full key there.
-        content_type: the row's content type, for a source that holds none worth keeping.
-        create: refuse to replace an object, where the destination honours that.
-        look: ask the destination for what its answer to the put leaves out.
-        whole: whether the destination may tell the MD5 of an object that was uploaded in parts.
-        parts: whether it may tell that of the parts' MD5s. A tag for which no digest was taken proves nothing.
-        moved: called with the bytes that passed.
-        hold: entered with the object's size while its content is in memory.
-        checkpoint: called between the pieces of a large object: what it raises ends the transfer, and the multipart
-            upload is aborted.
+        source: the object to read.
+        destination: where to write it.
+        resources: memory, byte counter and checkpoint; failed requests are not repeated here.
+        content_type: the row's content type, for a source without one.
+        create: refuse to replace an object, where the destination supports that.
+        stat_after_put: send a HEAD for what the answer to the PUT lacks, such as the time.
+        digests: what the destination may report of an object that was uploaded in parts.
 
     Returns:
         What was read and written, with its digests.
@@ -141,74 +173,74 @@ def copy_bytes(
     Raises:
         SourceMissingError: there is no such source object.
         ConnectionError: the body ended early.
-        FileExistsError: ``create``, and something stands there.
+        FileExistsError: ``create`` was given, and the destination has an object.
         Exception: what the stores raise.
     """
     try:
-        opened = source.open(source_path)
+        opened = source.open()
     except FileNotFoundError as error:
         if classify(error).kind is FailureKind.MISSING:
-            raise SourceMissingError(source_path, source.name) from error
+            raise SourceMissingError(source) from error
         raise
     size = opened.meta.size
     attributes = merge_attributes(opened.attributes, content_type)
-    with hold(size):
-        if size <= SMALL:
-            content = opened.read()
-            digests = Digests(*_part_sizes(opened.meta))
-            digests.update(content)
-            _complete(source_path, digests.count, size)
-            moved(len(content))
-            written = destination.put(
-                destination_path, content, attributes=attributes, create=create, part_size=None, stat_after=look
+    in_parts = size > SMALL_BYTES
+    with resources.memory(min(size, PARTS_IN_MEMORY * part_size(size))):
+        if in_parts:
+            taken = Digests(
+                *((part_size(size),) if digests.parts else ()),
+                *_part_sizes_of(opened.meta),
+                whole=digests.whole or (not source.store.is_local and _may_report_md5(opened.meta)),
             )
+            body: bytes | Iterator[bytes] = _read_pieces(opened, source.key, taken, resources)
         else:
-            part = part_size(size)
-            digests = Digests(
-                *((part,) if parts else ()),
-                *_part_sizes(opened.meta),
-                whole=whole or (not source.is_local and _tells_md5(opened.meta)),
-            )
-            pieces = _digested(opened, source_path, digests, moved, checkpoint)
-            written = destination.put(
-                destination_path, pieces, attributes=attributes, create=create, part_size=part, stat_after=look
-            )
-    return UnverifiedCopy(source=opened.meta, destination=written, sha256=digests.sha256, e_tags=digests.e_tags)
+            taken = Digests(*_part_sizes_of(opened.meta))
+            body = opened.read()
+            taken.update(body)
+            _check_length(source.key, taken.count, size)
+            resources.on_bytes(len(body))
+        written = destination.store.put(
+            destination.key,
+            body,
+            attributes=attributes,
+            create=create,
+            part_size=part_size(size) if in_parts else None,
+            stat_after=stat_after_put,
+        )
+    return UnverifiedCopy(source=opened.meta, destination=written, sha256=taken.sha256, e_tags=taken.e_tags)
 
 
 def merge_attributes(found: Attributes, content_type: str | None) -> Attributes:
-    """The attributes to write: the source's own, and the row's content type where the source holds none."""
+    """Return the source's attributes, with the row's content type where the source has none."""
     return replace(found, content_type=found.content_type or content_type)
 
 
-def _digested(
-    opened: Opened, path: str, digests: Digests, moved: Callable[[int], None], checkpoint: Callable[[], None]
-) -> Iterator[bytes]:
+def _read_pieces(opened: Opened, key: str, digests: Digests, resources: CopyResources) -> Iterator[bytes]:
     for piece in opened.chunks():
-        checkpoint()
+        resources.checkpoint()
         digests.update(piece)
-        moved(len(piece))
+        resources.on_bytes(len(piece))
         yield piece
-    _complete(path, digests.count, opened.meta.size)
+    _check_length(key, digests.count, opened.meta.size)
 
 
-def _complete(path: str, count: int, size: int) -> None:
+def _check_length(key: str, count: int, size: int) -> None:
     if count != size:
-        raise ConnectionError(f"{path} ended after {count} of {size} bytes: the body was truncated")
+        raise ConnectionError(f"{key} ended after {count} of {size} bytes: the body was truncated")
 
 
-_USUAL_PARTS = tuple(MiB * size for size in (5, 8, 16, 50, 64, 100, 10, 15, 25, 32, 128))
-"""Part sizes of the usual uploaders: boto3 8, s3fs 5 and 50, obstore 5, rclone 5, and round ones."""
+_USUAL_PART_SIZES = tuple(MiB * size for size in (5, 8, 16, 50, 64, 100, 10, 15, 25, 32, 128))
+"""Part sizes of the usual uploaders in bytes: boto3 8 MiB, s3fs 5 and 50, obstore 5, rclone 5, and round ones."""
 
 
-def _tells_md5(meta: ObjectMeta) -> bool:
-    """Whether something that is told of an object may be the MD5 of the whole."""
+def _may_report_md5(meta: ObjectMeta) -> bool:
+    """Whether the store reports a value that may be the MD5 of the whole."""
     return bool(meta.md5) or MD5.fullmatch(meta.e_tag or "") is not None
 
 
-def _part_sizes(meta: ObjectMeta) -> tuple[int, ...]:
-    """Part sizes with which the source's multipart ETag may have come about, at most three."""
+def _part_sizes_of(meta: ObjectMeta) -> tuple[int, ...]:
+    """Return at most three part sizes that fit the number of parts in the source's multipart ETag."""
     _, dash, count = (meta.e_tag or "").rpartition("-")
     if not dash or not count.isdigit() or not meta.size:
         return ()
-    return tuple(size for size in _USUAL_PARTS if math.ceil(meta.size / size) == int(count))[:3]
+    return tuple(size for size in _USUAL_PART_SIZES if math.ceil(meta.size / size) == int(count))[:3]

@@ -1,152 +1,233 @@
-"""The one verify: what makes a copy believed.
+"""Prove that a copy has the bytes of its source.
 
-Evidence has two ends. What we read is what the source holds: its own digest says so, or a second read does, or it is a
-local disk. What the destination holds is what we read: the digest it reports says so, or reading it back does. An
-entity tag is only ever believed when it *equals* a digest of the bytes that passed; one that differs proves nothing
-(KMS, SSE-C and Azure tags are no hashes), and no tag at all is never taken for equality.
+A proof has two ends. The bytes that were read are those of the source: its own digest equals, or a second GET gives the
+same bytes, or it is a local disk. The bytes at the destination are those that were read: the digest that it reports
+equals, or reading them back gives the same bytes. An ETag proves something only where it equals a digest of the bytes.
+One that differs proves nothing, because KMS, SSE-C and Azure tags are no digests; a missing one proves nothing either.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from migrate_storage.core.model import Evidence, ObjectMeta
-from migrate_storage.engine.transfer import SMALL, UnverifiedCopy
-from migrate_storage.stores.base import Store
+from migrate_storage.engine.transfer import (
+    ALL_DIGESTS,
+    SMALL_BYTES,
+    CopyResources,
+    DigestPlan,
+    SourceMissingError,
+    UnverifiedCopy,
+    copy_bytes,
+)
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import ObjectCheckError
 
 __all__ = (
+    "COPY_ROUNDS",
+    "CopyPolicy",
     "DiffersError",
+    "SourceChangedError",
     "UnverifiedError",
     "Verified",
     "compare_content",
     "consistent_with",
+    "copy_verified",
     "proven_unchanged",
     "sha256_of",
     "verify",
 )
 
-_CLOCK = 1e-4
-"""Seconds by which the same timestamp may differ after a trip through a database."""
-
-_READINGS = 3
-"""How often both sides are read at most before they are said to differ."""
+COPY_ROUNDS = 4
+"""How often one object is copied at most because its source changed meanwhile or the copy could not be verified."""
+_SAME_TIME_SECONDS = 1e-4
+"""Seconds by which a timestamp may differ after it was stored in a database."""
+_MAX_READS = 3
+"""How often both objects are read at most before they count as different."""
+_READBACKS = 2
+"""How often a copy is read back before it counts as different."""
 
 
 class DiffersError(ObjectCheckError):
-    """Read back, the destination does not hold what passed."""
+    """The destination has other bytes than those that were written."""
 
 
 class UnverifiedError(ObjectCheckError):
-    """Two reads of the source gave different bytes."""
+    """Two GETs of the source gave different bytes."""
+
+
+class SourceChangedError(ObjectCheckError):
+    """The source changed during each round of a copy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
-    """An object proved to be equal on both sides: the only thing that a row may be re-pointed to."""
+    """Two objects with equal bytes. Rows are re-pointed only to the destination of such a pair."""
 
     source: ObjectMeta
     destination: ObjectMeta
-    #: How it was proved, in a few words.
+    #: How equality was proved, in a few words.
     evidence: str
     #: SHA-256 in hex; ``None`` where no bytes were read.
     sha256: str | None = None
-    #: Whether what stands at the destination was written by us.
+    #: Whether this tool wrote the object at the destination.
     ours: bool | None = None
 
 
-def verify(
-    copied: UnverifiedCopy, source: Store, source_path: str, destination: Store, destination_path: str
-) -> Verified:
-    """Prove that a copy is one.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyPolicy:
+    """How :func:`copy_verified` writes one object, and when it copies it again."""
+
+    #: The row's content type, for a source without one.
+    content_type: str | None = None
+    #: Refuse in the first round to replace an object, where the destination supports that.
+    create: bool
+    #: Send a HEAD for what the answer to the PUT lacks.
+    stat_after_put: bool = True
+    #: What the destination may report of an object that was uploaded in parts.
+    digests: DigestPlan = ALL_DIGESTS
+    #: HEAD the source after the copy, and copy again where it changed.
+    recheck_source: bool = True
+    #: How often the object is copied at most.
+    rounds: int = COPY_ROUNDS
+    #: Called before each attempt, repeated ones included.
+    before_attempt: Callable[[], None] = lambda: None
+
+
+def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, resources: CopyResources) -> Verified:
+    """Copy an object through this process until the copy is verified and the source did not change meanwhile.
+
+    Raises:
+        SourceMissingError: there is no such source object, or it is gone by now.
+        DiffersError: in the last round the destination had other bytes.
+        UnverifiedError: in the last round the source gave other bytes each time.
+        SourceChangedError: in the last round the source changed.
+        StoreRequestError: a request failed for good; ``EXISTS`` where the policy does not allow to replace an object.
+        StoppedError: the run was told to stop; a multipart upload was aborted.
+    """
+    retry, create = resources.retry, policy.create
+    problem: ObjectCheckError = SourceChangedError("the source kept changing while it was copied")
+
+    def copy_once() -> Verified:
+        policy.before_attempt()
+        copied = copy_bytes(
+            source,
+            destination,
+            resources,
+            content_type=policy.content_type,
+            create=create,
+            stat_after_put=policy.stat_after_put,
+            digests=policy.digests,
+        )
+        return retry.call(lambda: verify(copied, source, destination))
+
+    for _ in range(policy.rounds):
+        try:
+            verified = retry.call(copy_once)
+        except (DiffersError, UnverifiedError) as error:
+            problem, create = error, False
+            continue
+        if not policy.recheck_source:
+            return verified
+        now = retry.or_none_if_missing(source.head)
+        if now is None:
+            raise SourceMissingError(source)
+        if consistent_with(verified.source.evidence, now.evidence):
+            return verified
+        problem, create = SourceChangedError("the source kept changing while it was copied"), False
+    raise problem
+
+
+def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt) -> Verified:
+    """Prove that a copy has the bytes of its source.
 
     Args:
-        copied: what was transferred, with its digests.
-        source: where it came from, read a second time where it tells no digest.
-        source_path: its full key there.
-        destination: where it went, read back where it tells no digest.
-        destination_path: its full key there.
+        copied: what was read and written, with its digests.
+        source: read a second time where it reports no digest.
+        destination: read back where it reports no digest.
 
     Raises:
         UnverifiedError: the source gives other bytes each time.
-        DiffersError: the destination holds other bytes than those that passed.
+        DiffersError: the destination has other bytes than those that were read.
     """
     if copied.destination.size != copied.source.size:
         raise DiffersError(
-            f"{destination_path} holds {copied.destination.size} bytes, {copied.source.size} were written"
+            f"{destination.key} holds {copied.destination.size} bytes, {copied.source.size} were written"
         )
     return Verified(
         source=copied.source,
         destination=copied.destination,
-        evidence=f"{_source_end(copied, source, source_path)}, {_destination_end(copied, destination, destination_path)}",
+        evidence=f"{_prove_source(copied, source)}, {_prove_destination(copied, destination)}",
         sha256=copied.sha256,
         ours=True,
     )
 
 
-def _source_end(copied: UnverifiedCopy, source: Store, path: str) -> str:
-    if source.is_local:
+def _prove_source(copied: UnverifiedCopy, source: ObjectAt) -> str:
+    if source.store.is_local:
         return "local source"
     if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
         return "source digest"
-    if sha256_of(source, path) != copied.sha256:
-        raise UnverifiedError(f"two reads of {path} gave different bytes")
+    if sha256_of(source) != copied.sha256:
+        raise UnverifiedError(f"two reads of {source.key} gave different bytes")
     return "read twice"
 
 
-def _destination_end(copied: UnverifiedCopy, destination: Store, path: str) -> str:
+def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt) -> str:
     if copied.destination.e_tag in copied.e_tags or copied.destination.md5 in copied.e_tags:
         return "destination digest"
-    # A bit may flip on the way back too: only a second reading that agrees with the first speaks against the copy.
-    for _ in range(2):
-        if sha256_of(destination, path) == copied.sha256:
+    # A bit may flip while the copy is read back too: it counts as different after two readings that do not match.
+    for _ in range(_READBACKS):
+        if sha256_of(destination) == copied.sha256:
             return "read back"
-    raise DiffersError(f"read back, {path} does not hold the bytes that were written")
+    raise DiffersError(f"read back, {destination.key} does not hold the bytes that were written")
 
 
-def sha256_of(store: Store, path: str) -> str:
-    """SHA-256 of an object's content in hex, read in bounded memory.
+def sha256_of(at: ObjectAt) -> str:
+    """Return the SHA-256 of an object's content in hex, read in bounded memory.
 
     Raises:
         ConnectionError: the body ended early.
     """
-    opened = store.open(path)
+    opened = at.open()
     digest, count = hashlib.sha256(), 0
-    for piece in [opened.read()] if opened.meta.size <= SMALL else opened.chunks():
+    for piece in [opened.read()] if opened.meta.size <= SMALL_BYTES else opened.chunks():
         digest.update(piece)
         count += len(piece)
     if count != opened.meta.size:
-        raise ConnectionError(f"{path} ended after {count} of {opened.meta.size} bytes: the body was truncated")
+        raise ConnectionError(f"{at.key} ended after {count} of {opened.meta.size} bytes: the body was truncated")
     return digest.hexdigest()
 
 
-def compare_content(source: Store, source_path: str, destination: Store, destination_path: str) -> Verified | None:
-    """Read both sides and compare: for what stands at a destination already, and for a swap.
+def compare_content(source: ObjectAt, destination: ObjectAt) -> Verified | None:
+    """Read both objects and compare their bytes.
 
     Returns:
         ``None`` when they differ.
     """
-    held, found = source.head(source_path), destination.head(destination_path)
+    held, found = source.head(), destination.head()
     if held.size != found.size:
         return None
-    # A bit may flip on the way here: sides differ when each of them said the same twice, or said nothing in common.
-    said: tuple[list[str], list[str]] = ([], [])
-    for _ in range(_READINGS):
-        said[0].append(sha256_of(source, source_path))
-        said[1].append(sha256_of(destination, destination_path))
-        common = set(said[0]) & set(said[1])
+    # A bit may flip on the way here. Objects differ when each gave one digest twice, or when no digest is common.
+    of_source: list[str] = []
+    of_destination: list[str] = []
+    for _ in range(_MAX_READS):
+        of_source.append(sha256_of(source))
+        of_destination.append(sha256_of(destination))
+        common = set(of_source) & set(of_destination)
         if common:
             return Verified(source=held, destination=found, evidence="both read", sha256=common.pop(), ours=False)
-        if len(said[0]) > 1 and len(set(said[0])) == len(set(said[1])) == 1:
+        if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break
     return None
 
 
 def consistent_with(before: Evidence, now: Evidence) -> bool:
-    """Whether an object was not replaced between two looks.
+    """Whether nothing shows that an object was replaced between two HEADs.
 
-    A tag, time or version that only one of the looks has says nothing, and what both have must agree.
+    The sizes must be equal. ETags, versions and times are compared only where both HEADs have them.
     """
     if before.size != now.size:
         return False
@@ -155,22 +236,22 @@ def consistent_with(before: Evidence, now: Evidence) -> bool:
     if before.version and now.version and before.version != now.version:
         return False
     if before.last_modified is not None and now.last_modified is not None:
-        return _one_moment(before.last_modified, now.last_modified)
+        return _is_same_time(before.last_modified, now.last_modified)
     return True
 
 
-def _one_moment(one: float, other: float) -> bool:
-    """Some services list fractions of a second, and answer a look at one object in whole ones."""
+def _is_same_time(one: float, other: float) -> bool:
+    """Compare two times; some services list fractions of a second and answer a HEAD in whole seconds."""
     if one.is_integer() is not other.is_integer():
         return int(one) == int(other)
-    return abs(one - other) < _CLOCK
+    return abs(one - other) < _SAME_TIME_SECONDS
 
 
 def proven_unchanged(before: Evidence, now: Evidence) -> bool:
-    """As :func:`unchanged`, and something beside the size says so: what a deletion asks for."""
-    told = (
+    """Whether an ETag, a version or a time shows that an object was not replaced. Deletions require this."""
+    compared = (
         (before.e_tag, now.e_tag),
         (before.version, now.version),
         (before.last_modified, now.last_modified),
     )
-    return consistent_with(before, now) and any(one is not None and other is not None for one, other in told)
+    return consistent_with(before, now) and any(one is not None and other is not None for one, other in compared)

@@ -17,6 +17,7 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.primary_keys import row_id
 from migrate_storage.engine.memory_budget import MemoryBudget
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.engine.verify import consistent_with
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.revert.restore_row import RestoreTask, RowRestorer, value_before_runs
@@ -137,9 +138,10 @@ def _would_undo(
         yield "now: a revert cannot tell both of its sides: the keys are not registered, or the journal was pruned"
         return
     source, destination = next(iter(keys))
-    putback = RowRestorer(
-        sides[source], sides[destination], retry=Retry(3, threading.Event()), budget=MemoryBudget(MiB), moved=lambda _: None, dry_run=True
-    )  # fmt: skip
+    resources = CopyResources(
+        retry=Retry(3, threading.Event()), memory=MemoryBudget(MiB).reserve, on_bytes=lambda _: None
+    )
+    putback = RowRestorer(sides[source], sides[destination], resources, dry_run=True)
     known = {id_: entries.get(id_) for line in used for id_ in json.loads(line["objects"])}
     numbers = tuple(line["id"] for line in lines)
     ready = putback.restore(
@@ -153,8 +155,7 @@ def _would_undo(
 
 def _seen(side: ResolvedBackend, path: str, retry: Retry, known: Evidence | None, what: str) -> Iterator[str]:
     try:
-        store, key = side.resolve(path)
-        meta = retry.call(lambda: store.head(key))
+        meta = retry.call(side.resolve(path).head)
     except KeyRefusedError as error:
         yield f"{what} cannot be addressed: {error}"
     except StoreRequestError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 
-__all__ = ("Opened", "Store")
+__all__ = ("ObjectAt", "Opened", "Store")
 
 
 class Opened(Protocol):
@@ -86,3 +86,26 @@ class Store(Protocol):
             after: only keys behind this one, where the store has them in order.
         """
         ...
+
+
+class ObjectAt(NamedTuple):
+    """One object as requests name it: the store that serves it, and its full key there."""
+
+    store: Store
+    key: str
+
+    def head(self) -> ObjectMeta:
+        """Send a HEAD."""
+        return self.store.head(self.key)
+
+    def head_with_attributes(self) -> tuple[ObjectMeta, Attributes]:
+        """Send a HEAD; also return the attributes that the store keeps beside the bytes."""
+        return self.store.head_with_attributes(self.key)
+
+    def open(self) -> Opened:
+        """Send a GET."""
+        return self.store.open(self.key)
+
+    def delete(self) -> None:
+        """Send a DELETE; a missing object is no error."""
+        self.store.delete(self.key)

@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.model import Location, ObjectMeta, Place
 from migrate_storage.core.spill import SpilledMap
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -140,14 +140,14 @@ class StoreLister:
             )
         return path[:-1], replace(place, key=place.key[:-1])
 
-    def _asked(self, filename: str) -> tuple[Store, str]:
+    def _asked(self, filename: str) -> ObjectAt:
         """The store that lists, and a path in it. Of a disk, obstore would leave out names such as ``x#1``."""
         if self.side.root.service != "file":
             return self.side.resolve(filename)
         folder = f"/{self.side.root.key}"
         other = self.side.fallback(filename)
         name = f"{self.side.key} (file)"
-        return other or (FsspecStore(LocalFileSystem(), name, root=folder), folder + filename)
+        return other or ObjectAt(FsspecStore(LocalFileSystem(), name, root=folder), folder + filename)
 
     def list_objects(self, tell: Callable[[str], None]) -> Iterator[ListedObject]:
         """List everything.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError
-from migrate_storage.core.model import Place
-from migrate_storage.stores.base import Store
+from migrate_storage.core.model import Capabilities, Place
+from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
@@ -38,6 +38,8 @@ class ResolvedBackend:
         self._attempts = attempts
         self._stores: dict[str, Store] = {}
         self._lock = threading.Lock()
+        self._capabilities: Capabilities | None = None
+        self._probing = threading.Lock()
 
     @property
     def key(self) -> str:
@@ -49,11 +51,22 @@ class ResolvedBackend:
         """The place under which everything of this backend is; its ``root`` is empty when each row names a bucket."""
         return self.registration.base
 
+    def capabilities(self, probe: Callable[[], Capabilities]) -> Capabilities:
+        """Return what this side was seen to do; it is probed when first asked for.
+
+        Args:
+            probe: called once, in whichever thread comes first; the others wait for it.
+        """
+        with self._probing:
+            if self._capabilities is None:
+                self._capabilities = probe()
+            return self._capabilities
+
     def place(self, filename: str) -> Place:
         """Where the bytes of a row's filename are."""
         return self.registration.place(filename)
 
-    def resolve(self, filename: str) -> tuple[Store, str]:
+    def resolve(self, filename: str) -> ObjectAt:
         """The store that holds a row's file, and its path there.
 
         Args:
@@ -70,14 +83,14 @@ class ResolvedBackend:
             if reason is not None or config is None:
                 if self.registration.filesystem is None:
                     raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
-                return self._fsspec(), self.registration.path(filename)
-            return self._obstore(place, config), place.key
+                return ObjectAt(self._fsspec(), self.registration.path(filename))
+            return ObjectAt(self._obstore(place, config), place.key)
         if reason is not None:
             raise KeyRefusedError(reason)
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
         if config is None:
-            return self._live(), filename
-        return self._obstore(place, config), place.key
+            return ObjectAt(self._live(), filename)
+        return ObjectAt(self._obstore(place, config), place.key)
 
     def copier(self, place: Place) -> ServerSideCopier | None:
         """What lets the service copy from a place's bucket to here; ``None`` where it is not one S3 service, or has no address.
@@ -99,21 +112,21 @@ class ResolvedBackend:
         prepared = replace(config, root=root.root, retry={"max_retries": self._attempts - 1})
         return ServerSideCopier(prepared, endpoint, place.root, pace=self._pace)
 
-    def resolve_place(self, place: Place) -> tuple[Store, str] | None:
+    def resolve_place(self, place: Place) -> ObjectAt | None:
         """The store of this side in which a place would be, whoever named it; ``None`` where it cannot be asked."""
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
             if config is not None:
-                return self._obstore(place, config), place.key
+                return ObjectAt(self._obstore(place, config), place.key)
             if self.registration.filesystem is None:
                 return None
-            return self._fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
+            return ObjectAt(self._fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}")
         root = self.root
         if root.root != place.root or not place.key.startswith(root.key):
             return None
         return self.resolve(place.key[len(root.key) :])
 
-    def candidates_on_served_disk(self, place: Place) -> Iterator[tuple[Store, str]]:
+    def candidates_on_served_disk(self, place: Place) -> Iterator[ObjectAt]:
         """Where this side would show a place of another kind of service: a disk that a server serves, say.
 
         Args:
@@ -130,13 +143,13 @@ class ResolvedBackend:
             if asked is not None:
                 yield asked
 
-    def fallback(self, filename: str) -> tuple[Store, str] | None:
+    def fallback(self, filename: str) -> ObjectAt | None:
         """Another way to read the same file where the first one failed for good; ``None`` where there is none."""
         if self.registration.driver != "fsspec" or self.registration.filesystem is None:
             return None
         if self.registration.config_at(self.place(filename)) is None:
             return None
-        return self._fsspec(), self.registration.path(filename)
+        return ObjectAt(self._fsspec(), self.registration.path(filename))
 
     def _fsspec(self) -> Store:
         config = self.registration.translation.config

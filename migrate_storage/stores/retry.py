@@ -19,6 +19,10 @@ _PATIENCE = 4.0
 """How much longer one waits who was asked to slow down: its ``Retry-After`` cannot be seen."""
 
 
+MAX_CONSECUTIVE_STORE_FAILURES = 30
+"""Failures of a whole store in a row after which a job stops."""
+
+
 class StoreRequestError(Exception):
     """A request failed for good, or after all attempts."""
 
@@ -96,14 +100,19 @@ class CircuitBreaker:
     """Ends a job when nothing works any more, rather than let each of its objects fail. From any thread.
 
     Args:
-        most: failures of a whole store in a row, none succeeding between.
+        limit: failures of a whole store in a row, none succeeding between.
+        advice: what the error says beside that.
     """
 
-    def __init__(self, most: int = 30) -> None:
-        self._most, self._count, self._lock = most, 0, threading.Lock()
+    def __init__(self, limit: int = MAX_CONSECUTIVE_STORE_FAILURES, *, advice: str = "") -> None:
+        self._limit, self._advice, self._count, self._lock = limit, advice, 0, threading.Lock()
 
-    def record(self, failure: Failure | None) -> None:
-        """Take how one object ended; ``None`` when its store answered.
+    def record(self, failure: Failure | None, *, workers: int = 0) -> None:
+        """Count how one object ended.
+
+        Args:
+            failure: ``None`` where its store answered.
+            workers: objects that are under way at once: so many may fail before the breaker opens.
 
         Raises:
             RunError: too many failed for a reason that concerns all.
@@ -114,7 +123,8 @@ class CircuitBreaker:
                 return
             self._count += 1
             count = self._count
-        if failure.kind is FailureKind.NO_BUCKET or count >= self._most:
+        if failure.kind is FailureKind.NO_BUCKET or count >= max(self._limit, workers):
+            objects = f"{count} objects in a row" if count > 1 else "an object"
             raise RunError(
-                f"{count} in a row failed for a reason that concerns all: {failure.message}; mend that and run the same command again"
+                f"{objects} failed for a reason that concerns all: {failure.message}; mend that and run the same command again{self._advice}"
             )

@@ -32,7 +32,7 @@ from tests.support.servers import S3Server
 def world(request: pytest.FixtureRequest, rclone_s3, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Rows on each database in turn, files on an S3 server; the last looks by listings, or one by one."""
     database, how, looks = request.param
-    monkeypatch.setattr(listing_evidence, "_LEAST", 1 if looks == "listed" else 10**9)
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if looks == "listed" else 10**9)
     yield from _world(rclone_s3, request.getfixturevalue(f"{database}_url"), how)
 
 
@@ -41,7 +41,7 @@ def small_world(
     request: pytest.FixtureRequest, rclone_s3, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     how, looks = request.param
-    monkeypatch.setattr(listing_evidence, "_LEAST", 1 if looks == "listed" else 10**9)
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if looks == "listed" else 10**9)
     yield from _world(rclone_s3, sqlite_url, how)
 
 
@@ -161,7 +161,7 @@ def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, mo
         stale.save(b"saved by a process that knows nothing")
 
     # By one listing of many, or by a look at each.
-    if listing_evidence._LEAST == 1:
+    if listing_evidence.MIN_WANTED_OBJECTS == 1:
         begin = BatchedRechecks.begin
 
         def looked(self: BatchedRechecks) -> Any:

@@ -45,7 +45,7 @@ def test_every_kind_of_fault_on_both_sides(
     rclone_s3, proxied_world: Any, kind: Fault, least: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last looks by listings, and with more than so many objects wanted for one, by a look at each."""
-    monkeypatch.setattr(listing_evidence, "_LEAST", least)
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", least)
     # Who is asked to slow down does so, and that takes its time.
     rows = {Fault.THROTTLE: 40, Fault.ERROR: 100, Fault.LATE_ERROR: 100}.get(kind, 150)
     made = proxied_world(rclone_s3, rows, stall=0.2)
@@ -199,7 +199,7 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, broken)
-        patch.setattr(listing_evidence, "_LEAST", 10**9 if name == "source_changed" else 1)
+        patch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 10**9 if name == "source_changed" else 1)
         with pytest.raises(ZeroDivisionError):
             made.world.run(lease=1)
     assert made.world.check() == 40

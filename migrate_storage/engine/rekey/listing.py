@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.engine.listing_evidence import confirmed, key_order
+from migrate_storage.engine.listing_evidence import head_confirms, key_order
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.rekey.prefix_rule import PLAIN_KEY, PrefixRule
 from migrate_storage.stores.retry import Retry
@@ -110,7 +110,7 @@ class PrefixListing:
         """Whether a look through each of the keys says the same of an object."""
         here = self.route.source.resolve(self.rule.old + tail)
         there = self.route.destination.resolve(self.rule.new + tail)
-        return all(confirmed(store, path, seen, self._retry) for store, path in (here, there))
+        return all(head_confirms(at, seen, self._retry) for at in (here, there))
 
 
 class _NoEvidenceError(Exception):

@@ -21,9 +21,10 @@ from migrate_storage.engine.known_losses import KnownLosses, ended, known_loss_o
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.old_base import PacedJob
-from migrate_storage.jobs.orphans.quarantine import Quarantine, checked_prefix, immovable
+from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
 from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
 from migrate_storage.journal import Journal, KnownLoss, RunRecord, new_run_id
@@ -201,12 +202,13 @@ class Orphans(PacedJob):
         """What this job is, in a few words, and the doing of it."""
         options = self._options
         known = journal if journal.exists else None
-        quarantine = Quarantine(
-            sides, retry=self._retry, budget=MemoryBudget(64 * MiB).reserve, moved=self._tally.moved, checkpoint=self._checkpoint,
-            dry_run=not options.yes,
+        resources = CopyResources(
+            retry=self._retry, memory=MemoryBudget(64 * MiB).reserve, on_bytes=self._tally.moved,
+            checkpoint=self._checkpoint,
         )  # fmt: skip
+        quarantine = Quarantine(sides, resources, dry_run=not options.yes)
         sweep = QuarantineBatches(
-            quarantine, journal, sides, gate=self._gate, stopping=self._stopping, tell=self._tally.ended
+            quarantine, journal, sides, limiter=self._gate, stopping=self._stopping, on_outcome=self._tally.ended
         )  # fmt: skip
         if options.restore is not None:
             runs = (
@@ -223,7 +225,7 @@ class Orphans(PacedJob):
                 lambda: self._unmark(known, self._ended(known, database, sides), keys),
             )
         reason = "objects that no row names, and rows whose object is missing"
-        prefix = checked_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
+        prefix = check_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
 
         def find() -> None:
             with Reachability(
@@ -281,8 +283,7 @@ class Orphans(PacedJob):
 
         try:
             with self._gate.acquire():
-                store, key = sides[here.backend].resolve(here.path)
-                found = self._retry.or_none_if_missing(lambda: store.head(key))
+                found = self._retry.or_none_if_missing(sides[here.backend].resolve(here.path).head)
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
         except StoreRequestError as error:
@@ -315,7 +316,7 @@ class Orphans(PacedJob):
                 )
             if why:
                 self._tally.ended(_kept(held, why))
-            elif prefix is None or (fixed := immovable(held, sides[held.location.backend])):
+            elif prefix is None or (fixed := reason_not_to_move(held, sides[held.location.backend])):
                 self._tally.ended(_orphan(held, "" if prefix is None else fixed))
             else:
                 chosen += 1

@@ -1,48 +1,53 @@
-"""Move one object aside within its store, and back: copied, proved by evidence with two ends, and only then deleted.
+"""Move one object into a quarantine folder of its store, and back: copy, verify the copy, delete the original.
 
-The journal's line says at each moment what may be where. ``moving``: the object is at its place. ``deleting``: it may be only
-aside. ``quarantined``: it is aside. ``restoring``: it is aside, and perhaps back. ``restored``: back.
+The state of the journal record says where the object may be. ``moving``: at its own key. ``deleting``: at its own key or in
+quarantine only. ``quarantined``: in quarantine. ``restoring``: in quarantine, and perhaps at its own key. ``restored``: at its own key.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError
 from migrate_storage.core.model import Attributes, ObjectMeta, Outcome, OutcomeKind
-from migrate_storage.engine.probe import SCRATCH, try_destination
+from migrate_storage.engine.probe import SCRATCH, refuses_to_replace
 from migrate_storage.engine.references import ServiceIdentity
-from migrate_storage.engine.transfer import copy_bytes
-from migrate_storage.engine.verify import Verified, compare_content, proven_unchanged, sha256_of, verify
+from migrate_storage.engine.transfer import CopyResources
+from migrate_storage.engine.verify import (
+    CopyPolicy,
+    Verified,
+    compare_content,
+    copy_verified,
+    proven_unchanged,
+    sha256_of,
+)
 from migrate_storage.journal import ObjectRecord, digest
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 from migrate_storage.stores.listing import ListedObject
 from migrate_storage.stores.resolved_backend import ResolvedBackend
-from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
+from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 from migrate_storage.translate import encode_key, unaddressable
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("Quarantine", "StepResult", "checked_prefix", "immovable", "intent")
+__all__ = ("Quarantine", "StepResult", "check_prefix", "moving_record", "reason_not_to_move")
 
-COPY_RETENTION_AFTER_CRASH = 900.0
-"""Seconds for which the copy of an object stays that a job which died may yet delete."""
+COPY_RETENTION_AFTER_CRASH_SECONDS = 900.0
+"""Seconds for which a copy stays whose original a killed job may still delete."""
 
 
-def checked_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequence[str]) -> str:
-    """The folder below each backend's root to which its orphans go.
+def check_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequence[str]) -> str:
+    """Check the quarantine folder; return it without slashes at its ends.
 
     Args:
-        prefix: as a person typed it.
+        prefix: the folder below each backend's root, as it was typed.
         sides: every registered backend.
-        keys: those whose orphans go there.
+        keys: the backends whose orphans go there.
 
     Raises:
-        ConfigurationError: not every store could hold it, or the files of some backend are there.
+        ConfigurationError: a store cannot have such a folder, or files of a backend are there.
     """
     folder = prefix.strip("/")
     reason = unaddressable(folder, local=True)
@@ -52,11 +57,11 @@ def checked_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequ
         )
     services = ServiceIdentity(sides.values())
     for key in keys:
-        root, aside = sides[key].root, resolve_links(sides[key].place(f"{folder}/x"))
-        there = aside.key[:-1]
+        root, inside_folder = sides[key].root, resolve_links(sides[key].place(f"{folder}/x"))
+        there = inside_folder.key[:-1]
         for other in sides.values():
             theirs = other.root
-            if not theirs.root or not services.may_be_same(replace(theirs, key=""), replace(aside, key="")):
+            if not theirs.root or not services.may_be_same(replace(theirs, key=""), replace(inside_folder, key="")):
                 continue
             inside = there.startswith(theirs.key) and len(theirs.key) > len(root.key)
             if inside or theirs.key.startswith(there):
@@ -68,8 +73,8 @@ def checked_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequ
     return folder
 
 
-def immovable(held: ListedObject, side: ResolvedBackend) -> str:
-    """Why an object could not be put back as it is, and so is not moved; empty where it can."""
+def reason_not_to_move(held: ListedObject, side: ResolvedBackend) -> str:
+    """Return why an object could not be put back, so that it must not be moved; empty where it could."""
     local = held.place.service in ("file", "memory")
     if not local and (reason := unaddressable(held.place.key)) is not None:
         return f"it is not moved, for its key {reason}"
@@ -78,10 +83,9 @@ def immovable(held: ListedObject, side: ResolvedBackend) -> str:
     return ""
 
 
-def intent(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
-    """The line of an object that is to be moved aside, below ``prefix`` and the run's name."""
+def moving_record(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
+    """Return the journal record of an object that is to be moved below ``prefix`` and the run's id."""
     name = held.location.path
-    aside = f"{prefix}/{run}/{encode_key(name, local=held.place.service == 'file')}"
     place = held.place
     return ObjectRecord(
         id=digest("quarantine", run, place.service, place.endpoint, place.root, place.key),
@@ -89,140 +93,129 @@ def intent(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
         source_key=held.location.backend,
         source_path=name,
         destination_key=held.location.backend,
-        destination_path=aside,
+        destination_path=f"{prefix}/{run}/{encode_key(name, local=place.service == 'file')}",
         state="moving",
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """An object's line after a step, and how the step ended."""
+    """An object's journal record after a step, and how the step ended."""
 
-    entry: ObjectRecord
+    record: ObjectRecord
     kind: OutcomeKind
     reason: str = ""
     evidence: str = ""
 
     @property
     def outcome(self) -> Outcome:
-        """The same for listener and report."""
-        entry = self.entry
+        """The outcome for listener and report."""
+        record = self.record
         return Outcome(
-            kind=self.kind, source=entry.source, destination=entry.destination, reason=self.reason, size=entry.size,
+            kind=self.kind, source=record.source, destination=record.destination, reason=self.reason, size=record.size,
             evidence=self.evidence,
         )  # fmt: skip
 
 
 class _ReplacedError(ObjectCheckError):
-    """It is not what it was."""
+    """An object is not what it was, or lost something in the copy."""
 
 
 class Quarantine:
-    """Does the steps of one object, from any thread; writes nothing to the journal.
+    """Does each step for one object, from any thread; writes nothing to the journal.
 
     Args:
         sides: every registered backend.
-        retry: how a failed request is sent again.
-        budget: bytes in memory.
-        moved: called with the bytes that passed.
-        checkpoint: called between the pieces of a large object; it raises to stop half-way.
-        dry_run: putting back only looks and compares.
+        resources: what all copies of the job share.
+        dry_run: :meth:`put_back` sends HEAD requests and compares, and writes nothing.
     """
 
     def __init__(
-        self,
-        sides: Mapping[str, ResolvedBackend],
-        *,
-        retry: Retry,
-        budget: Callable[[int], AbstractContextManager[None]],
-        moved: Callable[[int], None],
-        checkpoint: Callable[[], None],
-        dry_run: bool = False,
+        self, sides: Mapping[str, ResolvedBackend], resources: CopyResources, *, dry_run: bool = False
     ) -> None:
-        self._sides, self._retry, self._budget, self._dry_run = sides, retry, budget, dry_run
-        self._moved, self._checkpoint = moved, checkpoint
-        self._patience = CircuitBreaker()
-        self._lock = threading.Lock()
-        self._create: dict[str, bool] = {}
+        self._sides, self._resources, self._retry, self._dry_run = sides, resources, resources.retry, dry_run
+        self._breaker = CircuitBreaker()
 
-    def copy_to_quarantine(self, entry: ObjectRecord) -> StepResult:
-        """Copy an object aside and prove the copy; the object stays where it is. The line then holds the evidence.
+    def copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
+        """Copy an object to quarantine and verify the copy; the new record has the evidence of both.
 
         Raises:
-            StoppedError: the job is to stop.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop.
+            RunError: too many objects in a row failed.
         """
-        return self._safely(entry, self._copy_to_quarantine)
+        return self._catch_failure(record, self._copy_to_quarantine)
 
-    def delete_original(self, entry: ObjectRecord) -> StepResult:
-        """Delete an object that was set aside, if it and its copy are as they were then.
+    def delete_original(self, record: ObjectRecord) -> StepResult:
+        """Delete an object that was copied to quarantine, if it and its copy are unchanged.
 
         Raises:
-            StoppedError: the job is to stop.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop.
+            RunError: too many objects in a row failed.
         """
-        return self._safely(entry, self._delete_original)
+        return self._catch_failure(record, self._delete_original)
 
-    def put_back(self, entry: ObjectRecord) -> StepResult:
-        """Bring an object back to its place and remove the copy, from whatever state a job left them in.
+    def put_back(self, record: ObjectRecord) -> StepResult:
+        """Copy an object back to its own key and delete the copy, from whatever state a job left them in.
 
         Raises:
-            StoppedError: the job is to stop.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop.
+            RunError: too many objects in a row failed.
         """
-        return self._safely(entry, self._put_back)
+        return self._catch_failure(record, self._put_back)
 
-    def delete_copy(self, entry: ObjectRecord) -> StepResult:
-        """Remove the copy of an object that is known to be at its place.
+    def delete_copy(self, record: ObjectRecord) -> StepResult:
+        """Delete the copy of an object that is at its own key.
 
         Raises:
-            StoppedError: the job is to stop.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop.
+            RunError: too many objects in a row failed.
         """
-        return self._safely(entry, self._drop)
+        return self._catch_failure(record, self._delete_copy)
 
-    def recover(self, entry: ObjectRecord) -> StepResult:
-        """Settle what a job had in hand when it was killed: not deleted yet, the copy goes; deleted, it is in quarantine.
+    def recover(self, record: ObjectRecord) -> StepResult:
+        """Finish what a killed job began: delete the copy where the original exists; else it is in quarantine.
 
         Raises:
-            StoppedError: the job is to stop.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop.
+            RunError: too many objects in a row failed.
         """
-        return self._safely(entry, self._recover)
+        return self._catch_failure(record, self._recover)
 
-    def _safely(self, entry: ObjectRecord, step: Callable[[ObjectRecord], StepResult]) -> StepResult:
+    def _catch_failure(self, record: ObjectRecord, step: Callable[[ObjectRecord], StepResult]) -> StepResult:
         try:
-            stepped = step(entry)
-            self._patience.record(None)
-            return stepped
+            result = step(record)
+            self._breaker.record(None)
+            return result
         except RunError:
             raise
         except StoreRequestError as error:
-            self._patience.record(error.failure)
-            return StepResult(entry=entry, kind=OutcomeKind.FAILED, reason=str(error))
+            self._breaker.record(error.failure)
+            reason = str(error)
         except (ObjectCheckError, KeyRefusedError) as error:
-            return StepResult(entry=entry, kind=OutcomeKind.FAILED, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - one item's failure is a value
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a failure of one object is a value
             failure = classify(error)
-            self._patience.record(failure)
-            return StepResult(entry=entry, kind=OutcomeKind.FAILED, reason=failure.message)
+            self._breaker.record(failure)
+            reason = failure.message
+        return StepResult(record=record, kind=OutcomeKind.FAILED, reason=reason)
 
-    def _ends(self, entry: ObjectRecord) -> tuple[Store, str, Store, str]:
-        side = self._sides.get(entry.source_key)
+    def _resolve(self, record: ObjectRecord) -> tuple[ObjectAt, ObjectAt]:
+        """Return the object at its own key, and its copy."""
+        side = self._sides.get(record.source_key)
         if side is None:
-            raise KeyRefusedError(f"no backend is registered under {entry.source_key!r} any more: register it again")
-        return (*side.resolve(entry.source_path), *side.resolve(entry.destination_path))
+            raise KeyRefusedError(f"no backend is registered under {record.source_key!r} any more: register it again")
+        return side.resolve(record.source_path), side.resolve(record.destination_path)
 
-    def _copy_to_quarantine(self, entry: ObjectRecord) -> StepResult:
-        store, path, aside, there = self._ends(entry)
-        verified = self._carry(store, path, aside, there, create=False)
-        found = self._head(aside, there)
+    def _copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
+        original, copy = self._resolve(record)
+        verified = self._copy(original, copy, create=False)
+        found = self._head(copy)
         if found is None or found.size != verified.source.size:
-            raise _ReplacedError(f"the copy {entry.destination} is not what was written")
-        if self._attributes(store, path) != self._attributes(aside, there):
+            raise _ReplacedError(f"the copy {record.destination} is not what was written")
+        if not self._have_same_attributes(original, copy):
             raise _ReplacedError("the store does not keep what the object carries beside its bytes: it was not moved")
-        entry = replace(
-            entry,
+        record = replace(
+            record,
             evidence=verified.evidence[:64],
             size=verified.source.size,
             sha256=verified.sha256,
@@ -234,136 +227,118 @@ class Quarantine:
             destination_modified=found.last_modified,
             destination_version=found.version,
         )
-        return StepResult(entry=entry, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
+        return StepResult(record=record, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
 
-    def _delete_original(self, entry: ObjectRecord) -> StepResult:
-        store, path, aside, there = self._ends(entry)
-        copy = self._head(aside, there)
-        if copy is None or not proven_unchanged(entry.destination_evidence, copy.evidence):
-            return StepResult(
-                entry=entry,
-                kind=OutcomeKind.CHANGED,
-                reason=f"its copy {entry.destination} was touched: it was not moved",
-            )
-        now = self._head(store, path)
-        if now is not None and not proven_unchanged(entry.source_evidence, now.evidence):
-            return StepResult(
-                entry=entry,
-                kind=OutcomeKind.CHANGED,
-                reason="it was replaced meanwhile, or nothing tells whether it was",
-            )
+    def _delete_original(self, record: ObjectRecord) -> StepResult:
+        original, copy = self._resolve(record)
+        found = self._head(copy)
+        if found is None or not proven_unchanged(record.destination_evidence, found.evidence):
+            reason = f"its copy {record.destination} was touched: it was not moved"
+            return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
+        now = self._head(original)
+        if now is not None and not proven_unchanged(record.source_evidence, now.evidence):
+            reason = "it was replaced meanwhile, or nothing tells whether it was"
+            return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
         if now is not None:
-            self._retry.call(lambda: store.delete(path))
-        return StepResult(
-            entry=replace(entry, state="quarantined"), kind=OutcomeKind.QUARANTINED, evidence=entry.evidence or ""
-        )
+            self._retry.call(original.delete)
+        return _quarantined(record, record.evidence or "")
 
-    def _put_back(self, entry: ObjectRecord) -> StepResult:
-        store, path, aside, there = self._ends(entry)
-        here, copy = self._head(store, path), self._head(aside, there)
-        if here is not None:
-            return self._stands(entry, here, copy)
-        if copy is None and entry.size is None:
-            return self._over(entry, "somebody deleted it before it was moved")
-        if copy is None:
-            return StepResult(
-                entry=entry, kind=OutcomeKind.MISSING,
-                reason=f"it and its copy {entry.destination} are both gone: somebody emptied the quarantine",
-            )  # fmt: skip
-        if entry.size is None or not self._intact(entry, aside, there, copy):
-            return StepResult(
-                entry=entry, kind=OutcomeKind.CHANGED,
-                reason=f"{entry.destination} is not what was put there: look at it before you move it back by hand",
-            )  # fmt: skip
+    def _put_back(self, record: ObjectRecord) -> StepResult:
+        original, copy = self._resolve(record)
+        existing, found = self._head(original), self._head(copy)
+        if existing is not None:
+            return self._settle_existing(record, existing, found)
+        if found is None and record.size is None:
+            return _closed(record, "somebody deleted it before it was moved")
+        if found is None:
+            reason = f"it and its copy {record.destination} are both gone: somebody emptied the quarantine"
+            return StepResult(record=record, kind=OutcomeKind.MISSING, reason=reason)
+        if record.size is None or not self._is_intact(record, copy, found):
+            reason = f"{record.destination} is not what was put there: look at it before you move it back by hand"
+            return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
         if self._dry_run:
-            return self._drop(entry)
+            return self._delete_copy(record)
         try:
-            self._carry(aside, there, store, path, create=self._creates(entry.source_key))
+            self._copy(copy, original, create=refuses_to_replace(self._sides[record.source_key], self._retry))
         except StoreRequestError as error:
             if error.failure.kind is not FailureKind.EXISTS:
                 raise
-            now = self._head(store, path)
+            now = self._head(original)
             if now is None:
                 raise
             # Another copy of it may have been put back just now.
-            return self._stands(entry, now, copy)
-        if self._attributes(store, path) != self._attributes(aside, there):
+            return self._settle_existing(record, now, found)
+        if not self._have_same_attributes(original, copy):
             raise _ReplacedError(
                 "the store does not keep what the object carries beside its bytes: the copy stays as well"
             )
-        return self._drop(entry)
+        return self._delete_copy(record)
 
-    def _recover(self, entry: ObjectRecord) -> StepResult:
-        store, path, *_ = self._ends(entry)
-        if self._head(store, path) is None and entry.size is not None:
-            return StepResult(entry=replace(entry, state="quarantined"), kind=OutcomeKind.QUARANTINED)
-        stepped = self._put_back(entry)
-        if stepped.entry.state == "restoring":
-            return replace(stepped, entry=replace(entry, state="quarantined"))
-        return stepped
+    def _recover(self, record: ObjectRecord) -> StepResult:
+        original, _ = self._resolve(record)
+        if self._head(original) is None and record.size is not None:
+            return _quarantined(record, "")
+        result = self._put_back(record)
+        if result.record.state == "restoring":
+            return replace(result, record=replace(record, state="quarantined"))
+        return result
 
-    def _stands(self, entry: ObjectRecord, here: ObjectMeta, copy: ObjectMeta | None) -> StepResult:
-        """Something is at the object's place: it itself, or what came there since."""
-        store, path, aside, there = self._ends(entry)
-        never_gone = entry.size is None or proven_unchanged(entry.source_evidence, here.evidence)
-        if never_gone and entry.state == "deleting" and time.time() - entry.updated < COPY_RETENTION_AFTER_CRASH:
-            # Whoever was to delete it may be asleep, and wake up.
-            return StepResult(
-                entry=entry, kind=OutcomeKind.RESTORED, evidence="at its place, a copy is kept for a while"
-            )
-        if never_gone:
-            return self._drop(entry)
-        if copy is None:
-            return self._over(entry, f"another object stands there now, and {entry.destination} is gone")
-        if self._retry.call(lambda: compare_content(store, path, aside, there)) is None or (
-            self._attributes(store, path) != self._attributes(aside, there)
-        ):
-            return self._occupied(entry)
-        return self._drop(entry)
+    def _settle_existing(self, record: ObjectRecord, existing: ObjectMeta, found: ObjectMeta | None) -> StepResult:
+        """Decide about the copy where an object is at the original's key: the original, or another one.
 
-    @staticmethod
-    def _over(entry: ObjectRecord, reason: str) -> StepResult:
-        return StepResult(entry=replace(entry, state="restored"), kind=OutcomeKind.SKIPPED, reason=reason)
+        Args:
+            record: the object's journal record.
+            existing: the object at the original's key.
+            found: the copy; ``None`` where it is gone.
+        """
+        never_deleted = record.size is None or proven_unchanged(record.source_evidence, existing.evidence)
+        age_seconds = time.time() - record.updated
+        if never_deleted and record.state == "deleting" and age_seconds < COPY_RETENTION_AFTER_CRASH_SECONDS:
+            # A suspended job may wake up and delete the original.
+            evidence = "at its place, a copy is kept for a while"
+            return StepResult(record=record, kind=OutcomeKind.RESTORED, evidence=evidence)
+        if never_deleted:
+            return self._delete_copy(record)
+        if found is None:
+            return _closed(record, f"another object stands there now, and {record.destination} is gone")
+        original, copy = self._resolve(record)
+        equal = self._retry.call(lambda: compare_content(original, copy)) is not None
+        if equal and self._have_same_attributes(original, copy):
+            return self._delete_copy(record)
+        reason = f"another object stands there now; {record.destination} is kept: decide by hand which one is right"
+        return StepResult(record=record, kind=OutcomeKind.OCCUPIED, reason=reason)
 
-    def _occupied(self, entry: ObjectRecord) -> StepResult:
-        return StepResult(
-            entry=entry, kind=OutcomeKind.OCCUPIED,
-            reason=f"another object stands there now; {entry.destination} is kept: decide by hand which one is right",
-        )  # fmt: skip
-
-    def _intact(self, entry: ObjectRecord, aside: Store, there: str, copy: ObjectMeta) -> bool:
-        """Whether the copy is what was proved, by what its store tells or else by its bytes."""
-        if proven_unchanged(entry.destination_evidence, copy.evidence):
+    def _is_intact(self, record: ObjectRecord, copy: ObjectAt, found: ObjectMeta) -> bool:
+        """Whether the copy is the one that was verified, by its evidence or else by its bytes."""
+        if proven_unchanged(record.destination_evidence, found.evidence):
             return True
-        return copy.size == entry.size and self._retry.call(lambda: sha256_of(aside, there)) == entry.sha256
+        return found.size == record.size and self._retry.call(lambda: sha256_of(copy)) == record.sha256
 
-    def _drop(self, entry: ObjectRecord) -> StepResult:
-        *_, aside, there = self._ends(entry)
+    def _delete_copy(self, record: ObjectRecord) -> StepResult:
+        _, copy = self._resolve(record)
         if not self._dry_run:
-            self._retry.call(lambda: aside.delete(there))
-        return StepResult(
-            entry=replace(entry, state="restored"), kind=OutcomeKind.RESTORED, evidence=entry.evidence or ""
-        )
+            self._retry.call(copy.delete)
+        restored = replace(record, state="restored")
+        return StepResult(record=restored, kind=OutcomeKind.RESTORED, evidence=record.evidence or "")
 
-    def _carry(self, store: Store, path: str, to: Store, to_path: str, *, create: bool) -> Verified:
-        def once() -> Verified:
-            copied = copy_bytes(
-                store, path, to, to_path,
-                content_type=None, create=create, moved=self._moved, hold=self._budget, checkpoint=self._checkpoint,
-            )  # fmt: skip
-            return verify(copied, store, path, to, to_path)
+    def _copy(self, source: ObjectAt, destination: ObjectAt, *, create: bool) -> Verified:
+        policy = CopyPolicy(create=create, recheck_source=False, rounds=1)
+        return copy_verified(source, destination, policy, self._resources)
 
-        return self._retry.call(once)
+    def _have_same_attributes(self, original: ObjectAt, copy: ObjectAt) -> bool:
+        def read_attributes(at: ObjectAt) -> Attributes:
+            return self._retry.call(lambda: at.open().attributes)
 
-    def _attributes(self, store: Store, path: str) -> Attributes:
-        return self._retry.call(lambda: store.open(path).attributes)
+        return read_attributes(original) == read_attributes(copy)
 
-    def _head(self, store: Store, path: str) -> ObjectMeta | None:
-        return self._retry.or_none_if_missing(lambda: store.head(path))
+    def _head(self, at: ObjectAt) -> ObjectMeta | None:
+        return self._retry.or_none_if_missing(at.head)
 
-    def _creates(self, key: str) -> bool:
-        """Whether the store refuses to replace an object when asked: tried once, when first something goes back."""
-        with self._lock:
-            if key not in self._create:
-                self._create[key] = try_destination(self._sides[key], self._retry)[0].create_only
-            return self._create[key]
+
+def _quarantined(record: ObjectRecord, evidence: str) -> StepResult:
+    return StepResult(record=replace(record, state="quarantined"), kind=OutcomeKind.QUARANTINED, evidence=evidence)
+
+
+def _closed(record: ObjectRecord, reason: str) -> StepResult:
+    """Close the record of an object that needs no copy any more."""
+    return StepResult(record=replace(record, state="restored"), kind=OutcomeKind.SKIPPED, reason=reason)

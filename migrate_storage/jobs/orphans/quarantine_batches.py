@@ -1,4 +1,4 @@
-"""Many objects moved aside, a part at a time, and back again: what is done, in which order, and what is written down before."""
+"""Move many objects to quarantine and back, in batches: the order of the steps, and what the journal records before each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
-from migrate_storage.jobs.orphans.quarantine import Quarantine, StepResult, intent
+from migrate_storage.jobs.orphans.quarantine import Quarantine, StepResult, moving_record
 from migrate_storage.jobs.orphans.reachability import Reachability
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.stores.listing import ListedObject
@@ -20,20 +20,20 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("QuarantineBatches",)
 
-_PART = 1000
-"""Objects that are moved together: rows are read anew before the first of them is deleted and after the last."""
+_BATCH_OBJECTS = 1000
+"""Objects of one batch. All rows are read before the first of them is deleted, and again after the last."""
 
 
 class QuarantineBatches:
-    """Moves objects aside and back, several at once, each step journaled.
+    """Moves objects to quarantine and back, several at once; each step is journaled.
 
     Args:
-        quarantine: does the steps of one object.
-        journal: where they are written down.
+        quarantine: does each step for one object.
+        journal: the journal.
         sides: every registered backend.
-        gate: how many objects may be under way at once.
-        stopping: set when nothing more is to be begun.
-        tell: called with each outcome.
+        limiter: how many objects are processed at once.
+        stopping: set when no further object may be begun.
+        on_outcome: called with each outcome.
     """
 
     def __init__(
@@ -42,168 +42,172 @@ class QuarantineBatches:
         journal: Journal,
         sides: Mapping[str, ResolvedBackend],
         *,
-        gate: ConcurrencyLimiter,
+        limiter: ConcurrencyLimiter,
         stopping: threading.Event,
-        tell: Callable[[Outcome], None],
+        on_outcome: Callable[[Outcome], None],
     ) -> None:
         self._quarantine, self._journal, self._sides = quarantine, journal, sides
-        self._gate, self._stopping, self._tell = gate, stopping, tell
-        self._concurrency = gate.max_limit
+        self._limiter, self._stopping, self._on_outcome = limiter, stopping, on_outcome
+        self._workers = limiter.max_limit
 
-    def move(self, liveness: Reachability, chosen: Iterator[ListedObject], prefix: str, run: str) -> None:
-        """Move objects aside.
+    def move(self, reachability: Reachability, objects: Iterator[ListedObject], prefix: str, run: str) -> None:
+        """Move objects to quarantine.
 
         Args:
-            liveness: tells whether a row names an object by now.
-            chosen: the objects.
-            prefix: the folder below each backend's root to which they go.
-            run: the run's name, and a folder below that.
+            reachability: knows which objects rows name, and reads the rows again.
+            objects: what to move.
+            prefix: the quarantine folder below each backend's root.
+            run: the run's id, which is a folder below that.
 
         Raises:
-            StoppedError: told to stop; nothing is half done.
-            RunError: the rows cannot be read, or nothing works any more. What was moved is told.
+            StoppedError: the job was told to stop; copies whose originals exist were deleted.
+            RunError: rows cannot be read, or too many objects in a row failed. Outcomes of moved objects were reported.
         """
         self._recover()
-        while part := list(islice(chosen, _PART)):
-            if self._stopping.is_set():
-                raise StoppedError("told to stop")
-            self._part(liveness, [intent(held, prefix, run) for held in part])
-
-    def _part(self, liveness: Reachability, entries: list[ObjectRecord]) -> None:
-        """Copy, read the rows again, delete; read them once more, and bring back what they name by then."""
-        taken = self._journal.objects.record_intents(entries)
-        told = {
-            entry.id: StepResult(
-                entry=entry, kind=OutcomeKind.FAILED, reason="another object goes to its place in quarantine"
-            )
-            for entry in entries
-            if entry.id in taken
-        }
-        entries = [entry for entry in entries if entry.id not in taken]
-        copied: dict[str, ObjectRecord] = {}
-        for stepped in self._steps(self._quarantine.copy_to_quarantine, self._until_stopped(entries)):
-            if stepped.kind is OutcomeKind.QUARANTINED:
-                copied[stepped.entry.id] = stepped.entry
-            else:
-                told[stepped.entry.id] = stepped
-        if self._stopping.is_set():
-            self._discard([copied.get(entry.id, entry) for entry in entries])
-            raise StoppedError("told to stop")
-        # The evidence is written before anything is deleted: whoever finds the line knows what the copy must be.
-        ours = self._claim(copied.values(), "moving", "moving")
-        liveness.read_rows()
-        named, free = _parted(ours, lambda entry: self._is_named(liveness, entry))
-        told.update(
-            {each.id: StepResult(entry=each, kind=OutcomeKind.SKIPPED, evidence="named by now") for each in named}
-        )
-        try:
-            stayed = [*self._release(free, told), *named]
-            liveness.read_rows()
-            moved = [each.entry for each in told.values() if each.kind is OutcomeKind.QUARANTINED]
-            back, _ = _parted(moved, lambda entry: self._is_named(liveness, entry))
-            for stepped in self._steps(self._quarantine.put_back, back):
-                self._settle([stepped.entry])
-                again = stepped.kind is OutcomeKind.RESTORED
-                told[stepped.entry.id] = replace(stepped, evidence="named by now, and put back") if again else stepped
-            self._discard([*stayed, *(entry for entry in entries if entry.id not in copied)])
-            self._recover()
-        finally:
-            for stepped in told.values():
-                self._tell(stepped.outcome)
-
-    def _release(self, entries: Sequence[ObjectRecord], told: dict[str, StepResult]) -> list[ObjectRecord]:
-        """Delete objects whose copies are proved; returns those that certainly were not deleted."""
-        stayed = []
-        for stepped in self._steps(self._quarantine.delete_original, self._claim(entries, "moving", "deleting")):
-            told[stepped.entry.id] = stepped
-            self._settle([stepped.entry])
-            if stepped.kind is OutcomeKind.CHANGED:
-                stayed.append(stepped.entry)
-        return stayed
-
-    def _until_stopped(self, entries: Iterable[ObjectRecord]) -> Iterator[ObjectRecord]:
-        for entry in entries:
-            if self._stopping.is_set():
-                return
-            yield entry
-
-    def _discard(self, entries: Sequence[ObjectRecord]) -> None:
-        """Remove the copies of objects that are at their places."""
-        for stepped in self._steps(self._quarantine.delete_copy, entries):
-            self._settle([stepped.entry])
-
-    def _steps(
-        self, step: Callable[[ObjectRecord], StepResult], entries: Iterable[ObjectRecord]
-    ) -> Iterator[StepResult]:
-        for _, stepped in parallel_map(lambda entry: self._safe(step, entry), entries, self._concurrency):
-            yield stepped
-
-    def _safe(self, step: Callable[[ObjectRecord], StepResult], entry: ObjectRecord) -> StepResult:
-        with self._gate.acquire():
-            return step(entry)
-
-    def _settled(self, stepped: StepResult) -> None:
-        # A line that waits for a sleeper keeps its time, so that the waiting ends.
-        if stepped.entry.state != "deleting":
-            self._settle([stepped.entry])
-
-    def _settle(self, entries: Sequence[ObjectRecord]) -> None:
-        now = time.time()
-        self._journal.database.transaction(
-            lambda connection: self._journal.objects.record_results(
-                connection, [replace(entry, updated=now) for entry in entries]
-            )
-        )
-
-    def _recover(self) -> None:
-        """What a job that was killed had in hand: what it had not deleted stays, what it had is in quarantine."""
-        for batch in self._journal.objects.in_states("moving", "deleting"):
-            for stepped in self._steps(self._quarantine.recover, self._taken(batch)):
-                self._settled(stepped)
-
-    def _taken(self, batch: Sequence[ObjectRecord]) -> list[ObjectRecord]:
-        """The lines of a batch that are ours from here on."""
-        waiting, others = _parted(batch, lambda entry: entry.state == "moving")
-        return [*self._claim(waiting, "moving", "restoring"), *others]
-
-    def _claim(self, entries: Iterable[ObjectRecord], before: str, after: str) -> list[ObjectRecord]:
-        """Those whose line still is in one state, and now in another.
-
-        A job that slept past its lease finds that another one took the line, and then deletes neither object nor copy.
-        """
-        now = time.time()
-        wanted = [replace(entry, state=after, updated=now) for entry in entries]
-        ours = self._journal.objects.claim(wanted, before)
-        return [entry for entry in wanted if entry.id in ours]
+        while batch := list(islice(objects, _BATCH_OBJECTS)):
+            self._check_stop()
+            self._move_batch(reachability, [moving_record(listed, prefix, run) for listed in batch])
 
     def put_back(self, run: str | None, *, dry_run: bool) -> None:
         """Put back what is in quarantine.
 
         Args:
-            run: what one run moved; ``None`` for all.
-            dry_run: only look and tell.
+            run: only what this run moved; ``None`` for all.
+            dry_run: send HEAD requests and report, write nothing.
 
         Raises:
-            StoppedError: told to stop between two batches.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop between two batches.
+            RunError: too many objects in a row failed.
         """
         for batch in self._journal.objects.in_states("moving", "deleting", "quarantined", "restoring", run=run):
-            if self._stopping.is_set():
-                raise StoppedError("told to stop")
-            for stepped in self._steps(self._quarantine.put_back, batch if dry_run else self._taken(batch)):
+            self._check_stop()
+            for result in self._run_step(
+                self._quarantine.put_back, batch if dry_run else self._claim_unfinished(batch)
+            ):
                 if not dry_run:
-                    self._settled(stepped)
-                self._tell(stepped.outcome)
+                    self._record_finished(result)
+                self._on_outcome(result.outcome)
 
-    def _is_named(self, liveness: Reachability, entry: ObjectRecord) -> bool:
-        return liveness.references.names(self._sides[entry.source_key].place(entry.source_path))
+    def _check_stop(self) -> None:
+        if self._stopping.is_set():
+            raise StoppedError("told to stop")
+
+    def _move_batch(self, reachability: Reachability, records: list[ObjectRecord]) -> None:
+        """Copy, read the rows, delete the originals, read the rows again, and put back what they name by then."""
+        taken = self._journal.objects.record_intents(records)
+        reason = "another object goes to its place in quarantine"
+        results = {
+            record.id: StepResult(record=record, kind=OutcomeKind.FAILED, reason=reason)
+            for record in records
+            if record.id in taken
+        }
+        records = [record for record in records if record.id not in taken]
+        copied: dict[str, ObjectRecord] = {}
+        for result in self._run_step(self._quarantine.copy_to_quarantine, self._until_stopped(records)):
+            if result.kind is OutcomeKind.QUARANTINED:
+                copied[result.record.id] = result.record
+            else:
+                results[result.record.id] = result
+        if self._stopping.is_set():
+            self._delete_copies([copied.get(record.id, record) for record in records])
+        self._check_stop()
+        # The evidence is committed before anything is deleted: after a kill the record shows what the copy must be.
+        ours = self._claim(copied.values(), "moving", "moving")
+        reachability.read_rows()
+        named, free = _partition(ours, lambda record: self._is_named(reachability, record))
+        for record in named:
+            results[record.id] = StepResult(record=record, kind=OutcomeKind.SKIPPED, evidence="named by now")
+        try:
+            kept = [*self._delete_originals(free, results), *named]
+            reachability.read_rows()
+            moved = [result.record for result in results.values() if result.kind is OutcomeKind.QUARANTINED]
+            named_again, _ = _partition(moved, lambda record: self._is_named(reachability, record))
+            for result in self._run_step(self._quarantine.put_back, named_again):
+                self._record([result.record])
+                restored = result.kind is OutcomeKind.RESTORED
+                evidence = "named by now, and put back" if restored else result.evidence
+                results[result.record.id] = replace(result, evidence=evidence)
+            self._delete_copies([*kept, *(record for record in records if record.id not in copied)])
+            self._recover()
+        finally:
+            for result in results.values():
+                self._on_outcome(result.outcome)
+
+    def _delete_originals(self, records: Sequence[ObjectRecord], results: dict[str, StepResult]) -> list[ObjectRecord]:
+        """Delete objects whose copies are verified; return those that were certainly not deleted."""
+        kept = []
+        claimed = self._claim(records, "moving", "deleting")
+        for result in self._run_step(self._quarantine.delete_original, claimed):
+            results[result.record.id] = result
+            self._record([result.record])
+            if result.kind is OutcomeKind.CHANGED:
+                kept.append(result.record)
+        return kept
+
+    def _until_stopped(self, records: Iterable[ObjectRecord]) -> Iterator[ObjectRecord]:
+        for record in records:
+            if self._stopping.is_set():
+                return
+            yield record
+
+    def _delete_copies(self, records: Sequence[ObjectRecord]) -> None:
+        """Delete the copies of objects that are at their own keys."""
+        for result in self._run_step(self._quarantine.delete_copy, records):
+            self._record([result.record])
+
+    def _run_step(
+        self, step: Callable[[ObjectRecord], StepResult], records: Iterable[ObjectRecord]
+    ) -> Iterator[StepResult]:
+        def run_one(record: ObjectRecord) -> StepResult:
+            with self._limiter.acquire():
+                return step(record)
+
+        for _, result in parallel_map(run_one, records, self._workers):
+            yield result
+
+    def _record_finished(self, result: StepResult) -> None:
+        # A record that waits until a suspended job cannot delete any more keeps its time, so that the waiting ends.
+        if result.record.state != "deleting":
+            self._record([result.record])
+
+    def _record(self, records: Sequence[ObjectRecord]) -> None:
+        now = time.time()
+        self._journal.database.transaction(
+            lambda connection: self._journal.objects.record_results(
+                connection, [replace(record, updated=now) for record in records]
+            )
+        )
+
+    def _recover(self) -> None:
+        """Finish what a killed job began: objects that it had not deleted stay, the others are in quarantine."""
+        for batch in self._journal.objects.in_states("moving", "deleting"):
+            for result in self._run_step(self._quarantine.recover, self._claim_unfinished(batch)):
+                self._record_finished(result)
+
+    def _claim_unfinished(self, batch: Sequence[ObjectRecord]) -> list[ObjectRecord]:
+        """Claim the records of a batch whose objects are not deleted yet; return them and the other ones."""
+        moving, others = _partition(batch, lambda record: record.state == "moving")
+        return [*self._claim(moving, "moving", "restoring"), *others]
+
+    def _claim(self, records: Iterable[ObjectRecord], before: str, after: str) -> list[ObjectRecord]:
+        """Change the state of records that still have state ``before``; return those.
+
+        A job that was suspended beyond its lease loses its records so, and then deletes neither object nor copy.
+        """
+        now = time.time()
+        changed = [replace(record, state=after, updated=now) for record in records]
+        ours = self._journal.objects.claim(changed, before)
+        return [record for record in changed if record.id in ours]
+
+    def _is_named(self, reachability: Reachability, record: ObjectRecord) -> bool:
+        return reachability.references.names(self._sides[record.source_key].place(record.source_path))
 
 
-def _parted(
-    entries: Sequence[ObjectRecord], which: Callable[[ObjectRecord], bool]
+def _partition(
+    records: Sequence[ObjectRecord], condition: Callable[[ObjectRecord], bool]
 ) -> tuple[list[ObjectRecord], list[ObjectRecord]]:
     yes: list[ObjectRecord] = []
     no: list[ObjectRecord] = []
-    for entry in entries:
-        (yes if which(entry) else no).append(entry)
+    for record in records:
+        (yes if condition(record) else no).append(record)
     return yes, no

@@ -10,7 +10,7 @@ from migrate_storage.core.model import Evidence, ObjectMeta, OutcomeKind, Place
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
 from migrate_storage.journal import ObjectRecord, object_id
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
@@ -92,8 +92,7 @@ class PurgeRules:
             if self._options.leftovers
             else (self._source, entry.source_path)
         )
-        store, key = side.resolve(path)
-        self._retry.call(lambda: store.delete(key))
+        self._retry.call(side.resolve(path).delete)
 
     def _reason_to_keep(self, entry: ObjectRecord) -> str:
         here, there = self._places(entry)
@@ -123,10 +122,10 @@ class PurgeRules:
         )
 
     def _check_objects(self, entry: ObjectRecord) -> PurgeDecision:
-        store, key = self._source.resolve(entry.source_path)
-        here = self._retry.or_none_if_missing(lambda: store.head(key))
-        copy, there = self._destination.resolve(entry.destination_path)
-        found = self._retry.or_none_if_missing(lambda: copy.head(there))
+        source = self._source.resolve(entry.source_path)
+        here = self._retry.or_none_if_missing(source.head)
+        destination = self._destination.resolve(entry.destination_path)
+        found = self._retry.or_none_if_missing(destination.head)
         # Where no row is left, the application has most likely deleted the copy with it; that is what --deleted is for.
         orphan = not self._references.names(self._places(entry)[1])
         if here is None:
@@ -137,9 +136,9 @@ class PurgeRules:
             return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
         if found is None and not orphan:
             return PurgeDecision(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
-        if not self._is(store, key, here, entry.source_evidence, entry.sha256):
+        if not self._is(source, here, entry.source_evidence, entry.sha256):
             return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
-        if found is not None and not self._is(copy, there, found, entry.destination_evidence, entry.sha256):
+        if found is not None and not self._is(destination, found, entry.destination_evidence, entry.sha256):
             return PurgeDecision(
                 OutcomeKind.CHANGED,
                 f"its copy {entry.destination} was replaced since: look at both before you delete one",
@@ -147,17 +146,14 @@ class PurgeRules:
         why = "row deleted" if orphan else "copy verified again"
         return PurgeDecision(OutcomeKind.PURGED, why, versioned=here.version is not None)
 
-    def _is(self, store: Store, key: str, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
+    def _is(self, at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
         """Whether an object is what was journaled, by what its store tells of it or else by its bytes."""
         if proven_unchanged(then, now.evidence):
             return True
-        return (
-            sha256 is not None and now.size == then.size and self._retry.call(lambda: sha256_of(store, key)) == sha256
-        )
+        return sha256 is not None and now.size == then.size and self._retry.call(lambda: sha256_of(at)) == sha256
 
     def _check_leftover(self, entry: ObjectRecord) -> PurgeDecision:
-        store, key = self._destination.resolve(entry.destination_path)
-        found = self._retry.or_none_if_missing(lambda: store.head(key))
+        found = self._retry.or_none_if_missing(self._destination.resolve(entry.destination_path).head)
         if found is None:
             if entry.state == "removing":
                 return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)

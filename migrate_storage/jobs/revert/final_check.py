@@ -18,7 +18,7 @@ from migrate_storage.database.file_json import BrokenValueError, Row, parse_slot
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.verify import Verified
-from migrate_storage.jobs.revert.restore_row import RowRestorer, settled
+from migrate_storage.jobs.revert.restore_row import RowRestorer, updated_record
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.stores.retry import StoreRequestError
 
@@ -62,7 +62,7 @@ class DestinationRecheck:
 
     def _has_changed(self, record: ObjectRecord) -> bool:
         try:
-            return self._restorer.changed(record)
+            return self._restorer.destination_changed(record)
         except StoreRequestError:
             return False  # no answer: the source object stays as it is
 
@@ -78,13 +78,13 @@ class DestinationRecheck:
         ]
         if not naming:
             return None  # no row names it at the source any more, so this object is not ours to replace
-        kind, reason, verified = self._restorer.again(record, None)
+        kind, reason, verified = self._restorer.restore_object(record, None)
         if verified is None:
             refs = tuple(RowRef(column.column, pk) for column, pk in naming)
             return Outcome(kind=kind, source=record.destination, destination=record.source, reason=reason, refs=refs)
         for column, pk in naming:
             update(column, pk, verified)
-        result = [settled(record, verified)]
+        result = [updated_record(record, verified)]
         self._journal.database.transaction(partial(self._journal.objects.record_results, entries=result))
         return None
 

@@ -22,6 +22,7 @@ from migrate_storage.database.file_json import BrokenValueError, Row, parse_slot
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.recovery import recover_intents
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
@@ -110,10 +111,11 @@ class Revert(Job[_Facts]):
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             first = journal.runs.migration_run(self._wanted)
             runs = [first.id] if self._wanted else [run.id for run in journal.runs.migration_runs(first)]
-            restorer = RowRestorer(
-                self._side(first.source), self._side(first.destination), retry=self.context.retry,
-                budget=MemoryBudget(64 * MiB), moved=self.context.stats.moved, dry_run=options.dry_run,
+            resources = CopyResources(
+                retry=self.context.retry, memory=MemoryBudget(64 * MiB).reserve, on_bytes=self.context.stats.moved
             )  # fmt: skip
+            source, destination = self._side(first.source), self._side(first.destination)
+            restorer = RowRestorer(source, destination, resources, dry_run=options.dry_run)
             with nullcontext() if options.dry_run else self.hold_lease(journal, options.lease):
                 if not options.dry_run:
                     recover_intents(journal, database, self._application.columns)

@@ -1,4 +1,4 @@
-"""Undo of one row: the value that it had before, and whether both sides allow to put it back. What speaks against is a value."""
+"""Decide for one row whether its value of before the run may be written back; copy objects back where that is needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, RunError
-from migrate_storage.core.model import Capabilities, Location, ObjectMeta, OutcomeKind, RowRef
+from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind, RowRef
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
     BrokenValueError,
@@ -18,71 +18,77 @@ from migrate_storage.database.file_json import (
     rewrite_value,
     same_json,
 )
-from migrate_storage.engine.memory_budget import MemoryBudget
-from migrate_storage.engine.probe import try_destination
+from migrate_storage.engine.probe import refuses_to_replace
 from migrate_storage.engine.repoint import file_fields_for
-from migrate_storage.engine.transfer import copy_bytes
-from migrate_storage.engine.verify import Verified, compare_content, consistent_with, verify
+from migrate_storage.engine.transfer import CopyResources
+from migrate_storage.engine.verify import (
+    CopyPolicy,
+    SourceChangedError,
+    Verified,
+    compare_content,
+    consistent_with,
+    copy_verified,
+)
 from migrate_storage.journal import SAME_PLACE, ObjectRecord, object_id
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import ObjectCheckError, classify
 from migrate_storage.stores.resolved_backend import ResolvedBackend
-from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
+from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("RestoreDecision", "RestoreTask", "RowRestorer", "settled", "value_before_runs")
+__all__ = ("RestoreDecision", "RestoreTask", "RowRestorer", "updated_record", "value_before_runs")
 
-_ROUNDS = 4
-"""How often one object is copied back again because it changed meanwhile or did not verify."""
+_LOCKS = 64
+"""Locks that keep two threads from the same object."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestoreTask:
-    """One row to put back."""
+    """One row to restore."""
 
     rows: FileColumn
     pk: tuple[Any, ...]
-    #: Numbers of all its lines in the journal.
+    #: Ids of all its journal records.
     lines: tuple[int, ...]
-    #: What it must hold now.
+    #: The value that it must have now.
     now: str
-    #: What it held before the run.
+    #: The value that it had before the run.
     before: str
-    #: The journal's lines of the objects that it was re-pointed to; ``None`` for those that were pruned.
+    #: Journal records of the objects that it was re-pointed to; ``None`` for those that were pruned.
     entries: Mapping[str, ObjectRecord | None]
 
     @property
     def ref(self) -> RowRef:
-        """The row's column."""
+        """The row's column and key."""
         return RowRef(self.rows.column, self.pk)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestoreDecision:
-    """What a look at both sides says of one row: the value to put back, or why it is left."""
+    """The value to write to one row, or the reason why the row is left."""
 
     undo: RestoreTask
     kind: OutcomeKind = OutcomeKind.REWRITTEN
     reason: str = ""
     value: str = ""
-    #: Journal lines of objects that are otherwise than journaled, and proved equal on both sides.
+    #: New journal records of objects that differ from their records and were verified on both sides.
     entries: tuple[ObjectRecord, ...] = ()
     evidence: str = ""
 
 
 def value_before_runs(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, Any], ...]]:
-    """What a row held before the run, from its lines in the journal.
+    """Return the value that a row had before the runs, from its journal records.
 
-    A line counts only as far as the next one went on from it: what the application wrote between two runs stands.
+    A record is undone only as far as the next record started from it: what the application wrote between two runs stays.
 
     Args:
-        lines: oldest first, never empty.
+        lines: the row's journal records, oldest first, never empty.
 
     Returns:
-        The value before, and the lines that led from it to the latest value.
+        The value before, and the records that lead from it to the latest value.
 
     Raises:
-        BrokenValueError: a journaled value cannot be read.
+        BrokenValueError: a recorded value cannot be parsed.
     """
     value: str = lines[-1]["new_value"]
     used = []
@@ -98,240 +104,228 @@ def value_before_runs(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Ma
     return value, tuple(used)
 
 
-class _MovedError(ObjectCheckError):
-    """Somebody else wrote the source while it was to be replaced."""
+class _ReplacedError(ObjectCheckError):
+    """Another process wrote the source, or kept writing the destination, while it was copied back."""
 
 
-class _Expecting:
-    """A store that replaces an object only while it is what was seen; for everything else the store itself."""
+class _GuardedStore:
+    """A store whose PUT replaces an object only while it is the expected one; all else is the store's own.
 
-    def __init__(self, store: Store, seen: ObjectMeta | None, look: Callable[[], ObjectMeta | None]) -> None:
-        self._store, self._seen, self._look = store, seen, look
+    Args:
+        at: the object to write.
+        expected: that object as it was seen; ``None`` where there was none.
+        head: sends a HEAD for it.
+    """
+
+    def __init__(self, at: ObjectAt, expected: ObjectMeta | None, head: Callable[[], ObjectMeta | None]) -> None:
+        self._store, self._expected, self._head = at.store, expected, head
+        self._attempts = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def put(self, path: str, content: Any, **more: Any) -> ObjectMeta:
-        now = self._look()
-        if (now is None) is not (self._seen is None) or (
-            now is not None and self._seen is not None and not consistent_with(self._seen.evidence, now.evidence)
+    def begin_attempt(self) -> None:
+        """Before another attempt, expect what the broken one left there."""
+        if self._attempts:
+            self._expected = self._head()
+        self._attempts += 1
+
+    def put(self, path: str, content: Any, *, create: bool, **options: Any) -> ObjectMeta:
+        """HEAD the object, then PUT it.
+
+        Raises:
+            _ReplacedError: it is not the expected one.
+        """
+        now, expected = self._head(), self._expected
+        if (now is None) is not (expected is None) or (
+            now is not None and expected is not None and not consistent_with(expected.evidence, now.evidence)
         ):
-            raise _MovedError(f"{path} was written by somebody else just now")
-        return self._store.put(path, content, **more)
+            raise _ReplacedError(f"{path} was written by somebody else just now")
+        return self._store.put(path, content, create=create and self._attempts == 1, **options)
 
 
 class RowRestorer:
-    """Looks at both sides of rows, from any thread, and copies back what changed at the destination or left the source.
+    """Decides about rows, from any thread, and copies back objects that changed at the destination or left the source.
 
     Args:
-        source: the side that rows shall name again.
+        source: the side that rows are to name again.
         destination: the side that they name now.
-        retry: how a failed request is sent again.
-        budget: bytes in memory.
-        moved: called with the bytes that passed.
-        dry_run: look and compare, write nothing.
+        resources: what all copies of the job share.
+        dry_run: send HEAD requests and compare, write nothing.
     """
 
     def __init__(
-        self,
-        source: ResolvedBackend,
-        destination: ResolvedBackend,
-        *,
-        retry: Retry,
-        budget: MemoryBudget,
-        moved: Callable[[int], None],
-        dry_run: bool,
+        self, source: ResolvedBackend, destination: ResolvedBackend, resources: CopyResources, *, dry_run: bool
     ) -> None:
         self._source, self._destination = source, destination
-        self._retry, self._budget, self._moved, self._dry_run = retry, budget, moved, dry_run
-        self._patience = CircuitBreaker()
-        self._lock = threading.Lock()
-        self._locks = tuple(threading.Lock() for _ in range(64))
-        self._capabilities: Capabilities | None = None
-        self._back: dict[str, Verified] = {}
+        self._resources, self._retry, self._dry_run = resources, resources.retry, dry_run
+        self._breaker = CircuitBreaker()
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self._copied_back: dict[str, Verified] = {}
 
-    def restore(self, undo: RestoreTask) -> RestoreDecision:
-        """Look at one row.
+    def restore(self, task: RestoreTask) -> RestoreDecision:
+        """Decide about one row.
 
         Raises:
-            StoppedError: the job is to stop.
-            RunError: nothing works any more.
+            StoppedError: the job was told to stop.
+            RunError: too many objects in a row failed.
         """
         try:
-            ready = self._look(undo)
-            self._patience.record(None)
-            return ready
+            decision = self._decide_row(task)
+            self._breaker.record(None)
+            return decision
         except RunError:
             raise
         except StoreRequestError as error:
-            self._patience.record(error.failure)
-            return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
+            self._breaker.record(error.failure)
+            reason = str(error)
         except (ObjectCheckError, BrokenValueError, KeyRefusedError) as error:
-            return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - one item's failure is a value
-            return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=classify(error).message)
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a failure of one row is a value
+            reason = classify(error).message
+        return RestoreDecision(undo=task, kind=OutcomeKind.FAILED, reason=reason)
 
-    def changed(self, entry: ObjectRecord) -> bool:
-        """A later look at an object whose rows are back: whether the destination was written since.
+    def destination_changed(self, record: ObjectRecord) -> bool:
+        """HEAD the destination of an object whose rows were restored; whether it was written since.
 
         Raises:
-            StoreFailure: no answer.
-            StoppedError: the job is to stop.
+            StoreRequestError: the store did not answer.
+            StoppedError: the job was told to stop.
         """
-        there = _head(self._retry, self._destination, entry.destination_path)
-        if there is None or entry.same_place:
+        there = self._head(self._destination.resolve(record.destination_path))
+        if there is None or record.same_place:
             return False
-        return not consistent_with(entry.destination_evidence, there.evidence)
+        return not consistent_with(record.destination_evidence, there.evidence)
 
-    def again(self, entry: ObjectRecord, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
-        """Copy back what was written to the destination since its rows went back.
+    def restore_object(
+        self, record: ObjectRecord, content_type: str | None
+    ) -> tuple[OutcomeKind, str, Verified | None]:
+        """Copy back an object that was written to the destination after its rows were restored.
 
         Returns:
-            ``REWRITTEN`` with a proof, else what a person must look at, and why.
+            ``REWRITTEN`` with a proof, else the outcome and its reason.
 
         Raises:
-            StoppedError: the job is to stop.
+            StoppedError: the job was told to stop.
         """
         try:
-            return self._object(entry, content_type)
+            return self._decide_object(record, content_type)
         except RunError:
             raise
-        except Exception as error:  # noqa: BLE001 - one item's failure is a value
+        except Exception as error:  # noqa: BLE001 - a failure of one object is a value
             known = isinstance(error, (ObjectCheckError, KeyRefusedError, StoreRequestError))
             return OutcomeKind.FAILED, str(error) if known else classify(error).message, None
 
-    def _look(self, undo: RestoreTask) -> RestoreDecision:
-        slots = parse_slots(undo.rows.column, Row(undo.pk, undo.before))
+    def _decide_row(self, task: RestoreTask) -> RestoreDecision:
+        slots = parse_slots(task.rows.column, Row(task.pk, task.before))
         fields: dict[int | None, dict[str, Any]] = {}
-        entries: list[ObjectRecord] = []
+        records: list[ObjectRecord] = []
         evidence = "journal"
-        for entry in undo.entries.values():
-            if entry is None or any(
-                (slot.file["backend"], slot.file["filename"]) == (entry.destination_key, entry.destination_path)
+        for record in task.entries.values():
+            if record is None or any(
+                (slot.file["backend"], slot.file["filename"]) == (record.destination_key, record.destination_path)
                 for slot in slots
             ):
                 reason = "the journal does not know any more how it was before (pruned): the row was left"
-                return RestoreDecision(undo=undo, kind=OutcomeKind.FAILED, reason=reason)
-            named = [slot for slot in slots if self._names(slot.file, entry)]
-            content_type = next((slot.file.get("content_type") for slot in named), None)
-            with self._locks[hash(entry.id) % len(self._locks)]:
-                kind, reason, verified = self._object(entry, content_type)
+                return RestoreDecision(undo=task, kind=OutcomeKind.FAILED, reason=reason)
+            naming = [slot for slot in slots if self._names_source(slot.file, record)]
+            content_type = next((slot.file.get("content_type") for slot in naming), None)
+            with self._locks[hash(record.id) % len(self._locks)]:
+                kind, reason, verified = self._decide_object(record, content_type)
             if kind is not OutcomeKind.REWRITTEN:
-                return RestoreDecision(undo=undo, kind=kind, reason=reason)
+                return RestoreDecision(undo=task, kind=kind, reason=reason)
             if verified is not None:
                 evidence = reason
-                entries.append(settled(entry, verified))
-                for slot in named:
-                    fields[slot.ref.index] = file_fields_for(
-                        verified, Location(slot.file["backend"], slot.file["filename"])
-                    )
-        value = rewrite_value(undo.before, fields) if fields else undo.before
-        return RestoreDecision(undo=undo, value=value, entries=tuple(entries), evidence=evidence)
+                records.append(updated_record(record, verified))
+                for slot in naming:
+                    location = Location(slot.file["backend"], slot.file["filename"])
+                    fields[slot.ref.index] = file_fields_for(verified, location)
+        value = rewrite_value(task.before, fields) if fields else task.before
+        return RestoreDecision(undo=task, value=value, entries=tuple(records), evidence=evidence)
 
-    def _names(self, file: Mapping[str, Any], entry: ObjectRecord) -> bool:
-        if file["backend"] != entry.source_key:
+    def _names_source(self, file: Mapping[str, Any], record: ObjectRecord) -> bool:
+        if file["backend"] != record.source_key:
             return False
-        return (
-            object_id(resolve_links(self._source.place(file["filename"])), entry.destination_key) == entry.id
-            or file["filename"] == entry.source_path
-        )
+        place = resolve_links(self._source.place(file["filename"]))
+        return object_id(place, record.destination_key) == record.id or file["filename"] == record.source_path
 
-    def _object(self, entry: ObjectRecord, content_type: str | None) -> tuple[OutcomeKind, str, Verified | None]:
-        """Whether a row may name the source again; with a proof where that is not as journaled."""
-        there = _head(self._retry, self._destination, entry.destination_path)
-        here = _head(self._retry, self._source, entry.source_path)
+    def _decide_object(
+        self, record: ObjectRecord, content_type: str | None
+    ) -> tuple[OutcomeKind, str, Verified | None]:
+        """Whether a row may name the source again; with a proof where an object differs from its record."""
+        destination = self._destination.resolve(record.destination_path)
+        source = self._source.resolve(record.source_path)
+        there, here = self._head(destination), self._head(source)
         if there is None:
-            return OutcomeKind.MISSING, f"{entry.destination} is gone: somebody deleted it, so the row was left", None
-        ours = consistent_with(entry.destination_evidence, there.evidence)
-        if entry.same_place:
+            return OutcomeKind.MISSING, f"{record.destination} is gone: somebody deleted it, so the row was left", None
+        there_unchanged = consistent_with(record.destination_evidence, there.evidence)
+        if record.same_place:
             if here is None:
-                return (
-                    OutcomeKind.MISSING,
-                    f"{entry.source} is gone, though {entry.destination} was the same object",
-                    None,
-                )
+                reason = f"{record.source} is gone, though {record.destination} was the same object"
+                return OutcomeKind.MISSING, reason, None
             if here.size != there.size:
                 return OutcomeKind.DIFFERS, "seen from both keys, the same place holds objects of different size", None
             proof = Verified(source=there, destination=here, evidence=SAME_PLACE, ours=False)
-            return OutcomeKind.REWRITTEN, SAME_PLACE, None if ours else proof
-        theirs = here is not None and consistent_with(entry.source_evidence, here.evidence)
-        if ours and theirs:
+            return OutcomeKind.REWRITTEN, SAME_PLACE, None if there_unchanged else proof
+        here_unchanged = here is not None and consistent_with(record.source_evidence, here.evidence)
+        if there_unchanged and here_unchanged:
             return OutcomeKind.REWRITTEN, "", None
-        back = self._back.get(entry.id)
+        back = self._copied_back.get(record.id)
         if (
             back is not None
             and here is not None
             and consistent_with(back.destination.evidence, here.evidence)
             and consistent_with(back.source.evidence, there.evidence)
         ):
-            # Another row of the same object had it copied back.
+            # It was copied back for another row of the same object.
             return OutcomeKind.REWRITTEN, "copied back", back
-        if here is not None and not theirs:
-            return self._compare(entry)
+        if here is not None and not here_unchanged:
+            return self._compare_with_source(record, source, destination)
         if self._dry_run:
             return OutcomeKind.REWRITTEN, "", None
-        verified = self._copy_back(entry, here, content_type)
-        self._back[entry.id] = verified
+        verified = self._copied_back[record.id] = self._copy_back(record, source, destination, here, content_type)
         return OutcomeKind.REWRITTEN, "copied back", verified
 
-    def _compare(self, entry: ObjectRecord) -> tuple[OutcomeKind, str, Verified | None]:
-        """The source is not what was copied: an undo that was killed may have copied it back, or somebody wrote it."""
-        source, source_path = self._source.resolve(entry.source_path)
-        destination, path = self._destination.resolve(entry.destination_path)
-        equal = self._retry.call(lambda: compare_content(destination, path, source, source_path))
+    def _compare_with_source(
+        self, record: ObjectRecord, source: ObjectAt, destination: ObjectAt
+    ) -> tuple[OutcomeKind, str, Verified | None]:
+        """Compare the bytes where the source changed: a killed revert copied it back, or another process wrote it."""
+        equal = self._retry.call(lambda: compare_content(destination, source))
         if equal is not None:
             return OutcomeKind.REWRITTEN, "both read", equal
-        reason = f"{entry.source} is not what was copied any more, and not what {entry.destination} holds: decide by hand which one is right"
+        reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
         return OutcomeKind.CONFLICT, reason, None
 
-    def _copy_back(self, entry: ObjectRecord, here: ObjectMeta | None, content_type: str | None) -> Verified:
-        from_store, from_path = self._destination.resolve(entry.destination_path)
-        to_store, to_path = self._source.resolve(entry.source_path)
-        create = here is None and self._creates()
-        problem: ObjectCheckError = _MovedError(f"{entry.destination} kept changing while it was copied back")
-        for attempt in range(_ROUNDS):
-            seen = here if attempt == 0 else _head(self._retry, self._source, entry.source_path)
-            guarded: Any = _Expecting(to_store, seen, lambda: _head(self._retry, self._source, entry.source_path))
+    def _copy_back(
+        self,
+        record: ObjectRecord,
+        source: ObjectAt,
+        destination: ObjectAt,
+        here: ObjectMeta | None,
+        content_type: str | None,
+    ) -> Verified:
+        """Copy from the destination to the source, which is replaced only while it is ``here``."""
+        create = here is None and refuses_to_replace(self._source, self._retry)
+        guarded = _GuardedStore(source, here, lambda: self._head(source))
+        policy = CopyPolicy(content_type=content_type, create=create, before_attempt=guarded.begin_attempt)
+        try:
+            return copy_verified(destination, ObjectAt(guarded, source.key), policy, self._resources)
+        except SourceChangedError as error:
+            raise _ReplacedError(f"{record.destination} kept changing while it was copied back") from error
 
-            def once(to: Any = guarded, create: bool = create and attempt == 0) -> Verified:
-                copied = copy_bytes(
-                    from_store, from_path, to, to_path,
-                    content_type=content_type, create=create, moved=self._moved, hold=self._budget.reserve, checkpoint=lambda: None,
-                )  # fmt: skip
-                return verify(copied, from_store, from_path, to_store, to_path)
-
-            try:
-                # One attempt each: what a broken one left at the source must be looked at before the next.
-                verified = once()
-            except _MovedError:
-                raise
-            except ObjectCheckError as error:
-                problem = error
-                continue
-            except Exception as error:
-                if not classify(error).kind.retriable or attempt + 1 == _ROUNDS:
-                    raise
-                self._retry.pause(attempt + 1)
-                continue
-            now = _head(self._retry, self._destination, entry.destination_path)
-            if now is not None and consistent_with(verified.source.evidence, now.evidence):
-                return verified
-        raise problem
-
-    def _creates(self) -> bool:
-        """Whether the source refuses to replace an object when asked: tried once, when first something is to go back."""
-        with self._lock:
-            if self._capabilities is None:
-                self._capabilities, _ = try_destination(self._source, self._retry)
-            return self._capabilities.create_only
+    def _head(self, at: ObjectAt) -> ObjectMeta | None:
+        return self._retry.or_none_if_missing(at.head)
 
 
-def settled(entry: ObjectRecord, verified: Verified) -> ObjectRecord:
-    """The line of an object as it is on both sides now: what stood at the destination is ours only while it was ours."""
+def updated_record(record: ObjectRecord, verified: Verified) -> ObjectRecord:
+    """Return an object's journal record with both objects as they are now.
+
+    The object at the destination counts as ours only where it is the one that the record describes.
+    """
     there, here = verified.source, verified.destination
     return replace(
-        entry,
-        ours=entry.ours if consistent_with(entry.destination_evidence, there.evidence) else False,
+        record,
+        ours=record.ours if consistent_with(record.destination_evidence, there.evidence) else False,
         size=here.size,
         sha256=verified.sha256,
         source_etag=here.e_tag,
@@ -341,8 +335,3 @@ def settled(entry: ObjectRecord, verified: Verified) -> ObjectRecord:
         destination_modified=there.last_modified,
         destination_version=there.version,
     )
-
-
-def _head(retry: Retry, side: ResolvedBackend, path: str) -> ObjectMeta | None:
-    store, key = side.resolve(path)
-    return retry.or_none_if_missing(lambda: store.head(key))

@@ -13,7 +13,7 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.engine.plan import MigrationPlan
-from migrate_storage.engine.transfer import MD5, SMALL, part_size
+from migrate_storage.engine.transfer import MD5, SMALL_BYTES, part_size
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.reporting import Estimate
@@ -72,7 +72,7 @@ def estimate(
 def _with(sum_: Estimate, entry: ObjectRecord, *, local: tuple[bool, bool], proved: bool) -> Estimate:
     """One more object. A disk's requests cost nothing, so they are not counted; S3's tags prove what was written."""
     length = entry.size or 0
-    large = length > SMALL
+    large = length > SMALL_BYTES
     twice = not local[0] and not _tells_digest(entry.source_etag)
     back = not local[1] and not proved
     writes = 2 + math.ceil(length / part_size(length)) if large else 1
@@ -111,8 +111,7 @@ def _probed(
         if time.monotonic() - began > _SECONDS:
             return -1
         try:
-            store, path = route.source.resolve(entry.source_path)
-            opened = retry.call(lambda: store.open(path))
+            opened = retry.call(route.source.resolve(entry.source_path).open)
             count = 0
             for piece in opened.chunks():
                 checkpoint()

@@ -58,9 +58,9 @@ def recheck_sources(
     """
 
     def moved_on(entry: ObjectRecord) -> bool:
-        store, path = route.source.resolve(entry.source_path)
+        source = route.source.resolve(entry.source_path)
         try:
-            now = retry.call(lambda: store.head(path))
+            now = retry.call(source.head)
         except StoreRequestError:
             return False  # deleted since, or no answer: the copy stands
         return not consistent_with(entry.source_evidence, now.evidence)

@@ -29,6 +29,7 @@ from migrate_storage.engine.rekey.batched import BatchedRekey
 from migrate_storage.engine.rekey.listing import PrefixListing
 from migrate_storage.engine.rekey.postgres import PostgresRekey
 from migrate_storage.engine.scheduler import Scheduler
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob
@@ -258,10 +259,13 @@ class Migration(SharedJob):
 
     def _pipeline(self, facts: Facts, ledger: RunRecorder, journal: Journal) -> Scheduler:
         options = self._options
-        carrier = ObjectCopier(
-            facts.route, facts.capabilities, retry=self._retry, budget=MemoryBudget(options.memory).reserve, moved=self._tally.moved,
-            checkpoint=self._checkpoint, dry_run=options.dry_run, sights=facts.sights,
+        resources = CopyResources(
+            retry=self._retry, memory=MemoryBudget(options.memory).reserve, on_bytes=self._tally.moved,
+            checkpoint=self._checkpoint,
         )  # fmt: skip
+        carrier = ObjectCopier(
+            facts.route, facts.capabilities, resources, dry_run=options.dry_run, listings=facts.sights
+        )
         return Scheduler(
             facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
             earlier=partial(rows_repointed_to, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,

@@ -63,8 +63,7 @@ class ExtraneousDeleter:
         try:
             reason = self._reason_to_keep(pair, pair.destination)
             if not reason and not self._dry_run:
-                store, path = self._destination.resolve(pair.key)
-                self._retry.call(lambda: store.delete(path))
+                self._retry.call(self._destination.resolve(pair.key).delete)
         except StoreRequestError as error:
             return self.outcome(pair, OutcomeKind.FAILED, f"it was not deleted: {error}")
         return self.outcome(pair, OutcomeKind.SKIPPED if reason else OutcomeKind.PURGED, reason)
@@ -78,12 +77,12 @@ class ExtraneousDeleter:
 
     def _reason_to_keep(self, pair: Pair, listed: ObjectMeta) -> str:
         try:
-            (source, here), (store, path) = self._source.resolve(pair.key), self._destination.resolve(pair.key)
+            source, destination = self._source.resolve(pair.key), self._destination.resolve(pair.key)
         except KeyRefusedError as error:
             return f"kept: {error}"
-        if self._retry.or_none_if_missing(lambda: source.head(here)) is not None:
+        if self._retry.or_none_if_missing(source.head) is not None:
             return "kept: the source holds it"
-        current = self._retry.or_none_if_missing(lambda: store.head(path))
+        current = self._retry.or_none_if_missing(destination.head)
         if current is None:
             return "it was gone already"
         if not proven_unchanged(listed.evidence, current.evidence):

@@ -21,6 +21,7 @@ from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.recorder import temporary_journal
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.check import note_of_fallback
 from migrate_storage.jobs.connections import journaled
 from migrate_storage.jobs.context import JobPace
@@ -113,10 +114,11 @@ class Sync(SharedJob):
         return f"sync-{digest(self._source.key, self._destination.key)}"
 
     def _mirroring(self, facts: SyncPreflight, database: Database | None, share: ShardRun | None = None) -> Reconciler:
-        carrier = ObjectCopier(
-            facts.route, facts.capabilities, retry=self._retry, budget=MemoryBudget(self._options.memory).reserve, moved=self._tally.moved,
-            checkpoint=self._checkpoint, dry_run=self._options.dry_run,
+        resources = CopyResources(
+            retry=self._retry, memory=MemoryBudget(self._options.memory).reserve, on_bytes=self._tally.moved,
+            checkpoint=self._checkpoint,
         )  # fmt: skip
+        carrier = ObjectCopier(facts.route, facts.capabilities, resources, dry_run=self._options.dry_run)
         return Reconciler(
             facts.route, carrier, self._options, self._filters, retry=self._retry, gate=self._gate, tally=self._tally,
             ended=self._ended, tell=self._fallback,

@@ -241,19 +241,17 @@ class Reconciler:
 
     def _again(self, key: str) -> Pair:
         """A key as both sides tell it now."""
-        found = []
-        for side in (self._route.source, self._route.destination):
-            store, path = side.resolve(key)
-            found.append(self._retry.or_none_if_missing(partial(store.head, path)))
-        return Pair(key=key, source=found[0], destination=found[1])
+        sides = (self._route.source, self._route.destination)
+        source, destination = (self._retry.or_none_if_missing(side.resolve(key).head) for side in sides)
+        return Pair(key=key, source=source, destination=destination)
 
     def _undo(self, key: str, left: ObjectMeta) -> None:
         """Take away what we wrote and do not believe: by size and time the next pass would."""
-        store, path = self._route.destination.resolve(key)
+        at = self._route.destination.resolve(key)
         with suppress(StoreRequestError):
-            found = self._retry.or_none_if_missing(partial(store.head, path))
+            found = self._retry.or_none_if_missing(at.head)
             if found is not None and proven_unchanged(left.evidence, found.evidence):
-                self._retry.call(partial(store.delete, path))
+                self._retry.call(at.delete)
 
     def _ended(self, pair: Pair, carried: CopyResult, seconds: float) -> Outcome:
         verified = carried.verified

@@ -1,4 +1,4 @@
-"""One look at an object that a row names: is it there, and is it what it should be?"""
+"""Check one object that a row names: it exists, and it is what was verified."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKin
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.engine.verify import consistent_with, sha256_of
 from migrate_storage.journal import ObjectRecord
-from migrate_storage.stores.base import Store
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 
 __all__ = (
+    "VERIFIED_STATES",
     "AuditOptions",
-    "Look",
-    "Named",
-    "broken",
-    "location",
+    "NamedObject",
+    "ObjectCheck",
+    "location_of",
+    "outcome_of_broken_row",
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditOptions:
-    """What is looked at, and how closely."""
+    """Which objects are checked, and how."""
 
     #: Only rows that name this backend key; ``None`` means all.
     key: str | None = None
@@ -35,9 +36,9 @@ class AuditOptions:
     where: str | None = None
     #: Read both sides of what was copied, and compare.
     deep: bool = False
-    #: Open every row through this other registration as well, and compare.
+    #: Read every object through this other registration too, and compare.
     through: str | None = None
-    #: Share of objects looked at, in percent: always the same ones.
+    #: Share of the objects that are checked, in percent: always the same ones.
     sample: float = 100.0
     concurrency: int = 32
     bandwidth: int | None = None
@@ -50,143 +51,142 @@ class AuditOptions:
             raise ConfigurationError(f"--sample must be above 0 and at most 100 percent, not {self.sample}")
 
 
-_VERIFIED = ("held", "purging", "purged")
-"""States of a journal line that say: this copy was proved to be one."""
+VERIFIED_STATES = ("held", "purging", "purged")
+"""States of a journal record whose copy was verified."""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A slot of a row, with the journal's line of the copy that it names."""
+class NamedObject:
+    """A slot of a row, with the journal record of the copy that it names."""
 
     slot: Slot
-    entry: ObjectRecord | None
+    record: ObjectRecord | None
 
 
-def location(slot: Slot) -> Location:
-    """Where a row says that its file is."""
+def location_of(slot: Slot) -> Location:
+    """Return the backend key and the filename of a slot."""
     return Location(slot.file["backend"], slot.file["filename"])
 
 
-def broken(ref: RowRef, reason: str) -> Outcome:
-    """A row that holds no file that could be read."""
+def outcome_of_broken_row(ref: RowRef, reason: str) -> Outcome:
+    """Return the outcome of a row whose value cannot be parsed."""
     nowhere = Location("", "")
     return Outcome(
         kind=OutcomeKind.FAILED, source=Location("", str(ref)), destination=nowhere, reason=reason, refs=(ref,)
     )
 
 
-class Look:
-    """Looks at one slot, from any thread."""
+class ObjectCheck:
+    """Checks the object of one slot, from any thread."""
 
     def __init__(
         self, sides: dict[str, ResolvedBackend], options: AuditOptions, retry: Retry, known: KnownLosses
     ) -> None:
         self._sides, self._options, self._retry, self._known = sides, options, retry, known
-        self._patience = CircuitBreaker()
+        self._breaker = CircuitBreaker()
 
-    def check(self, given: Named | Outcome) -> Outcome:
-        """Look at what a row names; what is an outcome already stays one."""
-        if isinstance(given, Outcome):
-            return given
-        began, here = time.monotonic(), location(given.slot)
+    def check(self, named: NamedObject | Outcome) -> Outcome:
+        """Check the object that a slot names; an outcome is returned as it is."""
+        if isinstance(named, Outcome):
+            return named
+        began, here = time.monotonic(), location_of(named.slot)
         other = Location(self._options.through or here.backend, here.path)
 
         def outcome(kind: OutcomeKind, reason: str = "", evidence: str = "", size: int | None = None) -> Outcome:
             return Outcome(
                 kind=kind, source=here, destination=other, reason=reason, evidence=evidence, size=size,
-                refs=(given.slot.ref,), seconds=time.monotonic() - began,
+                refs=(named.slot.ref,), seconds=time.monotonic() - began,
             )  # fmt: skip
 
         try:
-            found = self._look(given.slot, given.entry, here, outcome)
-            self._patience.record(None)
+            found = self._check_slot(named, here, outcome)
+            self._breaker.record(None)
             return found
         except RunError:
             raise
         except StoreRequestError as error:
-            self._patience.record(error.failure)
+            self._breaker.record(error.failure)
             return outcome(OutcomeKind.FAILED, str(error))
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 - one item's failure is a value
+        except Exception as error:  # noqa: BLE001 - a failure of one object is a value
             return outcome(OutcomeKind.FAILED, classify(error).message)
 
-    def _look(self, slot: Slot, entry: ObjectRecord | None, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
-        side = self._sides.get(here.backend)
+    def _check_slot(self, named: NamedObject, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
+        side, record = self._sides.get(here.backend), named.record
         if side is None:
             return outcome(OutcomeKind.FAILED, f"the row names the backend {here.backend!r}, which is not registered")
-        store, key = side.resolve(here.path)
-        found = self._head(store, key)
+        at = side.resolve(here.path)
+        found = self._head(at)
         if found is None:
-            return self._missing(here, outcome)
-        self._known.there(slot.ref, here)
-        size = slot.file.get("size")
+            return self._report_missing(here, outcome)
+        self._known.there(named.slot.ref, here)
+        size = named.slot.file.get("size")
         if isinstance(size, int) and size != found.size:
             return outcome(
                 OutcomeKind.DIFFERS, f"the row says {size} bytes, the object has {found.size}", size=found.size
             )
         if self._options.through is not None:
-            return self._through(store, key, here, outcome, found.size)
+            return self._compare_through_other(at, here, outcome, found.size)
         if self._options.deep:
-            return self._deep(slot, entry, store, key, outcome, found)
-        if entry is not None and consistent_with(entry.destination_evidence, found.evidence):
+            return self._compare_with_source(named, at, outcome, found)
+        if record is not None and consistent_with(record.destination_evidence, found.evidence):
             return outcome(OutcomeKind.SKIPPED, evidence="journal", size=found.size)
-        if entry is not None:
+        if record is not None:
             reason = "it was replaced since it was verified (by the application, perhaps)"
             return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
         return outcome(OutcomeKind.UNVERIFIED, _UNVERIFIED, size=found.size)
 
-    def _missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
+    def _report_missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
         reason = f"the row names an object that {here.backend!r} does not hold"
         if self._options.through is not None:
-            other, path = self._sides[self._options.through].resolve(here.path)
-            only = self._head(other, path)
-            if only is not None:
-                return outcome(OutcomeKind.MISSING, f"{reason}; {other.name} does", size=only.size)
+            other = self._sides[self._options.through].resolve(here.path)
+            found = self._head(other)
+            if found is not None:
+                return outcome(OutcomeKind.MISSING, f"{reason}; {other.store.name} does", size=found.size)
         return self._known.mark_known(outcome(OutcomeKind.MISSING, reason))
 
-    def _through(self, store: Store, key: str, here: Location, outcome: Callable[..., Outcome], size: int) -> Outcome:
-        """Read it through both registrations."""
-        other, path = self._sides[str(self._options.through)].resolve(here.path)
-        if self._head(other, path) is None:
-            return outcome(OutcomeKind.MISSING, f"{other.name} does not hold it")
-        return self._read(store, key, other, path, outcome, size)
-
-    def _deep(
-        self,
-        slot: Slot,
-        entry: ObjectRecord | None,
-        store: Store,
-        key: str,
-        outcome: Callable[..., Outcome],
-        found: ObjectMeta,
+    def _compare_through_other(
+        self, at: ObjectAt, here: Location, outcome: Callable[..., Outcome], size: int
     ) -> Outcome:
-        """Read it, and what it was copied from; where that is gone, the digest of what was copied speaks for it."""
-        source = self._sides.get(entry.source_key) if entry is not None else None
-        if entry is not None and source is not None:
-            origin, path = source.resolve(entry.source_path)
-            if self._head(origin, path) is not None:
-                return self._read(origin, path, store, key, outcome, found.size)
-        checksum = slot.file.get("checksum")
-        known = entry.sha256 if entry is not None else None
+        """Read the object through both registrations."""
+        other = self._sides[str(self._options.through)].resolve(here.path)
+        if self._head(other) is None:
+            return outcome(OutcomeKind.MISSING, f"{other.store.name} does not hold it")
+        return self._compare_bytes(at, other, outcome, size)
+
+    def _compare_with_source(
+        self, named: NamedObject, at: ObjectAt, outcome: Callable[..., Outcome], found: ObjectMeta
+    ) -> Outcome:
+        """Read the object and the source that it was copied from; where that is gone, compare with a recorded SHA-256."""
+        record = named.record
+        source = self._sides.get(record.source_key) if record is not None else None
+        if record is not None and source is not None:
+            original = source.resolve(record.source_path)
+            if self._head(original) is not None:
+                return self._compare_bytes(original, at, outcome, found.size)
+        checksum = named.slot.file.get("checksum")
+        expected = record.sha256 if record is not None else None
         whose = "journal's SHA-256"
-        if known is None and isinstance(checksum, str) and checksum.startswith("sha256:"):
-            known, whose = checksum.removeprefix("sha256:"), "row's SHA-256"
-        if known is None:
+        if expected is None and isinstance(checksum, str) and checksum.startswith("sha256:"):
+            expected, whose = checksum.removeprefix("sha256:"), "row's SHA-256"
+        if expected is None:
             return outcome(OutcomeKind.UNVERIFIED, "there is nothing to compare it with", size=found.size)
-        if self._retry.call(lambda: sha256_of(store, key)) == known:
+        if self._sha256_of(at) == expected:
             return outcome(OutcomeKind.SKIPPED, evidence=whose, size=found.size)
         return outcome(OutcomeKind.DIFFERS, f"its bytes do not have the {whose}", size=found.size)
 
-    def _read(
-        self, one: Store, one_key: str, other: Store, other_key: str, outcome: Callable[..., Outcome], size: int
-    ) -> Outcome:
-        if self._retry.call(lambda: sha256_of(one, one_key)) == self._retry.call(lambda: sha256_of(other, other_key)):
+    def _compare_bytes(self, one: ObjectAt, other: ObjectAt, outcome: Callable[..., Outcome], size: int) -> Outcome:
+        if self._sha256_of(one) == self._sha256_of(other):
             return outcome(OutcomeKind.SKIPPED, evidence="both read", size=size)
-        return outcome(OutcomeKind.DIFFERS, f"{one.name} and {other.name} hold different bytes", size=size)
+        reason = f"{one.store.name} and {other.store.name} hold different bytes"
+        return outcome(OutcomeKind.DIFFERS, reason, size=size)
 
-    def _head(self, store: Store, key: str) -> ObjectMeta | None:
-        return self._retry.or_none_if_missing(lambda: store.head(key))
+    def _sha256_of(self, at: ObjectAt) -> str:
+        return self._retry.call(lambda: sha256_of(at))
+
+    def _head(self, at: ObjectAt) -> ObjectMeta | None:
+        return self._retry.or_none_if_missing(at.head)
 
 
 _UNVERIFIED = "it exists, but nothing tells what it should hold: --deep or --with compares bytes"

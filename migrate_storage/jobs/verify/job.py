@@ -24,7 +24,14 @@ from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.old_base import SharedJob
-from migrate_storage.jobs.verify.check_object import _VERIFIED, AuditOptions, Look, Named, broken, location
+from migrate_storage.jobs.verify.check_object import (
+    VERIFIED_STATES,
+    AuditOptions,
+    NamedObject,
+    ObjectCheck,
+    location_of,
+    outcome_of_broken_row,
+)
 from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.reporting import LISTED, Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -139,7 +146,7 @@ class Audit(SharedJob):
             RunStarted(kind="verify", run=name, reason=how, dry_run=True, resumed=False, rows=None, **named)
         )
         known = KnownLosses(journal)
-        look = Look(sides, options, self._retry, known)
+        look = ObjectCheck(sides, options, self._retry, known)
         with self._steered(database):
             state, error = self._each(look, rows, journal if journal.exists else None)
         state, error = self._final_state(state, error)
@@ -160,10 +167,10 @@ class Audit(SharedJob):
         share = self._share
         return nullcontext() if share is None else self._helm(share, share.run, LoadMonitor(database)).running()
 
-    def _each(self, look: Look, rows: Sequence[FileColumn], journal: Journal | None) -> tuple[str, str]:
+    def _each(self, look: ObjectCheck, rows: Sequence[FileColumn], journal: Journal | None) -> tuple[str, str]:
         """Look at one after the other; how it ended, and why."""
 
-        def let_in(given: Named | Outcome) -> Outcome:
+        def let_in(given: NamedObject | Outcome) -> Outcome:
             with self._gate.acquire():
                 return look.check(given)
 
@@ -178,7 +185,7 @@ class Audit(SharedJob):
             return "failed", str(failure)
         return "finished", ""
 
-    def _slots(self, tables: Sequence[FileColumn], journal: Journal | None) -> Iterator[Named | Outcome]:
+    def _slots(self, tables: Sequence[FileColumn], journal: Journal | None) -> Iterator[NamedObject | Outcome]:
         """The slots of all rows, each with what the journal knows of it; asked of the database on this thread only."""
         options = self._options
         for rows in tables:
@@ -188,17 +195,17 @@ class Audit(SharedJob):
                     try:
                         slots = parse_slots(rows.column, row)
                     except BrokenValueError as error:
-                        yield broken(RowRef(rows.column, row.pk), str(error))
+                        yield outcome_of_broken_row(RowRef(rows.column, row.pk), str(error))
                         continue
                     found.extend(
                         slot
                         for slot in slots
                         if (options.key is None or slot.file["backend"] == options.key) and self._sampled(slot)
                     )
-                entries = journal.objects.at_destinations([location(slot) for slot in found]) if journal else {}
+                entries = journal.objects.at_destinations([location_of(slot) for slot in found]) if journal else {}
                 for slot in found:
-                    entry = entries.get(location(slot))
-                    yield Named(slot, entry if entry is not None and entry.state in _VERIFIED else None)
+                    entry = entries.get(location_of(slot))
+                    yield NamedObject(slot, entry if entry is not None and entry.state in VERIFIED_STATES else None)
                 if self._stopping.is_set():
                     return
 

@@ -15,6 +15,7 @@ from obstore.store import LocalStore, MemoryStore
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.spill import NoRoomError
 from migrate_storage.engine.compare import By, Relation, judge, merge
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.listing import IncompleteError, Listing
 from migrate_storage.stores.obstore_store import ObstoreStore
@@ -33,7 +34,12 @@ def memory(contents):
 
 def relations(source, destination, by, *, prefixes=("", "")):
     left, right = Listing(store=source, prefix=prefixes[0]), Listing(store=destination, prefix=prefixes[1])
-    return {pair.key: judge(pair, source, destination, by).relation for pair in merge(left, right)}
+    return {pair.key: judged(pair, source, destination, by) for pair in merge(left, right)}
+
+
+def judged(pair, source, destination, by):
+    sides = ((source, pair.source), (destination, pair.destination))
+    return judge(pair, by, *(meta and ObjectAt(store, meta.path) for store, meta in sides)).relation
 
 
 class Ends:
@@ -187,7 +193,7 @@ def test_what_vanishes_before_it_is_read_is_an_error_not_a_difference(tmp_path: 
     disk, other = ObstoreStore(LocalStore(str(tmp_path)), "disk"), memory({"x": b"1"})
     (pair,) = merge(Listing(store=disk), Listing(store=other))
     (tmp_path / "x").unlink()
-    assert judge(pair, disk, other, By.DOWNLOAD).relation is Relation.ERROR
+    assert judged(pair, disk, other, By.DOWNLOAD) is Relation.ERROR
 
 
 def test_a_service_promises_its_order_and_tells_digests(moto_s3):
@@ -199,7 +205,7 @@ def test_a_service_promises_its_order_and_tells_digests(moto_s3):
         sides.append(ObstoreStore(moto_s3.store(bucket), bucket))
     pairs = list(merge(*(Listing(store=store, prefix="up", ordered=True) for store in sides)))
     assert [pair.key for pair in pairs] == sorted(KEYS, key=str.encode)
-    assert {judge(pair, *sides, By.EVIDENCE).relation for pair in pairs} == {Relation.MATCHED}
+    assert {judged(pair, *sides, By.EVIDENCE) for pair in pairs} == {Relation.MATCHED}
 
 
 def test_a_key_that_obstore_cannot_list_is_listed_through_s3fs(moto_s3):

@@ -138,7 +138,7 @@ def _listings(side: ResolvedBackend, *proof: str) -> ListingEvidence:
 
 def test_it_tells_what_it_saw_and_nothing_of_what_it_did_not(side: ResolvedBackend) -> None:
     wanted = [f"a/{number:03}.bin" for number in range(100, 180)]
-    found = _listings(side, "a/007.bin")([*wanted, "a/150.gone"])
+    found = _listings(side, "a/007.bin").fetch([*wanted, "a/150.gone"])
     assert sorted(found) == wanted
     assert [found[name].size for name in wanted] == list(range(101, 181))
 
@@ -146,10 +146,10 @@ def test_it_tells_what_it_saw_and_nothing_of_what_it_did_not(side: ResolvedBacke
 def test_sparse_keys_are_not_listed_for(side: ResolvedBackend) -> None:
     listings = _listings(side, "a/007.bin")
     assert listings.ready
-    assert listings([f"a/{number:03}.bin" for number in range(0, 300, 10)]) == {}
+    assert listings.fetch([f"a/{number:03}.bin" for number in range(0, 300, 10)]) == {}
     assert not listings.ready, "and not tried again for a while"
     everything = [f"a/{number:03}.bin" for number in range(300)]
-    assert len(listings(everything)) == 300, "but far more of them at once are worth one"
+    assert len(listings.fetch(everything)) == 300, "but far more of them at once are worth one"
 
 
 def test_a_side_of_which_nothing_was_seen_is_not_believed(side: ResolvedBackend) -> None:
@@ -158,8 +158,8 @@ def test_a_side_of_which_nothing_was_seen_is_not_believed(side: ResolvedBackend)
 
 
 def test_a_few_objects_are_looked_at(side: ResolvedBackend) -> None:
-    few = [f"a/{number:03}.bin" for number in range(listing_evidence._LEAST - 1)]
-    assert _listings(side, "a/007.bin")(few) == {}
+    few = [f"a/{number:03}.bin" for number in range(listing_evidence.MIN_WANTED_OBJECTS - 1)]
+    assert _listings(side, "a/007.bin").fetch(few) == {}
 
 
 def test_a_source_deleted_while_its_copy_waits_leaves_a_copy_that_is_known_as_ours(

@@ -14,7 +14,12 @@ import pytest
 
 from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.engine import probe
-from migrate_storage.engine.server_side_copy import EVIDENCE, LARGEST, can_server_side_copy, verify_server_side_copy
+from migrate_storage.engine.server_side_copy import (
+    EVIDENCE,
+    MAX_COPY_BYTES,
+    can_server_side_copy,
+    verify_server_side_copy,
+)
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import preflight
 from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -282,8 +287,8 @@ PLAIN = ObjectMeta(path="x", size=5, e_tag="0" * 32)
         (replace(PLAIN, e_tag=None), Attributes(), "text/plain", False),
         (replace(PLAIN, e_tag="0" * 32 + "-2"), Attributes(), "text/plain", False),
         (replace(PLAIN, e_tag="0x8D4BCC2E4835CD0"), Attributes(), "text/plain", False),
-        (replace(PLAIN, size=LARGEST), Attributes(), "text/plain", True),
-        (replace(PLAIN, size=LARGEST + 1), Attributes(), "text/plain", False),
+        (replace(PLAIN, size=MAX_COPY_BYTES), Attributes(), "text/plain", True),
+        (replace(PLAIN, size=MAX_COPY_BYTES + 1), Attributes(), "text/plain", False),
     ],
 )
 def test_what_may_be_copied(found: ObjectMeta, attributes: Attributes, content_type: str | None, may: bool) -> None:

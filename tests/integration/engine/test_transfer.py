@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import obstore
@@ -15,18 +17,27 @@ from hypothesis import strategies as st
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.text import MiB
 from migrate_storage.engine.transfer import (
-    SMALL,
+    SMALL_BYTES,
+    CopyResources,
+    DigestPlan,
     Digests,
     SourceMissingError,
-    _part_sizes,
+    _part_sizes_of,
     copy_bytes,
     merge_attributes,
     part_size,
 )
 from migrate_storage.engine.verify import DiffersError, verify
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, classify
 from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.retry import Retry
 from tests.support.servers import S3Server
+
+
+def resources(on_bytes: Callable[[int], None] = lambda _: None) -> CopyResources:
+    retry = Retry(1, threading.Event())
+    return CopyResources(retry=retry, memory=lambda _: contextlib.nullcontext(), on_bytes=on_bytes)
 
 
 def content(size: int) -> bytes:
@@ -69,10 +80,10 @@ def test_the_tag_of_one_request_is_the_md5(moto_s3: S3Server) -> None:
 @pytest.mark.parametrize(("size", "part"), [(60 * MiB, 5 * MiB), (60 * MiB, 8 * MiB), (60 * MiB, 50 * MiB), (100 * MiB, 25 * MiB)])  # fmt: skip
 def test_the_part_size_of_the_source_is_found_from_its_tag(size: int, part: int) -> None:
     count = -(-size // part)
-    assert part in _part_sizes(ObjectMeta(path="x", size=size, e_tag=f"{'0' * 32}-{count}"))
-    assert _part_sizes(ObjectMeta(path="x", size=size, e_tag="0" * 32)) == ()
-    assert _part_sizes(ObjectMeta(path="x", size=size, e_tag="no-tag")) == ()
-    assert _part_sizes(ObjectMeta(path="x", size=size)) == ()
+    assert part in _part_sizes_of(ObjectMeta(path="x", size=size, e_tag=f"{'0' * 32}-{count}"))
+    assert _part_sizes_of(ObjectMeta(path="x", size=size, e_tag="0" * 32)) == ()
+    assert _part_sizes_of(ObjectMeta(path="x", size=size, e_tag="no-tag")) == ()
+    assert _part_sizes_of(ObjectMeta(path="x", size=size)) == ()
 
 
 @given(st.integers(0, 50 * 1024**4))
@@ -90,7 +101,7 @@ def test_the_row_gives_the_content_type_where_the_source_has_none() -> None:
     )
 
 
-@pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, 3 * SMALL])
+@pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, 3 * SMALL_BYTES])
 @pytest.mark.parametrize("server", ["rclone_s3", "moto_s3"])
 def test_an_object_of_every_size_arrives_with_what_it_carries(
     server: str, request: pytest.FixtureRequest, size: int
@@ -104,8 +115,8 @@ def test_an_object_of_every_size_arrives_with_what_it_carries(
     obstore.put(one, "a/b c", whole, attributes=headers)
     moved: list[int] = []
     copied = copy_bytes(
-        ObstoreStore(one, "one"), "a/b c", ObstoreStore(two, "two"), "d", content_type="text/plain", create=False,
-        moved=moved.append, hold=lambda _: contextlib.nullcontext(), checkpoint=lambda: None,
+        ObjectAt(ObstoreStore(one, "one"), "a/b c"), ObjectAt(ObstoreStore(two, "two"), "d"), resources(moved.append),
+        content_type="text/plain", create=False,
     )  # fmt: skip
     assert bytes(obstore.get(two, "d").bytes()) == whole
     assert sum(moved) == copied.source.size == copied.destination.size == size
@@ -122,37 +133,31 @@ def test_a_large_copy_is_proved_with_the_digests_that_both_sides_tell_or_by_read
 ) -> None:
     s3: S3Server = request.getfixturevalue(server)
     one, two = (ObstoreStore(s3.store(s3.new_bucket()), name) for name in ("one", "two"))
-    bytes_ = content(2 * SMALL + 1)
+    bytes_ = content(2 * SMALL_BYTES + 1)
     one.put("a", iter((bytes_,)), attributes=Attributes(), create=False, part_size=5 * MiB)
     copied = copy_bytes(
-        one, "a", two, "b", content_type=None, create=False, whole=whole, parts=parts,
-        moved=lambda _: None, hold=lambda _: contextlib.nullcontext(), checkpoint=lambda: None,
+        ObjectAt(one, "a"), ObjectAt(two, "b"), resources(), content_type=None, create=False,
+        digests=DigestPlan(whole=whole, parts=parts),
     )  # fmt: skip
     # rclone tells the MD5 of the whole, moto that of the parts.
     told = whole if server == "rclone_s3" else parts
     by_source = server == "rclone_s3" and not whole
-    verified = verify(copied, one, "a", two, "b")
+    verified = verify(copied, ObjectAt(one, "a"), ObjectAt(two, "b"))
     assert verified.evidence == f"source digest, {'destination digest' if told or by_source else 'read back'}"
     two.put("b", iter((bytes_[:-1] + b"!",)), attributes=Attributes(), create=False, part_size=part_size(len(bytes_)))
     spoilt = replace(copied, destination=two.head("b"))
     with pytest.raises(DiffersError):
-        verify(spoilt, one, "a", two, "b")
+        verify(spoilt, ObjectAt(one, "a"), ObjectAt(two, "b"))
 
 
 def test_a_source_that_is_not_there(moto_s3: S3Server) -> None:
     store = ObstoreStore(moto_s3.store(moto_s3.new_bucket()), "the old one")
     with pytest.raises(SourceMissingError, match="the old one holds no object 'gone'"):
-        copy_bytes(
-            store, "gone", store, "d", content_type=None, create=False,
-            moved=lambda _: None, hold=lambda _: contextlib.nullcontext(), checkpoint=lambda: None,
-        )  # fmt: skip
+        copy_bytes(ObjectAt(store, "gone"), ObjectAt(store, "d"), resources(), content_type=None, create=False)
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_object(moto_s3: S3Server) -> None:
     store = ObstoreStore(moto_s3.store("no-such-bucket"), "the old one")
     with pytest.raises(FileNotFoundError) as caught:
-        copy_bytes(
-            store, "x", store, "d", content_type=None, create=False,
-            moved=lambda _: None, hold=lambda _: contextlib.nullcontext(), checkpoint=lambda: None,
-        )  # fmt: skip
+        copy_bytes(ObjectAt(store, "x"), ObjectAt(store, "d"), resources(), content_type=None, create=False)
     assert classify(caught.value).kind is FailureKind.NO_BUCKET

@@ -18,6 +18,7 @@ from migrate_storage.engine.verify import (
     sha256_of,
     verify,
 )
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.servers import S3Server
 
@@ -96,7 +97,9 @@ def test_how_equality_is_proved(
 ) -> None:
     source, destination = Reading(server, trusted=trusted), Reading(server)
     verified = verify(
-        copied(source_tag=source_tag, destination_tag=destination_tag), source, "right", destination, "right"
+        copied(source_tag=source_tag, destination_tag=destination_tag),
+        ObjectAt(source, "right"),
+        ObjectAt(destination, "right"),
     )
     assert verified.evidence == evidence
     assert (source.reads, destination.reads) == reads
@@ -106,22 +109,24 @@ def test_how_equality_is_proved(
 
 def test_other_bytes_at_the_destination_differ(server: ObstoreStore) -> None:
     with pytest.raises(DiffersError, match="read back, wrong does not hold"):
-        verify(copied(source_tag=MD5, destination_tag=None), server, "right", server, "wrong")
+        verify(copied(source_tag=MD5, destination_tag=None), ObjectAt(server, "right"), ObjectAt(server, "wrong"))
 
 
 def test_other_bytes_on_a_second_reading_prove_nothing(server: ObstoreStore) -> None:
     with pytest.raises(UnverifiedError, match="two reads of wrong gave different bytes"):
-        verify(copied(source_tag=None, destination_tag=MD5), server, "wrong", server, "right")
+        verify(copied(source_tag=None, destination_tag=MD5), ObjectAt(server, "wrong"), ObjectAt(server, "right"))
 
 
 def test_another_size_differs_whatever_the_tag_says(server: ObstoreStore) -> None:
     with pytest.raises(DiffersError, match="holds 8 bytes, 7 were written"):
-        verify(copied(source_tag=MD5, destination_tag=MD5, size=8), server, "right", server, "right")
+        verify(
+            copied(source_tag=MD5, destination_tag=MD5, size=8), ObjectAt(server, "right"), ObjectAt(server, "right")
+        )
 
 
 def test_what_stands_there_already_is_compared_by_its_bytes(server: ObstoreStore) -> None:
     obstore.put(server._store, "again", b"content")
-    equal = compare_content(server, "right", server, "again")
+    equal = compare_content(ObjectAt(server, "right"), ObjectAt(server, "again"))
     assert equal is not None
-    assert (equal.evidence, equal.ours, equal.sha256) == ("both read", False, sha256_of(server, "right"))
-    assert compare_content(server, "right", server, "wrong") is None
+    assert (equal.evidence, equal.ours, equal.sha256) == ("both read", False, sha256_of(ObjectAt(server, "right")))
+    assert compare_content(ObjectAt(server, "right"), ObjectAt(server, "wrong")) is None

@@ -124,5 +124,5 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
     sa.event.listen(sa.Engine, "after_cursor_execute", steps)
     steps.around(ObstoreStore, "list")
     scheduler._BATCH = BATCH
-    listing_evidence._LEAST = 1 if life.listed else 10**9
+    listing_evidence.MIN_WANTED_OBJECTS = 1 if life.listed else 10**9
     return steps

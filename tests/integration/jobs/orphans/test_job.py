@@ -27,7 +27,7 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.orphans.quarantine import COPY_RETENTION_AFTER_CRASH
+from migrate_storage.jobs.orphans.quarantine import COPY_RETENTION_AFTER_CRASH_SECONDS
 from migrate_storage.jobs.orphans.reachability import Reachability
 from migrate_storage.jobs.verify.check_object import AuditOptions
 from migrate_storage.jobs.verify.job import Audit
@@ -432,7 +432,7 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
         # A copy that is kept for a job which may yet wake up goes with the next one, when that time is over.
         world.sql(
             "UPDATE migrate_storage_object SET updated = updated - :drain WHERE state = 'deleting'",
-            drain=COPY_RETENTION_AFTER_CRASH,
+            drain=COPY_RETENTION_AFTER_CRASH_SECONDS,
         )
         assert orphans(world, restore="all", yes=True).exit_code == 0
         assert disk(world) == before, f"killed at step {number}"

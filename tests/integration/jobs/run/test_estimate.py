@@ -42,7 +42,7 @@ def test_the_requests_are_those_of_the_run(
     monkeypatch: pytest.MonkeyPatch,  # noqa: F811
 ) -> None:
     """Where listings stand for looks, those are fewer."""
-    monkeypatch.setattr(listing_evidence, "_LEAST", 20 if listed else 10**9)
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 20 if listed else 10**9)
     made = proxied_world(request.getfixturevalue(kind), 30)
     world, bodies = made.world, {1: b"1" * (9 * MiB), 2: b"2" * (21 * MiB)}
     for number, body in bodies.items():
