@@ -8,17 +8,22 @@ from migrate_storage.core.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from migrate_storage.backend.obstore import ObstoreBackend
+    from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
     from migrate_storage.translate.model import CredentialSource
 
 __all__ = (
+    "ConfigurationError",
     "CredentialSource",
+    "KeyRefusedError",
     "ObstoreBackend",
 )
 
 __getattr__ = lazy_attributes(
     __name__,
     {
+        "ConfigurationError": "migrate_storage.core.errors",
         "CredentialSource": "migrate_storage.translate.model",
+        "KeyRefusedError": "migrate_storage.core.errors",
         "ObstoreBackend": "migrate_storage.backend.obstore",
     },
 )
