@@ -108,9 +108,10 @@ class Job(ABC, Generic[F]):
         del facts
         return report
 
-    @abstractmethod
     def next_command(self, report: Report) -> str:
         """Return what to type next; empty where there is nothing."""
+        del report
+        return ""
 
     @property
     def rows_moved(self) -> int:
@@ -162,16 +163,15 @@ class Job(ABC, Generic[F]):
             self.run_limits = RunLimits(share.left(self.pace.max_duration), self.pace.max_bytes, self._count_bytes)
             return do(share)
 
-    def new_record(self, run: str, began: float | None = None, **ends: Any) -> RunRecord:
-        """Return the journal record of a run that begins.
-
-        Args:
-            run: its id.
-            began: seconds since the epoch; now by default.
-            ends: ``source``, ``destination`` and ``way``.
-        """
+    def new_record(
+        self, run: str, source: str, destination: str, way: Way = Way.SWAP, *, began: float | None = None
+    ) -> RunRecord:
+        """Return the journal record of a run that begins, now by default."""
         began = time.time() if began is None else began
-        return RunRecord(id=run, kind=self.kind, state="running", started=began, updated=began, **ends)
+        return RunRecord(
+            id=run, kind=self.kind, state="running", started=began, updated=began, source=source, destination=destination,
+            way=way,
+        )  # fmt: skip
 
     def execute(self, facts: F, journal: Journal | None, load: LoadMonitor | None = None) -> Report:
         """Do the work, and report how it ended.
@@ -187,7 +187,7 @@ class Job(ABC, Generic[F]):
         what, stats, share, began = self.describe(facts), self.context.stats, self.share, time.time()
         ends: dict[str, Any] = {"source": what.source, "destination": what.destination, "way": what.way}
         if journal is not None and share is None:
-            journal.runs.begin(self.new_record(what.run, began, **ends))
+            journal.runs.begin(self.new_record(what.run, **ends, began=began))
         stats.tell(
             RunStarted(
                 kind=self.kind, run=what.run, reason=what.reason, dry_run=what.dry_run or what.read_only, resumed=what.resumed,

@@ -7,7 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from migrate_storage.core.errors import StoppedError
+from migrate_storage.core.events import Noted
+from migrate_storage.core.model import Note, Severity
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
+from migrate_storage.engine.memory_budget import MemoryBudget
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.reporting.run_stats import RunStats
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.retry import Retry
@@ -58,3 +62,19 @@ class JobContext:
         """
         if self.stop.is_set():
             raise StoppedError("told to stop: a large object was left half-way, its upload aborted")
+
+    def note_fallback(self, message: str) -> None:
+        """Announce that another library had to list a store."""
+        todo = "a key in it is none that obstore can list; it is listed with the error that names it, if it cannot be copied"
+        note = Note(severity=Severity.WARNING, code="listing.fallback", message=message, todo=todo)
+        self.stats.tell(Noted(note=note))
+
+    def copy_resources(self, memory: int) -> CopyResources:
+        """Return what all copies of the job share.
+
+        Args:
+            memory: bytes of content held at once.
+        """
+        return CopyResources(
+            retry=self.retry, memory=MemoryBudget(memory).reserve, on_bytes=self.stats.moved, checkpoint=self.checkpoint
+        )

@@ -108,7 +108,7 @@ def sync(
     if checksum and size_only:
         raise ConfigurationError("--size-only and --checksum exclude each other")
     by = "checksum" if checksum else "size" if size_only else None
-    options = SyncOptions(by=by, **values)
+    options = SyncOptions(by=by, filters=filters, **values)
     with opened_stores(door, texts, store_options) as ends:
         if not machines.alone and ends.application is None and options.journal is None:
             raise ConfigurationError(
@@ -117,7 +117,7 @@ def sync(
         return machines.finished(
             lambda listener, part: Sync(
                 ends.source, ends.destination, options,
-                application=ends.application, filters=filters, listener=listener, part=part,
+                application=ends.application, listener=listener, part=part,
             ),
             output,
             journal=partial(journaled, ends.application, options.journal, options.journal_schema),

@@ -1,42 +1,39 @@
-"""Objects that no row names, and rows whose object is missing; the former moved aside when asked, and back again."""
+"""List objects that no row names, and rows whose object is missing; quarantine the former, and put them back."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from migrate_storage.application.application import Application
-from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
-from migrate_storage.core.events import Listener, Noted, RunFinished, RunStarted, silent
-from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Slot, Way
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.core.events import Listener, Noted, silent
+from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Slot
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.known_losses import KnownLosses, ended, known_loss_of, stale_note
-from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
-from migrate_storage.engine.transfer import CopyResources
+from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
-from migrate_storage.jobs.old_base import PacedJob
+from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
 from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
-from migrate_storage.journal import Journal, KnownLoss, RunRecord, new_run_id
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.journal import Journal, KnownLoss, new_run_id
+from migrate_storage.reporting import Report
 from migrate_storage.stores.listing import ListedObject
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
 __all__ = ("Orphans", "OrphansOptions")
 
-_PART = 1000
-"""Marks that are written together."""
+KNOWN_LOSSES_BATCH = 1000
+"""Known losses that are written together."""
+MAX_STALE_NOTES = 100
 _NOWHERE = Location("", "")
 
 
@@ -94,21 +91,39 @@ class OrphansOptions:
                 raise ConfigurationError(f"--{name} must be more than 0, not {value}; leave it out for no limit")
 
 
-class Orphans(PacedJob):
-    """One look at what the stores of some backends hold and what rows name, and what is done about the difference.
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    run: str
+    database: Database
+    #: ``None`` where there is none.
+    journal: Journal | None
+    sides: Mapping[str, ResolvedBackend]
+    #: The backend keys whose objects are listed.
+    keys: Sequence[str]
+    #: Where orphans are moved; ``None`` moves none.
+    prefix: str | None
+    #: The run whose quarantined objects are put back, by ``--restore``; ``None`` means every run.
+    restore_run: str | None
+    quarantine: QuarantineBatches
+    #: ``None`` where nothing is listed, only restored or forgotten.
+    reachability: Reachability | None
+
+
+class Orphans(Job[_Facts]):
+    """One comparison of what the stores of some backends hold with what rows name, and what is done about the difference.
 
     Args:
         application: its rows, and all backends that any row may name.
-        options: what is looked at and done.
-        listener: called with each event; every object that is held is an ``ItemFinished``, and so is every missing one.
+        options: what is checked and done.
+        listener: called with each event; every object in a store is an ``ItemFinished``, and so is every missing one.
     """
 
+    kind = "orphans"
+
     def __init__(self, application: Application, options: OrphansOptions, *, listener: Listener = silent) -> None:
-        super().__init__(
-            listener, concurrency=options.concurrency, bandwidth=options.bandwidth, requests=options.max_requests_per_second
-        )  # fmt: skip
+        super().__init__(listener, JobPace.from_options(options))
         self._application, self._options = application, options
-        self._patience = CircuitBreaker()
+        self._breaker = CircuitBreaker()
         self._notes: list[Note] = []
 
     def run(self) -> Report:
@@ -123,15 +138,18 @@ class Orphans(PacedJob):
             LeaseHeldError: a run is at work on this database.
         """
         options = self._options
-        sides = sides_of(self._application.backends, self._pace)
-        keys = self._keys(sides)
+        sides = sides_of(self._application.backends, self.context.limits)
+        keys = self._find_keys(sides)
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             if options.yes:
                 journal.prepare()
-            with self._hold(journal, options.lease) if options.yes else nullcontext():
-                return self._job(database, journal, sides, keys)
+            with (
+                self.hold_lease(journal, options.lease) if options.yes else nullcontext(),
+                self._find_facts(database, journal, sides, keys) as facts,
+            ):
+                return self.execute(facts, journal if options.yes else None)
 
-    def _keys(self, sides: Mapping[str, ResolvedBackend]) -> tuple[str, ...]:
+    def _find_keys(self, sides: Mapping[str, ResolvedBackend]) -> tuple[str, ...]:
         unknown = [key for key in self._options.keys if key not in sides]
         if unknown:
             raise ConfigurationError(
@@ -139,238 +157,206 @@ class Orphans(PacedJob):
             )
         return tuple(dict.fromkeys(self._options.keys)) or tuple(sorted(sides))
 
-    def _job(
+    @contextmanager
+    def _find_facts(
         self, database: Database, journal: Journal, sides: Mapping[str, ResolvedBackend], keys: Sequence[str]
-    ) -> Report:
-        options, began, name = self._options, time.time(), new_run_id()
-        looked = ", ".join(keys) if options.keys else "all keys"
-        looked = looked if len(looked) < 250 else f"{len(keys)} keys"
-        reason, work = self._work(database, journal, sides, keys, name)
-        named: dict[str, Any] = {"source": looked, "destination": looked, "way": Way.SWAP}
-        self._tally.tell(
-            RunStarted(
-                kind="orphans", run=name, reason=reason, dry_run=not options.yes, resumed=False, rows=None, **named
-            )
-        )
-        if options.yes:
-            journal.runs.begin(
-                RunRecord(id=name, kind="orphans", state="running", started=began, updated=began, **named)
-            )
-        state, error, refused = "finished", "", None
-        try:
-            work()
-        except (StoppedError, KeyboardInterrupt):
-            state = "stopped"
-        except (ConfigurationError, RunError, StoreRequestError) as failure:
-            state, error = "failed", str(failure)
-            refused = failure if isinstance(failure, ConfigurationError) else None
-        state, error = self._final_state(state, error)
-        report = self._report(name, state, error, began, reason, named)
-        if options.yes and self._fatal is None:
-            journal.runs.update(name, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
-        if refused is not None:
-            raise refused
-        self._tally.tell(RunFinished(run=name, state=report.state))
-        return report
+    ) -> Iterator[_Facts]:
+        options, context, known = self._options, self.context, journal if journal.exists else None
+        restore_run = options.restore
+        if restore_run is not None and known is not None:
+            restore_run = None if restore_run == "all" else known.runs.find(restore_run).id
+        prefix = check_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
+        quarantine = Quarantine(sides, context.copy_resources(64 * MiB), dry_run=not options.yes)
+        facts = _Facts(
+            run=new_run_id(), database=database, journal=known, sides=sides, keys=keys, prefix=prefix, restore_run=restore_run,
+            reachability=None,
+            quarantine=QuarantineBatches(
+                quarantine, journal, sides, limiter=context.limiter, stopping=context.stop, on_outcome=context.stats.ended
+            ),
+        )  # fmt: skip
+        if options.restore is not None or options.unmark is not None:
+            yield facts
+            return
+        columns = self._application.columns
+        with Reachability(sides, keys, database, columns, known, min_age=options.min_age) as reachability:
+            for key in keys:
+                check_source(sides[key], [sides[key].root], context.retry)
+            yield replace(facts, reachability=reachability)
 
-    def _report(self, name: str, state: str, error: str, began: float, reason: str, named: Mapping[str, Any]) -> Report:
-        options, counts = self._options, dict(self._tally.counts)
-        acts = options.acts
-        finished = state == "finished"
-        return Report(
-            kind="orphans", run=name, way_reason=reason,
-            state="planned" if acts and not options.yes and finished else state, error=error,
-            dry_run=acts and not options.yes, started=began, finished=time.time(), passes=1, counts=counts,
-            bytes_moved=self._tally.bytes, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
-            notes=tuple(self._notes),
-            next_command=self._next(name, finished=finished), **named,
+    def describe(self, facts: _Facts) -> JobDescription:
+        """See :meth:`Job.describe`."""
+        options = self._options
+        keys = ", ".join(facts.keys) if options.keys else "all keys"
+        keys = keys if len(keys) < 250 else f"{len(facts.keys)} keys"
+        reason = "objects that no row names, and rows whose object is missing"
+        if options.restore is not None:
+            reason = "put back from quarantine"
+        elif options.unmark is not None:
+            reason = f"{options.unmark} marks taken away"
+        return JobDescription(
+            run=facts.run, source=keys, destination=keys, reason=reason,
+            dry_run=options.acts and not options.yes, read_only=not options.yes,
         )  # fmt: skip
 
-    def _next(self, name: str, *, finished: bool) -> str:
+    def work(self, facts: _Facts) -> str:
+        """Restore, forget known losses, or list everything and quarantine the orphans: what the options ask for."""
         options = self._options
+        if options.restore is not None:
+            if facts.journal is not None:
+                facts.quarantine.put_back(facts.restore_run, dry_run=not options.yes)
+        elif options.unmark is not None:
+            self._forget_known_losses(facts)
+        elif (reachability := facts.reachability) is not None:
+            self._find_missing(facts, reachability)
+            self._find_orphans(facts, reachability)
+            if facts.prefix is not None and options.yes:
+                facts.quarantine.move(reachability, reachability.inventory.chosen, facts.prefix, facts.run)
+        return "finished"
+
+    def complete(self, facts: _Facts, report: Report) -> Report:
+        """Add the notes."""
+        del facts
+        return replace(report, passes=1, notes=tuple(self._notes))
+
+    def next_command(self, report: Report) -> str:
+        """See :meth:`Job.next_command`."""
+        options, counts = self._options, report.counts
+        finished = report.state in ("finished", "planned")
         if options.acts and (options.yes is not finished):
             return "migrate-storage orphans --yes"
         if not finished:
             return "migrate-storage orphans"
-        if options.quarantine and self._tally.counts.get(OutcomeKind.QUARANTINED):
-            return f"migrate-storage orphans --restore {name}"
-        return "migrate-storage orphans --quarantine PREFIX" if self._tally.counts.get(OutcomeKind.ORPHAN) else ""
+        if options.quarantine and counts.get(OutcomeKind.QUARANTINED):
+            return f"migrate-storage orphans --restore {report.run}"
+        return "migrate-storage orphans --quarantine PREFIX" if counts.get(OutcomeKind.ORPHAN) else ""
 
-    def _work(
-        self, database: Database, journal: Journal, sides: Mapping[str, ResolvedBackend], keys: Sequence[str], name: str
-    ) -> tuple[str, Callable[[], None]]:
-        """What this job is, in a few words, and the doing of it."""
-        options = self._options
-        known = journal if journal.exists else None
-        resources = CopyResources(
-            retry=self._retry, memory=MemoryBudget(64 * MiB).reserve, on_bytes=self._tally.moved,
-            checkpoint=self._checkpoint,
-        )  # fmt: skip
-        quarantine = Quarantine(sides, resources, dry_run=not options.yes)
-        sweep = QuarantineBatches(
-            quarantine, journal, sides, limiter=self._gate, stopping=self._stopping, on_outcome=self._tally.ended
-        )  # fmt: skip
-        if options.restore is not None:
-            runs = (
-                None
-                if options.restore == "all"
-                else journal.runs.find(options.restore).id
-                if known
-                else options.restore
-            )
-            return "put back from quarantine", lambda: sweep.put_back(runs, dry_run=not options.yes) if known else None
-        if options.unmark is not None:
-            return (
-                f"{options.unmark} marks taken away",
-                lambda: self._unmark(known, self._ended(known, database, sides), keys),
-            )
-        reason = "objects that no row names, and rows whose object is missing"
-        prefix = check_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
+    # -- rows whose object is missing
 
-        def find() -> None:
-            with Reachability(
-                sides, keys, database, self._application.columns, known, min_age=options.min_age
-            ) as liveness:
-                for key in keys:
-                    check_source(sides[key], [sides[key].root], self._retry)
-                self._find(liveness, sides, keys, known, database)
-                self._each(liveness, sides, prefix)
-                if prefix is not None and options.yes:
-                    sweep.move(liveness, liveness.inventory.chosen, prefix, name)
-
-        return reason, find
-
-    # -- what is there, and what is named
-
-    def _find(
-        self,
-        liveness: Reachability,
-        sides: Mapping[str, ResolvedBackend],
-        keys: Sequence[str],
-        journal: Journal | None,
-        database: Database,
-    ) -> None:
-        """List, read, and tell of rows whose object is missing; after this, what nothing keeps alive is an orphan."""
-        liveness.list(lambda message: self._note("listing.fallback", "", message), self._checkpoint)
-        liveness.read(self._options.references, keys)
+    def _find_missing(self, facts: _Facts, reachability: Reachability) -> None:
+        """List everything, read the rows, and report those whose object is missing."""
+        context, journal, sides = self.context, facts.journal, facts.sides
+        reachability.list(self._note_fallback, context.checkpoint)
+        reachability.read(self._options.references, facts.keys)
         known = KnownLosses(journal)
-        marks: list[KnownLoss] = []
+        losses: list[KnownLoss] = []
         for _, outcome in parallel_map(
-            lambda slot: self._missing(slot, sides), liveness.unlisted(keys), self._options.concurrency
+            lambda slot: self._check_unlisted(slot, sides), reachability.unlisted(facts.keys), self._options.concurrency
         ):
-            self._checkpoint()
+            context.checkpoint()
             if outcome is None:
                 continue
-            outcome = self._aside(known.mark_known(outcome), sides, liveness)
+            outcome = _note_quarantined(known.mark_known(outcome), sides, reachability)
             if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None:
-                marks.append(known_loss_of(outcome, self._options.mark_missing))
+                losses.append(known_loss_of(outcome, self._options.mark_missing))
                 outcome = replace(outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.mark_missing}")
-                if journal is not None and self._options.yes and len(marks) >= _PART:
-                    journal.known_losses.add(marks)
-                    marks.clear()
-            self._tally.ended(outcome)
+                if journal is not None and self._options.yes and len(losses) >= KNOWN_LOSSES_BATCH:
+                    journal.known_losses.add(losses)
+                    losses.clear()
+            context.stats.ended(outcome)
         if journal is not None and self._options.yes:
-            journal.known_losses.add(marks)
+            journal.known_losses.add(losses)
         if known:
-            self._notes.extend(stale_note(*each) for each in islice(self._ended(journal, database, sides), 100))
+            self._notes.extend(stale_note(*each) for each in islice(self._ended_losses(facts), MAX_STALE_NOTES))
 
-    def _missing(self, slot: Slot, sides: Mapping[str, ResolvedBackend]) -> Outcome | None:
-        """What is wrong with an object that no listing showed; ``None`` where it is there when asked for."""
+    def _check_unlisted(self, slot: Slot, sides: Mapping[str, ResolvedBackend]) -> Outcome | None:
+        """Send HEAD for an object that no listing showed; ``None`` where it exists."""
         here = Location(slot.file["backend"], slot.file["filename"])
 
         def outcome(kind: OutcomeKind, reason: str) -> Outcome:
             return Outcome(kind=kind, source=here, destination=_NOWHERE, reason=reason, refs=(slot.ref,))
 
         try:
-            with self._gate.acquire():
-                found = self._retry.or_none_if_missing(sides[here.backend].resolve(here.path).head)
+            with self.context.limiter.acquire():
+                found = self.context.retry.or_none_if_missing(sides[here.backend].resolve(here.path).head)
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
         except StoreRequestError as error:
-            self._patience.record(error.failure)
+            self._breaker.record(error.failure)
             return outcome(OutcomeKind.FAILED, str(error))
-        self._patience.record(None)
+        self._breaker.record(None)
         if found is not None:
             return None
         return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
 
-    def _aside(self, outcome: Outcome, sides: Mapping[str, ResolvedBackend], liveness: Reachability) -> Outcome:
-        if outcome.kind is not OutcomeKind.MISSING:
-            return outcome
-        if not liveness.in_quarantine(sides[outcome.source.backend].place(outcome.source.path)):
-            return outcome
-        # Not a loss, and never to be marked as one.
-        reason = "a row names an object that is in quarantine: --restore puts it back"
-        return replace(outcome, kind=OutcomeKind.CONFLICT, reason=reason)
+    # -- objects that no row names
 
-    def _each(self, liveness: Reachability, sides: Mapping[str, ResolvedBackend], prefix: str | None) -> None:
-        """Tell of every object; orphans that are to be moved are chosen, and told when they were."""
-        chosen = 0
-        for held in liveness.inventory:
-            self._checkpoint()
-            why = liveness.reason_in_use(held)
-            below = prefix is not None and held.location.path.startswith(f"{prefix}/")
-            if below and why != IN_QUARANTINE:
+    def _find_orphans(self, facts: _Facts, reachability: Reachability) -> None:
+        """Report every object; orphans that are to be moved are only chosen here, and reported once moved."""
+        chosen, prefix = 0, facts.prefix
+        for listed in reachability.inventory:
+            self.context.checkpoint()
+            in_use = reachability.reason_in_use(listed)
+            below = prefix is not None and listed.location.path.startswith(f"{prefix}/")
+            if below and in_use != IN_QUARANTINE:
                 raise ConfigurationError(
-                    f"--quarantine {prefix}: there is {held.location} already, which no quarantine put there; choose another prefix: nothing was moved"
+                    f"--quarantine {prefix}: there is {listed.location} already, which no quarantine put there; choose another prefix: nothing was moved"
                 )
-            if why:
-                self._tally.ended(_kept(held, why))
-            elif prefix is None or (fixed := reason_not_to_move(held, sides[held.location.backend])):
-                self._tally.ended(_orphan(held, "" if prefix is None else fixed))
+            if in_use:
+                self.context.stats.ended(_in_use(listed, in_use))
+            elif prefix is None or (obstacle := reason_not_to_move(listed, facts.sides[listed.location.backend])):
+                self.context.stats.ended(_orphan(listed, "" if prefix is None else obstacle))
             else:
                 chosen += 1
-                liveness.inventory.choose(held)
+                reachability.inventory.choose(listed)
         if chosen > self._options.max_quarantine:
             raise ConfigurationError(
                 f"{chosen} objects would be moved, --max-quarantine allows {self._options.max_quarantine}: nothing was moved; raise it if that is right"
             )
         if prefix is not None and not self._options.yes:
-            for held in liveness.inventory.chosen:
-                self._tally.ended(
-                    replace(_orphan(held), kind=OutcomeKind.QUARANTINED, reason="", evidence="no row names it")
+            for listed in reachability.inventory.chosen:
+                self.context.stats.ended(
+                    replace(_orphan(listed), kind=OutcomeKind.QUARANTINED, reason="", evidence="no row names it")
                 )
 
-    # -- marks
+    # -- known losses
 
-    def _ended(
-        self, journal: Journal | None, database: Database, sides: Mapping[str, ResolvedBackend]
-    ) -> Iterator[tuple[KnownLoss, str]]:
-        if journal is None:
+    def _ended_losses(self, facts: _Facts) -> Iterator[tuple[KnownLoss, str]]:
+        if facts.journal is None:
             return iter(())
-        return ended(journal, database, self._application.columns, sides, self._retry)
+        return ended(facts.journal, facts.database, self._application.columns, facts.sides, self.context.retry)
 
-    def _unmark(self, journal: Journal | None, stale: Iterator[tuple[KnownLoss, str]], keys: Sequence[str]) -> None:
+    def _forget_known_losses(self, facts: _Facts) -> None:
+        journal = facts.journal
         if journal is None:
             return
-        every = ((mark, "") for batch in journal.known_losses.all() for mark in batch)
-        for mark, why in stale if self._options.unmark == "stale" else every:
-            self._checkpoint()
-            if mark.location.backend not in keys and self._options.keys:
+        every = ((loss, "") for batch in journal.known_losses.all() for loss in batch)
+        for loss, reason in self._ended_losses(facts) if self._options.unmark == "stale" else every:
+            self.context.checkpoint()
+            if loss.location.backend not in facts.keys and self._options.keys:
                 continue
             if self._options.yes:
-                journal.known_losses.remove([mark.id])
-            self._tally.ended(
+                journal.known_losses.remove([loss.id])
+            self.context.stats.ended(
                 Outcome(
-                    kind=OutcomeKind.SKIPPED, source=mark.location, destination=_NOWHERE,
-                    evidence=f"unmarked: {why}" if why else "unmarked",
+                    kind=OutcomeKind.SKIPPED, source=loss.location, destination=_NOWHERE,
+                    evidence=f"unmarked: {reason}" if reason else "unmarked",
                 )
             )  # fmt: skip
 
-    def _note(self, code: str, subject: str, message: str) -> None:
-        note = Note(severity=Severity.INFO, code=code, subject=subject, message=message)
+    def _note_fallback(self, message: str) -> None:
+        note = Note(severity=Severity.INFO, code="listing.fallback", message=message)
         self._notes.append(note)
-        self._tally.tell(Noted(note=note))
+        self.context.stats.tell(Noted(note=note))
 
 
-def _kept(held: ListedObject, why: str) -> Outcome:
+def _note_quarantined(outcome: Outcome, sides: Mapping[str, ResolvedBackend], reachability: Reachability) -> Outcome:
+    """Return a missing object that is in quarantine as a conflict: it is not lost, and never to be marked as lost."""
+    if outcome.kind is not OutcomeKind.MISSING:
+        return outcome
+    if not reachability.in_quarantine(sides[outcome.source.backend].place(outcome.source.path)):
+        return outcome
+    reason = "a row names an object that is in quarantine: --restore puts it back"
+    return replace(outcome, kind=OutcomeKind.CONFLICT, reason=reason)
+
+
+def _in_use(listed: ListedObject, reason: str) -> Outcome:
     return Outcome(
-        kind=OutcomeKind.SKIPPED, source=held.location, destination=_NOWHERE, size=held.meta.size, evidence=why
+        kind=OutcomeKind.SKIPPED, source=listed.location, destination=_NOWHERE, size=listed.meta.size, evidence=reason
     )
 
 
-def _orphan(held: ListedObject, more: str = "") -> Outcome:
+def _orphan(listed: ListedObject, more: str = "") -> Outcome:
     return Outcome(
-        kind=OutcomeKind.ORPHAN, source=held.location, destination=_NOWHERE, size=held.meta.size,
+        kind=OutcomeKind.ORPHAN, source=listed.location, destination=_NOWHERE, size=listed.meta.size,
         reason=f"no row names it; {more}" if more else "no row names it",
     )  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.filters import Filters
 from migrate_storage.core.text import MiB
 
 __all__ = ("SyncOptions",)
@@ -18,6 +19,8 @@ class SyncOptions:
         ConfigurationError: when a number is out of its range, or two options contradict each other.
     """
 
+    #: The keys that the sync deals with.
+    filters: Filters = field(default_factory=Filters)
     #: ``None`` takes a digest that both sides tell, else their times; ``checksum`` reads both instead; ``size`` is content
     #: with equal sizes.
     by: str | None = None

@@ -1,29 +1,27 @@
-"""Look at what rows name, any time: does it exist, is it what the row and the journal say, do both sides hold the same?"""
+"""Check every object that a row names: it exists, it is what row and journal record, both backends read the same."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass, replace
 
 from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
-from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.core.events import Listener, RunFinished, RunStarted, silent
-from migrate_storage.core.model import Outcome, RowRef, Slot, Way
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.events import Listener, silent
+from migrate_storage.core.model import Outcome, RowRef, Slot
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import BrokenValueError, parse_slots
+from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses
+from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
-from migrate_storage.jobs.distributed.shard import ShardedJob
+from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
-from migrate_storage.jobs.old_base import SharedJob
 from migrate_storage.jobs.verify.check_object import (
     VERIFIED_STATES,
     AuditOptions,
@@ -32,27 +30,41 @@ from migrate_storage.jobs.verify.check_object import (
     location_of,
     outcome_of_broken_row,
 )
-from migrate_storage.journal import Journal, RunRecord, new_run_id
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.journal import Journal, new_run_id
+from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("LEASE", "Audit")
 
 
 LEASE = 15.0
-"""Seconds after which a process that died is not waited for, where several look together."""
+"""Seconds after which a process that died is not waited for, where several verify together."""
+WINDOW_ROWS = 1000
+"""Rows read in one short transaction."""
 
 
-class Audit(SharedJob):
-    """One look at all objects that rows name. Nothing is written, the journal is only read.
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    run: str
+    rows: Sequence[FileColumn]
+    #: ``None`` where there is none.
+    journal: Journal | None
+    known_losses: KnownLosses
+    check: ObjectCheck
+
+
+class Audit(Job[_Facts]):
+    """One check of all objects that rows name. Nothing is written, the journal is only read.
 
     Args:
         application: its rows and backends.
         options: what and how.
         listener: called with each event; every object is an ``ItemFinished``, equal ones too.
-        part: which range of the rows this one looks at, where several processes share the look; ``None`` looks at all.
-            Then the journal is written too: what was cut how, and how far each is.
+        part: which shard of the rows this one checks, where several processes share the job; ``None`` checks all.
+            Then the journal is written too: the shards, and how far each is.
     """
+
+    kind = "verify"
 
     def __init__(
         self,
@@ -62,7 +74,7 @@ class Audit(SharedJob):
         listener: Listener = silent,
         part: ShardRef | None = None,
     ) -> None:
-        super().__init__(listener, part=part, concurrency=options.concurrency)
+        super().__init__(listener, JobPace.from_options(options), part=part)
         self._application, self._options = application, options
 
     def run(self) -> Report:
@@ -71,145 +83,120 @@ class Audit(SharedJob):
         Raises:
             ConfigurationError: no such key or column.
         """
-        options = self._options
-        sides = {key: ResolvedBackend(backend, pace=self._pace) for key, backend in self._application.backends.items()}
+        options, backends = self._options, self._application.backends
+        sides = {key: ResolvedBackend(backend, pace=self.context.limits) for key, backend in backends.items()}
         for key in (options.key, options.through):
             if key is not None and key not in sides:
                 raise ConfigurationError(
                     f"no storage backend is registered under {key!r}; registered: {', '.join(sorted(sides))}"
                 )
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
-            if self._part is None:
-                return self._job(sides, self._rows(database), database, journal, new_run_id())
+
+            def verify(run: str, rows: Sequence[FileColumn], load: LoadMonitor | None) -> Report:
+                known = KnownLosses(journal)
+                facts = _Facts(
+                    run=run, rows=rows, journal=journal if journal.exists else None, known_losses=known,
+                    check=ObjectCheck(sides, options, self.context.retry, known),
+                )  # fmt: skip
+                return self.execute(facts, None, load)
+
+            if self.part is None:
+                return verify(new_run_id(), self._rows(database), None)
             journal.prepare()
-            with self._taken(journal, self._work(database), self._part) as share:
-                if share.done:
-                    return share.found()
-                return self._job(sides, share.rows(self._rows(database)), database, journal, share.run)
+
+            def verify_shard(share: ShardRun) -> Report:
+                return verify(share.run, share.rows(self._rows(database)), LoadMonitor(database))
+
+            return self.run_shard(journal, self._sharded(database), self.part, verify_shard)
 
     def begin(self, ranges: int) -> tuple[str, str]:
-        """Join the look of several processes that is under way, or begin one, cut into so many ranges; do none of them.
+        """Join the verify of several processes that is under way, or begin one, cut into so many shards; do none of them.
 
         Returns:
-            Its id, and the name of the lease that whoever sees to it is to hold in its name.
+            Its id, and the name of the lease that its driver holds in its name.
         """
         with connected(self._application, self._options.journal, self._options.journal_schema) as (database, journal):
             journal.prepare()
-            return self._begin(journal, self._work(database), ranges)
+            return self.begin_shards(journal, self._sharded(database), ranges)
+
+    def describe(self, facts: _Facts) -> JobDescription:
+        """See :meth:`Job.describe`."""
+        through = f"opened through {self._options.through} too" if self._options.through else "looked at"
+        return JobDescription(
+            run=facts.run,
+            reason="both sides read" if self._options.deep else through,
+            read_only=True,
+            source=self._source,
+            destination=self._destination,
+        )
+
+    def work(self, facts: _Facts) -> str:
+        """Check one object after the other, several at once."""
+
+        def check(given: NamedObject | Outcome) -> Outcome:
+            with self.context.limiter.acquire():
+                return facts.check.check(given)
+
+        for _, outcome in parallel_map(check, self._read_slots(facts), self._options.concurrency):
+            self.context.stats.ended(outcome)
+            if self.context.stop.is_set():
+                return "stopped"
+        return "finished"
+
+    def complete(self, facts: _Facts, report: Report) -> Report:
+        """Add notes of known losses whose objects were found."""
+        return replace(report, passes=1, notes=tuple(facts.known_losses.stale.values()))
+
+    @property
+    def _source(self) -> str:
+        return self._options.key or "all keys"
+
+    @property
+    def _destination(self) -> str:
+        return self._options.through or self._source
 
     def _rows(self, database: Database) -> tuple[FileColumn, ...]:
         columns = select_columns(self._application.columns, self._options.columns)
         return tuple(FileColumn(database, column, where=self._options.where) for column in columns)
 
-    def _work(self, database: Database) -> ShardedJob:
-        """What several processes share."""
+    def _sharded(self, database: Database) -> ShardedJob:
         options = self._options
         plan = plan_of(
             "verify", options.key, options.columns, options.where, options.deep, options.through, options.sample
         )
-
-        def line(run: str) -> RunRecord:
-            began = time.time()
-            return RunRecord(id=run, kind="verify", state="running", started=began, updated=began, **self._named)
-
         return ShardedJob(
-            lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=JobPace.from_options(options), line=line,
-            cut=lambda into: cut_rows(self._rows(database), into), ends=False,
+            lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=self.pace, ends=False,
+            line=lambda run: self.new_record(run, source=self._source, destination=self._destination),
+            cut=lambda into: cut_rows(self._rows(database), into),
         )  # fmt: skip
 
-    @property
-    def _named(self) -> dict[str, Any]:
-        options = self._options
-        return {
-            "source": options.key or "all keys",
-            "destination": options.through or options.key or "all keys",
-            "way": Way.SWAP,
-        }
-
-    def _job(
-        self,
-        sides: dict[str, ResolvedBackend],
-        rows: Sequence[FileColumn],
-        database: Database,
-        journal: Journal,
-        name: str,
-    ) -> Report:
-        options, began, named = self._options, time.time(), self._named
-        how = (
-            "both sides read"
-            if options.deep
-            else f"opened through {options.through} too"
-            if options.through
-            else "looked at"
-        )
-        self._tally.tell(
-            RunStarted(kind="verify", run=name, reason=how, dry_run=True, resumed=False, rows=None, **named)
-        )
-        known = KnownLosses(journal)
-        look = ObjectCheck(sides, options, self._retry, known)
-        with self._steered(database):
-            state, error = self._each(look, rows, journal if journal.exists else None)
-        state, error = self._final_state(state, error)
-        counts = dict(self._tally.counts)
-        report = Report(
-            kind="verify", run=name, way_reason=how, state=state, error=error, started=began, finished=time.time(), passes=1,
-            counts=counts, evidence=self._tally.evidence, listed=self._tally.listed[:LISTED],
-            next_command="",
-            notes=tuple(known.stale.values()), **named,
-        )  # fmt: skip
-        if self._share is not None:
-            report = self._share.finish(report)
-        self._tally.tell(RunFinished(run=name, state=report.state))
-        return report
-
-    def _steered(self, database: Database) -> AbstractContextManager[None]:
-        """A hand on it, where it is known to the journal."""
-        share = self._share
-        return nullcontext() if share is None else self._helm(share, share.run, LoadMonitor(database)).running()
-
-    def _each(self, look: ObjectCheck, rows: Sequence[FileColumn], journal: Journal | None) -> tuple[str, str]:
-        """Look at one after the other; how it ended, and why."""
-
-        def let_in(given: NamedObject | Outcome) -> Outcome:
-            with self._gate.acquire():
-                return look.check(given)
-
-        try:
-            for _, outcome in parallel_map(let_in, self._slots(rows, journal), self._options.concurrency):
-                self._tally.ended(outcome)
-                if self._stopping.is_set():
-                    return "stopped", ""
-        except (StoppedError, KeyboardInterrupt):
-            return "stopped", ""
-        except RunError as failure:
-            return "failed", str(failure)
-        return "finished", ""
-
-    def _slots(self, tables: Sequence[FileColumn], journal: Journal | None) -> Iterator[NamedObject | Outcome]:
-        """The slots of all rows, each with what the journal knows of it; asked of the database on this thread only."""
-        options = self._options
-        for rows in tables:
-            for window in rows.windows(options.key, 1000):
-                found: list[Slot] = []
+    def _read_slots(self, facts: _Facts) -> Iterator[NamedObject | Outcome]:
+        """Yield the slots of all rows, each with its journal record. The database is read on this thread only."""
+        for rows in facts.rows:
+            for window in rows.windows(self._options.key, WINDOW_ROWS):
+                slots: list[Slot] = []
                 for row in window:
                     try:
-                        slots = parse_slots(rows.column, row)
+                        slots += self._wanted_slots(rows, row)
                     except BrokenValueError as error:
                         yield outcome_of_broken_row(RowRef(rows.column, row.pk), str(error))
-                        continue
-                    found.extend(
-                        slot
-                        for slot in slots
-                        if (options.key is None or slot.file["backend"] == options.key) and self._sampled(slot)
-                    )
-                entries = journal.objects.at_destinations([location_of(slot) for slot in found]) if journal else {}
-                for slot in found:
-                    entry = entries.get(location_of(slot))
-                    yield NamedObject(slot, entry if entry is not None and entry.state in VERIFIED_STATES else None)
-                if self._stopping.is_set():
+                yield from _with_records(slots, facts.journal)
+                if self.context.stop.is_set():
                     return
 
-    def _sampled(self, slot: Slot) -> bool:
+    def _wanted_slots(self, rows: FileColumn, row: Row) -> list[Slot]:
+        key = self._options.key
+        slots = parse_slots(rows.column, row)
+        return [slot for slot in slots if (key is None or slot.file["backend"] == key) and self._is_sampled(slot)]
+
+    def _is_sampled(self, slot: Slot) -> bool:
         name = f"{slot.file['backend']}\0{slot.file['filename']}".encode("utf-8", "surrogatepass")
         share = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") / 2**32
         return share * 100 < self._options.sample
+
+
+def _with_records(slots: Sequence[Slot], journal: Journal | None) -> Iterator[NamedObject]:
+    records = journal.objects.at_destinations([location_of(slot) for slot in slots]) if journal else {}
+    for slot in slots:
+        record = records.get(location_of(slot))
+        yield NamedObject(slot, record if record is not None and record.state in VERIFIED_STATES else None)

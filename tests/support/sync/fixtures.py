@@ -37,10 +37,10 @@ def sync(tmp_path: Path, events: list[Event]) -> Run:
 
     def run(source: Any, destination: Any, *, application: Any = None, filters: Any = None, **options: Any) -> Report:
         journal = None if application is not None else f"sqlite:///{tmp_path / 'journal.db'}"
-        values = {"journal": journal, "concurrency": 8, **options}
+        values = {"journal": journal, "concurrency": 8, "filters": filters or Filters(), **options}
         return Sync(
             end(source), end(destination), SyncOptions(**values), application=application,
-            filters=filters or Filters(), listener=events.append,
+            listener=events.append,
         ).run()  # fmt: skip
 
     return run

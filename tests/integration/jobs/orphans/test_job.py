@@ -22,7 +22,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage import ObstoreBackend
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, StoppedError
-from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.events import ItemFinished, RunStarted
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.probe import SCRATCH
@@ -59,6 +59,12 @@ def orphans(world: World, *, application: Application | None = None, **options: 
 def found(world: World, kind: OutcomeKind = ORPHAN) -> set[str]:
     ended = (event.outcome for event in world.events if isinstance(event, ItemFinished))
     return {outcome.source.path for outcome in ended if outcome.kind is kind}
+
+
+def test_it_is_orphans_from_its_first_event_on(world: World) -> None:
+    for yes in (False, True):
+        orphans(world, quarantine="aside", yes=yes)
+        assert [event.kind for event in world.events if isinstance(event, RunStarted)] == ["orphans"]
 
 
 def stray(world: World, *names: str, content: bytes = b"nobody's") -> None:

@@ -11,7 +11,7 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.events import ItemFinished, RunStarted
 from migrate_storage.core.model import Location, Outcome, OutcomeKind
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
@@ -45,6 +45,11 @@ def signs(world: World) -> dict[str, str]:
 
 def put(world: World, name: str, content: bytes) -> None:
     world.new.save_object(FileObject(backend="new", filename=name), content)
+
+
+def test_it_is_a_verify_from_its_first_event_on(moved: World) -> None:
+    audit(moved)
+    assert [event.kind for event in moved.events if isinstance(event, RunStarted)] == ["verify"]
 
 
 def test_after_a_run_everything_is_equal(worlds: World) -> None:
