@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import Connection, case, delete, func, literal, select, update
 
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.protocol import Entry, EntryFate
@@ -135,7 +134,7 @@ class Outbox:
 
         def work(connection: Connection) -> Entry:
             wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-            statement = _build_upsert(connection, table, values, changes)
+            statement = self.database.dialect.upsert(table, values, changes)
             if connection.dialect.insert_returning:
                 found = connection.execute(statement.returning(*wanted)).one()
             else:
@@ -152,7 +151,7 @@ class Outbox:
         values = {**self._new_values(path, side, False, None, 0), "busy_until": 0.0}
         changes = self._changes_on_conflict(values, {})
         self.database.transaction(
-            lambda connection: connection.execute(_build_upsert(connection, self._table, values, changes)) and None
+            lambda connection: connection.execute(self.database.dialect.upsert(self._table, values, changes)) and None
         )
 
     def close_entry(self, path: str, entry: Entry, *, both_written: bool = False) -> EntryFate:
@@ -363,14 +362,3 @@ def _parse_entry(row: Any) -> Entry | None:
     if row is None:
         return None
     return Entry(epoch=row.epoch, sequence=row.sequence, side=Side(row.side), tombstone=bool(row.tombstone))
-
-
-def _build_upsert(connection: Connection, table: Any, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
-    match connection.dialect.name:
-        case "postgresql":
-            return postgresql.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
-        case "sqlite":
-            return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
-        case "mysql" | "mariadb":
-            return mysql.insert(table).values(values).on_duplicate_key_update(list(changes.items()))
-    return insert(table).values(values)

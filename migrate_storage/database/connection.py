@@ -1,7 +1,7 @@
-"""The application's database, on connections of our own: short transactions, tried again when that is safe.
+"""The application's database on our own connections: short transactions, retried where that is safe.
 
-Async engines enter here, by one bridge (:meth:`Database.transaction` runs the same function either way), so that
-everything above is written once, against SQLAlchemy Core's synchronous :class:`~sqlalchemy.engine.Connection`.
+:meth:`Database.transaction` runs a function on an async engine too. So all other code is written once, against
+SQLAlchemy Core's synchronous :class:`~sqlalchemy.engine.Connection`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,29 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
+from migrate_storage.database.dialects import DIALECTS, dialect_of
 from migrate_storage.database.urls import engine_from_url
 
-__all__ = ("Database", "describe_failure")
+__all__ = ("Database", "describe_failure", "is_transient")
 
 T = TypeVar("T")
 
-LOCK_TIMEOUT = 10
-"""Seconds that one statement waits for a lock that the application holds."""
-IDLE_TIMEOUT = 10
-"""Seconds after which PostgreSQL and MariaDB end a transaction of ours that says nothing: its process was stopped or cut
-off, and it must not keep its locks on rows and lease until it comes back."""
+LOCK_TIMEOUT_SECONDS = 10
+"""How long one statement waits for a lock of the application."""
+IDLE_TIMEOUT_SECONDS = 10
+"""How long a transaction of ours may be idle in PostgreSQL and MariaDB before the server ends it.
 
-_TRANSIENT_STATES = frozenset(
-    {"40001", "40P01", "40003", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
-    | {"08000", "08001", "08003", "08004", "08006", "08007"}
-)
-"""PostgreSQL SQLSTATEs after which the same transaction may succeed: serialization, deadlock, lock timeout, restart."""
-_TRANSIENT_CODES = frozenset(
-    {1020, 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1412, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 4031}
-)
-"""MySQL and MariaDB error numbers of the same meaning."""
-_READ_ONLY = ("25006", 1290, 1792, 1836)
-"""A server that answers as a read-only replica: a failover in progress, worth the same wait."""
-_NO_ROOM = ("53100", 3, 1021, 1026, 1114)
-"""No room on the disk, or a write to it that failed: no row is to blame, and waiting makes no room."""
+Its process was stopped or cut off. It must not keep its locks on rows and lease until it returns.
+"""
+MAX_RETRY_SECONDS = 5.0
+"""The longest wait between two attempts of a transaction."""
+
+_TRANSIENT_CODES = frozenset[int | str]().union(*(each.transient_codes for each in DIALECTS.values()))
+_TRANSIENT_WORDS = tuple(words for each in DIALECTS.values() for words in each.transient_messages)
+_FULL_CODES = frozenset[int | str]().union(*(each.full_codes for each in DIALECTS.values()))
+_FULL_WORDS = tuple(words for each in DIALECTS.values() for words in each.full_messages)
+_CONNECTION_WORDS = ("connection", "server closed", "timeout", "timed out", "starting up", "shutting down")
+"""Words in the message of a connection error without a code."""
 
 
 def describe_failure(error: BaseException) -> str:
@@ -60,39 +58,36 @@ def describe_failure(error: BaseException) -> str:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the whole transaction may simply be tried again."""
+    """Whether the same transaction may succeed when it is run again."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, (ConnectionError, TimeoutError, OSError))
     if error.connection_invalidated:
         return True
     code = _code(error)
-    if isinstance(code, int):
-        return code in _TRANSIENT_CODES or code in _READ_ONLY
     if code is not None:
-        return code in _TRANSIENT_STATES or code in _READ_ONLY
+        return code in _TRANSIENT_CODES
     message = str(error.orig).lower()
-    if "locked" in message or "busy" in message:
+    if any(words in message for words in _TRANSIENT_WORDS):
         return True
     return isinstance(error, (OperationalError, InterfaceError)) and any(
-        words in message
-        for words in ("connection", "server closed", "timeout", "timed out", "starting up", "shutting down")
+        words in message for words in _CONNECTION_WORDS
     )
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the database could not write for want of room, or because its disk failed."""
+    """Whether the database could not write because its disk is full or failed."""
     if not isinstance(error, DBAPIError):
         return False
     message = str(error.orig).lower()
-    return _code(error) in _NO_ROOM or "disk is full" in message or "disk i/o error" in message
+    return _code(error) in _FULL_CODES or any(words in message for words in _FULL_WORDS)
 
 
 def _code(error: DBAPIError) -> int | str | None:
-    """The server's own number or SQLSTATE, where it told one."""
+    """The server's error number or SQLSTATE; ``None`` where the driver gives none."""
     original: Any = error.orig
     code = original.args[0] if original is not None and original.args else None
     if isinstance(code, int):
-        # Before the state: a lock timeout of MySQL and MariaDB has the same as a trigger's refusal.
+        # Before the state: in MySQL and MariaDB a lock timeout has the same state as a trigger's refusal.
         return code
     state: str | None = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     return state
@@ -102,13 +97,13 @@ class Database:
     """One database, reached through a pool of its own.
 
     Args:
-        engine: a SQLAlchemy URL, or the application's engine, sync or async. Of an engine only the way to connect is
-            taken over (its pool is made anew, so that neither the application's connections nor its event loop are
-            used), except where the pool *is* the database: SQLite in memory.
+        engine: a SQLAlchemy URL, or the application's engine, sync or async. We connect as the engine does, through a
+            new pool: neither the application's connections nor its event loop are used. A database that exists in the
+            pool's connection only (SQLite in memory) is reached through the given pool.
         attempts: how often one transaction is tried before the run stops.
 
     Raises:
-        ConfigurationError: the URL is not one, or its driver is not installed.
+        ConfigurationError: the URL cannot be parsed, its driver is not installed, or its database is not supported.
     """
 
     def __init__(self, engine: Engine | AsyncEngine | str, *, attempts: int = 8) -> None:
@@ -120,12 +115,11 @@ class Database:
             self._engine, self._owned = engine, True
         else:
             self._engine, self._owned = _private(engine)
-        # SQLite in memory is one connection for all threads: they take turns.
+        # SQLite in memory has one connection for all threads, and each must wait for it.
         self._turn: AbstractContextManager[Any] = nullcontext() if self._owned else threading.RLock()
         self.url = self._sync_engine.url
-        #: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``: told apart from the server's answer, not the URL's name.
-        self.dialect = self._sync_engine.dialect.name
-        self.driver = self._sync_engine.dialect.driver
+        #: That of the server. MariaDB behind a ``mysql`` URL is recognised by :meth:`connect`.
+        self.dialect = dialect_of(self._sync_engine.dialect)
 
     @property
     def _sync_engine(self) -> Engine:
@@ -138,10 +132,10 @@ class Database:
         return self.url.render_as_string(hide_password=True)
 
     def connect(self) -> None:
-        """Open one connection and learn which server answers.
+        """Open one connection, and set :attr:`dialect` by the server that answers.
 
         Raises:
-            ConfigurationError: it cannot be reached, or refuses us.
+            ConfigurationError: the database cannot be reached, or refuses the connection.
         """
         try:
             self._run(lambda connection: connection.execute(text("SELECT 1")))
@@ -149,19 +143,18 @@ class Database:
             raise ConfigurationError(
                 f"cannot reach the database {self}: {describe_failure(error)}; check the URL, that the server runs and that this user may connect"
             ) from error
-        if getattr(self._sync_engine.dialect, "is_mariadb", False):
-            self.dialect = "mariadb"
+        self.dialect = dialect_of(self._sync_engine.dialect)
 
     def transaction(self, work: Callable[[Connection], T], *, attempts: int | None = None) -> T:
-        """Run ``work`` in one short READ COMMITTED transaction, and again while the failure is a passing one.
+        """Run ``work`` in one short READ COMMITTED transaction, and again after a transient failure.
 
         Args:
-            work: called with the connection, perhaps several times: it must hold all that is to be redone together.
-            attempts: how often it is tried; ``None`` as the database was told.
+            work: called with the connection, once for each attempt.
+            attempts: how often it is tried; ``None`` takes the number given to the database.
 
         Raises:
-            RefusedError: the database refuses it; the cause is SQLAlchemy's own error.
-            RunError: it still failed after all attempts.
+            RefusedError: the database refuses a statement; the cause is SQLAlchemy's error.
+            RunError: all attempts failed.
         """
         attempts = attempts or self._attempts
         for attempt in range(1, attempts + 1):
@@ -182,57 +175,32 @@ class Database:
                     raise RunError(
                         f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half done, run the same command again to go on"
                     ) from error
-                time.sleep(min(5.0, 0.05 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                time.sleep(min(MAX_RETRY_SECONDS, 0.05 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         with self._turn:
-            return self._reached(work)
-
-    def _reached(self, work: Callable[[Connection], T]) -> T:
-        if isinstance(self._engine, AsyncEngine):
-            return self._bridge(self._run_async(self._engine, work))
-        with self._engine.connect() as connection:
-            return self._work(connection, work)
+            if isinstance(self._engine, AsyncEngine):
+                return self._bridge(self._run_async(self._engine, work))
+            with self._engine.connect() as connection:
+                return self._begin(connection, work)
 
     async def _run_async(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
         async with engine.connect() as connection:
-            return await connection.run_sync(self._work, work)
+            return await connection.run_sync(self._begin, work)
 
-    def _work(self, connection: Connection, work: Callable[[Connection], T]) -> T:
-        if self.dialect == "sqlite":
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000}")
-            connection.rollback()
-            with connection.begin():
-                return work(connection)
-        connection = connection.execution_options(isolation_level="READ COMMITTED")
-        if self.driver == "psycopg":
-            # PgBouncer in transaction mode hands each transaction another server connection: prepare nothing.
-            driver_connection: Any = connection.connection.driver_connection
-            driver_connection.prepare_threshold = None
+    def _begin(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        self.dialect.prepare_connection(connection, LOCK_TIMEOUT_SECONDS)
         with connection.begin():
-            if self.dialect == "postgresql":
-                connection.exec_driver_sql(
-                    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}s', true), set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT}s', true)"
-                )
-            elif self.dialect == "mariadb":
-                connection.exec_driver_sql(
-                    f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}, SESSION idle_transaction_timeout = {IDLE_TIMEOUT}"
-                )
-            else:
-                connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
+            self.dialect.set_timeouts(connection, LOCK_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS)
             return work(connection)
 
     def now(self, connection: Connection) -> float:
         """The database's clock, in seconds since the epoch: leases compare times of one clock only."""
-        statement = {
-            "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
-            "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
-        }.get(self.dialect, "SELECT UNIX_TIMESTAMP(NOW(6))")
-        return float(connection.exec_driver_sql(statement).scalar_one())
+        return float(connection.exec_driver_sql(self.dialect.clock).scalar_one())
 
     def close(self) -> None:
-        """Close our connections; the application's stay as they are."""
+        """Close our connections. The application's are not touched."""
         if self._owned:
             if isinstance(self._engine, AsyncEngine):
                 self._bridge(self._engine.dispose())

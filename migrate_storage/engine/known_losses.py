@@ -131,7 +131,7 @@ def _said(mark: KnownLoss) -> str:
 
 
 def _names(rows: FileColumn, mark: KnownLoss) -> bool:
-    value = rows.database.transaction(lambda connection: rows.read(connection, mark.pk))
+    value = rows.database.transaction(lambda connection: rows.compare_and_swap.read(connection, mark.pk))
     if value is None:
         return False
     try:

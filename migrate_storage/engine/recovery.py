@@ -25,5 +25,5 @@ def recover_intents(journal: Journal, database: Database, columns: Sequence[Colu
                 continue
             if name not in tables:
                 tables[name] = FileColumn(database, known[name])
-            holds = partial(tables[name].equals, pk=load_key(line["pk"]), value=line["new_value"])
+            holds = partial(tables[name].compare_and_swap.equals, pk=load_key(line["pk"]), value=line["new_value"])
             journal.rows.set_state(line["id"], "swapped" if database.transaction(holds) else "kept")

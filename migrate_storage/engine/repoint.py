@@ -89,7 +89,7 @@ def repoint_rows(
             # run; one that came back word for word since is re-pointed again, and gets a line again.
             said = journal.rows.runs_that_recorded(connection, lines)
             there = [
-                bool(runs) and swap.rows.equals(connection, swap.row.pk, swap.new_value)
+                bool(runs) and swap.rows.compare_and_swap.equals(connection, swap.row.pk, swap.new_value)
                 for swap, runs in zip(swaps, said, strict=True)
             ]
             done = _swap(connection, swaps, ordered)
@@ -136,7 +136,9 @@ def rewrite_each(
     Returns:
         Whether each of them still held its old value: where not, the transaction is to be rolled back.
     """
-    if not rows.swap_each(connection, [(swap.row.pk, swap.row.value, swap.new_value) for swap in swaps]):
+    if not rows.compare_and_swap.swap_each(
+        connection, [(swap.row.pk, swap.row.value, swap.new_value) for swap in swaps]
+    ):
         return False
     journal.rows.add(connection, [_entry(run, swap, "swapped") for swap in swaps])
     return True
@@ -147,7 +149,7 @@ def _swap(connection: Connection, swaps: Sequence[RowUpdate], ordered: Sequence[
     for part in _batches(swaps, ordered):
         rows = swaps[part[0]].rows
         values = [(swaps[i].row.pk, swaps[i].row.value, swaps[i].new_value) for i in part]
-        for i, ok in zip(part, rows.swap_all(connection, values), strict=True):
+        for i, ok in zip(part, rows.compare_and_swap.swap_all(connection, values), strict=True):
             done[i] = ok
     return done
 

@@ -8,7 +8,6 @@ together. Alembic's autogenerate proposes to drop tables that it does not know: 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -21,16 +20,16 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     inspect,
     select,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.connection import is_transient
+from migrate_storage.database.dialects.mysql import LONG_TEXT, TABLE_OPTIONS
+from migrate_storage.database.dialects.sqlite import AUTO_ID
 
 __all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
 
@@ -38,9 +37,6 @@ PREFIX = "migrate_storage_"
 SCHEMA_VERSION = 1
 LAST_PHASE = "destination"
 """The phase of a cutover that is over, as its table says it."""
-
-_LONG = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-_ID = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Tables:
@@ -53,14 +49,13 @@ class Tables:
     def __init__(self, schema: str | None = None) -> None:
         self.schema = schema
         self.metadata = metadata = MetaData(schema=schema)
-        options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
         self.version = Table(
             f"{PREFIX}version",
             metadata,
             Column("version", Integer, primary_key=True),
             Column("created", Double, nullable=False),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a lease: run, revert and purge exclude each other by it, and so do those who would do one range.
         self.lease = Table(
@@ -69,7 +64,7 @@ class Tables:
             Column("name", String(64), primary_key=True),
             Column("owner", String(64), nullable=False),
             Column("expires", Double, nullable=False),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a run.
         self.run = Table(
@@ -85,13 +80,13 @@ class Tables:
             Column("updated", Double, nullable=False),
             Column("finished", Double),
             #: The report as JSON, kept up to date while the run goes on.
-            Column("report", _LONG),
+            Column("report", LONG_TEXT),
             #: What ``control`` wants of it, as JSON: ``paused``, ``stop``, ``concurrency``, ``bandwidth``.
-            Column("wanted", _LONG),
+            Column("wanted", LONG_TEXT),
             #: What it does now, as JSON, about once a second.
-            Column("doing", _LONG),
+            Column("doing", LONG_TEXT),
             Index(f"{PREFIX}run_started", "started"),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line an object: from the intent before the first byte is written to the end of its story.
         self.object = Table(
@@ -103,9 +98,9 @@ class Tables:
             #: The range of the run in which it was carried last; ``NULL`` in a run that is one process's.
             Column("part", Integer),
             Column("source_key", String(255), nullable=False),
-            Column("source_path", _LONG, nullable=False),
+            Column("source_path", LONG_TEXT, nullable=False),
             Column("destination_key", String(255), nullable=False),
-            Column("destination_path", _LONG, nullable=False),
+            Column("destination_path", LONG_TEXT, nullable=False),
             #: Digest of the destination's key and path: two sources never share a destination.
             Column("destination_id", String(32), nullable=False),
             #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
@@ -115,7 +110,7 @@ class Tables:
             #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
             Column("ours", Boolean),
             Column("outcome", String(16)),
-            Column("reason", _LONG),
+            Column("reason", LONG_TEXT),
             Column("evidence", String(64)),
             Column("size", BigInteger),
             Column("sha256", String(64)),
@@ -129,7 +124,7 @@ class Tables:
             Column("updated", Double, nullable=False),
             Index(f"{PREFIX}object_destination", "destination_id", unique=True),
             Index(f"{PREFIX}object_run", "run", "state"),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a range of a job that several processes share; the last one, whose number is their total, is its end.
         self.range = Table(
@@ -141,39 +136,39 @@ class Tables:
             #: Digest of what is done how: who asks for the same joins in.
             Column("plan", String(32), nullable=False),
             #: By column, as JSON, the key behind which it begins and the key with which it ends.
-            Column("bounds", _LONG, nullable=False),
+            Column("bounds", LONG_TEXT, nullable=False),
             #: ``open`` or ``done``.
             Column("state", String(16), nullable=False),
             #: What was done in it, as JSON, once it is done.
-            Column("report", _LONG),
+            Column("report", LONG_TEXT),
             #: What is done in it now, as JSON, about once a second.
-            Column("doing", _LONG),
+            Column("doing", LONG_TEXT),
             Index(f"{PREFIX}range_plan", "plan"),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a rewritten column of a row, with the value before and after: what an undo needs.
         self.row = Table(
             f"{PREFIX}row",
             metadata,
-            Column("id", _ID, primary_key=True, autoincrement=True),
+            Column("id", AUTO_ID, primary_key=True, autoincrement=True),
             Column("run", String(36), nullable=False),
             Column("table_schema", String(255)),
             Column("table_name", String(255), nullable=False),
             Column("column_name", String(255), nullable=False),
             #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
-            Column("pk", _LONG, nullable=False),
+            Column("pk", LONG_TEXT, nullable=False),
             #: Digest of table, column and key.
             Column("row_id", String(32), nullable=False),
             #: JSON list of the ``object.id`` of each re-pointed slot.
-            Column("objects", _LONG, nullable=False),
-            Column("old_value", _LONG, nullable=False),
-            Column("new_value", _LONG, nullable=False),
+            Column("objects", LONG_TEXT, nullable=False),
+            Column("old_value", LONG_TEXT, nullable=False),
+            Column("new_value", LONG_TEXT, nullable=False),
             #: ``intent`` (journal in another database, not yet settled), ``swapped``, ``kept`` (their write stood), ``reverted``.
             Column("state", String(16), nullable=False),
             Column("at", Double, nullable=False),
             Index(f"{PREFIX}row_row", "row_id"),
             Index(f"{PREFIX}row_run", "run", "state"),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a row and filename whose object is lost, and known to be.
         self.mark = Table(
@@ -185,14 +180,14 @@ class Tables:
             Column("table_name", String(255), nullable=False),
             Column("column_name", String(255), nullable=False),
             #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
-            Column("pk", _LONG, nullable=False),
+            Column("pk", LONG_TEXT, nullable=False),
             Column("backend", String(255), nullable=False),
-            Column("path", _LONG, nullable=False),
-            Column("reason", _LONG, nullable=False),
+            Column("path", LONG_TEXT, nullable=False),
+            Column("reason", LONG_TEXT, nullable=False),
             #: Who marked it.
             Column("marked_by", String(255), nullable=False),
             Column("at", Double, nullable=False),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a key that a cutover wrote on both sides; open while they may differ.
         self.outbox = Table(
@@ -201,7 +196,7 @@ class Tables:
             #: Digest of the backend's key and the path.
             Column("id", String(32), primary_key=True),
             Column("backend", String(255), nullable=False),
-            Column("path", _LONG, nullable=False),
+            Column("path", LONG_TEXT, nullable=False),
             #: Closed, it only says that what stands under this key is ours.
             Column("open", Boolean, nullable=False),
             #: New whenever the line is opened and whenever its side changes: whoever holds another saw a line that is gone.
@@ -212,7 +207,7 @@ class Tables:
             Column("side", String(16), nullable=False),
             Column("tombstone", Boolean, nullable=False),
             #: Content type and metadata of the save, as JSON: what not every store keeps.
-            Column("about", _LONG),
+            Column("about", LONG_TEXT),
             Column("opened", Double, nullable=False),
             #: A writer is at work, probably: until then repair lets it be.
             Column("busy_until", Double, nullable=False),
@@ -221,9 +216,9 @@ class Tables:
             Column("claimed_by", String(32)),
             Column("claimed_until", Double, nullable=False),
             #: Why the last repair failed.
-            Column("failure", _LONG),
+            Column("failure", LONG_TEXT),
             Index(f"{PREFIX}outbox_backend", "backend", "open", "id"),
-            **options,
+            **TABLE_OPTIONS,
         )
         #: One line a cutover backend whose phase is shared: the phase that processes are to act in.
         self.phase = Table(
@@ -236,8 +231,8 @@ class Tables:
             #: When it changed, by the database's clock, as all times of these two tables.
             Column("changed", Double, nullable=False),
             #: What the last full comparison of both sides found, as JSON.
-            Column("compared", _LONG),
-            **options,
+            Column("compared", LONG_TEXT),
+            **TABLE_OPTIONS,
         )
         #: One line a process that acts in a shared phase, for as long as it may.
         self.process = Table(
@@ -258,7 +253,7 @@ class Tables:
             Column("fallbacks", BigInteger, nullable=False),
             Column("fallback_at", Double, nullable=False),
             Index(f"{PREFIX}process_backend", "backend", "expires"),
-            **options,
+            **TABLE_OPTIONS,
         )
 
     def create(self, connection: Connection) -> None:

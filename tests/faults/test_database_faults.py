@@ -25,7 +25,7 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database import connection as database_connection
-from migrate_storage.database.file_column import FileColumn
+from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.engine import scheduler
 from migrate_storage.jobs.revert.job import Revert
 from migrate_storage.jobs.run.job import Migration
@@ -147,17 +147,17 @@ def test_mariadb_restarts_in_the_middle(
         with server.database() as url:
             world = local(url, tmp_path, rows)
             crash = threading.Event()
-            original, swaps = FileColumn.swap, []  # type: Any, list[int]
+            original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
 
-            def counting(self: FileColumn, *args: Any, **kwargs: Any) -> bool:
+            def counting(self: CompareAndSwap, *args: Any, **kwargs: Any) -> bool:
                 swaps.append(1)
                 if len(swaps) == rows // 3:
                     crash.set()
                     time.sleep(0.2)  # the transaction is open while its server dies
                 return bool(original(self, *args, **kwargs))
 
-            monkeypatch.setattr(FileColumn, "swap", counting)
-            monkeypatch.setattr(FileColumn, "swap_all", row_by_row)
+            monkeypatch.setattr(CompareAndSwap, "swap", counting)
+            monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
 
             def restart() -> None:
                 nonlocal restarts
@@ -176,7 +176,7 @@ def test_mariadb_restarts_in_the_middle(
     evidence.record("MariaDB killed and started again in the middle of a batch", rows=rows, runs=runs)
 
 
-def row_by_row(self: FileColumn, connection: Any, swaps: Any) -> list[bool]:
+def row_by_row(self: CompareAndSwap, connection: Any, swaps: Any) -> list[bool]:
     """A batch that can be stopped between two of its rows."""
     return [self.swap(connection, *each) for each in swaps]
 
@@ -218,7 +218,7 @@ def _locked(world: World, wait: float) -> Callable[[], None]:
 def test_rows_that_the_application_holds_locked(
     request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_connection, "LOCK_TIMEOUT", 1)
+    monkeypatch.setattr(database_connection, "LOCK_TIMEOUT_SECONDS", 1)
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
     with meanwhile(_locked(world, 1.5), 0.01) as held:
         report = world.run()
@@ -232,7 +232,7 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
     """Another transaction takes the rows of the batch from the other end."""
     monkeypatch.setattr(scheduler, "_LATEST", 60.0)
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
-    original, other = FileColumn.swap, []  # type: Any, list[threading.Thread]
+    original, other = CompareAndSwap.swap, []  # type: Any, list[threading.Thread]
     first = threading.Event()
     deadlocks = []
 
@@ -245,7 +245,7 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
         except sa.exc.OperationalError as error:
             deadlocks.append(error)
 
-    def swap(self: FileColumn, connection: Any, pk: Any, *args: Any) -> bool:
+    def swap(self: CompareAndSwap, connection: Any, pk: Any, *args: Any) -> bool:
         done = bool(original(self, connection, pk, *args))
         if pk == (1,) and not other:
             other.append(threading.Thread(target=backwards))
@@ -254,8 +254,8 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
             time.sleep(0.3)  # it waits for row 1 by now; we go for row 60
         return done
 
-    monkeypatch.setattr(FileColumn, "swap", swap)
-    monkeypatch.setattr(FileColumn, "swap_all", row_by_row)
+    monkeypatch.setattr(CompareAndSwap, "swap", swap)
+    monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
     transient, seen = database_connection.is_transient, []  # type: Any, list[str]
 
     def noting(error: BaseException) -> bool:
@@ -277,7 +277,7 @@ def test_postgresql_becomes_read_only_for_a_while(
     monkeypatch.setattr(scheduler, "_BATCH", 10)
     world = local(postgres_url, tmp_path, 100)
     name = make_url(postgres_url).database
-    original, swaps = FileColumn.swap, []  # type: Any, list[int]
+    original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
     end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'".encode()
 
     def fail_over() -> None:
@@ -290,22 +290,22 @@ def test_postgresql_becomes_read_only_for_a_while(
 
     thread = threading.Thread(target=fail_over)
 
-    def swap(self: FileColumn, *args: Any) -> bool:
+    def swap(self: CompareAndSwap, *args: Any) -> bool:
         swaps.append(1)
         if len(swaps) == 33:
             thread.start()
             time.sleep(0.3)
         return bool(original(self, *args))
 
-    monkeypatch.setattr(FileColumn, "swap", swap)
-    monkeypatch.setattr(FileColumn, "swap_all", row_by_row)
+    monkeypatch.setattr(CompareAndSwap, "swap", swap)
+    monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
     report = world.run(window=20)
     thread.join()
     ended(world, report, 100)
 
 
 def test_sqlite_is_locked_by_another_process(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_connection, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(database_connection, "LOCK_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(scheduler, "_BATCH", 10)
     world = local(sqlite_url, tmp_path)
     path = make_url(sqlite_url).database
@@ -337,19 +337,19 @@ def test_a_database_that_does_not_come_back_stops_the_run(
         return original(self, work)
 
     monkeypatch.setattr(database_connection.Database, "_run", run)
-    swap_all = FileColumn.swap_all
+    swap_all = CompareAndSwap.swap_all
 
-    def last(self: FileColumn, *args: Any) -> list[bool]:
+    def last(self: CompareAndSwap, *args: Any) -> list[bool]:
         gone.set()
         raise sa.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
 
-    monkeypatch.setattr(FileColumn, "swap_all", last)
+    monkeypatch.setattr(CompareAndSwap, "swap_all", last)
     monkeypatch.setattr(database_connection, "random", SimpleNamespace(uniform=lambda *_: 0.0))
     report = world.run(lease=1)
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "database is locked" in report.error
     gone.clear()
-    monkeypatch.setattr(FileColumn, "swap_all", swap_all)
+    monkeypatch.setattr(CompareAndSwap, "swap_all", swap_all)
     assert ended(world, world.run(lease=1), 60) == 1
 
 
@@ -357,16 +357,16 @@ def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], No
     """The database's disk is full from that swap on: in the middle of a batch of ten, however slow the machine is."""
     monkeypatch.setattr(scheduler, "_BATCH", 10)
     monkeypatch.setattr(scheduler, "_LATEST", 60.0)
-    original, swaps = FileColumn.swap, []  # type: Any, list[int]
+    original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
 
-    def filling(self: FileColumn, connection: Any, *args: Any) -> bool:
+    def filling(self: CompareAndSwap, connection: Any, *args: Any) -> bool:
         swaps.append(1)
         if len(swaps) == swap:
             fill(connection)
         return bool(original(self, connection, *args))
 
-    monkeypatch.setattr(FileColumn, "swap", filling)
-    monkeypatch.setattr(FileColumn, "swap_all", row_by_row)
+    monkeypatch.setattr(CompareAndSwap, "swap", filling)
+    monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
 
 
 def stopped_for_want_of_room(world: World, report: Report, rows: int) -> int:

@@ -12,7 +12,7 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.core.events import Event, PassStarted
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.database.file_column import FileColumn
+from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.engine import listing_evidence
 from migrate_storage.engine.batched_checks import BatchedRechecks
 from migrate_storage.engine.object_copier import ObjectCopier
@@ -82,7 +82,7 @@ def test_what_the_application_writes_right_before_the_swap_stands(
             session.get_one(Album, album).pictures = [*(session.get_one(Album, album).pictures or []), late]
             session.commit()
 
-    before_call(monkeypatch, FileColumn, "swap_all", write)
+    before_call(monkeypatch, CompareAndSwap, "swap_all", write)
     report = world.run()
     assert (report.state, report.rows_left) == ("finished", 0)
     values = dict(world.sql("SELECT id, title FROM documents"))
@@ -122,7 +122,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
         waiting.append(threading.Timer(0.4, commit))
         waiting[0].start()
 
-    before_call(monkeypatch, FileColumn, "swap_all", write)
+    before_call(monkeypatch, CompareAndSwap, "swap_all", write)
     report = world.run()
     waiting[0].join()
     assert report.state == "finished"
@@ -143,7 +143,7 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
             session.get_one(Document, 1).file = mine
             session.commit()
 
-    before_call(monkeypatch, FileColumn, "swap_all", write)
+    before_call(monkeypatch, CompareAndSwap, "swap_all", write)
     assert world.run().rows_left == 0
     assert [value["filename"] for value in world.raw()] == ["mine.txt", "docs/1/d1.bin", "docs/2/d2.bin"]
     assert world.check(backend="new") == 3
@@ -287,7 +287,7 @@ def test_a_source_replaced_while_it_is_copied_is_copied_again(
     monkeypatch.setattr(ServerSideCopier, "copy", replacing(ServerSideCopier.copy))
     at_the_swap: list[bytes] = []
     before_call(
-        monkeypatch, FileColumn, "swap_all", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin"))
+        monkeypatch, CompareAndSwap, "swap_all", lambda *_: at_the_swap.append(world.new.get_content("docs/0/d0.bin"))
     )
     world.contents["docs/0/d0.bin"] = b"replaced meanwhile"
     assert world.run().exit_code == 0

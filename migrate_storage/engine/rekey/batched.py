@@ -142,9 +142,7 @@ class BatchedRekey:
         self, connection: Connection, rows: FileColumn, ready: Sequence[tuple[RowUpdate, ObjectRecord]]
     ) -> tuple[int, int]:
         """How many objects came into the journal, and how many rows were re-pointed."""
-        if self._journal.database.dialect in ("mysql", "mariadb"):
-            # Who waits holds all rows that it has changed so far.
-            connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {_PATIENCE}")
+        self._journal.database.dialect.limit_lock_wait(connection, _PATIENCE)
         held, fresh = self._journal.objects.insert_verified(connection, [entry for _, entry in ready])
         swaps = [swap for swap, entry in ready if entry.id in held]
         if swaps and not rewrite_each(connection, rows, swaps, run=self._run, journal=self._journal):

@@ -94,7 +94,7 @@ class DestinationRecheck:
         """Return whether a row names the source object; with a verification, write its size and ETag to the row."""
 
         def update(connection: Connection) -> bool:
-            now = column.read(connection, pk)
+            now = column.compare_and_swap.read(connection, pk)
             try:
                 slots = parse_slots(column.column, Row(pk, now)) if now is not None else ()
             except BrokenValueError:
@@ -103,7 +103,7 @@ class DestinationRecheck:
             naming = [slot for slot in slots if (slot.file["backend"], slot.file["filename"]) == names]
             if now is not None and verified is not None and naming:
                 fields = {slot.ref.index: file_fields_for(verified, record.source) for slot in naming}
-                column.swap(connection, pk, now, rewrite_value(now, fields))
+                column.compare_and_swap.swap(connection, pk, now, rewrite_value(now, fields))
             return bool(naming)
 
         return self._database.transaction(update)

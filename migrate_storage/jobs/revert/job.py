@@ -225,7 +225,10 @@ class Revert(Job[_Facts]):
         records = [record for decision in going for record in decision.entries]
 
         def swap(connection: Connection) -> list[bool]:
-            return [each.undo.rows.swap(connection, each.undo.pk, each.undo.now, each.value) for each in going]
+            return [
+                each.undo.rows.compare_and_swap.swap(connection, each.undo.pk, each.undo.now, each.value)
+                for each in going
+            ]
 
         def mark(connection: Connection, done: Sequence[bool]) -> None:
             numbers = [number for each, ok in zip(going, done, strict=True) if ok for number in each.undo.lines]
@@ -288,7 +291,7 @@ def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecisio
     """Read the row before any request to a store: a later write stands, and a row that is back already is done."""
     if isinstance(task, RestoreDecision):
         return task
-    now = task.rows.read(connection, task.pk)
+    now = task.rows.compare_and_swap.read(connection, task.pk)
     if now is not None and same_json(now, task.now):
         return task
     if now is not None and _locations(task, now) == _locations(task, task.before):

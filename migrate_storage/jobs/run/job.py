@@ -321,7 +321,7 @@ class Migration(SharedJob):
             pipeline.rows_moved += moved
             self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
 
-        way = PostgresRekey if rows.database.dialect == "postgresql" else BatchedRekey
+        way = PostgresRekey if rows.database.dialect.repoints_ranges else BatchedRekey
         roll = PrefixListing(facts.route, facts.rule, self._retry)
         way(roll, journal, run).run(facts.rows, expected, turn=turn, told=told)
 

@@ -202,19 +202,13 @@ def _roots(samples: Sequence[Place], source: ResolvedBackend) -> list[Place]:
 
 
 def _triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:
-    statements = {
-        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'",
-        "postgresql": "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE'",
-    }
-    statement = statements.get(
-        database.dialect,
-        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()",
-    )
     notes = []
     for table in dict.fromkeys(each.column.table for each in rows):
 
         def read(connection: Connection, table: str = table) -> list[str]:
-            return [str(name) for name in connection.execute(text(statement), {"t": table}).scalars()]
+            return [
+                str(name) for name in connection.execute(text(database.dialect.update_triggers), {"t": table}).scalars()
+            ]
 
         names = database.transaction(read)
         if names:

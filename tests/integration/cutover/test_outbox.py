@@ -149,7 +149,7 @@ def test_opened_by_many_at_once_each_has_its_own_sequence(outbox: Outbox) -> Non
 
 
 def test_looking_up_uses_the_index(outbox: Outbox) -> None:
-    if outbox.database.dialect != "sqlite":
+    if outbox.database.dialect.name != "sqlite":
         return
     plan = outbox.database.transaction(
         lambda connection: connection.execute(

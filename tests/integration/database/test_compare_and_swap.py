@@ -49,7 +49,7 @@ def read(rows: FileColumn) -> dict[int, tuple[str, object]]:
     """What each row holds: its title, and its file."""
     statement = rows.select(sa.literal_column("title"), rows.raw)
     found = rows.database.transaction(lambda connection: connection.execute(statement).all())
-    parsed = rows.database.dialect == "postgresql"
+    parsed = rows.database.dialect.name == "postgresql"
     return {row[1]: (row[2], row[3] if parsed or row[3] is None else json.loads(row[3])) for row in found}
 
 
@@ -62,22 +62,25 @@ def swaps(rows: FileColumn, count: int) -> list[tuple[tuple[object, ...], str, s
 @pytest.mark.parametrize("count", [1, 2, 99, 100, 101, ROWS])
 def test_each_is_swapped_and_nothing_else_is(rows: FileColumn, count: int) -> None:
     wanted = swaps(rows, count)
-    assert rows.database.transaction(lambda connection: rows.swap_each(connection, wanted))
+    assert rows.database.transaction(lambda connection: rows.compare_and_swap.swap_each(connection, wanted))
     changed = {pk[1] for pk, _, _ in wanted}
     assert read(rows) == {n: ("t", value("new" if n in changed else "old", n)) for n in range(ROWS)}
-    assert not rows.database.transaction(lambda connection: rows.swap_each(connection, wanted))
-    assert rows.database.transaction(lambda connection: rows.swap_all(connection, wanted)) == [True] * count
+    assert not rows.database.transaction(lambda connection: rows.compare_and_swap.swap_each(connection, wanted))
+    assert (
+        rows.database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, wanted))
+        == [True] * count
+    )
 
 
 @pytest.mark.parametrize("written", ["null", '""', '{"backend": "theirs", "filename": "f"}', None])
 def test_what_somebody_wrote_meanwhile_stands(rows: FileColumn, written: str | None) -> None:
     wanted = swaps(rows, ROWS)
     owner, number = wanted[7][0]
-    given = "CAST(:value AS JSONB)" if rows.database.dialect == "postgresql" else ":value"
+    given = "CAST(:value AS JSONB)" if rows.database.dialect.name == "postgresql" else ":value"
     statement = sa.text(f"UPDATE files SET file = {given} WHERE owner = :owner AND number = :number")
     values = {"value": written, "owner": owner, "number": number}
     rows.database.transaction(lambda connection: connection.execute(statement, values))
-    done = rows.database.transaction(lambda connection: rows.swap_all(connection, wanted))
+    done = rows.database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, wanted))
     assert done == [n != 7 for n in range(ROWS)]
     held = {**{n: ("t", value("new", n)) for n in range(ROWS)}, number: ("t", written and json.loads(written))}
     assert read(rows) == held
@@ -86,5 +89,5 @@ def test_what_somebody_wrote_meanwhile_stands(rows: FileColumn, written: str | N
 def test_values_that_are_long_go_in_several_statements(rows: FileColumn) -> None:
     """Together they would be longer than a server takes."""
     long = [(pk, old, json.dumps({**json.loads(new), "note": "x" * 200_000})) for pk, old, new in swaps(rows, ROWS)]
-    assert rows.database.transaction(lambda connection: rows.swap_each(connection, long))
+    assert rows.database.transaction(lambda connection: rows.compare_and_swap.swap_each(connection, long))
     assert {len(json.dumps(file)) > 200_000 for _, file in read(rows).values()} == {True}

@@ -21,8 +21,8 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.core.events import ItemsFinished
 from migrate_storage.core.model import Column, OutcomeKind
-from migrate_storage.database import compare_and_swap
 from migrate_storage.database.connection import Database
+from migrate_storage.database.dialects.mysql import MySQL
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import dump_key, load_key, row_id
 from migrate_storage.engine.plan import choose_strategy
@@ -78,7 +78,7 @@ def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batched, "_WINDOW", 7)
     monkeypatch.setattr(batched, "_FEW", 1)
     monkeypatch.setattr(listing, "_BATCH", 5)
-    monkeypatch.setattr(compare_and_swap, "_TOGETHER", 3)
+    monkeypatch.setattr(MySQL, "swap_rows", 3)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class _Steps:
 
 
 def _arm(settings: dict[str, Any]) -> None:
-    from migrate_storage.database.file_column import FileColumn
+    from migrate_storage.database.compare_and_swap import CompareAndSwap
     from migrate_storage.engine import scheduler
     from migrate_storage.engine.rekey import batched, postgres
     from migrate_storage.engine.transfer import Digests
@@ -128,7 +128,7 @@ def _arm(settings: dict[str, Any]) -> None:
     from migrate_storage.stores.server_side_copy import ServerSideCopier
 
     steps = _Steps(settings["signal"], settings["steps"], settings.get("after", 0))
-    steps.on(FileColumn, "swap_all", steps.swapped)
+    steps.on(CompareAndSwap, "swap_all", steps.swapped)
     scheduler._BATCH = settings.get("batch", scheduler._BATCH)
     scheduler._LATEST = 60.0  # batches are whole, however slow the machine is
     if "span" in settings:

@@ -415,11 +415,11 @@ def test_keys_with_the_letters_of_patterns_are_keys(world: World) -> None:
 
 def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two documents are copied in vain: their rows change right before they are re-pointed."""
-    from migrate_storage.database.file_column import FileColumn
+    from migrate_storage.database.compare_and_swap import CompareAndSwap
 
-    original, first = FileColumn.swap_all, [True]
+    original, first = CompareAndSwap.swap_all, [True]
 
-    def swap_all(self: FileColumn, connection: Any, *args: Any) -> list[bool]:
+    def swap_all(self: CompareAndSwap, connection: Any, *args: Any) -> list[bool]:
         if first:
             first.pop()
             connection.execute(sa.text("UPDATE documents SET file = NULL WHERE id IN (1, 2)"))
@@ -427,7 +427,7 @@ def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
     world.fill(5)
     with monkeypatch.context() as patch:
-        patch.setattr(FileColumn, "swap_all", swap_all)
+        patch.setattr(CompareAndSwap, "swap_all", swap_all)
         world.run()
     assert {name for name, entry in world.journal.items() if entry.state == "leftover"} == {D0, D1}
 

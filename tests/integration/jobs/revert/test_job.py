@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
 from migrate_storage.core.events import PassStarted
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.database.file_column import FileColumn
+from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
@@ -160,9 +160,9 @@ def test_what_the_application_writes_right_before_the_row_goes_back_stands(
 ) -> None:
     world.fill(3)
     world.run()
-    original, left = FileColumn.swap, [True]
+    original, left = CompareAndSwap.swap, [True]
 
-    def swap(self: FileColumn, *args: Any) -> bool:
+    def swap(self: CompareAndSwap, *args: Any) -> bool:
         if left:
             left.pop()
             world.engine.dispose()
@@ -170,7 +170,7 @@ def test_what_the_application_writes_right_before_the_row_goes_back_stands(
             connection.execute(sa.text("UPDATE documents SET file = NULL WHERE id = 1"))
         return original(self, *args)
 
-    monkeypatch.setattr(FileColumn, "swap", swap)
+    monkeypatch.setattr(CompareAndSwap, "swap", swap)
     report = revert(world)
     assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.CHANGED: 1}
     assert world.sql("SELECT id FROM documents WHERE file IS NULL") == [(1,)]
@@ -497,7 +497,7 @@ def test_killed_between_the_copy_back_and_the_row_a_revert_goes_on(
     world.run()
     write_new(world, D0, b"written since")
     with monkeypatch.context() as patch:
-        patch.setattr(FileColumn, "swap", _dies)
+        patch.setattr(CompareAndSwap, "swap", _dies)
         with pytest.raises(_Death):
             revert(world)
     assert world.old.get_content(D0) == b"written since"

@@ -248,12 +248,12 @@ def test_a_batch_tells_which_of_its_rows_were_changed_meanwhile(worlds: World, d
         swaps = [(row.pk, row.value, row.value.replace('"old"', '"new"')) for row in window]
         world.sql("UPDATE documents SET file = NULL WHERE id = 2")
         world.sql("DELETE FROM documents WHERE id = 4")
-        done = database.transaction(lambda connection: rows.swap_all(connection, swaps))
+        done = database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, swaps))
         assert done == [True, False, True, False, True, True]
-        again = database.transaction(lambda connection: rows.swap_all(connection, swaps))
+        again = database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, swaps))
         assert again == done, "what an attempt with a lost answer did is done"
         rest = [swaps[0], swaps[2], swaps[4], swaps[5]]
         back = [(pk, new, old) for pk, old, new in rest]
-        assert database.transaction(lambda connection: rows.swap_all(connection, back)) == [True] * 4
-        assert database.transaction(lambda connection: rows.swap_all(connection, [])) == []
+        assert database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, back)) == [True] * 4
+        assert database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, [])) == []
     assert [value["backend"] for value in world.raw()] == ["old"] * 4

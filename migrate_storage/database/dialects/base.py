@@ -1,0 +1,111 @@
+"""What a database may do in its own way, with the way of most databases as the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, types
+from sqlalchemy.types import NullType
+
+from migrate_storage.core.errors import ConfigurationError
+
+__all__ = ("Dialect", "ReplicaLag", "as_text", "untyped")
+
+
+class Dialect:
+    """One kind of database server. It keeps no state."""
+
+    #: SQLAlchemy's name of it.
+    name: ClassVar[str]
+    #: A SELECT of the server's clock, in seconds since the epoch.
+    clock: ClassVar[str]
+    #: A SELECT of the names of the triggers that an UPDATE of table ``:t`` fires.
+    update_triggers: ClassVar[str]
+    #: Error numbers or SQLSTATEs after which the same transaction may succeed.
+    transient_codes: ClassVar[frozenset[int | str]] = frozenset()
+    #: The same as words in the message, in lower case, of a driver that gives no code.
+    transient_messages: ClassVar[tuple[str, ...]] = ()
+    #: Error numbers or SQLSTATEs of a full disk or a failed write. No row is to blame, and a retry does not help.
+    full_codes: ClassVar[frozenset[int | str]] = frozenset()
+    #: The same as words in the message, in lower case.
+    full_messages: ClassVar[tuple[str, ...]] = ()
+    #: Rows of one compare-and-swap statement; 1 sends the rows as an ``executemany``.
+    swap_rows: int = 1
+    #: Characters of all values in one compare-and-swap statement of several rows.
+    swap_characters: int = 0
+    #: Whether one statement can re-point a range of rows and journal each of them.
+    repoints_ranges: ClassVar[bool] = False
+
+    def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
+        """Set up a connection before its transaction begins.
+
+        Args:
+            connection: fresh from the pool.
+            lock_seconds: how long a statement waits for a lock of another transaction.
+        """
+        connection.execution_options(isolation_level="READ COMMITTED")
+
+    def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
+        """Set timeouts at the beginning of a transaction.
+
+        Args:
+            connection: in the transaction.
+            lock_seconds: how long a statement waits for a lock of another transaction.
+            idle_seconds: after how long the server ends a transaction that sends no statement.
+        """
+
+    def limit_lock_wait(self, connection: Connection, seconds: int) -> None:
+        """Shorten the wait for locks in this transaction, where the server keeps all locks during the wait."""
+
+    def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
+        """Names of the columns that the server changes in every UPDATE that does not set them."""
+        return ()
+
+    def text_of(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        """The stored value of a column as text."""
+        return cast(column, types.Text())
+
+    def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
+        """A text parameter that can be stored in a column of a type, which is the server's name in capitals."""
+        return untyped(name, value)
+
+    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
+        """Whether a column of a type has a value, which is sent as the parameter ``name``."""
+        return self.text_of(column) == bindparam(name, value, type_=types.Text())
+
+    def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+        """An INSERT that changes the row instead where one with the same ``id`` exists."""
+        raise NotImplementedError
+
+    def replica_lag(self) -> ReplicaLag:
+        """A new meter of the lag of one server's replicas."""
+        return ReplicaLag()
+
+
+class ReplicaLag:
+    """How far the slowest replica is behind that one server knows of."""
+
+    def seconds(self, connection: Connection, server: str) -> float | None:
+        """The lag in seconds; ``None`` where replication has stopped.
+
+        Args:
+            connection: to the server, in a transaction.
+            server: its name for messages.
+
+        Raises:
+            ConfigurationError: this server does not know it.
+        """
+        raise ConfigurationError(f"{server} has no replicas: leave --max-replica-lag out")
+
+
+def untyped(name: str, value: Any) -> ColumnElement[Any]:
+    """A parameter that reaches the driver unchanged, whatever its type."""
+    return bindparam(name, value, type_=NullType(), unique=False)
+
+
+def as_text(value: Any) -> str:
+    """A value of :meth:`Dialect.text_of`, which some drivers return as bytes."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("utf-8", "surrogateescape")
+    return str(value)

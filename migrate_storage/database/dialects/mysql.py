@@ -1,0 +1,109 @@
+"""MySQL, and MariaDB, which differs from it in JSON columns and in one timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, TableClause, Text, bindparam, literal_column, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import SQLAlchemyError
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag
+
+__all__ = ("LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
+
+LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+"""The type of a text of any length: TEXT has at most 64 KiB there."""
+TABLE_OPTIONS: dict[str, Any] = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mysql_engine": "InnoDB",
+}
+"""Options of a table that keeps every text exactly and has transactions."""
+
+_LAG_COLUMNS = ("Seconds_Behind_Source", "Seconds_Behind_Master")
+
+
+class MySQL(Dialect):
+    """MySQL."""
+
+    name = "mysql"
+    clock = "SELECT UNIX_TIMESTAMP(NOW(6))"
+    update_triggers = "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"
+    # Serialization failures, deadlocks, lock timeouts, restarts, lost connections.
+    transient_codes = frozenset(
+        {1020, 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1412, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 4031}
+        # The server answers as a read-only replica: a failover is in progress.
+        | {1290, 1792, 1836}
+    )
+    full_codes = frozenset({3, 1021, 1026, 1114})
+    # The server is asked for each row of an executemany by itself, so that one statement for many rows is faster.
+    swap_rows = 100
+    # Each character may be four bytes, and an old server takes statements of at most 4 MiB.
+    swap_characters = 250_000
+
+    def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}")
+
+    def limit_lock_wait(self, connection: Connection, seconds: int) -> None:
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+
+    def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
+        statement = text(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t AND extra LIKE '%on update%'"
+        )
+        return tuple(connection.execute(statement, {"s": schema, "t": table}).scalars())
+
+    def text_of(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        name = "`" + str(column.key).replace("`", "``") + "`"
+        return literal_column(f"CONVERT({name} USING utf8mb4)", Text())
+
+    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
+        if type_ == "JSON":
+            return column == text(f"CAST(:{name} AS JSON)").bindparams(**{name: value})
+        return self._is_text(column, name, value)
+
+    def _is_text(self, column: ColumnElement[Any], name: str, value: str) -> ColumnElement[bool]:
+        return self.text_of(column).collate("utf8mb4_bin") == bindparam(name, value, type_=Text())
+
+    def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+        return mysql.insert(table).values(values).on_duplicate_key_update(list(changes.items()))
+
+    def replica_lag(self) -> ReplicaLag:
+        return _StatusLag()
+
+
+class MariaDB(MySQL):
+    """MariaDB. Its JSON columns are text, and it can end idle transactions."""
+
+    name = "mariadb"
+
+    def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
+        connection.exec_driver_sql(
+            f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION idle_transaction_timeout = {idle_seconds}"
+        )
+
+    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
+        return self._is_text(column, name, value)
+
+
+class _StatusLag(ReplicaLag):
+    """The lag that a replica reports. A primary does not know the lag of its replicas."""
+
+    def seconds(self, connection: Connection, server: str) -> float | None:
+        names = ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
+        for statement in names:
+            try:
+                rows = connection.exec_driver_sql(statement).mappings().all()
+                break
+            except SQLAlchemyError:
+                if statement == names[-1]:
+                    raise
+        if not rows:
+            raise ConfigurationError(
+                f"{server} is no replica, and a primary of this kind does not know how far its replicas lag: name them with --replicas URL"
+            )
+        lags = [next((row[name] for name in _LAG_COLUMNS if name in row), None) for row in rows]
+        return None if None in lags else max(float(seconds) for seconds in lags if seconds is not None)

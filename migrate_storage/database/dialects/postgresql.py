@@ -1,0 +1,114 @@
+"""PostgreSQL: typed JSON, SQLSTATEs, positions in a write-ahead log."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, types
+from sqlalchemy.dialects import postgresql
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag
+
+__all__ = ("PostgreSQL",)
+
+_PRIMARY = """
+SELECT count(*), count(state), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), min(pg_wal_lsn_diff(replay_lsn, '0/0')),
+    EXTRACT(epoch FROM max(replay_lag) FILTER (WHERE replay_lsn < pg_current_wal_lsn()))
+FROM pg_stat_replication
+"""
+_STANDBY = """
+SELECT (SELECT count(*) FROM pg_stat_wal_receiver), 1, pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0'),
+    pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), NULL
+"""
+_WAL_POSITIONS = 100_000
+"""Positions of the log that are remembered with their time."""
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL."""
+
+    name = "postgresql"
+    clock = "SELECT extract(epoch FROM clock_timestamp())"
+    update_triggers = "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE'"
+    # Serialization failures, deadlocks, lock timeouts, restarts, lost connections.
+    transient_codes = frozenset(
+        {"40001", "40P01", "40003", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
+        | {"08000", "08001", "08003", "08004", "08006", "08007"}
+        # The server answers as a read-only replica: a failover is in progress.
+        | {"25006"}
+    )
+    full_codes = frozenset({"53100"})
+    repoints_ranges = True
+
+    def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
+        super().prepare_connection(connection, lock_seconds)
+        if connection.dialect.driver == "psycopg":
+            # PgBouncer in transaction mode gives each transaction another server connection: prepare nothing.
+            driver_connection: Any = connection.connection.driver_connection
+            driver_connection.prepare_threshold = None
+
+    def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
+        connection.exec_driver_sql(
+            f"SELECT set_config('lock_timeout', '{lock_seconds}s', true), set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true)"
+        )
+
+    def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
+        if type_ in ("JSONB", "JSON"):
+            return cast(bindparam(name, value, type_=types.Text()), _JsonType(type_))
+        return super().parameter(name, value, type_)
+
+    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
+        if type_ == "JSONB":
+            return column == self.parameter(name, value, type_)
+        return super().is_value(column, type_, name, value)
+
+    def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+        return postgresql.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
+
+    def replica_lag(self) -> ReplicaLag:
+        return _WalLag()
+
+
+class _JsonType(types.UserDefinedType[str]):
+    """``json`` or ``jsonb`` by name, without SQLAlchemy's JSON serializer."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+
+class _WalLag(ReplicaLag):
+    """The lag by positions in the write-ahead log.
+
+    The server gives a time only for what was replayed. For the rest the time counts since we saw it written.
+    """
+
+    def __init__(self) -> None:
+        self._written: deque[tuple[float, Decimal]] = deque(maxlen=_WAL_POSITIONS)
+
+    def seconds(self, connection: Connection, server: str) -> float | None:
+        standby = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one()
+        replicas, visible, written, replayed, lag = connection.exec_driver_sql(_STANDBY if standby else _PRIMARY).one()
+        if standby and not replicas:
+            return None
+        if not standby and replicas != visible:
+            raise ConfigurationError(
+                f"this user may not see how far the replicas of {server} lag: GRANT pg_monitor to it, or name the replicas with --replicas"
+            )
+        if written is None or replayed is None:
+            return 0.0
+        now = time.monotonic()
+        if not self._written or self._written[-1][1] < written:
+            self._written.append((now, written))
+        while self._written and self._written[0][1] <= replayed:
+            self._written.popleft()
+        return max(now - self._written[0][0] if self._written else 0.0, float(lag or 0))

@@ -1,0 +1,35 @@
+"""SQLite: one writer at a time, errors without codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Integer, TableClause
+from sqlalchemy.dialects import sqlite
+
+from migrate_storage.database.dialects.base import Dialect
+
+__all__ = ("AUTO_ID", "SQLite")
+
+AUTO_ID = BigInteger().with_variant(Integer(), "sqlite")
+"""The type of a number that the database gives each row: only an INTEGER is counted up by SQLite."""
+
+
+class SQLite(Dialect):
+    """SQLite."""
+
+    name = "sqlite"
+    clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
+    update_triggers = (
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'"
+    )
+    transient_messages = ("locked", "busy")
+    full_messages = ("disk is full", "disk i/o error")
+
+    def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {lock_seconds * 1000}")
+        connection.rollback()
+
+    def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+        return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
