@@ -1,11 +1,11 @@
-"""The decision table of a cutover: which side is written and read, in which order, in each phase.
+"""The decision table of a cutover: the sides of each operation in each phase.
 
-Pure values. :data:`TABLE` is the whole rule, :func:`decide` reads it, ``docs/cutover.md`` is written from it, and the search in
-``tests/unit/cutover/test_protocol.py`` shows that no acknowledged write is lost, stale or resurrected under it.
+All are pure values. :data:`TABLE` has the rules, :func:`decide` applies them, and ``docs/cutover.md`` is generated from them. The
+search in ``tests/unit/cutover/test_protocol.py`` proves that under them no acknowledged write is lost, stale or resurrected.
 
-An *entry* is a key's open line in the outbox: its two sides may differ, and it names the one to trust. While it stands all
-processes read that side and write it first, whatever their phase. So the side that repair overwrites is never the one that
-holds what was acknowledged.
+An *entry* is a key's open row in the outbox. It means that the two sides of the key may differ, and names the side to trust.
+While it is open, all processes read that side and write it first, in every phase. So repair never overwrites the side that has
+the acknowledged object.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Side(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far a process has moved. Phases in force at one time are at most one step apart."""
+    """The progress of a process. Phases in use at one time are at most one step apart."""
 
     SOURCE = "source"
     DUAL_WRITE = "dual_write"
@@ -68,14 +68,14 @@ class Operation(StrEnum):
 class Rule:
     """What one phase does with a key that has no entry."""
 
-    #: Sides in the order in which they are written. A save is acknowledged when the first holds it, and either the second
-    #: does too or the entry stands.
+    #: Sides in the order of the writes. A save is acknowledged when the first side has the object, and either the second
+    #: side has it or the entry is open.
     writes: tuple[Side, ...]
-    #: Sides in the order in which they are asked: the second only when the first says "not found" and no tombstone stands.
+    #: Sides in the order of the reads. The second is read only if the first answers "not found" and there is no tombstone.
     reads: tuple[Side, ...]
-    #: Whether a write opens an entry before its first byte, and a read looks for one.
+    #: Whether a write opens an entry before its first request, and a read queries for one.
     entries: bool
-    #: Whether a delete opens an entry although it deletes on one side only: what the other holds must not come back.
+    #: Whether a delete of one side opens an entry: the object of the other side must not be read again.
     leaves_tombstones: bool = False
 
 
@@ -96,21 +96,21 @@ TABLE: Mapping[Phase, Rule] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trust:
-    """What an open entry says of its key."""
+    """The rule that an open entry sets for its key."""
 
-    #: The side that holds what was acknowledged.
+    #: The side that has the acknowledged object.
     side: Side
-    #: The key is being deleted, or was: what the other side still holds must not come back.
+    #: The key is or was deleted: the object of the other side must not be read again.
     tombstone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What to do for one operation on one key."""
+    """The sides of one operation on one key."""
 
     #: Writes: the sides in order. Reads: the sides in order, the next only on "not found". A list: the sides to join.
     sides: tuple[Side, ...]
-    #: Whether an entry is opened first (writes), or was looked for (reads).
+    #: Whether an entry is opened first (writes) or queried first (reads).
     entry: bool
     #: Whether a tombstone is left.
     tombstone: bool = False
@@ -119,16 +119,16 @@ class Decision:
 def decide(
     phase: Phase, operation: Operation, trust: Trust | None = None, table: Mapping[Phase, Rule] = TABLE
 ) -> Decision:
-    """What a process in a phase does for an operation.
+    """Decide the sides of an operation.
 
     Args:
         phase: the phase of this process.
-        operation: what is asked.
-        trust: what the key's open entry says; ``None`` where none stands. The outer phases never look.
+        operation: of the application.
+        trust: of the key's open entry; ``None`` if there is none. SOURCE and DESTINATION never query for one.
         table: the rules.
 
     Returns:
-        The sides to go to, in order.
+        The sides in order.
     """
     rule = table[phase]
     trust = trust if rule.entries else None
@@ -137,7 +137,7 @@ def decide(
         tombstone = operation is Operation.DELETE and (rule.entries or rule.leaves_tombstones)
         return Decision(sides=sides, entry=rule.entries or tombstone, tombstone=tombstone)
     if operation is Operation.SIGN_UPLOAD:
-        # Whoever holds the URL writes one side only, behind our back: the entry stands in every phase.
+        # An upload by URL writes one side only, without this process, so every phase needs the entry.
         return Decision(sides=rule.writes[:1] if trust is None else (trust.side,), entry=True)
     if trust is None or operation is Operation.LIST:
         return Decision(sides=rule.reads, entry=rule.entries)
@@ -147,16 +147,16 @@ def decide(
 
 
 def are_adjacent(one: Phase, other: Phase) -> bool:
-    """Whether two phases may be in force at the same time: the same, or one step apart."""
+    """Return whether two phases may be in use at the same time."""
     order = list(Phase)
     return abs(order.index(one) - order.index(other)) <= 1
 
 
 def adjacent_phases(phase: Phase) -> tuple[Phase, ...]:
-    """The phases that other processes may be in while one is in this."""
+    """Return the phases that other processes may be in while one is in this."""
     return tuple(other for other in Phase if are_adjacent(phase, other))
 
 
 def trusted_side(phase: Phase) -> Side:
-    """The side that holds the truth in a phase."""
+    """Return the side to trust in a phase, for keys without an entry."""
     return Side.SOURCE if phase in (Phase.SOURCE, Phase.DUAL_WRITE) else Side.DESTINATION

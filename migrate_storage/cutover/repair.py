@@ -1,4 +1,4 @@
-"""Repair: what a cutover left unsettled is made the same on both sides, key by key, under the key's lease."""
+"""Repair: copies the trusted side of a key to the other, under the key's lease."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from migrate_storage.engine.compare import Relation
 from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.journal import Journal
 from migrate_storage.reporting.metrics import Counters
-from migrate_storage.stores.resolved_backend import ResolvedBackend as Reached
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = (
     "Repair",
@@ -38,20 +38,19 @@ __all__ = (
     "RepairResult",
     "RepairRights",
     "repair_all",
-    "writable",
+    "writable_sides",
 )
-
 
 _log = logging.getLogger("migrate_storage.cutover")
 KEY_LEASE_SECONDS = 300.0
-"""Seconds that one copy may take: a repair that is slower is taken over by the next one."""
+"""Maximum duration of one repair: a slower one loses its lease to the next."""
 
 
-def writable(phases: Iterable[Phase]) -> frozenset[Side]:
-    """The sides that repair may write while processes are in these phases.
+def writable_sides(phases: Iterable[Phase]) -> frozenset[Side]:
+    """Return the sides that repair may write while processes are in these phases.
 
-    A process in SOURCE writes the source without an entry, one in DESTINATION the destination: there a copy could not know
-    that it is overtaken.
+    A process in SOURCE writes the source without an entry, and one in DESTINATION the destination. Repair could not detect
+    such a write during its copy.
     """
     outer = {Phase.SOURCE: Side.SOURCE, Phase.DESTINATION: Side.DESTINATION}
     return frozenset(Side) - {outer[phase] for phase in phases if phase in outer}
@@ -59,25 +58,39 @@ def writable(phases: Iterable[Phase]) -> frozenset[Side]:
 
 @dataclass(kw_only=True, slots=True)
 class RepairResult:
-    """What a round of repairs did."""
+    """Result of one round of repairs."""
 
     settled: int = 0
-    #: Somebody is at work on the key, or it needs a side that may not be written now.
+    #: Another process works on the key, or the repair must write a side that it may not write now.
     left: int = 0
-    #: A URL may still be used to upload: it is looked at when that has expired.
+    #: An upload URL is still valid: the key is repaired after it has expired.
     uploads: int = 0
-    #: Written past the backend while they were copied, by a signed URL or another program; copied again.
+    #: Written during their copy by a signed URL or another program, not by the backend; copied again.
     bypassed: list[str] = field(default_factory=list)
-    #: By path: why a repair failed.
+    #: The reason of each failure, by path.
     failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class RepairAllResult:
+    """Result of a full comparison and its repairs."""
+
+    result: RepairResult = field(default_factory=RepairResult)
+    #: Objects of the other side alone that no cutover or run wrote: left there.
+    foreign: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether both sides are equal now."""
+        return not (self.foreign or self.result.left or self.result.failures)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepairRights:
-    """What a repair may do for a while."""
+    """The sides that a repair may write, while its phase lease is valid."""
 
     writable: frozenset[Side]
-    #: Called before each write; raises ``PhaseLostError`` when the while is over.
+    #: Called before each write; raises ``PhaseLostError`` when the phase lease has expired.
     check: Callable[[], None]
 
 
@@ -85,12 +98,12 @@ class Repair:
     """Repairs the keys of one cutover backend.
 
     Args:
-        source: the backend that is left.
-        destination: the backend that is moved to.
-        outbox: where the entries are.
-        phases: the phases that processes may be in; or where they share one, a :class:`SharedPhase` of the repair's own.
-        lease: seconds that one copy may take.
-        counters: what counts; see ``docs/metrics.md``.
+        source: the backend to move from.
+        destination: the backend to move to.
+        outbox: has the entries.
+        phases: the phases that processes may be in; for a shared phase, a :class:`SharedPhase` of the repair's own.
+        lease: maximum seconds of one repair.
+        counters: the metrics, see ``docs/metrics.md``.
     """
 
     def __init__(
@@ -113,18 +126,20 @@ class Repair:
 
     @contextlib.contextmanager
     def acquire_rights(self) -> Iterator[RepairRights]:
-        """What may be written, until the block ends; every other method does this by itself.
+        """Acquire the rights to write, until the block ends.
+
+        The other methods do so themselves.
 
         Raises:
-            PhaseLostError: the phase is shared, and cannot be learned.
+            PhaseLostError: the phase is shared and cannot be read.
         """
         if self._rights is not None:
             yield self._rights
         elif isinstance(self._phases, SharedPhase):
             with self._phases.pin_phases() as (phases, check):
-                yield from self._with_rights(RepairRights(writable=writable(phases), check=check))
+                yield from self._with_rights(RepairRights(writable=writable_sides(phases), check=check))
         else:
-            yield from self._with_rights(RepairRights(writable=writable(self._phases), check=lambda: None))
+            yield from self._with_rights(RepairRights(writable=writable_sides(self._phases), check=lambda: None))
 
     def _with_rights(self, rights: RepairRights) -> Iterator[RepairRights]:
         self._rights = rights
@@ -134,44 +149,46 @@ class Repair:
             self._rights = None
 
     def repair_pending(self, stopping: Callable[[], bool] = lambda: False) -> RepairResult:
-        """Repair every key that waits.
+        """Repair every key with an open entry.
 
         Args:
-            stopping: asked before each key.
+            stopping: called before each key; ``True`` ends the round.
 
         Returns:
-            What was done. A key that fails keeps its entry, and is tried again next time.
+            The result. A key that fails keeps its entry, and the next round repairs it again.
         """
         result = RepairResult()
-        ready = (each for each in self._outbox.pending_entries() if not self._awaits_upload(each, result))
+        ready = (entry for entry in self._outbox.pending_entries() if not self._awaits_upload(entry, result))
         first = next(ready, None)
         if first is None:
-            # While there is nothing to do, nobody waits for us.
+            # Without rights: acquiring them would pin the phase.
             return result
         with self.acquire_rights():
-            for waiting in itertools.chain([first], ready):
+            for entry in itertools.chain([first], ready):
                 if stopping():
                     break
-                self._repair_and_record(result, waiting.path, None)
+                self._repair_and_record(result, entry.path, None)
         return result
 
-    def _awaits_upload(self, waiting: PendingEntry, result: RepairResult) -> bool:
-        """An upload may still come: what is copied now would be copied again."""
-        uploading = waiting.expires_at > time.time()
-        result.uploads += uploading
-        return uploading
+    def _awaits_upload(self, entry: PendingEntry, result: RepairResult) -> bool:
+        """Return whether an upload URL is valid, so that a copy now would be repeated."""
+        valid = entry.expires_at > time.time()
+        result.uploads += valid
+        return valid
 
-    def repair_repeatedly(self, told: Callable[[RepairResult], None], *, every: float, stop: threading.Event) -> None:
-        """Repair again and again.
+    def repair_repeatedly(
+        self, on_result: Callable[[RepairResult], None], *, every: float, stop: threading.Event
+    ) -> None:
+        """Repair in rounds until stopped.
 
         Args:
-            told: called after each round.
+            on_result: called after each round.
             every: seconds between two rounds.
-            stop: ends it.
+            stop: ends the rounds.
         """
         while not stop.is_set():
             try:
-                told(self.repair_pending(stop.is_set))
+                on_result(self.repair_pending(stop.is_set))
             except PhaseLostError as error:
                 _log.warning("%s; the next round tries again", error)
             stop.wait(every)
@@ -179,12 +196,12 @@ class Repair:
     def backfill(
         self, paths: Iterable[str], trusted: Side, stopping: Callable[[], bool] = lambda: False
     ) -> RepairResult:
-        """Copy objects to the other side, each under an entry, so that writers and readers know.
+        """Copy objects to the other side, each under an entry.
 
         Args:
             paths: keys.
-            trusted: the side to copy from, where no entry says otherwise.
-            stopping: asked before each key.
+            trusted: the side to copy from, for keys without an open entry.
+            stopping: called before each key; ``True`` ends the round.
         """
         result = RepairResult()
         with self.acquire_rights():
@@ -199,38 +216,90 @@ class Repair:
 
         Args:
             path: the key.
-            backfill: the side to trust where no entry stands; ``None`` leaves such a key alone.
+            backfill: the side to trust if the key has no entry. With ``None`` such a key is left alone.
 
         Raises:
-            Exception: what a side answered; the entry stands, and holds the reason.
+            Exception: the error of a side. The entry stays open and has the reason.
         """
         with self.acquire_rights() as rights:
-            work = _Work(self._sides, self._outbox, path, self._lease, rights.check)
-            ended = work.drive(protocol.repair(rights.writable, backfill))
+            work = _KeyRepair(self._sides, self._outbox, path, self._lease, rights.check)
+            repaired = work.execute(protocol.repair(rights.writable, backfill))
             if work.written is not None:
                 self.counters.add("repair", work.written)
             self._bypassed = work.bypassed
-            return ended
+            return repaired
 
     def _repair_and_record(self, result: RepairResult, path: str, backfill: Side | None) -> None:
         try:
-            ended = self.repair_key(path, backfill)
-        except Exception as error:  # noqa: BLE001 - one key's failure is a value
+            repaired = self.repair_key(path, backfill)
+        except Exception as error:  # noqa: BLE001 - the failure of one key is a value
             reason = result.failures[path] = describe_failure(error)
             self.counters.add("repair_failure")
-            told = {"backend": self._outbox.backend, "object_key": visible(path), "error": type(error).__name__}
-            _log.warning("%s: the repair of %s failed: %s", self._outbox.backend, visible(path), reason, extra=told)
+            fields = {"backend": self._outbox.backend, "object_key": visible(path), "error": type(error).__name__}
+            _log.warning("%s: the repair of %s failed: %s", self._outbox.backend, visible(path), reason, extra=fields)
             return
         if self._bypassed:
             result.bypassed.append(path)
-        if ended is Repaired.SETTLED:
+        if repaired is Repaired.SETTLED:
             result.settled += 1
         else:
             result.left += 1
 
 
-class _Work:
-    """One key under repair."""
+def repair_all(
+    backend: CutoverBackend, outbox: Outbox, repair: Repair, side: Side, stopping: Callable[[], bool] = lambda: False
+) -> RepairAllResult:
+    """Compare both sides in full, and copy the trusted side to the other.
+
+    The application may write meanwhile.
+
+    If the source is trusted, an object of the destination alone is deleted where the outbox or the journal proves that we wrote
+    it. If the destination is trusted, nothing is deleted: an object of the source alone is copied to the destination, if that
+    may be written now.
+
+    Args:
+        backend: of the cutover.
+        outbox: its outbox.
+        repair: writes the objects.
+        side: the trusted one.
+        stopping: called before each key; ``True`` ends the repair.
+    """
+    outcome = RepairAllResult()
+    extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
+    journal = Journal(outbox.database, outbox.tables.schema)
+
+    def keys_to_repair(writable: frozenset[Side]) -> Iterator[str]:
+        for difference in find_differences(backend.source, backend.destination, outbox, stopping):
+            key = difference.pair.key
+            repair.counters.add("difference", side.other)
+            if difference.relation is extra:
+                ours = _written_by_us(backend, outbox, journal, key) if side is Side.SOURCE else side in writable
+                if not ours:
+                    outcome.foreign.append(key)
+                    continue
+            yield key
+
+    with repair.acquire_rights() as rights:
+        outcome.result = repair.backfill(keys_to_repair(rights.writable), side, stopping)
+    return outcome
+
+
+def _written_by_us(backend: CutoverBackend, outbox: Outbox, journal: Journal, path: str) -> bool:
+    """Return whether a cutover or a run wrote the destination object of a key."""
+    if outbox.written_by_us(path):
+        return True
+    record = journal.objects.at_destination(backend.destination.key, path)
+    if record is None or not record.ours:
+        return False
+    try:
+        found = ResolvedBackend(backend.destination).resolve(path).head()
+        return proven_unchanged(record.destination_evidence, found.evidence)
+    except (FileNotFoundError, KeyRefusedError):
+        return False
+
+
+class _KeyRepair:
+    """Executes the repair protocol for one key."""
 
     def __init__(
         self,
@@ -245,28 +314,30 @@ class _Work:
         self._about: dict[str, Any] = {}
         self._failure: str | None = None
         self._wrote = self._copied = False
-        #: Somebody wrote the side to trust, and the entry does not tell of it.
+        #: The trusted side was written without a change of the entry.
         self.bypassed = False
-        self._looks: list[str | None] = []
-        #: The side that was written.
+        #: Digests of the trusted side since the key was claimed.
+        self._digests: list[str | None] = []
+        #: The side that the repair wrote.
         self.written: Side | None = None
 
-    def drive(self, made: protocol.Protocol) -> Repaired:
+    def execute(self, steps: protocol.Protocol) -> Repaired:
+        """Perform all steps of the repair protocol."""
         try:
-            step = next(made)
+            step = next(steps)
             while True:
                 try:
-                    answer = self._perform(step)
-                except Exception as error:  # noqa: BLE001 - the protocol decides
+                    answer = self._perform_step(step)
+                except Exception as error:  # noqa: BLE001 - the protocol handles it
                     self._failure = describe_failure(error)
-                    step = made.throw(error)
+                    step = steps.throw(error)
                 else:
-                    step = made.send(answer)
+                    step = steps.send(answer)
         except StopIteration as stop:
-            ended: Repaired = stop.value
-            return ended
+            repaired: Repaired = stop.value
+            return repaired
 
-    def _perform(self, step: Step) -> Any:
+    def _perform_step(self, step: Step) -> Any:
         path, outbox = self._path, self._outbox
         if isinstance(step, protocol.ClaimEntry | protocol.SwitchTrustedSide | protocol.Put | protocol.Delete):
             self._check()
@@ -276,21 +347,21 @@ class _Work:
             case protocol.ClaimEntry():
                 entry = outbox.claim_entry(path, self._owner, self._lease)
                 self._about = outbox.pending_attributes(path) if entry else {}
-                self._looks.clear()
+                self._digests.clear()
                 self._copied = False
                 return entry
             case protocol.SwitchTrustedSide(entry):
-                self._looks.pop(0)
+                self._digests.pop(0)
                 return outbox.switch_trusted_side(path, entry)
             case protocol.CloseClaimed(entry):
                 return outbox.close_claimed(path, entry, both_written=self._wrote)
             case protocol.Release(entry):
-                if self._copied and len(set(self._looks)) > 1 and outbox.find_entry(path) == entry:
+                if self._copied and len(set(self._digests)) > 1 and outbox.find_entry(path) == entry:
                     self.bypassed = True
                 return outbox.release(path, self._owner, self._failure)
             case protocol.Head(side):
-                self._looks.append(self._evidence(side))
-                return self._looks[-1]
+                self._digests.append(self._digest_content(side))
+                return self._digests[-1]
             case protocol.Get(side):
                 return self._sides[side].get_content(path)
             case protocol.Put(side, content):
@@ -302,8 +373,8 @@ class _Work:
                 return self._sides[side].delete_object(path)
         raise AssertionError(step)
 
-    def _evidence(self, side: Side) -> str | None:
-        """A digest of the content: no listing, etag or time that a filesystem may have kept from before."""
+    def _digest_content(self, side: Side) -> str | None:
+        """Return a digest of the content: a filesystem may cache its ETag, size and time."""
         try:
             return hashlib.sha256(self._sides[side].get_content(self._path)).hexdigest()
         except (FileNotFoundError, KeyRefusedError):
@@ -311,76 +382,13 @@ class _Work:
 
     def _put(self, side: Side, content: bytes) -> None:
         backend = self._sides[side]
-        about = self._about or self._kept(side.other)
+        about = self._about or self._read_attributes(side.other)
         backend.save_object(FileObject(backend=backend, filename=self._path, **about), content)
 
-    def _kept(self, side: Side) -> dict[str, Any]:
-        """Content type and metadata as the store kept them, where it tells."""
-        look = getattr(self._sides[side], "attributes", None)
-        if look is None:
+    def _read_attributes(self, side: Side) -> dict[str, Any]:
+        """Return content type and metadata of an object, if the backend can read them."""
+        read = getattr(self._sides[side], "attributes", None)
+        if read is None:
             return {}
-        found = look(self._path)
-        return {"content_type": found.content_type, "metadata": dict(found.metadata)}
-
-
-@dataclass(kw_only=True, slots=True)
-class RepairAllResult:
-    """What was done to bring the other side level."""
-
-    result: RepairResult = field(default_factory=RepairResult)
-    #: What stands on the other side alone, and was not written by us: left there.
-    foreign: list[str] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left."""
-        return not (self.foreign or self.result.left or self.result.failures)
-
-
-def repair_all(
-    backend: CutoverBackend, outbox: Outbox, repair: Repair, side: Side, stopping: Callable[[], bool] = lambda: False
-) -> RepairAllResult:
-    """Compare both sides in full, and make the other what the trusted one is, while writers go on.
-
-    What only the other side has is deleted there where our outbox or journal says that we wrote it. Where the destination is
-    trusted it never is: it is brought to the destination if that may be written now.
-
-    Args:
-        backend: of the cutover.
-        outbox: its outbox.
-        repair: what writes.
-        side: the trusted one.
-        stopping: asked before each key.
-    """
-    leveled = RepairAllResult()
-    extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
-    journal = Journal(outbox.database, outbox.tables.schema)
-
-    def wanted(writable: frozenset[Side]) -> Iterator[str]:
-        for each in find_differences(backend.source, backend.destination, outbox, stopping):
-            key = each.pair.key
-            repair.counters.add("difference", side.other)
-            if each.relation is extra:
-                ours = _ours(backend, outbox, journal, key) if side is Side.SOURCE else side in writable
-                if not ours:
-                    leveled.foreign.append(key)
-                    continue
-            yield key
-
-    with repair.acquire_rights() as rights:
-        leveled.result = repair.backfill(wanted(rights.writable), side, stopping)
-    return leveled
-
-
-def _ours(backend: CutoverBackend, outbox: Outbox, journal: Journal, path: str) -> bool:
-    """Whether what the destination holds under a key was written by us."""
-    if outbox.written_by_us(path):
-        return True
-    entry = journal.objects.at_destination(backend.destination.key, path)
-    if entry is None or not entry.ours:
-        return False
-    try:
-        found = Reached(backend.destination).resolve(path).head()
-        return proven_unchanged(entry.destination_evidence, found.evidence)
-    except (FileNotFoundError, KeyRefusedError):
-        return False
+        attributes = read(self._path)
+        return {"content_type": attributes.content_type, "metadata": dict(attributes.metadata)}

@@ -1,1 +1,1 @@
-"""The phase of a cutover: its lease, its table, and the transitions from one phase to the next."""
+"""The phase of a cutover: its sources, leases, tables and transitions."""

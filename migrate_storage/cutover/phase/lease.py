@@ -1,4 +1,4 @@
-"""Holds of operations on a phase: what may act in which phase, and for how long it may."""
+"""Leases on a phase: of a process, and of each of its operations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ("LimitedLease", "OperationLease", "PhaseLease", "PhaseSource", "Unlim
 
 
 class OperationLease(Protocol):
-    """One operation's hold on a phase; a context manager that ends it."""
+    """The right of one operation to act in a phase; its context manager ends it."""
 
     phase: Phase
 
     def check(self) -> None:
-        """Ask before each write whether the operation may still act.
+        """Check before each write that the operation may still act.
 
         Raises:
             PhaseLostError: it may not.
@@ -29,46 +29,46 @@ class OperationLease(Protocol):
 
 
 class PhaseSource(Protocol):
-    """Where a backend's phase comes from."""
+    """Gives a backend its phase."""
 
     @property
     def phase(self) -> Phase:
-        """The phase that an operation would act in now.
+        """The phase of an operation that starts now.
 
         Raises:
-            PhaseLostError: none is known.
+            PhaseLostError: the phase is unknown.
         """
 
     @property
     def last_known(self) -> Phase | None:
-        """The phase that was known here last, at once and without a query."""
+        """The last known phase, without a query."""
 
     def acquire(self, *, writing: bool) -> OperationLease | None:
-        """A hold for one operation, at once and without a query.
+        """Acquire the lease of one operation, without a query.
 
         Args:
-            writing: whether it may write.
+            writing: whether the operation may write.
 
         Returns:
-            ``None`` where the lease must be renewed first.
+            ``None`` if the process lease must be renewed first.
         """
 
     def renew(self, *, writing: bool) -> OperationLease:
-        """A hold, after the lease was renewed; this may take a query.
+        """Renew the process lease, which may take a query, and acquire an operation lease.
 
         Raises:
-            PhaseLostError: it could not be, and the operation may not act without.
+            PhaseLostError: the renewal failed, and the operation may not act without a lease.
         """
 
     def record_fallback(self) -> None:
-        """A read was answered by the second side."""
+        """Count a read that the second side answered."""
 
     def close(self) -> None:
-        """Sign off."""
+        """Release the process lease."""
 
 
 class UnlimitedLease:
-    """A hold that nothing can end."""
+    """An operation lease that never expires."""
 
     __slots__ = ("phase",)
 
@@ -76,49 +76,49 @@ class UnlimitedLease:
         self.phase = phase
 
     def check(self) -> None:
-        """Always."""
+        """Pass always."""
 
     def __enter__(self) -> UnlimitedLease:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
 class PhaseLease:
-    """What a process was granted, and the operations that act under it."""
+    """The lease of a process, and its running operations."""
 
     def __init__(self, line: str, phase: Phase, until: float) -> None:
-        #: Its name in the table.
+        #: The id of the process in the table.
         self.process_id = line
-        #: What new operations act in.
+        #: The phase of new operations.
         self.phase = phase
-        #: By the process's own clock.
+        #: Seconds on the process's own clock.
         self.expires_at = until
-        #: Operations at work, by the phase that they act in.
+        #: Numbers of running operations, by phase.
         self.operations: Counter[Phase] = Counter()
 
     def phases_in_use(self) -> frozenset[Phase]:
-        """Where somebody may be at work."""
+        """Return the phases in which this process may be acting."""
         return frozenset({self.phase, *(phase for phase, count in self.operations.items() if count)})
 
 
 class LimitedLease:
-    """One operation under a lease."""
+    """An operation lease under a process lease."""
 
     __slots__ = ("_check", "_end", "_lease", "phase")
 
     def __init__(
-        self, lease: PhaseLease, check: Callable[[PhaseLease], None], ended: Callable[[PhaseLease, Phase], None]
+        self, lease: PhaseLease, check: Callable[[PhaseLease], None], end: Callable[[PhaseLease, Phase], None]
     ) -> None:
-        self._lease, self._check, self._end = lease, check, ended
+        self._lease, self._check, self._end = lease, check, end
         self.phase = lease.phase
 
     def check(self) -> None:
-        """Whether the lease under which the operation began still stands.
+        """Check that the process lease under which the operation began is still valid.
 
         Raises:
-            PhaseLostError: it does not.
+            PhaseLostError: it is not.
         """
         self._check(self._lease)
 

@@ -1,8 +1,8 @@
-"""The phase that all processes of an application share, each under a lease.
+"""SharedPhase: one phase for all processes of an application, each under a lease.
 
-A lease is good for a time by the process's own clock, counted from before its report was sent; by the database's clock it
-counts for that time and a little more, from after the report arrived. So a process has stopped before others count it as gone,
-whatever the two clocks show; they only have to run at about the same speed.
+The process measures its lease on its own clock, from before it sent its report. The database measures a longer time on its
+clock, from after the report arrived. So a process stops before the others count it as expired. The clocks need not agree, they
+must only run at about the same speed.
 """
 
 from __future__ import annotations
@@ -31,52 +31,52 @@ from migrate_storage.database.connection import describe_failure
 __all__ = ("OnLost", "SharedPhase")
 
 _log = logging.getLogger("migrate_storage.cutover")
-_now = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-"""Seconds that never jump; where the system has such a clock, one that goes on while the machine sleeps."""
-_SPEEDS = 0.95
-"""How much slower than the database's a process's clock may run: what part of its lease a process uses."""
+_read_clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+"""A monotonic clock in seconds, if possible one that includes suspension."""
+USABLE_LEASE_SHARE = 0.95
+"""The part of its lease that a process uses: its clock may be slower by the rest."""
 
 
 class OnLost(StrEnum):
-    """What a process does whose lease is over, or that never had one."""
+    """Behaviour of a process without a valid lease."""
 
-    #: Reads in the phase that it last knew, and writes nothing.
+    #: Read in the last known phase, and write nothing.
     REFUSE_WRITES = "refuse_writes"
-    #: Neither reads nor writes.
+    #: Neither read nor write.
     REFUSE = "refuse"
-    #: Goes on in the phase that it last knew. No further step is taken until it is heard of again, or a person forces it.
+    #: Act in the last known phase. It does not change until the process reports again or a person forces a step.
     KEEP = "keep"
 
 
 class SharedPhase:
-    """The phase that a table in the application's database says, for all processes of the application.
+    """The phase of all processes of an application, in a table of its database.
 
-    Give one to each CutoverBackend, in every process::
+    Pass one to each CutoverBackend, in every process::
 
         outbox = Outbox(Database(engine), "documents")
         outbox.prepare()
         CutoverBackend("documents", old, new, outbox=outbox, phase=SharedPhase(outbox))
 
     or ``phase="shared"``, or ``MIGRATE_STORAGE_PHASE=shared`` in the environment, which both mean this with its defaults.
-    ``migrate-storage cutover advance`` and ``retreat`` change it.
+    ``migrate-storage cutover advance`` and ``retreat`` change the phase.
 
-    Making one asks nothing of the database. The first operation takes a lease, and a thread renews it from then on, so an
-    operation costs no query. After a change new operations act in the new phase as soon as the process has reported it, those
-    at work end in the old one, and the process reports when the last of them has ended. A forked child has no part in its
-    parent's lease; as neither obstore nor a database's connections survive a fork, use it first after the fork.
+    The constructor sends no query. The first operation acquires a lease, and a thread renews it from then on, so further
+    operations need no query. After a change, new operations act in the new phase as soon as the process has reported it.
+    Running operations end in the old phase, and the process reports when the last of them has ended. A forked child does not
+    share its parent's lease. Neither obstore nor database connections survive a fork, so use it only after the fork.
 
     Args:
-        outbox: of the same backend; its database holds the table.
+        outbox: of the same backend; its database has the table.
         lease: seconds for which a process may act without having reached the database. It tries three times in that time,
-            so it also hears of a change within a third of it.
-        drain: seconds that a request to a store may take effect after the process that sent it lost its lease, having been
-            stopped or cut off. No phase two steps away is entered before.
-        on_lost: what to do without a lease.
-        name: what a person would call this process.
-        clock: seconds that never jump, for tests.
+            so it also reads a change within a third of it.
+        drain: seconds in which a request to a store may take effect after its process lost the lease, because the process was
+            suspended or disconnected. No phase two steps away is entered before that.
+        on_lost: what a process does without a lease.
+        name: display name of this process.
+        clock: monotonic seconds, for tests.
 
     Raises:
-        ConfigurationError: no such ``on_lost``, or times that are not positive.
+        ConfigurationError: ``on_lost`` is unknown, or a time is not positive.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class SharedPhase:
         self.table = PhaseTable(outbox.database, outbox.backend, outbox.tables)
         self._lease_seconds, self._drain_seconds = lease, drain
         self._name = name
-        self._clock = clock or _now
+        self._clock = clock or _read_clock
         self._reset()
-        again = weakref.WeakMethod(self._reset)
-        os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
+        reset = weakref.WeakMethod(self._reset)
+        os.register_at_fork(after_in_child=lambda: (method := reset()) and method())
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -120,22 +120,23 @@ class SharedPhase:
 
     @property
     def phase(self) -> Phase:
-        """The phase that an operation would act in now; one query where no lease stands.
+        """The phase of an operation that starts now.
+
+        Without a valid lease one query is sent.
 
         Raises:
-            PhaseLostError: it cannot be learned.
+            PhaseLostError: the phase cannot be read.
         """
-        held = self.acquire(writing=False) or self.renew(writing=False)
-        with held:
-            return held.phase
+        with self.acquire(writing=False) or self.renew(writing=False) as lease:
+            return lease.phase
 
     @property
     def last_known(self) -> Phase | None:
-        """The phase that this process acted in last; ``None`` before it ever did."""
+        """The phase in which this process acted last; ``None`` before its first lease."""
         return self._last_phase
 
     def acquire(self, *, writing: bool) -> OperationLease | None:
-        """A hold for one operation, or ``None`` where the lease must be renewed first."""
+        """Acquire an operation lease; ``None`` if the process lease must be renewed first."""
         with self._lock:
             lease = self._lease
             if lease is None or (self._is_expired(lease) and (writing or self._on_lost is OnLost.REFUSE)):
@@ -144,53 +145,56 @@ class SharedPhase:
             return LimitedLease(lease, self._check_lease, self._end_operation)
 
     def renew(self, *, writing: bool) -> OperationLease:
-        """A hold, after a renewal by this very thread.
+        """Renew the process lease in this thread, and acquire an operation lease.
 
         Raises:
-            PhaseLostError: there is no lease, and ``on_lost`` does not let the operation act without one.
+            PhaseLostError: there is no lease, and ``on_lost`` does not allow the operation without one.
         """
         self._start_renewing()
-        # One at a time; what another one has just tried in vain is not tried again at once.
+        # One thread at a time. A renewal that just failed in another thread is not repeated at once.
         if not self._closed and self._renewal_lock.acquire(timeout=self._lease_seconds / 10):
             try:
                 if self._valid_lease() is None and self._clock() - self._last_attempt > self._lease_seconds / 10:
                     self._try_renewal()
             finally:
                 self._renewal_lock.release()
-        held = self.acquire(writing=writing)
-        if held is not None:
-            return held
+        lease = self.acquire(writing=writing)
+        if lease is not None:
+            return lease
         if not writing and self._on_lost is OnLost.REFUSE_WRITES and self._last_phase is not None:
             return UnlimitedLease(self._last_phase)
         raise PhaseLostError(self._describe_loss())
 
     @contextlib.contextmanager
     def pin_phases(self) -> Iterator[tuple[frozenset[Phase], Callable[[], None]]]:
-        """For who writes what others may be writing: which phases any process may be in, until the block ends.
+        """Return the phases in which any process may act until the block ends, for repair.
 
-        Where all are in the two middle phases, none leaves them meanwhile.
+        If all processes are in the two middle phases, none can leave them until the block ends.
 
         Yields:
-            The phases, and what to call before each write; it raises as :meth:`OperationLease.check`.
+            The phases, and a function to call before each write; it raises as :meth:`OperationLease.check`.
 
         Raises:
             PhaseLostError: there is no lease.
         """
-        with self.acquire(writing=True) or self.renew(writing=True) as held:
+        with self.acquire(writing=True) or self.renew(writing=True) as lease:
             pinned = self._pin_middle_phases()
             try:
-                yield (MIDDLE_PHASES if pinned else frozenset(adjacent_phases(held.phase))), held.check
+                yield (MIDDLE_PHASES if pinned else frozenset(adjacent_phases(lease.phase))), lease.check
             finally:
                 if pinned is not None:
                     self._unpin_middle_phases(pinned)
 
     def record_fallback(self) -> None:
-        """A read was answered by the second side: told with the next report."""
+        """Count a read that the second side answered, for the next report."""
         with self._lock:
             self._fallbacks += 1
 
     def close(self) -> None:
-        """Sign off: from now on this process acts no more. With operations at work its line stays until it expires."""
+        """Release the lease: this process acts no more.
+
+        With running operations the row of the process is kept until it expires.
+        """
         self._closed, self._loss_reason = True, "it has signed off"
         self._wake.set()
         if self._thread is not None:
@@ -202,8 +206,6 @@ class SharedPhase:
         if lease is not None and idle:
             with contextlib.suppress(MigrateStorageError):
                 self.table.transaction(lambda connection: self.table.remove_process(connection, lease.process_id))
-
-    # Within
 
     def _is_expired(self, lease: PhaseLease) -> bool:
         return self._clock() >= lease.expires_at and self._on_lost is not OnLost.KEEP
@@ -230,7 +232,7 @@ class SharedPhase:
             self._wake.set()
 
     def _pin_middle_phases(self) -> PhaseLease | None:
-        """Be in both middle phases, where all others are in them."""
+        """Report both middle phases for this process, if all others are in them."""
         with self._lock:
             lease = self._lease
             if lease is None or lease.phase not in MIDDLE_PHASES:
@@ -239,15 +241,15 @@ class SharedPhase:
         with self._renewal_lock:
             self._try_renewal()
         try:
-            shared, members = self.table.read_locked()
+            shared, processes = self.table.read_locked()
         except MigrateStorageError:
             self._unpin_middle_phases(lease)
             raise
-        living = {each.id: frozenset(each.phases) for each in members if each.alive}
+        alive = {process.id: frozenset(process.phases) for process in processes if process.alive}
         if (
             shared.phase in MIDDLE_PHASES
-            and living.get(lease.process_id) == MIDDLE_PHASES
-            and all(each <= MIDDLE_PHASES for each in living.values())
+            and alive.get(lease.process_id) == MIDDLE_PHASES
+            and all(phases <= MIDDLE_PHASES for phases in alive.values())
         ):
             return lease
         self._unpin_middle_phases(lease)
@@ -256,7 +258,7 @@ class SharedPhase:
     def _unpin_middle_phases(self, lease: PhaseLease) -> None:
         with self._lock:
             lease.operations.subtract(MIDDLE_PHASES)
-        # At once: somebody may be waiting to take a step.
+        # At once: a person may be waiting for the next step.
         with self._renewal_lock:
             self._try_renewal()
 
@@ -264,37 +266,41 @@ class SharedPhase:
         with self._lock:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(
-                    target=_beat, args=(weakref.WeakMethod(self._renew_once), self._wake, self._lease_seconds / 3)
+                    target=_renew_until_closed,
+                    args=(weakref.WeakMethod(self._renew_once), self._wake, self._lease_seconds / 3),
                 )
                 self._thread.daemon = True
                 self._thread.start()
 
     def _renew_once(self) -> bool:
-        """Renew; whether to go on."""
+        """Renew the lease. Return whether to renew it again later."""
         with self._renewal_lock:
             self._try_renewal()
         return not self._closed
 
     def _try_renewal(self) -> None:
-        """Renew the lease, twice where the phase changed: once to be in both, and once more to have left the old one."""
+        """Renew the lease.
+
+        After a change of the phase two reports are sent: one with both phases, one without the old phase.
+        """
         self._last_attempt = self._clock()
         try:
             while not self._closed and self._report_once():
                 pass
-        except Exception as error:  # noqa: BLE001 - without a lease nothing is done, which is safe
+        except Exception as error:  # noqa: BLE001 - without a lease no operation acts, which is safe
             self._loss_reason = describe_failure(error)
             _log.warning("%s: the lease on the phase was not renewed: %s", self.table.backend, self._loss_reason)
 
     def _report_once(self) -> bool:
-        """Report once; whether to do so again at once."""
+        """Send one report. Return whether to send another at once."""
         with self._lock:
             if self._lease is not None and self._is_expired(self._lease):
-                # Another line from now on: what it had under way may take effect until the old one has expired.
+                # A new row from now on: running requests may take effect until the old row has expired.
                 self._lease = None
             lease = self._lease
             acting = lease.phases_in_use() if lease is not None else frozenset()
             fallbacks = self._fallbacks
-        line = lease.process_id if lease is not None else uuid.uuid4().hex
+        process_id = lease.process_id if lease is not None else uuid.uuid4().hex
         keeps = self._on_lost is OnLost.KEEP
         started = 0.0
 
@@ -303,7 +309,7 @@ class SharedPhase:
             started = self._clock()
             return self.table.report_process(
                 connection,
-                line,
+                process_id,
                 name=self._name or f"{socket.gethostname()}:{os.getpid()}",
                 acting=acting,
                 seconds=None if keeps else self._lease_seconds + self._drain_seconds,
@@ -318,24 +324,26 @@ class SharedPhase:
                 self._lease = None
                 return True
             if lease is None:
-                self._lease = PhaseLease(line, phase, started + self._lease_seconds * _SPEEDS)
+                self._lease = PhaseLease(process_id, phase, started + self._lease_seconds * USABLE_LEASE_SHARE)
                 self._last_phase = phase
                 _log.info("%s: this process acts in phase %s", self.table.backend, phase.name)
                 return False
-            # Too late by our own clock: what was refused meanwhile stays refused.
-            lease.expires_at = max(lease.expires_at, started + self._lease_seconds * _SPEEDS)
+            # An answer that arrives after the lease expired does not revive it.
+            lease.expires_at = max(lease.expires_at, started + self._lease_seconds * USABLE_LEASE_SHARE)
             if lease.phase is not phase:
                 _log.info("%s: this process acts in phase %s, not %s", self.table.backend, phase.name, lease.phase.name)
             lease.phase = self._last_phase = phase
             return lease.phases_in_use() != acting | {phase}
 
 
-def _beat(renewed: weakref.WeakMethod[Callable[[], bool]], wake: threading.Event, every: float) -> None:
-    """Renew until the switch is closed, or nobody has it any more."""
-    going = True
-    while going:
+def _renew_until_closed(
+    renew_once: weakref.WeakMethod[Callable[[], bool]], wake: threading.Event, every: float
+) -> None:
+    """Renew the lease until the SharedPhase is closed or garbage-collected."""
+    alive = True
+    while alive:
         wake.wait(every)
         wake.clear()
-        renew = renewed()
-        going = renew is not None and renew()
+        renew = renew_once()
+        alive = renew is not None and renew()
         del renew

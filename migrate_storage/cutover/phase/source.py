@@ -1,4 +1,4 @@
-"""Which phase a process acts in: fixed, asked of a function, or shared by all processes."""
+"""Sources of a process's phase: fixed, a function, or shared by all processes."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ SHARED = "shared"
 
 
 class CallablePhase:
-    """The phase that a function says; asked once for each operation."""
+    """The phase that a function returns; called once per operation."""
 
     def __init__(self, ask: Callable[[], Phase]) -> None:
         self._ask = ask
 
     @property
     def phase(self) -> Phase:
-        """What the function says now."""
+        """The phase that the function returns now."""
         return self._ask()
 
     last_known = phase
 
-    def acquire(self, *, writing: bool) -> OperationLease:  # noqa: ARG002 - as each switch
-        """What the function says now, until the operation ends."""
+    def acquire(self, *, writing: bool) -> OperationLease:  # noqa: ARG002 - as in PhaseSource
+        """Acquire a lease on the phase that the function returns now."""
         return UnlimitedLease(self._ask())
 
     renew = acquire
 
     def record_fallback(self) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nobody waits."""
+        """Do nothing."""
 
 
 def phase_source(phase: PhaseSource | Phase | str | Callable[[], Phase] | None, outbox: Outbox | None) -> PhaseSource:
-    """The switch that ``CutoverBackend(phase=…)`` means.
+    """Return the phase source for ``CutoverBackend(phase=…)``.
 
     Args:
-        phase: a switch; a phase or its name; ``"shared"``; a function; ``None`` for the environment variable
-            ``MIGRATE_STORAGE_PHASE``, which holds a name or ``shared``, ``source`` if unset.
-        outbox: needed by a shared phase.
+        phase: a phase source; a phase or its name; ``"shared"``; a function. ``None`` means the environment variable
+            ``MIGRATE_STORAGE_PHASE``, which contains a name or ``shared``; unset means ``source``.
+        outbox: required by a shared phase.
 
     Raises:
-        ConfigurationError: there is no such phase, or a phase that needs an outbox has none.
+        ConfigurationError: the phase does not exist, or needs an outbox and there is none.
     """
     if hasattr(phase, "acquire"):
         return phase  # type: ignore[return-value]

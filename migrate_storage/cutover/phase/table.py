@@ -1,8 +1,8 @@
-"""The shared phase of a cutover in the application's database, and the processes that act in it.
+"""The tables of a shared phase: the phase, and the processes that act in it.
 
-All times are the database's clock. Every report and every change of phase first locks the phase's line, so one comes after
-the other. A process's line names all phases that it may be acting in, from before it acts until after it stopped; so a change
-that leaves no line more than a step away leaves no process there either.
+They are in the application's database, and all times are of the database's clock. Every report and every change of the phase
+first locks the phase's row, so they are serialized. The row of a process names all phases in which it may be acting, from before
+its first operation until after its last. So if no row is more than one step from a new phase, no process is either.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ T = TypeVar("T")
 __all__ = ("NEVER_EXPIRES", "PhaseRow", "PhaseTable", "ProcessRecord")
 
 NEVER_EXPIRES = 1e12
-"""When the line of a process expires that goes on acting without its lease."""
-_FORGOTTEN = 86400.0
-"""Seconds after which the line of a process that is gone is removed."""
+"""Expiry time of a process that keeps acting without a valid lease."""
+EXPIRED_ROW_RETENTION_SECONDS = 86400.0
+"""How long the row of an expired process is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseRow:
-    """The phase that processes are to act in."""
+    """The shared phase."""
 
     phase: Phase
-    #: One more with each change; 0 while nobody ever changed or read it.
+    #: Number of the phase change; 0 before the first report or change.
     generation: int
-    #: When it changed; 0.0 for never.
+    #: Time of the last change; 0.0 for never.
     changed_at: float
-    #: What the last full comparison told, and in which generation it started.
+    #: Result of the last full comparison, with the generation in which it started.
     comparison: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessRecord:
-    """A process, as its line says."""
+    """A process that acts or acted in the phase."""
 
     id: str
     #: Host and process id.
     name: str
     #: The phases that it may be acting in, in order: one or two.
     phases: tuple[Phase, ...]
-    #: Seconds since it last told.
+    #: Seconds since its last report.
     seconds_since_report: float
-    #: Seconds until it counts no more; negative when it is gone.
+    #: Seconds until its row expires; negative after that.
     seconds_left: float
-    #: Reads that the second side had to answer.
+    #: Number of reads that the second side answered.
     fallbacks: int
-    #: Seconds since it told of the last one.
+    #: Seconds since the last report with such a read.
     seconds_since_fallback: float
 
     @property
     def alive(self) -> bool:
-        """Whether it may be acting."""
+        """Whether the process may be acting."""
         return self.seconds_left > 0
 
 
 class PhaseTable:
-    """The lines of one cutover backend.
+    """The phase and the processes of one cutover backend.
 
     Args:
-        database: where the tables are.
+        database: has the tables.
         backend: key of the cutover backend.
-        tables: ours.
+        tables: the schema.
     """
 
     def __init__(self, database: Database, backend: str, tables: Tables) -> None:
@@ -83,33 +83,35 @@ class PhaseTable:
         self._process = tables.process
 
     def transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in one transaction, at once: whoever waits for the phase would rather know that it is not to be had.
+        """Run ``work`` in one transaction, without retries.
+
+        The callers must learn of a failure soon.
 
         Raises:
-            RunError: it failed.
+            RunError: the transaction failed.
         """
         try:
             return self.database.transaction(work, attempts=1)
         except RefusedError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
-            # Two wrote the very first line.
+            # Two processes inserted the first row at the same time.
             return self.database.transaction(work, attempts=1)
 
     def read_locked(self) -> tuple[PhaseRow, list[ProcessRecord]]:
-        """The phase, and the processes that were seen of late; both of one moment, with no change of phase under way."""
+        """Return the phase and its processes, with the phase locked against changes."""
         return self.transaction(lambda connection: (self.lock_phase(connection), self.read_processes(connection)))
 
     def snapshot(self) -> tuple[PhaseRow, list[ProcessRecord]]:
-        """The same without a lock, for who only looks."""
+        """Return the phase and its processes without a lock, for display."""
         return self.transaction(lambda connection: (self.read_phase(connection), self.read_processes(connection)))
 
     # Within a transaction
 
     def lock_phase(self, connection: Connection) -> PhaseRow:
-        """The phase, which nobody changes until the transaction ends. It is SOURCE where it was never set."""
+        """Lock the phase until the transaction ends. It is SOURCE if it was never set."""
         table = self._phase
-        # An update and not FOR UPDATE, which SQLite has not.
+        # An UPDATE, because SQLite has no SELECT FOR UPDATE.
         mine = update(table).where(table.c.backend == self.backend).values(generation=table.c.generation)
         if not connection.execute(mine).rowcount:
             first = {"phase": Phase.SOURCE.value, "generation": 1, "changed": self.database.now(connection)}
@@ -117,7 +119,7 @@ class PhaseTable:
         return self.read_phase(connection)
 
     def read_phase(self, connection: Connection) -> PhaseRow:
-        """The phase as it is now."""
+        """Return the phase."""
         found = connection.execute(select(self._phase).where(self._phase.c.backend == self.backend)).first()
         if found is None:
             return PhaseRow(phase=Phase.SOURCE, generation=0, changed_at=0.0, comparison={})
@@ -127,14 +129,14 @@ class PhaseTable:
         )
 
     def read_processes(self, connection: Connection) -> list[ProcessRecord]:
-        """All processes that were seen of late, those that are gone too, by name."""
+        """Return all processes, expired ones too, sorted by name."""
         table, now = self._process, self.database.now(connection)
         found = connection.execute(select(table).where(table.c.backend == self.backend).order_by(table.c.name))
         return [
             ProcessRecord(
                 id=row.id,
                 name=row.name,
-                phases=_between(Phase(row.lowest), Phase(row.highest)),
+                phases=_list_phases_between(Phase(row.lowest), Phase(row.highest)),
                 seconds_since_report=max(0.0, now - row.seen),
                 seconds_left=row.expires - now,
                 fallbacks=row.fallbacks,
@@ -146,25 +148,25 @@ class PhaseTable:
     def report_process(
         self,
         connection: Connection,
-        line: str,
+        process_id: str,
         *,
         name: str,
         acting: Collection[Phase],
         seconds: float | None,
         fallbacks: int,
     ) -> Phase | None:
-        """Write down that a process acts in some phases and may act in the one that is to be, and for how long.
+        """Record the phases in which a process may be acting, the current one included.
 
         Args:
-            connection: in a transaction; what is told counts only when that is committed.
-            line: of the process; its own.
-            name: what a person would call it.
-            acting: where it may be acting; empty for one that begins.
-            seconds: for how long it may; ``None`` until it says that it stopped.
-            fallbacks: reads since the last report that the second side had to answer.
+            connection: in a transaction; the report is valid only after its commit.
+            process_id: id of the process, unique per lease.
+            name: display name of the process.
+            acting: the phases of its running operations; empty at the start.
+            seconds: duration of its right to act; ``None`` for no limit.
+            fallbacks: number of reads since the last report that the second side answered.
 
         Returns:
-            The phase that is to be; ``None`` if it is too late: the process counted as gone, or the phase is elsewhere.
+            The current phase. ``None`` if the report is too late: the row has expired, or the phase is more than one step away.
         """
         table, shared = self._process, self.lock_phase(connection)
         now = self.database.now(connection)
@@ -174,51 +176,53 @@ class PhaseTable:
         values: dict[str, Any] = {"lowest": phases[0].value, "highest": phases[-1].value, "seen": now}
         values["expires"] = NEVER_EXPIRES if seconds is None else now + seconds
         if not acting:
-            values |= {"id": line, "backend": self.backend, "name": name[:255]}
-            told = {"fallbacks": fallbacks, "fallback_at": now if fallbacks else 0.0}
-            connection.execute(insert(table).values(**values, **told))
+            values |= {"id": process_id, "backend": self.backend, "name": name[:255]}
+            values |= {"fallbacks": fallbacks, "fallback_at": now if fallbacks else 0.0}
+            connection.execute(insert(table).values(**values))
             return shared.phase
         if fallbacks:
             values |= {"fallbacks": table.c.fallbacks + fallbacks, "fallback_at": now}
-        mine = update(table).where(table.c.id == line, table.c.expires > now).values(values)
+        mine = update(table).where(table.c.id == process_id, table.c.expires > now).values(values)
         return shared.phase if connection.execute(mine).rowcount == 1 else None
 
     def set_phase(self, connection: Connection, phase: Phase, *, despite: Collection[str] = ()) -> list[ProcessRecord]:
-        """Change the phase, unless a process may be acting more than a step away from it.
+        """Change the phase, unless a process may be acting more than one step away.
 
-        Lines of processes that are long gone are removed.
+        Rows that expired long ago are deleted.
 
         Args:
             connection: in a transaction.
             phase: the new one.
-            despite: lines of processes of which somebody knows that they are gone.
+            despite: ids of processes that a person has declared dead.
 
         Returns:
-            Who is in the way; nobody when it is done.
+            The processes that prevent the change; empty if the phase was changed.
         """
         self.lock_phase(connection)
-        members = [each for each in self.read_processes(connection) if each.alive and each.id not in despite]
-        waited = [each for each in members if any(not are_adjacent(acting, phase) for acting in each.phases)]
-        if waited:
-            return waited
+        alive = [process for process in self.read_processes(connection) if process.alive and process.id not in despite]
+        blocking = [process for process in alive if any(not are_adjacent(acting, phase) for acting in process.phases)]
+        if blocking:
+            return blocking
         now = self.database.now(connection)
         changes = {"phase": phase.value, "generation": self._phase.c.generation + 1, "changed": now}
         connection.execute(update(self._phase).where(self._phase.c.backend == self.backend).values(changes))
-        gone = (self._process.c.backend == self.backend) & (self._process.c.expires < now - _FORGOTTEN)
+        gone = (self._process.c.backend == self.backend) & (
+            self._process.c.expires < now - EXPIRED_ROW_RETENTION_SECONDS
+        )
         connection.execute(delete(self._process).where(gone | self._process.c.id.in_(despite)))
         return []
 
-    def store_comparison(self, connection: Connection, compared: dict[str, Any]) -> None:
-        """Keep what a comparison found."""
+    def store_comparison(self, connection: Connection, comparison: dict[str, Any]) -> None:
+        """Store the result of a full comparison."""
         table = self._phase
-        told = json.dumps(compared)
-        connection.execute(update(table).where(table.c.backend == self.backend).values(compared=told))
+        values = {"compared": json.dumps(comparison)}
+        connection.execute(update(table).where(table.c.backend == self.backend).values(values))
 
-    def remove_process(self, connection: Connection, line: str) -> None:
-        """Remove a process's line: it stopped acting."""
-        connection.execute(delete(self._process).where(self._process.c.id == line))
+    def remove_process(self, connection: Connection, process_id: str) -> None:
+        """Delete the row of a process that has stopped acting."""
+        connection.execute(delete(self._process).where(self._process.c.id == process_id))
 
 
-def _between(lowest: Phase, highest: Phase) -> tuple[Phase, ...]:
+def _list_phases_between(lowest: Phase, highest: Phase) -> tuple[Phase, ...]:
     order = list(Phase)
     return tuple(order[order.index(lowest) : order.index(highest) + 1])

@@ -1,6 +1,6 @@
-"""A step of a shared phase, forth or back: its conditions with their numbers, and the step itself.
+"""Transitions of a shared phase, forward or back, and their conditions.
 
-Which conditions a step has is :data:`NEEDS`; ``docs/cutover.md`` says why each.
+:data:`PRECONDITIONS` has the conditions of each transition; ``docs/cutover.md`` explains them.
 """
 
 from __future__ import annotations
@@ -26,43 +26,42 @@ from migrate_storage.engine.compare import Relation
 __all__ = ("PRECONDITIONS", "Condition", "PhaseController", "Preconditions", "Transition")
 
 QUIET_SECONDS = 600.0
-"""Seconds without a fallback read before the source is asked no more."""
+"""Time without a fallback read that is required before DESTINATION."""
 GIVEN_UP_AFTER_SECONDS = 300.0
-"""Seconds after which a person may say that a process which goes on without its lease is gone."""
-_BOTH = tuple(Side)
-_ALL = ("repair", "writer", "upload")
+"""Silence after which a person may declare a process without lease dead."""
+_ALL_KINDS = ("repair", "writer", "upload")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preconditions:
-    """What a step waits for, beside the processes."""
+    """Conditions of a transition, besides the phases of the processes."""
 
-    #: Open entries that must not be, by what they wait for and the side that they name.
+    #: Kinds and trusted sides of the open entries that prevent it.
     entries: frozenset[tuple[str, Side]]
-    #: The side to which no upload URL may still be used.
+    #: The side for which no upload URL may be valid.
     uploads: Side | None = None
-    #: Both sides equal in a full comparison.
+    #: Both sides are equal in a full comparison.
     needs_comparison: bool = False
-    #: The side that is not trusted is brought level first.
+    #: The trusted side is copied to the other side first.
     needs_repair_all: bool = False
-    #: No fallback reads for a while.
+    #: No read has fallen back to the source for a while.
     needs_quiet: bool = False
 
 
-_S, _D = _BOTH
-_LEFT = frozenset({("repair", _S), ("repair", _D)})
+_S, _D = Side.SOURCE, Side.DESTINATION
+_LEFT_TO_REPAIR = frozenset({("repair", _S), ("repair", _D)})
 PRECONDITIONS: Mapping[tuple[Phase, Phase], Preconditions] = MappingProxyType(
     {
-        # What an outer phase wrote without looking is newer than what an entry for the other side says.
-        (Phase.SOURCE, Phase.DUAL_WRITE): Preconditions(entries=frozenset((kind, _D) for kind in _ALL)),
-        (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST): Preconditions(entries=_LEFT, needs_comparison=True),
+        # SOURCE and DESTINATION write without reading entries, so their objects are newer than an entry for the other side.
+        (Phase.SOURCE, Phase.DUAL_WRITE): Preconditions(entries=frozenset((kind, _D) for kind in _ALL_KINDS)),
+        (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST): Preconditions(entries=_LEFT_TO_REPAIR, needs_comparison=True),
         (Phase.DESTINATION_FIRST, Phase.DESTINATION): Preconditions(
-            entries=_LEFT | {("writer", _S)}, uploads=_S, needs_comparison=True, needs_quiet=True
+            entries=_LEFT_TO_REPAIR | {("writer", _S)}, uploads=_S, needs_comparison=True, needs_quiet=True
         ),
         (Phase.DESTINATION, Phase.DESTINATION_FIRST): Preconditions(
-            entries=frozenset((kind, _S) for kind in _ALL), needs_repair_all=True
+            entries=frozenset((kind, _S) for kind in _ALL_KINDS), needs_repair_all=True
         ),
-        (Phase.DESTINATION_FIRST, Phase.DUAL_WRITE): Preconditions(entries=_LEFT, needs_comparison=True),
+        (Phase.DESTINATION_FIRST, Phase.DUAL_WRITE): Preconditions(entries=_LEFT_TO_REPAIR, needs_comparison=True),
         (Phase.DUAL_WRITE, Phase.SOURCE): Preconditions(
             entries=frozenset({("repair", _D), ("writer", _D)}), uploads=_D
         ),
@@ -72,26 +71,26 @@ PRECONDITIONS: Mapping[tuple[Phase, Phase], Preconditions] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """One thing that must be so before a step."""
+    """One condition of a transition, and its state."""
 
     #: ``processes``, ``entries``, ``uploads``, ``fallbacks``, ``comparison`` or ``level``.
     name: str
-    #: How many speak against it; 0 holds.
+    #: Number of objects, entries or processes that prevent it; 0 means that it is met.
     count: int
     #: One line for a person.
     message: str
-    #: It does not hold, and was overridden.
+    #: The condition is not met, and was overridden.
     forced: bool = False
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether the condition is met."""
         return not self.count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transition:
-    """A step, taken or refused."""
+    """A transition, taken or refused."""
 
     before: Phase
     after: Phase
@@ -101,11 +100,11 @@ class Transition:
 
     @property
     def ready(self) -> bool:
-        """Whether every condition holds."""
+        """Whether every condition is met."""
         return all(each.holds for each in self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the transition as a JSON object."""
         conditions = [{**asdict(each), "holds": each.holds} for each in self.conditions]
         return {
             "before": self.before.value,
@@ -117,12 +116,12 @@ class Transition:
 
 
 class PhaseController:
-    """Steps of one cutover whose phase is shared.
+    """Checks and takes the transitions of one shared phase.
 
     Args:
-        backend: any process's; this one need not act in the phase.
-        quiet: seconds without a fallback read before the source is asked no more.
-        stopping: asked while both sides are compared.
+        backend: of any process; this process need not act in the phase.
+        quiet: seconds without a fallback read that are required before DESTINATION.
+        stopping: called for each compared key; ``True`` ends the comparison.
 
     Raises:
         ConfigurationError: the phase is not shared.
@@ -143,19 +142,21 @@ class PhaseController:
         self._stopping = stopping
 
     def ready(self, *, back: bool = False) -> Transition:
-        """Look at the conditions of the next step, and keep what the full comparison found for it. Nothing else is changed.
+        """Check the conditions of the next transition.
+
+        The result of a full comparison is stored for it. Nothing else is changed.
 
         Args:
-            back: of the step back.
+            back: of the transition back.
         """
         _, step = self._check_conditions(back, force=False)
         return step
 
     def advance(self, *, force: bool = False) -> Transition:
-        """One step forth, if its conditions hold.
+        """Change to the next phase, if the conditions are met.
 
         Args:
-            force: whatever does not hold is overridden and said, but for processes whose lease may be valid.
+            force: override and report the conditions that are not met, except processes whose lease may be valid.
 
         Raises:
             ConfigurationError: there is no further phase.
@@ -163,57 +164,64 @@ class PhaseController:
         return self._take_step(back=False, force=force)
 
     def retreat(self, *, force: bool = False) -> Transition:
-        """One step back. From DESTINATION the source is brought level first. Else as :meth:`advance`."""
+        """Change to the previous phase, as :meth:`advance` does to the next.
+
+        From DESTINATION, the destination is first copied to the source.
+        """
         return self._take_step(back=True, force=force)
 
     def _take_step(self, *, back: bool, force: bool) -> Transition:
-        seen, step = self._check_conditions(back, force=force)
+        before, step = self._check_conditions(back, force=force)
         needs = PRECONDITIONS[step.before, step.after]
         if needs.needs_repair_all and force:
             skipped = Condition(name="level", count=1, message="the source was not brought level", forced=True)
             step = replace(step, conditions=(*step.conditions, skipped))
         elif needs.needs_repair_all and step.ready:
             step = replace(step, conditions=(*step.conditions, self._repair_all(step.before)))
-        blocking = [each for each in step.conditions if not each.holds and not each.forced]
+        blocking = [condition for condition in step.conditions if not condition.holds and not condition.forced]
         if blocking:
             return step
 
         def work(connection: Any) -> list[ProcessRecord] | None:
-            if self._table.lock_phase(connection).generation != seen.generation:
+            if self._table.lock_phase(connection).generation != before.generation:
                 return None
-            gone = [each.id for each in self._table.read_processes(connection) if force and _given_up(each)]
-            return self._table.set_phase(connection, step.after, despite=gone)
+            processes = self._table.read_processes(connection)
+            dead = [process.id for process in processes if force and _may_be_declared_dead(process)]
+            return self._table.set_phase(connection, step.after, despite=dead)
 
-        waited = self._table.transaction(work)
-        if waited is None:
+        preventing = self._table.transaction(work)
+        if preventing is None:
             raise ConfigurationError("somebody else changed the phase meanwhile: look again")
-        if waited:
-            return replace(step, conditions=(_processes(waited, step.after, force), *step.conditions[1:]))
+        if preventing:
+            return replace(step, conditions=(_check_processes(preventing, step.after, force), *step.conditions[1:]))
         return replace(step, taken=True)
 
     def _check_conditions(self, back: bool, *, force: bool) -> tuple[PhaseRow, Transition]:
-        shared, members = self._table.read_locked()
+        shared, processes = self._table.read_locked()
         order = list(Phase)
-        place = order.index(shared.phase) + (-1 if back else 1)
-        if not 0 <= place < len(order):
+        position = order.index(shared.phase) + (-1 if back else 1)
+        if not 0 <= position < len(order):
             raise ConfigurationError(f"{shared.phase.name} is the {'first' if back else 'last'} phase")
-        after = order[place]
+        after = order[position]
         needs = PRECONDITIONS[shared.phase, after]
-        processes = _processes(members, after, force)
-        found = [processes]
+        by_processes = _check_processes(processes, after, force)
+        conditions = [by_processes]
         if needs.needs_comparison:
-            # One that starts while a process is in an earlier phase tells nothing of what that one writes.
-            found.append(self._check_comparison(shared, after, may=processes.holds and not force))
-        found.extend(self._check_entries(shared, members, needs))
+            # A comparison that starts while a process is in an earlier phase does not cover the writes of that process.
+            conditions.append(self._check_comparison(shared, after, may_compare=by_processes.holds and not force))
+        conditions.extend(self._check_entries(shared, processes, needs))
         if force:
-            found = [each if each.holds or each is processes else replace(each, forced=True) for each in found]
-        return shared, Transition(before=shared.phase, after=after, conditions=tuple(found))
+            conditions = [
+                condition if condition.holds or condition is by_processes else replace(condition, forced=True)
+                for condition in conditions
+            ]
+        return shared, Transition(before=shared.phase, after=after, conditions=tuple(conditions))
 
     def _check_entries(
-        self, shared: PhaseRow, members: Iterable[ProcessRecord], needs: Preconditions
+        self, shared: PhaseRow, processes: Iterable[ProcessRecord], needs: Preconditions
     ) -> Iterator[Condition]:
-        tally = self._outbox.count_by_kind()
-        left = sum(tally.count(kind, side) for kind, side in needs.entries)
+        counts = self._outbox.count_by_kind()
+        left = sum(counts.count(kind, side) for kind, side in needs.entries)
         yield Condition(
             name="entries",
             count=left,
@@ -222,16 +230,16 @@ class PhaseController:
             else "no entry is in the way",
         )
         if needs.uploads is not None:
-            urls = tally.count("upload", needs.uploads)
-            until = f"until the last one expires: {duration(tally.last_upload)}"
+            urls = counts.count("upload", needs.uploads)
+            until = f"until the last one expires: {duration(counts.last_upload)}"
             message = f"{amount(urls, 'upload URL')} to the {needs.uploads} may still be used, {until}"
             yield Condition(name="uploads", count=urls, message=message if urls else "no upload URL is in the way")
         if needs.needs_quiet:
-            yield self._check_fallbacks(shared, members)
+            yield self._check_fallbacks(shared, processes)
 
-    def _check_fallbacks(self, shared: PhaseRow, members: Iterable[ProcessRecord]) -> Condition:
+    def _check_fallbacks(self, shared: PhaseRow, processes: Iterable[ProcessRecord]) -> Condition:
         span = duration(self._quiet)
-        late = [each for each in members if each.fallbacks and each.seconds_since_fallback < self._quiet]
+        late = [each for each in processes if each.fallbacks and each.seconds_since_fallback < self._quiet]
         reads = sum(each.fallbacks for each in late)
         if late:
             message = f"{amount(reads, 'read')} by {amount(len(late), 'process', 'processes')} fell back to the source, the last {duration(min(each.seconds_since_fallback for each in late))} ago: {span} must pass without one"
@@ -242,10 +250,10 @@ class PhaseController:
             return Condition(name="fallbacks", count=1, message=message)
         return Condition(name="fallbacks", count=0, message=f"no read fell back to the source for {span}")
 
-    def _check_comparison(self, shared: PhaseRow, after: Phase, *, may: bool) -> Condition:
+    def _check_comparison(self, shared: PhaseRow, after: Phase, *, may_compare: bool) -> Condition:
         known = shared.comparison
         if not (known.get("generation") == shared.generation and known.get("after") == after and not known["differ"]):
-            if not may:
+            if not may_compare:
                 message = "both sides were not compared since all processes are in this phase"
                 return Condition(name="comparison", count=1, message=message)
             known = self._compare_sides(shared, after)
@@ -278,34 +286,37 @@ class PhaseController:
         return found
 
     def _repair_all(self, phase: Phase) -> Condition:
-        switch = SharedPhase(self._outbox, name="level")
+        own_phase = SharedPhase(self._outbox, name="level")
         try:
-            repair = Repair(self._backend.source, self._backend.destination, self._outbox, phases=switch)
+            repair = Repair(self._backend.source, self._backend.destination, self._outbox, phases=own_phase)
             side = trusted_side(phase)
-            leveled = repair_all(self._backend, self._outbox, repair, side, self._stopping)
+            outcome = repair_all(self._backend, self._outbox, repair, side, self._stopping)
         finally:
-            switch.close()
-        result = leveled.result
-        left = result.left + len(result.failures) + len(leveled.foreign) + self._stopping()
-        message = f"{amount(result.settled, 'object')} brought level on the {side.other}, {result.left:,} left, {len(result.failures):,} failed, {len(leveled.foreign):,} extra"
+            own_phase.close()
+        result = outcome.result
+        left = result.left + len(result.failures) + len(outcome.foreign) + self._stopping()
+        message = f"{amount(result.settled, 'object')} brought level on the {side.other}, {result.left:,} left, {len(result.failures):,} failed, {len(outcome.foreign):,} extra"
         return Condition(name="level", count=left, message=message)
 
 
-def _processes(members: Iterable[ProcessRecord], after: Phase, force: bool) -> Condition:
-    waited = [each for each in members if each.alive and any(not are_adjacent(phase, after) for phase in each.phases)]
-    given_up = [each for each in waited if force and _given_up(each)]
-    forced = bool(given_up) and len(given_up) == len(waited)
-    if not waited:
+def _check_processes(processes: Iterable[ProcessRecord], after: Phase, force: bool) -> Condition:
+    preventing = [
+        process
+        for process in processes
+        if process.alive and any(not are_adjacent(phase, after) for phase in process.phases)
+    ]
+    forced = bool(preventing) and force and all(map(_may_be_declared_dead, preventing))
+    if not preventing:
         return Condition(name="processes", count=0, message=f"no process is more than a step from {after.name}")
-    told = ", ".join(
-        f"{each.name} in {' and '.join(phase.name for phase in each.phases)}, silent for {duration(each.seconds_since_report)}"
-        for each in waited[:5]
+    names = ", ".join(
+        f"{process.name} in {' and '.join(phase.name for phase in process.phases)}, silent for {duration(process.seconds_since_report)}"
+        for process in preventing[:5]
     )
-    more = f" and {len(waited) - 5:,} more" if len(waited) > 5 else ""
-    message = f"{amount(len(waited), 'process', 'processes')} may still be in another phase: {told}{more}"
-    return Condition(name="processes", count=len(waited), message=message, forced=forced)
+    more = f" and {len(preventing) - 5:,} more" if len(preventing) > 5 else ""
+    message = f"{amount(len(preventing), 'process', 'processes')} may still be in another phase: {names}{more}"
+    return Condition(name="processes", count=len(preventing), message=message, forced=forced)
 
 
-def _given_up(member: ProcessRecord) -> bool:
-    """Whether a process that goes on without its lease has been silent for so long that a person may call it gone."""
-    return member.seconds_left > NEVER_EXPIRES / 2 and member.seconds_since_report > GIVEN_UP_AFTER_SECONDS
+def _may_be_declared_dead(process: ProcessRecord) -> bool:
+    """Return whether a process without lease has been silent long enough."""
+    return process.seconds_left > NEVER_EXPIRES / 2 and process.seconds_since_report > GIVEN_UP_AFTER_SECONDS

@@ -8,7 +8,7 @@ from advanced_alchemy.types.file_object import FileObject
 from migrate_storage import ObstoreBackend
 from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.repair import Repair, writable
+from migrate_storage.cutover.repair import Repair, writable_sides
 from tests.support.cutover.breaking_backend import Breaking
 from tests.support.cutover.sides import Sides
 
@@ -26,9 +26,9 @@ def repair(sides: Sides, *phases: Phase) -> Repair:
 
 
 def test_what_may_be_written() -> None:
-    assert writable([Phase.SOURCE, Phase.DUAL_WRITE]) == {D}
-    assert writable(MIDDLE) == {S, D}
-    assert writable([Phase.DESTINATION_FIRST, Phase.DESTINATION]) == {S}
+    assert writable_sides([Phase.SOURCE, Phase.DUAL_WRITE]) == {D}
+    assert writable_sides(MIDDLE) == {S, D}
+    assert writable_sides([Phase.DESTINATION_FIRST, Phase.DESTINATION]) == {S}
 
 
 def test_a_save_that_one_side_missed_reaches_it_with_its_type_and_metadata(sides: Sides) -> None:
