@@ -1,4 +1,4 @@
-"""One row's whole story: where its files are on each side, what journal and evidence say, and what a run would do now."""
+"""Explain one row: its files, its journal records, and the next run or revert."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ __all__ = ("explain",)
 def explain(
     application: Application, column: str, pk: Sequence[str], *, journal: str | None = None, schema: str | None = None
 ) -> list[str]:
-    """Tell the story of one row.
+    """Describe one row, its objects and its journal records.
 
     Args:
-        application: its rows and backends.
+        application: has the rows and the backends.
         column: ``table.column``.
-        pk: the primary key's parts as a person types them.
-        journal: URL of another database that holds the journal.
+        pk: the parts of the primary key, as text.
+        journal: URL of another database that has the journal.
         schema: database schema of the journal's tables.
 
     Returns:
         Lines of text.
 
     Raises:
-        ConfigurationError: no such column or row.
+        ConfigurationError: the column or the row does not exist.
     """
     (chosen,) = select_columns(application.columns, (column,))
     sides = {key: ResolvedBackend(backend) for key, backend in application.backends.items()}
     with connected(application, journal, schema) as (database, book):
         rows = FileColumn(database, chosen)
-        key, value = _find(rows, pk)
+        key, value = _find_row(rows, pk)
         lines = [f"{chosen} {', '.join(map(str, pk))}"]
         if value is None:
             return [*lines, "  holds nothing (NULL)"]
@@ -60,18 +60,18 @@ def explain(
             slots = parse_slots(chosen, Row(key, value))
         except BrokenValueError as error:
             return [*lines, f"  cannot be read as files: {error}"]
-        known = book if book.exists else None
+        known_journal = book if book.exists else None
         for slot in slots:
             place = "" if slot.ref.index is None else f"[{slot.ref.index}] "
             lines.append(f"  {place}names {slot.file['backend']}:{slot.file['filename']}")
-            lines.extend(f"    {line}" for line in _file(slot.file, sides, known))
-        if known is not None:
-            lines.extend(f"  {line}" for line in _history(known, chosen, key))
-            lines.extend(f"  {line}" for line in _would_undo(known, chosen, key, rows, sides))
+            lines.extend(f"    {line}" for line in _describe_file(slot.file, sides, known_journal))
+        if known_journal is not None:
+            lines.extend(f"  {line}" for line in _list_history(known_journal, chosen, key))
+            lines.extend(f"  {line}" for line in _predict_revert(known_journal, chosen, key, rows, sides))
         return lines
 
 
-def _find(rows: FileColumn, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
+def _find_row(rows: FileColumn, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
     if len(pk) != len(rows.column.key):
         raise ConfigurationError(
             f"{rows.column.table} has a key of {len(rows.column.key)} parts ({', '.join(rows.column.key)}): give {len(rows.column.key)}"
@@ -82,54 +82,55 @@ def _find(rows: FileColumn, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | N
     return found
 
 
-def _file(file: Any, sides: dict[str, ResolvedBackend], journal: Journal | None) -> Iterator[str]:
+def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journal | None) -> Iterator[str]:
     retry = Retry(3, threading.Event())
     side = sides.get(file["backend"])
     if side is None:
         yield f"the backend {file['backend']!r} is not registered: nothing can be said of it"
         return
-    yield from _seen(side, file["filename"], retry, None, "it")
-    entry = None if journal is None else journal.objects.at_destination(file["backend"], file["filename"])
-    if entry is not None:
-        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(entry.updated))
-        yield f"run {entry.run} copied it from {entry.source} ({entry.outcome}, proved by {entry.evidence or 'nothing'}, {when})"
-        yield from _seen(side, file["filename"], retry, entry.destination_evidence, "the copy")
-        origin = sides.get(entry.source_key)
+    yield from _describe_object(side, file["filename"], retry, None, "it")
+    copy = None if journal is None else journal.objects.at_destination(file["backend"], file["filename"])
+    if copy is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(copy.updated))
+        yield f"run {copy.run} copied it from {copy.source} ({copy.outcome}, proved by {copy.evidence or 'nothing'}, {when})"
+        yield from _describe_object(side, file["filename"], retry, copy.destination_evidence, "the copy")
+        origin = sides.get(copy.source_key)
         if origin is not None:
-            yield from _seen(origin, entry.source_path, retry, entry.source_evidence, "the source")
+            yield from _describe_object(origin, copy.source_path, retry, copy.source_evidence, "the source")
         return
     ids = [object_id(resolve_links(side.place(file["filename"])), key) for key in sides]
-    lines = sorted(journal.objects.find(ids).values(), key=lambda each: each.updated) if journal is not None else []
-    if not lines:
+    records = journal.objects.find(ids).values() if journal is not None else []
+    if not records:
         yield "the journal knows nothing of it: a run from this key would copy it"
-    for line in lines:
-        why = f" ({line.reason})" if line.reason else ""
-        yield f"run {line.run} to {line.destination_key or 'nowhere'}: {line.state}, {line.outcome or 'not concluded'}{why}"
-        if line.destination_key and line.size is not None and line.destination_key in sides:
-            yield from _seen(
-                sides[line.destination_key], line.destination_path, retry, line.destination_evidence, "the copy"
+    for record in sorted(records, key=lambda record: record.updated):
+        why = f" ({record.reason})" if record.reason else ""
+        yield f"run {record.run} to {record.destination_key or 'nowhere'}: {record.state}, {record.outcome or 'not concluded'}{why}"
+        if record.destination_key and record.size is not None and record.destination_key in sides:
+            destination = sides[record.destination_key]
+            yield from _describe_object(
+                destination, record.destination_path, retry, record.destination_evidence, "the copy"
             )
-        yield f"now: {_would_run(line)}"
+        yield f"now: {_predict_run(record)}"
 
 
-def _would_run(line: ObjectRecord) -> str:
-    """What a run would do with an object that rows still name at the source."""
-    if line.state in ("purged", "purging"):
+def _predict_run(record: ObjectRecord) -> str:
+    """Describe what a run would do with an object that rows still name at the source."""
+    if record.state in ("purged", "purging"):
         return "its source object was purged: a run finds what stands there now"
-    if line.state in ("held", "leftover") and line.size is not None:
+    if record.state in ("held", "leftover") and record.size is not None:
         return "a run uses the copy while both sides are as journaled, and copies again where only the source changed"
     return "a run looks at it again, and copies it if it can"
 
 
-def _would_undo(
+def _predict_revert(
     journal: Journal, column: Column, pk: tuple[Any, ...], rows: FileColumn, sides: dict[str, ResolvedBackend]
 ) -> Iterator[str]:
-    """What a revert would do with the row now; nothing is written."""
-    lines = [line for line in journal.rows.history(row_id(column, pk)) if line["state"] == "swapped"]
-    if not lines:
+    """Describe what a revert would do with the row now, by a dry run."""
+    records = [record for record in journal.rows.history(row_id(column, pk)) if record["state"] == "swapped"]
+    if not records:
         return
-    before, used = value_before_runs(lines)
-    entries = journal.objects.find(list(dict.fromkeys(id_ for line in used for id_ in json.loads(line["objects"]))))
+    before, used = value_before_runs(records)
+    entries = journal.objects.find(list(dict.fromkeys(id_ for record in used for id_ in json.loads(record["objects"]))))
     keys = {(entry.source_key, entry.destination_key) for entry in entries.values()}
     if any(entry.state in ("purged", "purging") for entry in entries.values()):
         yield "now: a revert refuses, because a source object was purged"
@@ -141,19 +142,21 @@ def _would_undo(
     resources = CopyResources(
         retry=Retry(3, threading.Event()), memory=MemoryBudget(MiB).reserve, on_bytes=lambda _: None
     )
-    putback = RowRestorer(sides[source], sides[destination], resources, dry_run=True)
-    known = {id_: entries.get(id_) for line in used for id_ in json.loads(line["objects"])}
-    numbers = tuple(line["id"] for line in lines)
-    ready = putback.restore(
-        RestoreTask(rows=rows, pk=pk, lines=numbers, now=lines[-1]["new_value"], before=before, entries=known)
+    restorer = RowRestorer(sides[source], sides[destination], resources, dry_run=True)
+    known = {id_: entries.get(id_) for record in used for id_ in json.loads(record["objects"])}
+    numbers = tuple(record["id"] for record in records)
+    decision = restorer.restore(
+        RestoreTask(rows=rows, pk=pk, lines=numbers, now=records[-1]["new_value"], before=before, entries=known)
     )
-    if ready.kind is OutcomeKind.REWRITTEN:
-        yield f"now: a revert would name {_names(json.loads(before))} again, if the row still holds what the run wrote"
+    if decision.kind is OutcomeKind.REWRITTEN:
+        yield f"now: a revert would name {_format_files(json.loads(before))} again, if the row still holds what the run wrote"
     else:
-        yield f"now: a revert would leave it: {ready.kind}, {ready.reason}"
+        yield f"now: a revert would leave it: {decision.kind}, {decision.reason}"
 
 
-def _seen(side: ResolvedBackend, path: str, retry: Retry, known: Evidence | None, what: str) -> Iterator[str]:
+def _describe_object(
+    side: ResolvedBackend, path: str, retry: Retry, known: Evidence | None, what: str
+) -> Iterator[str]:
     try:
         meta = retry.call(side.resolve(path).head)
     except KeyRefusedError as error:
@@ -175,13 +178,13 @@ def _seen(side: ResolvedBackend, path: str, retry: Retry, known: Evidence | None
         yield f"{what} is at {side.place(path)}: {meta.size} bytes, ETag {meta.e_tag or 'none'}{same}"
 
 
-def _history(journal: Journal, column: Column, pk: tuple[Any, ...]) -> Iterator[str]:
-    for line in journal.rows.history(row_id(column, pk)):
-        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(line["at"]))
-        old, new = json.loads(line["old_value"]), json.loads(line["new_value"])
-        yield f"{when} run {line['run']}: {line['state']}, from {_names(old)} to {_names(new)}"
+def _list_history(journal: Journal, column: Column, pk: tuple[Any, ...]) -> Iterator[str]:
+    for record in journal.rows.history(row_id(column, pk)):
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record["at"]))
+        old, new = json.loads(record["old_value"]), json.loads(record["new_value"])
+        yield f"{when} run {record['run']}: {record['state']}, from {_format_files(old)} to {_format_files(new)}"
 
 
-def _names(value: Any) -> str:
+def _format_files(value: Any) -> str:
     files = value if isinstance(value, list) else [value]
     return ", ".join(f"{file['backend']}:{file['filename']}" for file in files if isinstance(file, dict))

@@ -1,4 +1,4 @@
-"""May the old key be unregistered? Only when nothing names it, nobody works on it, and the soak is over."""
+"""Check whether a backend key can be unregistered after a migration."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.schema import Tables
 from migrate_storage.reporting import Report
 
-__all__ = ("Check", "ready_to_unregister")
+__all__ = ("ReadinessCheck", "ready_to_unregister")
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that must be so."""
+class ReadinessCheck:
+    """One condition for unregistering a key."""
 
     #: ``rows``, ``values``, ``work``, ``run``, ``soak``, ``entries`` or ``phase``.
     name: str
@@ -37,22 +37,22 @@ class Check:
 
 def ready_to_unregister(
     application: Application, key: str | None, *, soak: float, journal: str | None = None, schema: str | None = None
-) -> tuple[str, list[Check]]:
-    """Look at everything that speaks against unregistering a backend key. Nothing is changed.
+) -> tuple[str, list[ReadinessCheck]]:
+    """Check every condition for unregistering a backend key. Nothing is changed.
 
     Args:
-        application: its rows, all columns of them.
-        key: the backend key; ``None`` means what the latest run went from.
-        soak: seconds since the last row was re-pointed: longer than the longest signed URL, and than any process lives
-            that loaded a row before.
-        journal: URL of another database that holds the journal.
+        application: has the rows; all its columns are read.
+        key: the backend key; ``None`` means the source of the latest run.
+        soak: required seconds since the last row was re-pointed. Choose it longer than the validity of any signed URL, and than
+            the life of any process that loaded a row before.
+        journal: URL of another database that has the journal.
         schema: database schema of the journal's tables.
 
     Returns:
-        The key, and what was found; it may go when every check is ready.
+        The key and its checks. It can be unregistered when every check is ready.
 
     Raises:
-        ConfigurationError: no key is given, and no run is journaled that tells one.
+        ConfigurationError: no key is given, and the journal has no run.
     """
     with connected(application, journal, schema) as (database, book):
         known = book.exists
@@ -61,14 +61,14 @@ def ready_to_unregister(
                 raise ConfigurationError("no run is journaled that tells the key: say --from KEY")
             key = book.runs.migration_run().source
         runs = [run for run in book.runs.latest(limit=1000) if run.kind == "run" and run.source == key] if known else []
-        checks = [*_rows(application, database, key), *_work(book if known else None)]
-        checks.extend(_run(runs))
-        checks.extend(_cutover(application, database, key, schema))
-        checks.append(_soak(book.rows.last_repointed([run.id for run in runs]) if runs else None, soak))
+        checks = [*_check_rows(application, database, key), *_check_work(book if known else None)]
+        checks.extend(_check_latest_run(runs))
+        checks.extend(_check_cutovers(application, database, key, schema))
+        checks.append(_check_soak(book.rows.last_repointed([run.id for run in runs]) if runs else None, soak))
     return key, checks
 
 
-def _rows(application: Application, database: Database, key: str) -> Iterator[Check]:
+def _check_rows(application: Application, database: Database, key: str) -> Iterator[ReadinessCheck]:
     naming, broken = 0, 0
     for column in application.columns:
         rows = FileColumn(database, column)
@@ -84,58 +84,61 @@ def _rows(application: Application, database: Database, key: str) -> Iterator[Ch
         if naming
         else f"no row of {amount(len(application.columns), 'column')} names it"
     )
-    yield Check("rows", not naming, message)
+    yield ReadinessCheck("rows", not naming, message)
     if broken:
-        yield Check(
+        yield ReadinessCheck(
             "values", False, f"{amount(broken, 'row')} cannot be read as files and may name it: correct them by hand"
         )
 
 
-def _work(journal: Journal | None) -> Iterator[Check]:
+def _check_work(journal: Journal | None) -> Iterator[ReadinessCheck]:
     left = journal.leases.seconds_left() if journal is not None else 0.0
     message = f"a run, revert or purge holds the lease for {duration(left)} more" if left else "nobody is at work"
-    yield Check("work", not left, message)
+    yield ReadinessCheck("work", not left, message)
 
 
-def _cutover(application: Application, database: Database, key: str, schema: str | None) -> Iterator[Check]:
-    """A cutover backend under the key, and those that stand over it."""
+def _check_cutovers(
+    application: Application, database: Database, key: str, schema: str | None
+) -> Iterator[ReadinessCheck]:
+    """Check the cutover backends under the key, and those that have it as a side."""
     if not database.transaction(Tables(schema).exist):
         return
-    over = (each for each in application.backends.values() if isinstance(each, CutoverBackend))
-    keys = sorted({key, *(each.key for each in over if key in (each.source.key, each.destination.key))})
-    outboxes = [Outbox(database, each, schema) for each in keys]
-    entries = sum(each.count_open() for each in outboxes)
+    backends = (backend for backend in application.backends.values() if isinstance(backend, CutoverBackend))
+    over = (backend.key for backend in backends if key in (backend.source.key, backend.destination.key))
+    outboxes = [Outbox(database, name, schema) for name in sorted({key, *over})]
+    entries = sum(outbox.count_open() for outbox in outboxes)
     message = f"{amount(entries, 'key')} of a cutover not settled: run 'migrate-storage cutover repair'"
-    yield Check("entries", not entries, message if entries else "no key of a cutover is unsettled")
-    tables = [PhaseTable(database, each.backend, each.tables) for each in outboxes]
-    acting = [member.name for each in tables for member in database.transaction(each.read_processes) if member.alive]
+    yield ReadinessCheck("entries", not entries, message if entries else "no key of a cutover is unsettled")
+    tables = [PhaseTable(database, outbox.backend, outbox.tables) for outbox in outboxes]
+    processes = [process for table in tables for process in database.transaction(table.read_processes)]
+    acting = [process.name for process in processes if process.alive]
     message = (
         f"{amount(len(acting), 'process', 'processes')} may be acting in a cutover's phase: {', '.join(acting[:5])}"
     )
-    yield Check("phase", not acting, message if acting else "no process acts in a cutover's phase")
+    yield ReadinessCheck("phase", not acting, message if acting else "no process acts in a cutover's phase")
 
 
-def _run(runs: list[RunRecord]) -> Iterator[Check]:
+def _check_latest_run(runs: list[RunRecord]) -> Iterator[ReadinessCheck]:
     if not runs:
-        yield Check("run", True, "no run ever went from it")
+        yield ReadinessCheck("run", True, "no run ever went from it")
         return
     latest = runs[0]
     report = Report.from_dict(json.loads(latest.report)) if latest.report else None
     if report is None or latest.state != "finished":
-        yield Check("run", False, f"the latest run from it ({latest.id}) is {latest.state}: run again")
+        yield ReadinessCheck("run", False, f"the latest run from it ({latest.id}) is {latest.state}: run again")
     elif report.listed_total:
-        yield Check(
+        yield ReadinessCheck(
             "run",
             False,
             f"the latest run from it lists {amount(report.listed_total, 'object')}: see 'migrate-storage report {latest.id}'",
         )
     else:
-        yield Check("run", True, f"the latest run from it ({latest.id}) finished, with nothing listed")
+        yield ReadinessCheck("run", True, f"the latest run from it ({latest.id}) finished, with nothing listed")
 
 
-def _soak(last: float | None, soak: float) -> Check:
+def _check_soak(last: float | None, soak: float) -> ReadinessCheck:
     if last is None:
-        return Check("soak", True, "no row was ever re-pointed from it")
+        return ReadinessCheck("soak", True, "no row was ever re-pointed from it")
     since = max(0.0, time.time() - last)
     message = f"the last row was re-pointed {duration(since)} ago, the soak is {duration(soak)}"
-    return Check("soak", since >= soak, message)
+    return ReadinessCheck("soak", since >= soak, message)
