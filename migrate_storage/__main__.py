@@ -1,4 +1,4 @@
-"""The door of the command line."""
+"""Entry point of the command line."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What to parse; the process's own by default.
+        arguments: The arguments to parse, by default those of the process.
 
     Returns:
-        The exit code, as the documentation's page on exit codes has it.
+        The exit code, one of :mod:`migrate_storage.core.exit_codes`.
     """
     return exit_code_of(lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False))
 

@@ -1,4 +1,4 @@
-"""The translation's own tables as Markdown: the documentation shows what the code does."""
+"""The tables of the translation as Markdown, for the documentation."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ TABLES: Mapping[str, tuple[Option, ...]] = {
 
 
 def options() -> str:
-    """A table of options for each filesystem."""
+    """Return a table of options for each filesystem."""
     parts = []
     for title, table in TABLES.items():
-        rows = [(f"`{each.name}`", _becomes(each), _says(each)) for each in table]
-        parts.append(f"### {title}\n\n{_table(('option', 'becomes', 'and'), rows)}")
+        rows = [(f"`{each.name}`", _describe_result(each), _describe_remark(each)) for each in table]
+        parts.append(f"### {title}\n\n{_format_table(('option', 'becomes', 'and'), rows)}")
     return "\n".join(parts)
 
 
 def codes() -> str:
-    """A table of the notes' codes."""
-    rows = [(f"`{name}`", code.severity.value, _plain(code.message), _plain(code.todo)) for name, code in CODES.items()]
-    return _table(("code", "severity", "it says", "what to do"), rows)
+    """Return a table of the codes of notes."""
+    rows = [
+        (f"`{name}`", code.severity.value, _fill_template(code.message), _fill_template(code.todo))
+        for name, code in CODES.items()
+    ]
+    return _format_table(("code", "severity", "it says", "what to do"), rows)
 
 
 def sources() -> str:
-    """A table of the protocols that can only be sources."""
-    return _table(("protocol", "is"), [(f"`{name}`", what) for name, what in sorted(SOURCE_ONLY.items())])
+    """Return a table of the protocols that can only be sources."""
+    return _format_table(("protocol", "is"), [(f"`{name}`", what) for name, what in sorted(SOURCE_ONLY.items())])
 
 
-def _becomes(option: Option) -> str:
+def _describe_result(option: Option) -> str:
     if option.becomes:
         return f"`{option.becomes}`"
     return "nothing" if option.code else ""
 
 
-def _says(option: Option) -> str:
+def _describe_remark(option: Option) -> str:
     code = f"[`{option.code}`](#codes)" if option.code else ""
     header = (
         f"header `{option.says}`" if option.becomes == "default_headers" and option.says[:1] != "`" else option.says
@@ -55,10 +58,10 @@ def _says(option: Option) -> str:
     return ": ".join(part for part in (code, header) if part)
 
 
-def _plain(template: str) -> str:
+def _fill_template(template: str) -> str:
     return template.replace("{subject}", "*it*").replace("{why}", "").replace("{{", "{").replace("}}", "}")
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _format_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

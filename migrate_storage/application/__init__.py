@@ -1,1 +1,1 @@
-"""The application as its own code describes it: engine, file columns, backends, and the configuration file."""
+"""The application: its engine, StoredObject columns, storage backends, and the configuration file."""

@@ -1,6 +1,6 @@
-"""The two front doors: an application's own code, or a database with its columns named.
+"""The :class:`Application`: engine, StoredObject columns and storage backends.
 
-Both give an :class:`Application`: the engine, the StoredObject columns, and the storage backends that rows may name.
+It comes from an application's own code, or from a database and the names of its columns.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from migrate_storage.application.columns import (
     backends_of,
     described_columns,
     inspected_columns,
-    names_of,
-    refuse_unknown,
+    select_columns,
 )
-from migrate_storage.application.discovery import choose, databases_of
+from migrate_storage.application.discovery import choose_database, find_databases
 from migrate_storage.application.importing import enter_lifespan, import_target
 from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
@@ -38,19 +37,19 @@ __all__ = (
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """What a migration needs to know of an application."""
+    """The parts of an application that a migration uses."""
 
-    #: The engine of the application's database; nothing of the engine's own session or listeners is used.
+    #: The engine of the application's database. The application's sessions and event listeners are not used.
     engine: AnyEngine
     #: The StoredObject columns, in order of their names; never empty.
     columns: tuple[Column, ...]
-    #: Storage backends by the key that rows name them with.
+    #: Storage backends by their keys.
     backends: Mapping[str, StorageBackend]
-    #: The application's lifespan, while it is held open.
+    #: The application's lifespan, if :func:`load_application` entered it.
     lifespan: Lifespan | None = None
 
     def close(self) -> None:
-        """Leave the application's lifespan, where one was entered."""
+        """Leave the application's lifespan, if it was entered."""
         if self.lifespan is not None:
             self.lifespan.exit()
 
@@ -63,27 +62,27 @@ def load_application(
     lifespan: bool = False,
     columns: Sequence[str] = (),
 ) -> Application:
-    """Import an application and take its engine, StoredObject columns and storage backends.
+    """Import an application and read its engine, StoredObject columns and storage backends.
 
     Args:
-        spec: ``module`` or ``module:name``. The name may be dotted, and may be a callable without arguments, a
+        spec: ``module`` or ``module:name``. The name may be dotted. It names a callable without arguments, a
             Litestar, FastAPI, Starlette or Flask application, an advanced-alchemy configuration or plugin, a list of
-            them, an engine or a session maker. Without a name the module's attributes are looked through.
-        bind_key: Which database, where the application holds several: an advanced-alchemy bind key, or the name of
-            the module's attribute.
+            them, an engine or a session maker. Without a name the attributes of the module are searched.
+        bind_key: The database, if the application has several: an advanced-alchemy bind key, or the name of the
+            module's attribute.
         database: URL to connect to instead of the application's own engine.
-        lifespan: Enter the application's ASGI lifespan, and hold it until :meth:`Application.close`.
-        columns: ``table.column`` or ``schema.table.column`` names to narrow to; empty means all.
+        lifespan: Enter the application's ASGI lifespan, until :meth:`Application.close`.
+        columns: Names to select, ``table.column`` or ``schema.table.column``; empty selects all.
 
     Returns:
         The application, with at least one column.
 
     Raises:
         ApplicationError: when the application cannot be imported, or lacks an engine, a column or a primary key.
-        ConfigurationError: when ``database`` is no usable URL.
+        ConfigurationError: when ``database`` is not a usable URL.
     """
     module, target = import_target(spec)
-    return _taken(
+    return _read_application(
         f"--app {spec}", module, target, bind_key=bind_key, database=database, lifespan=lifespan, columns=columns
     )
 
@@ -96,25 +95,25 @@ def take_application(
     lifespan: bool = False,
     columns: Sequence[str] = (),
 ) -> Application:
-    """Take engine, StoredObject columns and storage backends of an application that is imported already.
+    """Read engine, StoredObject columns and storage backends of an imported application.
 
     Args:
-        target: What :func:`load_application` may name, but for a module.
-        bind_key: As there, as are the others.
+        target: An object that :func:`load_application` accepts, but no module.
+        bind_key: The database, if the application has several.
         database: URL to connect to instead of the application's own engine.
-        lifespan: Enter the application's ASGI lifespan, and hold it until :meth:`Application.close`.
-        columns: Names to narrow to; empty means all.
+        lifespan: Enter the application's ASGI lifespan, until :meth:`Application.close`.
+        columns: Names to select; empty selects all.
 
     Raises:
         ApplicationError: when the application lacks an engine, a column or a primary key.
-        ConfigurationError: when ``database`` is no usable URL.
+        ConfigurationError: when ``database`` is not a usable URL.
     """
-    return _taken(
+    return _read_application(
         "this application", None, target, bind_key=bind_key, database=database, lifespan=lifespan, columns=columns
     )
 
 
-def _taken(
+def _read_application(
     label: str,
     module: ModuleType | None,
     target: object,
@@ -126,8 +125,8 @@ def _taken(
 ) -> Application:
     entered = enter_lifespan(label, target) if lifespan else None
     try:
-        found = databases_of(label, module, target) if database is None or bind_key is not None else []
-        chosen = None if not found and database is not None else choose(label, found, bind_key)
+        found = find_databases(label, module, target) if database is None or bind_key is not None else []
+        chosen = None if not found and database is not None else choose_database(label, found, bind_key)
         engine = engine_from_url(database) if database is not None else chosen.engine if chosen else None
         assert engine is not None
         several = len({id(each.metadata) for each in found if each.metadata is not None}) > 1
@@ -137,9 +136,9 @@ def _taken(
                 f"{label}: no StoredObject column is in any model that importing it declared: "
                 "name a module that imports the models"
             )
-        kept = [each for each in described if not columns or names_of(each[0]) & set(columns)]
-        refuse_unknown(columns, [each[0] for each in described])
-        for column, _ in kept:
+        known = [column for column, _ in described]
+        selected = sorted(select_columns(known, columns, flag="--columns"), key=known.index)
+        for column in selected:
             if not column.key:
                 raise ApplicationError(
                     f"{column}: the table has no primary key, so its rows cannot be told apart: "
@@ -147,7 +146,7 @@ def _taken(
                 )
         return Application(
             engine=engine,
-            columns=tuple(column for column, _ in kept),
+            columns=tuple(selected),
             backends=backends_of(backend for _, backend in described),
             lifespan=entered,
         )
@@ -158,11 +157,11 @@ def _taken(
 
 
 def running_application(engine: AnyEngine, metadata: sa.MetaData | None = None) -> Application:
-    """Take the application that this process is: the models that are loaded, the backends that are registered.
+    """Return this process's own application, with its loaded models and registered backends.
 
     Args:
-        engine: the engine of its database.
-        metadata: of the models in that database, where the process has models in several; ``None`` means all.
+        engine: The engine of its database.
+        metadata: The metadata of the models in that database, if the process has several; ``None`` means all.
 
     Raises:
         ApplicationError: no model with a StoredObject column is loaded.
@@ -178,25 +177,25 @@ def running_application(engine: AnyEngine, metadata: sa.MetaData | None = None) 
 
 
 def from_database(url: str, columns: Sequence[str], backends: Mapping[str, StorageBackend]) -> Application:
-    """Take columns from a database by reflection, without any application code.
+    """Read columns from a database by reflection, without application code.
 
     Args:
-        url: SQLAlchemy URL of the database; async drivers will do.
+        url: SQLAlchemy URL of the database, also of an async driver.
         columns: ``table.column`` or ``schema.table.column`` names.
-        backends: The storage backends, by the key that rows name them with.
+        backends: Storage backends by their keys.
 
     Returns:
-        The application. Whether a column holds single files or lists is left to its values.
+        The application. Reflection does not show whether a column contains single files or lists.
 
     Raises:
-        ConfigurationError: when the database cannot be reached, or holds no such table, column or primary key.
+        ConfigurationError: when the database cannot be reached, or a table, column or primary key does not exist.
     """
     engine = engine_from_url(url)
     try:
         found = inspected_columns(engine, tuple(columns))
     except sa.exc.SQLAlchemyError as error:
         raise ConfigurationError(
-            f"cannot connect to {engine.url.render_as_string()}: {one_line(_cause(error))}: check the database URL"
+            f"cannot connect to {engine.url.render_as_string()}: {one_line(_driver_error(error))}: check the database URL"
         ) from None
     except OSError as error:
         raise ConfigurationError(
@@ -205,6 +204,6 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
     return Application(engine=engine, columns=found, backends=dict(backends))
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The driver's own error says it without SQLAlchemy's background link."""
+def _driver_error(error: BaseException) -> BaseException:
+    """Return the driver's own error, whose message has no link to SQLAlchemy's documentation."""
     return getattr(error, "orig", None) or error

@@ -1,4 +1,4 @@
-"""StoredObject columns: those of the models that are loaded, or those that a database has."""
+"""StoredObject columns, found in loaded models or in a database."""
 
 from __future__ import annotations
 
@@ -18,40 +18,38 @@ __all__ = (
     "backends_of",
     "described_columns",
     "inspected_columns",
-    "names_of",
-    "refuse_unknown",
     "select_columns",
 )
 
 
 def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, StorageBackend | None]]:
-    """Yield the StoredObject columns in the order of their names, each with the backend instance that it holds."""
-    everywhere = [only] if only is not None else _loaded()
+    """Yield the StoredObject columns in the order of their names, each with its own backend instance, if it has one."""
+    all_metadata = [only] if only is not None else _find_metadata()
     described: dict[tuple[str, str, str], tuple[Column, StorageBackend | None]] = {}
-    for metadata in everywhere:
+    for metadata in all_metadata:
         for table in list(metadata.tables.values()):
             for column in table.columns:
-                kind = _stored_object(column.type)
+                kind = _unwrap_stored_object(column.type)
                 name = (table.schema or "", table.name, column.name)
                 if kind is None or name in described:
                     continue
-                held = kind._raw_backend  # noqa: SLF001 - the property would resolve the backend, and cache it for good
+                backend = kind._raw_backend  # noqa: SLF001 - the property would resolve the backend and cache it
                 described[name] = (
                     Column(
                         table=table.name,
                         column=column.name,
                         schema=table.schema,
                         key=tuple(part.name for part in table.primary_key.columns),
-                        backend=held if isinstance(held, str) else held.key,
+                        backend=backend if isinstance(backend, str) else backend.key,
                         multiple=kind.multiple,
                     ),
-                    None if isinstance(held, str) else held,
+                    None if isinstance(backend, str) else backend,
                 )
     return iter(described[name] for name in sorted(described))
 
 
-def _loaded() -> list[sa.MetaData]:
-    """All that there are: also where somebody called ``gc.freeze``, which hides from the collector what it froze."""
+def _find_metadata() -> list[sa.MetaData]:
+    """Return every MetaData object of this process. After ``gc.freeze``, ``gc.get_objects`` would not find them."""
     frozen = gc.get_freeze_count() > 0
     if frozen:
         gc.unfreeze()
@@ -61,7 +59,7 @@ def _loaded() -> list[sa.MetaData]:
     return found
 
 
-def _stored_object(kind: object) -> StoredObject | None:
+def _unwrap_stored_object(kind: object) -> StoredObject | None:
     """Return the StoredObject that a column's type is, or wraps."""
     while isinstance(kind, sa.TypeDecorator):
         if isinstance(kind, StoredObject):
@@ -70,43 +68,50 @@ def _stored_object(kind: object) -> StoredObject | None:
     return None
 
 
-def backends_of(held: Iterable[StorageBackend | None]) -> dict[str, StorageBackend]:
-    """Return the registered backends, and those that a column holds and no registry knows."""
-    found = {backend.key: backend for backend in held if backend is not None}
-    return found | {key: storages.get_backend(key) for key in storages.registered_backends()}
+def backends_of(backends: Iterable[StorageBackend | None]) -> dict[str, StorageBackend]:
+    """Return the registered backends, and the unregistered ones of columns, by key."""
+    unregistered = {backend.key: backend for backend in backends if backend is not None}
+    return unregistered | {key: storages.get_backend(key) for key in storages.registered_backends()}
 
 
-def names_of(column: Column) -> set[str]:
-    """What a person may call a column."""
-    return {str(column), f"{column.table}.{column.column}"}
+def select_columns(columns: Sequence[Column], names: Sequence[str], *, flag: str = "") -> tuple[Column, ...]:
+    """Return the columns with these names, in their order; all columns if there are no names.
 
-
-def refuse_unknown(asked: Iterable[str], known: Sequence[Column]) -> None:
-    """See that each name is that of a known column.
+    Args:
+        columns: The columns to select from.
+        names: ``table.column`` or ``schema.table.column``.
+        flag: The option that named them, for the message.
 
     Raises:
-        ConfigurationError: one is not.
+        ConfigurationError: a name is that of no column.
     """
-    for name in asked:
-        if not any(name in names_of(column) for column in known):
-            raise ConfigurationError(
-                f"--columns {name}: no such StoredObject column; there is {', '.join(map(str, known))}"
-            )
+    if not names:
+        return tuple(columns)
+    known = {name: column for column in columns for name in (f"{column.table}.{column.column}", str(column))}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        there = ", ".join(map(str, columns))
+        raise ConfigurationError(
+            f"{flag} {unknown[0]}: no such StoredObject column; there is {there}"
+            if flag
+            else f"no StoredObject column {', '.join(unknown)}; there is {there}"
+        )
+    return tuple(dict.fromkeys(known[name] for name in names))
 
 
 def inspected_columns(engine: AnyEngine, columns: tuple[str, ...]) -> tuple[Column, ...]:
-    """The columns of these names, as the database has them.
+    """Return the columns with these names from the schema of a database.
 
     Raises:
-        ConfigurationError: it has no such table or column, or the table no primary key.
-        SQLAlchemyError: it cannot be reached.
+        ConfigurationError: a table or column does not exist, or the table has no primary key.
+        SQLAlchemyError: the database cannot be reached.
     """
 
     def read(connection: sa.Connection) -> tuple[Column, ...]:
         inspector = sa.inspect(connection)
         if not columns:
             raise ConfigurationError('no column is named: say columns = ["table.column"] in the configuration')
-        return tuple(_inspected_column(inspector, name) for name in dict.fromkeys(columns))
+        return tuple(_inspect_column(inspector, name) for name in dict.fromkeys(columns))
 
     if isinstance(engine, AsyncEngine):
 
@@ -115,14 +120,14 @@ def inspected_columns(engine: AnyEngine, columns: tuple[str, ...]) -> tuple[Colu
                 try:
                     return await connection.run_sync(read)
                 finally:
-                    await connection.invalidate()  # its socket belongs to this short-lived event loop
+                    await connection.invalidate()  # its socket belongs to this event loop, which ends now
 
         return asyncio.run(read_async())
     with engine.connect() as connection:
         return read(connection)
 
 
-def _inspected_column(inspector: sa.Inspector, name: str) -> Column:
+def _inspect_column(inspector: sa.Inspector, name: str) -> Column:
     owner, _, column = name.rpartition(".")
     schema, _, table = owner.rpartition(".")
     if not table or not column:
@@ -139,18 +144,3 @@ def _inspected_column(inspector: sa.Inspector, name: str) -> Column:
             f"column {name!r}: the table has no primary key, so its rows cannot be told apart: give it one"
         )
     return Column(table=table, column=column, schema=where, key=key)
-
-
-def select_columns(columns: Sequence[Column], names: Sequence[str]) -> tuple[Column, ...]:
-    """The columns that ``--column`` names, or all of them.
-
-    Raises:
-        ConfigurationError: no such column.
-    """
-    if not names:
-        return tuple(columns)
-    known = {str(column): column for column in columns}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ConfigurationError(f"no StoredObject column {', '.join(unknown)}; there is {', '.join(known)}")
-    return tuple(known[name] for name in names)

@@ -17,8 +17,8 @@
     fs = "s3://bucket/uploads"           # an obstore URL
     options = { region = "eu-central-1" }
 
-``${NAME}`` is an environment variable, ``${file:/path}`` a file's content without its last line break, ``$${`` a plain
-``${``. Values are never shown in a message.
+``${NAME}`` is an environment variable, and ``${file:/path}`` the content of a file without its last line break. ``$${``
+is a plain ``${``. No message contains a value.
 """
 
 from __future__ import annotations
@@ -49,30 +49,30 @@ _REFERENCE = re.compile(r"\$(?P<plain>\$\{)|\$\{(?P<name>[^}]*)\}")
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSettings:
-    """A storage backend said in the configuration file."""
+    """A storage backend that the configuration file describes."""
 
-    #: Backend key that rows name.
+    #: Key of the backend.
     key: str
     #: ``fsspec`` or ``obstore``.
     driver: str
     #: An fsspec protocol, or an obstore URL.
     fs: str
     prefix: str | None = None
-    #: What the protocol's filesystem, or the store, takes besides.
+    #: Further arguments of the fsspec filesystem or the obstore store.
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def build(self) -> StorageBackend:
-        """Make the backend, without registering it or asking the store for anything.
+        """Make the backend. It is not registered, and no request is sent.
 
         Raises:
-            ConfigurationError: when the library refuses it, or is not installed.
+            ConfigurationError: when the library raises an error, or is not installed.
         """
         try:
             if self.driver == "fsspec":
                 import fsspec
                 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
-                # Made here, because filesystems have options called `key` too.
+                # FSSpecBackend(key=...) is the backend key, but s3fs has an option `key` too. So the filesystem is made here.
                 filesystem = fsspec.filesystem(self.fs, **self.options)
                 return FSSpecBackend(key=self.key, fs=filesystem, prefix=self.prefix)
             from migrate_storage.backend import ObstoreBackend
@@ -80,15 +80,15 @@ class BackendSettings:
             return ObstoreBackend(key=self.key, fs=self.fs, prefix=self.prefix or "", **self.options)
         except ConfigurationError as error:
             raise ConfigurationError(f"the backend {self.key!r} cannot be made: {error}") from None
-        except Exception as error:  # noqa: BLE001 - each library raises its own kinds
+        except Exception as error:  # noqa: BLE001 - each library raises its own types
             raise ConfigurationError(f"the backend {self.key!r} cannot be made: {one_line(error)}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the configuration file says."""
+    """The content of the configuration file."""
 
-    #: The file; ``None`` where there is none.
+    #: The file; ``None`` if there is no file.
     path: Path | None = None
     #: Options by their name on the command line, without the dashes.
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -108,12 +108,12 @@ def load_settings(path: Path | None, known: Collection[str], environment: Mappin
     """Read a configuration file.
 
     Args:
-        path: The file; ``None`` takes :data:`DEFAULT_FILE` from the working directory, where it is there.
-        known: Names of the options that the command line knows, without the dashes.
-        environment: Where ``${NAME}`` is looked up; the process's environment by default.
+        path: The file; ``None`` means :data:`DEFAULT_FILE` in the working directory, if it exists.
+        known: Names of the command line's options, without the dashes.
+        environment: The variables of ``${NAME}``; the process's environment by default.
 
     Raises:
-        ConfigurationError: with the line where the file is no TOML, or says something that nobody reads.
+        ConfigurationError: the file is not TOML, or has an unknown name. The message names the line.
     """
     if path is None:
         if not DEFAULT_FILE.is_file():
@@ -128,13 +128,13 @@ def load_settings(path: Path | None, known: Collection[str], environment: Mappin
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {_located(error, text)}") from None
+        raise ConfigurationError(f"{path}: {_describe_syntax_error(error, text)}") from None
     reader = _Reader(path, text, os.environ if environment is None else environment)
-    return reader.settings(data, known)
+    return reader.read_settings(data, known)
 
 
-def _located(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """Put the line of the error first; the decoder says it last, or "at end of document"."""
+def _describe_syntax_error(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """Return the message with the line first. The decoder has it last, or has "at end of document" instead."""
     message = str(error)
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
     line = found[1] if found else str(text.count("\n") + (not text.endswith("\n")))
@@ -143,23 +143,25 @@ def _located(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 @dataclass(frozen=True)
 class _Reader:
+    """Turns the parsed TOML of one file into settings."""
+
     path: Path
     text: str
     environment: Mapping[str, str]
 
-    def settings(self, data: Mapping[str, Any], known: Collection[str]) -> Settings:
+    def read_settings(self, data: Mapping[str, Any], known: Collection[str]) -> Settings:
         options: dict[str, Any] = {}
         backends: dict[str, BackendSettings] = {}
         for raw, value in data.items():
             name = raw.replace("_", "-")
             if name in _DRIVERS:
-                backends[name] = self._backend(name, value)
+                backends[name] = self._read_backend(name, value)
             elif name not in known:
-                raise self._unknown(raw, "", {*known, *_DRIVERS})
+                raise self._unknown_name(raw, "", {*known, *_DRIVERS})
             elif isinstance(value, dict):
                 raise self._error(raw, f"{raw!r} is a table, but should be a value")
             else:
-                options[name] = self._resolved(value, raw)
+                options[name] = self._resolve(value, raw)
         for option, side in (("from", "source"), ("to", "destination")):
             if side in backends:
                 options.setdefault(option, backends[side].key)
@@ -170,13 +172,13 @@ class _Reader:
             destination=backends.get("destination"),
         )
 
-    def _backend(self, side: str, table: object) -> BackendSettings:
+    def _read_backend(self, side: str, table: object) -> BackendSettings:
         if not isinstance(table, dict):
             raise self._error(side, f"{side!r} should be a table: [{side}]")
         for name in table:
             if name not in _BACKEND_KEYS:
-                raise self._unknown(name, side, _BACKEND_KEYS)
-        values = self._resolved(table, side)
+                raise self._unknown_name(name, side, _BACKEND_KEYS)
+        values = self._resolve(table, side)
         for name in ("key", "fs"):
             if not isinstance(values.get(name), str) or not values[name]:
                 raise self._error(side, f'[{side}] needs {name} = "..."')
@@ -187,16 +189,16 @@ class _Reader:
             raise self._error("options", f"[{side}] options should be a table")
         return BackendSettings(**{"driver": driver, **values})
 
-    def _resolved(self, value: Any, key: str) -> Any:
+    def _resolve(self, value: Any, key: str) -> Any:
         if isinstance(value, str):
-            return _REFERENCE.sub(lambda found: self._reference(found, key), value)
+            return _REFERENCE.sub(lambda found: self._resolve_reference(found, key), value)
         if isinstance(value, list):
-            return [self._resolved(each, key) for each in value]
+            return [self._resolve(each, key) for each in value]
         if isinstance(value, dict):
-            return {name: self._resolved(each, name) for name, each in value.items()}
+            return {name: self._resolve(each, name) for name, each in value.items()}
         return value
 
-    def _reference(self, found: re.Match[str], key: str) -> str:
+    def _resolve_reference(self, found: re.Match[str], key: str) -> str:
         if found["plain"]:
             return found["plain"]
         name = found["name"]
@@ -211,18 +213,18 @@ class _Reader:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise self._error(key, f"{key}: {visible(name.removeprefix('file:'))} cannot be read: {reason}") from None
 
-    def _unknown(self, name: str, table: str, known: Collection[str]) -> ConfigurationError:
+    def _unknown_name(self, name: str, table: str, known: Collection[str]) -> ConfigurationError:
         near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(known))}"
         where = f" in [{table}]" if table else ""
         return self._error(name, f"{visible(name)!r} is no option{where}: {hint}")
 
     def _error(self, key: str, message: str) -> ConfigurationError:
-        line = self._line(key)
+        line = self._find_line(key)
         return ConfigurationError(f"{self.path}: {f'line {line}: ' if line else ''}{message}")
 
-    def _line(self, key: str) -> int | None:
-        """Return the line that first speaks of a key; the TOML reader of the standard library keeps no positions."""
+    def _find_line(self, key: str) -> int | None:
+        """Return the number of the first line with a key. ``tomllib`` does not report positions."""
         pattern = re.compile(
             rf"^\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]|[{{,]\s*[\"']?{re.escape(key)}[\"']?\s*="
         )

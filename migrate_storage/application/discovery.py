@@ -1,4 +1,4 @@
-"""Engines: made from a URL, or found in what an application holds."""
+"""Find the databases of an application: its engines, and the metadata of its models."""
 
 from __future__ import annotations
 
@@ -17,78 +17,78 @@ from migrate_storage.core.text import one_line
 from migrate_storage.database.urls import AnyEngine, in_memory
 
 __all__ = (
-    "choose",
-    "databases_of",
+    "choose_database",
+    "find_databases",
 )
 
 
 @dataclass(frozen=True)
-class HeldDatabase:
-    """One engine that the application holds, with the name that ``--bind-key`` picks it by."""
+class NamedDatabase:
+    """An engine of the application, and the name that ``--bind-key`` selects it by."""
 
     name: str
     engine: AnyEngine
     metadata: sa.MetaData | None = None
 
 
-def databases_of(label: str, module: ModuleType | None, target: object) -> list[HeldDatabase]:
-    """Return the databases of the named thing, or else of the module around it."""
+def find_databases(label: str, module: ModuleType | None, target: object) -> list[NamedDatabase]:
+    """Return the databases of an object, or else those of the attributes of its module."""
     try:
-        found = [] if target is module else list(_held(target, "default"))
+        found = [] if target is module else list(_databases_in(target, "default"))
         if not found and module is not None:
             for name, value in list(vars(module).items()):
-                found.extend(_held(value, name))
+                found.extend(_databases_in(value, name))
     except ApplicationError:
         raise
     except Exception as error:  # noqa: BLE001 - making the engine runs the application's own code
         raise ApplicationError(f"{label}: its engine cannot be made: {one_line(error)}") from None
-    return _distinct(found)
+    return _merge_same_databases(found)
 
 
-def _held(value: object, name: str) -> Iterator[HeldDatabase]:
-    """Yield the databases that one object stands for; none for anything that is no front door."""
+def _databases_in(value: object, name: str) -> Iterator[NamedDatabase]:
+    """Yield the databases of one object; none for an object of an unknown type."""
     match value:
         case type() | ModuleType():
             return
         case sa.Engine() | AsyncEngine():
-            yield HeldDatabase(name, value)
+            yield NamedDatabase(name, value)
         case sessionmaker() | async_sessionmaker():
-            yield from _held(value.kw.get("bind"), name)
+            yield from _databases_in(value.kw.get("bind"), name)
         case scoped_session():
-            yield from _held(value.session_factory, name)
+            yield from _databases_in(value.session_factory, name)
         case SQLAlchemySyncConfig() | SQLAlchemyAsyncConfig():
-            yield HeldDatabase(value.bind_key or name, value.get_engine(), value.metadata)
+            yield NamedDatabase(value.bind_key or name, value.get_engine(), value.metadata)
         case list() | tuple():
             for each in value:
-                yield from _held(each, "default")
+                yield from _databases_in(each, "default")
         case _:
-            yield from _held_by_framework(value, name)
+            yield from _databases_in_framework(value, name)
 
 
-def _held_by_framework(value: object, name: str) -> Iterator[HeldDatabase]:
-    """Yield the databases of advanced-alchemy's extensions, in the application or by themselves."""
-    home = type(value).__module__.partition(".")[0]
-    if home == "advanced_alchemy" and hasattr(value, "config"):
-        yield from _held(list(value.config), name)
-    elif _is_a(value, "litestar", "Litestar"):
+def _databases_in_framework(value: object, name: str) -> Iterator[NamedDatabase]:
+    """Yield the databases of an advanced-alchemy extension, or of an application that has one."""
+    library = type(value).__module__.partition(".")[0]
+    if library == "advanced_alchemy" and hasattr(value, "config"):
+        yield from _databases_in(list(value.config), name)
+    elif _is_instance(value, "litestar", "Litestar"):
         for plugin in value.plugins:  # type: ignore[attr-defined]
             if type(plugin).__module__.startswith("advanced_alchemy."):
-                yield from _held(plugin, name)
-    elif _is_a(value, "starlette.applications", "Starlette"):
-        yield from _held(getattr(value.state, "advanced_alchemy", None), name)  # type: ignore[attr-defined]
-    elif _is_a(value, "flask", "Flask"):
-        yield from _held(value.extensions.get("advanced_alchemy"), name)  # type: ignore[attr-defined]
+                yield from _databases_in(plugin, name)
+    elif _is_instance(value, "starlette.applications", "Starlette"):
+        yield from _databases_in(getattr(value.state, "advanced_alchemy", None), name)  # type: ignore[attr-defined]
+    elif _is_instance(value, "flask", "Flask"):
+        yield from _databases_in(value.extensions.get("advanced_alchemy"), name)  # type: ignore[attr-defined]
 
 
-def _is_a(value: object, module: str, name: str) -> bool:
-    """Ask for a framework's type only where the application has imported the framework."""
+def _is_instance(value: object, module: str, name: str) -> bool:
+    """Whether an object is of a framework's class. The framework is not imported for that."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def _distinct(found: Iterable[HeldDatabase]) -> list[HeldDatabase]:
-    """Keep one of those that reach the same database, the synchronous one where there are both."""
-    kept: dict[object, HeldDatabase] = {}
+def _merge_same_databases(found: Iterable[NamedDatabase]) -> list[NamedDatabase]:
+    """Keep one engine for each database, a synchronous one if there is one."""
+    kept: dict[object, NamedDatabase] = {}
     for each in found:
         url = each.engine.url
         place = id(each.engine) if in_memory(url) else (url.get_backend_name(), url.host, url.port, url.database)
@@ -98,16 +98,16 @@ def _distinct(found: Iterable[HeldDatabase]) -> list[HeldDatabase]:
     return list(kept.values())
 
 
-def choose(label: str, found: list[HeldDatabase], bind_key: str | None) -> HeldDatabase:
-    """The one database that is meant.
+def choose_database(label: str, found: list[NamedDatabase], bind_key: str | None) -> NamedDatabase:
+    """Return the one database to use.
 
     Args:
-        label: what a person calls the application.
-        found: those that it holds.
-        bind_key: the name of one; ``None`` where there must be one only.
+        label: The name of the application in messages.
+        found: Its databases.
+        bind_key: The name of a database; ``None`` if the application has only one.
 
     Raises:
-        ApplicationError: there is none, or several and none of them is named.
+        ApplicationError: there is no database, or there are several and none of them is named.
     """
     names = ", ".join(sorted(each.name for each in found))
     if not found:

@@ -1,4 +1,4 @@
-"""Two registrations side by side: both keys resolve in every process before the first row is re-pointed."""
+"""Register the new backend beside the old one, so that both keys resolve before the first row update."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ("Dual", "DualHealth", "Registry", "dual_register")
 
 
 class Registry(Protocol):
-    """What is used of advanced-alchemy's ``storages``."""
+    """The part of advanced-alchemy's ``storages`` that is used."""
 
     def is_registered(self, key: str) -> bool:
         """Whether a backend has the key."""
 
     def get_backend(self, key: str) -> StorageBackend:
-        """The backend under a key."""
+        """Return the backend under a key."""
 
     def register_backend(self, value: StorageBackend) -> None:
         """Register a backend under its own key."""
@@ -33,24 +33,24 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DualHealth:
-    """What one process says of its two registrations."""
+    """The state of the two registrations in one process."""
 
     #: The two keys, and whether each resolves in this process.
     resolves: Mapping[str, bool]
-    #: Files that rows name, by backend key, the two keys always among them; ``None`` where no engine was given.
+    #: Count of files by backend key, always with the two keys; ``None`` if no engine was given.
     files: Mapping[str, int] | None = None
     #: Keys that rows name and this process cannot resolve.
     unknown: tuple[str, ...] = ()
-    #: Values that cannot be read as files, and may name any key.
+    #: Count of values that cannot be read as files. They may name any key.
     unreadable: int = 0
 
     @property
     def healthy(self) -> bool:
-        """Whether every row can be opened through a registration of this process, as far as keys go."""
+        """Whether every key that rows name resolves in this process."""
         return all(self.resolves.values()) and not self.unknown and not self.unreadable
 
     def as_dict(self) -> dict[str, Any]:
-        """In JSON's terms, for a health endpoint."""
+        """Return values that JSON can represent, for a health endpoint."""
         return {
             "healthy": self.healthy,
             "resolves": dict(self.resolves),
@@ -69,14 +69,14 @@ class Dual:
     to_key: str
 
     def health(self, engine: Engine | AsyncEngine | None = None, metadata: MetaData | None = None) -> DualHealth:
-        """Whether both keys resolve here and now, and what the rows name.
+        """Report whether both keys resolve in this process, and which keys rows name.
 
-        Blocks, also for an asynchronous engine: call it by ``asyncio.to_thread`` from a coroutine.
+        The call blocks, also for an asynchronous engine. A coroutine calls it with ``asyncio.to_thread``.
 
         Args:
-            engine: the application's; every row of every StoredObject column is then read once, on a connection of
-                its own. ``None`` reads none, which is for probes that ask every few seconds.
-            metadata: of the models in that database, where the process has models in several.
+            engine: The application's engine. Every row of every StoredObject column is read once, on a new
+                connection. ``None`` reads no row, which suits health probes every few seconds.
+            metadata: The metadata of the models in that database, if the process has several.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -96,25 +96,25 @@ class Dual:
 
 
 def dual_register(storages: Registry, from_key: str, to_key: str, fs: Any = None, **options: Any) -> Dual:
-    """Register the new backend beside the old one, in each process of an application, before any row is re-pointed.
+    """Register the new backend beside the old one, in each process of an application.
 
-    A row that names a key which some process cannot resolve is a file that this process cannot open. So call this where
-    the application registers its backends, deploy, let :meth:`Dual.health` prove it, and only then ``run``.
+    A process cannot open a file whose key it cannot resolve. Therefore call this function where the application
+    registers its backends, deploy, check :meth:`Dual.health`, and then use ``run``.
 
     Args:
-        storages: the registry that models use; advanced-alchemy's ``storages`` by default.
-        from_key: the key that rows name today; registered already.
-        to_key: the key that rows shall name.
-        fs: where the new backend stores, as for :class:`ObstoreBackend`, or a backend whose key is ``to_key``. ``None``
-            takes what is registered under ``to_key``, or else the same place as ``from_key``, through obstore.
-        **options: further arguments of :class:`ObstoreBackend`.
+        storages: The registry of the models, usually advanced-alchemy's ``storages``.
+        from_key: The registered key that rows name today.
+        to_key: The key that rows will name.
+        fs: The place of the new backend, as for :class:`ObstoreBackend`, or a backend with the key ``to_key``.
+            ``None`` means the backend registered under ``to_key``, or else the place of ``from_key``, through obstore.
+        **options: Further arguments of :class:`ObstoreBackend`.
 
     Returns:
-        The two, with their health.
+        The two keys, with their health.
 
     Raises:
-        ConfigurationError: the keys are the same, ``from_key`` is not registered, ``to_key`` is already and ``fs`` is given
-            too, or the new backend cannot be made. Nothing is registered then.
+        ConfigurationError: the keys are the same, or ``from_key`` is not registered, or ``to_key`` is registered and ``fs``
+            is given, or the new backend cannot be made. Then nothing is registered.
     """
     if from_key == to_key:
         raise ConfigurationError(
@@ -128,11 +128,11 @@ def dual_register(storages: Registry, from_key: str, to_key: str, fs: Any = None
     if registered and (fs is not None or options):
         raise ConfigurationError(f"a backend is registered under {to_key!r} already: leave out fs and its options")
     if not registered:
-        storages.register_backend(_made(storages.get_backend(from_key), to_key, fs, options))
+        storages.register_backend(_make_backend(storages.get_backend(from_key), to_key, fs, options))
     return Dual(storages, from_key, to_key)
 
 
-def _made(source: StorageBackend, key: str, fs: Any, options: dict[str, Any]) -> StorageBackend:
+def _make_backend(source: StorageBackend, key: str, fs: Any, options: dict[str, Any]) -> StorageBackend:
     if isinstance(fs, StorageBackend):
         if options or fs.key != key:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The two ends of a comparison or a sync: from what a person wrote (a key or a URL) to a side that can be listed."""
+"""FROM and TO of ``check`` and ``sync``: open the storage backend that a key, a path or a URL names."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ _CLOUDS = ("s3", "gcs", "azure")
 
 
 def backend_at(text: str, backends: Mapping[str, Any], options: Mapping[str, Any], what: str) -> Any:
-    """The storage backend that a person named.
+    """Return the storage backend that a text names.
 
     Args:
-        text: a key of ``backends``, a path with a slash in it, or a URL of obstore or of fsspec.
-        backends: those that are registered, or in the configuration file.
-        options: with a URL, what the library takes besides. Names that obstore does not know, and the filesystem of
-            fsspec does, open it with fsspec.
-        what: what the person was asked for, such as ``FROM``.
+        text: A key of ``backends``, a path that contains a slash, or a URL of obstore or fsspec.
+        backends: The registered backends and those of the configuration file.
+        options: Options for a URL. If fsspec's filesystem knows them all and obstore does not, fsspec opens the URL.
+        what: The name of the argument in messages, such as ``FROM``.
 
     Raises:
-        ConfigurationError: it names nothing, or cannot be opened.
+        ConfigurationError: the text names no backend, or the store cannot be opened.
     """
     if text in backends:
         if options:
@@ -51,34 +50,34 @@ def backend_at(text: str, backends: Mapping[str, Any], options: Mapping[str, Any
                 raise ConfigurationError("a folder takes no options")
             folder = parse_url(text).root
             return FSSpecBackend(key=folder, fs=fsspec.filesystem("file", auto_mkdir=True), prefix=folder)
-        return _opened(text, options)
+        return _open_url(text, options)
     except ConfigurationError as error:
         raise ConfigurationError(f"{what} {masked(text)}: {error}") from None
     except Exception as error:
         raise ConfigurationError(f"{what} {masked(text)} cannot be opened: {one_line(error)}") from error
 
 
-def _opened(url: str, options: Mapping[str, Any]) -> Any:
-    shown = _shown(url)
+def _open_url(url: str, options: Mapping[str, Any]) -> Any:
+    shown = _url_without_secrets(url)
     protocol = re.split(r"::|://", url, maxsplit=1)[0]
     if "::" in url or PROTOCOLS.get(protocol) not in (*_CLOUDS, "http"):
-        return _through_fsspec(shown, url, options)
+        return _open_with_fsspec(shown, url, options)
     try:
         return ObstoreBackend(shown, url, config=dict(options))
     except UnknownOptionError:
         takes = inspect.signature(fsspec.get_filesystem_class(protocol).__init__).parameters
         if not set(options) <= set(takes) - {"self", "kwargs"}:
             raise
-        return _through_fsspec(shown, url, options)
+        return _open_with_fsspec(shown, url, options)
 
 
-def _through_fsspec(shown: str, url: str, options: Mapping[str, Any]) -> Any:
+def _open_with_fsspec(shown: str, url: str, options: Mapping[str, Any]) -> Any:
     filesystem, path = fsspec.core.url_to_fs(url, **options)
     return FSSpecBackend(key=shown, fs=filesystem, prefix=path or None)
 
 
-def _shown(url: str) -> str:
-    """The URL as the journal names it: without a user's password, and without a query."""
+def _url_without_secrets(url: str) -> str:
+    """Return the URL as the journal stores it: without password and query."""
     parts = urlsplit(url)
     plain = url.partition("?")[0] if "::" not in url else url
     if "@" in parts.netloc:

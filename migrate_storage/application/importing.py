@@ -1,4 +1,4 @@
-"""From ``module:name`` to the object, and into an application's lifespan."""
+"""Import the object of ``module:name``, and enter the lifespan of an ASGI application."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ("enter_lifespan", "import_target")
 
 
 def import_target(spec: str) -> tuple[ModuleType, Any]:
-    """The module that ``module`` or ``module:name`` names, and the object in it; a callable without arguments is called.
+    """Return the module of ``module`` or ``module:name`` and the object. A callable without arguments is called.
 
     Raises:
-        ApplicationError: it cannot be imported, found or called.
+        ApplicationError: the module cannot be imported, or the object not be found or called.
     """
     name, _, attribute = spec.partition(":")
     if not name or not all(part.isidentifier() for part in name.split(".")):
@@ -62,14 +62,14 @@ def _is_factory(target: object) -> bool:
 
 
 def enter_lifespan(label: str, target: object) -> Lifespan:
-    """Enter the lifespan of an ASGI application, or of the one that a module holds.
+    """Enter the lifespan of an ASGI application, or of the attribute ``app`` or ``application`` of a module.
 
     Args:
-        label: what a person calls it.
-        target: the application or the module.
+        label: The name of the application in messages.
+        target: The application or the module.
 
     Raises:
-        ApplicationError: it is no ASGI application, or its start-up failed.
+        ApplicationError: it is not an ASGI application, or its start-up failed.
     """
     if isinstance(target, ModuleType):
         target = getattr(target, "app", None) or getattr(target, "application", None)

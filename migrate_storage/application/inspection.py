@@ -1,4 +1,4 @@
-"""What an application holds: every backend, every column, how many rows name what, and which keys need attention."""
+"""Count the files of each backend key and column, and find filenames that obstore cannot address."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from migrate_storage.translate.registration import Registration, read
 
 __all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect")
 
-#: Odd keys that are listed for one backend; all are counted.
-_LISTED = 20
-_WINDOW = 500
+LISTED_ODD_KEYS = 20
+"""Odd keys that are listed for one backend. All are counted."""
+BATCH_ROWS = 500
+"""Rows that are read at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,76 +28,76 @@ class OddKey:
 
     ref: RowRef
     filename: str
-    #: Why, in a few words.
+    #: The reason, in a few words.
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendUse:
-    """One backend key, as the rows use it."""
+    """The files of one backend key."""
 
     key: str
-    #: ``None`` where rows name a key that no backend has.
+    #: ``None`` if rows name the key, and no backend has it.
     registration: Registration | None
-    #: ``fsspec``, ``obstore`` (also where it was made from an fsspec backend) or another; empty where there is none.
+    #: ``fsspec``, ``obstore`` (also if made from an fsspec backend) or another driver; empty without a backend.
     driver: str = ""
-    #: Files that rows name, by column.
+    #: Count of files by column.
     files: Mapping[Column, int] = field(default_factory=dict)
-    #: Files by bucket, container or folder, where each row names its own.
+    #: Count of files by bucket, container or folder, if filenames contain it.
     roots: Mapping[str, int] = field(default_factory=dict)
-    #: Filenames that obstore cannot address, the first of them.
+    #: The first filenames that obstore cannot address.
     odd: tuple[OddKey, ...] = ()
     odd_count: int = 0
 
     @property
     def total(self) -> int:
-        """Files that rows name under this key."""
+        """Count of files under this key."""
         return sum(self.files.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """Everything that was found, backends in the order of their keys."""
+    """The backends in the order of their keys, and the columns."""
 
     backends: tuple[BackendUse, ...]
     columns: tuple[Column, ...]
-    #: Values that cannot be read as files, by column.
+    #: Count of values that cannot be read as files, by column.
     broken: Mapping[Column, int] = field(default_factory=dict)
 
 
 def inspect(application: Application) -> Inspection:
-    """Read every row once, in bounded memory, and every registration; touch no store.
+    """Read every row and every registration once, with bounded memory. No request is sent to a store.
 
     Args:
-        application: Its columns and backends.
+        application: The columns and backends.
 
     Raises:
         ConfigurationError: when the database cannot be reached.
     """
     registrations = {key: read(backend) for key, backend in application.backends.items()}
     drivers = {key: str(backend.driver) for key, backend in application.backends.items()}
-    counting = {key: _Counting(registration) for key, registration in registrations.items()}
+    uses = {key: _UseCounter(registration) for key, registration in registrations.items()}
     broken: Counter[Column] = Counter()
-    for ref, file in _files(application, broken):
+    for ref, file in _read_files(application, broken):
         key = str(file["backend"])
-        counting.setdefault(key, _Counting(None)).add(ref, str(file["filename"]))
+        uses.setdefault(key, _UseCounter(None)).add(ref, str(file["filename"]))
     return Inspection(
-        backends=tuple(counting[key].use(key, drivers.get(key, "")) for key in sorted(counting)),
+        backends=tuple(uses[key].result(key, drivers.get(key, "")) for key in sorted(uses)),
         columns=application.columns,
         broken=dict(broken),
     )
 
 
 def filenames(application: Application, backend: str, limit: int) -> tuple[str, ...]:
-    """The first different filenames that rows name under a backend's key.
+    """Return the first distinct filenames under a backend's key.
 
     Args:
-        application: Its rows.
+        application: The application with the rows.
         backend: The key.
-        limit: How many.
+        limit: The number of filenames.
     """
     found: dict[str, None] = {}
-    for _, file in _files(application, Counter(), backend):
+    for _, file in _read_files(application, Counter(), backend):
         if file["backend"] == backend:
             found[str(file["filename"])] = None
         if len(found) == limit:
@@ -104,14 +105,14 @@ def filenames(application: Application, backend: str, limit: int) -> tuple[str, 
     return tuple(found)
 
 
-def _files(
+def _read_files(
     application: Application, broken: Counter[Column], backend: str | None = None
 ) -> Iterator[tuple[RowRef, Mapping[str, object]]]:
     database = Database(application.engine)
     try:
         database.connect()
         for column in application.columns:
-            for window in FileColumn(database, column).windows(backend, _WINDOW):
+            for window in FileColumn(database, column).windows(backend, BATCH_ROWS):
                 for row in window:
                     try:
                         slots = parse_slots(column, row)
@@ -123,8 +124,8 @@ def _files(
         database.close()
 
 
-class _Counting:
-    """Counts for one backend key."""
+class _UseCounter:
+    """Counts the files of one backend key."""
 
     def __init__(self, registration: Registration | None) -> None:
         self._registration = registration
@@ -141,16 +142,16 @@ class _Counting:
         if not self._registration.root:
             self._roots[place.root] += 1
         local = place.service == "file"
-        # A row keeps its filename in a swap, and gets the relative one anywhere else: both have to be addressable.
+        # A swap keeps the filename. Every other way writes the relative one. obstore must address both.
         reason = unaddressable(place.key, local=local) or unaddressable(
             self._registration.relative(filename), local=local
         )
         if reason:
             self._odd_count += 1
-            if len(self._odd) < _LISTED:
+            if len(self._odd) < LISTED_ODD_KEYS:
                 self._odd.append(OddKey(ref=ref, filename=filename, reason=reason))
 
-    def use(self, key: str, driver: str) -> BackendUse:
+    def result(self, key: str, driver: str) -> BackendUse:
         return BackendUse(
             key=key,
             driver=driver,

@@ -1,4 +1,4 @@
-"""The lifespan of an ASGI application, entered from synchronous code: some applications register their stores there."""
+"""The lifespan of an ASGI application, entered from synchronous code. Some applications register backends there."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ AsgiApplication = Callable[
 
 
 class Lifespan:
-    """Holds an ASGI application's lifespan open, on an event loop and a thread of its own.
+    """Keeps an ASGI application's lifespan open, in a thread with its own event loop.
 
-    What the application opened at start-up stays open until :meth:`exit`, because stores that it registered may need it.
-    The protocol is the "lifespan" part of the ASGI specification, so any ASGI application will do.
+    Resources that the application opens at start-up stay open until :meth:`exit`, because its backends may need them.
+    The protocol is the "lifespan" part of the ASGI specification, which every ASGI application has.
     """
 
     def __init__(self, application: AsgiApplication) -> None:
-        """Prepare, without starting anything.
+        """Prepare the lifespan without starting the application.
 
         Args:
-            application: The ASGI application, such as a Litestar or FastAPI one.
+            application: An ASGI application, such as one of Litestar or FastAPI.
         """
         self._application = application
         self._started: Future[None] = Future()
@@ -40,10 +40,10 @@ class Lifespan:
         self._thread = threading.Thread(target=self._main, name="migrate-storage-lifespan", daemon=True)
 
     def enter(self, timeout: float = 60.0) -> None:
-        """Start the application up.
+        """Start the application.
 
         Args:
-            timeout: Seconds that start-up may take.
+            timeout: Seconds that start-up may take at most.
 
         Raises:
             ApplicationError: when start-up fails, takes too long, or the application has no lifespan.
@@ -55,10 +55,10 @@ class Lifespan:
             raise ApplicationError(f"--lifespan: the application did not start up within {timeout:.0f} s") from None
 
     def exit(self, timeout: float = 30.0) -> None:
-        """Shut the application down. Does nothing when it is not up, or no longer.
+        """Shut the application down, if it is running.
 
         Args:
-            timeout: Seconds that shut-down may take; then it is left to the end of the process.
+            timeout: Seconds that shut-down may take at most. After that it ends with the process.
         """
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._leave.set)
@@ -85,14 +85,14 @@ class Lifespan:
             if message["type"] == "lifespan.startup.complete":
                 self._started.set_result(None)
             elif message["type"] == "lifespan.startup.failed":
-                # Starlette puts a whole traceback here; its last line is the exception.
+                # Starlette sends a whole traceback. Its last line is the exception.
                 lines = str(message.get("message", "")).strip().splitlines() or ["no reason given"]
                 self._fail(f"--lifespan: the application's start-up failed: {one_line(RuntimeError(lines[-1]))[14:]}")
 
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
         try:
             await self._application(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - whatever the application raises is told in one line
+        except Exception as error:  # noqa: BLE001 - an application may raise any exception; the message has one line
             self._fail(f"--lifespan: the application's start-up failed: {one_line(error)}")
         self._fail("--lifespan: the application ended its start-up without saying that it is up")
 

@@ -1,4 +1,4 @@
-"""The command line: each command a small module, and the only place that meets click."""
+"""The command line: one module for each command. No other package imports click."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from migrate_storage.cli.commands.sync import sync
 from migrate_storage.cli.commands.tables import tables
 from migrate_storage.cli.commands.translate import translate
 from migrate_storage.cli.commands.verify import verify
-from migrate_storage.cli.embedding import mounted
+from migrate_storage.cli.embedding import mount
 from migrate_storage.cli.option import example
 
 __all__ = ("add_storage_commands", "cli")
@@ -59,14 +59,14 @@ for command in _COMMANDS:
 def add_storage_commands(group: click.Group | None = None) -> click.Group:
     """Add the commands to a group of an application's own command line, as advanced-alchemy adds its migrations.
 
-    They need no ``--app`` there: the application is the one that Litestar or Flask has put into click's context, or the
+    The commands need no ``--app`` there. They take the application of Litestar or Flask from click's context, or the
     ``configs`` of a context object that is a dictionary, as in advanced-alchemy's groups.
 
     Args:
-        group: What they are added to; left out, a new group called ``storage``.
+        group: The group to add to; by default a new group ``storage``.
 
     Returns:
         The group.
     """
     own = (command for command in _COMMANDS if command is not demo)
-    return mounted(own, group if group is not None else click.Group("storage", help=cli.help, epilog=None))
+    return mount(own, group if group is not None else click.Group("storage", help=cli.help, epilog=None))

@@ -1,10 +1,11 @@
-"""How a command comes to the application and its database: ``--app``, ``--database``, ``--config``, ``--journal``."""
+"""The options that name the application, its database and its journal."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,108 +14,56 @@ from click.core import ParameterSource
 
 from migrate_storage.application.config_file import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.cli.embedding import application_of
+from migrate_storage.cli.option import PARAMETERS, option, parameter_variable
+from migrate_storage.cli.param_types import Names
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.exit_codes import EXIT_USAGE
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
+    from migrate_storage.database.connection import Database
     from migrate_storage.database.urls import AnyEngine
-from migrate_storage.cli.option import PARAMETERS, decorated, option, parameter_variable
-from migrate_storage.cli.param_types import Names
+    from migrate_storage.journal import Journal
 
 __all__ = (
     "ApplicationOptions",
-    "application_options",
-    "journal_options",
+    "JournalOptions",
+    "JournaledApplication",
     "warn_of_password",
 )
 
-
 _SETTINGS = "migrate_storage.settings"
+"""Key of the configuration file's content in the metadata of click's context."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ApplicationOptions:
-    """How to reach the application, or the database without it."""
+class _UsageError(click.ClickException):
+    """An error of the configuration file, as the click exception that programs around the command know."""
 
-    app: str | None
-    bind_key: str | None
-    lifespan: bool
-    database: str | None
-    columns: tuple[str, ...]
-    settings: Settings
-    #: What the program that the command is mounted in holds as its application; called when it is needed.
-    mounted: Callable[[], object | None] = lambda: None
-
-    def open(self) -> Application:
-        """Load the application, or reflect the database's columns.
-
-        Raises:
-            ConfigurationError: when neither is said, or what is said does not work.
-        """
-        from migrate_storage.application.application import from_database, load_application, take_application
-
-        backends = self.settings.backends()
-        around = None if self.app else self.mounted()
-        if self.app or around is not None:
-            load = (
-                functools.partial(load_application, self.app)
-                if self.app
-                else functools.partial(take_application, around)
-            )
-            loaded = load(
-                bind_key=self.bind_key,
-                database=self.database,
-                lifespan=self.lifespan,
-                columns=self.columns,
-            )
-            return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
-        if not self.database:
-            raise self._nothing_said()
-        if not backends:
-            raise ConfigurationError(
-                "--database without --app needs [source] (and [destination]) in the configuration file, because no "
-                "application registers them: `migrate-storage init` writes one to fill in"
-            )
-        return from_database(self.database, self.columns, backends)
-
-    def engine(self) -> AnyEngine:
-        """Return the database's engine alone, for commands that only read the journal."""
-        from migrate_storage.database.urls import engine_from_url
-
-        if self.database:
-            return engine_from_url(self.database)
-        if not self.app and self.mounted() is None:
-            raise self._nothing_said()
-        return self.open().engine
-
-    @staticmethod
-    def _nothing_said() -> ConfigurationError:
-        return ConfigurationError(
-            "say where the application is: --app module[:name], or --database URL, or both in "
-            f"./{DEFAULT_FILE} (`migrate-storage init` writes one; `migrate-storage demo` shows an example)"
-        )
-
-
-class _Refused(click.ClickException):
-    """What is wrong before a command begins, in click's terms: programs that hold the command know no others."""
-
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
-    """Make the configuration file the defaults of this command; runs before any other option is looked at."""
+    """Read the configuration file and make it the defaults of this command. click calls this before other options."""
     try:
         settings = load_settings(value, PARAMETERS)
     except ConfigurationError as error:
-        raise _Refused(str(error)) from None
+        raise _UsageError(str(error)) from None
     context.meta[_SETTINGS] = settings
     defaults = {PARAMETERS[name]: setting for name, setting in settings.options.items()}
     context.default_map = {**(context.default_map or {}), **defaults}
     return value
 
 
+def _settings_of_context() -> Settings:
+    settings: Settings = click.get_current_context().meta.get(_SETTINGS, Settings())
+    return settings
+
+
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """A callback of an option that takes a database's URL: says that a password in it can be seen by others."""
+    """Warn of a password in a database URL on the command line: other users of the machine can read it.
+
+    It is a callback for options that take one URL, or several.
+    """
     assert parameter.name is not None
     urls = value if isinstance(value, tuple) else (value,) if value else ()
     if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE and any(map(_has_password, urls)):
@@ -136,75 +85,130 @@ def _has_password(url: str) -> bool:
         return False
 
 
-def application_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the front doors, as ``door``."""
+@dataclass(frozen=True, kw_only=True)
+class ApplicationOptions:
+    """The application, or its database without the application's code."""
 
-    @functools.wraps(command)
-    def with_door(
-        *args: Any,
-        app: str | None,
-        bind_key: str | None,
-        lifespan: bool,
-        database: str | None,
-        columns: tuple[str, ...] | None,
-        **others: Any,
-    ) -> Any:
-        context = click.get_current_context()
-        door = ApplicationOptions(
-            app=app,
-            bind_key=bind_key,
-            lifespan=lifespan,
-            database=database,
-            columns=columns or (),
-            settings=context.meta.get(_SETTINGS, Settings()),
-            mounted=lambda: application_of(context),
-        )
-        return command(*args, door=door, **others)
+    app: str | None = option(
+        metavar="MODULE[:NAME]",
+        help="The application: importing it registers backends and models. NAME may be a Litestar, FastAPI or "
+        "Flask application, an advanced-alchemy configuration, an engine, or a callable that returns one.",
+    )
+    bind_key: str | None = option(metavar="NAME", help="Which database, where the application has several.")
+    lifespan: bool = option(
+        "--lifespan/--no-lifespan", default=False, help="Enter the application's ASGI lifespan first."
+    )
+    config: Path | None = option(
+        metavar="FILE", type=click.Path(path_type=Path), in_file=False, is_eager=True, callback=_read_settings,
+        help=f"Configuration in TOML.  [default: ./{DEFAULT_FILE}, if there]",
+    )  # fmt: skip
+    database: str | None = option(
+        metavar="URL", callback=warn_of_password, help="SQLAlchemy URL, instead of the application's own engine."
+    )
+    columns: tuple[str, ...] = option(
+        metavar="NAMES", type=Names(), default=(),
+        help="Only these columns: table.column, separated by commas.  [default: all that hold files]",
+    )  # fmt: skip
+    settings: Settings = field(default_factory=_settings_of_context)
+    #: Returns the application of the program around the command, if it has one.
+    embedding: Callable[[], object | None] = field(
+        default_factory=lambda: functools.partial(application_of, click.get_current_context())
+    )
 
-    return decorated(
-        with_door,
-        option(
-            "--app",
-            metavar="MODULE[:NAME]",
-            help="The application: importing it registers backends and models. NAME may be a Litestar, FastAPI or "
-            "Flask application, an advanced-alchemy configuration, an engine, or a callable that returns one.",
-        ),
-        option("--bind-key", metavar="NAME", help="Which database, where the application has several."),
-        option("--lifespan/--no-lifespan", default=False, help="Enter the application's ASGI lifespan first."),
-        option(
-            "--config",
-            metavar="FILE",
-            type=click.Path(path_type=Path),
-            in_file=False,
-            is_eager=True,
-            expose_value=False,
-            callback=_read_settings,
-            help=f"Configuration in TOML.  [default: ./{DEFAULT_FILE}, if there]",
-        ),
-        option(
-            "--database",
-            metavar="URL",
-            callback=warn_of_password,
-            help="SQLAlchemy URL, instead of the application's own engine.",
-        ),
-        option(
-            "--columns",
-            metavar="NAMES",
-            type=Names(),
-            help="Only these columns: table.column, separated by commas.  [default: all that hold files]",
-        ),
+    @property
+    def is_named(self) -> bool:
+        """Whether an application or a database is named, or the program around the command has one."""
+        return bool(self.app or self.database) or self.embedding() is not None
+
+    def open(self, *, all_columns: bool = False) -> Application:
+        """Load the application, or reflect the database's columns.
+
+        Args:
+            all_columns: Ignore ``--columns`` where an application is named, because rows of every column may refer to
+                an object. Without an application ``--columns`` is the only list of columns.
+
+        Raises:
+            ConfigurationError: when neither is named, or the named one does not work.
+        """
+        from migrate_storage.application.application import from_database, load_application, take_application
+
+        columns = () if all_columns and self.app else self.columns
+        backends = self.settings.backends()
+        around = None if self.app else self.embedding()
+        if self.app or around is not None:
+            load = (
+                functools.partial(load_application, self.app)
+                if self.app
+                else functools.partial(take_application, around)
+            )
+            loaded = load(bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns)
+            return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
+        if not self.database:
+            raise _not_named()
+        if not backends:
+            raise ConfigurationError(
+                "--database without --app needs [source] (and [destination]) in the configuration file, because no "
+                "application registers them: `migrate-storage init` writes one to fill in"
+            )
+        return from_database(self.database, columns, backends)
+
+    @contextlib.contextmanager
+    def opened(self, *, all_columns: bool = False) -> Iterator[Application]:
+        """Open the application, and close it at the end of the block; see :meth:`open`."""
+        application = self.open(all_columns=all_columns)
+        try:
+            yield application
+        finally:
+            application.close()
+
+    def engine(self) -> AnyEngine:
+        """Return the database's engine alone, for commands that only read the journal."""
+        from migrate_storage.database.urls import engine_from_url
+
+        if self.database:
+            return engine_from_url(self.database)
+        if not self.is_named:
+            raise _not_named()
+        return self.open().engine
+
+
+def _not_named() -> ConfigurationError:
+    return ConfigurationError(
+        "say where the application is: --app module[:name], or --database URL, or both in "
+        f"./{DEFAULT_FILE} (`migrate-storage init` writes one; `migrate-storage demo` shows an example)"
     )
 
 
-def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``journal`` and ``journal_schema``."""
-    return decorated(
-        command,
-        option(
-            "--journal",
-            metavar="URL",
-            callback=warn_of_password,
-            help="Keep the journal in another database.  [default: the application's own]",
-        ),
-        option("--journal-schema", metavar="NAME", help="Database schema of the journal's tables."),
-    )
+@dataclass(frozen=True, kw_only=True)
+class JournalOptions:
+    """The database of the journal."""
+
+    journal: str | None = option(
+        metavar="URL", callback=warn_of_password,
+        help="Keep the journal in another database.  [default: the application's own]",
+    )  # fmt: skip
+    journal_schema: str | None = option(metavar="NAME", help="Database schema of the journal's tables.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournaledApplication(JournalOptions, ApplicationOptions):
+    """The application and the database of its journal."""
+
+    @contextlib.contextmanager
+    def journal_database(self, url: str | None = None) -> Iterator[Database]:
+        """Connect to the database of the journal, or to ``url``. It may lack the journal's tables."""
+        from migrate_storage.database.connection import Database
+
+        with contextlib.closing(Database(url or self.journal or self.engine())) as database:
+            database.connect()
+            yield database
+
+    @contextlib.contextmanager
+    def opened_journal(self) -> Iterator[Journal]:
+        """Open the journal. Without an application it is that of this user's syncs."""
+        from migrate_storage.jobs.connections import own_journal
+        from migrate_storage.journal import Journal
+
+        alone = not (self.journal or self.is_named) and own_journal().is_file()
+        with self.journal_database(f"sqlite:///{own_journal()}" if alone else None) as database:
+            yield Journal(database, self.journal_schema)

@@ -1,48 +1,143 @@
-"""How an option is declared: once, under one name on the command line, in the environment and in the configuration file."""
+"""Options of a command, declared as the fields of one frozen dataclass.
+
+An option has one name: on the command line, in the environment and in the configuration file. A group is a dataclass
+of options that several commands share::
+
+    @dataclass(frozen=True, kw_only=True)
+    class VerifyRequest:
+        application: JournaledApplication = group(JournaledApplication)
+        where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
+        output: JobOutput = group(JobOutput)
+
+    @click.command()
+    @options(VerifyRequest)
+    def verify(request: VerifyRequest) -> int: ...
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field, fields
 from typing import Any, TypeVar
 
 import click
 
 __all__ = (
     "PARAMETERS",
-    "decorated",
+    "argument",
     "example",
+    "fill",
+    "group",
     "option",
+    "options",
     "parameter_variable",
 )
 
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
+Request = TypeVar("Request")
+Value = TypeVar("Value")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 PARAMETERS: dict[str, str] = {}
-"""Options of the configuration file, without the dashes, with the parameter of the function that each becomes."""
+"""Options of the configuration file, without the dashes, with the click parameter that each sets."""
+
+_DECLARATION, _GROUP = "declaration", "group"
+"""Keys of a field's metadata: the function that declares its click parameter, or the dataclass of its group."""
 
 
-def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Callable[[Command], Command]:
-    """Declare an option that the environment, and the configuration file unless told otherwise, know by its name."""
-    name = next(each for each in declarations if each.startswith("--")).partition("/")[0].removeprefix("--")
-    parameter = next((each for each in declarations if not each.startswith("-")), name.replace("-", "_"))
-    if in_file:
-        PARAMETERS[name] = parameter
-    return click.option(*declarations, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **attributes)
+def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Any:
+    """Declare a field as an option.
+
+    Args:
+        declarations: The flags. Left out, the flag is the field's name.
+        in_file: Whether the configuration file may set the option.
+        attributes: Arguments of :func:`click.option`.
+    """
+
+    def declare(parameter: str) -> Decorator:
+        flags = declarations or (f"--{parameter.replace('_', '-')}",)
+        name = next(flag for flag in flags if flag.startswith("--")).partition("/")[0].removeprefix("--")
+        if in_file:
+            PARAMETERS[name] = parameter
+        return click.option(parameter, *flags, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **attributes)
+
+    return field(metadata={_DECLARATION: declare})
+
+
+def argument(**attributes: Any) -> Any:
+    """Declare a field as an argument; ``attributes`` are those of :func:`click.argument`."""
+    return field(metadata={_DECLARATION: lambda parameter: click.argument(parameter, **attributes)})
+
+
+def group(kind: type) -> Any:
+    """Declare a field whose value is a dataclass of further options."""
+    return field(metadata={_GROUP: kind})
+
+
+def options(kind: type[Request]) -> Callable[[Callable[[Request], Any]], Callable[..., Any]]:
+    """Give a command the options of a dataclass, and call it with one value of that class.
+
+    ``--help`` lists the options in the order of the fields.
+    """
+
+    def decorate(command: Callable[[Request], Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call_with_request(**parameters: Any) -> Any:
+            return command(_build(kind, parameters))
+
+        declared: Callable[..., Any] = call_with_request
+        for declare in reversed(list(_declarations(kind))):
+            declared = declare(declared)
+        return declared
+
+    return decorate
+
+
+def fill(kind: type[Value], request: object, **others: Any) -> Value:
+    """Return the options value of a job, filled from the fields of a request that have the same names.
+
+    Args:
+        kind: The dataclass of the job's options.
+        request: The value that the command was called with. Fields of its groups count too.
+        others: Fields that the request does not have, or has otherwise.
+    """
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    known = {name: value for name, value in _options_of(request) if name in names}
+    return kind(**{**known, **others})
 
 
 def example(*commands: str) -> str:
-    """Return the end of a command's help: what to type, kept as it is when the text around it is wrapped."""
+    """Return the example at the end of a command's help, which click does not wrap."""
     return "\n".join(("\b", "Example:", *(f"  {command}" for command in commands)))
 
 
 def parameter_variable(name: str) -> str:
-    """Return the part of the environment variable's name that an option's name becomes."""
+    """Return an option's part of the name of its environment variable."""
     return name.replace("-", "_").upper()
 
 
-def decorated(command: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a command with decorators around it, the first of them outermost."""
-    return functools.reduce(lambda decorated, decorate: decorate(decorated), reversed(decorators), command)
+def _declarations(kind: type) -> Iterator[Decorator]:
+    for each in fields(kind):
+        if _GROUP in each.metadata:
+            yield from _declarations(each.metadata[_GROUP])
+        elif _DECLARATION in each.metadata:
+            yield each.metadata[_DECLARATION](each.name)
+
+
+def _build(kind: type[Value], parameters: Mapping[str, Any]) -> Value:
+    values: dict[str, Any] = {}
+    for each in fields(kind):  # type: ignore[arg-type]
+        if _GROUP in each.metadata:
+            values[each.name] = _build(each.metadata[_GROUP], parameters)
+        elif _DECLARATION in each.metadata:
+            values[each.name] = parameters[each.name]
+    return kind(**values)
+
+
+def _options_of(request: object) -> Iterator[tuple[str, Any]]:
+    for each in fields(request):  # type: ignore[arg-type]
+        value = getattr(request, each.name)
+        if _GROUP in each.metadata:
+            yield from _options_of(value)
+        elif _DECLARATION in each.metadata:
+            yield each.name, value

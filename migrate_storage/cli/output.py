@@ -1,4 +1,4 @@
-"""How a command ends: stopped by a signal, with its report, and with the next command to type."""
+"""The end of a command: its report, the next command to type, and signals that stop it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from migrate_storage.cli.embedding import home
+from migrate_storage.cli.embedding import surrounding_context
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.store_arguments import Assignment
+from migrate_storage.core.exit_codes import EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.text import masked
 from migrate_storage.reporting import Figures, Report, render
 
@@ -30,68 +31,69 @@ __all__ = (
     "ignore_broken_pipe",
     "interpreter",
     "next_command",
+    "print_report",
     "program",
-    "show",
     "stopped_by_signals",
-    "styled",
+    "style_report",
 )
 
-_NAME = "migrate-storage"
+_PROGRAM = "migrate-storage"
 
 
 def program() -> str:
-    """Return what to type for this program: its name where the shell finds it, else the way it was called."""
-    group = home(click.get_current_context(silent=True))
+    """Return what to type for this program: its name if the shell finds it, else the way it was called."""
+    group = surrounding_context(click.get_current_context(silent=True))
     if group is not None:
         return group.command_path
     called = Path(sys.argv[0])
-    found = shutil.which(_NAME)
-    if called.name == _NAME:
+    found = shutil.which(_PROGRAM)
+    if called.name == _PROGRAM:
         return (
-            _NAME
+            _PROGRAM
             if found and Path(found).resolve() == called.resolve()
             else shlex.quote(os.path.normpath(called.absolute()))
         )
     if called.name == "__main__.py":
         return f"{interpreter()} -m migrate_storage"
-    return _NAME
+    return _PROGRAM
 
 
 def interpreter() -> str:
-    """Return what to type for this Python: ``python`` where the shell finds it by that name, else its path."""
+    """Return what to type for this Python: ``python`` if the shell finds it by that name, else its path."""
     found = shutil.which("python")
     return "python" if found and Path(found).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
 
 
 def next_command(command: str) -> str:
-    """Return the next command as it can be typed here: with the flags that were typed, where that command has them.
+    """Return the next command with the flags of this command that it has too.
 
     Args:
-        command: Begins with the program's name; what it says already is not said twice.
+        command: The program's name, the command and its own flags, which are not repeated.
     """
     words = shlex.split(command)
-    target = _target(words[1:])
+    target = _find_command(words[1:])
     context = click.get_current_context(silent=True)
     if context is not None and target is not None:
         known = {flag for parameter in target.params for flag in (*parameter.opts, *parameter.secondary_opts)}
         known -= set(words)
-        for flag, value in _typed(context):
+        for flag, value in _typed_flags(context):
             if flag in known:
                 words += [flag] if value is None else [flag, value]
     return " ".join((program(), *map(shlex.quote, words[1:])))
 
 
-def _target(words: list[str]) -> click.Command | None:
+def _find_command(words: list[str]) -> click.Command | None:
     context = click.get_current_context(silent=True)
-    group = (home(context) or context.find_root()).command if context is not None else None
+    group = (surrounding_context(context) or context.find_root()).command if context is not None else None
     return group.commands.get(words[0]) if isinstance(group, click.Group) and words else None
 
 
-_ONCE = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes", "--directory"})
+_NOT_REPEATED = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes", "--directory"})
+"""Flags that apply to one command only."""
 
 
-def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
-    """Yield the flags that were typed; not those that were for this time only, and no URL with a password."""
+def _typed_flags(context: click.Context) -> Iterator[tuple[str, str | None]]:
+    """Yield the flags of the command line, without those of this command only and without passwords."""
     for parameter in context.command.params:
         assert parameter.name is not None
         source = context.get_parameter_source(parameter.name)
@@ -99,19 +101,19 @@ def _typed(context: click.Context) -> Iterator[tuple[str, str | None]]:
         if not isinstance(parameter, click.Option) or source is not ParameterSource.COMMANDLINE:
             continue
         flag = next(each for each in parameter.opts if each.startswith("--"))
-        if flag in _ONCE:
+        if flag in _NOT_REPEATED:
             continue
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
         else:
             for each in (value or ()) if parameter.multiple else (value,):
-                text = _said(parameter.type, each)
+                text = _as_typed(parameter.type, each)
                 if text is not None and masked(text) == text:
                     yield flag, text
 
 
-def _said(kind: object, value: Any) -> str | None:
-    """A value as it can be typed again; ``None`` for what must not be."""
+def _as_typed(kind: object, value: Any) -> str | None:
+    """Return a value as the user typed it, or ``None`` if it may be a secret."""
     if isinstance(kind, Age | Assignment):
         return kind.typed(value)
     if isinstance(value, tuple):
@@ -119,21 +121,22 @@ def _said(kind: object, value: Any) -> str | None:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def show(report: Report, figures: Figures | None = None) -> None:
-    """Print a report as text on standard output, its next command as it can be typed here."""
+def print_report(report: Report, figures: Figures | None = None) -> None:
+    """Print a report as text on standard output."""
     from rich.console import Console
 
-    told = replace(report, next_command=next_command(report.next_command)) if report.next_command else report
+    if report.next_command:
+        report = replace(report, next_command=next_command(report.next_command))
     with ignore_broken_pipe(sys.stdout):
-        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(styled(told, figures))
+        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(style_report(report, figures))
 
 
-class ignore_broken_pipe:  # noqa: N801 - it is used as contextlib's own are
-    """Go on quietly where the reader of our output has left, such as ``| head``. May be entered again and again.
+class ignore_broken_pipe:  # noqa: N801 - named as contextlib's own context managers are
+    """Continue silently when the reader of standard output, such as ``head``, has closed the pipe. Reusable.
 
     Args:
-        stream: What is written to; from then on it leads nowhere.
-        otherwise: Called when the reader has left.
+        stream: The stream that is written to. After a broken pipe it writes to ``/dev/null``.
+        otherwise: Called after a broken pipe.
     """
 
     def __init__(self, stream: IO[str], *, otherwise: Callable[[], None] = lambda: None) -> None:
@@ -143,7 +146,7 @@ class ignore_broken_pipe:  # noqa: N801 - it is used as contextlib's own are
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        # rich makes a SystemExit of a broken pipe.
+        # rich turns a broken pipe into a SystemExit.
         cause = error.__context__ if isinstance(error, SystemExit) else error
         if not isinstance(cause, BrokenPipeError):
             return False
@@ -152,11 +155,11 @@ class ignore_broken_pipe:  # noqa: N801 - it is used as contextlib's own are
         return True
 
 
-_STYLES = {0: "bold green", 1: "bold yellow", 4: "bold yellow"}
+_STYLES = {0: "bold green", EXIT_PROBLEMS: "bold yellow", EXIT_LIMIT_REACHED: "bold yellow"}
 
 
-def styled(report: Report, figures: Figures | None = None) -> Text:
-    """Return the report's text with its first line in the colour of its ending and its titles in bold."""
+def style_report(report: Report, figures: Figures | None = None) -> Text:
+    """Return a report's text, its first line coloured by the exit code and its titles in bold."""
     from rich.text import Text
 
     first, *others = render(report, figures).splitlines()
@@ -169,14 +172,14 @@ def styled(report: Report, figures: Figures | None = None) -> Text:
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None], grace: float) -> Iterator[list[int]]:
-    """Call ``stop`` at Ctrl-C and at SIGTERM, each time that one comes.
+    """Call ``stop`` at each SIGINT (Ctrl-C) and SIGTERM.
 
     Args:
-        stop: Asks for a stop the first time, for an abort the second time.
-        grace: Seconds that objects in flight get, for the message.
+        stop: Requests a stop; its second call requests an abort.
+        grace: Seconds that objects in flight get. The message names them.
 
     Yields:
-        The numbers of the signals that came so far.
+        The numbers of the signals that arrived so far.
     """
     caught: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What a person types for a value, and what it becomes: names, patterns, bytes, times, ages."""
+"""Types of option values: names, patterns, bytes, times and ages."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from migrate_storage.core.filters import patterns_in
 __all__ = ("BYTES", "SECONDS", "Age", "Names", "Patterns")
 
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
-    """Names, separated by commas; a list where they come from the configuration file."""
+    """Names separated by commas; the configuration file gives them as a list."""
 
     name = "names"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The names, as they were typed."""
+        """Return the names."""
         del param, ctx
         if isinstance(value, list | tuple):
             return tuple(map(str, value))
@@ -29,18 +29,18 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 
 
 class Patterns(click.ParamType):  # type: ignore[type-arg]
-    """Patterns of filenames, separated by commas outside of braces; a list where they come from the configuration file."""
+    """Patterns of filenames separated by commas outside of braces; the configuration file gives them as a list."""
 
     name = "patterns"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The patterns, not read yet."""
+        """Return the patterns, unparsed."""
         del param, ctx
         return tuple(map(str, value)) if isinstance(value, list | tuple) else patterns_in(str(value))
 
 
 class _Bytes(click.ParamType):  # type: ignore[type-arg]
-    """A number of bytes, with a unit or without: ``64MiB``, ``1G``, ``67108864``."""
+    """A number of bytes with an optional unit: ``64MiB``, ``1G``, ``67108864``."""
 
     name = "bytes"
 
@@ -52,7 +52,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
 
 
 class _Seconds(click.ParamType):  # type: ignore[type-arg]
-    """A time, with units or in seconds: ``2h``, ``1h30m``, ``90``."""
+    """A time with units, or in seconds: ``2h``, ``1h30m``, ``90``."""
 
     name = "time"
 
@@ -75,17 +75,17 @@ class Age(click.ParamType):  # type: ignore[type-arg]
     name = "age"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The span in seconds."""
+        """Return the span in seconds."""
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
         if found is None:
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
-        return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+        return float(found.group(1)) * _UNIT_SECONDS[found.group(2) or "s"]
 
     @staticmethod
     def typed(seconds: float) -> str:
-        """The span as it can be typed again: in the largest unit of which it is a whole number."""
-        fitting = [(unit, letter) for letter, unit in _UNITS.items() if seconds % unit == 0]
+        """Return the span in the largest unit of which it is a whole number."""
+        fitting = [(unit, letter) for letter, unit in _UNIT_SECONDS.items() if seconds % unit == 0]
         unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
         return f"{seconds / unit:g}{letter}"

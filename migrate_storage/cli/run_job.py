@@ -1,4 +1,4 @@
-"""A job with its progress shown, stopped by Ctrl-C and SIGTERM: run, revert, verify and purge alike."""
+"""Run a job: show its progress, stop it at Ctrl-C or SIGTERM, write its metrics and print its report."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from typing import Protocol
 
 import click
 
-from migrate_storage.cli.output import ignore_broken_pipe, show, stopped_by_signals
+from migrate_storage.cli.output import ignore_broken_pipe, print_report, stopped_by_signals
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.metrics import Counters
 
-__all__ = ("Job", "MetricsFile", "finished", "watched")
+__all__ = ("Job", "MetricsFile", "run_and_report", "run_with_progress")
 
-_EVERY = 5.0
+METRICS_FILE_SECONDS = 5.0
 """Seconds between two versions of the metrics file."""
 
 
 class Job(Protocol):
-    """What can be run to a report, and told to stop."""
+    """A job that ends with a report and can be stopped."""
 
     def run(self) -> Report:
-        """Do it."""
+        """Run the job to its end."""
 
     def stop(self) -> None:
-        """End soon; called by a signal handler."""
+        """Stop soon. A signal handler calls it."""
 
 
-def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tuple[Report, int]:
-    """Run a job with its progress shown.
+def run_with_progress(make: Callable[[Listener], Job], output: Output, grace: float) -> tuple[Report, int]:
+    """Run a job and show its progress.
 
     Args:
-        make: makes the job that tells its news to the listener.
-        output: how the command speaks.
-        grace: seconds that objects in flight are given once interrupted.
+        make: Makes the job with the listener that gets its events.
+        output: What the command prints.
+        grace: Seconds that objects in flight get after an interrupt.
 
     Returns:
-        The report, already written where ``output`` is JSON, and the exit code.
+        The report, which JSON output contains already, and the exit code.
     """
     from migrate_storage.reporting.progress import shown_on
     from migrate_storage.reporting.progress.json_lines import JsonLines
@@ -58,28 +58,36 @@ def watched(make: Callable[[Listener], Job], output: Output, grace: float) -> tu
         with reader:
             shown(event)
 
-    counted = MetricsFile(output.metrics) if output.metrics is not None else None
-    job = make(listen if counted is None else counted.beside(listen))
-    # What is imported by now stays for good: the collector need not look at it again and again.
+    metrics = MetricsFile(output.metrics_file) if output.metrics_file is not None else None
+    job = make(listen if metrics is None else metrics.beside(listen))
+    # Imported modules live until the process ends, so the garbage collector need not visit their objects.
     gc.freeze()
     with shown, stopped_by_signals(job.stop, grace) as caught:
         report = job.run()
-    if counted is not None:
-        counted.finished(report.exit_code)
+    if metrics is not None:
+        metrics.finished(report.exit_code)
     if isinstance(shown, JsonLines):
         with ignore_broken_pipe(stream):
             shown.report(report)
     return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code
 
 
+def run_and_report(make: Callable[[Listener], Job], output: Output, grace: float = 20.0) -> int:
+    """Run a job, print its report, and return the exit code."""
+    report, code = run_with_progress(make, output, grace)
+    if not output.json and (code or not output.quiet):
+        print_report(report)
+    return code
+
+
 class MetricsFile:
-    """Counts what a job tells, and keeps it in a file for Prometheus.
+    """Counts a job's events, and writes the counts to a file for Prometheus every few seconds.
 
     Args:
-        path: of the file; written at once, so that a wrong one is known before the job begins.
+        path: Path of the file. It is written at once, so that an unwritable path fails before the job begins.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        ConfigurationError: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,9 +97,9 @@ class MetricsFile:
         self._write()
 
     def beside(self, listen: Listener) -> Listener:
-        """A listener that counts, and then tells the other."""
+        """Return a listener that counts each event and then passes it to another listener."""
 
-        def both(event: Event) -> None:
+        def count_and_listen(event: Event) -> None:
             match event:
                 case ItemFinished(outcome=outcome):
                     self.counters.add("objects", outcome.kind.value)
@@ -101,16 +109,16 @@ class MetricsFile:
                     self.counters.add("bytes", amount=count)
                 case _:
                     pass
-            if time.monotonic() - self._written > _EVERY:
-                # It could be written before; what is counted is no reason to end a job.
+            if time.monotonic() - self._written > METRICS_FILE_SECONDS:
+                # The file was writable when the job began. A failure now does not end the job.
                 with contextlib.suppress(ConfigurationError):
                     self._write()
             listen(event)
 
-        return both
+        return count_and_listen
 
     def finished(self, code: int) -> None:
-        """The job is over, with this exit code."""
+        """Record that the job has ended with this exit code."""
         self.counters.set("running", "", 0)
         self.counters.set("exit_code", "", code)
         self.counters.set("finished_timestamp_seconds", "", round(time.time()))
@@ -119,11 +127,3 @@ class MetricsFile:
     def _write(self) -> None:
         self._written = time.monotonic()
         self.counters.write(self._path)
-
-
-def finished(make: Callable[[Listener], Job], output: Output, grace: float = 20.0) -> int:
-    """Run a job, show its report, and return the exit code."""
-    report, code = watched(make, output, grace)
-    if not output.json and (code or not output.quiet):
-        show(report)
-    return code

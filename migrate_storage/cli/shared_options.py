@@ -1,145 +1,193 @@
-"""The options that commands share, each declared once, and the values that they become.
+"""Options that several commands share, each declared once.
 
-Precedence is flag, environment (``MIGRATE_STORAGE_<OPTION>``), configuration file, default.
+A flag wins over the environment (``MIGRATE_STORAGE_<OPTION>``), the environment over the configuration file, and the
+file over the default.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from migrate_storage.cli.option import decorated, option
-from migrate_storage.cli.param_types import BYTES, SECONDS
+from migrate_storage.cli.option import option
+from migrate_storage.cli.param_types import BYTES, SECONDS, Patterns
+from migrate_storage.core.text import MiB, visible
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.reporting.diff_files import KINDS
 
 __all__ = (
-    "EXCLUDE",
-    "INCLUDE",
+    "DiffFileOptions",
+    "JobOutput",
+    "LimitOptions",
     "Output",
-    "allowance_options",
+    "PaceOptions",
+    "PatternOptions",
+    "RouteOptions",
     "attempts_option",
-    "output_options",
-    "pace_options",
-    "reports_options",
+    "dry_run_option",
+    "file_option",
+    "grace_option",
+    "lease_option",
+    "memory_option",
+    "references_option",
 )
 
-
-INCLUDE = (
-    "Only files whose name matches one of these, separated by commas, in rclone's language: '*.jpg' anywhere, "
-    "'/docs/*.{pdf,txt}' in a folder, 'docs/**' below it."
-)
+_DEFAULT = RunOptions(source="")
 
 
-EXCLUDE = "Leave files alone whose name matches one of these, included or not."
+@dataclass(frozen=True, kw_only=True)
+class RouteOptions:
+    """The backend keys between which rows are re-pointed."""
+
+    source: str | None = option("--from", metavar="KEY", help="Backend key that the rows name now.")
+    destination: str | None = option(
+        "--to", metavar="KEY",
+        help="Backend key that the rows shall name.  [default: the same key, translated to obstore: the swap]",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternOptions:
+    """Patterns of filenames."""
+
+    include: tuple[str, ...] = option(
+        metavar="PATTERNS", type=Patterns(), default=(),
+        help="Only files whose name matches one of these, separated by commas, in rclone's language: '*.jpg' anywhere, "
+        "'/docs/*.{pdf,txt}' in a folder, 'docs/**' below it.",
+    )  # fmt: skip
+    exclude: tuple[str, ...] = option(
+        metavar="PATTERNS", type=Patterns(), default=(),
+        help="Leave files alone whose name matches one of these, included or not.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaceOptions:
+    """Limits of the rate of requests to the stores."""
+
+    concurrency: int = option(
+        metavar="N", type=int, default=_DEFAULT.concurrency, show_default=True,
+        help="Objects under way at once, at most: fewer while a service asks to slow down.",
+    )  # fmt: skip
+    bandwidth: int | None = option(
+        metavar="BYTES", type=BYTES,
+        help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
+    )  # fmt: skip
+    max_requests_per_second: float | None = option(
+        metavar="N", type=float,
+        help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
+        "[default: no limit]",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """Limits after which a job stops."""
+
+    max_bytes: int | None = option(
+        metavar="BYTES", type=BYTES,
+        help="Begin no further object after so much content, and stop with exit code 4: 500G.",
+    )  # fmt: skip
+    max_duration: float | None = option(
+        metavar="TIME", type=SECONDS,
+        help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
+    )  # fmt: skip
+
+
+def attempts_option() -> Any:
+    """Declare ``--attempts``."""
+    return option(
+        metavar="N", type=int, default=_DEFAULT.attempts, show_default=True,
+        help="Attempts for one request, the first included.",
+    )  # fmt: skip
+
+
+def memory_option(default: int) -> Any:
+    """Declare ``--memory``, with a default in bytes."""
+    return option(
+        metavar="BYTES", type=BYTES, default=f"{default // MiB}MiB", show_default=True,
+        help="Content held in memory at once, over all objects under way.",
+    )  # fmt: skip
+
+
+def grace_option(default: float) -> Any:
+    """Declare ``--grace``, with a default in seconds."""
+    return option(
+        metavar="SECONDS", type=float, default=default, show_default=True,
+        help="Time that objects in flight get after Ctrl-C.",
+    )  # fmt: skip
+
+
+def lease_option(default: float, job: str) -> Any:
+    """Declare ``--lease``, with a default in seconds."""
+    return option(
+        metavar="SECONDS", type=float, default=default, show_default=True,
+        help=f"Time after which a {job} that died no longer holds up the next one.",
+    )  # fmt: skip
+
+
+def dry_run_option() -> Any:
+    """Declare ``--dry-run``."""
+    return option(in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
+
+
+def references_option() -> Any:
+    """Declare ``--references``."""
+    return option(multiple=True, metavar="SQL|FILE", help="More filenames in use: a SELECT, or a file with one a line.")
+
+
+def file_option(help_text: str) -> Any:
+    """Declare the option of a report file."""
+    return option(type=click.Path(path_type=Path), metavar="FILE", help=help_text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffFileOptions:
+    """Report files, see :mod:`migrate_storage.reporting.diff_files`."""
+
+    combined: Path | None = file_option("All objects with a sign: = - + * !")
+    match: Path | None = file_option("Objects that are equal.")
+    differ: Path | None = file_option("Objects that differ.")
+    missing_on_dst: Path | None = file_option(
+        "Objects that the destination does not hold, or that rows name and no store holds."
+    )
+    missing_on_src: Path | None = file_option("Objects of the other side only.")
+    error: Path | None = file_option("Objects that could not be compared.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How a command speaks."""
+    """What a command prints."""
 
-    json: bool
-    quiet: bool
-    #: Where a job writes what it counts, for Prometheus.
-    metrics: Path | None = None
-
-
-def pace_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the limits of how fast the stores are spoken to."""
-    default = RunOptions(source="")
-    return decorated(
-        command,
-        option(
-            "--concurrency", metavar="N", type=int, default=default.concurrency, show_default=True,
-            help="Objects under way at once, at most: fewer while a service asks to slow down.",
-        ),
-        option(
-            "--bandwidth", metavar="BYTES", type=BYTES,
-            help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
-        ),
-        option(
-            "--max-requests-per-second", metavar="N", type=float,
-            help="Requests to the stores in a second, about: parts of large uploads are not counted one by one.  "
-            "[default: no limit]",
-        ),
-    )  # fmt: skip
-
-
-def attempts_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``attempts``."""
-    default = RunOptions(source="").attempts
-    return option(
-        "--attempts", metavar="N", type=int, default=default, show_default=True,
-        help="Attempts for one request, the first included.",
-    )(command)  # fmt: skip
-
-
-def allowance_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the limits of how much it may do before it stops."""
-    return decorated(
-        command,
-        option(
-            "--max-bytes", metavar="BYTES", type=BYTES,
-            help="Begin no further object after so much content, and stop with exit code 4: 500G.",
-        ),
-        option(
-            "--max-duration", metavar="TIME", type=SECONDS,
-            help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
-        ),
-    )  # fmt: skip
-
-
-def reports_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the report files, see :mod:`migrate_storage.reporting.diff_files`, as ``files`` by their parameters' names."""
-
-    @functools.wraps(command)
-    def with_files(*args: Any, **others: Any) -> Any:
-        files = {kind.replace("-", "_"): others.pop(kind.replace("-", "_")) for kind in KINDS}
-        return command(*args, files=files, **others)
-
-    helps = {
-        "combined": "All objects with a sign: = - + * !",
-        "match": "Objects that are equal.",
-        "differ": "Objects that differ.",
-        "missing-on-dst": "Objects that the destination does not hold, or that rows name and no store holds.",
-        "missing-on-src": "Objects of the other side only.",
-        "error": "Objects that could not be compared.",
-    }
-    kind = click.Path(path_type=Path)
-    return decorated(with_files, *(option(f"--{name}", type=kind, metavar="FILE", help=helps[name]) for name in helps))
-
-
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--json`` and ``--quiet``, as ``output``."""
-
-    @functools.wraps(command)
-    def with_output(*args: Any, json: bool, quiet: bool, **others: Any) -> Any:
-        return command(*args, output=Output(json=json, quiet=quiet), **others)
-
-    return decorated(
-        with_output,
-        option("--json", in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output."),
-        option("--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."),
+    json: bool = option(in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output.")
+    quiet: bool = option(
+        "--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."
     )
+    #: Where a job writes its metrics.
+    metrics_file: Path | None = None
+
+    def print(self, value: Any, lines: Iterable[str], *, important: bool = False) -> None:
+        """Print a value as a line of JSON, or lines of text. With ``--quiet`` only important text is printed."""
+        if self.json:
+            click.echo(json.dumps(value))
+        elif important or not self.quiet:
+            for line in lines:
+                click.echo(visible(line))
+
+    def print_message(self, event: str, message: str) -> None:
+        """Print one message."""
+        self.print({"event": event, "message": message}, [message])
 
 
-def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what :func:`output_options` gives, and ``--metrics-file``."""
+@dataclass(frozen=True, kw_only=True)
+class JobOutput(Output):
+    """What a job prints, and its metrics for Prometheus."""
 
-    @functools.wraps(command)
-    def with_metrics(*args: Any, output: Output, metrics_file: Path | None, **others: Any) -> Any:
-        return command(*args, output=replace(output, metrics=metrics_file), **others)
-
-    return output_options(
-        option(
-            "--metrics-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="Write counts and times for Prometheus to this file, again and again, each time whole.",
-        )(with_metrics)
-    )
+    metrics_file: Path | None = option(
+        type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="Write counts and times for Prometheus to this file, again and again, each time whole.",
+    )  # fmt: skip

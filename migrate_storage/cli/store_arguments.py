@@ -1,11 +1,10 @@
-"""FROM and TO of ``sync`` and ``check``: as they are typed, and the stores that they become."""
+"""FROM and TO of ``sync`` and ``check``, and the stores that they name."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import decorated, option
-from migrate_storage.cli.param_types import Patterns
-from migrate_storage.cli.shared_options import EXCLUDE, INCLUDE
+from migrate_storage.cli.option import argument, group, option
+from migrate_storage.cli.shared_options import PatternOptions
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters, names_in
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
 
-__all__ = ("Assignment", "StoreArguments", "opened_stores", "store_arguments")
+__all__ = ("Assignment", "OpenStores", "StoreArguments")
 
 
-_OPEN = frozenset(
+_PUBLIC_OPTIONS = frozenset(
     [
         "account_name",
         "allow_http",
@@ -41,16 +39,19 @@ _OPEN = frozenset(
         "virtual_hosted_style_request",
     ]
 )
-"""Options of stores that hold no secret, whatever their value. A URL with a password is masked besides."""
+"""Options of stores whose values are never secret. A password in a URL is masked nevertheless."""
 
 
 class Assignment(click.ParamType):  # type: ignore[type-arg]
-    """An option of a store: ``NAME=VALUE``; a value that is a JSON object, a list, ``true`` or ``false`` is read as one."""
+    """An option of a store, typed as ``NAME=VALUE``.
+
+    ``true``, ``false``, and a value that begins as a JSON object or list does, are read as JSON.
+    """
 
     name = "assignment"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        """Its name and value."""
+        """Return the name and the value."""
         name, sign, given = str(value).partition("=")
         if not sign or not name.strip():
             self.fail("write an option of a store as NAME=VALUE", param, ctx)
@@ -63,81 +64,73 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
 
     @staticmethod
     def typed(given: tuple[str, Any]) -> str | None:
-        """The option as it can be typed again; ``None`` for one that may hold a secret."""
+        """Return the option as the user typed it, or ``None`` if its value may be a secret."""
         name, value = given
-        if name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_") not in _OPEN:
+        if name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_") not in _PUBLIC_OPTIONS:
             return None
         return f"{name}={json.dumps(value) if isinstance(value, bool) else value}"
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """One on each line of an environment variable."""
+        """Split an environment variable into its lines, one option each."""
         return [line for line in rv.splitlines() if line.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreArguments:
-    """Two stores, as a person named them, and the application that may have registered them."""
+class OpenStores:
+    """Two storage backends, and the application that may have registered them."""
 
     source: Any
     destination: Any
-    #: ``None`` where neither the command line nor the configuration file names one.
+    #: ``None`` if neither the command line nor the configuration file names an application.
     application: Application | None
 
 
-@contextlib.contextmanager
-def opened_stores(
-    door: ApplicationOptions, texts: tuple[str, str], options: tuple[Mapping[str, Any], Mapping[str, Any]]
-) -> Iterator[StoreArguments]:
-    """The two stores that a command works on.
-
-    Raises:
-        ConfigurationError: one of them is nothing that could be opened.
-    """
-    from migrate_storage.application.endpoints import backend_at
-
-    application = door.open() if door.app or door.database or door.mounted() else None
-    try:
-        backends = application.backends if application else door.settings.backends()
-        source, destination = (
-            backend_at(text, backends, given, what)
-            for text, given, what in zip(texts, options, ("FROM", "TO"), strict=True)
-        )
-        yield StoreArguments(source=source, destination=destination, application=application)
-    finally:
-        if application is not None:
-            application.close()
-
-
-def store_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command its two stores, as ``texts`` and ``store_options``, and ``filters``; ``door_options`` goes above."""
-
-    @functools.wraps(command)
-    def with_ends(
-        *args: Any, from_: str, to: str, from_option: Any, to_option: Any, include: tuple[str, ...],
-        exclude: tuple[str, ...], files_from: Path | None, **others: Any,
-    ) -> Any:  # fmt: skip
-        if files_from is not None and (include or exclude):
-            raise ConfigurationError("--files-from says exactly what is meant: leave --include and --exclude out")
-        only = names_in(files_from) if files_from is not None else None
-        options = (dict(from_option), dict(to_option))
-        filters = Filters(include, exclude, only)
-        return command(*args, texts=(from_, to), store_options=options, filters=filters, **others)
-
-    return decorated(
-        with_ends,
-        click.argument("from_", metavar="FROM"),
-        click.argument("to", metavar="TO"),
-        *(
-            option(
-                f"--{side}-option", in_file=False, multiple=True, type=Assignment(), metavar="NAME=VALUE",
-                help=f"What the store takes besides, where {side.upper()} is a URL: obstore's names, or fsspec's.",
-            )
-            for side in ("from", "to")
-        ),
-        option("--include", metavar="PATTERNS", type=Patterns(), default=(), help=INCLUDE),
-        option("--exclude", metavar="PATTERNS", type=Patterns(), default=(), help=EXCLUDE),
-        option(
-            "--files-from", type=click.Path(path_type=Path), metavar="FILE",
-            help="Only the objects that a file names, one a line.",
-        ),
+def _store_option(side: str) -> Any:
+    return option(
+        in_file=False, multiple=True, type=Assignment(), metavar="NAME=VALUE",
+        help=f"What the store takes besides, where {side} is a URL: obstore's names, or fsspec's.",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreArguments:
+    """Two stores as the user typed them, and the filters of their objects."""
+
+    from_: str = argument(metavar="FROM")
+    to: str = argument(metavar="TO")
+    from_option: tuple[tuple[str, Any], ...] = _store_option("FROM")
+    to_option: tuple[tuple[str, Any], ...] = _store_option("TO")
+    patterns: PatternOptions = group(PatternOptions)
+    files_from: Path | None = option(
+        type=click.Path(path_type=Path), metavar="FILE", help="Only the objects that a file names, one a line."
+    )
+
+    def filters(self) -> Filters:
+        """Return the filters of the objects.
+
+        Raises:
+            ConfigurationError: ``--files-from`` cannot be read, or patterns are given too.
+        """
+        include, exclude = self.patterns.include, self.patterns.exclude
+        if self.files_from is None:
+            return Filters(include, exclude, None)
+        if include or exclude:
+            raise ConfigurationError("--files-from says exactly what is meant: leave --include and --exclude out")
+        return Filters(include, exclude, names_in(self.files_from))
+
+    @contextlib.contextmanager
+    def opened(self, options: ApplicationOptions) -> Iterator[OpenStores]:
+        """Open the two stores, and the application if there is one.
+
+        Raises:
+            ConfigurationError: one of the stores cannot be opened.
+        """
+        from migrate_storage.application.endpoints import backend_at
+
+        with options.opened() if options.is_named else contextlib.nullcontext() as application:
+            backends = application.backends if application else options.settings.backends()
+            yield OpenStores(
+                source=backend_at(self.from_, backends, dict(self.from_option), "FROM"),
+                destination=backend_at(self.to, backends, dict(self.to_option), "TO"),
+                application=application,
+            )

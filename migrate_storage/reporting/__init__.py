@@ -1,10 +1,10 @@
-"""The report of a run: one value, shown as text, as JSON and as a page, with the figures that the journal adds to it."""
+"""The report of a job as text, as JSON and as an HTML page, its figures, its progress and its metrics."""
 
 from __future__ import annotations
 
 from migrate_storage.reporting.estimate import Cost, Estimate
 from migrate_storage.reporting.html.page import page
-from migrate_storage.reporting.report import LISTED, SCHEMA, Report, outcome_from_dict, outcome_to_dict
+from migrate_storage.reporting.report import LISTED, SCHEMA, Report, note_to_dict, outcome_from_dict, outcome_to_dict
 from migrate_storage.reporting.statistics import Figures, figures
 from migrate_storage.reporting.text import render
 
@@ -16,6 +16,7 @@ __all__ = (
     "Figures",
     "Report",
     "figures",
+    "note_to_dict",
     "outcome_from_dict",
     "outcome_to_dict",
     "page",

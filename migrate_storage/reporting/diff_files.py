@@ -1,13 +1,13 @@
-"""Differences in the form that users of rclone know: one sign and one path a line, and one file for each kind.
+"""Report files in the form of ``rclone check``: one path a line, with a sign in the combined file.
 
 ====  =======================================================
 sign  meaning
 ====  =======================================================
 =     equal on both sides
--     missing on the source (where the row says that it is), only in the store (no row names it, or ``--with``)
-+     missing at the destination; for ``verify``: a row names it, and no store holds it
+-     missing at the source that the row names, or only in the store (no row names it, or ``--with``)
++     missing at the destination; for ``verify``: a row names it, and it is in no store
 *     on both sides, and different
-!     could not be compared: an error, or nothing that proves it
+!     not compared because of an error, or not proved equal
 ====  =======================================================
 """
 
@@ -24,7 +24,7 @@ from migrate_storage.core.events import Event, ItemFinished, Listener
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.core.text import visible
 
-__all__ = ("KINDS", "Differences", "sign", "written")
+__all__ = ("KINDS", "Differences", "sign", "write_differences")
 
 _SIGNS = {
     OutcomeKind.SKIPPED: "=",
@@ -39,13 +39,13 @@ _SIGNS = {
     OutcomeKind.CONFLICT: "*",
 }
 KINDS = {"combined": "", "match": "=", "missing-on-src": "-", "missing-on-dst": "+", "differ": "*", "error": "!"}
-"""Report files by their option's name, and the sign of the lines that each takes; the combined one takes all."""
+"""The sign of the objects in each report file, by the name of its option. The combined file has all objects."""
 
 
 def sign(outcome: Outcome) -> str:
-    """The sign of an outcome. What is not proved equal is never ``=``.
+    """Return the sign of an outcome. What is not proved equal is never ``=``.
 
-    A missing object whose size is known is held by the other side only.
+    A missing object whose size is known exists at the other side only.
     """
     if outcome.kind is OutcomeKind.MISSING and outcome.size is not None:
         return "-"
@@ -53,10 +53,10 @@ def sign(outcome: Outcome) -> str:
 
 
 class Differences:
-    """Writes the report files that were asked for.
+    """Writes report files.
 
     Args:
-        files: path by the name of its kind, see :data:`KINDS`.
+        files: Paths by the names in :data:`KINDS`.
 
     Raises:
         ConfigurationError: a file cannot be written.
@@ -73,8 +73,11 @@ class Differences:
                 raise ConfigurationError(f"--{kind} {path}: cannot be written: {error.strerror}") from error
 
     @classmethod
-    def to(cls, files: Mapping[str, Path | None]) -> Self:
-        """The files that were asked for on a command line, by the names of its parameters.
+    def for_parameters(cls, files: Mapping[str, Path | None]) -> Self:
+        """Open the files that a command line names.
+
+        Args:
+            files: Paths by the names of click parameters, ``None`` for a file that is not wanted.
 
         Raises:
             ConfigurationError: a file cannot be written.
@@ -90,7 +93,7 @@ class Differences:
         self._stack.close()
 
     def write(self, outcome: Outcome) -> None:
-        """Take one outcome."""
+        """Write one outcome to each file that lists its kind."""
         mark = sign(outcome)
         path = visible(outcome.source.path)
         for kind, file in self._open.items():
@@ -100,12 +103,12 @@ class Differences:
                 file.write(f"{path}\n")
 
 
-def written(differences: Differences, listener: Listener) -> Listener:
-    """A listener that writes every outcome that it is told, and passes all on."""
+def write_differences(differences: Differences, listener: Listener) -> Listener:
+    """Return a listener that writes every outcome and passes each event to another listener."""
 
-    def told(event: Event) -> None:
+    def write_and_listen(event: Event) -> None:
         if isinstance(event, ItemFinished):
             differences.write(event.outcome)
         listener(event)
 
-    return told
+    return write_and_listen

@@ -1,4 +1,4 @@
-"""What a run would take, said before it: bytes, requests, time, and with a file of prices what it would cost."""
+"""The estimate of a run: bytes, requests, time, and costs."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ __all__ = ("Cost", "Estimate", "lines")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """One line of a bill."""
+    """One position of the costs."""
 
-    #: What is paid for, and how much of it.
+    #: The item and its quantity.
     what: str
-    #: In the currency of the file of prices.
+    #: The price, in the currency of the price file.
     amount: float
-    #: Each month from then on, instead of once.
+    #: Whether it is due every month instead of once.
     monthly: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """What a run would take, counted for all objects; requests that have to be repeated are not in it."""
+    """Bytes, requests and time of a run, for all objects, without repeated requests."""
 
-    #: Objects to be copied, and their bytes.
+    #: Objects to copy, and their bytes.
     objects: int = 0
     bytes: int = 0
-    #: How many of them are written in parts.
+    #: Objects among them that are uploaded in parts.
     in_parts: int = 0
-    #: GET and HEAD at the source, at most, and bytes that leave it.
+    #: GET and HEAD requests to the source, at most, and bytes read from it.
     source_reads: int = 0
     source_bytes: int = 0
-    #: Objects whose source tells no digest, so that they are read twice.
+    #: Objects that are read twice, because their source has no digest.
     twice: int = 0
-    #: PUT and POST at the destination, each part of a large object included.
+    #: PUT and POST requests to the destination, including each part of a large object.
     destination_writes: int = 0
-    #: GET and HEAD at the destination, at most, and bytes that are read back from it, at most.
+    #: GET and HEAD requests to the destination, and bytes read back from it, at most.
     destination_reads: int = 0
     destination_bytes: int = 0
-    #: Whether the service may copy by itself, so that less passes.
+    #: Whether server-side copy may be possible, which reads fewer bytes.
     by_service: bool = False
-    #: Objects that were read to see how fast that goes, their bytes, and the seconds that it took.
+    #: Objects that were read to measure the rate, their bytes, and the seconds that it took.
     probed: int = 0
     probed_bytes: int = 0
     probed_seconds: float = 0.0
-    #: Seconds that reading takes at that rate; ``None`` where none was read.
+    #: Seconds for all bytes at that rate; ``None`` if nothing was measured.
     seconds: float | None = None
-    #: Filenames of objects among those tried that are archived, and must be restored before they can be read.
+    #: Filenames of archived objects among those tried. They must be restored before a run.
     archived: tuple[str, ...] = ()
-    #: Currency of the costs, and the date of the prices.
+    #: Currency and date of the prices.
     currency: str = ""
     priced: str = ""
     costs: tuple[Cost, ...] = ()
 
     def times(self, factor: float) -> Estimate:
-        """Return the estimate for so many times as many objects of the same kind."""
-        return replace(self, **{name: round(getattr(self, name) * factor) for name in _COUNTED})
+        """Return the estimate scaled by a factor."""
+        return replace(self, **{name: round(getattr(self, name) * factor) for name in _SCALED})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the estimate as values that JSON can hold."""
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return the estimate as values that JSON can represent."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         costs = [{"what": each.what, "amount": each.amount, "monthly": each.monthly} for each in self.costs]
-        return {**told, "archived": list(self.archived), "costs": costs}
+        return {**values, "archived": list(self.archived), "costs": costs}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """Return the estimate that :meth:`to_dict` was called on."""
+        """Return the estimate of :meth:`to_dict`."""
         return cls(
             **{**data, "archived": tuple(data["archived"]), "costs": tuple(Cost(**each) for each in data["costs"])}
         )
 
 
-_COUNTED = (
+_SCALED = (
     *("objects", "bytes", "in_parts", "source_reads", "source_bytes", "twice"),
     *("destination_writes", "destination_reads", "destination_bytes"),
 )

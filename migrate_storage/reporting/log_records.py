@@ -1,11 +1,11 @@
-"""A run's news as log records, for a service that runs it inside: a line for a person, and the same as fields.
+"""The events of a run as log records, for a service that runs it: a line of text, and the same as fields.
 
 ::
 
     Migration(application, options, listener=logged())
 
-Each record carries ``migrate_storage``, a dictionary with ``event`` and the fields that the documentation's page on events has:
-structlog's ``ExtraAdder`` and JSON formatters of the standard library's logging take it up as it is.
+Each record has an attribute ``migrate_storage``: a dictionary with ``event`` and the fields that the documentation's
+page on events lists. structlog's ``ExtraAdder`` and JSON formatters of ``logging`` write it unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from migrate_storage.core.events import (
 )
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import visible
-from migrate_storage.reporting.progress.json_lines import told
+from migrate_storage.reporting.progress.json_lines import describe
 
 __all__ = ("logged",)
 
@@ -37,8 +37,8 @@ __all__ = ("logged",)
 def logged(logger: logging.Logger | None = None) -> Listener:
     """Return a listener that logs.
 
-    An object that is done is ``DEBUG``; one that needs a person, a note that says so and a pause are ``WARNING``; the rest is
-    ``INFO``. Bytes under way are not logged.
+    An object that is done is ``DEBUG``. An object that is not done, a warning and a pause are ``WARNING``. All else is
+    ``INFO``. Counts of bytes are not logged.
 
     Args:
         logger: ``migrate_storage.run`` by default.
@@ -46,15 +46,17 @@ def logged(logger: logging.Logger | None = None) -> Listener:
     target = logger if logger is not None else logging.getLogger("migrate_storage.run")
 
     def listen(event: Event) -> None:
-        level = _level(event)
+        level = _choose_level(event)
         if not isinstance(event, BytesMoved | RangesAdvanced) and target.isEnabledFor(level):
-            name, values = told(event)
-            target.log(level, "%s", visible(_line(event)), extra={"migrate_storage": {"event": name, **values}})
+            name, values = describe(event)
+            target.log(
+                level, "%s", visible(_describe_event(event)), extra={"migrate_storage": {"event": name, **values}}
+            )
 
     return listen
 
 
-def _level(event: Event) -> int:
+def _choose_level(event: Event) -> int:
     match event:
         case ItemFinished():
             return logging.DEBUG if event.outcome.kind.done else logging.WARNING
@@ -66,7 +68,7 @@ def _level(event: Event) -> int:
             return logging.INFO
 
 
-def _line(event: Event) -> str:
+def _describe_event(event: Event) -> str:
     match event:
         case RunStarted():
             ends = f"{event.kind} {event.run}: {event.source} -> {event.destination}"

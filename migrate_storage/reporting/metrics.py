@@ -1,7 +1,4 @@
-"""Counts and times for whoever watches: a plain object, a Prometheus text file, and OpenTelemetry where it is installed.
-
-Cutovers and jobs count with the same class. ``docs/metrics.md`` lists every name.
-"""
+"""Counts and times of jobs and cutovers, for Prometheus and OpenTelemetry. ``docs/metrics.md`` lists every name."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ from migrate_storage.core.errors import ConfigurationError
 __all__ = ("BOUNDS", "Counters")
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the classes of times, in seconds: those that Prometheus's client libraries have by default."""
+"""Upper bounds of the histogram's classes in seconds, the defaults of Prometheus's client libraries."""
 
 _Key = tuple[str, str]
 
 
 class _Times:
-    """How long what has one name and label took."""
+    """The times of one kind with one label."""
 
     __slots__ = ("classes", "seconds")
 
@@ -37,12 +34,12 @@ class _Times:
 
 
 class Counters:
-    """What is counted of one subject, safe to use from several threads.
+    """The counts, gauges and times of one subject. Threads may share it.
 
     Args:
-        subject: what is counted, a part of each name: ``cutover`` or ``job``.
-        by: the label that tells apart what has one name, such as ``side``.
-        labels: further labels, the same for everything.
+        subject: A part of each metric's name: ``cutover`` or ``job``.
+        by: The label that the metrics of one kind differ by, such as ``side``.
+        labels: Further labels, the same for all metrics.
     """
 
     def __init__(self, subject: str, by: str, **labels: str) -> None:
@@ -55,18 +52,18 @@ class Counters:
         self._timed: Callable[[float, Mapping[str, str]], None] | None = None
 
     def add(self, kind: str, where: str = "", amount: int = 1) -> None:
-        """Count ``amount`` more of a kind.
+        """Add ``amount`` to the count of a kind.
 
         Args:
-            kind: a lower-case word.
-            where: value of the label; empty for what has none.
-            amount: not negative.
+            kind: A lower-case word.
+            where: The value of the label; empty for a metric without it.
+            amount: Zero or more.
         """
         with self._lock:
             self._counts[kind, where] += amount
 
     def took(self, kind: str, where: str, seconds: float) -> None:
-        """Count one more of a kind, which took so long."""
+        """Add one to the count of a kind, and record its time."""
         key = kind, where
         place = bisect_left(BOUNDS, seconds)
         with self._lock:
@@ -79,68 +76,71 @@ class Counters:
             timed(seconds, self._attributes(kind, where))
 
     def set(self, kind: str, where: str, value: float) -> None:
-        """Say how much there is of something now."""
+        """Set the gauge of a kind."""
         with self._lock:
             self._values[kind, where] = value
 
     def get(self, kind: str, where: str = "") -> int:
-        """How many were counted so far."""
+        """Return the count of a kind."""
         with self._lock:
             return self._counts[kind, where]
 
     def all(self) -> Mapping[tuple[str, str], int]:
-        """All counts so far, by kind and label."""
+        """Return all counts by kind and label."""
         with self._lock:
             return dict(self._counts)
 
     def times(self) -> Mapping[tuple[str, str], tuple[int, float]]:
-        """How many were timed, and the seconds that they took in sum, by kind and label."""
+        """Return the number of times and their sum in seconds, by kind and label."""
         with self._lock:
             return {key: (sum(times.classes), times.seconds) for key, times in self._times.items()}
 
     def prometheus(self) -> str:
-        """All of it in Prometheus's text format, version 0.0.4."""
+        """Return all metrics in Prometheus's text format, version 0.0.4."""
         with self._lock:
             counts, values = sorted(self._counts.items()), sorted(self._values.items())
             classes = sorted((key, tuple(times.classes), times.seconds) for key, times in self._times.items())
         lines: list[str] = []
-        told: set[str] = set()
+        described: set[str] = set()
 
         def describe(kind: str, unit: str, type_: str) -> str:
             name = f"migrate_storage_{self.subject}_{kind}{unit}"
-            if name not in told:
-                told.add(name)
+            if name not in described:
+                described.add(name)
                 lines.append(f"# TYPE {name} {type_}")
             return name
 
         for (kind, where), count in counts:
-            lines.append(f"{describe(kind, '_total', 'counter')}{self._written(where)} {count}")
+            lines.append(f"{describe(kind, '_total', 'counter')}{self._format_labels(where)} {count}")
         for (kind, where), value in values:
-            lines.append(f"{describe(kind, '', 'gauge')}{self._written(where)} {value}")
+            lines.append(f"{describe(kind, '', 'gauge')}{self._format_labels(where)} {value}")
         for (kind, where), each, seconds in classes:
             name, below = describe(kind, "_seconds", "histogram"), 0
             for bound, count in zip((*BOUNDS, math.inf), each, strict=True):
                 below += count
                 upper = "+Inf" if bound == math.inf else f"{bound:g}"
-                lines.append(f"{name}_bucket{self._written(where, le=upper)} {below}")
-            lines += [f"{name}_sum{self._written(where)} {seconds!r}", f"{name}_count{self._written(where)} {below}"]
+                lines.append(f"{name}_bucket{self._format_labels(where, le=upper)} {below}")
+            lines += [
+                f"{name}_sum{self._format_labels(where)} {seconds!r}",
+                f"{name}_count{self._format_labels(where)} {below}",
+            ]
         return "".join(f"{line}\n" for line in lines)
 
     def write(self, path: Path) -> None:
-        """Write :meth:`prometheus` to a file, whole or not at all: for the node exporter's textfile collector.
+        """Write :meth:`prometheus` to a file for the node exporter's textfile collector, and replace it atomically.
 
         Args:
-            path: replaced in one step. Its name should end in ``.prom``.
+            path: The file, whose name should end in ``.prom``.
 
         Raises:
-            ConfigurationError: it cannot be written.
+            ConfigurationError: the file cannot be written.
         """
         try:
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
                     file.write(self.prometheus())
-                # Whoever collects is another user.
+                # The collector runs as another user.
                 Path(name).chmod(0o644)
                 Path(name).replace(path)
             except BaseException:
@@ -151,12 +151,12 @@ class Counters:
             raise ConfigurationError(f"the metrics file {path} cannot be written: {error.strerror or error}") from error
 
     def telemetry(self, meter: Any = None) -> None:
-        """Tell OpenTelemetry too; ``pip install 'migrate-storage[otel]'``.
+        """Report to OpenTelemetry too. It needs ``pip install 'migrate-storage[otel]'``.
 
-        Counts are read when they are collected, so an operation costs no more; times are recorded as they come.
+        OpenTelemetry reads the counts when it collects them. Times are recorded one by one.
 
         Args:
-            meter: an OpenTelemetry meter; that of the global provider, named ``migrate_storage``, if ``None``.
+            meter: An OpenTelemetry meter; ``None`` means the global provider's meter ``migrate_storage``.
 
         Raises:
             ConfigurationError: OpenTelemetry is not installed.
@@ -168,27 +168,29 @@ class Counters:
         meter = meter or get_meter("migrate_storage")
         name = f"migrate_storage.{self.subject}"
 
-        def counted(_: Any) -> Iterable[Observation]:
+        def read_counts(_: Any) -> Iterable[Observation]:
             return [Observation(count, self._attributes(*key)) for key, count in self.all().items()]
 
-        def valued(_: Any) -> Iterable[Observation]:
+        def read_gauges(_: Any) -> Iterable[Observation]:
             with self._lock:
                 values = dict(self._values)
             return [Observation(value, self._attributes(*key)) for key, value in values.items()]
 
-        meter.create_observable_counter(f"{name}.count", callbacks=[counted], description="Counts, by kind.")
-        meter.create_observable_gauge(f"{name}.value", callbacks=[valued], description="How much there is, by kind.")
+        meter.create_observable_counter(f"{name}.count", callbacks=[read_counts], description="Counts, by kind.")
+        meter.create_observable_gauge(
+            f"{name}.value", callbacks=[read_gauges], description="How much there is, by kind."
+        )
         histogram = meter.create_histogram(f"{name}.duration", unit="s", description="Times, by kind.")
         self._timed = lambda seconds, attributes: histogram.record(seconds, attributes=attributes)
 
     def _attributes(self, kind: str, where: str) -> dict[str, str]:
         return {"kind": kind, **({self._by: where} if where else {}), **self._labels}
 
-    def _written(self, where: str, **more: str) -> str:
+    def _format_labels(self, where: str, **more: str) -> str:
         labels = {**({self._by: where} if where else {}), **self._labels, **more}
-        return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}" if labels else ""
+        return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items()) + "}" if labels else ""
 
 
-def _escaped(value: str) -> str:
-    """A label's value as the format wants it."""
+def _escape(value: str) -> str:
+    """Escape the value of a label."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,15 +1,15 @@
-"""A file of prices that the user keeps, and what an estimate costs by it.
+"""The costs of an estimate, by the prices in a file of the user.
 
 ::
 
     currency = "USD"
-    source = "old"            # which service is which side
+    source = "old"            # the service of each side
     destination = "new"
 
     [service.old]
-    date = 2026-11-24         # when somebody last looked
+    date = 2026-11-24         # day on which the prices were valid
     reads = 0.0004            # 1,000 GET or HEAD requests
-    egress = 0.09             # a GiB that leaves it
+    egress = 0.09             # a GiB read from it
 
     [service.new]
     date = 2026-11-24
@@ -18,7 +18,7 @@
     egress = 0.09             # a GiB that is read back, where this process runs elsewhere
     storage = 0.023           # a GiB in a month
 
-``[source]`` and ``[destination]`` may say their prices themselves, with a ``date`` for both. What is left out costs nothing.
+``[source]`` and ``[destination]`` may contain the prices themselves, with one ``date`` for both. A missing price is 0.
 """
 
 from __future__ import annotations
@@ -35,42 +35,42 @@ from migrate_storage.reporting import Cost, Estimate
 
 __all__ = ("Prices", "load_prices")
 
-_GIB = 1024**3
+_GIB_BYTES = 1024**3
 _NAMES = {"source": ("reads", "egress"), "destination": ("writes", "reads", "egress", "storage")}
-#: What a service may say: it can be either side.
-_SERVICE = ("date", *_NAMES["destination"])
+_SERVICE_NAMES = ("date", *_NAMES["destination"])
+"""Names in the table of a service, which may be either side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """What the two sides charge: requests by the thousand, bytes by the GiB."""
+    """The prices of the two sides, for 1,000 requests and for 1 GiB."""
 
     currency: str
-    #: Of the day when somebody last looked, the older one where the sides differ.
+    #: The day on which the prices were valid; the older one of the two sides.
     date: str
     source: Mapping[str, float]
     destination: Mapping[str, float]
 
-    def of(self, estimate: Estimate) -> Estimate:
-        """Return the estimate with its costs; what costs nothing is left out."""
+    def add_costs(self, estimate: Estimate) -> Estimate:
+        """Return the estimate with its costs, without those of 0."""
         source, destination, each = self.source, self.destination, estimate
         costs = (
-            (f"{size(each.source_bytes)} leave the source", each.source_bytes / _GIB * source.get("egress", 0), False),
+            (f"{size(each.source_bytes)} leave the source", each.source_bytes / _GIB_BYTES * source.get("egress", 0), False),
             (f"{each.source_reads:,} reads at the source", each.source_reads / 1000 * source.get("reads", 0), False),
             (f"{each.destination_writes:,} writes at the destination", each.destination_writes / 1000 * destination.get("writes", 0), False),
             (f"{each.destination_reads:,} reads at the destination, at most", each.destination_reads / 1000 * destination.get("reads", 0), False),
-            (f"{size(each.destination_bytes)} read back, at most", each.destination_bytes / _GIB * destination.get("egress", 0), False),
-            (f"{size(each.bytes)} kept at the destination", each.bytes / _GIB * destination.get("storage", 0), True),
+            (f"{size(each.destination_bytes)} read back, at most", each.destination_bytes / _GIB_BYTES * destination.get("egress", 0), False),
+            (f"{size(each.bytes)} kept at the destination", each.bytes / _GIB_BYTES * destination.get("storage", 0), True),
         )  # fmt: skip
-        told = tuple(Cost(what=what, amount=price, monthly=monthly) for what, price, monthly in costs if price)
-        return replace(estimate, currency=self.currency, priced=self.date, costs=told)
+        positions = tuple(Cost(what=what, amount=price, monthly=monthly) for what, price, monthly in costs if price)
+        return replace(estimate, currency=self.currency, priced=self.date, costs=positions)
 
 
 def load_prices(path: Path) -> Prices:
-    """Read a file of prices.
+    """Read a price file.
 
     Raises:
-        ConfigurationError: it cannot be read, or holds something else than prices.
+        ConfigurationError: the file cannot be read, or does not contain prices.
     """
     shown = f"--prices {visible(str(path))}"
     try:
@@ -87,12 +87,14 @@ def load_prices(path: Path) -> Prices:
     services = data.get("service", {})
     if not isinstance(services, dict):
         raise ConfigurationError(f"{shown}: service is a table of tables: write [service.NAME]")
-    known = {name: _priced(shown, f"service.{visible(name)}", table, _SERVICE) for name, table in services.items()}
+    known = {
+        name: _read_prices(shown, f"service.{visible(name)}", table, _SERVICE_NAMES) for name, table in services.items()
+    }
     sides, dates = {}, [data["date"]] if "date" in data else []
     for side, names in _NAMES.items():
         given = data.get(side, {})
         if not isinstance(given, str):
-            sides[side] = _priced(shown, side, given, names)
+            sides[side] = _read_prices(shown, side, given, names)
         elif given in known:
             sides[side] = known[given]
             dates.extend(str(date) for date in [services[given].get("date")] if date is not None)
@@ -102,7 +104,7 @@ def load_prices(path: Path) -> Prices:
     return Prices(currency=visible(str(data.get("currency", ""))), date=visible(date), **sides)
 
 
-def _priced(shown: str, place: str, table: Any, names: tuple[str, ...]) -> dict[str, float]:
+def _read_prices(shown: str, place: str, table: Any, names: tuple[str, ...]) -> dict[str, float]:
     if not isinstance(table, dict):
         raise ConfigurationError(f"{shown}: {place} is a table: write [{place}]")
     for name, price in table.items():

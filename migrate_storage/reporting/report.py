@@ -1,7 +1,7 @@
 """The report of a run, as a value and as JSON.
 
-The JSON (:meth:`Report.to_dict`) has a stable schema, numbered by :data:`SCHEMA`: a later version adds names and
-never changes the meaning of one. Bytes are bytes, times are seconds since the epoch, ``null`` means "not known".
+The JSON of :meth:`Report.to_dict` has a stable schema with the number :data:`SCHEMA`. A later version adds names, and
+never changes the meaning of one. Times are seconds since the epoch. ``null`` means "unknown".
 """
 
 from __future__ import annotations
@@ -15,71 +15,76 @@ from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
 from migrate_storage.reporting.estimate import Estimate
 
-__all__ = ("LISTED", "SCHEMA", "Report", "outcome_from_dict", "outcome_to_dict")
+__all__ = ("LISTED", "SCHEMA", "Report", "note_to_dict", "outcome_from_dict", "outcome_to_dict")
 
 SCHEMA = 1
 LISTED = 1000
-"""Outcomes that a report lists in full; ``listed_total`` counts all of them."""
+"""Outcomes that a report lists at most. ``listed_total`` counts all of them."""
 
+_PLAIN_FIELDS = (
+    *("kind", "run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
+    *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved", "next_command"),
+)
+"""Fields that are the same in JSON. Each report of this schema has them."""
 _STATES = ("finished", "stopped", "limited", "failed", "planned")
 _EXIT_CODES = {"stopped": EXIT_INTERRUPTED, "limited": EXIT_LIMIT_REACHED, "failed": EXIT_FAILED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a run did, and what is left.
+    """The result of a job.
 
     Raises:
-        ValueError: when ``state`` is none of its values.
+        ValueError: when ``state`` has an unknown value.
     """
 
     #: ``run``, ``revert``, ``verify``, ``purge``, ``orphans``, ``sync`` or ``check``.
     kind: str = "run"
-    #: Name of the run, as ``status``, ``report`` and ``revert`` take it.
+    #: Id of the run, for ``status``, ``report`` and ``revert``.
     run: str
     way: Way
-    #: Why this way, in one line.
+    #: The reason for this way, in one line.
     way_reason: str
-    #: Backend key that rows named.
+    #: Backend key that rows named before.
     source: str
-    #: Backend key that rows name now.
+    #: Backend key that rows name afterwards.
     destination: str
-    #: ``finished``, ``stopped`` (by a person), ``limited`` (by ``--limit``), ``failed`` or ``planned`` (a dry run).
+    #: ``finished``, ``stopped`` (by the user), ``limited`` (by a limit), ``failed`` or ``planned`` (a dry run).
     state: str
-    #: Why it failed, in one line; empty otherwise.
+    #: The reason of a failure, in one line.
     error: str = ""
     dry_run: bool = False
-    #: Whether it went on from an earlier run.
+    #: Whether the run continued an earlier one.
     resumed: bool = False
     #: Seconds since the epoch.
     started: float
     finished: float
-    #: Passes over the rows; the last one of a finished run found nothing new.
+    #: Passes over the rows. The last pass of a finished run found nothing new.
     passes: int = 0
-    #: Items by how they ended.
+    #: Objects by outcome.
     counts: Mapping[OutcomeKind, int] = field(default_factory=dict)
-    #: Rows that this run re-pointed.
+    #: Rows that the run updated to the new key.
     rows_moved: int = 0
-    #: Rows that still name ``source``, counted at the end; ``None`` when they were not counted.
+    #: Rows that still name ``source`` at the end; ``None`` if they were not counted.
     rows_left: int | None = None
-    #: Rows that still name ``source`` and were left alone, because include and exclude patterns leave their files out.
+    #: Rows among them that include and exclude patterns leave out.
     rows_filtered: int = 0
-    #: Rows among ``rows_left`` whose objects are lost, and marked as known to be.
+    #: Rows among ``rows_left`` whose object is a known loss.
     rows_known: int = 0
     bytes_moved: int = 0
-    #: Items by how equality was proved, such as ``{"md5": 500}``.
+    #: Objects by how equality was proved, such as ``{"md5": 500}``.
     evidence: Mapping[str, int] = field(default_factory=dict)
     #: Objects that a purge kept, by the reason, such as ``{"a row or list still names it": 2}``.
     kept: Mapping[str, int] = field(default_factory=dict)
-    #: The outcomes that are not done, at most :data:`LISTED` of them.
+    #: The first :data:`LISTED` outcomes that are not done.
     listed: tuple[Outcome, ...] = ()
-    #: What objects had that the destination does not carry (tags, ACLs, storage class, ...).
+    #: Properties of source objects that copies do not have, such as tags, ACLs or the storage class.
     not_carried: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()
-    #: What the run would take; only of a plan that would copy something.
+    #: Bytes, requests and time of a plan that would copy objects.
     estimate: Estimate | None = None
-    #: Rows that a plan looked at, and how many it found that name ``source``, where it took a sample: ``counts`` and ``listed``
-    #: are of these rows, ``estimate`` is reckoned up to all.
+    #: Rows of a plan's sample, and all rows that name ``source``. ``counts`` and ``listed`` are of the sample, and
+    #: ``estimate`` is scaled to all rows.
     sample: tuple[int, int] | None = None
     #: The command to type next.
     next_command: str = ""
@@ -90,22 +95,22 @@ class Report:
 
     @property
     def seconds(self) -> float:
-        """How long the run took."""
+        """Duration of the run in seconds."""
         return max(0.0, self.finished - self.started)
 
     @property
     def objects(self) -> int:
-        """Items, however they ended."""
+        """Objects of all outcomes."""
         return sum(self.counts.values())
 
     @property
     def listed_total(self) -> int:
-        """Outcomes that are not done, those included that ``listed`` has no room for."""
+        """All outcomes that are not done, also those beyond :data:`LISTED`."""
         return sum(count for kind, count in self.counts.items() if not kind.done)
 
     @property
     def rows_should_leave(self) -> bool:
-        """Whether a finished run of this way leaves no row at the source key."""
+        """Whether no row names the source key after a finished run of this way."""
         copied_only = bool(self.counts.get(OutcomeKind.COPIED))
         return self.way in {Way.REKEY, Way.MOVE} and self.source != self.destination and not copied_only
 
@@ -117,10 +122,10 @@ class Report:
         code    when
         ======  ==========================================================================
         0       finished or planned, and nothing is listed
-        1       finished or planned, with listed items, or with rows that still name the source key
-        3       stopped by a fatal error; the same command goes on
-        4       stopped at the limit that was set; the same command goes on
-        130     interrupted; the same command goes on (143 is the face's, which knows the signal)
+        1       finished or planned, with listed objects, or with rows that still name the source key
+        3       stopped by a fatal error; the same command resumes
+        4       stopped at a limit; the same command resumes
+        130     interrupted; the same command resumes (the command line makes it 143 for SIGTERM)
         ======  ==========================================================================
         """
         if self.state in _EXIT_CODES:
@@ -129,7 +134,7 @@ class Report:
         return EXIT_PROBLEMS if self.listed_total or left else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as values that JSON can hold."""
+        """Return the report as values that JSON can represent."""
         return {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -156,8 +161,8 @@ class Report:
             "kept": dict(self.kept),
             "listed_total": self.listed_total,
             "listed": [outcome_to_dict(outcome) for outcome in self.listed],
-            "not_carried": [_note_to_dict(note) for note in self.not_carried],
-            "notes": [_note_to_dict(note) for note in self.notes],
+            "not_carried": [note_to_dict(note) for note in self.not_carried],
+            "notes": [note_to_dict(note) for note in self.notes],
             "estimate": None if self.estimate is None else self.estimate.to_dict(),
             "sample": None if self.sample is None else {"rows": self.sample[0], "of": self.sample[1]},
             "next_command": self.next_command,
@@ -165,32 +170,14 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Return the report that :meth:`to_dict` was called on. Primary keys come back as JSON holds them.
+        """Return the report of :meth:`to_dict`. Primary keys have JSON types.
 
         Raises:
-            ConfigurationError: when the data is of a later schema, or no report.
+            ConfigurationError: when the data has another schema.
         """
         if data.get("schema") != SCHEMA:
             raise ConfigurationError(f"this report has schema {data.get('schema')!r}; this version reads {SCHEMA}")
-        plain = {
-            name: data[name]
-            for name in (
-                *(
-                    "kind",
-                    "run",
-                    "way_reason",
-                    "source",
-                    "destination",
-                    "state",
-                    "error",
-                    "dry_run",
-                    "resumed",
-                    "started",
-                ),
-                *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved"),
-                "next_command",
-            )
-        }
+        plain = {name: data[name] for name in _PLAIN_FIELDS}
         return cls(
             **plain,
             way=Way(data["way"]),
@@ -207,7 +194,7 @@ class Report:
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as values that JSON can hold; bytes in primary keys become ``{"hex": ...}``."""
+    """Return an outcome as values that JSON can represent. Bytes in primary keys become ``{"hex": ...}``."""
     return {
         "kind": outcome.kind.value,
         "source": {"backend": outcome.source.backend, "path": outcome.source.path},
@@ -221,7 +208,7 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
 
 
 def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that :func:`outcome_to_dict` was given, its primary keys as JSON holds them."""
+    """Return the outcome of :func:`outcome_to_dict`. Primary keys have JSON types."""
     return Outcome(
         kind=OutcomeKind(data["kind"]),
         source=Location(data["source"]["backend"], data["source"]["path"]),
@@ -261,7 +248,8 @@ def _key_from_json(part: Any) -> object:
     return bytes.fromhex(part["hex"]) if isinstance(part, dict) else part
 
 
-def _note_to_dict(note: Note) -> dict[str, str]:
+def note_to_dict(note: Note) -> dict[str, str]:
+    """Return a note as values that JSON can represent."""
     return {
         "severity": note.severity.value,
         "code": note.code,

@@ -1,4 +1,4 @@
-"""A report as lines of text."""
+"""The report as lines of text."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ ADVICE = {
     OutcomeKind.DIFFERS: "The copy is not what was read: look at the destination and at what stands before it.",
     OutcomeKind.FAILED: "Mend what the reason names, then run again.",
 }
-"""What to do about an object that is listed, in one line each."""
+"""Advice for a listed object, by its outcome."""
 
 
-_SLOWEST = 5
-"""Of the slowest objects, those that the text names."""
+SLOWEST_IN_TEXT = 5
 
 
 def render(report: Report, figures: Figures | None = None) -> str:
-    """Return the report as lines of text, safe for a terminal: nothing from a key or a row can move its cursor."""
+    """Return the report as lines of text. Control characters of keys and rows are escaped."""
     return "\n".join(visible(line) for line in _lines(report, figures))
 
 
 def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
     yield headline(report)
     yield ""
-    yield from _facts(report)
+    yield from _fact_lines(report)
     if report.estimate is not None:
         reckoned = ", as reckoned from the sample" if report.sample else ""
         yield from ("", f"The run would take{reckoned}")
@@ -66,7 +65,7 @@ def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
 
 
 def headline(report: Report) -> str:
-    """Return what a person wants to know first: is it over, and what still stands at the old key."""
+    """Return the first line: how the job ended, and how many rows still name the old key."""
     left = report.rows_left
     if report.state == "failed":
         head = f"Stopped by an error: {report.error}"
@@ -105,7 +104,7 @@ def headline(report: Report) -> str:
     return f"{head}. {amount(left, 'row')} {verb} {report.source!r}{known}."
 
 
-def _facts(report: Report) -> Iterator[str]:
+def _fact_lines(report: Report) -> Iterator[str]:
     arrow = f"{report.source} -> {report.destination}"
     way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
     yield f"  {'way' if report.kind == 'run' else 'what':<10} {way}"
@@ -122,9 +121,11 @@ def _facts(report: Report) -> Iterator[str]:
     if report.kind == "run" and not report.dry_run:
         left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
         yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
-        yield f"  {'bytes':<10} {size(report.bytes_moved)}{_rate(report)}"
+        yield f"  {'bytes':<10} {size(report.bytes_moved)}{_describe_rate(report)}"
     elif report.bytes_moved and not report.dry_run:
-        done = {"purge": "freed", "orphans": "moved", "sync": f"read{_rate(report)}"}.get(report.kind, "copied back")
+        done = {"purge": "freed", "orphans": "moved", "sync": f"read{_describe_rate(report)}"}.get(
+            report.kind, "copied back"
+        )
         yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
     if report.evidence and not report.dry_run:
         proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
@@ -135,7 +136,7 @@ def _facts(report: Report) -> Iterator[str]:
 
 
 def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
-    """Return what may be typed next, each with what it is for."""
+    """Return the commands that may come next, each with its purpose."""
     moved = report.kind == "run" and report.state == "finished" and report.exit_code == 0 and report.rows_should_leave
     if not moved:
         return ((report.next_command, ""),) if report.next_command else ()
@@ -148,13 +149,13 @@ def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
 
 
 def noun(report: Report) -> str:
-    """Return what a job of this kind counts."""
+    """Return the noun for the objects that a job of this kind counts."""
     return "row" if report.kind == "revert" else "object"
 
 
 def word(report: Report, kind: OutcomeKind) -> str:
-    """Return an outcome as a person would say it of a job of this kind."""
-    said = {
+    """Return the word for an outcome in a job of this kind."""
+    words = {
         ("revert", OutcomeKind.REWRITTEN): "put back",
         ("revert", OutcomeKind.SKIPPED): "back already",
         ("verify", OutcomeKind.SKIPPED): "equal",
@@ -165,10 +166,10 @@ def word(report: Report, kind: OutcomeKind) -> str:
         ("purge", OutcomeKind.SKIPPED): "kept",
         ("orphans", OutcomeKind.SKIPPED): "in use or too young",
     }
-    return said.get((report.kind, kind), kind.value)
+    return words.get((report.kind, kind), kind.value)
 
 
-def _rate(report: Report) -> str:
+def _describe_rate(report: Report) -> str:
     if not report.bytes_moved or report.seconds < 0.001:
         return ""
     return f" ({size(report.bytes_moved / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
@@ -181,7 +182,7 @@ def _figure_lines(figures: Figures) -> Iterator[str]:
             yield f"  {column}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}"
     if figures.slowest:
         yield from ("", "The slowest")
-        for each in figures.slowest[:_SLOWEST]:
+        for each in figures.slowest[:SLOWEST_IN_TEXT]:
             yield f"  {duration(each.seconds):<10} {size(each.size or 0):<10} {each.source}"
 
 

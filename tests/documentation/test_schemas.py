@@ -15,7 +15,7 @@ from migrate_storage.core.events import ItemsFinished, PaceChanged
 from migrate_storage.core.model import OutcomeKind, Severity, Way
 from migrate_storage.cutover.decisions import Phase
 from migrate_storage.journal import SAME_PLACE_LISTED
-from migrate_storage.reporting.progress.json_lines import told
+from migrate_storage.reporting.progress.json_lines import describe
 from tests.support.cli.commands import LEAVES
 from tests.support.cli.project import ROOT, Project
 from tests.support.schemas import LINES, SCHEMAS, SEEN, check_record, check_schema
@@ -150,9 +150,9 @@ def test_what_every_command_says(project: Project) -> None:
     with_json = {name for name, command in LEAVES.items() if any("--json" in each.opts for each in command.params)}
     assert with_json - said == set(), "commands that nobody asked"
     # A pace that changes is told by a run that a service slows down.
-    event, values = told(PaceChanged(concurrency=8, most_concurrency=32, paused=""))
+    event, values = describe(PaceChanged(concurrency=8, most_concurrency=32, paused=""))
     check_record({"event": event, **values})
     # And a re-key in PostgreSQL tells many at once.
-    event, values = told(ItemsFinished(objects=3, rows=4, kind=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED))
+    event, values = describe(ItemsFinished(objects=3, rows=4, kind=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED))
     check_record({"event": event, **values})
     assert set(LINES) - SEEN == set(), "events that nobody saw"

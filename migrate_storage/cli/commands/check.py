@@ -1,23 +1,36 @@
-"""``check``: how two stores differ."""
+"""``check``: compare two stores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.run_job import finished
-from migrate_storage.cli.shared_options import Output, attempts_option, job_options, pace_options, reports_options
-from migrate_storage.cli.store_arguments import opened_stores, store_arguments
+from migrate_storage.cli.application_options import ApplicationOptions
+from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.run_job import run_and_report
+from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput, PaceOptions, attempts_option
+from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.filters import Filters
-from migrate_storage.reporting.diff_files import Differences, written
+from migrate_storage.reporting.diff_files import Differences, write_differences
 
 __all__ = ("check",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest:
+    """The options of ``check``."""
+
+    application: ApplicationOptions = group(ApplicationOptions)
+    stores: StoreArguments = group(StoreArguments)
+    size_only: bool = option(is_flag=True, help="Two objects of one size are equal.")
+    checksum: bool = option(is_flag=True, help="Read both where no digest is told by both.")
+    download: bool = option(is_flag=True, help="Read both, whatever they tell.")
+    one_way: bool = option(is_flag=True, help="Leave alone what only TO holds.")
+    pace: PaceOptions = group(PaceOptions)
+    attempts: int = attempts_option()
+    files: DiffFileOptions = group(DiffFileOptions)
+    output: JobOutput = group(JobOutput)
 
 
 @click.command(
@@ -28,21 +41,8 @@ __all__ = ("check",)
         "migrate-storage check sftp://host/uploads s3://bucket/uploads --one-way --download",
     ),
 )
-@application_options
-@store_arguments
-@option("--size-only", is_flag=True, help="Two objects of one size are equal.")
-@option("--checksum", is_flag=True, help="Read both where no digest is told by both.")
-@option("--download", is_flag=True, help="Read both, whatever they tell.")
-@option("--one-way", is_flag=True, help="Leave alone what only TO holds.")
-@pace_options
-@attempts_option
-@reports_options
-@job_options
-def check(
-    door: ApplicationOptions, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
-    size_only: bool, checksum: bool, download: bool, one_way: bool, files: Mapping[str, Path | None], output: Output,
-    **pace: Any,
-) -> int:  # fmt: skip
+@options(CheckRequest)
+def check(request: CheckRequest) -> int:
     """Compare all objects of FROM and TO, and change nothing.
 
     FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of
@@ -52,12 +52,14 @@ def check(
     from migrate_storage.engine.compare import By
     from migrate_storage.jobs.check import Check, CheckOptions
 
-    if size_only + checksum + download > 1:
+    filters = request.stores.filters()
+    ways = {By.SIZE: request.size_only, By.CHECKSUM: request.checksum, By.DOWNLOAD: request.download}
+    chosen = [by for by, given in ways.items() if given]
+    if len(chosen) > 1:
         raise ConfigurationError("--size-only, --checksum and --download exclude each other")
-    by = By.SIZE if size_only else By.CHECKSUM if checksum else By.DOWNLOAD if download else By.EVIDENCE
-    options = CheckOptions(by=by, one_way=one_way, filters=filters, **pace)
-    with opened_stores(door, texts, store_options) as ends, Differences.to(files) as differences:
-        return finished(
-            lambda listener: Check(ends.source, ends.destination, options, listener=written(differences, listener)),
-            output,
+    how = fill(CheckOptions, request, by=chosen[0] if chosen else By.EVIDENCE, filters=filters)
+    with request.stores.opened(request.application) as stores, Differences.for_parameters(vars(request.files)) as files:
+        return run_and_report(
+            lambda listener: Check(stores.source, stores.destination, how, listener=write_differences(files, listener)),
+            request.output,
         )

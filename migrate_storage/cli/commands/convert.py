@@ -1,28 +1,55 @@
-"""``convert``: registrations in source files."""
+"""``convert``: rewrite registrations in source files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.cli.option import argument, example, group, option, options
+from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import visible
 
+if TYPE_CHECKING:
+    from migrate_storage.translate.codemod.files import ConvertedFile
+
 __all__ = ("convert",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertRequest:
+    """The options of ``convert``."""
+
+    paths: tuple[Path, ...] = argument(nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+    diff: bool = option(
+        "--diff/--write", in_file=False, default=True, help="Show the change, or make it.  [default: --diff]"
+    )
+    output: Output = group(Output)
+
+
+@dataclass(frozen=True, order=True)
+class _Remark:
+    """What became of one line of a source file."""
+
+    line: int
+    state: str
+    text: str = ""
+    #: Code to paste by hand.
+    paste: str = ""
 
 
 @click.command(
     short_help="Rewrite fsspec registrations in source files.",
     epilog=example("migrate-storage convert src/", "migrate-storage convert src/ --write"),
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
-@option("--diff/--write", "diff", in_file=False, default=True, help="Show the change, or make it.  [default: --diff]")
-@output_options
-def convert(paths: tuple[Path, ...], diff: bool, output: Output) -> int:
+@options(ConvertRequest)
+def convert(request: ConvertRequest) -> int:
     """Rewrite the fsspec registrations in Python files and folders for obstore.
 
     What is not certain is left as it was, and listed with its line, the reason and what to paste. The difference is for
@@ -32,34 +59,44 @@ def convert(paths: tuple[Path, ...], diff: bool, output: Output) -> int:
         from migrate_storage.translate.codemod.files import convert_file, difference, sources, write
     except ImportError:
         raise ConfigurationError("convert needs libcst: pip install 'migrate-storage[convert]'") from None
-    left = changed = 0
-    for file in map(convert_file, sources(paths)):
-        result = file.converted
-        if result.code != file.source:
+    output, left, changed = request.output, 0, 0
+    for file in map(convert_file, sources(request.paths)):
+        if file.converted.code != file.source:
             changed += 1
-            if not diff:
+            if not request.diff:
                 write(file)
             elif not output.json and not output.quiet:
                 for line in difference(file).splitlines():
                     click.echo(visible(line))
-        remarks = [(line, "converted", note, "") for line, notes in result.done for note in notes or ("",)]
-        remarks += [(each.line, "left", each.reason, each.paste) for each in result.left]
-        if file.error:
-            remarks.append((0, "unreadable", file.error, ""))
-        left += len(result.left) + bool(file.error)
-        _tell(file.path, remarks, output)
+        remarks = sorted(_remarks(file))
+        left += sum(remark.state != "converted" for remark in remarks)
+        for remark in remarks:
+            _print_remark(file.path, remark, output)
     if not output.json and not output.quiet:
-        verb = "would change" if diff else "changed"
+        verb = "would change" if request.diff else "changed"
         click.echo(f"{changed} files {verb}, {left} registrations left as they are")
-    return 1 if left else 0
+    return EXIT_PROBLEMS if left else 0
 
 
-def _tell(path: Path, remarks: list[tuple[int, str, str, str]], output: Output) -> None:
-    for line, state, text, paste in sorted(remarks):
-        if output.json:
-            told = {"event": state, "path": str(path), "line": line, "reason": text, "paste": paste}
-            click.echo(json.dumps(told))
-        elif state != "converted" or (text and not output.quiet):
-            click.echo(visible(f"{path}:{line}: {state}: {text}"), err=True)
-            if paste:
-                click.echo(visible(f"  {paste}"), err=True)
+def _remarks(file: ConvertedFile) -> Iterator[_Remark]:
+    for line, notes in file.converted.done:
+        yield from (_Remark(line, "converted", note) for note in notes or ("",))
+    for each in file.converted.left:
+        yield _Remark(each.line, "left", each.reason, each.paste)
+    if file.error:
+        yield _Remark(0, "unreadable", file.error)
+
+
+def _print_remark(path: Path, remark: _Remark, output: Output) -> None:
+    event = {
+        "event": remark.state,
+        "path": str(path),
+        "line": remark.line,
+        "reason": remark.text,
+        "paste": remark.paste,
+    }
+    if output.json:
+        click.echo(json.dumps(event))
+    elif remark.state != "converted" or (remark.text and not output.quiet):
+        paste = f"\n  {visible(remark.paste)}" if remark.paste else ""
+        click.echo(f"{visible(f'{path}:{remark.line}: {remark.state}: {remark.text}')}{paste}", err=True)

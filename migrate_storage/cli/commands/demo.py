@@ -1,19 +1,21 @@
-"""``demo``: the quickstart."""
+"""``demo``: run a migration on an example application."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.output import interpreter, program, show
-from migrate_storage.cli.run_job import watched
-from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.output import interpreter, print_report, program
+from migrate_storage.cli.run_job import run_with_progress
+from migrate_storage.cli.shared_options import Output
+from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import amount, visible
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("demo",)
 
-_NEXT = (
+_NEXT_COMMANDS = (
     ("python app.py", "the application saves one more file under the old key"),
     ("migrate-storage plan", "says what is to do now"),
     ("migrate-storage run", "does it"),
@@ -30,20 +32,22 @@ _NEXT = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """The options of ``demo``."""
+
+    directory: Path = option(
+        in_file=False, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+        default=Path("migrate-storage-demo"), show_default=True, help="Folder that it makes, and keeps everything in.",
+    )  # fmt: skip
+    output: Output = group(Output)
+
+
 @click.command(
     short_help="See a whole run on an example application, in a few seconds.", epilog=example("migrate-storage demo")
 )
-@option(
-    "--directory",
-    in_file=False,
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("migrate-storage-demo"),
-    show_default=True,
-    help="Folder that it makes, and keeps everything in.",
-)
-@output_options
-def demo(directory: Path, output: Output) -> int:
+@options(DemoRequest)
+def demo(request: DemoRequest) -> int:
     """Make a small application with 500 files, and move it from fsspec to obstore.
 
     SQLite and local disk, no server, nothing outside of its folder. Afterwards every row is opened through
@@ -52,43 +56,46 @@ def demo(directory: Path, output: Output) -> int:
     from migrate_storage.cli.demo.scenario import Demo
     from migrate_storage.jobs.run.job import Migration
 
-    def say(line: str) -> None:
+    directory, output = request.directory, request.output
+
+    def print_line(line: str) -> None:
         if not output.json and not output.quiet:
             click.echo(line)
 
-    made = Demo(directory)
-    again = made.exists
-    files = amount(made.prepare(), "file")
+    example_folder = Demo(directory)
+    again = example_folder.exists
+    files = amount(example_folder.prepare(), "file")
     if again:
-        say(f"The application in {directory}/ is there from before, with {files}. Once more:\n")
+        print_line(f"The application in {directory}/ is there from before, with {files}. Once more:\n")
     else:
-        say(f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:\n")
-    application = made.application()
-    try:
-        report, code = watched(
-            lambda listener: Migration(application, made.options, listener), output, made.options.grace
+        print_line(f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:\n")
+    with contextlib.closing(example_folder.application()) as application:
+        report, code = run_with_progress(
+            lambda listener: Migration(application, example_folder.options, listener),
+            output,
+            example_folder.options.grace,
         )
-    finally:
-        application.close()
-    compared = made.compare()
+    compared = example_folder.compare()
     if output.json:
         click.echo(json.dumps({"event": "compared", **asdict(compared)}))
     elif code or compared.different or not output.quiet:
-        show(replace(report, next_command=""))
-        click.echo(f"\n{_verdict(compared)}\n")
-        say(_next(directory))
-    return 1 if compared.different else code
+        print_report(replace(report, next_command=""))
+        click.echo(f"\n{_describe_comparison(compared)}\n")
+        print_line(_describe_next(directory))
+    return EXIT_PROBLEMS if compared.different else code
 
 
-def _next(directory: Path) -> str:
+def _describe_next(directory: Path) -> str:
     names = {"migrate-storage": program(), "python": interpreter()}
-    commands = [(" ".join(names.get(word, word) for word in command.split()), purpose) for command, purpose in _NEXT]
+    commands = [
+        (" ".join(names.get(word, word) for word in command.split()), purpose) for command, purpose in _NEXT_COMMANDS
+    ]
     width = max(len(command) for command, _ in commands)
     lines = [f"  {command:<{width}}  # {purpose}" for command, purpose in commands]
     return "\n".join(("Next", f"  cd {shlex.quote(str(directory))}", *lines))
 
 
-def _verdict(compared: Comparison) -> str:
+def _describe_comparison(compared: Comparison) -> str:
     equal = (
         f"{amount(compared.equal, 'file')} equal to the original, byte by byte; {len(compared.different):,} different"
     )

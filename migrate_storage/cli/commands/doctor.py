@@ -1,20 +1,20 @@
-"""``doctor``: the pre-flight of a run, by itself."""
+"""``doctor``: the pre-flight checks of a run."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options
-from migrate_storage.cli.option import example
+from migrate_storage.cli.option import example, group, options
 from migrate_storage.cli.output import next_command
-from migrate_storage.cli.run_options import RunRequest, run_options
-from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.cli.run_options import RunRequest
+from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.text import visible
 from migrate_storage.stores.retry import Retry
 
@@ -33,14 +33,19 @@ _CAPABILITIES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorRequest(RunRequest):
+    """The options of ``doctor``."""
+
+    output: Output = group(Output)
+
+
 @click.command(
     short_help="Probe the stores, the rights and the rows, as `run` does first.",
     epilog=example("migrate-storage doctor --app myapp.storage --from old --to new"),
 )
-@application_options
-@run_options
-@output_options
-def doctor(door: ApplicationOptions, request: RunRequest, output: Output) -> None:
+@options(DoctorRequest)
+def doctor(request: DoctorRequest) -> None:
     """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
@@ -48,21 +53,15 @@ def doctor(door: ApplicationOptions, request: RunRequest, output: Output) -> Non
     from migrate_storage.database.connection import Database
     from migrate_storage.jobs.run.preflight import examine
 
-    application = door.open()
-    try:
-        options = request.options(application)
-        database = Database(application.engine)
-        try:
+    with request.application.opened() as application:
+        how = request.options(application)
+        with contextlib.closing(Database(application.engine)) as database:
             database.connect()
-            facts = examine(application, options, database, Retry(options.attempts, threading.Event()))
-        finally:
-            database.close()
-    finally:
-        application.close()
-    if output.json:
-        for line in _told(facts):
-            click.echo(json.dumps(line))
-    elif not output.quiet:
+            facts = examine(application, how, database, Retry(how.attempts, threading.Event()))
+    if request.output.json:
+        for event in _json_events(facts):
+            click.echo(json.dumps(event))
+    elif not request.output.quiet:
         click.echo(visible(f"{facts.route.way.value}: {facts.route.reason}"))
         for name, can in asdict(facts.capabilities).items():
             click.echo(f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}")
@@ -74,7 +73,7 @@ def doctor(door: ApplicationOptions, request: RunRequest, output: Output) -> Non
         click.echo(f"\nA run can begin.\n\nNext\n  {next_command('migrate-storage plan')}")
 
 
-def _told(facts: Facts) -> Iterator[dict[str, Any]]:
+def _json_events(facts: Facts) -> Iterator[dict[str, Any]]:
     yield {"event": "way", "way": facts.route.way.value, "reason": facts.route.reason}
     yield {"event": "destination", **asdict(facts.capabilities)}
     for note in (*facts.notes, *facts.not_carried):

@@ -1,49 +1,43 @@
-"""``explain``: one row's whole story."""
+"""``explain``: what the journal and the stores know of one row."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
-from migrate_storage.cli.option import example
-from migrate_storage.cli.shared_options import Output, output_options
-from migrate_storage.core.text import visible
+from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.option import argument, example, group, options
+from migrate_storage.cli.shared_options import Output
 
 __all__ = ("explain",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainRequest:
+    """The options of ``explain``."""
+
+    column: str = argument()
+    key: tuple[str, ...] = argument(nargs=-1, required=True)
+    application: JournaledApplication = group(JournaledApplication)
+    output: Output = group(Output)
 
 
 @click.command(
     short_help="Tell one row's whole story.",
     epilog=example("migrate-storage explain --app myapp.storage documents.file 42"),
 )
-@click.argument("column")
-@click.argument("key", nargs=-1, required=True)
-@application_options
-@journal_options
-@output_options
-def explain(
-    column: str,
-    key: tuple[str, ...],
-    door: ApplicationOptions,
-    journal: str | None,
-    journal_schema: str | None,
-    output: Output,
-) -> None:
+@options(ExplainRequest)
+def explain(request: ExplainRequest) -> None:
     """Say where a row's files are on each side, what the journal and the stores say of them, and what a run would do.
 
     COLUMN is table.column, KEY the parts of the primary key.
     """
-    from migrate_storage.jobs.explain import explain as story
+    from migrate_storage.jobs.explain import explain as explain_row
 
-    application = door.open()
-    try:
-        lines = story(application, column, key, journal=journal, schema=journal_schema)
-    finally:
-        application.close()
-    if output.json:
-        click.echo(json.dumps({"column": column, "key": key, "story": lines}))
-        return
-    for line in lines:
-        click.echo(visible(line))
+    named = request.application
+    with named.opened() as application:
+        lines = explain_row(
+            application, request.column, request.key, journal=named.journal, schema=named.journal_schema
+        )
+    request.output.print({"column": request.column, "key": request.key, "story": lines}, lines, important=True)

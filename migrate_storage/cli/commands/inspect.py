@@ -1,19 +1,19 @@
-"""``inspect``: every registration, column and row count, and what would need attention."""
+"""``inspect``: show every registration, column and row count, and the problems found."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options
-from migrate_storage.cli.option import example
+from migrate_storage.cli.application_options import ApplicationOptions
+from migrate_storage.cli.option import example, group, options
 from migrate_storage.cli.output import next_command
-from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.model import Severity
-from migrate_storage.core.text import visible
+from migrate_storage.reporting import note_to_dict
 from migrate_storage.translate.codegen import entries
 
 if TYPE_CHECKING:
@@ -22,59 +22,73 @@ if TYPE_CHECKING:
 __all__ = ("inspect",)
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest:
+    """The options of ``inspect``."""
+
+    application: ApplicationOptions = group(ApplicationOptions)
+    output: Output = group(Output)
+
+
 @click.command(
     short_help="Show every backend, column and row count, and what needs attention.",
     epilog=example("migrate-storage inspect --app myapp.storage"),
 )
-@application_options
-@output_options
-def inspect(door: ApplicationOptions, output: Output) -> None:
+@options(InspectRequest)
+def inspect(request: InspectRequest) -> None:
     """Show what the application holds: backends, columns, rows by backend key, and what each translates to.
 
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
     """
-    from migrate_storage.application.inspection import inspect as inspected
+    from migrate_storage.application.inspection import inspect as inspect_application
 
-    application = door.open()
-    try:
-        found = inspected(application)
-    finally:
-        application.close()
-    if output.json:
-        click.echo(json.dumps(_told(found)))
-    elif not output.quiet:
-        for line in _lines(found):
-            click.echo(visible(line))
-        click.echo(f"\nNext\n  {next_command('migrate-storage translate')}")
+    with request.application.opened() as application:
+        inspection = inspect_application(application)
+    next_lines = ("", "Next", f"  {next_command('migrate-storage translate')}")
+    request.output.print(_as_json(inspection), (*_lines(inspection), *next_lines))
 
 
-def _lines(found: Inspection) -> Iterator[str]:
-    for use in found.backends:
-        yield f"{use.key}: {_what(use)}"
-        for column, count in sorted(use.files.items(), key=lambda item: str(item[0])):
-            yield f"  {count:>9,} files in {column}"
-        for root, count in sorted(use.roots.items()):
-            yield f"  {count:>9,} of them in {root or '(no bucket)'}"
-        for note in use.registration.translation.notes if use.registration else ():
-            if note.severity is not Severity.INFO:
-                yield f"  {note.severity.value}: {note.message} [{note.code}]"
-                if note.todo:
-                    yield f"    {note.todo}"
-        if use.odd_count:
-            yield f"  {use.odd_count:,} filenames that obstore cannot address:"
-            for odd in use.odd:
-                yield f"    {odd.ref}: {odd.filename!r} {odd.reason}"
-            if use.odd_count > len(use.odd):
-                yield f"    and {use.odd_count - len(use.odd):,} more"
+def _lines(inspection: Inspection) -> Iterator[str]:
+    used = {column for use in inspection.backends for column in use.files}
+    for use in inspection.backends:
+        yield f"{use.key}: {_describe_backend(use)}"
+        yield from _count_lines(use)
+        yield from _note_lines(use)
+        yield from _odd_key_lines(use)
         yield ""
-    unused = [column for column in found.columns if not any(column in use.files for use in found.backends)]
-    for column in unused:
-        yield f"{column}: no row names a file"
-    for column, count in found.broken.items():
+    for column in inspection.columns:
+        if column not in used:
+            yield f"{column}: no row names a file"
+    for column, count in inspection.broken.items():
         yield f"{column}: {count:,} values cannot be read as files"
 
 
-def _what(use: BackendUse) -> str:
+def _count_lines(use: BackendUse) -> Iterator[str]:
+    for column, count in sorted(use.files.items(), key=lambda item: str(item[0])):
+        yield f"  {count:>9,} files in {column}"
+    for root, count in sorted(use.roots.items()):
+        yield f"  {count:>9,} of them in {root or '(no bucket)'}"
+
+
+def _note_lines(use: BackendUse) -> Iterator[str]:
+    for note in use.registration.translation.notes if use.registration else ():
+        if note.severity is not Severity.INFO:
+            yield f"  {note.severity.value}: {note.message} [{note.code}]"
+            if note.todo:
+                yield f"    {note.todo}"
+
+
+def _odd_key_lines(use: BackendUse) -> Iterator[str]:
+    if not use.odd_count:
+        return
+    yield f"  {use.odd_count:,} filenames that obstore cannot address:"
+    for odd in use.odd:
+        yield f"    {odd.ref}: {odd.filename!r} {odd.reason}"
+    if use.odd_count > len(use.odd):
+        yield f"    and {use.odd_count - len(use.odd):,} more"
+
+
+def _describe_backend(use: BackendUse) -> str:
     if use.registration is None:
         return "rows name it, but no backend is registered under it"
     (entry,) = entries([(use.key, use.registration.translation)])
@@ -85,15 +99,15 @@ def _what(use: BackendUse) -> str:
     return f"{use.driver} ({use.registration.protocol}), translates to {entry.fs or 'a store for each row'}"
 
 
-def _told(found: Inspection) -> dict[str, Any]:
+def _as_json(inspection: Inspection) -> dict[str, Any]:
     return {
-        "backends": [_backend(use) for use in found.backends],
-        "columns": [str(column) for column in found.columns],
-        "broken": {str(column): count for column, count in found.broken.items()},
+        "backends": [_backend_as_json(use) for use in inspection.backends],
+        "columns": [str(column) for column in inspection.columns],
+        "broken": {str(column): count for column, count in inspection.broken.items()},
     }
 
 
-def _backend(use: BackendUse) -> dict[str, Any]:
+def _backend_as_json(use: BackendUse) -> dict[str, Any]:
     registration = use.registration
     entry = entries([(use.key, registration.translation)])[0] if registration else None
     notes = registration.translation.notes if registration else ()
@@ -107,14 +121,5 @@ def _backend(use: BackendUse) -> dict[str, Any]:
         "roots": dict(use.roots),
         "odd_count": use.odd_count,
         "odd": [{"row": str(odd.ref), "filename": odd.filename, "reason": odd.reason} for odd in use.odd],
-        "notes": [
-            {
-                "severity": note.severity.value,
-                "code": note.code,
-                "subject": note.subject,
-                "message": note.message,
-                "todo": note.todo,
-            }
-            for note in notes
-        ],
+        "notes": [note_to_dict(note) for note in notes],
     }

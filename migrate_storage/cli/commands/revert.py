@@ -1,15 +1,32 @@
-"""``revert``: rows back to the old key."""
+"""``revert``: put rows back as they were before a run."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.run_job import finished
-from migrate_storage.cli.shared_options import Output, job_options
+from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.option import argument, example, fill, group, option, options
+from migrate_storage.cli.run_job import run_and_report
+from migrate_storage.cli.shared_options import JobOutput, dry_run_option
 
 __all__ = ("revert",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevertRequest:
+    """The options of ``revert``."""
+
+    run: str | None = argument(required=False)
+    application: JournaledApplication = group(JournaledApplication)
+    concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
+    settle: float = option(
+        metavar="SECONDS", type=float, default=5.0, show_default=True,
+        help="Time to let late writes arrive before the last look at the destination.",
+    )  # fmt: skip
+    dry_run: bool = dry_run_option()
+    output: JobOutput = group(JobOutput)
 
 
 @click.command(
@@ -18,26 +35,8 @@ __all__ = ("revert",)
         "migrate-storage revert --app myapp.storage --dry-run", "migrate-storage revert --app myapp.storage"
     ),
 )
-@click.argument("run", required=False)
-@application_options
-@journal_options
-@option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
-@option(
-    "--settle", metavar="SECONDS", type=float, default=5.0, show_default=True,
-    help="Time to let late writes arrive before the last look at the destination.",
-)  # fmt: skip
-@option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@job_options
-def revert(
-    run: str | None,
-    door: ApplicationOptions,
-    journal: str | None,
-    journal_schema: str | None,
-    concurrency: int,
-    settle: float,
-    dry_run: bool,
-    output: Output,
-) -> int:
+@options(RevertRequest)
+def revert(request: RevertRequest) -> int:
     """Put rows back to the key that they named before, wherever that is still right; list the others.
 
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
@@ -45,11 +44,8 @@ def revert(
     """
     from migrate_storage.jobs.revert.job import Revert, RevertOptions
 
-    application = door.open()
-    options = RevertOptions(
-        dry_run=dry_run, concurrency=concurrency, settle=settle, journal=journal, journal_schema=journal_schema
-    )
-    try:
-        return finished(lambda listener: Revert(application, options, run=run, listener=listener), output)
-    finally:
-        application.close()
+    with request.application.opened() as application:
+        how = fill(RevertOptions, request)
+        return run_and_report(
+            lambda listener: Revert(application, how, run=request.run, listener=listener), request.output
+        )

@@ -1,26 +1,68 @@
-"""``sync``: bring one store level with another."""
+"""``sync``: make one store equal to another."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
-from migrate_storage.cli.distributed import Distribution, distribution_options
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.param_types import BYTES, SECONDS, Age
-from migrate_storage.cli.shared_options import Output, allowance_options, attempts_option, job_options, pace_options
-from migrate_storage.cli.store_arguments import opened_stores, store_arguments
+from migrate_storage.cli.application_options import ApplicationOptions, JournalOptions
+from migrate_storage.cli.distributed import Distribution
+from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.param_types import SECONDS, Age
+from migrate_storage.cli.shared_options import (
+    JobOutput,
+    LimitOptions,
+    PaceOptions,
+    attempts_option,
+    dry_run_option,
+    grace_option,
+    lease_option,
+    memory_option,
+)
+from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.filters import Filters
-from migrate_storage.core.text import MiB
 from migrate_storage.jobs.sync.options import SyncOptions
 
 __all__ = ("sync",)
 
 _DEFAULT = SyncOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncRequest:
+    """The options of ``sync``."""
+
+    application: ApplicationOptions = group(ApplicationOptions)
+    stores: StoreArguments = group(StoreArguments)
+    checksum: bool = option(
+        is_flag=True, help="Read both where no digest is told by both, instead of asking for their times."
+    )
+    size_only: bool = option(is_flag=True, help="Two objects of one size are equal.")
+    delete: bool = option(is_flag=True, in_file=False, help="Delete what only TO holds, when all else is done.")
+    max_delete: str = option(
+        metavar="N|P%", default=_DEFAULT.max_delete, show_default=True,
+        help="More than this, or than this share of TO's objects, and nothing is deleted.",
+    )  # fmt: skip
+    min_age: float = option(
+        metavar="AGE", type=Age(), default="1h", show_default=True,
+        help="Never delete an object that is younger: its row may be under way.",
+    )  # fmt: skip
+    watch: float | None = option(
+        metavar="INTERVAL", type=SECONDS,
+        help="Look again and again, with this pause, and say how far TO was behind; ends with Ctrl-C or --max-duration.",
+    )  # fmt: skip
+    pace: PaceOptions = group(PaceOptions)
+    limits: LimitOptions = group(LimitOptions)
+    memory: int = memory_option(_DEFAULT.memory)
+    attempts: int = attempts_option()
+    grace: float = grace_option(_DEFAULT.grace)
+    lease: float = lease_option(_DEFAULT.lease, "sync")
+    journal: JournalOptions = group(JournalOptions)
+    distribution: Distribution = group(Distribution)
+    dry_run: bool = dry_run_option()
+    output: JobOutput = group(JobOutput)
 
 
 @click.command(
@@ -32,69 +74,8 @@ _DEFAULT = SyncOptions()
         "migrate-storage sync old new --app myapp.storage --watch 1m",
     ),
 )
-@application_options
-@store_arguments
-@option(
-    "--checksum", is_flag=True, help="Read both where no digest is told by both, instead of asking for their times."
-)
-@option("--size-only", is_flag=True, help="Two objects of one size are equal.")
-@option("--delete", is_flag=True, in_file=False, help="Delete what only TO holds, when all else is done.")
-@option(
-    "--max-delete",
-    metavar="N|P%",
-    default=_DEFAULT.max_delete,
-    show_default=True,
-    help="More than this, or than this share of TO's objects, and nothing is deleted.",
-)
-@option(
-    "--min-age",
-    metavar="AGE",
-    type=Age(),
-    default="1h",
-    show_default=True,
-    help="Never delete an object that is younger: its row may be under way.",
-)
-@option(
-    "--watch",
-    metavar="INTERVAL",
-    type=SECONDS,
-    help="Look again and again, with this pause, and say how far TO was behind; ends with Ctrl-C or --max-duration.",
-)
-@pace_options
-@allowance_options
-@option(
-    "--memory",
-    metavar="BYTES",
-    type=BYTES,
-    default=f"{_DEFAULT.memory // MiB}MiB",
-    show_default=True,
-    help="Content held in memory at once, over all objects under way.",
-)
-@attempts_option
-@option(
-    "--grace",
-    metavar="SECONDS",
-    type=float,
-    default=_DEFAULT.grace,
-    show_default=True,
-    help="Time that objects in flight get after Ctrl-C.",
-)
-@option(
-    "--lease",
-    metavar="SECONDS",
-    type=float,
-    default=_DEFAULT.lease,
-    show_default=True,
-    help="Time after which a sync that died no longer holds up the next one.",
-)
-@journal_options
-@distribution_options
-@option("--dry-run", in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-@job_options
-def sync(
-    door: ApplicationOptions, texts: tuple[str, str], store_options: tuple[dict[str, Any], dict[str, Any]], filters: Filters,
-    checksum: bool, size_only: bool, machines: Distribution, output: Output, **values: Any,
-) -> int:  # fmt: skip
+@options(SyncRequest)
+def sync(request: SyncRequest) -> object:
     """Copy to TO what it lacks of FROM or holds otherwise, each copy verified as by `run`. No row is changed.
 
     FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of
@@ -105,21 +86,22 @@ def sync(
     from migrate_storage.jobs.connections import journaled
     from migrate_storage.jobs.sync.job import Sync
 
-    if checksum and size_only:
+    filters = request.stores.filters()
+    if request.checksum and request.size_only:
         raise ConfigurationError("--size-only and --checksum exclude each other")
-    by = "checksum" if checksum else "size" if size_only else None
-    options = SyncOptions(by=by, filters=filters, **values)
-    with opened_stores(door, texts, store_options) as ends:
-        if not machines.alone and ends.application is None and options.journal is None:
+    by = "checksum" if request.checksum else "size" if request.size_only else None
+    how = fill(SyncOptions, request, by=by, filters=filters)
+    with request.stores.opened(request.application) as stores:
+        if not request.distribution.alone and stores.application is None and how.journal is None:
             raise ConfigurationError(
                 "several processes meet in a journal: say --journal URL, of a database that all of them reach"
             )
-        return machines.finished(
+        return request.distribution.run(
             lambda listener, part: Sync(
-                ends.source, ends.destination, options,
-                application=ends.application, listener=listener, part=part,
+                stores.source, stores.destination, how,
+                application=stores.application, listener=listener, part=part,
             ),
-            output,
-            journal=partial(journaled, ends.application, options.journal, options.journal_schema),
-            lease=options.lease, grace=options.grace,
+            request.output,
+            journal=partial(journaled, stores.application, how.journal, how.journal_schema),
+            lease=how.lease, grace=how.grace,
         )  # fmt: skip

@@ -1,16 +1,18 @@
-"""``translate``: what each fsspec registration is in obstore's terms, as code to paste."""
+"""``translate``: print the obstore registration for each fsspec registration."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.shared_options import Output, output_options
+from migrate_storage.cli.application_options import ApplicationOptions
+from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import visible
 from migrate_storage.translate.codegen import FORMATS, entries
 from migrate_storage.translate.registration import Registration, read
@@ -21,8 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = ("translate",)
 
-#: Objects that --check compares for each backend.
-_HANDFUL = 5
+COMPARED_OBJECTS = 5
+"""Objects that ``--check`` compares for each backend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateRequest:
+    """The options of ``translate``."""
+
+    application: ApplicationOptions = group(ApplicationOptions)
+    source: str | None = option("--from", metavar="KEY", help="Only this backend.  [default: every fsspec backend]")
+    form: str = option(
+        "--format", in_file=False, type=click.Choice(list(FORMATS)), default="python", show_default=True,
+        help="Code to paste, a table for the configuration file, or JSON for programs.",
+    )  # fmt: skip
+    check: bool = option(
+        in_file=False, is_flag=True, help="Connect, and compare a few existing objects through both sides."
+    )
+    output: Output = group(Output)
 
 
 @click.command(
@@ -31,42 +49,33 @@ _HANDFUL = 5
         "migrate-storage translate --app myapp.storage", "migrate-storage translate --app myapp.storage --check"
     ),
 )
-@application_options
-@option("--from", "source", metavar="KEY", help="Only this backend.  [default: every fsspec backend]")
-@option(
-    "--format", "form", in_file=False, type=click.Choice(list(FORMATS)), default="python", show_default=True,
-    help="Code to paste, a table for the configuration file, or JSON for programs.",
-)  # fmt: skip
-@option("--check", in_file=False, is_flag=True, help="Connect, and compare a few existing objects through both sides.")
-@output_options
-def translate(door: ApplicationOptions, source: str | None, form: str, check: bool, output: Output) -> int:
+@options(TranslateRequest)
+def translate(request: TranslateRequest) -> int:
     """Write what each fsspec registration is for obstore, with notes about all that differs.
 
     Secrets become references to environment variables, whose names are listed first. Nothing is sent unless --check
     is given. Exits with 1 when something was refused, or when the two sides do not agree.
     """
-    application = door.open()
-    try:
-        registrations = _chosen(application, source)
+    output = request.output
+    with request.application.opened() as application:
+        registrations = _select_registrations(application, request.source)
         written = entries((registration.key, registration.translation) for registration in registrations)
-        form = "json" if output.json else form
+        form = "json" if output.json else request.form
         refused = any(registration.translation.refused for registration in registrations)
         if not output.quiet or refused:
-            click.echo(_shown(FORMATS[form](written)), nl=False)
-        compared = {each.key: _compared(application, each) for each in registrations} if check else {}
-    finally:
-        application.close()
+            click.echo(_make_visible(FORMATS[form](written)), nl=False)
+        compared = {each.key: _compare(application, each) for each in registrations} if request.check else {}
     failed = [result for results in compared.values() for result in results if not result.agreed]
     for key, results in compared.items():
-        _tell(key, results, output)
-    return 1 if refused or failed else 0
+        _print_comparison(key, results, output)
+    return EXIT_PROBLEMS if refused or failed else 0
 
 
-def _shown(text: str) -> str:
+def _make_visible(text: str) -> str:
     return "".join(f"{visible(line)}\n" for line in text.splitlines())
 
 
-def _chosen(application: Application, source: str | None) -> tuple[Registration, ...]:
+def _select_registrations(application: Application, source: str | None) -> tuple[Registration, ...]:
     backends = application.backends
     if source is not None and source not in backends:
         raise ConfigurationError(
@@ -79,7 +88,7 @@ def _chosen(application: Application, source: str | None) -> tuple[Registration,
     return chosen
 
 
-def _compared(application: Application, registration: Registration) -> tuple[Agreement, ...]:
+def _compare(application: Application, registration: Registration) -> tuple[Agreement, ...]:
     from migrate_storage.application.inspection import filenames
     from migrate_storage.jobs.translation_check import agree, listed
 
@@ -87,21 +96,21 @@ def _compared(application: Application, registration: Registration) -> tuple[Agr
     if config is None or config.service == "memory":
         return ()
     backend = application.backends[registration.key]
-    names = filenames(application, registration.key, _HANDFUL) or listed(backend, _HANDFUL)
+    names = filenames(application, registration.key, COMPARED_OBJECTS) or listed(backend, COMPARED_OBJECTS)
     return agree(backend, names)
 
 
-def _tell(key: str, results: tuple[Agreement, ...], output: Output) -> None:
+def _print_comparison(key: str, results: tuple[Agreement, ...], output: Output) -> None:
     if output.json:
         for each in results:
-            told = {
+            event = {
                 "event": "compared",
                 "key": key,
                 "filename": each.filename,
                 "size": each.size,
                 "reason": each.reason,
             }
-            click.echo(json.dumps(told), err=True)
+            click.echo(json.dumps(event), err=True)
         return
     failed = [each for each in results if not each.agreed]
     for each in failed:

@@ -1,24 +1,17 @@
-"""``verify``: look at what rows name, any time."""
+"""``verify``: check the objects that rows reference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.application_options import ApplicationOptions, application_options, journal_options
-from migrate_storage.cli.distributed import Distribution, distribution_options
-from migrate_storage.cli.option import example, option
-from migrate_storage.cli.shared_options import Output, job_options, reports_options
-from migrate_storage.core.events import Listener
-from migrate_storage.reporting.diff_files import Differences, written
-
-if TYPE_CHECKING:
-    from migrate_storage.jobs.distributed.shards import ShardRef
-    from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.distributed import Distribution
+from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput
+from migrate_storage.reporting.diff_files import Differences, write_differences
 
 __all__ = ("verify",)
 
@@ -33,6 +26,26 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no percentage: write 5 or 5%", param, ctx)
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifyRequest:
+    """The options of ``verify``."""
+
+    application: JournaledApplication = group(JournaledApplication)
+    key: str | None = option(metavar="KEY", help="Only rows that name this backend.  [default: all]")
+    where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
+    deep: bool = option(is_flag=True, help="Read both sides of what was copied, and compare the bytes.")
+    through: str | None = option(
+        "--with", metavar="KEY", help="Open every row through this registration too, and compare."
+    )
+    sample: float = option(
+        type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
+    )
+    concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
+    distribution: Distribution = group(Distribution)
+    files: DiffFileOptions = group(DiffFileOptions)
+    output: JobOutput = group(JobOutput)
+
+
 @click.command(
     short_help="Look at what rows name: is it there, and is it what it should be?",
     epilog=example(
@@ -41,24 +54,8 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
         "migrate-storage verify --app myapp.storage --key old --with new",
     ),
 )
-@application_options
-@journal_options
-@option("--key", metavar="KEY", help="Only rows that name this backend.  [default: all]")
-@option("--where", metavar="SQL", help="Only rows that meet this condition.")
-@option("--deep", is_flag=True, help="Read both sides of what was copied, and compare the bytes.")
-@option("--with", "through", metavar="KEY", help="Open every row through this registration too, and compare.")
-@option(
-    "--sample", type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
-)
-@option("--concurrency", metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
-@distribution_options
-@reports_options
-@job_options
-def verify(
-    door: ApplicationOptions, journal: str | None, journal_schema: str | None, key: str | None, where: str | None, deep: bool,
-    through: str | None, sample: float, concurrency: int, files: Mapping[str, Path | None],
-    machines: Distribution, output: Output,
-) -> int:  # fmt: skip
+@options(VerifyRequest)
+def verify(request: VerifyRequest) -> object:
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
@@ -68,19 +65,12 @@ def verify(
     from migrate_storage.jobs.verify.check_object import AuditOptions
     from migrate_storage.jobs.verify.job import LEASE, Audit
 
-    application = door.open()
-    options = AuditOptions(
-        key=key, columns=door.columns, where=where, deep=deep, through=through, sample=sample, concurrency=concurrency,
-        journal=journal, journal_schema=journal_schema,
-    )  # fmt: skip
-    try:
-        with Differences.to(files) as differences:
-
-            def make(listener: Listener, part: ShardRef | None) -> Audit:
-                return Audit(application, options, listener=written(differences, listener), part=part)
-
-            return machines.finished(
-                make, output, journal=partial(connected, application, journal, journal_schema), lease=LEASE
+    with request.application.opened() as application:
+        how = fill(AuditOptions, request)
+        with Differences.for_parameters(vars(request.files)) as files:
+            return request.distribution.run(
+                lambda listener, part: Audit(application, how, listener=write_differences(files, listener), part=part),
+                request.output,
+                journal=partial(connected, application, how.journal, how.journal_schema),
+                lease=LEASE,
             )
-    finally:
-        application.close()

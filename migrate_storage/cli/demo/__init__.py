@@ -1,1 +1,1 @@
-"""The `demo` command: a small application, and the scenario that runs on it."""
+"""The example application of the ``demo`` command, and its files."""

@@ -1,4 +1,4 @@
-"""The demo: a small application with real files, made in a folder of its own, and what the job should leave of it."""
+"""The folder of the demo: an application with files, and the comparison of its files after a run."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from migrate_storage.jobs.run.options import RunOptions
 __all__ = ("FILES", "Comparison", "Demo")
 
 FILES = 500
-_IN_MODULES, _IN_PACKAGES, _IN_A_PACKAGE = 300, 150, 3
-_AUTHORS_WITHOUT = 20
+_MODULE_FILES, _PACKAGE_FILES, _FILES_PER_PACKAGE = 300, 150, 3
+_AUTHORS_WITHOUT_FILE = 20
 _CONFIGURATION = 'app = "app"\nfrom = "old"\nto = "new"\n'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What every row's file turned out to hold."""
+    """The comparison of every row's file with its original."""
 
-    #: Files opened through ``FileObject.get_content()`` and equal to their original, byte by byte.
+    #: Files whose content from ``FileObject.get_content()`` is equal to the original.
     equal: int
-    #: Names of files that are not.
+    #: Names of files with other content.
     different: tuple[str, ...]
-    #: Files that opened and have no original, because the application saved them later.
+    #: Files without an original, because the application saved them later.
     later: int
-    #: Files that rows still hold under the old key.
+    #: Files that rows still name under the old key.
     at_old_key: int
 
 
@@ -45,28 +45,28 @@ class Demo:
     """A folder with an application, its database and its two stores.
 
     Attributes:
-        directory: The folder, absolute.
+        directory: The absolute path of the folder.
     """
 
     options = RunOptions(source="old", destination="new", settle=0.0)
 
     def __init__(self, directory: Path) -> None:
-        """Name the folder, without making it."""
+        """Set the path of the folder, without creating it."""
         self.directory = directory.absolute()
 
     @property
     def exists(self) -> bool:
-        """Whether the application is there from an earlier time."""
+        """Whether an earlier demo has created the application."""
         return (self.directory / "app.db").exists()
 
     def prepare(self) -> int:
-        """Make the folder and save the files through FSSpecBackend, unless they are there already.
+        """Create the folder and save the files through FSSpecBackend, unless an earlier demo did.
 
         Returns:
-            How many files the rows hold.
+            The number of files in rows.
 
         Raises:
-            ConfigurationError: when the folder cannot be made, or holds something else.
+            ConfigurationError: when the folder cannot be created, or contains something else.
         """
         program = resources.files("migrate_storage.cli.demo").joinpath("application.py").read_text(encoding="utf-8")
         try:
@@ -79,26 +79,26 @@ class Demo:
                 (self.directory / name).mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"{self.directory} cannot be made: {error.strerror}") from None
-        with self._imported() as app:
+        with self._import_app() as app:
             app.Base.metadata.create_all(app.database.get_engine())
             with app.database.get_session() as session:
                 if not session.scalar(select(func.count()).select_from(app.Author)):
-                    session.add_all(_rows(app))
+                    session.add_all(_make_rows(app))
                     session.commit()
-                return sum(1 for _ in _files(app, session))
+                return sum(1 for _ in _all_files(app, session))
 
     def application(self) -> Application:
-        """Load the application through the same door as ``--app app`` does."""
+        """Load the application as ``--app app`` does."""
         with contextlib.chdir(self.directory):
             return load_application("app")
 
     def compare(self) -> Comparison:
-        """Open every row's file through the ORM and compare it with the original in the Python installation."""
-        library = _library()
+        """Compare every row's file, opened through the ORM, with the original in the Python installation."""
+        library = _library_folder()
         equal, later, at_old_key = 0, 0, 0
         different: list[str] = []
-        with self._imported() as app, app.database.get_session() as session:
-            for file in _files(app, session):
+        with self._import_app() as app, app.database.get_session() as session:
+            for file in _all_files(app, session):
                 at_old_key += file.backend.key == "old"
                 content = file.get_content()
                 original = library / file.path
@@ -111,7 +111,7 @@ class Demo:
         return Comparison(equal=equal, different=tuple(different), later=later, at_old_key=at_old_key)
 
     @contextlib.contextmanager
-    def _imported(self) -> Iterator[ModuleType]:
+    def _import_app(self) -> Iterator[ModuleType]:
         with contextlib.chdir(self.directory):
             sys.path.insert(0, str(self.directory))
             try:
@@ -120,13 +120,13 @@ class Demo:
                 sys.path.remove(str(self.directory))
 
 
-def _library() -> Path:
+def _library_folder() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
 
-def _originals() -> list[Path]:
-    """Return files of the standard library, spread over all of it, the same ones each time."""
-    library = _library()
+def _choose_originals() -> list[Path]:
+    """Return files spread over the whole standard library, the same each time."""
+    library = _library_folder()
     there = sorted(
         path
         for path in library.rglob("*.py")
@@ -135,9 +135,9 @@ def _originals() -> list[Path]:
     return there if len(there) <= FILES else [there[number * len(there) // FILES] for number in range(FILES)]
 
 
-def _rows(app: ModuleType) -> Iterator[Any]:
-    """Yield rows of the three models that hold all the files between them, and some that hold none."""
-    library = _library()
+def _make_rows(app: ModuleType) -> Iterator[Any]:
+    """Yield rows of the three models: all files, and some rows without a file."""
+    library = _library_folder()
     files = [
         app.FileObject(
             backend="old",
@@ -145,18 +145,20 @@ def _rows(app: ModuleType) -> Iterator[Any]:
             content=path.read_bytes(),
             content_type="text/x-python",
         )
-        for path in _originals()
+        for path in _choose_originals()
     ]
-    packages = files[_IN_MODULES : _IN_MODULES + _IN_PACKAGES]
-    for file in files[:_IN_MODULES]:
+    packages = files[_MODULE_FILES : _MODULE_FILES + _PACKAGE_FILES]
+    for file in files[:_MODULE_FILES]:
         yield app.Module(source=file)
-    for number in range(0, len(packages), _IN_A_PACKAGE):
-        yield app.Package(name=f"package {number // _IN_A_PACKAGE}", sources=packages[number : number + _IN_A_PACKAGE])
-    for file in files[_IN_MODULES + _IN_PACKAGES :] + [None] * _AUTHORS_WITHOUT:
+    for number in range(0, len(packages), _FILES_PER_PACKAGE):
+        yield app.Package(
+            name=f"package {number // _FILES_PER_PACKAGE}", sources=packages[number : number + _FILES_PER_PACKAGE]
+        )
+    for file in files[_MODULE_FILES + _PACKAGE_FILES :] + [None] * _AUTHORS_WITHOUT_FILE:
         yield app.Author(sample=file)
 
 
-def _files(app: ModuleType, session: Any) -> Iterator[Any]:
+def _all_files(app: ModuleType, session: Any) -> Iterator[Any]:
     for module in session.scalars(select(app.Module)):
         yield module.source
     for package in session.scalars(select(app.Package)):

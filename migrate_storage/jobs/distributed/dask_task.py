@@ -6,13 +6,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from migrate_storage.jobs.distributed.shards import ShardRef
-from migrate_storage.reporting import Report
 
 __all__ = (
     "Task",
     "TaskResult",
-    "WorkerAssignment",
-    "worker_assignment",
+    "assigned_shard",
 )
 
 
@@ -39,13 +37,5 @@ class TaskResult:
     error: str = ""
 
 
-@dataclass(kw_only=True)
-class WorkerAssignment:
-    """The one range that the command which runs now is to do, without a word."""
-
-    part: ShardRef
-    report: Report | None = None
-
-
-worker_assignment: ContextVar[WorkerAssignment | None] = ContextVar("errand", default=None)
-"""Set while a worker runs a command for a task."""
+assigned_shard: ContextVar[ShardRef | None] = ContextVar("assigned_shard", default=None)
+"""The shard that the command which a worker runs has to do; ``None`` in every other process."""

@@ -1,4 +1,4 @@
-"""Plots as SVG inside of a page: bars over time, and the bar of a share in a table."""
+"""SVG plots of a page: bars over time, and the bar of a share in a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 480, 190, 90, 10, 26
 
 
 def bar(part: float, whole: float) -> Markup:
-    """Return a bar as long as a part is of the whole. The number stands beside it, so it is hidden from screen readers."""
+    """Return a bar for a part of the whole. Screen readers skip it, because the table has the number too."""
     width = round(100 * part / whole, 2) if whole else 0
     return element(
         "svg", element("rect", width=width, height=8),
@@ -30,15 +30,15 @@ def plot(
     ends: tuple[str, str],
     binary: bool,
 ) -> Markup:
-    """Return bars side by side from left to right.
+    """Return vertical bars from left to right.
 
     Args:
-        name: An id, and the class that gives the colour.
-        title: What is plotted.
-        values: The heights, none below zero.
-        shown: A height as a person reads it.
-        ends: What stands below the first and the last bar.
-        binary: Whether the scale's steps are powers of two, as for bytes.
+        name: The id, and the CSS class of the colour.
+        title: The title of the plot.
+        values: The heights, zero or more.
+        shown: Formats a height.
+        ends: The labels below the first and the last bar.
+        binary: Whether the steps of the scale are powers of two, as for bytes.
     """
     top = _round_up(max(values), binary=binary)
     width = (_WIDTH - _LEFT) / len(values)
@@ -66,7 +66,7 @@ def plot(
 
 
 def _round_up(value: float, *, binary: bool) -> float:
-    """The next number that is easy to read."""
+    """Return the next round number."""
     if value <= 0:
         return 1.0
     if binary:

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no script, no picture, no font, and no network."""
+"""The report as one HTML file without scripts, pictures, fonts and network access."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from itertools import pairwise
 
+from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_PROBLEMS
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.html.charts import bar, plot
@@ -19,8 +20,8 @@ from migrate_storage.reporting.text import ADVICE, headline, next_steps, noun, w
 
 __all__ = ("page",)
 
-_LISTED = 1_000_000
-"""Letters of HTML that the listed objects may take, so that the page stays one that opens at once."""
+LISTED_OBJECTS_CHARS = 1_000_000
+"""Characters of HTML for the listed objects at most, so that a browser opens the page quickly."""
 
 _PROOFS = {
     "source digest": "the source's own digest is that of the bytes that were read",
@@ -34,18 +35,18 @@ _PROOFS = {
     "journal": "an earlier run proved it, and neither side has changed since",
     "dry run": "nothing was copied, so there was nothing to prove",
 }
-"""What :mod:`migrate_storage.engine.verify` calls its proofs."""
+"""The proofs of :mod:`migrate_storage.engine.verify`, and their meaning."""
 
 _SIGNS = {Severity.INFO: ("good", "Note"), Severity.WARNING: ("warn", "Warning"), Severity.REFUSED: ("bad", "Refused")}
 
 
 def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) -> str:
-    """Return the page. Nothing from a key, a row or an error can become anything but text in it.
+    """Return the page. Keys, rows and errors appear as text only.
 
     Args:
-        report: What the run said at its end.
-        figures: What the journal's lines add to it.
-        typed: Makes of a command what can be typed where the page is written.
+        report: The report of the run.
+        figures: The sums over its journal records.
+        typed: Completes a command with the flags of this command line.
     """
     style = resources.files(__package__ or __name__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -53,15 +54,15 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
     sections = [
         section
         for section in (
-            _next(report, typed),
-            _listed(report),
-            _columns(figures),
-            _times(report, figures),
-            _sizes(figures),
-            _proofs(figures),
-            _slowest(figures),
-            _notes("carried", "Not carried over", report.not_carried),
-            _notes("notes", "Notes", report.notes),
+            _next_section(report, typed),
+            _listed_section(report),
+            _columns_section(figures),
+            _times_section(report, figures),
+            _sizes_section(figures),
+            _proofs_section(figures),
+            _slowest_section(figures),
+            _notes_section("carried", "Not carried over", report.not_carried),
+            _notes_section("notes", "Notes", report.notes),
         )
         if section
     ]
@@ -76,15 +77,15 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
         element("style", Markup(style)),
     )
     skip = element("a", "Skip to what needs you", href="#next", class_="skip")
-    body = element("body", skip, element("main", _head(report), *sections), _foot(report, figures))
+    body = element("body", skip, element("main", _page_header(report), *sections), _page_footer(report, figures))
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _head(report: Report) -> Markup:
-    look, mark = {
+def _page_header(report: Report) -> Markup:
+    css_class, mark = {
         0: ("good", "✓ Done"),
-        1: ("warn", "! Finished, with something to look at"),
-        3: ("bad", "✗ Failed"),
+        EXIT_PROBLEMS: ("warn", "! Finished, with something to look at"),
+        EXIT_FAILED: ("bad", "✗ Failed"),
     }.get(report.exit_code, ("warn", "! Not finished"))
     if report.dry_run:
         mark = "A plan"
@@ -92,7 +93,7 @@ def _head(report: Report) -> Markup:
     way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
     when = datetime.fromtimestamp(report.started, UTC)
     facts = [
-        *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _done(report)),
+        *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _done_counts(report)),
         ("to look at", f"{report.listed_total:,}"),
     ]
     if report.sample:
@@ -114,17 +115,17 @@ def _head(report: Report) -> Markup:
                 "p", f"{report.kind} ", element("code", report.run), f"{', resumed' if report.resumed else ''}, begun ",
                 element("time", f"{when:%Y-%m-%d %H:%M:%S} UTC", datetime=when.isoformat(timespec="seconds")), class_="soft",
             ),
-            class_=look,
+            class_=css_class,
         ),
         element("dl", *(element("div", element("dt", what), element("dd", number)) for what, number in facts), class_="facts"),
     )  # fmt: skip
 
 
-def _done(report: Report) -> Iterator[tuple[OutcomeKind, int]]:
+def _done_counts(report: Report) -> Iterator[tuple[OutcomeKind, int]]:
     yield from ((kind, report.counts[kind]) for kind in OutcomeKind if kind.done and report.counts.get(kind))
 
 
-def _next(report: Report, typed: Callable[[str], str]) -> Markup:
+def _next_section(report: Report, typed: Callable[[str], str]) -> Markup:
     parts = []
     if report.listed_total:
         count = amount(report.listed_total, noun(report))
@@ -138,30 +139,30 @@ def _next(report: Report, typed: Callable[[str], str]) -> Markup:
     return _section("next", "What to do next", *(parts or [element("p", "Nothing.")]))
 
 
-def _listed(report: Report) -> Markup | None:
+def _listed_section(report: Report) -> Markup | None:
     if not report.listed_total:
         return None
-    parts, room, shown = [], _LISTED, 0
+    parts, room, shown = [], LISTED_OBJECTS_CHARS, 0
     for kind in OutcomeKind:
         lines = []
         for outcome in report.listed:
             if outcome.kind is kind and room > 0:
-                lines.append(_listed_line(outcome))
+                lines.append(_listed_row(outcome))
                 room -= len(lines[-1])
         if lines:
             shown += len(lines)
             label = f"{kind.value}: {amount(report.counts.get(kind, len(lines)), noun(report))}"
-            head = _head_of("Object", "Why", "Rows that name it")
+            head = _table_head("Object", "Why", "Rows that name it")
             caption = element("caption", ADVICE[kind])
             table = element("table", caption, head, element("tbody", *lines), class_="listed")
-            parts.append(joined(element("h3", label), _wide(table, label)))
+            parts.append(joined(element("h3", label), _scrollable(table, label)))
     if report.listed_total > shown:
         rest = amount(report.listed_total - shown, f"more {noun(report)}")
         parts.append(element("p", f"And {rest}; the journal holds them all, table migrate_storage_object."))
     return _section("listed", f"To look at: {amount(report.listed_total, noun(report))}", *parts)
 
 
-def _listed_line(outcome: Outcome) -> Markup:
+def _listed_row(outcome: Outcome) -> Markup:
     place: list[str] = [element("bdi", clipped(outcome.source.path) or "(no filename)")]
     if outcome.destination.path and outcome.destination.path != outcome.source.path:
         place += [" → ", element("bdi", clipped(outcome.destination.path))]
@@ -175,7 +176,7 @@ def _listed_line(outcome: Outcome) -> Markup:
     )
 
 
-def _columns(figures: Figures) -> Markup | None:
+def _columns_section(figures: Figures) -> Markup | None:
     kinds = list(dict.fromkeys(kind for counts in figures.columns.values() for kind in counts))
     if not kinds:
         return None
@@ -183,27 +184,27 @@ def _columns(figures: Figures) -> Markup | None:
         element(
             "tr",
             element("th", element("bdi", clipped(column)), scope="row", class_="name"),
-            *(_number(f"{counts.get(kind, 0):,}") for kind in kinds),
+            *(_number_cell(f"{counts.get(kind, 0):,}") for kind in kinds),
         )
         for column, counts in sorted(figures.columns.items())
     )
     caption = element("caption", "Rows, as the journal has them; of listed objects, as far as the report names them.")
-    table = element("table", caption, _head_of("Column", *kinds, numbers=len(kinds)), element("tbody", *lines))
-    return _section("columns", "Rows by column", _wide(table, "Rows by column"))
+    table = element("table", caption, _table_head("Column", *kinds, numbers=len(kinds)), element("tbody", *lines))
+    return _section("columns", "Rows by column", _scrollable(table, "Rows by column"))
 
 
-def _times(report: Report, figures: Figures) -> Markup | None:
+def _times_section(report: Report, figures: Figures) -> Markup | None:
     if not any(span.objects for span in figures.spans):
         return None
     step = figures.step
     ends = ("0 s", duration(report.seconds))
     plots: list[tuple[str, str, list[float], Callable[[float], str], bool]] = [
-        ("bytes", "Bytes a second", [span.bytes / step for span in figures.spans], _per_second, True),
-        ("objects", "Objects a second", [span.objects / step for span in figures.spans], _plain, False),
+        ("bytes", "Bytes a second", [span.bytes / step for span in figures.spans], _format_rate, True),
+        ("objects", "Objects a second", [span.objects / step for span in figures.spans], _format_number, False),
     ]
     if any(span.listed for span in figures.spans):
         listed = [float(span.listed) for span in figures.spans]
-        plots.append(("listed", "Objects to look at, when they were listed", listed, _whole, False))
+        plots.append(("listed", "Objects to look at, when they were listed", listed, _format_count, False))
     drawn = (
         element(
             "figure",
@@ -216,14 +217,14 @@ def _times(report: Report, figures: Figures) -> Markup | None:
         element(
             "tr",
             element("th", duration(number * step), scope="row"),
-            *(_number(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
+            *(_number_cell(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
         )
         for number, span in enumerate(figures.spans)
         if span.objects
     )
     caption = element("caption", f"Objects that ended in each {duration(step)}, and the bytes that they hold.")
-    head = _head_of("From", "objects", "bytes", "to look at", numbers=3)
-    table = _wide(element("table", caption, head, element("tbody", *lines)), "Over time, in numbers")
+    head = _table_head("From", "objects", "bytes", "to look at", numbers=3)
+    table = _scrollable(element("table", caption, head, element("tbody", *lines)), "Over time, in numbers")
     late = amount(figures.elsewhen, "object")
     return _section(
         "times", "Over time", element("div", *drawn, class_="plots"),
@@ -232,47 +233,47 @@ def _times(report: Report, figures: Figures) -> Markup | None:
     )  # fmt: skip
 
 
-def _per_second(value: float) -> str:
+def _format_rate(value: float) -> str:
     return f"{size(value)}/s"
 
 
-def _plain(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _whole(value: float) -> str:
+def _format_count(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else ""
 
 
-def _sizes(figures: Figures) -> Markup | None:
-    """The bands, from the first to the last that has objects."""
+def _sizes_section(figures: Figures) -> Markup | None:
+    """Return a table of the size bands, from the first to the last with objects."""
     names = ["empty", f"up to {size(BANDS[1])}"]
     names += [f"{size(low)} to {size(high)}" for low, high in pairwise(BANDS[1:])]
     bands = list(zip((*names, f"over {size(BANDS[-1])}"), figures.sizes, strict=True))
     filled = [number for number, (_, share) in enumerate(bands) if share.objects]
     title = "How large the objects were"
     shares = dict(bands[filled[0] : filled[-1] + 1]) if filled else {}
-    return _section("sizes", title, _shares(title, "size", shares)) if shares else None
+    return _section("sizes", title, _shares_table(title, "size", shares)) if shares else None
 
 
-def _proofs(figures: Figures) -> Markup | None:
+def _proofs_section(figures: Figures) -> Markup | None:
     if not figures.evidence:
         return None
     title = "How equality was proved"
     shares = dict(sorted(figures.evidence.items(), key=lambda each: -each[1].objects))
     words = dict.fromkeys(word for how in shares for word in how.split(", ") if word in _PROOFS)
     meant = (joined(element("dt", word), element("dd", _PROOFS[word])) for word in words)
-    return _section("proofs", title, _shares(title, "proof", shares), element("dl", *meant, class_="words"))
+    return _section("proofs", title, _shares_table(title, "proof", shares), element("dl", *meant, class_="words"))
 
 
-def _shares(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
+def _shares_table(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
     most = max(share.objects for share in shares.values())
     lines = (
         element(
             "tr",
             element("th", label, scope="row"),
-            _number(f"{share.objects:,}"),
-            _number(size(share.bytes)),
+            _number_cell(f"{share.objects:,}"),
+            _number_cell(size(share.bytes)),
             element("td", bar(share.objects, most), class_="share"),
         )
         for label, share in shares.items()
@@ -287,61 +288,63 @@ def _shares(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
             element("td", class_="share"),
         ),
     )
-    return _wide(element("table", head, element("tbody", *lines)), title)
+    return _scrollable(element("table", head, element("tbody", *lines)), title)
 
 
-def _slowest(figures: Figures) -> Markup | None:
+def _slowest_section(figures: Figures) -> Markup | None:
     if not figures.slowest:
         return None
     lines = (
         element(
             "tr",
             element("th", element("bdi", clipped(each.source.path)), scope="row", class_="name"),
-            _number(duration(each.seconds)),
-            _number("" if each.size is None else size(each.size)),
+            _number_cell(duration(each.seconds)),
+            _number_cell("" if each.size is None else size(each.size)),
             element("td", each.kind.value),
         )
         for each in figures.slowest
     )
-    head = _head_of("Object", "took", "bytes", numbers=2, after=("outcome",))
-    return _section("slowest", "The slowest", _wide(element("table", head, element("tbody", *lines)), "The slowest"))
+    head = _table_head("Object", "took", "bytes", numbers=2, after=("outcome",))
+    return _section(
+        "slowest", "The slowest", _scrollable(element("table", head, element("tbody", *lines)), "The slowest")
+    )
 
 
-def _notes(name: str, title: str, notes: Sequence[Note]) -> Markup | None:
+def _notes_section(name: str, title: str, notes: Sequence[Note]) -> Markup | None:
     if not notes:
         return None
     items = []
     for note in notes:
-        look, sign = _SIGNS[note.severity]
+        css_class, sign = _SIGNS[note.severity]
         subject = f"{clipped(note.subject)}: " if note.subject else ""
-        said = (
+        parts = (
             element("span", f"{sign}. ", class_="mark"),
             f"{subject}{note.message} ",
             element("code", f"[{note.code}]"),
         )
         todo = element("p", note.todo) if note.todo else ""
-        items.append(element("li", *said, todo, class_=look))
+        items.append(element("li", *parts, todo, class_=css_class))
     return _section(name, title, element("ul", *items, class_="notes"))
 
 
-def _foot(report: Report, figures: Figures) -> Markup:
+def _page_footer(report: Report, figures: Figures) -> Markup:
     gone = report.objects - figures.objects
-    said = ["Written by migrate-storage from the journal."]
+    sentences = ["Written by migrate-storage from the journal."]
     if gone > 0:
-        said.append(
+        sentences.append(
             f"The plots and tables miss {amount(gone, noun(report))}: "
             "a later run took them over, or they were pruned, or the journal has no line for them."
         )
-    said.append("It holds filenames and primary keys: share it as you would share those.")
-    return element("footer", element("p", " ".join(said)))
+    sentences.append("It holds filenames and primary keys: share it as you would share those.")
+    return element("footer", element("p", " ".join(sentences)))
 
 
 def _section(name: str, title: str, *children: str) -> Markup:
     return element("section", element("h2", title, id=name), *children, aria_labelledby=name)
 
 
-def _head_of(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Markup:
-    """The head of a table, whose last columns are right-aligned numbers; ``after`` stand behind those."""
+def _table_head(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Markup:
+    """Return the head of a table. The last ``numbers`` titles are right-aligned, and ``after`` follows them."""
     first = len(titles) - numbers
     cells = [
         element("th", title, scope="col", class_="number" if number >= first else None)
@@ -350,10 +353,10 @@ def _head_of(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Marku
     return element("thead", element("tr", *cells, *(element("th", title, scope="col") for title in after)))
 
 
-def _number(text: str) -> Markup:
+def _number_cell(text: str) -> Markup:
     return element("td", text, class_="number")
 
 
-def _wide(table: Markup, label: str) -> Markup:
-    """A table that can be scrolled, with the keyboard too, where it is wider than the window."""
+def _scrollable(table: Markup, label: str) -> Markup:
+    """Return a table that scrolls, also with the keyboard, if it is wider than the window."""
     return element("div", table, class_="wide", role="region", aria_label=visible(label), tabindex=0)

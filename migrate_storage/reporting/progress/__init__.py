@@ -1,7 +1,7 @@
-"""Listeners that show a run: a live display on a terminal, plain lines elsewhere, JSON lines for machines.
+"""Listeners that show a run: a live display on a terminal, plain lines elsewhere, JSON lines for programs.
 
-Each is a context manager that is called with every event. A call costs about a microsecond, because it only counts;
-drawing happens a few times a second, on what was counted.
+Each is a context manager, and is called with every event. A call takes about 1 microsecond, because it only counts.
+The counts are drawn a few times a second.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ __all__ = (
 
 
 class Shown(Protocol):
-    """A listener that is open while the run goes on."""
+    """A listener that is open during the run."""
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Count one event."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show the run."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the screen as a reader wants to find it."""
+        """Restore the terminal."""
 
 
 def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lines: IO[str] | None = None) -> Shown:
-    """Return the listener that suits a stream: live on a terminal, lines in a file or pipe.
+    """Return the listener that suits a stream: a live display on a terminal, lines in a file or pipe.
 
     Args:
-        stream: Where a person reads; standard error, so that standard output holds the report alone.
-        as_json: Speak JSON on ``lines`` instead.
-        quiet: Say nothing.
-        lines: Where a machine reads; only needed with ``as_json``.
+        stream: The stream for a person. It is standard error, because standard output is for the report.
+        as_json: Write JSON to ``lines`` instead.
+        quiet: Write nothing.
+        lines: The stream for a program; only needed with ``as_json``.
     """
     if as_json and lines is not None:
         return JsonLines(lines)
     if quiet:
         return Quiet()
-    # `NO_COLOR` and `TERM=dumb` are rich's own business.
+    # rich itself obeys `NO_COLOR` and `TERM=dumb`.
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else Lines(stream)

@@ -1,4 +1,4 @@
-"""A run for machines: one JSON object a line."""
+"""Show a run to programs: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from migrate_storage.reporting.progress.plain import Periodic
 
 __all__ = (
     "JsonLines",
-    "told",
+    "describe",
 )
 
 
@@ -47,8 +47,8 @@ _EVENTS = {
 }
 
 
-def told(event: Event) -> tuple[str, dict[str, Any]]:
-    """Return an event's name and its fields, as the documentation's page on events has them."""
+def describe(event: Event) -> tuple[str, dict[str, Any]]:
+    """Return the name and the fields of an event, as the documentation's page on events lists them."""
     if isinstance(event, ItemFinished):
         return "item", outcome_to_dict(event.outcome)
     if isinstance(event, Noted):
@@ -57,40 +57,39 @@ def told(event: Event) -> tuple[str, dict[str, Any]]:
 
 
 class JsonLines(Periodic):
-    """One JSON object a line: ``run_started``, ``pass_started``, ``item``, ``note``, ``pace``, ``progress``, ``run_finished``.
+    """Writes one JSON object a line. The documentation's page on events lists them.
 
-    Bytes come as ``progress``, about once a second. :meth:`report` writes the last line. The documentation's page
-    on events lists every name.
+    Bytes are written as ``progress``, about once a second. :meth:`report` writes the last line.
     """
 
     def __init__(
         self, stream: IO[str], *, every: float = SECONDS_BETWEEN_JSON, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Write to ``stream``, at most one ``progress`` in ``every`` seconds of ``clock``."""
+        """Write to ``stream``, one ``progress`` in ``every`` seconds at most."""
         super().__init__(stream, every, clock)
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
-        self._tally.add(event)
+        """Write one event, and ``progress`` if it is due."""
+        self._state.add(event)
         if isinstance(event, RunFinished):
-            self._progress()
+            self._write_progress()
         if not isinstance(event, BytesMoved | RangesAdvanced):
-            self._write(*told(event))
+            self._write(*describe(event))
         if self._is_due():
-            self._progress()
+            self._write_progress()
 
     def report(self, report: Report) -> None:
         """Write the report as the last line."""
         self._write("report", report.to_dict())
 
-    def _progress(self) -> None:
-        tally = self._tally
-        values = {"objects": tally.objects, "rows": tally.rows, "rows_total": tally.total, "bytes": tally.bytes}
-        seconds = {"seconds": round(tally.seconds, 3), "seconds_left": tally.left and round(tally.left, 1)}
-        self._write("progress", {**values, "failures": tally.failures, **seconds})
+    def _write_progress(self) -> None:
+        state, left = self._state, self._state.seconds_left
+        values = {"objects": state.objects, "rows": state.rows, "rows_total": state.rows_total, "bytes": state.bytes}
+        seconds = {"seconds": round(state.seconds, 3), "seconds_left": left and round(left, 1)}
+        self._write("progress", {**values, "failures": state.failures, **seconds})
 
     def _write(self, event: str, values: dict[str, Any]) -> None:
-        # ASCII only: whatever is in a key stays on its line and cannot speak to a terminal.
+        # ASCII only, so that a key cannot contain a line break or a terminal's control sequence.
         self._stream.write(json.dumps({"event": event, **values}, default=str) + "\n")
         if event != "item":
             self._stream.flush()

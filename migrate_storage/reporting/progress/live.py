@@ -1,4 +1,4 @@
-"""A run on a terminal: a bar that is drawn a few times a second, on what was counted; news scrolls above it."""
+"""Show a run on a terminal: a bar that is drawn a few times a second. Notes scroll above it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from migrate_storage.core.events import Behind, Event, Noted, RunStarted
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import amount, duration, size
-from migrate_storage.reporting.progress.plain import behind, noted, started
+from migrate_storage.reporting.progress.plain import describe_lag, describe_note, describe_start
 from migrate_storage.reporting.progress.state import ProgressState
 
 __all__ = ("LiveDisplay",)
@@ -26,12 +26,12 @@ REFRESHES_PER_SECOND = 5
 
 
 class LiveDisplay:
-    """A bar with objects, bytes, rate, time left and failures so far; news scrolls above it."""
+    """A bar with objects, bytes, rate, time left and failures so far. Notes scroll above it."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Draw on ``console``, a few times a second."""
+        """Draw on ``console`` :data:`REFRESHES_PER_SECOND` times a second."""
         self._console = console
-        self._tally = ProgressState(clock)
+        self._state = ProgressState(clock)
         self._live = Live(
             console=console,
             refresh_per_second=REFRESHES_PER_SECOND,
@@ -41,14 +41,14 @@ class LiveDisplay:
         )
 
     def __call__(self, event: Event) -> None:
-        """Take one event; drawing is left to the display's own thread."""
-        self._tally.add(event)
+        """Count one event. The display's own thread draws."""
+        self._state.add(event)
         if isinstance(event, RunStarted):
-            self._console.print(Text(started(event), style="bold"))
+            self._console.print(Text(describe_start(event), style="bold"))
         elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
-            self._console.print(Text(noted(event.note), style="yellow"))
+            self._console.print(Text(describe_note(event.note), style="yellow"))
         elif isinstance(event, Behind):
-            self._console.print(Text(behind(event)))
+            self._console.print(Text(describe_lag(event)))
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -60,32 +60,32 @@ class LiveDisplay:
         self._live.__exit__(kind, error, trace)
 
     def render(self) -> RenderableType:
-        """Return what is drawn now."""
-        tally = self._tally
-        if tally.start is None:
+        """Return the current picture."""
+        state = self._state
+        if state.start is None:
             return Text("Looking at the stores and the rows ...", style="dim")
-        share = tally.done
+        share = state.share
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=1.0, completed=share or 0.0, width=40, pulse=share is None),
             Text("" if share is None else f"{share:4.0%}"),
-            Text(_clock_line(tally), style="dim"),
+            Text(_clock_line(state), style="dim"),
         )
         numbers = Text.assemble(
-            (amount(tally.objects, "object"), "bold"),
-            f" at {tally.objects / tally.seconds:,.0f}/s   ",
-            (size(tally.bytes), "bold"),
-            f" at {size(tally.bytes / tally.seconds)}/s   ",
-            (f"{tally.failures:,} to look at", "bold red" if tally.failures else "green"),
+            (amount(state.objects, "object"), "bold"),
+            f" at {state.objects / state.seconds:,.0f}/s   ",
+            (size(state.bytes), "bold"),
+            f" at {size(state.bytes / state.seconds)}/s   ",
+            (f"{state.failures:,} to look at", "bold red" if state.failures else "green"),
         )
-        failed = [f"{count:,} {kind.value}" for kind, count in sorted(tally.kinds.items()) if not kind.done]
+        failed = [f"{count:,} {kind.value}" for kind, count in sorted(state.kinds.items()) if not kind.done]
         more = [Text("  " + ", ".join(failed), style="red")] if failed else []
-        if tally.held:
-            more.append(Text("  " + tally.held, style="yellow"))
+        if state.slowdown:
+            more.append(Text("  " + state.slowdown, style="yellow"))
         return Group(bar, numbers, *more)
 
 
-def _clock_line(tally: ProgressState) -> str:
-    number = f"pass {tally.passes}, " if tally.passes > 1 else ""
-    left = "" if tally.left is None or tally.state else f", {duration(tally.left)} left"
-    return f"{number}{duration(tally.seconds)}{left}"
+def _clock_line(state: ProgressState) -> str:
+    number = f"pass {state.passes}, " if state.passes > 1 else ""
+    left = "" if state.seconds_left is None or state.state else f", {duration(state.seconds_left)} left"
+    return f"{number}{duration(state.seconds)}{left}"

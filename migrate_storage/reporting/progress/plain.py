@@ -1,4 +1,4 @@
-"""A run in a file or a pipe: news as they come, and a line of progress every few seconds."""
+"""Show a run in a file or a pipe: each note when it occurs, and a line of progress every few seconds."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = (
 
 
 class Periodic:
-    """Writes to a stream, what is due every few seconds among it.
+    """Writes to a stream, some of it every few seconds.
 
     Args:
-        stream: where to.
-        every: seconds.
-        clock: seconds, for tests.
+        stream: The stream.
+        every: The interval in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, stream: IO[str], every: float, clock: Callable[[], float]) -> None:
         self._stream, self._every, self._clock = stream, every, clock
-        self._tally = ProgressState(clock)
+        self._state = ProgressState(clock)
         self._due = clock() + every
 
     def _is_due(self) -> bool:
-        """Whether it is time again; asked once for each time."""
+        """Whether the interval has passed. A call that returns true starts the next interval."""
         if (now := self._clock()) < self._due:
             return False
         self._due = now + self._every
@@ -50,11 +50,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 _PLAIN_VERIFY = "looked at"
-"""The reason of a verify that neither reads both sides nor opens a second backend: not worth a word."""
+"""The reason of a verify without ``--deep`` and ``--with``, which its first line leaves out."""
 
 
-def started(event: RunStarted) -> str:
-    """Return the line that announces a job: what it does to what, and why so."""
+def describe_start(event: RunStarted) -> str:
+    """Return the first line of a job: what it does, with which backends, and why."""
     ends = event.source if event.source == event.destination else f"{event.source} -> {event.destination}"
     resumed = event.resumed and event.same_run
     earlier = " (continues earlier runs)" if event.resumed and not event.same_run else ""
@@ -72,24 +72,26 @@ def started(event: RunStarted) -> str:
     return visible(f"{what} {event.kind} {event.run}: {ends} ({event.reason}){earlier}")
 
 
-def behind(event: Behind) -> str:
+def describe_lag(event: Behind) -> str:
+    """Return the line that reports the lag of a sync."""
     if not event.objects:
         return "The destination is level with the source."
     oldest = f", the oldest by {duration(event.seconds)}" if event.seconds else ""
     return f"The destination was behind by {amount(event.objects, 'object')}, {size(event.bytes)}{oldest}."
 
 
-def noted(note: Note) -> str:
+def describe_note(note: Note) -> str:
+    """Return the line of a note."""
     subject = f"{note.subject}: " if note.subject else ""
     todo = f" - {note.todo}" if note.todo else ""
     return visible(f"{note.severity.value}: {subject}{note.message}{todo}")
 
 
 class Quiet:
-    """Shows nothing."""
+    """A listener that writes nothing."""
 
     def __call__(self, event: Event) -> None:
-        """Take one event, and say nothing."""
+        """Ignore one event."""
 
     def __enter__(self) -> Self:
         return self
@@ -99,25 +101,25 @@ class Quiet:
 
 
 class Lines(Periodic):
-    """A plain line every few seconds, for logs and pipes."""
+    """Writes a plain line every few seconds, for logs and pipes."""
 
     def __init__(
         self, stream: IO[str], *, every: float = SECONDS_BETWEEN_LINES, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Write to ``stream``, at most one line of progress in ``every`` seconds of ``clock``."""
+        """Write to ``stream``, one line of progress in ``every`` seconds at most."""
         super().__init__(stream, every, clock)
 
     def __call__(self, event: Event) -> None:
-        """Take one event; write only when a line is due."""
-        self._tally.add(event)
+        """Count one event, and write a line if one is due."""
+        self._state.add(event)
         if isinstance(event, RunStarted):
-            self._write(started(event))
+            self._write(describe_start(event))
         elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
-            self._write(noted(event.note))
+            self._write(describe_note(event.note))
         elif isinstance(event, Behind):
-            self._write(behind(event))
+            self._write(describe_lag(event))
         elif isinstance(event, RunFinished) or self._is_due():
-            self._write(self._tally.line())
+            self._write(self._state.line())
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")

@@ -57,7 +57,7 @@ def item(kind: OutcomeKind = OutcomeKind.REWRITTEN, rows: int = 1, index: int | 
 def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
     clock = Clock()
     tally = ProgressState(clock)
-    assert (tally.total, tally.done, tally.left) == (None, None, None)
+    assert (tally.rows_total, tally.share, tally.seconds_left) == (None, None, None)
     for event in (
         started(10),
         PassStarted(number=1),
@@ -69,7 +69,7 @@ def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
         tally.add(event)
     clock.now += 10
     assert (tally.objects, tally.rows, tally.bytes, tally.failures) == (3, 5, 2048, 1)
-    assert (tally.done, tally.left) == (0.5, 10.0)
+    assert (tally.share, tally.seconds_left) == (0.5, 10.0)
     assert tally.line() == "50%, 3 objects, 2.0 KiB, 0 objects/s, 205 B/s, 1 object to look at, 10.0 s left"
 
 
@@ -79,10 +79,10 @@ def test_a_list_of_files_is_one_row_and_the_share_never_passes_the_whole() -> No
         tally.add(event)
     assert tally.rows == 1
     tally.add(item())
-    assert tally.done == 1.0
+    assert tally.share == 1.0
     empty = ProgressState(Clock())
     empty.add(started(0))
-    assert empty.done == 1.0
+    assert empty.share == 1.0
 
 
 def test_lines_come_every_few_seconds_and_at_the_end() -> None:

@@ -119,7 +119,7 @@ def test_between_disks_there_are_no_requests_and_a_limit_makes_it_longer(sqlite_
 def test_the_costs_are_the_products_and_the_example_is_one(tmp_path: Path) -> None:
     prices = load_prices(ROOT / "docs" / "prices.toml")
     gib = 1024**3
-    told = prices.of(
+    told = prices.add_costs(
         Estimate(
             objects=1000,
             bytes=gib,
@@ -224,7 +224,7 @@ def test_a_plan_prints_each_price_of_the_example(
             'destination = "r2"', f'destination = "{new}"'
         )
         path.write_text(chosen)
-        said = render(replace(report, estimate=load_prices(path).of(report.estimate)))
+        said = render(replace(report, estimate=load_prices(path).add_costs(report.estimate)))
         for service, price, what in (
             (old, "egress", "leave the source"), (old, "reads", "reads at the source"),
             (new, "writes", "writes at the destination"), (new, "reads", "reads at the destination, at most"),

@@ -10,7 +10,7 @@ import pytest
 from migrate_storage.core.filters import Filters
 from migrate_storage.engine.compare import By
 from migrate_storage.jobs.check import Check, CheckOptions
-from migrate_storage.reporting.diff_files import KINDS, Differences, written
+from migrate_storage.reporting.diff_files import KINDS, Differences, write_differences
 from tests.support.evidence import Evidence
 from tests.support.sync.fixtures import Run, end
 from tests.support.sync.trees import files, pair, rclone
@@ -25,7 +25,9 @@ def compared(
     wanted = {kind: folder / f"ours-{kind}" for kind in KINDS}
     with Differences(wanted) as differences:
         chosen = CheckOptions(by=by, **options)  # type: ignore[arg-type]
-        report = Check(end(source), end(destination), chosen, listener=written(differences, lambda _: None)).run()
+        report = Check(
+            end(source), end(destination), chosen, listener=write_differences(differences, lambda _: None)
+        ).run()
     return {kind: sorted(path.read_text().splitlines()) for kind, path in wanted.items()}, report.exit_code
 
 
