@@ -174,7 +174,12 @@ class Output:
         """Print a value as a line of JSON, or lines of text. With ``--quiet`` only important text is printed."""
         if self.json:
             click.echo(json.dumps(value))
-        elif important or not self.quiet:
+        else:
+            self.print_text(lines, important=important)
+
+    def print_text(self, lines: Iterable[str], *, important: bool = False) -> None:
+        """Print lines of text, but not with ``--json``, and with ``--quiet`` only important ones."""
+        if not self.json and (important or not self.quiet):
             for line in lines:
                 click.echo(visible(line))
 

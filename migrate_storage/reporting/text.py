@@ -66,42 +66,46 @@ def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
 
 def headline(report: Report) -> str:
     """Return the first line: how the job ended, and how many rows still name the old key."""
-    left = report.rows_left
-    if report.state == "failed":
-        head = f"Stopped by an error: {report.error}"
-    elif report.state == "planned" or report.dry_run:
-        acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
-        kinds = acted.get(report.kind)
-        count = sum(report.counts.get(kind, 0) for kind in kinds) if kinds else report.objects
-        aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
-        of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
-        head = f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
-    elif report.state == "limited":
-        head = "Stopped at the limit that you set"
-    elif report.state == "stopped":
-        head = "Stopped, as asked"
-    elif report.listed_total:
-        head = f"Finished, with {amount(report.listed_total, noun(report))} to look at"
-    elif report.resumed and not report.objects:
-        head = "Finished, nothing was left to do"
-    else:
-        head = {
-            "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
-            "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
-            "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
-            "sync": f"Finished: {report.counts.get(OutcomeKind.COPIED, 0):,} copied, {report.counts.get(OutcomeKind.PURGED, 0):,} deleted",
-            "purge": f"Finished: {amount(report.counts.get(OutcomeKind.PURGED, 0), 'object')} deleted",
-            "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
-        }.get(report.kind, "Finished")
-    if left is None:
+    head, left = _describe_ending(report), report.rows_left
+    if left is None or (left == 0 and not report.rows_should_leave):
         return f"{head}."
     if left == 0:
-        return f"{head}: no row names {report.source!r} any more." if report.rows_should_leave else f"{head}."
-    verb = "still names" if left == 1 else "still name"
+        return f"{head}: no row names {report.source!r} any more."
+    still = "" if report.state == "planned" or report.dry_run else "still "
     known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
+    return f"{head}. {amount(left, 'row')} {still}{'names' if left == 1 else 'name'} {report.source!r}{known}."
+
+
+def _describe_ending(report: Report) -> str:
+    if report.state == "failed":
+        return f"Stopped by an error: {report.error}"
     if report.state == "planned" or report.dry_run:
-        verb = "names" if left == 1 else "name"
-    return f"{head}. {amount(left, 'row')} {verb} {report.source!r}{known}."
+        return _describe_plan(report)
+    if report.state == "limited":
+        return "Stopped at the limit that you set"
+    if report.state == "stopped":
+        return "Stopped, as asked"
+    if report.listed_total:
+        return f"Finished, with {amount(report.listed_total, noun(report))} to look at"
+    if report.resumed and not report.objects:
+        return "Finished, nothing was left to do"
+    copied, deleted = (report.counts.get(kind, 0) for kind in (OutcomeKind.COPIED, OutcomeKind.PURGED))
+    return {
+        "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
+        "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
+        "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
+        "sync": f"Finished: {copied:,} copied, {deleted:,} deleted",
+        "purge": f"Finished: {amount(deleted, 'object')} deleted",
+        "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
+    }.get(report.kind, "Finished")
+
+
+def _describe_plan(report: Report) -> str:
+    acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
+    count = sum(report.counts.get(kind, 0) for kind in acted.get(report.kind, OutcomeKind))
+    aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
+    of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
+    return f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
 
 
 def _fact_lines(report: Report) -> Iterator[str]:

@@ -63,18 +63,16 @@ def convert(request: ConvertRequest) -> int:
     for file in map(convert_file, sources(request.paths)):
         if file.converted.code != file.source:
             changed += 1
-            if not request.diff:
+            if request.diff:
+                output.print_text(difference(file).splitlines())
+            else:
                 write(file)
-            elif not output.json and not output.quiet:
-                for line in difference(file).splitlines():
-                    click.echo(visible(line))
         remarks = sorted(_remarks(file))
         left += sum(remark.state != "converted" for remark in remarks)
         for remark in remarks:
             _print_remark(file.path, remark, output)
-    if not output.json and not output.quiet:
-        verb = "would change" if request.diff else "changed"
-        click.echo(f"{changed} files {verb}, {left} registrations left as they are")
+    verb = "would change" if request.diff else "changed"
+    output.print_text([f"{changed} files {verb}, {left} registrations left as they are"])
     return EXIT_PROBLEMS if left else 0
 
 

@@ -58,17 +58,12 @@ def demo(request: DemoRequest) -> int:
 
     directory, output = request.directory, request.output
 
-    def print_line(line: str) -> None:
-        if not output.json and not output.quiet:
-            click.echo(line)
-
     example_folder = Demo(directory)
     again = example_folder.exists
     files = amount(example_folder.prepare(), "file")
-    if again:
-        print_line(f"The application in {directory}/ is there from before, with {files}. Once more:\n")
-    else:
-        print_line(f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:\n")
+    made = f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:"
+    found = f"The application in {directory}/ is there from before, with {files}. Once more:"
+    output.print_text([found if again else made, ""])
     with contextlib.closing(example_folder.application()) as application:
         report, code = run_with_progress(
             lambda listener: Migration(application, example_folder.options, listener),
@@ -81,18 +76,18 @@ def demo(request: DemoRequest) -> int:
     elif code or compared.different or not output.quiet:
         print_report(replace(report, next_command=""))
         click.echo(f"\n{_describe_comparison(compared)}\n")
-        print_line(_describe_next(directory))
+        output.print_text(_describe_next(directory))
     return EXIT_PROBLEMS if compared.different else code
 
 
-def _describe_next(directory: Path) -> str:
+def _describe_next(directory: Path) -> tuple[str, ...]:
     names = {"migrate-storage": program(), "python": interpreter()}
     commands = [
         (" ".join(names.get(word, word) for word in command.split()), purpose) for command, purpose in _NEXT_COMMANDS
     ]
     width = max(len(command) for command, _ in commands)
     lines = [f"  {command:<{width}}  # {purpose}" for command, purpose in commands]
-    return "\n".join(("Next", f"  cd {shlex.quote(str(directory))}", *lines))
+    return ("Next", f"  cd {shlex.quote(str(directory))}", *lines)
 
 
 def _describe_comparison(compared: Comparison) -> str:

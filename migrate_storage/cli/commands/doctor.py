@@ -15,7 +15,6 @@ from migrate_storage.cli.option import example, group, options
 from migrate_storage.cli.output import next_command
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
-from migrate_storage.core.text import visible
 from migrate_storage.stores.retry import Retry
 
 if TYPE_CHECKING:
@@ -61,16 +60,19 @@ def doctor(request: DoctorRequest) -> None:
     if request.output.json:
         for event in _json_events(facts):
             click.echo(json.dumps(event))
-    elif not request.output.quiet:
-        click.echo(visible(f"{facts.route.way.value}: {facts.route.reason}"))
-        for name, can in asdict(facts.capabilities).items():
-            click.echo(f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}")
-        for note in (*facts.notes, *facts.not_carried):
-            subject = f"{note.subject}: " if note.subject else ""
-            click.echo(visible(f"{note.severity.value}: {subject}{note.message} [{note.code}]"))
-            if note.todo:
-                click.echo(visible(f"  {note.todo}"))
-        click.echo(f"\nA run can begin.\n\nNext\n  {next_command('migrate-storage plan')}")
+    request.output.print_text(_lines(facts))
+
+
+def _lines(facts: Facts) -> Iterator[str]:
+    yield f"{facts.route.way.value}: {facts.route.reason}"
+    for name, can in asdict(facts.capabilities).items():
+        yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
+    for note in (*facts.notes, *facts.not_carried):
+        subject = f"{note.subject}: " if note.subject else ""
+        yield f"{note.severity.value}: {subject}{note.message} [{note.code}]"
+        if note.todo:
+            yield f"  {note.todo}"
+    yield from ("", "A run can begin.", "", "Next", f"  {next_command('migrate-storage plan')}")
 
 
 def _json_events(facts: Facts) -> Iterator[dict[str, Any]]:

@@ -50,8 +50,8 @@ def runs(request: RunsRequest) -> None:
             when = datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%d %H:%M")
             keys = _describe_keys(record)
             click.echo(visible(f"{record.id}  {when}  {record.kind:<6}  {record.state:<8}  {keys}"))
-    if not records and not request.output.json and not request.output.quiet:
-        click.echo("No run yet: `migrate-storage plan` says what one would do.")
+    if not records:
+        request.output.print_text(["No run yet: `migrate-storage plan` says what one would do."])
 
 
 @dataclass(frozen=True, kw_only=True)
