@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.option import option, parameter_variable
-from migrate_storage.cli.param_types import Age
+from migrate_storage.cli.output import as_typed
 from migrate_storage.cli.run_job import Job, run_and_report
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
@@ -223,6 +223,4 @@ def _as_text(parameter: click.Parameter, value: Any) -> str:
     """Return a value as a user types it, or sets it in the environment."""
     if parameter.multiple:
         return "\n".join(f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in value)
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return Age.typed(value) if isinstance(parameter.type, Age) else str(value)
+    return as_typed(parameter.type, value) or ""

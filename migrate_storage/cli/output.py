@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = (
+    "as_typed",
     "ignore_broken_pipe",
     "interpreter",
     "next_command",
@@ -105,20 +106,20 @@ def _typed_flags(context: click.Context) -> Iterator[tuple[str, str | None]]:
             continue
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
-        else:
-            for each in (value or ()) if parameter.multiple else (value,):
-                text = _as_typed(parameter.type, each)
-                if text is not None and masked(text) == text:
-                    yield flag, text
+            continue
+        for each in (value or ()) if parameter.multiple else (value,):
+            text = as_typed(parameter.type, each)
+            if text is not None and masked(text) == text:
+                yield flag, text
 
 
-def _as_typed(kind: object, value: Any) -> str | None:
+def as_typed(kind: object, value: Any) -> str | None:
     """Return a value as the user typed it, or ``None`` if it may be a secret."""
     if isinstance(kind, Age | Assignment):
         return kind.typed(value)
     if isinstance(value, tuple):
         return ",".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def print_report(report: Report, figures: Figures | None = None) -> None:

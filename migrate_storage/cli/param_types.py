@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from migrate_storage.core.filters import patterns_in
 
-__all__ = ("BYTES", "SECONDS", "Age", "Names", "Patterns")
+__all__ = ("BYTES", "PATTERNS", "SECONDS", "Age", "Names")
 
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
-    """Names separated by commas; the configuration file gives them as a list."""
+    """Names separated by commas; the configuration file gives them as a list.
+
+    Args:
+        split: Splits the text of the command line.
+    """
 
     name = "names"
+
+    def __init__(self, split: Callable[[str], tuple[str, ...]] | None = None) -> None:
+        self._split = split or (lambda text: tuple(part.strip() for part in text.split(",") if part.strip()))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Return the names."""
         del param, ctx
-        if isinstance(value, list | tuple):
-            return tuple(map(str, value))
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else self._split(str(value))
 
 
-class Patterns(click.ParamType):  # type: ignore[type-arg]
-    """Patterns of filenames separated by commas outside of braces; the configuration file gives them as a list."""
-
-    name = "patterns"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the patterns, unparsed."""
-        del param, ctx
-        return tuple(map(str, value)) if isinstance(value, list | tuple) else patterns_in(str(value))
+PATTERNS = Names(patterns_in)
+"""Patterns of filenames, separated by commas outside of braces. They are not parsed here."""
 
 
 class _Bytes(click.ParamType):  # type: ignore[type-arg]

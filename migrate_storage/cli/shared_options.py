@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from migrate_storage.cli.option import option
-from migrate_storage.cli.param_types import BYTES, SECONDS, Patterns
+from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS
 from migrate_storage.core.text import MiB, visible
 from migrate_storage.jobs.run.options import RunOptions
 
@@ -55,12 +55,12 @@ class PatternOptions:
     """Patterns of filenames."""
 
     include: tuple[str, ...] = option(
-        metavar="PATTERNS", type=Patterns(), default=(),
+        metavar="PATTERNS", type=PATTERNS, default=(),
         help="Only files whose name matches one of these, separated by commas, in rclone's language: '*.jpg' anywhere, "
         "'/docs/*.{pdf,txt}' in a folder, 'docs/**' below it.",
     )  # fmt: skip
     exclude: tuple[str, ...] = option(
-        metavar="PATTERNS", type=Patterns(), default=(),
+        metavar="PATTERNS", type=PATTERNS, default=(),
         help="Leave files alone whose name matches one of these, included or not.",
     )  # fmt: skip
 

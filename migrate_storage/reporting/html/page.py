@@ -131,11 +131,8 @@ def _next_section(report: Report, typed: Callable[[str], str]) -> Markup:
         count = amount(report.listed_total, noun(report))
         parts.append(element("p", element("a", f"{count} to look at", href="#listed"), ", below. Then:"))
     for command, purpose in next_steps(report):
-        parts.append(
-            joined(
-                element("p", f"{purpose[:1].upper()}{purpose[1:]}:") if purpose else "", element("pre", typed(command))
-            )
-        )
+        shown = element("p", f"{purpose[:1].upper()}{purpose[1:]}:") if purpose else ""
+        parts.append(joined(shown, element("pre", typed(command))))
     return _section("next", "What to do next", *(parts or [element("p", "Nothing.")]))
 
 
@@ -168,12 +165,8 @@ def _listed_row(outcome: Outcome) -> Markup:
         place += [" → ", element("bdi", clipped(outcome.destination.path))]
     rows = ", ".join(clipped(str(ref), 100) for ref in outcome.refs[:3])
     more = f" and {len(outcome.refs) - 3:,} more" if len(outcome.refs) > 3 else ""
-    return element(
-        "tr",
-        element("th", *place, scope="row", class_="name"),
-        element("td", clipped(outcome.reason, 300)),
-        element("td", element("bdi", rows), more, class_="name"),
-    )
+    reason = element("td", clipped(outcome.reason, 300))
+    return _row(joined(*place), reason, element("td", element("bdi", rows), more, class_="name"), class_="name")
 
 
 def _columns_section(figures: Figures) -> Markup | None:
@@ -181,10 +174,10 @@ def _columns_section(figures: Figures) -> Markup | None:
     if not kinds:
         return None
     lines = (
-        element(
-            "tr",
-            element("th", element("bdi", clipped(column)), scope="row", class_="name"),
+        _row(
+            element("bdi", clipped(column)),
             *(_number_cell(f"{counts.get(kind, 0):,}") for kind in kinds),
+            class_="name",
         )
         for column, counts in sorted(figures.columns.items())
     )
@@ -207,16 +200,13 @@ def _times_section(report: Report, figures: Figures) -> Markup | None:
         plots.append(("listed", "Objects to look at, when they were listed", listed, _format_count, False))
     drawn = (
         element(
-            "figure",
-            element("figcaption", title),
-            plot(name, title, values, shown=shown, ends=ends, binary=binary),
+            "figure", element("figcaption", title), plot(name, title, values, shown=shown, ends=ends, binary=binary)
         )
         for name, title, values, shown, binary in plots
     )
     lines = (
-        element(
-            "tr",
-            element("th", duration(number * step), scope="row"),
+        _row(
+            duration(number * step),
             *(_number_cell(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
         )
         for number, span in enumerate(figures.spans)
@@ -269,25 +259,16 @@ def _proofs_section(figures: Figures) -> Markup | None:
 def _shares_table(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
     most = max(share.objects for share in shares.values())
     lines = (
-        element(
-            "tr",
-            element("th", label, scope="row"),
+        _row(
+            label,
             _number_cell(f"{share.objects:,}"),
             _number_cell(size(share.bytes)),
             element("td", bar(share.objects, most), class_="share"),
         )
         for label, share in shares.items()
     )
-    head = element(
-        "thead",
-        element(
-            "tr",
-            element("th", what, scope="col"),
-            element("th", "objects", scope="col", class_="number"),
-            element("th", "bytes", scope="col", class_="number"),
-            element("td", class_="share"),
-        ),
-    )
+    titles = (element("th", title, scope="col", class_="number") for title in ("objects", "bytes"))
+    head = element("thead", element("tr", element("th", what, scope="col"), *titles, element("td", class_="share")))
     return _scrollable(element("table", head, element("tbody", *lines)), title)
 
 
@@ -295,12 +276,12 @@ def _slowest_section(figures: Figures) -> Markup | None:
     if not figures.slowest:
         return None
     lines = (
-        element(
-            "tr",
-            element("th", element("bdi", clipped(each.source.path)), scope="row", class_="name"),
+        _row(
+            element("bdi", clipped(each.source.path)),
             _number_cell(duration(each.seconds)),
             _number_cell("" if each.size is None else size(each.size)),
             element("td", each.kind.value),
+            class_="name",
         )
         for each in figures.slowest
     )
@@ -317,13 +298,9 @@ def _notes_section(name: str, title: str, notes: Sequence[Note]) -> Markup | Non
     for note in notes:
         css_class, sign = _SIGNS[note.severity]
         subject = f"{clipped(note.subject)}: " if note.subject else ""
-        parts = (
-            element("span", f"{sign}. ", class_="mark"),
-            f"{subject}{note.message} ",
-            element("code", f"[{note.code}]"),
-        )
+        mark, code = element("span", f"{sign}. ", class_="mark"), element("code", f"[{note.code}]")
         todo = element("p", note.todo) if note.todo else ""
-        items.append(element("li", *parts, todo, class_=css_class))
+        items.append(element("li", mark, f"{subject}{note.message} ", code, todo, class_=css_class))
     return _section(name, title, element("ul", *items, class_="notes"))
 
 
@@ -351,6 +328,10 @@ def _table_head(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Ma
         for number, title in enumerate(titles)
     ]
     return element("thead", element("tr", *cells, *(element("th", title, scope="col") for title in after)))
+
+
+def _row(title: str, *cells: Markup, class_: str | None = None) -> Markup:
+    return element("tr", element("th", title, scope="row", class_=class_), *cells)
 
 
 def _number_cell(text: str) -> Markup:
