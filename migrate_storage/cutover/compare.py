@@ -12,7 +12,7 @@ from migrate_storage.core.model import ObjectMeta
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, judge, merge
-from migrate_storage.stores.listing import IncompleteError, listing
+from migrate_storage.stores.listing import IncompleteError, Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
@@ -46,7 +46,7 @@ def find_differences(
     """
     retry = Retry(REQUEST_ATTEMPTS, threading.Event())
     both = Comparison(source, destination, outbox, retry)
-    pairs = merge(*(listing(side, retry, _log.info) for side in (both.source, both.destination)))
+    pairs = merge(*(Listing.of_backend(side, retry, _log.info) for side in (both.source, both.destination)))
     try:
         for _, found in parallel_map(
             both.compare_key, (pair.key for pair in pairs if not both.listings_match(pair)), PARALLEL_COMPARISONS

@@ -21,7 +21,7 @@ from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import classify
-from migrate_storage.stores.listing import Entry, Listing, Stream
+from migrate_storage.stores.listing import ListedKey, Listing, ListingStream
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate.places import resolve_links
@@ -102,39 +102,39 @@ def merge(source: Listing, destination: Listing) -> Generator[Pair]:
         IncompleteError: a listing broke off, or was not in the order it promised. No pair that lacks a side is given for
             a key that the broken listing had not passed.
     """
-    left, right = Stream(source), Stream(destination)
+    left, right = ListingStream(source), ListingStream(destination)
     with closing(iter(left)) as one, closing(iter(right)) as other:
         pairs = _aligned(one, other)
         if source.ordered and destination.ordered:
             yield from pairs
         else:
-            yield from _unpaired_last(pairs, lambda: left.tidy and right.tidy)
+            yield from _unpaired_last(pairs, lambda: left.in_order and right.in_order)
 
 
-def _unpaired_last(pairs: Iterator[Pair], tidy: Callable[[], bool]) -> Iterator[Pair]:
+def _unpaired_last(pairs: Iterator[Pair], in_order: Callable[[], bool]) -> Iterator[Pair]:
     """Give pairs with both sides at once; match the other ones by key at the end.
 
     Args:
         pairs: of listings that may give any key at any time.
-        tidy: whether both listings were in key order so far. After a key out of order a key may come again. From there on all
+        in_order: whether both listings were in key order so far. After a key out of order a key may come again. From there on all
             pairs are spilled to disk, so that no key is given twice.
     """
     with closing(SpilledMap()) as left, closing(SpilledMap()) as right, closing(SpilledList[str]()) as met:
         for pair in pairs:
-            if pair.source is not None and pair.destination is not None and tidy():
+            if pair.source is not None and pair.destination is not None and in_order():
                 met.add(pair.key)
                 yield pair
                 continue
             for lone, meta in ((left, pair.source), (right, pair.destination)):
                 if meta is not None:
                     lone.add(pair.key, meta)
-        if not tidy():
+        if not in_order():
             for lone in (left, right):
                 lone.discard(met)
         yield from _aligned(iter(left), iter(right))
 
 
-def _aligned(left: Iterator[Entry], right: Iterator[Entry]) -> Iterator[Pair]:
+def _aligned(left: Iterator[ListedKey], right: Iterator[ListedKey]) -> Iterator[Pair]:
     """Pair the entries of both, as if both were in key order. Entries out of order stay without a partner."""
     one, other = next(left, None), next(right, None)
     while one is not None or other is not None:

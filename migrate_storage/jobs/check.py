@@ -17,7 +17,7 @@ from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.journal import new_run_id
 from migrate_storage.reporting import Report
-from migrate_storage.stores.listing import IncompleteError, listing
+from migrate_storage.stores.listing import IncompleteError, Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("Check", "CheckOptions")
@@ -97,9 +97,10 @@ class Check(Job[None]):
         """Compare the two listings, key by key."""
         del facts
         left, right = (
-            listing(side, self.context.retry, self.context.note_fallback) for side in (self._source, self._destination)
+            Listing.of_backend(side, self.context.retry, self.context.note_fallback)
+            for side in (self._source, self._destination)
         )
-        left = replace(left, count=lambda count: self.context.stats.tell(Listed(objects=count)))
+        left = replace(left, on_end=lambda count: self.context.stats.tell(Listed(objects=count)))
         try:
             for compared in self._compare(merge(left, right)):
                 self.context.stats.ended(self._outcome(compared))

@@ -1,7 +1,7 @@
-"""One listing as a stream of keys: begun again where it breaks off, and told apart from one that ended.
+"""The listing of a store: started again where it breaks off, and repeated through fsspec where obstore cannot list a key.
 
-What was not listed is never said to be missing: a listing that breaks off for good raises :class:`IncompleteError`, and all that
-came before holds.
+A key that was not listed is unknown, not missing. A listing that ends early therefore raises :class:`IncompleteError`; the
+objects that it returned before are valid.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Self
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
@@ -24,184 +24,18 @@ from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
 
 __all__ = (
-    "Entry",
     "IncompleteError",
+    "ListedKey",
     "ListedObject",
     "Listing",
+    "ListingStream",
     "StoreLister",
-    "Stream",
-    "listing",
 )
-
-_CLOUDS = ("s3", "gcs", "azure")
-
-
-def listing(side: ResolvedBackend, retry: Retry, tell: Callable[[str], None]) -> Listing:
-    """How a side is listed below its prefix.
-
-    Args:
-        side: what to list.
-        retry: how a listing that broke off is begun again.
-        tell: called when another library had to list it.
-
-    Raises:
-        ConfigurationError: it has no bucket or folder of its own.
-    """
-    root, name = side.root, side.registration.protocol
-    if (name in _CLOUDS and not root.root) or (root.service == "file" and not root.key):
-        raise ConfigurationError(
-            f"{side.key!r} has no bucket or folder of its own, so it cannot be listed: give it a prefix, or name it by a URL"
-        )
-    if root.service == "file":
-        # obstore leaves names such as x#1 out of the listing of a disk, without a word.
-        folder = f"/{root.key.rstrip('/')}"
-        disk = _Disk(fsspec.filesystem("file"), side.key, root=folder)
-        return Listing(store=disk, prefix=folder, retry=retry)
-    store, path = side.resolve("x")
-    other = side.fallback("x")
-    return Listing(
-        store=store,
-        prefix=_folder(path),
-        ordered=_promises_order(side),
-        fallback=(other[0], _folder(other[1])) if other is not None else None,
-        tell=tell,
-        retry=retry,
-    )
-
-
-class _Disk(FsspecStore):
-    """A disk whose listing tells no tags: obstore, which reads it, has tags of its own."""
-
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
-        """See :class:`migrate_storage.stores.base.Store`."""
-        return (replace(meta, e_tag=None) for meta in super().list(prefix, after=after))
-
-
-def _folder(path: str) -> str:
-    return path[:-1].rstrip("/") or path[:-1]
-
-
-def _promises_order(side: ResolvedBackend) -> bool:
-    """Amazon's general purpose buckets and Google's list in the order of UTF-8 bytes; other services may not.
-
-    Sources: Amazon S3 API, ListObjectsV2 (and its note on directory buckets); Cloud Storage, "Objects: list".
-    """
-    root = side.root
-    return root.endpoint == "" and (
-        root.service == "gcs" or (root.service == "s3" and not root.root.endswith("--x-s3"))
-    )
-
 
 _BUCKETED = frozenset({"s3", "gcs", "azure"})
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ListedObject:
-    """One object that a store holds."""
-
-    #: The key of a backend that reaches it, and what a row of that backend would have to name it.
-    location: Location
-    place: Place
-    meta: ObjectMeta
-    #: It is a link to another file of the disk, not an object of its own.
-    link: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLister:
-    """How everything of one backend is listed.
-
-    Args:
-        side: the backend.
-
-    Raises:
-        ConfigurationError: it has no bucket or folder of its own, so that there is nothing to list.
-    """
-
-    side: ResolvedBackend
-
-    def __post_init__(self) -> None:
-        root = self.side.root
-        bucketed = root.service in _BUCKETED
-        nothing = not root.root if bucketed else root.service != "memory" and not self._below[0].strip("/")
-        if nothing or root.service in ("", "http"):
-            raise ConfigurationError(
-                f"the backend {self.side.key!r} has no bucket or folder of its own, so it cannot be listed: name others with --key"
-            )
-
-    @property
-    def _below(self) -> tuple[str, Place]:
-        """What stands before every filename in a path, and the place of that."""
-        place = self.side.place("x")
-        path = self._asked("x")[1]
-        if path[-1:] != "x" or place.key[-1:] != "x":
-            raise ConfigurationError(
-                f"the backend {self.side.key!r} gives its files names of its own: it cannot be listed"
-            )
-        return path[:-1], replace(place, key=place.key[:-1])
-
-    def _asked(self, filename: str) -> ObjectAt:
-        """The store that lists, and a path in it. Of a disk, obstore would leave out names such as ``x#1``."""
-        if self.side.root.service != "file":
-            return self.side.resolve(filename)
-        folder = f"/{self.side.root.key}"
-        other = self.side.fallback(filename)
-        name = f"{self.side.key} (file)"
-        return other or ObjectAt(FsspecStore(LocalFileSystem(), name, root=folder), folder + filename)
-
-    def list_objects(self, tell: Callable[[str], None]) -> Iterator[ListedObject]:
-        """List everything.
-
-        Args:
-            tell: told in one line when the listing had to be begun again with another library.
-
-        Raises:
-            RunError: the listing broke off: nobody knows what it had not come to.
-            StoppedError: told to stop while waiting for a limit.
-        """
-        lead, base = self._below
-        store, _ = self._asked("x")
-        try:
-            yield from self._from(store, lead, base)
-        except (RunError, StoppedError):
-            raise
-        except Exception as error:
-            failure = classify(error)
-            other = self.side.fallback("x") if self.side.root.service != "file" else None
-            if other is None or failure.kind.is_store_wide:
-                raise _broken(store, failure.message) from error
-            # One key that obstore does not know ends its whole listing.
-            tell(f"the listing of {store.name} broke off ({failure.message}): listed through fsspec")
-            try:
-                yield from self._from(other[0], other[1][:-1], base)
-            except Exception as again:
-                raise _broken(other[0], classify(again).message) from again
-
-    def _from(self, store: Store, lead: str, base: Place) -> Iterator[ListedObject]:
-        below = lead.lstrip("/")
-        for meta in store.list(lead.rstrip("/")):
-            path = meta.path.lstrip("/")
-            if not path.startswith(below):
-                # Another name that begins alike, or a file that is named as the folder.
-                continue
-            name = path[len(below) :]
-            place = replace(base, key=base.key + name)
-            yield ListedObject(
-                location=Location(self.side.key, name),
-                place=place,
-                meta=meta,
-                link=resolve_links(place).key != place.key,
-            )
-
-
-def _broken(store: Store, message: str) -> RunError:
-    return RunError(
-        f"the listing of {store.name} broke off: {message}; nobody knows what it had not come to, so no object is called an orphan: mend that, then run the same command again"
-    )
-
-
-Entry = tuple[str, ObjectMeta]
-"""A key below the prefix, and what is listed there."""
+ListedKey = tuple[str, ObjectMeta]
+"""A key below the prefix, and what the listing says of its object."""
 
 
 class IncompleteError(Exception):
@@ -210,11 +44,7 @@ class IncompleteError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """One side of a comparison: what to list, and how.
-
-    Keys are compared without the prefix. A local disk is to be listed with fsspec: obstore leaves names such as ``x#1``
-    out, without a word.
-    """
+    """What to list, and how. Keys are listed without the prefix."""
 
     store: Store
     #: Full path in ``store`` under which to list, by whole segments; empty lists all.
@@ -222,17 +52,77 @@ class Listing:
     #: Whether the service promises keys in the order of their UTF-8 bytes.
     ordered: bool = False
     #: The same objects through another library, and the prefix there, for when a key ends the listing of ``store``.
-    fallback: tuple[Store, str] | None = None
-    #: Told in one line when the fallback is used.
-    tell: Callable[[str], None] = lambda _: None
-    #: Told how many objects there are, when the listing has ended.
-    count: Callable[[int], None] = lambda _: None
-    #: How a listing that broke off for a passing reason is begun again; ``None`` lists once.
+    fallback: ObjectAt | None = None
+    #: Called with one line when the fallback is used.
+    on_fallback: Callable[[str], None] = lambda _: None
+    #: Called with the number of objects when the listing has ended.
+    on_end: Callable[[int], None] = lambda _: None
+    #: How a listing that broke off for a passing reason is started again; ``None`` lists once.
     retry: Retry | None = None
+    #: Whether a path outside of ``prefix`` is left out; otherwise it ends the listing.
+    skip_outside: bool = False
+
+    @classmethod
+    def of_backend(
+        cls, side: ResolvedBackend, retry: Retry | None = None, on_fallback: Callable[[str], None] = lambda _: None
+    ) -> Self:
+        """Return how a backend is listed below its prefix.
+
+        Args:
+            side: the backend.
+            retry: how a listing that broke off is started again; ``None`` lists once.
+            on_fallback: called with one line when fsspec lists in place of obstore.
+
+        Raises:
+            ConfigurationError: the backend has no bucket or folder of its own.
+        """
+        root = side.root
+        if (side.registration.protocol in _BUCKETED and not root.root) or (root.service == "file" and not root.key):
+            raise ConfigurationError(
+                f"{side.key!r} has no bucket or folder of its own, so it cannot be listed: give it a prefix, or name it by a URL"
+            )
+        if root.service == "file":
+            # obstore leaves names such as x#1 out of the listing of a disk, without an error.
+            folder = f"/{root.key.rstrip('/')}"
+            disk = _Disk(LocalFileSystem(), f"{side.key} (file)", root=folder)
+            return cls(store=side.throttle(disk), prefix=folder, retry=retry)
+        store, path = side.resolve("x")
+        other = side.fallback("x")
+        return cls(
+            store=store,
+            prefix=_folder_of(path),
+            ordered=_promises_order(root),
+            fallback=None if other is None else ObjectAt(other.store, _folder_of(other.key)),
+            on_fallback=on_fallback,
+            retry=retry,
+        )
 
 
-class Stream:
-    """The entries of one listing. Where it breaks off it is begun again, and the fallback is the last resort.
+class _Disk(FsspecStore):
+    """A disk whose listing has no entity tags: obstore, which reads the files, makes other tags."""
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        return (replace(meta, e_tag=None) for meta in super().list(prefix, after=after))
+
+
+def _folder_of(path: str) -> str:
+    """Return the folder of a path whose name is ``x``."""
+    return path[:-1].rstrip("/") or path[:-1]
+
+
+def _promises_order(root: Place) -> bool:
+    """Tell whether a service lists in the order of UTF-8 bytes: Amazon's general purpose buckets and Google's do.
+
+    Sources: Amazon S3 API, ListObjectsV2 (and its note on directory buckets); Cloud Storage, "Objects: list".
+    """
+    return root.endpoint == "" and (
+        root.service == "gcs" or (root.service == "s3" and not root.root.endswith("--x-s3"))
+    )
+
+
+class ListingStream:
+    """The listed keys of one listing. Where it breaks off it is started again, and the fallback is used last.
 
     Args:
         listing: what to list.
@@ -241,49 +131,51 @@ class Stream:
     def __init__(self, listing: Listing) -> None:
         self._listing, self._last = listing, None  # type: tuple[Listing, str | None]
         #: Whether each key came after the one before it so far, and therefore once.
-        self.tidy = True
+        self.in_order = True
 
-    def __iter__(self) -> Generator[Entry]:
+    def __iter__(self) -> Generator[ListedKey]:
+        """Yield each key.
+
+        Raises:
+            IncompleteError: the listing broke off for good, or a service did not list in the order that it promises.
+            StoppedError: the job was stopped while the listing waited.
+        """
         listing, attempt = self._listing, 0
         while True:
             attempt += 1
             try:
-                yield from self._given(_entries(listing.store, listing.prefix), listing.store.name)
-            except IncompleteError:
+                yield from self._in_promised_order(self._entries(listing.store, listing.prefix), listing.store)
+                return
+            except (IncompleteError, RunError, StoppedError):
                 raise
             except Exception as error:
                 failure = classify(error)
                 if failure.kind.retriable and listing.retry is not None and attempt < listing.retry.attempts:
                     listing.retry.pause(attempt)
                     continue
+                broken = f"the listing of {listing.store.name} broke off"
                 if listing.fallback is None or failure.kind.is_store_wide:
-                    raise IncompleteError(
-                        f"the listing of {listing.store.name} broke off: {failure.message}"
-                    ) from error
-                listing.tell(
-                    f"the listing of {listing.store.name} broke off ({failure.message}): listed through fsspec"
-                )
+                    raise IncompleteError(f"{broken}: {failure.message}") from error
+                listing.on_fallback(f"{broken} ({failure.message}): listed through fsspec")
                 break
-            else:
-                return
         store, prefix = listing.fallback
         try:
-            entries = _entries(store, prefix)
-            yield from self._given(_in_order(entries) if listing.ordered else entries, store.name)
-        except IncompleteError:
+            entries = self._entries(store, prefix)
+            yield from self._in_promised_order(_sorted(entries) if listing.ordered else entries, store)
+        except (IncompleteError, RunError, StoppedError):
             raise
         except Exception as error:
             raise IncompleteError(f"the listing of {store.name} broke off: {classify(error).message}") from error
 
-    def _given(self, entries: Iterator[Entry], name: str) -> Iterator[Entry]:
-        """The entries, in order after the last that was given; where no order is promised, all of them."""
+    def _in_promised_order(self, entries: Iterator[ListedKey], store: Store) -> Iterator[ListedKey]:
+        """Yield the keys after the last one that was yielded; all of them where no order is promised."""
         ordered, count = self._listing.ordered, 0
         passed, before = self._last, ""
         for key, meta in entries:
             if count and key <= before:
                 if ordered:
-                    raise IncompleteError(f"{name} does not list its keys in order")
-                self.tidy = False
+                    raise IncompleteError(f"{store.name} does not list its keys in order")
+                self.in_order = False
             before = key
             count += 1
             if passed is None or key > passed:
@@ -291,29 +183,89 @@ class Stream:
             elif ordered:
                 continue
             else:
-                self.tidy = False
+                self.in_order = False
             yield key, meta
-        self._listing.count(count)
+        self._listing.on_end(count)
+
+    def _entries(self, store: Store, prefix: str) -> Iterator[ListedKey]:
+        """Yield the objects with their keys below a prefix."""
+        root = prefix.strip("/")
+        for meta in store.list(prefix):
+            path = meta.path
+            if root:
+                begin = path.find(root, 0, len(root) + 1)
+                if begin < 0 or path[:begin] not in ("", "/") or not path.startswith("/", begin + len(root)):
+                    if self._listing.skip_outside:
+                        continue
+                    raise IncompleteError(f"{store.name} lists {path!r}, which is not below {prefix!r}")
+                path = path[begin + len(root) + 1 :]
+            elif prefix:
+                path = path.removeprefix("/")
+            yield path, meta
 
 
-def _entries(store: Store, prefix: str) -> Iterator[Entry]:
-    """Objects with their keys below a prefix. A path outside of it is refused: nothing is guessed."""
-    root = prefix.strip("/")
-    for meta in store.list(prefix):
-        path = meta.path
-        if root:
-            begin = path.find(root, 0, len(root) + 1)
-            if begin < 0 or path[:begin] not in ("", "/") or not path.startswith("/", begin + len(root)):
-                raise IncompleteError(f"{store.name} lists {path!r}, which is not below {prefix!r}")
-            path = path[begin + len(root) + 1 :]
-        elif prefix:
-            path = path.removeprefix("/")
-        yield path, meta
-
-
-def _in_order(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """The same by key; nothing is given before the listing has ended."""
+def _sorted(entries: Iterator[ListedKey]) -> Iterator[ListedKey]:
+    """Yield the same by key; the first one after the listing has ended."""
     with closing(SpilledMap()) as spill:
         for key, meta in entries:
             spill.add(key, meta)
         yield from spill
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedObject:
+    """One object of a store."""
+
+    #: The key of a backend that reaches it, and the filename by which a row of that backend would name it.
+    location: Location
+    place: Place
+    meta: ObjectMeta
+    #: Whether it is a link to another file of the disk, not an object of its own.
+    link: bool = False
+
+
+class StoreLister:
+    """Lists everything of one backend, with the place of each object.
+
+    Args:
+        side: the backend.
+
+    Raises:
+        ConfigurationError: it has no bucket or folder of its own, so that there is nothing to list.
+    """
+
+    def __init__(self, side: ResolvedBackend) -> None:
+        root, path, place = side.root, side.registration.path("x"), side.place("x")
+        folder = root.key if root.service == "file" else path[:-1]
+        empty = not root.root if root.service in _BUCKETED else root.service != "memory" and not folder.strip("/")
+        if empty or root.service in ("", "http"):
+            raise ConfigurationError(
+                f"the backend {side.key!r} has no bucket or folder of its own, so it cannot be listed: name others with --key"
+            )
+        if f"/{path}"[-2:] != "/x" or place.key[-1:] != "x":
+            raise ConfigurationError(f"the backend {side.key!r} gives its files names of its own: it cannot be listed")
+        self._side = side
+        self._base = root if root.service == "file" else replace(place, key=place.key[:-1])
+
+    def list_objects(self, on_fallback: Callable[[str], None]) -> Iterator[ListedObject]:
+        """List everything.
+
+        Args:
+            on_fallback: called with one line when fsspec lists in place of obstore.
+
+        Raises:
+            RunError: the listing broke off.
+            StoppedError: the job was stopped while the listing waited for a limit.
+        """
+        listing = replace(Listing.of_backend(self._side, on_fallback=on_fallback), ordered=False, skip_outside=True)
+        try:
+            for key, meta in ListingStream(listing):
+                # fsspec's memory filesystem lists every path with a slash in front.
+                name = key if listing.prefix else key.lstrip("/")
+                place = replace(self._base, key=self._base.key + name)
+                link = resolve_links(place).key != place.key
+                yield ListedObject(location=Location(self._side.key, name), place=place, meta=meta, link=link)
+        except IncompleteError as error:
+            raise RunError(
+                f"{error}; nobody knows what it had not come to, so no object is called an orphan: mend that, then run the same command again"
+            ) from error

@@ -151,6 +151,10 @@ class ResolvedBackend:
             return None
         return ObjectAt(self._fsspec(), self.registration.path(filename))
 
+    def throttle(self, store: Store) -> Store:
+        """Return the store, limited as the other stores of this backend are."""
+        return store if self._pace is None else ThrottledStore(store, self._pace)
+
     def _fsspec(self) -> Store:
         config = self.registration.translation.config
         root = config.root if config is not None and config.service == "file" else None
@@ -175,6 +179,5 @@ class ResolvedBackend:
     def _once(self, root: str, build: Any) -> Store:
         with self._lock:
             if root not in self._stores:
-                store = build()
-                self._stores[root] = store if self._pace is None else ThrottledStore(store, self._pace)
+                self._stores[root] = self.throttle(build())
             return self._stores[root]

@@ -90,14 +90,14 @@ def _select_registrations(application: Application, source: str | None) -> tuple
 
 def _compare(application: Application, registration: Registration) -> tuple[Agreement, ...]:
     from migrate_storage.application.inspection import filenames
-    from migrate_storage.jobs.translation_check import agree, listed
+    from migrate_storage.jobs.translation_check import compare_files, list_filenames
 
     config = registration.translation.config
     if config is None or config.service == "memory":
         return ()
     backend = application.backends[registration.key]
-    names = filenames(application, registration.key, COMPARED_OBJECTS) or listed(backend, COMPARED_OBJECTS)
-    return agree(backend, names)
+    names = filenames(application, registration.key, COMPARED_OBJECTS) or list_filenames(backend, COMPARED_OBJECTS)
+    return compare_files(backend, names)
 
 
 def _print_comparison(key: str, results: tuple[Agreement, ...], output: Output) -> None:

@@ -13,7 +13,7 @@ from migrate_storage.engine.compare import nested
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
-from migrate_storage.stores.listing import listing
+from migrate_storage.stores.listing import Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -81,7 +81,7 @@ def _samples(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry
     """A few objects of the source, where its service may copy them by itself."""
     if destination.copier(source.root) is None:
         return
-    listed = listing(source, retry, lambda _: None)
+    listed = Listing.of_backend(source, retry)
     # What a listing cannot tell goes through this process; why it cannot, the sync itself will say.
     with suppress(Exception):
         for meta in itertools.islice(listed.store.list(listed.prefix), _SAMPLES):

@@ -26,7 +26,7 @@ from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.sync.deletions import ExtraneousDeleter, SpilledPairs
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.stores.failures import Failure
-from migrate_storage.stores.listing import listing
+from migrate_storage.stores.listing import Listing
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 from migrate_storage.translate import unaddressable
 
@@ -80,8 +80,8 @@ class Reconciler:
         self._is_over, self._rows, self._is_mine = is_over, rows, is_mine
         self._retry, self._stats, self._breaker = context.retry, context.stats, CircuitBreaker()
         sides = (route.source, route.destination)
-        source, self._other = (listing(side, context.retry, context.note_fallback) for side in sides)
-        self._listed = replace(source, count=lambda count: context.stats.tell(Listed(objects=count)))
+        source, self._other = (Listing.of_backend(side, context.retry, context.note_fallback) for side in sides)
+        self._listed = replace(source, on_end=lambda count: context.stats.tell(Listed(objects=count)))
         self._deleter = ExtraneousDeleter(*sides, context.retry, min_age=options.min_age, dry_run=options.dry_run)
         self._guesses_content_type = route.source.registration.protocol not in _CLOUDS
 

@@ -161,7 +161,7 @@ def test_a_key_that_ends_a_listing_is_survived_through_fsspec(ordered):
     whole = memory(dict.fromkeys("abcdef", b"1"))
     told = []
     broken = Ends(whole, 3, ValueError("illegal path segment"))
-    listing = Listing(store=broken, ordered=ordered, fallback=(whole, ""), tell=told.append)
+    listing = Listing(store=broken, ordered=ordered, fallback=(whole, ""), on_fallback=told.append)
     pairs = list(merge(listing, Listing(store=whole)))
     assert [pair.key for pair in pairs] == list("abcdef")
     assert all(pair.source and pair.destination for pair in pairs)
@@ -218,7 +218,7 @@ def test_a_key_that_obstore_cannot_list_is_listed_through_s3fs(moto_s3):
         prefix="up",
         ordered=True,
         fallback=(FsspecStore(moto_s3.fs(), "s3fs"), f"{bucket}/up"),
-        tell=told.append,
+        on_fallback=told.append,
     )
     assert tuple(pair.key for pair in merge(listing, Listing(store=memory({})))) == keys
     assert len(told) == 1
