@@ -72,10 +72,6 @@ class _Writer:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ran.add(report.nodeid)
-        # One that is tried once more counts as it ends, not as it began.
-        if report.when == "setup":
-            self._failed.discard(report.nodeid)
-            self._shown = [fact for fact in self._shown if fact["test"] != report.nodeid]
         if report.outcome != "passed":
             self._failed.add(report.nodeid)
         if report.when == "call":

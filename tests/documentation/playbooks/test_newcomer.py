@@ -134,7 +134,7 @@ def test_who_types_what_is_written_gets_there(tmp_path: Path, environment: dict[
 
     types(install.replace(".", "'.[s3fs,postgres]'"), clone, **own)
     for part in ("common", "swap"):
-        subprocess.run(["cp", "-r", f"{clone}/tests/playbooks/{part}/.", str(folder)], check=True)
+        subprocess.run(["cp", "-r", f"{clone}/tests/documentation/playbooks/{part}/.", str(folder)], check=True)
     environment |= own
     subprocess.run(["python", "prepare.py"], cwd=folder, env=environment, check=True)
     Page(clone / "playbooks" / "swap.md", folder, environment, public_names(environment, folder)).follow()

@@ -1,4 +1,4 @@
-"""A world that several processes reach, and the command line as each of them has it."""
+"""A world that several processes share, and the command line in each of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 from migrate_storage.database.connection import Database
 from migrate_storage.journal import Journal, ShardRecord
 from tests.support import ROOT
+from tests.support.distributed.gate import ROWS_BEFORE_GATE
 from tests.support.engine import registrations as places
 from tests.support.engine.fixtures import worlds  # noqa: F401 - a fixture
 from tests.support.engine.world import Album, Document, Note, Page, World
@@ -31,7 +32,7 @@ LEASE = 3
 
 @dataclass
 class Site:
-    """Rows in PostgreSQL, objects in two buckets of a server, and where processes find them."""
+    """Rows in PostgreSQL, objects in two buckets of a server, and the file by which processes find them."""
 
     url: str
     server: S3Server
@@ -43,11 +44,21 @@ class Site:
             places.old_s3(self.server, self.buckets[0]),
             places.new_s3(self.server.by_another_name, self.buckets[1]),
         )
-        self.file.write_text(json.dumps({"url": self.url, "backends": [old.to_dict(), new.to_dict()]}))
+        self.gate = self.file.with_suffix(".gate")
+        backends = [old.to_dict(), new.to_dict()]
+        self.file.write_text(json.dumps({"url": self.url, "backends": backends, "gate": str(self.gate)}))
         self.world = World(self.url, old.build(), new.build(), seed=7)
 
+    def close_gate(self) -> None:
+        """Let each process that has re-pointed some rows wait before its next request to a store."""
+        self.gate.touch()
+
+    def open_gate(self) -> None:
+        """Let all processes continue."""
+        self.gate.unlink()
+
     def fill(self, count: int) -> None:
-        """Rows with keys of every kind; one object is named by many of them."""
+        """Add rows with keys of every kind; one object is named by many of them."""
         world, rng = self.world, random.Random(7)
         files = world.files_at_once([f"docs/{i % 7}/d{i}.bin" for i in range(count)])
         shared = world.file("notes/shared.wav")
@@ -64,7 +75,7 @@ class Site:
 
     @property
     def rows(self) -> dict[str, list[Any]]:
-        """Every file column as the database has it, without the times that a store gave."""
+        """The values of every file column, without the times that a store gave."""
         columns = (("documents", "file"), ("albums", "pictures"), ("notes", "voice"), ("pages", "image"))
         found = {table: self.world.raw(table, column) for table, column in columns}
         for value in found.values():
@@ -74,7 +85,7 @@ class Site:
         return found
 
     def objects(self, bucket: int = 1) -> dict[str, tuple[bytes, str]]:
-        """Every object of a bucket: its bytes and its content type."""
+        """Return every object of a bucket: its bytes and its content type."""
         store = self.server.client
         found = {}
         for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.buckets[bucket]):
@@ -98,30 +109,44 @@ class Site:
         return ForkedProcess(line, {**self.environment, **environment}, ROOT)
 
     def do(self, command: str, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:
-        """A command to its end."""
+        """Run a command to its end, and return its two outputs."""
         return ended(self.start(command, *arguments, **environment), code)
 
     @property
     def ranges(self) -> list[ShardRecord]:
-        """Those of the latest run."""
+        """The ranges of the latest run."""
         with closing(Database(self.url)) as database:
             journal = Journal(database)
             return journal.shards.of_run(journal.runs.latest()[0].id)
 
     def moved(self) -> int:
-        """Rows that were re-pointed so far."""
+        """Count the rows that were re-pointed so far."""
         if not self.world.sql("SELECT 1 FROM pg_tables WHERE tablename = 'migrate_storage_row'"):
             return 0
         return int(self.world.sql("SELECT count(*) FROM migrate_storage_row WHERE state = 'swapped'")[0][0])
 
+    def moved_at_rest(self) -> int:
+        """Count the rows that were re-pointed, once the count is the same for a second."""
+        found = [-1]
+
+        def at_rest() -> bool:
+            found.append(self.moved())
+            if found[-2] == found[-1]:
+                return True
+            time.sleep(1)
+            return False
+
+        until(at_rest)
+        return found[-1]
+
     def report(self) -> dict[str, Any]:
-        """The report of the latest run."""
+        """Return the report of the latest run."""
         found = self.world.sql("SELECT report FROM migrate_storage_run ORDER BY started DESC LIMIT 1")
         return dict(json.loads(found[0][0]))
 
 
 def ended(process: ForkedProcess, *codes: int) -> tuple[str, str]:
-    """Wait for a process; it ended with one of these."""
+    """Wait for a process to end with one of the exit codes, and return its two outputs."""
     try:
         said, errors = process.communicate(timeout=150)
     except subprocess.TimeoutExpired:
@@ -132,23 +157,27 @@ def ended(process: ForkedProcess, *codes: int) -> tuple[str, str]:
     return said, errors
 
 
-def until(true: Callable[[], object], seconds: float = 90.0) -> None:
-    """Wait for something to happen."""
+def until(true: Callable[[], object], seconds: float = 120.0) -> None:
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.05)
 
 
-def halfway(site: Site, process: ForkedProcess | None = None) -> None:
-    """Wait until some rows are re-pointed, and most are not."""
+def start_halfway(site: Site, *commands: Sequence[str]) -> list[ForkedProcess]:
+    """Start commands with the gate closed, and wait until some rows are re-pointed, and most are not."""
+    site.close_gate()
+    processes = [site.start(*command) for command in commands]
 
-    def some() -> bool:
-        if process is not None and process.poll() is not None:
-            ended(process)
-        return site.moved() > 5
+    def some_moved() -> bool:
+        for process in processes:
+            if process.poll() is not None:
+                ended(process)
+        return site.moved() > ROWS_BEFORE_GATE
 
-    until(some)
+    until(some_moved)
+    return processes
 
 
 Sites = Callable[[], Site]
@@ -156,7 +185,7 @@ Sites = Callable[[], Site]
 
 @pytest.fixture
 def sites(rclone_s3: S3Server, tmp_path: Path) -> Iterator[Sites]:
-    """Makes sites, each with a database and buckets of its own."""
+    """Return a function that makes a site with a database and buckets of its own."""
     from tests.support.server_fixtures import ensure_service
 
     made: list[Site] = []

@@ -27,6 +27,7 @@ from typing import Any
 
 PRELOADED = (
     "aiobotocore.httpsession",
+    "distributed",
     "s3fs",
     "psycopg",
     "pymysql",

@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 
 from migrate_storage.cli import cli, dask_worker
 from migrate_storage.jobs.distributed import dask_driver, dask_task
-from tests.support.distributed.sites import ROOT, Site, Sites, ended, halfway, until
+from tests.support.distributed.sites import ROOT, Site, Sites, ended, start_halfway, until
 from tests.support.evidence import Evidence
 from tests.support.schemas import check_record, check_schema
 
@@ -48,6 +48,10 @@ class Cluster:
         found: list[str] = []
         until(lambda: found.extend(address for address, keys in self.client.processing().items() if keys) or found)
         return self.workers[found[0]]
+
+    def tasks_under_way(self) -> list[int]:
+        """Count the tasks that each worker has in its threads; each has to be awake to answer."""
+        return list(self.client.run(lambda dask_worker: len(dask_worker.active_threads)).values())
 
     @property
     def keys(self) -> set[str]:
@@ -116,9 +120,9 @@ def test_a_cluster_does_what_one_process_does(site: Site, cluster: Cluster, alon
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_time_only(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
-    halfway(site, driver)
+    [driver] = start_halfway(site, ("run", *cluster.serve(site)))
     cluster.at_work().kill()
+    site.open_gate()
     ended(driver, 0)
     same(site, alone)
     until(lambda: len(cluster.workers) == 2)
@@ -129,18 +133,17 @@ def test_a_worker_that_slept_past_its_lease_wakes_up_without_harm(
     site: Site, cluster: Cluster, alone: dict[str, Any]
 ) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
-    halfway(site, driver)
+    [driver] = start_halfway(site, ("run", *cluster.serve(site)))
     sleeper = cluster.at_work()
     sleeper.suspend()
+    site.open_gate()
     try:
         ended(driver, 0)
         same(site, alone)
         journal = site.world.sql("SELECT * FROM migrate_storage_object ORDER BY id")
     finally:
         sleeper.resume()
-    time.sleep(3)
-    until(lambda: not any(cluster.client.processing().values()))
+    until(lambda: not any(cluster.tasks_under_way()))
     same(site, alone)
     assert site.world.sql("SELECT * FROM migrate_storage_object ORDER BY id") == journal
 
@@ -148,21 +151,24 @@ def test_a_worker_that_slept_past_its_lease_wakes_up_without_harm(
 @pytest.mark.slow
 def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "40")
-    halfway(site, driver)
+    [driver] = start_halfway(site, ("run", *cluster.serve(site), "--concurrency", "2"))
     site.do("control", "pause")
     doing = "SELECT doing FROM migrate_storage_run"
     until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
     status = json.loads(site.do("status", "--json")[0])
     check_schema(status, "run.json")
     assert status["doing"]["ranges"] == 2
-    still = site.moved()
-    time.sleep(1.5)
-    assert site.moved() == still
+    site.open_gate()
+    still = site.moved_at_rest()
+    site.close_gate()
     site.do("control", "resume")
+    until(lambda: not json.loads(site.world.sql(doing)[0][0])["paused"])
+    site.open_gate()
     until(lambda: site.moved() > still)
+    site.close_gate()
     site.do("control", "stop")
     ended(driver, 130)
+    site.open_gate()
     assert site.report()["state"] == "stopped"
     assert site.moved() < alone["report"]["rows_moved"]
     site.do("run", *cluster.serve(site))
@@ -173,10 +179,10 @@ def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]
 @pytest.mark.slow
 def test_a_driver_that_is_killed_is_started_again(site: Site, cluster: Cluster, alone: dict[str, Any]) -> None:
     site.fill(COUNT)
-    driver = site.start("run", *cluster.serve(site), "--max-requests-per-second", "50")
-    halfway(site, driver)
+    [driver] = start_halfway(site, ("run", *cluster.serve(site)))
     driver.kill()
     driver.communicate()
+    site.open_gate()
     site.do("run", *cluster.serve(site))
     same(site, alone)
     assert len(site.world.sql("SELECT id FROM migrate_storage_run")) == 1
@@ -191,7 +197,9 @@ def test_limits_losses_and_what_cannot_be_done(site: Site, cluster: Cluster) -> 
     said, _ = site.do("run", *cluster.serve(site), code=1)
     assert lost in said
     assert (site.report()["listed_total"], site.report()["rows_left"]) == (1, 1)
-    cluster.file.write_text(json.dumps({"url": "postgresql+psycopg://nobody@127.0.0.1:1/x", "backends": []}))
+    cluster.file.write_text(
+        json.dumps({"url": "postgresql+psycopg://nobody@127.0.0.1:1/x", "backends": [], "gate": ""})
+    )
     _, errors = site.do("run", "--dask", cluster.cluster.scheduler_address, code=2)
     assert "a worker cannot do it" in errors
     _, errors = site.do("run", "--dask", "tcp://127.0.0.1:1", code=2)

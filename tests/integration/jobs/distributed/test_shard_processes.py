@@ -8,7 +8,7 @@ import signal
 import psutil
 import pytest
 
-from tests.support.distributed.sites import Site, Sites, ended, halfway, until
+from tests.support.distributed.sites import Site, Sites, ended, start_halfway, until
 
 COUNT = 64
 
@@ -53,10 +53,10 @@ def test_shards_are_counted_from_zero_and_the_environment_says_so_too(site: Site
 @pytest.mark.slow
 def test_one_that_was_killed_is_started_again(site: Site) -> None:
     site.fill(COUNT)
-    first = site.start("run", "--shard", "0/2", "--max-requests-per-second", "25")
-    halfway(site)
+    [first] = start_halfway(site, ("run", "--shard", "0/2"))
     first.kill()
     first.communicate()
+    site.open_gate()
     site.do("run", "--shard", "1/2")
     site.do("run", "--shard", "0/2")
     assert [each.done for each in site.ranges] == [True, True, True]
@@ -70,10 +70,10 @@ def test_one_that_was_killed_is_started_again(site: Site) -> None:
 @pytest.mark.slow
 def test_one_that_slept_past_its_lease_wakes_up_without_harm(site: Site) -> None:
     site.fill(COUNT)
-    sleeper = site.start("run", "--shard", "0/1", "--max-requests-per-second", "25", "--json")
+    [sleeper] = start_halfway(site, ("run", "--shard", "0/1", "--json"))
     process = psutil.Process(sleeper.pid)
-    halfway(site)
     process.suspend()
+    site.open_gate()
     try:
         before = site.moved()
         site.do("run", "--shard", "0/1")
@@ -104,17 +104,15 @@ def test_what_was_reverted_is_done_again(site: Site) -> None:
 @pytest.mark.slow
 def test_while_one_is_at_work_nothing_else_is(site: Site) -> None:
     site.fill(COUNT)
-    shard = site.start("run", "--shard", "0/2", "--max-requests-per-second", "10")
-    until(lambda: site.moved() > 0)
+    [shard] = start_halfway(site, ("run", "--shard", "0/2"))
     site.do("control", "pause")
-    _, errors = site.do("run", code=2)
-    assert "at work" in errors
-    _, errors = site.do("run", "--shard", "0/2", code=2)
-    assert "does this very range" in errors
-    _, errors = site.do("run", "--shard", "0/3", code=2)
-    assert "at work" in errors
+    refused = {"at work": [(), ("--shard", "0/3")], "does this very range": [("--shard", "0/2")]}
+    waiting = [(says, site.start("run", *which)) for says, each in refused.items() for which in each]
+    for says, process in waiting:
+        assert says in ended(process, 2)[1]
     shard.send_signal(signal.SIGTERM)
     ended(shard, 143)
+    site.open_gate()
     site.do("control", "resume")
     site.do("run", "--shard", "1/2")
     site.do("run", "--shard", "0/2")
@@ -124,8 +122,7 @@ def test_while_one_is_at_work_nothing_else_is(site: Site) -> None:
 @pytest.mark.slow
 def test_a_hand_on_all_of_them(site: Site) -> None:
     site.fill(COUNT)
-    shards = [site.start("run", "--shard", f"{number}/2", "--max-requests-per-second", "16") for number in range(2)]
-    halfway(site)
+    shards = start_halfway(site, *(("run", "--shard", f"{number}/2", "--concurrency", "2") for number in range(2)))
     site.do("control", "pause")
     doing = "SELECT doing FROM migrate_storage_run"
     until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
@@ -135,10 +132,14 @@ def test_a_hand_on_all_of_them(site: Site) -> None:
     assert "paused" in said
     still = site.moved()
     site.do("control", "resume")
+    until(lambda: not json.loads(site.world.sql(doing)[0][0])["paused"])
+    site.open_gate()
     until(lambda: site.moved() > still)
+    site.close_gate()
     site.do("control", "stop")
     for shard in shards:
         ended(shard, 130)
+    site.open_gate()
     assert site.report()["state"] == "stopped"
     for number in range(2):
         site.do("run", "--shard", f"{number}/2")
@@ -164,8 +165,8 @@ def test_limits_and_losses_have_the_same_exit_codes(site: Site) -> None:
 def test_sync_and_verify_are_shared_too(site: Site) -> None:
     site.fill(COUNT)
     journal = ("--journal", site.url)
-    for number in range(3):
-        site.do("sync", "old", "new", "--shard", f"{number}/3", *journal)
+    for process in [site.start("sync", "old", "new", "--shard", f"{number}/3", *journal) for number in range(3)]:
+        ended(process, 0)
     assert {key: content for key, (content, _) in site.objects().items()} == {
         key: content for key, (content, _) in site.objects(0).items()
     }
