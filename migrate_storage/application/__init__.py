@@ -1,1 +1,1 @@
-"""The application: its engine, StoredObject columns, storage backends, and the configuration file."""
+"""The application: engine, columns, backends, and the configuration file."""

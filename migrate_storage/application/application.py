@@ -5,9 +5,9 @@ It comes from an application's own code, or from a database and the names of its
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import sqlalchemy as sa
 from advanced_alchemy.types.file_object import StorageBackend
@@ -31,7 +31,6 @@ __all__ = (
     "from_database",
     "load_application",
     "running_application",
-    "take_application",
 )
 
 
@@ -55,19 +54,20 @@ class Application:
 
 
 def load_application(
-    spec: str,
+    target: object,
     *,
     bind_key: str | None = None,
     database: str | None = None,
     lifespan: bool = False,
     columns: Sequence[str] = (),
 ) -> Application:
-    """Import an application and read its engine, StoredObject columns and storage backends.
+    """Import an application and read its engine, columns and backends.
 
     Args:
-        spec: ``module`` or ``module:name``. The name may be dotted. It names a callable without arguments, a
+        target: ``module`` or ``module:name``. The name may be dotted. It names a callable without arguments, a
             Litestar, FastAPI, Starlette or Flask application, an advanced-alchemy configuration or plugin, a list of
-            them, an engine or a session maker. Without a name the attributes of the module are searched.
+            them, an engine or a session maker. Without a name the attributes of the module are searched. Instead of
+            a string, ``target`` may be such an object.
         bind_key: The database, if the application has several: an advanced-alchemy bind key, or the name of the
             module's attribute.
         database: URL to connect to instead of the application's own engine.
@@ -81,83 +81,46 @@ def load_application(
         ApplicationError: when the application cannot be imported, or lacks an engine, a column or a primary key.
         ConfigurationError: when ``database`` is not a usable URL.
     """
-    module, target = import_target(spec)
-    return _read_application(
-        f"--app {spec}", module, target, bind_key=bind_key, database=database, lifespan=lifespan, columns=columns
-    )
-
-
-def take_application(
-    target: object,
-    *,
-    bind_key: str | None = None,
-    database: str | None = None,
-    lifespan: bool = False,
-    columns: Sequence[str] = (),
-) -> Application:
-    """Read engine, StoredObject columns and storage backends of an imported application.
-
-    Args:
-        target: An object that :func:`load_application` accepts, but no module.
-        bind_key: The database, if the application has several.
-        database: URL to connect to instead of the application's own engine.
-        lifespan: Enter the application's ASGI lifespan, until :meth:`Application.close`.
-        columns: Names to select; empty selects all.
-
-    Raises:
-        ApplicationError: when the application lacks an engine, a column or a primary key.
-        ConfigurationError: when ``database`` is not a usable URL.
-    """
-    return _read_application(
-        "this application", None, target, bind_key=bind_key, database=database, lifespan=lifespan, columns=columns
-    )
-
-
-def _read_application(
-    label: str,
-    module: ModuleType | None,
-    target: object,
-    *,
-    bind_key: str | None,
-    database: str | None,
-    lifespan: bool,
-    columns: Sequence[str],
-) -> Application:
-    entered = enter_lifespan(label, target) if lifespan else None
-    try:
-        found = find_databases(label, module, target) if database is None or bind_key is not None else []
-        chosen = None if not found and database is not None else choose_database(label, found, bind_key)
+    label = f"--app {target}" if isinstance(target, str) else "this application"
+    module, found = import_target(target) if isinstance(target, str) else (None, target)
+    with contextlib.ExitStack() as undo:
+        entered = enter_lifespan(label, found) if lifespan else None
+        if entered is not None:
+            undo.callback(entered.exit)
+        databases = find_databases(label, module, found) if database is None or bind_key is not None else []
+        chosen = None if not databases and database is not None else choose_database(label, databases, bind_key)
         engine = engine_from_url(database) if database is not None else chosen.engine if chosen else None
         assert engine is not None
-        several = len({id(each.metadata) for each in found if each.metadata is not None}) > 1
+        several = len({id(each.metadata) for each in databases if each.metadata is not None}) > 1
         described = list(described_columns(chosen.metadata if several and chosen else None))
-        if not described:
-            raise ApplicationError(
-                f"{label}: no StoredObject column is in any model that importing it declared: "
-                "name a module that imports the models"
-            )
-        known = [column for column, _ in described]
-        selected = sorted(select_columns(known, columns, flag="--columns"), key=known.index)
-        for column in selected:
-            if not column.key:
-                raise ApplicationError(
-                    f"{column}: the table has no primary key, so its rows cannot be told apart: "
-                    "give it one, or leave the column out with --columns"
-                )
-        return Application(
+        application = Application(
             engine=engine,
-            columns=tuple(selected),
+            columns=_narrow_columns(label, [column for column, _ in described], columns),
             backends=backends_of(backend for _, backend in described),
             lifespan=entered,
         )
-    except BaseException:
-        if entered is not None:
-            entered.exit()
-        raise
+        undo.pop_all()
+    return application
+
+
+def _narrow_columns(label: str, known: list[Column], names: Sequence[str]) -> tuple[Column, ...]:
+    if not known:
+        raise ApplicationError(
+            f"{label}: no StoredObject column is in any model that importing it declared: "
+            "name a module that imports the models"
+        )
+    selected = sorted(select_columns(known, names, flag="--columns"), key=known.index)
+    for column in selected:
+        if not column.key:
+            raise ApplicationError(
+                f"{column}: the table has no primary key, so its rows cannot be told apart: "
+                "give it one, or leave the column out with --columns"
+            )
+    return tuple(selected)
 
 
 def running_application(engine: AnyEngine, metadata: sa.MetaData | None = None) -> Application:
-    """Return this process's own application, with its loaded models and registered backends.
+    """Return this process's application: its models and registered backends.
 
     Args:
         engine: The engine of its database.
@@ -205,5 +168,5 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
 
 
 def _driver_error(error: BaseException) -> BaseException:
-    """Return the driver's own error, whose message has no link to SQLAlchemy's documentation."""
+    """Return the driver's own error, without SQLAlchemy's link."""
     return getattr(error, "orig", None) or error

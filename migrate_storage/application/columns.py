@@ -23,7 +23,7 @@ __all__ = (
 
 
 def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, StorageBackend | None]]:
-    """Yield the StoredObject columns in the order of their names, each with its own backend instance, if it has one."""
+    """Yield the StoredObject columns by name, each with its own backend if any."""
     all_metadata = [only] if only is not None else _find_metadata()
     described: dict[tuple[str, str, str], tuple[Column, StorageBackend | None]] = {}
     for metadata in all_metadata:
@@ -49,7 +49,7 @@ def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, Storag
 
 
 def _find_metadata() -> list[sa.MetaData]:
-    """Return every MetaData object of this process. After ``gc.freeze``, ``gc.get_objects`` would not find them."""
+    """Return every MetaData object. ``gc.freeze`` hides objects from the collector."""
     frozen = gc.get_freeze_count() > 0
     if frozen:
         gc.unfreeze()
@@ -75,7 +75,7 @@ def backends_of(backends: Iterable[StorageBackend | None]) -> dict[str, StorageB
 
 
 def select_columns(columns: Sequence[Column], names: Sequence[str], *, flag: str = "") -> tuple[Column, ...]:
-    """Return the columns with these names, in their order; all columns if there are no names.
+    """Return the columns with these names, in this order, or all without names.
 
     Args:
         columns: The columns to select from.

@@ -1,4 +1,4 @@
-"""The configuration file: options by the names of the command line, and storage backends for a run without code.
+"""The configuration file: options of the command line, and backends.
 
 ::
 
@@ -134,7 +134,7 @@ def load_settings(path: Path | None, known: Collection[str], environment: Mappin
 
 
 def _describe_syntax_error(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """Return the message with the line first. The decoder has it last, or has "at end of document" instead."""
+    """Return the message with the line first. The decoder has it last."""
     message = str(error)
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
     line = found[1] if found else str(text.count("\n") + (not text.endswith("\n")))
@@ -224,7 +224,7 @@ class _Reader:
         return ConfigurationError(f"{self.path}: {f'line {line}: ' if line else ''}{message}")
 
     def _find_line(self, key: str) -> int | None:
-        """Return the number of the first line with a key. ``tomllib`` does not report positions."""
+        """Return the first line with a key. ``tomllib`` reports no positions."""
         pattern = re.compile(
             rf"^\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]|[{{,]\s*[\"']?{re.escape(key)}[\"']?\s*="
         )

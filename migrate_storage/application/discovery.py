@@ -1,4 +1,4 @@
-"""Find the databases of an application: its engines, and the metadata of its models."""
+"""Find the databases of an application: engines and metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NamedDatabase:
 
 
 def find_databases(label: str, module: ModuleType | None, target: object) -> list[NamedDatabase]:
-    """Return the databases of an object, or else those of the attributes of its module."""
+    """Return the databases of an object, or else of its module's attributes."""
     try:
         found = [] if target is module else list(_databases_in(target, "default"))
         if not found and module is not None:
@@ -66,7 +66,7 @@ def _databases_in(value: object, name: str) -> Iterator[NamedDatabase]:
 
 
 def _databases_in_framework(value: object, name: str) -> Iterator[NamedDatabase]:
-    """Yield the databases of an advanced-alchemy extension, or of an application that has one."""
+    """Yield the databases of an advanced-alchemy extension or its application."""
     library = type(value).__module__.partition(".")[0]
     if library == "advanced_alchemy" and hasattr(value, "config"):
         yield from _databases_in(list(value.config), name)
@@ -81,7 +81,7 @@ def _databases_in_framework(value: object, name: str) -> Iterator[NamedDatabase]
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:
-    """Whether an object is of a framework's class. The framework is not imported for that."""
+    """Whether an object is of a framework's class, without importing it."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)
 

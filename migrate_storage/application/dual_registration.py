@@ -1,4 +1,4 @@
-"""Register the new backend beside the old one, so that both keys resolve before the first row update."""
+"""Register the new backend beside the old one, so that both keys resolve."""
 
 from __future__ import annotations
 

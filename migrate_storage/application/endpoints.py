@@ -1,4 +1,4 @@
-"""FROM and TO of ``check`` and ``sync``: open the storage backend that a key, a path or a URL names."""
+"""Open the storage backend that a key, a path or a URL names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Import the object of ``module:name``, and enter the lifespan of an ASGI application."""
+"""Import the object of ``module:name``, and enter an ASGI lifespan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ("enter_lifespan", "import_target")
 
 
 def import_target(spec: str) -> tuple[ModuleType, Any]:
-    """Return the module of ``module`` or ``module:name`` and the object. A callable without arguments is called.
+    """Import ``module`` or ``module:name``, and call it if it is a factory.
 
     Raises:
         ApplicationError: the module cannot be imported, or the object not be found or called.
@@ -62,7 +62,7 @@ def _is_factory(target: object) -> bool:
 
 
 def enter_lifespan(label: str, target: object) -> Lifespan:
-    """Enter the lifespan of an ASGI application, or of the attribute ``app`` or ``application`` of a module.
+    """Enter the lifespan of an ASGI application, or of a module's ``app``.
 
     Args:
         label: The name of the application in messages.

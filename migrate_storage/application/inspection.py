@@ -1,4 +1,4 @@
-"""Count the files of each backend key and column, and find filenames that obstore cannot address."""
+"""Count the files of each key and column, and find unaddressable filenames."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Inspection:
 
 
 def inspect(application: Application) -> Inspection:
-    """Read every row and every registration once, with bounded memory. No request is sent to a store.
+    """Read every row and registration once, without a request to a store.
 
     Args:
         application: The columns and backends.

@@ -1,4 +1,4 @@
-"""The lifespan of an ASGI application, entered from synchronous code. Some applications register backends there."""
+"""The lifespan of an ASGI application, where some register their backends."""
 
 from __future__ import annotations
 

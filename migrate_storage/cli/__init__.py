@@ -57,10 +57,10 @@ for command in _COMMANDS:
 
 
 def add_storage_commands(group: click.Group | None = None) -> click.Group:
-    """Add the commands to a group of an application's own command line, as advanced-alchemy adds its migrations.
+    """Add the commands to a group in the command line of an application.
 
-    The commands need no ``--app`` there. They take the application of Litestar or Flask from click's context, or the
-    ``configs`` of a context object that is a dictionary, as in advanced-alchemy's groups.
+    The commands need no ``--app`` there. They take the application of Litestar or Flask from click's
+    context, or ``configs`` of a context object that is a dictionary, as advanced-alchemy has it.
 
     Args:
         group: The group to add to; by default a new group ``storage``.
@@ -68,5 +68,5 @@ def add_storage_commands(group: click.Group | None = None) -> click.Group:
     Returns:
         The group.
     """
-    own = (command for command in _COMMANDS if command is not demo)
+    own = (command for command in _COMMANDS if command.name != "demo")
     return mount(own, group if group is not None else click.Group("storage", help=cli.help, epilog=None))

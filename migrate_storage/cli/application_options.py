@@ -37,13 +37,13 @@ _SETTINGS = "migrate_storage.settings"
 
 
 class _UsageError(click.ClickException):
-    """An error of the configuration file, as the click exception that programs around the command know."""
+    """An error of the configuration file, as a click exception."""
 
     exit_code = EXIT_USAGE
 
 
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
-    """Read the configuration file and make it the defaults of this command. click calls this before other options."""
+    """Read the configuration file, which gives the defaults of the other options."""
     try:
         settings = load_settings(value, PARAMETERS)
     except ConfigurationError as error:
@@ -60,7 +60,7 @@ def _settings_of_context() -> Settings:
 
 
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Warn of a password in a database URL on the command line: other users of the machine can read it.
+    """Warn of a password on the command line, which other users can read.
 
     It is a callback for options that take one URL, or several.
     """
@@ -117,7 +117,7 @@ class ApplicationOptions:
 
     @property
     def is_named(self) -> bool:
-        """Whether an application or a database is named, or the program around the command has one."""
+        """Whether an application or a database is named, or surrounds the command."""
         return bool(self.app or self.database) or self.embedding() is not None
 
     def open(self, *, all_columns: bool = False) -> Application:
@@ -130,18 +130,15 @@ class ApplicationOptions:
         Raises:
             ConfigurationError: when neither is named, or the named one does not work.
         """
-        from migrate_storage.application.application import from_database, load_application, take_application
+        from migrate_storage.application.application import from_database, load_application
 
         columns = () if all_columns and self.app else self.columns
         backends = self.settings.backends()
-        around = None if self.app else self.embedding()
-        if self.app or around is not None:
-            load = (
-                functools.partial(load_application, self.app)
-                if self.app
-                else functools.partial(take_application, around)
+        target = self.app or self.embedding()
+        if target is not None:
+            loaded = load_application(
+                target, bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns
             )
-            loaded = load(bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns)
             return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
         if not self.database:
             raise _not_named()
@@ -196,7 +193,7 @@ class JournaledApplication(JournalOptions, ApplicationOptions):
 
     @contextlib.contextmanager
     def journal_database(self, url: str | None = None) -> Iterator[Database]:
-        """Connect to the database of the journal, or to ``url``. It may lack the journal's tables."""
+        """Connect to the journal's database or ``url``. It may lack the tables."""
         from migrate_storage.database.connection import Database
 
         with contextlib.closing(Database(url or self.journal or self.engine())) as database:

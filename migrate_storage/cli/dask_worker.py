@@ -1,4 +1,4 @@
-"""The function that a Dask worker runs for one task: the command line, for one shard."""
+"""The function of a Dask worker: it runs the command for one shard."""
 
 from __future__ import annotations
 

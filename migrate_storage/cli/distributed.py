@@ -1,4 +1,4 @@
-"""``--shard``, ``--dask`` and ``--workers``: one job done by several processes, on one machine or many."""
+"""``--shard``, ``--dask`` and ``--workers``: one job by several processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ShardableJob(Job, Protocol):
     """A job of which this process can do all, or one shard."""
 
     def begin(self, ranges: int) -> tuple[str, str]:
-        """Join the job that is running, or begin one. Return its run and the name of its lease."""
+        """Join the running job or begin one. Return its run and its lease's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ class _ShardAndEnd:
 
 
 def _worker_command(context: click.Context, *, travels: bool) -> tuple[list[str], dict[str, str]]:
-    """Return the command that a worker runs, and the environment variables that it needs.
+    """Return the command of a worker, and the environment variables it needs.
 
     Args:
         context: The context of this command.

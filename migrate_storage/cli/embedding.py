@@ -18,14 +18,14 @@ _SURROUNDING = "migrate_storage.surrounding"
 
 
 def mount(commands: Iterable[click.Command], group: click.Group) -> click.Group:
-    """Add commands to a group of another program. They end there with the same exit codes and error lines."""
+    """Add commands to a group of another program, with the same exit codes."""
     for command in commands:
         group.add_command(_copy_command(command, depth=1))
     return group
 
 
 def surrounding_context(context: click.Context | None) -> click.Context | None:
-    """Return the context of the other program's group, or ``None`` in our own command line."""
+    """Return the context of another program's group, or ``None`` without one."""
     found: click.Context | None = context.meta.get(_SURROUNDING) if context is not None else None
     return found
 
@@ -46,7 +46,7 @@ def application_of(context: click.Context) -> object | None:
 
 
 def _copy_command(command: click.Command, depth: int) -> click.Command:
-    """Copy a command that ends by itself. ``depth`` is the number of levels between it and the group."""
+    """Copy a command that is ``depth`` levels below the group."""
     other = copy.copy(command)
     if isinstance(other, click.Group):
         other.commands = {name: _copy_command(each, depth + 1) for name, each in other.commands.items()}

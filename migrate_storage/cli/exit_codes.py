@@ -1,4 +1,4 @@
-"""The exit code of a command: each error becomes a code and one line on standard error, never a traceback."""
+"""Turn the end of a command into an exit code and one line of error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _print_error(message: str, code: int) -> int:
 
 
 def _write_log(error: BaseException) -> Path:
-    """Write the traceback, with secrets masked, to a temporary file that only its owner can read."""
+    """Write the traceback, with secrets masked, to a private temporary file."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     handle, name = tempfile.mkstemp(prefix=f"migrate-storage-{moment}-", suffix=".log", text=True)
     with os.fdopen(handle, "w", encoding="utf-8") as log:

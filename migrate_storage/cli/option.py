@@ -65,7 +65,7 @@ def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Any:
 
 
 def argument(**attributes: Any) -> Any:
-    """Declare a field as an argument; ``attributes`` are those of :func:`click.argument`."""
+    """Declare a field as an argument with attributes of :func:`click.argument`."""
     return field(metadata={_DECLARATION: lambda parameter: click.argument(parameter, **attributes)})
 
 
@@ -75,7 +75,7 @@ def group(kind: type) -> Any:
 
 
 def options(kind: type[Request]) -> Callable[[Callable[[Request], Any]], Callable[..., Any]]:
-    """Give a command the options of a dataclass, and call it with one value of that class.
+    """Give a command the options of a dataclass, and call it with one value.
 
     ``--help`` lists the options in the order of the fields.
     """
@@ -94,7 +94,7 @@ def options(kind: type[Request]) -> Callable[[Callable[[Request], Any]], Callabl
 
 
 def fill(kind: type[Value], request: object, **others: Any) -> Value:
-    """Return the options value of a job, filled from the fields of a request that have the same names.
+    """Return a job's options, filled from a request's fields of the same names.
 
     Args:
         kind: The dataclass of the job's options.

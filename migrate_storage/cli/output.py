@@ -1,4 +1,4 @@
-"""The end of a command: its report, the next command to type, and signals that stop it."""
+"""The end of a command: its report, the next command, and stop signals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PROGRAM = "migrate-storage"
 
 
 def program() -> str:
-    """Return what to type for this program: its name if the shell finds it, else the way it was called."""
+    """Return what to type for this program: its name, or the way it was called."""
     group = surrounding_context(click.get_current_context(silent=True))
     if group is not None:
         return group.command_path
@@ -60,7 +60,7 @@ def program() -> str:
 
 
 def interpreter() -> str:
-    """Return what to type for this Python: ``python`` if the shell finds it by that name, else its path."""
+    """Return what to type for this Python: ``python``, or its path."""
     found = shutil.which("python")
     return "python" if found and Path(found).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
 
@@ -94,7 +94,7 @@ _NOT_REPEATED = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes",
 
 
 def _typed_flags(context: click.Context) -> Iterator[tuple[str, str | None]]:
-    """Yield the flags of the command line, without those of this command only and without passwords."""
+    """Yield the typed flags that the next command may repeat, without passwords."""
     for parameter in context.command.params:
         assert parameter.name is not None
         source = context.get_parameter_source(parameter.name)
@@ -133,7 +133,7 @@ def print_report(report: Report, figures: Figures | None = None) -> None:
 
 
 class ignore_broken_pipe:  # noqa: N801 - named as contextlib's own context managers are
-    """Continue silently when the reader of standard output, such as ``head``, has closed the pipe. Reusable.
+    """Continue silently after a broken pipe, such as that of ``head``. Reusable.
 
     Args:
         stream: The stream that is written to. After a broken pipe it writes to ``/dev/null``.
@@ -160,7 +160,7 @@ _STYLES = {0: "bold green", EXIT_PROBLEMS: "bold yellow", EXIT_LIMIT_REACHED: "b
 
 
 def style_report(report: Report, figures: Figures | None = None) -> Text:
-    """Return a report's text, its first line coloured by the exit code and its titles in bold."""
+    """Return a report's text, its first line coloured and its titles in bold."""
     from rich.text import Text
 
     first, *others = render(report, figures).splitlines()

@@ -1,4 +1,4 @@
-"""Run a job: show its progress, stop it at Ctrl-C or SIGTERM, write its metrics and print its report."""
+"""Run a job: show progress, stop it at signals, write metrics and a report."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def run_and_report(make: Callable[[Listener], Job], output: Output, grace: float
 
 
 class MetricsFile:
-    """Counts a job's events, and writes the counts to a file for Prometheus every few seconds.
+    """Counts a job's events, and writes the counts to a file for Prometheus.
 
     Args:
         path: Path of the file. It is written at once, so that an unwritable path fails before the job begins.

@@ -171,14 +171,14 @@ class Output:
     metrics_file: Path | None = None
 
     def print(self, value: Any, lines: Iterable[str], *, important: bool = False) -> None:
-        """Print a value as a line of JSON, or lines of text. With ``--quiet`` only important text is printed."""
+        """Print a value as one line of JSON, or else lines of text."""
         if self.json:
             click.echo(json.dumps(value))
         else:
             self.print_text(lines, important=important)
 
     def print_text(self, lines: Iterable[str], *, important: bool = False) -> None:
-        """Print lines of text, but not with ``--json``, and with ``--quiet`` only important ones."""
+        """Print lines, but not with ``--json``; with ``--quiet`` only important ones."""
         if not self.json and (important or not self.quiet):
             for line in lines:
                 click.echo(visible(line))

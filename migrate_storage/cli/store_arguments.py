@@ -64,7 +64,7 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
 
     @staticmethod
     def typed(given: tuple[str, Any]) -> str | None:
-        """Return the option as the user typed it, or ``None`` if its value may be a secret."""
+        """Return the option as typed, or ``None`` if its value may be a secret."""
         name, value = given
         if name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_") not in _PUBLIC_OPTIONS:
             return None

@@ -1,4 +1,4 @@
-"""The exit codes of the commands, as the documentation's page on exit codes lists them; success is 0."""
+"""The exit codes of the commands, see docs/exit-codes.md; success is 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a job as text, as JSON and as an HTML page, its figures, its progress and its metrics."""
+"""The report of a job, its figures, its progress and its metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report files in the form of ``rclone check``: one path a line, with a sign in the combined file.
+"""Report files in the form of ``rclone check``: one path a line.
 
 ====  =======================================================
 sign  meaning
@@ -104,7 +104,7 @@ class Differences:
 
 
 def write_differences(differences: Differences, listener: Listener) -> Listener:
-    """Return a listener that writes every outcome and passes each event to another listener."""
+    """Return a listener that writes outcomes and calls another listener."""
 
     def write_and_listen(event: Event) -> None:
         if isinstance(event, ItemFinished):

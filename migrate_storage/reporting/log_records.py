@@ -1,4 +1,4 @@
-"""The events of a run as log records, for a service that runs it: a line of text, and the same as fields.
+"""The events of a run as log records, with the same fields as JSON lines.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Counts and times of jobs and cutovers, for Prometheus and OpenTelemetry. ``docs/metrics.md`` lists every name."""
+"""Counts and times of jobs and cutovers; docs/metrics.md lists every name."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Counters:
         return "".join(f"{line}\n" for line in lines)
 
     def write(self, path: Path) -> None:
-        """Write :meth:`prometheus` to a file for the node exporter's textfile collector, and replace it atomically.
+        """Write :meth:`prometheus` to a file atomically, for the node exporter.
 
         Args:
             path: The file, whose name should end in ``.prom``.

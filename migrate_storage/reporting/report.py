@@ -194,7 +194,7 @@ class Report:
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as values that JSON can represent. Bytes in primary keys become ``{"hex": ...}``."""
+    """Return JSON values of an outcome. Bytes of keys become ``{"hex": ...}``."""
     return {
         "kind": outcome.kind.value,
         "source": {"backend": outcome.source.backend, "path": outcome.source.path},

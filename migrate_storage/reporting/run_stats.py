@@ -39,7 +39,7 @@ class RunStats:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Counts so far: ``objects``, ``listed`` (objects that are not done) and ``bytes``."""
+        """Counts so far: ``objects``, ``listed`` (those not done) and ``bytes``."""
         with self._lock:
             done = sum(count for kind, count in self.counts.items() if kind.done)
             return {

@@ -1,4 +1,4 @@
-"""Sums over the journal records of a run: by outcome, proof, size, time and column, and the slowest objects.
+"""Sums over the journal records of a run, and its slowest objects.
 
 The records are read in batches and only the sums are kept, so memory does not grow with the run.
 """
@@ -60,7 +60,7 @@ class Span(Share):
 
 @dataclass(kw_only=True, slots=True)
 class Figures:
-    """The sums, without objects that a later run took over or that were pruned. Only ``add`` methods change them."""
+    """The sums, which only the ``add`` methods change."""
 
     #: Objects with a journal record of this run.
     objects: int = 0
@@ -103,7 +103,7 @@ class Figures:
         counts[state] = counts.get(state, 0) + count
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as values that JSON can represent, without empty spans and bands."""
+        """Return JSON values of the figures, without empty spans and bands."""
         bands = zip((*BANDS, None), self.sizes, strict=True)
         return {
             "objects": self.objects,

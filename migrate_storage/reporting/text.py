@@ -31,7 +31,7 @@ SLOWEST_IN_TEXT = 5
 
 
 def render(report: Report, figures: Figures | None = None) -> str:
-    """Return the report as lines of text. Control characters of keys and rows are escaped."""
+    """Return the report as text, with control characters of keys escaped."""
     return "\n".join(visible(line) for line in _lines(report, figures))
 
 
@@ -65,7 +65,7 @@ def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
 
 
 def headline(report: Report) -> str:
-    """Return the first line: how the job ended, and how many rows still name the old key."""
+    """Return the first line: the ending, and the rows that name the old key."""
     head, left = _describe_ending(report), report.rows_left
     if left is None or (left == 0 and not report.rows_should_leave):
         return f"{head}."

@@ -236,7 +236,7 @@ def _step_lines(key: str, step: Transition) -> Iterator[str]:
 
 
 def _may_pass(step: Transition) -> bool:
-    """Whether the conditions may come true by waiting. A difference between the two sides does not go away."""
+    """Whether waiting may help. A difference between the two sides stays."""
     holds = {condition.name: condition.holds for condition in step.conditions}
     return not holds["processes"] or (holds.get("comparison", True) and holds.get("level", True))
 
@@ -350,7 +350,7 @@ def _write_metrics(backend: CutoverBackend, outbox: Outbox, path: Path) -> None:
 def _opened_phases(
     backend: CutoverBackend, outbox: Outbox, named: str | None
 ) -> Iterator[tuple[Phase, ...] | SharedPhase]:
-    """Give the phases that processes may be in, or join their shared phase as one more process."""
+    """Give the phases of all processes, or join their shared phase."""
     from migrate_storage.cutover.phase.source import SharedPhase
 
     if not isinstance(backend.phase_source, SharedPhase):

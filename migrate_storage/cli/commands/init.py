@@ -47,7 +47,7 @@ def init(request: InitRequest) -> None:
 
 
 def _compose_file(application: ApplicationOptions, route: RouteOptions) -> str:
-    """Return the text of the file. It refers to an environment variable for the password of the database."""
+    """Return the text of the file. An environment variable replaces the password."""
     without_code = bool(application.database and not application.app)
     columns = json.dumps(list(application.columns or ("document.file",)))
     sign = "" if without_code else "# "

@@ -1,4 +1,4 @@
-"""``inspect``: show every registration, column and row count, and the problems found."""
+"""``inspect``: show registrations, columns, row counts and problems."""
 
 from __future__ import annotations
 

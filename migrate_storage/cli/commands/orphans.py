@@ -1,4 +1,4 @@
-"""``orphans``: list objects that no row references, and rows whose object is missing."""
+"""``orphans``: list unreferenced objects, and rows whose object is missing."""
 
 from __future__ import annotations
 

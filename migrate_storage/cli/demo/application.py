@@ -1,4 +1,4 @@
-"""A small application that keeps files: the demo writes this file to its folder, as app.py.
+"""A small application with files. The demo copies it to its folder as app.py.
 
 ``python app.py`` saves one more file under the old key, as an application that still runs would.
 """

@@ -1,4 +1,4 @@
-"""The folder of the demo: an application with files, and the comparison of its files after a run."""
+"""The folder of the demo: an application, its files, and their comparison."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Demo:
         return (self.directory / "app.db").exists()
 
     def prepare(self) -> int:
-        """Create the folder and save the files through FSSpecBackend, unless an earlier demo did.
+        """Create the folder and save the files, unless an earlier demo did.
 
         Returns:
             The number of files in rows.
@@ -93,7 +93,7 @@ class Demo:
             return load_application("app")
 
     def compare(self) -> Comparison:
-        """Compare every row's file, opened through the ORM, with the original in the Python installation."""
+        """Compare every row's file with the original in the Python installation."""
         library = _library_folder()
         equal, later, at_old_key = 0, 0, 0
         different: list[str] = []

@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 480, 190, 90, 10, 26
 
 
 def bar(part: float, whole: float) -> Markup:
-    """Return a bar for a part of the whole. Screen readers skip it, because the table has the number too."""
+    """Return a bar for a part of the whole. Screen readers skip it."""
     width = round(100 * part / whole, 2) if whole else 0
     return element(
         "svg", element("rect", width=width, height=8),

@@ -1,4 +1,4 @@
-"""HTML elements. Every text is escaped when it becomes HTML, so keys, rows and errors cannot contain markup."""
+"""HTML elements. Text is escaped, so keys and rows cannot contain markup."""
 
 from __future__ import annotations
 

@@ -321,7 +321,7 @@ def _section(name: str, title: str, *children: str) -> Markup:
 
 
 def _table_head(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Markup:
-    """Return the head of a table. The last ``numbers`` titles are right-aligned, and ``after`` follows them."""
+    """Return a table's head: titles, right-aligned ``numbers``, then ``after``."""
     first = len(titles) - numbers
     cells = [
         element("th", title, scope="col", class_="number" if number >= first else None)
@@ -339,5 +339,5 @@ def _number_cell(text: str) -> Markup:
 
 
 def _scrollable(table: Markup, label: str) -> Markup:
-    """Return a table that scrolls, also with the keyboard, if it is wider than the window."""
+    """Return a table that scrolls, also with the keyboard, if it is too wide."""
     return element("div", table, class_="wide", role="region", aria_label=visible(label), tabindex=0)

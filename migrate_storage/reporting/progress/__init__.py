@@ -1,4 +1,4 @@
-"""Listeners that show a run: a live display on a terminal, plain lines elsewhere, JSON lines for programs.
+"""Listeners that show a run: a live display, plain lines or JSON lines.
 
 Each is a context manager, and is called with every event. A call takes about 1 microsecond, because it only counts.
 The counts are drawn a few times a second.
@@ -38,7 +38,7 @@ class Shown(Protocol):
 
 
 def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lines: IO[str] | None = None) -> Shown:
-    """Return the listener that suits a stream: a live display on a terminal, lines in a file or pipe.
+    """Return the listener for a stream: a live display on a terminal, or lines.
 
     Args:
         stream: The stream for a person. It is standard error, because standard output is for the report.

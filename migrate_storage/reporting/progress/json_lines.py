@@ -48,7 +48,7 @@ _EVENTS = {
 
 
 def describe(event: Event) -> tuple[str, dict[str, Any]]:
-    """Return the name and the fields of an event, as the documentation's page on events lists them."""
+    """Return the name and the fields of an event, as in docs/events.md."""
     if isinstance(event, ItemFinished):
         return "item", outcome_to_dict(event.outcome)
     if isinstance(event, Noted):

@@ -1,4 +1,4 @@
-"""Show a run on a terminal: a bar that is drawn a few times a second. Notes scroll above it."""
+"""Show a run on a terminal: a bar, with notes that scroll above it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFRESHES_PER_SECOND = 5
 
 
 class LiveDisplay:
-    """A bar with objects, bytes, rate, time left and failures so far. Notes scroll above it."""
+    """A bar with objects, bytes, rate, time left and failures so far."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Draw on ``console`` :data:`REFRESHES_PER_SECOND` times a second."""

@@ -1,4 +1,4 @@
-"""Show a run in a file or a pipe: each note when it occurs, and a line of progress every few seconds."""
+"""Show a run in a file or a pipe: notes, and a line every few seconds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Periodic:
         self._due = clock() + every
 
     def _is_due(self) -> bool:
-        """Whether the interval has passed. A call that returns true starts the next interval."""
+        """Whether the interval has passed. If so, the next interval starts."""
         if (now := self._clock()) < self._due:
             return False
         self._due = now + self._every

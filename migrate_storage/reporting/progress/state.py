@@ -25,7 +25,7 @@ __all__ = ("ProgressState",)
 
 
 class ProgressState:
-    """The sum of all events so far. Only :meth:`add` changes it, and events arrive one at a time, so it has no lock.
+    """The sum of all events so far, which only :meth:`add` changes.
 
     Args:
         clock: Returns the time in seconds.
@@ -98,7 +98,7 @@ class ProgressState:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds that the rest takes at the rate so far; ``None`` if there is no rate yet."""
+        """Seconds for the rest at the rate so far; ``None`` without a rate."""
         share = self.share
         if not share or not (self.rows or self.objects) or self.seconds < 1:
             return None
