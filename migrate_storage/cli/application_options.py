@@ -14,8 +14,9 @@ from click.core import ParameterSource
 
 from migrate_storage.application.config_file import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.cli.embedding import application_of
-from migrate_storage.cli.option import PARAMETERS, option, parameter_variable
+from migrate_storage.cli.option import PARAMETERS, group, option, parameter_variable
 from migrate_storage.cli.param_types import Names
+from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_USAGE
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = (
     "ApplicationOptions",
     "JournalOptions",
+    "JournalRequest",
     "JournaledApplication",
     "warn_of_password",
 )
@@ -209,3 +211,11 @@ class JournaledApplication(JournalOptions, ApplicationOptions):
         alone = not (self.journal or self.is_named) and own_journal().is_file()
         with self.journal_database(f"sqlite:///{own_journal()}" if alone else None) as database:
             yield Journal(database, self.journal_schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalRequest:
+    """The options of commands that read a journal and print something."""
+
+    application: JournaledApplication = group(JournaledApplication)
+    output: Output = group(Output)

@@ -6,21 +6,18 @@ from dataclasses import dataclass
 
 import click
 
-from migrate_storage.cli.application_options import JournaledApplication
-from migrate_storage.cli.option import argument, example, group, options
-from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.application_options import JournalRequest
+from migrate_storage.cli.option import argument, example, options
 
 __all__ = ("explain",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainRequest:
+class ExplainRequest(JournalRequest):
     """The options of ``explain``."""
 
     column: str = argument()
     key: tuple[str, ...] = argument(nargs=-1, required=True)
-    application: JournaledApplication = group(JournaledApplication)
-    output: Output = group(Output)
 
 
 @click.command(

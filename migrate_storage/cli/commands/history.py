@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
 from migrate_storage.cli.option import argument, example, group, option, options
 from migrate_storage.cli.output import next_command, print_report, program
 from migrate_storage.cli.param_types import Age
@@ -28,17 +28,9 @@ if TYPE_CHECKING:
 __all__ = ("report", "runs", "status")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunsRequest:
-    """The options of ``runs``."""
-
-    application: JournaledApplication = group(JournaledApplication)
-    output: Output = group(Output)
-
-
 @click.command(short_help="List the runs.", epilog=example("migrate-storage runs --app myapp.storage"))
-@options(RunsRequest)
-def runs(request: RunsRequest) -> None:
+@options(JournalRequest)
+def runs(request: JournalRequest) -> None:
     """List the runs that the journal knows, the latest first."""
     with request.application.opened_journal() as journal:
         records = journal.runs.latest()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
 from migrate_storage.cli.option import example, group, option, options
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output
@@ -24,17 +24,9 @@ def tables() -> None:
     """
 
 
-@dataclass(frozen=True, kw_only=True)
-class CreateRequest:
-    """The options of ``tables create``."""
-
-    application: JournaledApplication = group(JournaledApplication)
-    output: Output = group(Output)
-
-
 @tables.command(short_help="Create the tables.", epilog=example("migrate-storage tables create --app myapp.storage"))
-@options(CreateRequest)
-def create(request: CreateRequest) -> None:
+@options(JournalRequest)
+def create(request: JournalRequest) -> None:
     """Create what is missing of the journal's tables."""
     from migrate_storage.journal.schema import Tables
 
