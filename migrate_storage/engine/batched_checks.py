@@ -1,4 +1,4 @@
-"""Copies, and objects whose rows were re-pointed, that wait until one listing of each side tells of all of them."""
+"""Copies, and objects whose rows were updated, that wait until one listing of each side shows all of them."""
 
 from __future__ import annotations
 
@@ -12,111 +12,111 @@ from migrate_storage.engine.task import CopyResult, confirm_copy
 
 __all__ = ("BatchedRechecks", "Findings")
 
-_GROUP = 5000
-"""How many copies, or objects whose rows were re-pointed, wait for one listing at most."""
-_LONGEST = 5.0
-"""Seconds after which they are looked at though they are fewer."""
+_BATCH_OBJECTS = 5000
+"""Copies, or objects whose rows were updated, that wait for one listing at most."""
+_MAX_WAIT_SECONDS = 5.0
+"""Seconds after which a listing begins for fewer of them."""
 
-Seen = tuple[Mapping[str, ObjectMeta], Mapping[str, ObjectMeta]]
-"""What was listed on both sides, by filename."""
+Listed = tuple[Mapping[str, ObjectMeta], Mapping[str, ObjectMeta]]
+"""The listed objects of both sides, by filename."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a listing told of those that waited for it."""
+    """What a listing showed of the objects that waited for it."""
 
-    #: Copies that are done.
+    #: Copies that are confirmed.
     confirmed: list[CopyResult] = field(default_factory=list)
-    #: Copies that must be looked at each by itself.
+    #: Copies that need HEADs of their own.
     open: list[CopyResult] = field(default_factory=list)
-    #: By id, the source of each object whose rows were re-pointed; ``None`` where it was not listed.
+    #: The source of each object whose rows were updated, by id; ``None`` where it was not listed.
     sources: dict[str, ObjectMeta | None] = field(default_factory=dict)
 
 
 class BatchedRechecks:
-    """What waits for a listing, and what is under way: one at a time.
+    """The objects that wait for a listing, and those of the one listing that is running.
 
     Args:
-        sights: the listings; ``None`` where each object is looked at by itself.
+        listings: the listings; ``None`` where each object gets HEADs of its own.
     """
 
-    def __init__(self, sights: SideListings | None) -> None:
-        self._sights = sights
+    def __init__(self, listings: SideListings | None) -> None:
+        self._listings = listings
         self._copies: dict[str, CopyResult] = {}
-        self._swapped: dict[str, str] = {}
-        self._asked: tuple[dict[str, CopyResult], dict[str, str]] | None = None
+        self._repointed: dict[str, str] = {}
+        self._running: tuple[dict[str, CopyResult], dict[str, str]] | None = None
         self._begun = time.monotonic()
 
     @property
-    def ready(self) -> bool:
-        """Whether listings are worth while now."""
-        return self._sights is not None and self._sights.source.ready
+    def is_useful(self) -> bool:
+        """Whether listings are worthwhile now."""
+        return self._listings is not None and self._listings.source.ready
 
     @property
-    def most(self) -> int:
-        """How many objects may be about it: those that wait, and those of the listing that is under way."""
-        return 3 * _GROUP if self.ready else 0
+    def max_objects(self) -> int:
+        """How many objects may wait here, those of the running listing included."""
+        return 3 * _BATCH_OBJECTS if self.is_useful else 0
 
-    def copied(self, carried: CopyResult) -> None:
-        """A copy waits for its last looks."""
-        self._copies[carried.task.id] = carried
+    def add_copy(self, result: CopyResult) -> None:
+        """Let a copy wait, whose source and destination must be asked again."""
+        self._copies[result.task.id] = result
 
-    def swapped(self, id_: str, filename: str) -> None:
-        """An object waits for the look at its source that follows the swap of its rows."""
-        self._swapped[id_] = filename
+    def add_repointed(self, id_: str, filename: str) -> None:
+        """Let an object wait, whose source must be asked again after the commit of its rows."""
+        self._repointed[id_] = filename
 
-    def waits(self, id_: str) -> bool:
-        """Whether an object waits for the look after its swap."""
-        return id_ in self._swapped
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for a listing that is not begun."""
-        return len(self._copies) + len(self._swapped)
+    def is_waiting(self, id_: str) -> bool:
+        """Whether an object waits whose rows were updated."""
+        return id_ in self._repointed
 
     @property
-    def due(self) -> bool:
-        """Whether it is time to begin one."""
-        if max(len(self._copies), len(self._swapped)) >= _GROUP:
+    def waiting_count(self) -> int:
+        """How many objects wait for a listing that has not begun."""
+        return len(self._copies) + len(self._repointed)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to begin a listing."""
+        if max(len(self._copies), len(self._repointed)) >= _BATCH_OBJECTS:
             return True
-        return self.waiting > 0 and time.monotonic() - self._begun > _LONGEST
+        return self.waiting_count > 0 and time.monotonic() - self._begun > _MAX_WAIT_SECONDS
 
-    def begin(self) -> Callable[[], Seen] | None:
-        """List both sides for all that waits: the copies are made, and the rows' transactions committed.
+    def begin(self) -> Callable[[], Listed] | None:
+        """Prepare a listing of both sides for all that wait. Their copies are made, and their rows are committed.
 
         Returns:
-            What is to be done, on any thread; ``None`` where nothing waits, or a listing is under way.
+            A function that lists, for any thread; ``None`` where nothing waits, or a listing is running.
         """
-        if self._asked is not None or not self.waiting:
+        if self._running is not None or not self.waiting_count:
             return None
-        assert self._sights is not None
-        sights, copies, swapped = self._sights, self._copies, self._swapped
-        self._begun, self._asked = time.monotonic(), (copies, swapped)
-        self._copies, self._swapped = {}, {}
-        here = [*(each.task.item.source.path for each in copies.values()), *swapped.values()]
-        there = [each.task.item.destination.path for each in copies.values() if _undated(each)]
-        return lambda: (sights.source.fetch(here), sights.destination.fetch(there))
+        assert self._listings is not None
+        listings, copies, repointed = self._listings, self._copies, self._repointed
+        self._begun, self._running = time.monotonic(), (copies, repointed)
+        self._copies, self._repointed = {}, {}
+        sources = [*(result.task.item.source.path for result in copies.values()), *repointed.values()]
+        destinations = [result.task.item.destination.path for result in copies.values() if _lacks_mtime(result)]
+        return lambda: (listings.source.fetch(sources), listings.destination.fetch(destinations))
 
-    def ended(self, seen: Seen) -> Findings:
-        """What the listing that was under way confirms is done; all else is to be looked at by itself."""
-        assert self._asked is not None
-        (copies, swapped), self._asked = self._asked, None
-        here, there = seen
-        found = Findings(sources={id_: here.get(filename) for id_, filename in swapped.items()})
-        for carried in copies.values():
-            item = carried.task.item
-            known = confirm_copy(carried, here.get(item.source.path), there.get(item.destination.path))
-            if known is None:
-                found.open.append(carried)
+    def conclude(self, listed: Listed) -> Findings:
+        """Compare what the running listing showed with the objects that waited for it."""
+        assert self._running is not None
+        (copies, repointed), self._running = self._running, None
+        sources, destinations = listed
+        findings = Findings(sources={id_: sources.get(filename) for id_, filename in repointed.items()})
+        for result in copies.values():
+            item = result.task.item
+            confirmed = confirm_copy(result, sources.get(item.source.path), destinations.get(item.destination.path))
+            if confirmed is None:
+                findings.open.append(result)
             else:
-                found.confirmed.append(known)
-        return found
+                findings.confirmed.append(confirmed)
+        return findings
 
-    def forget(self) -> None:
-        """Let go of what waits: the run was told to stop."""
+    def clear(self) -> None:
+        """Forget what waits, because the run was told to stop."""
         self._copies.clear()
-        self._swapped.clear()
+        self._repointed.clear()
 
 
-def _undated(carried: CopyResult) -> bool:
-    return carried.verified is not None and carried.verified.destination.last_modified is None
+def _lacks_mtime(result: CopyResult) -> bool:
+    return result.verified is not None and result.verified.destination.last_modified is None

@@ -1,7 +1,7 @@
-"""A hand on a run that is under way: what was asked for in the journal is done, and what is done is said there.
+"""Obey control requests from the journal while a run goes on, and write the run's progress there.
 
-No port is open: whoever may write the journal's tables may pause, resume, retune or stop a run, from another terminal
-or another machine. The run looks about once a second.
+No port is open. Everyone with the right to write the journal's tables can pause, resume, retune or stop a run, from another
+terminal or another machine. The run polls the journal once a second.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
 from migrate_storage.stores.rate_limit import StoreLimits
 
-__all__ = ("BEAT", "PAUSED", "ControlChannel", "ControlLoop")
+__all__ = ("CONTROL_POLL_SECONDS", "PAUSED", "ControlChannel", "ControlLoop")
 
-BEAT = 1.0
-"""Seconds between two looks."""
-_PATIENCE = 5.0
-"""Seconds that the last look is waited for."""
+CONTROL_POLL_SECONDS = 1.0
+"""Seconds between two polls."""
+LAST_POLL_TIMEOUT_SECONDS = 5.0
+"""Seconds for which the last poll is waited for."""
 PAUSED = "asked to pause by 'migrate-storage control'"
 
 
 class ControlChannel(Protocol):
-    """Where wishes are read and the state is written: the journal, or one range of a run in it."""
+    """Where requests are read and progress is written: the journal, or one shard of a run in it."""
 
     def control(self, run: str) -> Mapping[str, Any]:
-        """What was asked of a run while it goes on."""
+        """Return what was requested of a run."""
 
     def update(self, run: str, *, doing: str) -> None:
-        """Say what it is doing, as JSON."""
+        """Write the run's progress, as JSON."""
 
 
 class ControlLoop:
-    """Steers one run.
+    """Applies the requests for one run.
 
     Args:
-        journal: where wishes are read and the state is written.
+        journal: where requests are read and progress is written.
         run: the run's id.
         gate: paused, resumed and resized.
-        pace: its bandwidth is set.
-        stop: called once when the run is to end.
-        pressure: asked whether the database needs peace.
-        state: what the run is doing, as values that JSON can hold.
+        pace: its bandwidth and request rate are set.
+        stop: called when the run is to end.
+        pressure: asked whether the load of the database requires a pause.
+        state: returns the run's progress, as values for JSON.
     """
 
     def __init__(
@@ -66,40 +66,40 @@ class ControlLoop:
         self._journal, self._run = journal, run
         self._gate, self._pace, self._stop = gate, pace, stop
         self._pressure, self._state = pressure, state
-        self._obeyed: Mapping[str, Any] = {}
+        self._applied: Mapping[str, Any] = {}
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Look again and again, from another thread, while the block runs."""
+        """Poll from another thread while the block runs."""
         over = threading.Event()
 
-        def steer() -> None:
-            while not over.wait(BEAT):
+        def poll_until_over() -> None:
+            while not over.wait(CONTROL_POLL_SECONDS):
                 self.poll()
 
         self.poll()
-        thread = threading.Thread(target=steer, name="helm", daemon=True)
+        thread = threading.Thread(target=poll_until_over, name="helm", daemon=True)
         thread.start()
         try:
             yield
         finally:
             over.set()
-            # A database that is gone is asked for a while yet; the run does not wait for that to end.
-            thread.join(_PATIENCE)
+            # A poll of a database that does not answer takes longer; the run does not wait for its end.
+            thread.join(LAST_POLL_TIMEOUT_SECONDS)
 
     def poll(self) -> None:
-        """Once: do what is wanted, pause or go on, and say so. A database that does not answer is looked at again later."""
-        wanted: Mapping[str, Any] = self._obeyed
+        """Apply what is requested, pause or resume, and write the progress. A failed query is tried again at the next poll."""
+        requested: Mapping[str, Any] = self._applied
         with contextlib.suppress(RunError, SQLAlchemyError):
-            wanted = self._journal.control(self._run)
-        self._obey(wanted)
-        self._gate.pause(PAUSED if wanted.get("paused") else self._pressure.ask())
+            requested = self._journal.control(self._run)
+        self._apply(requested)
+        self._gate.pause(PAUSED if requested.get("paused") else self._pressure.ask())
         with contextlib.suppress(RunError, SQLAlchemyError):
-            self._journal.update(self._run, doing=json.dumps(self._progress()))
+            self._journal.update(self._run, doing=json.dumps(self._describe_progress()))
 
-    def _obey(self, wanted: Mapping[str, Any]) -> None:
-        new = {name: value for name, value in wanted.items() if self._obeyed.get(name, ...) != value}
-        self._obeyed = wanted
+    def _apply(self, requested: Mapping[str, Any]) -> None:
+        new = {name: value for name, value in requested.items() if self._applied.get(name, ...) != value}
+        self._applied = requested
         if "concurrency" in new:
             self._gate.resize(int(new["concurrency"]))
         if "bandwidth" in new:
@@ -109,7 +109,7 @@ class ControlLoop:
         if new.get("stop"):
             self._stop()
 
-    def _progress(self) -> dict[str, Any]:
+    def _describe_progress(self) -> dict[str, Any]:
         gate = self._gate
         rates = {"bandwidth": self._pace.bandwidth.per_second, "requests_per_second": self._pace.requests.per_second}
         return {

@@ -1,4 +1,4 @@
-"""Known losses: which missing objects somebody marked, and which marks came to their end."""
+"""Known losses: missing objects that were acknowledged, and acknowledgements that are stale."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ from migrate_storage.stores.retry import Retry
 
 __all__ = ("KnownLosses", "ended", "known_loss_of", "stale_note")
 
-_NOTES = 100
+MAX_STALE_NOTES = 100
+"""Stale acknowledgements that one report lists."""
 
 
 class KnownLosses:
-    """The marks as they were when a job began: what counts as a known loss. From any thread.
+    """The known losses of the journal as they were when a job began. From any thread.
 
     Args:
-        journal: where they are; ``None`` or one that was never made holds none.
+        journal: the journal; ``None`` or one without tables has none.
     """
 
     def __init__(self, journal: Journal | None) -> None:
         self._reasons: dict[str, str] = {}
-        #: What a report says of marks whose objects were found, by the marks' ids; not all of many.
+        #: Notes on known losses whose objects were found, by id; at most ``MAX_STALE_NOTES``.
         self.stale: dict[str, Note] = {}
         if journal is not None and journal.exists:
-            self._reasons = {mark.id: _said(mark) for batch in journal.known_losses.all() for mark in batch}
+            self._reasons = {loss.id: _describe(loss) for batch in journal.known_losses.all() for loss in batch}
 
     def __bool__(self) -> bool:
         return bool(self._reasons)
 
     def marked(self, ref: RowRef, location: Location) -> bool:
-        """Whether a row's file is marked as lost."""
+        """Whether a row's file is a known loss."""
         return bool(self) and KnownLoss.id_of(ref.column, ref.pk, location) in self._reasons
 
     def there(self, ref: RowRef, location: Location) -> None:
-        """A row's object was found: a mark that says otherwise is stale."""
-        if self.marked(ref, location) and len(self.stale) < _NOTES:
+        """Note that a row's object exists; a known loss of it is stale."""
+        if self.marked(ref, location) and len(self.stale) < MAX_STALE_NOTES:
             id_ = KnownLoss.id_of(ref.column, ref.pk, location)
-            self.stale[id_] = _note(location, self._reasons[id_], "its object is there again")
+            self.stale[id_] = _create_note(location, self._reasons[id_], "its object is there again")
 
     def mark_known(self, outcome: Outcome) -> Outcome:
-        """The same outcome; ``KNOWN`` where an object is missing and every row that it was looked at for is marked."""
+        """Return the outcome; as ``KNOWN`` where an object is missing and each of its rows is a known loss."""
         if outcome.kind is not OutcomeKind.MISSING or outcome.size is not None or not outcome.refs:
             return outcome
         ids = [KnownLoss.id_of(ref.column, ref.pk, outcome.source) for ref in outcome.refs]
@@ -60,10 +61,10 @@ class KnownLosses:
 
 
 def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:
-    """The mark of a missing object, by whoever runs this process, now.
+    """Return the known loss of a missing object, acknowledged now by the user of this process.
 
     Args:
-        outcome: what was looked for, and the one row that names it.
+        outcome: the missing object, and the one row that names it.
         reason: why it is known to be lost.
     """
     ref = outcome.refs[0]
@@ -73,13 +74,13 @@ def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:
         pk=ref.pk,
         location=outcome.source,
         reason=reason.strip(),
-        by=_who(),
+        by=_current_user(),
         at=time.time(),
         id=KnownLoss.id_of(column, ref.pk, outcome.source),
     )
 
 
-def _who() -> str:
+def _current_user() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -90,58 +91,58 @@ def _who() -> str:
 def ended(
     journal: Journal, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend], retry: Retry
 ) -> Iterator[tuple[KnownLoss, str]]:
-    """Marks that say nothing any more, each with the reason: the row is gone or names another file, or the object is there.
+    """Yield stale known losses, each with the reason: its row is gone or names another file, or its object exists.
 
     Raises:
-        StoreFailure: a store did not answer.
+        StoreRequestError: a store did not answer.
     """
     tables: dict[tuple[str | None, str, str], FileColumn] = {
         (column.schema, column.table, column.column): FileColumn(database, column) for column in columns
     }
     for batch in journal.known_losses.all():
-        for mark in batch:
-            rows = tables.get(mark.column)
+        for loss in batch:
+            rows = tables.get(loss.column)
             if rows is None:
                 continue
-            if not _names(rows, mark):
-                yield mark, "its row is gone, or names another file"
+            if not _is_named(rows, loss):
+                yield loss, "its row is gone, or names another file"
                 continue
-            side = sides.get(mark.location.backend)
-            if side is not None and _there(side, mark.location.path, retry):
-                yield mark, "its object is there again"
+            side = sides.get(loss.location.backend)
+            if side is not None and _exists(side, loss.location.path, retry):
+                yield loss, "its object is there again"
 
 
-def stale_note(mark: KnownLoss, why: str) -> Note:
-    """What a report says of a mark that came to its end."""
-    return _note(mark.location, _said(mark), why)
+def stale_note(loss: KnownLoss, reason: str) -> Note:
+    """Return the note of a report on a stale known loss."""
+    return _create_note(loss.location, _describe(loss), reason)
 
 
-def _note(location: Location, said: str, why: str) -> Note:
+def _create_note(location: Location, description: str, reason: str) -> Note:
     return Note(
         severity=Severity.INFO,
         code="mark.stale",
         subject=str(location),
-        message=f"{said}: the mark says nothing any more, for {why}",
+        message=f"{description}: the mark says nothing any more, for {reason}",
         todo="migrate-storage orphans --unmark stale --yes",
     )
 
 
-def _said(mark: KnownLoss) -> str:
-    return f"marked as lost by {mark.by}: {mark.reason}"
+def _describe(loss: KnownLoss) -> str:
+    return f"marked as lost by {loss.by}: {loss.reason}"
 
 
-def _names(rows: FileColumn, mark: KnownLoss) -> bool:
-    value = rows.database.transaction(lambda connection: rows.compare_and_swap.read(connection, mark.pk))
+def _is_named(rows: FileColumn, loss: KnownLoss) -> bool:
+    value = rows.database.transaction(lambda connection: rows.compare_and_swap.read(connection, loss.pk))
     if value is None:
         return False
     try:
-        slots = parse_slots(rows.column, Row(mark.pk, value))
+        slots = parse_slots(rows.column, Row(loss.pk, value))
     except BrokenValueError:
-        return True  # nobody knows
-    return any(Location(slot.file["backend"], slot.file["filename"]) == mark.location for slot in slots)
+        return True  # a broken value may name it
+    return any(Location(slot.file["backend"], slot.file["filename"]) == loss.location for slot in slots)
 
 
-def _there(side: ResolvedBackend, path: str, retry: Retry) -> bool:
+def _exists(side: ResolvedBackend, path: str, retry: Retry) -> bool:
     try:
         at = side.resolve(path)
     except KeyRefusedError:

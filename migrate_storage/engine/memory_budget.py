@@ -1,4 +1,4 @@
-"""Memory for content that is under way, shared by all workers."""
+"""Limit the memory for object content, over all workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ("MemoryBudget",)
 
 
 class MemoryBudget:
-    """Bytes of content held in memory at once, over all workers.
+    """Bytes of content that may be in memory at once.
 
     Args:
         limit: bytes.
@@ -21,15 +21,15 @@ class MemoryBudget:
         self._condition = threading.Condition()
 
     @contextmanager
-    def reserve(self, wanted: int) -> Iterator[None]:
-        """Hold ``wanted`` bytes of the budget, at most all of it."""
-        wanted = min(wanted, self._limit)
+    def reserve(self, size: int) -> Iterator[None]:
+        """Wait for ``size`` bytes of the budget, at most all of it, and reserve them while the block runs."""
+        size = min(size, self._limit)
         with self._condition:
-            self._condition.wait_for(lambda: self._left >= wanted)
-            self._left -= wanted
+            self._condition.wait_for(lambda: self._left >= size)
+            self._left -= size
         try:
             yield
         finally:
             with self._condition:
-                self._left += wanted
+                self._left += size
                 self._condition.notify_all()

@@ -1,9 +1,8 @@
-"""How objects ended, told once: what is listed is told again only for rows that a first pass meets later."""
+"""Report how each object ended, once. A problem is reported again only for rows that the first pass meets later."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from migrate_storage.core.model import Location, Outcome, OutcomeKind, RowRef
 from migrate_storage.engine.in_flight import PendingObject
@@ -12,78 +11,75 @@ from migrate_storage.engine.recorder import RunRecorder
 from migrate_storage.engine.task import CopyResult
 from migrate_storage.journal import ObjectRecord, digest
 
-__all__ = ("OutcomeReporter", "listed")
+__all__ = ("OutcomeReporter", "is_problem")
 
 
 class OutcomeReporter:
-    """Tells outcomes, and counts what an earlier pass of the run did not know.
+    """Reports outcomes, and counts those that an earlier pass of the run did not have.
 
     Args:
-        ledger: where it is written down what never had a destination of its own.
-        route: from where to where.
-        tell: called with each outcome.
+        recorder: records rows and objects that never had a destination.
+        plan: the source and the destination.
+        on_outcome: called with each outcome.
     """
 
-    def __init__(self, ledger: RunRecorder, route: MigrationPlan, tell: Callable[[Outcome], None]) -> None:
-        self._ledger, self._route, self._tell = ledger, route, tell
-        #: Whether every row that comes is seen for the first time in this run.
+    def __init__(self, recorder: RunRecorder, plan: MigrationPlan, on_outcome: Callable[[Outcome], None]) -> None:
+        self._recorder, self._plan, self._on_outcome = recorder, plan, on_outcome
+        #: Whether this is the first pass of the run, which has seen no row before.
         self.first_pass = True
-        #: Objects that ended otherwise than an earlier pass of this run had them.
-        self.news = 0
+        #: Outcomes that differ from those of earlier passes.
+        self.new_outcomes = 0
 
-    def ended(self, entity: PendingObject, *, news: bool = True) -> None:
-        """An object ended.
+    def report(self, pending: PendingObject, *, new: bool = True) -> None:
+        """Report how an object ended.
 
         Args:
-            entity: the object.
-            news: whether that is more than earlier passes knew.
+            pending: the object.
+            new: whether no earlier pass had this outcome.
         """
-        self.news += news
-        self._report(entity)
+        self.new_outcomes += new
+        self._on_outcome(pending.report())
 
-    def more(self, entity: PendingObject) -> None:
-        """Rows of a later window name an object that is listed already: each of them is listed with it, once."""
-        assert entity.result is not None
-        if self.first_pass and not entity.result.kind.done and len(entity.refs) > entity.refs_told:
-            self._report(entity, since=entity.refs_told)
+    def report_new_rows(self, pending: PendingObject) -> None:
+        """Report a problem again for rows of a later window of the first pass."""
+        assert pending.result is not None
+        if self.first_pass and not pending.result.kind.done and pending.has_unreported_rows:
+            self._on_outcome(pending.report(only_new_rows=True))
 
-    def collided(self, entity: PendingObject) -> None:
-        """Two source objects would become one: the second is listed, and nothing of it is written."""
-        job = entity.task
-        reason = f"another source object goes to {job.item.destination} already: give one of them another name"
-        entity.result, entity.final = CopyResult(task=job, kind=OutcomeKind.OCCUPIED, reason=reason), True
-        entity.refs_told = len(job.item.slots)
-        refs = tuple(slot.ref for slot in job.item.slots)
-        self._list(job.id, job.item.source, OutcomeKind.OCCUPIED, reason, refs)
+    def report_collision(self, pending: PendingObject) -> None:
+        """Report that two source objects have one destination. The second one is not copied."""
+        task = pending.task
+        reason = f"another source object goes to {task.item.destination} already: give one of them another name"
+        pending.conclude(CopyResult(task=task, kind=OutcomeKind.OCCUPIED, reason=reason))
+        refs = tuple(slot.ref for slot in task.item.slots)
+        pending.mark_reported(len(refs))
+        self._report_rejected(task.id, task.item.source, OutcomeKind.OCCUPIED, reason, refs)
 
-    def broken(self, ref: RowRef, reason: str) -> None:
-        """A row that holds no file that could be read or written."""
-        source = Location(self._route.source.key, str(ref))
-        self._list(_broken_id(ref), source, OutcomeKind.FAILED, reason, (ref,))
+    def report_broken_row(self, ref: RowRef, reason: str) -> None:
+        """Report a row whose value cannot be parsed or written."""
+        source = Location(self._plan.source.key, str(ref))
+        self._report_rejected(_broken_row_id(ref), source, OutcomeKind.FAILED, reason, (ref,))
 
-    def knew(self, ref: RowRef) -> bool:
-        """Whether a broken row is listed already."""
-        id_ = _broken_id(ref)
-        return listed(self._ledger.known([id_]).get(id_))
+    def was_reported(self, ref: RowRef) -> bool:
+        """Whether a broken row was reported before."""
+        id_ = _broken_row_id(ref)
+        return is_problem(self._recorder.find_records([id_]).get(id_))
 
-    def _report(self, entity: PendingObject, *, since: int = 0) -> None:
-        entity.told, entity.refs_told = True, len(entity.refs)
-        outcome = entity.outcome()
-        self._tell(replace(outcome, refs=outcome.refs[since:]))
-
-    def _list(self, id_: str, source: Location, kind: OutcomeKind, reason: str, refs: tuple[RowRef, ...]) -> None:
-        """Journal and tell what never came to have a destination of its own."""
-        if self._ledger.refuse(id_, source, kind, reason):
-            self.news += 1
-            nowhere = Location(self._route.destination.key, "")
-            self._tell(Outcome(kind=kind, source=source, destination=nowhere, reason=reason, refs=refs))
+    def _report_rejected(
+        self, id_: str, source: Location, kind: OutcomeKind, reason: str, refs: tuple[RowRef, ...]
+    ) -> None:
+        """Record and report what never had a destination."""
+        if self._recorder.record_rejected(id_, source, kind, reason):
+            self.new_outcomes += 1
+            nowhere = Location(self._plan.destination.key, "")
+            self._on_outcome(Outcome(kind=kind, source=source, destination=nowhere, reason=reason, refs=refs))
 
 
-def listed(entry: ObjectRecord | None) -> bool:
-    """Whether the journal lists an object for a person."""
-    return entry is not None and entry.outcome is not None and not OutcomeKind(entry.outcome).done
+def is_problem(record: ObjectRecord | None) -> bool:
+    """Whether the journal records an outcome that reports list as a problem."""
+    return record is not None and record.outcome is not None and not OutcomeKind(record.outcome).done
 
 
-def _broken_id(ref: RowRef) -> str:
-    """The journal's name for a row that holds no file that could be read."""
+def _broken_row_id(ref: RowRef) -> str:
+    """Return the journal id of a row whose value cannot be parsed."""
     return digest("row", str(ref))

@@ -1,4 +1,4 @@
-"""Which way a migration takes, and what is to be done with each object. Pure but for one probe, which is handed in."""
+"""Choose the strategy of a migration, and what to do with each object. No request is sent here."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = (
 
 
 class Action(enum.StrEnum):
-    """What the plan wants done with one source object."""
+    """What is to be done with one source object."""
 
     TRANSFER = "transfer"
-    """Read here, written there, through this process."""
+    """Copy it through this process."""
     COPY = "copy"
-    """Copied by the service itself; no bytes through this process."""
+    """Let the service copy it; no bytes pass through this process."""
     REWRITE = "rewrite"
-    """The bytes are where they should be; only rows change."""
+    """Its bytes stay where they are; only rows change."""
     SKIP = "skip"
-    """Nothing to change; it is looked at and compared."""
+    """Change nothing; read and compare it."""
 
     @property
     def moves(self) -> bool:
-        """Whether another object comes to be, and rows are to be pointed at that."""
+        """Whether a new object is created."""
         return self in (Action.TRANSFER, Action.COPY)
 
 
@@ -52,28 +52,28 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationPlan:
-    """From one backend key to another, with the path rule between them."""
+    """The source and the destination of a migration, and the rule for filenames."""
 
     source: ResolvedBackend
     destination: ResolvedBackend
     way: Way
-    #: Why this way, in one line.
+    #: Why this strategy was chosen, in one line.
     reason: str
     #: Whether both sides reach one storage, so that an equal place is the same object. In doubt they do.
     shared: bool
-    #: Filenames that the run deals with.
+    #: The filenames that the run includes.
     filters: Filters = field(default_factory=Filters)
-    #: Give keys that the destination cannot address a percent-encoded name, see ``translate.keys``.
+    #: Percent-encode keys that the destination cannot address, see :mod:`migrate_storage.core.object_keys`.
     encode: bool = False
-    #: What was seen to copy within the service, by the source's bucket.
+    #: What copies within the service, by the source's bucket; each was probed.
     copiers: Mapping[str, ServerSideCopier] = field(default_factory=dict)
 
     def includes(self, slot: Slot) -> bool:
-        """Whether the run deals with what this slot names."""
+        """Whether the run includes the file of a slot."""
         return slot.file["backend"] == self.source.key and self.filters.matches(slot.file["filename"])
 
     def refusal(self, path: str) -> str | None:
-        """Why the destination cannot hold a filename as it is, and what helps; ``None`` where it can."""
+        """Return why the destination cannot address a filename, with advice; ``None`` where it can."""
         local = self.destination.root.service == "file"
         reason = unaddressable(path, local=local)
         if reason is None:
@@ -83,14 +83,14 @@ class MigrationPlan:
         return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
 
     def copier(self, item: Item) -> ServerSideCopier | None:
-        """What copies an object within the service; ``None`` where it goes through this process."""
+        """Return what copies an object within the service; ``None`` where it passes through this process."""
         return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
 
     def destination_path(self, filename: str) -> str:
-        """The filename that a row will hold.
+        """Return the filename that a row will have.
 
-        An object that already is inside the destination is named where it is; any other keeps its key below the
-        source's own bucket and prefix.
+        An object that is inside the destination already keeps its place. Any other one keeps its key below the source's
+        bucket and prefix.
         """
         if self.way is Way.SWAP:
             return filename
@@ -102,10 +102,10 @@ class MigrationPlan:
         return encode_key(path, local=root.service == "file") if self.encode else path
 
     def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
-        """One item for each source object that the slots name, by its id in the journal.
+        """Return one item for each source object that the slots name, by its journal id.
 
         Raises:
-            ValueError: a filename is no text that could be sent anywhere.
+            ValueError: a filename is no valid Unicode text.
         """
         found: dict[str, Item] = {}
         for slot in slots:
@@ -121,12 +121,12 @@ class MigrationPlan:
             found[id_] = Item(
                 source=Location(self.source.key, filename),
                 destination=Location(self.destination.key, path),
-                action=self._action(place, path),
+                action=self._choose_action(place, path),
                 slots=(slot,),
             )
         return found
 
-    def _action(self, place: Place, path: str) -> Action:
+    def _choose_action(self, place: Place, path: str) -> Action:
         if self.way is Way.SWAP:
             return Action.SKIP
         if self.shared:
@@ -155,15 +155,15 @@ def choose_strategy(
     shared: bool,
     doubt: str = "",
 ) -> MigrationPlan:
-    """Pick the way from the facts.
+    """Choose the strategy of a migration.
 
     Args:
         source: the side that rows name.
-        destination: the side they shall name; ``None`` for the swap.
+        destination: the side that they are to name; ``None`` to stay under the same key.
         swap: the translation of the source under its own key, where ``destination`` is ``None``.
         keep_rows: whether rows stay as they are.
         shared: whether both reach one storage.
-        doubt: how that was found out, when the registrations alone did not tell.
+        doubt: how that was found out, where the registrations do not show it.
     """
     if destination is None:
         assert swap is not None

@@ -1,4 +1,4 @@
-"""What one run writes down of its objects, in the journal's terms; and the same for a run that is only rehearsed."""
+"""What one run records in the journal, and the same for one shard of a run and for a dry run."""
 
 from __future__ import annotations
 
@@ -19,80 +19,75 @@ __all__ = ("DryRunRecorder", "RunRecorder", "ShardRecorder", "temporary_journal"
 
 
 class RunRecorder:
-    """The journal, for one run.
+    """The journal of one run, and the rows that it updates.
 
     Args:
-        journal: where it is written down.
+        journal: the journal.
         database: where the rows are.
         run: the run's id.
     """
 
-    #: Ids of the latest intents that another range of the same run has in hand.
+    #: Ids of the latest intents that another shard of the same run copies.
     elsewhere: frozenset[str] = frozenset()
 
     def __init__(self, journal: Journal, database: Database, run: str) -> None:
         self._journal, self._database, self.run = journal, database, run
         self.part: int | None = None
 
-    def known(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
-        """The lines of these objects, where they have one."""
+    def find_records(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
+        """Return the records of these objects, where they have one."""
         return self._journal.objects.find(ids) if ids else {}
 
-    def intend(self, jobs: Iterable[CopyTask]) -> set[str]:
-        """Write the intents of these jobs; returns those whose destination belongs to another source object."""
-        return self._intend([self._line(job, state="held" if _held(job) else "intent") for job in jobs])
+    def record_intents(self, tasks: Iterable[CopyTask]) -> set[str]:
+        """Record that these objects are to be copied.
 
-    def _intend(self, entries: list[ObjectRecord]) -> set[str]:
-        return self._journal.objects.record_intents(entries)
+        Returns:
+            Ids of those that are not recorded, because their destination belongs to another source object.
+        """
+        return self._write_intents(
+            [self._create_record(task, state="held" if _is_held(task) else "intent") for task in tasks]
+        )
 
-    def write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[bool]:
-        """Re-point rows and settle lines together; for each row whether it now names the new place."""
-        return repoint_rows(swaps, entries, run=self.run, journal=self._journal, database=self._database)
+    def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
+        return self._journal.objects.record_intents(records)
 
-    def settle(self, *entries: ObjectRecord) -> None:
-        """Settle lines by themselves."""
-        self._journal.database.transaction(lambda connection: self._journal.objects.record_results(connection, entries))
+    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
+        """Update rows and record results of objects together; return for each row whether it was updated."""
+        return repoint_rows(updates, results, run=self.run, journal=self._journal, database=self._database)
 
-    def refuse(self, id_: str, source: Location, kind: OutcomeKind, reason: str) -> bool:
-        """List what never came to have a destination of its own; whether it is news to this run."""
+    def record_results(self, *records: ObjectRecord) -> None:
+        """Record results of objects, without rows."""
+        self._journal.database.transaction(lambda connection: self._journal.objects.record_results(connection, records))
+
+    def record_rejected(self, id_: str, source: Location, kind: OutcomeKind, reason: str) -> bool:
+        """Record a problem of what never had a destination; return whether this run did not have it yet."""
         known = self._journal.objects.find([id_]).get(id_)
         if known is not None and known.run == self.run and known.outcome == kind:
             return False
-        entry = ObjectRecord(
+        record = ObjectRecord(
             id=id_, run=self.run, source_key=source.backend, source_path=source.path, destination_key="", destination_path=id_,
             state="listed", outcome=kind, reason=reason,
         )  # fmt: skip
-        self._journal.objects.record_intents([entry])
-        self.settle(entry)
+        self._journal.objects.record_intents([record])
+        self.record_results(record)
         return True
 
-    def named(self, id_: str) -> bool:
+    def was_repointed(self, id_: str) -> bool:
         """Whether a row was ever re-pointed to this object."""
         return bool(self._journal.rows.of_object(id_))
 
-    def line(self, carried: CopyResult, *, state: str, outcome: OutcomeKind) -> ObjectRecord:
-        """An object's line as it is to be settled."""
-        entry = replace(
-            self._line(carried.task, state=state),
-            outcome=outcome,
-            reason=carried.reason or None,
-            seconds=carried.seconds,
-        )
-        verified, left, before = carried.verified, carried.left, carried.task.record
+    def result_record(self, result: CopyResult, *, state: str, outcome: OutcomeKind) -> ObjectRecord:
+        """Return the new record of an object."""
+        task, reason = result.task, result.reason or None
+        verified, left, before = result.verified, result.left, task.record
+        record = replace(self._create_record(task, state=state), outcome=outcome, reason=reason, seconds=result.seconds)
         if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
-            # What an earlier copy left behind is still there: an undo needs to know it, and so does who copies it again.
-            return replace(
-                before,
-                run=self.run,
-                part=self.part,
-                outcome=outcome,
-                reason=carried.reason or None,
-                updated=entry.updated,
-            )
+            # The object of an earlier copy is still there. A revert needs its record, and so does the next copy.
+            return replace(before, run=self.run, part=self.part, outcome=outcome, reason=reason, updated=record.updated)
         if verified is not None:
             return replace(
-                entry,
-                ours=_ours(carried),
+                record,
+                ours=_is_ours(result),
                 evidence=verified.evidence[:64],
                 size=verified.source.size,
                 sha256=verified.sha256,
@@ -105,19 +100,19 @@ class RunRecorder:
             )
         if left is not None:
             return replace(
-                entry,
+                record,
                 ours=True,
                 size=left.size,
                 destination_etag=left.e_tag,
                 destination_modified=left.last_modified,
                 destination_version=left.version,
             )
-        return entry
+        return record
 
-    def _line(self, job: CopyTask, *, state: str) -> ObjectRecord:
-        item = job.item
+    def _create_record(self, task: CopyTask, *, state: str) -> ObjectRecord:
+        item = task.item
         return ObjectRecord(
-            id=job.id,
+            id=task.id,
             run=self.run,
             part=self.part,
             source_key=item.source.backend,
@@ -129,84 +124,84 @@ class RunRecorder:
 
 
 class ShardRecorder(RunRecorder):
-    """The journal, for one range of a run that several processes share.
+    """The journal of one shard of a run that several processes do.
 
-    Rows of two ranges may name one object: whose intent stands first carries it, and the other leaves it alone.
+    Rows of two shards may name one object. The shard whose intent is recorded first copies it; the other one skips it.
 
     Args:
-        journal: where it is written down.
+        journal: the journal.
         database: where the rows are.
         run: the run's id.
-        part: the range's number.
-        check: called right before something is written; raises where the range is another's by now.
+        part: the shard's number.
+        check: called before each write; raises where another process has the shard by now.
     """
 
     def __init__(self, journal: Journal, database: Database, run: str, *, part: int, check: Callable[[], None]) -> None:
         super().__init__(journal, database, run)
         self.part, self._check = part, check
 
-    def write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[bool]:
-        """See :meth:`RunRecorder.write`."""
+    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
+        """See :meth:`RunRecorder.repoint_rows`."""
         self._check()
-        return super().write(swaps, entries)
+        return super().repoint_rows(updates, results)
 
-    def settle(self, *entries: ObjectRecord) -> None:
-        """See :meth:`RunRecorder.settle`."""
+    def record_results(self, *records: ObjectRecord) -> None:
+        """See :meth:`RunRecorder.record_results`."""
         self._check()
-        super().settle(*entries)
+        super().record_results(*records)
 
-    def _intend(self, entries: list[ObjectRecord]) -> set[str]:
+    def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
         self._check()
-        taken = super()._intend(entries)
-        found = self._journal.objects.find([entry.id for entry in entries if entry.id not in taken])
-        apart = [each for each in found.values() if each.state == "intent" and each.part != self.part]
-        at_work = self._journal.shards.leased(self.run) if apart else ()
+        taken = super()._write_intents(records)
+        found = self._journal.objects.find([record.id for record in records if record.id not in taken])
+        others = [record for record in found.values() if record.state == "intent" and record.part != self.part]
+        leased = self._journal.shards.leased(self.run) if others else ()
         self.elsewhere = frozenset(
-            each.id
-            for each in apart
-            if each.run == self.run
-            and (each.part in at_work or not self._journal.objects.take_over(each, int(self.part or 0)))
+            record.id
+            for record in others
+            if record.run == self.run
+            and (record.part in leased or not self._journal.objects.take_over(record, int(self.part or 0)))
         )
         return taken
 
 
 class DryRunRecorder(RunRecorder):
-    """A ledger for a dry run: it knows what the journal knows, writes to a journal of its own, and leaves the rows.
+    """Reads the journal, writes to a temporary one, and leaves the rows.
 
     Args:
-        notes: a journal that is thrown away, see :func:`scratch`.
+        temporary: the journal to write, see :func:`temporary_journal`.
         journal: the real one, which is only read; ``None`` where there is none yet.
         database: where the rows are.
         run: the run's id.
     """
 
-    def __init__(self, notes: Journal, journal: Journal | None, database: Database, run: str) -> None:
-        super().__init__(notes, database, run)
+    def __init__(self, temporary: Journal, journal: Journal | None, database: Database, run: str) -> None:
+        super().__init__(temporary, database, run)
         self._real = journal
 
-    def known(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
-        """What this rehearsal noted, else what the real journal knows."""
-        noted = super().known(ids)
+    def find_records(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
+        """Return the records of this dry run, and those of the real journal for other objects."""
+        noted = super().find_records(ids)
         if self._real is None:
             return noted
         return {**self._real.objects.find([id_ for id_ in ids if id_ not in noted]), **noted}
 
-    def write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[bool]:
-        """Note what would be; every row would be re-pointed."""
-        self.settle(*entries)
-        return [True] * len(swaps)
+    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
+        """Record the results; every row would be updated."""
+        self.record_results(*results)
+        return [True] * len(updates)
 
-    def _intend(self, entries: list[ObjectRecord]) -> set[str]:
-        taken = super()._intend(entries)
-        return taken if self._real is None else taken | self._real.objects.owned_by_others(entries)
+    def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
+        taken = super()._write_intents(records)
+        return taken if self._real is None else taken | self._real.objects.owned_by_others(records)
 
 
 @contextmanager
 def temporary_journal() -> Iterator[Journal]:
-    """A journal in a temporary file, gone at the end: a rehearsal's memory stays bounded however many rows there are."""
+    """Yield a journal in a temporary file, so that the memory of a dry run is bounded for any number of rows."""
     with tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder:
         engine = create_engine(f"sqlite:///{folder}/rehearsal.db")
-        # Nobody needs it after a crash.
+        # The file need not survive a crash.
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
         database = Database(engine)
         try:
@@ -217,13 +212,13 @@ def temporary_journal() -> Iterator[Journal]:
             database.close()
 
 
-def _held(job: CopyTask) -> bool:
-    return job.record is not None and job.record.state == "held"
+def _is_held(task: CopyTask) -> bool:
+    return task.record is not None and task.record.state == "held"
 
 
-def _ours(carried: CopyResult) -> bool | None:
-    """Whether we wrote what stands there. A killed run may have written what is found equal now: then nobody knows."""
-    before, verified = carried.task.record, carried.verified
-    if not carried.copied and before is not None and before.state == "intent":
+def _is_ours(result: CopyResult) -> bool | None:
+    """Whether this tool wrote the object at the destination; ``None`` where a killed run may have written it."""
+    before, verified = result.task.record, result.verified
+    if not result.copied and before is not None and before.state == "intent":
         return None
     return verified.ours if verified is not None else None

@@ -1,4 +1,4 @@
-"""What a killed run left open in the journal is settled from the rows."""
+"""Settle the row updates that a killed run left open in the journal."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ __all__ = ("recover_intents",)
 
 
 def recover_intents(journal: Journal, database: Database, columns: Sequence[Column]) -> None:
-    """Say of each row whose swap was journaled in another database and not settled what became of it: the row knows."""
+    """Read each row whose update is recorded as an intent only, and record whether the row has the new value.
+
+    Intents exist where the journal is in another database than the rows.
+    """
     tables: dict[tuple[str | None, str, str], FileColumn] = {}
     known = {(column.schema, column.table, column.column): column for column in columns}
     for batch in journal.rows.in_state("intent"):
-        for line in batch:
-            name = (line["table_schema"], line["table_name"], line["column_name"])
+        for record in batch:
+            name = (record["table_schema"], record["table_name"], record["column_name"])
             if name not in known:
                 continue
             if name not in tables:
                 tables[name] = FileColumn(database, known[name])
-            holds = partial(tables[name].compare_and_swap.equals, pk=load_key(line["pk"]), value=line["new_value"])
-            journal.rows.set_state(line["id"], "swapped" if database.transaction(holds) else "kept")
+            has_new_value = partial(
+                tables[name].compare_and_swap.equals, pk=load_key(record["pk"]), value=record["new_value"]
+            )
+            journal.rows.set_state(record["id"], "swapped" if database.transaction(has_new_value) else "kept")

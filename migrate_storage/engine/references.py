@@ -1,4 +1,4 @@
-"""Which physical places anything names: what ``purge`` must not touch. Kept on disk, whatever the number of rows."""
+"""Collect the places that rows and other lists name, which ``purge`` must not delete. They are stored on disk."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ("ReferencedPlaces", "ServiceIdentity", "named_by_rows", "sides_of")
 
 
 def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> dict[str, ResolvedBackend]:
-    """Every registered backend as a side, spoken to at a pace where one is given.
+    """Return every registered backend as a side, with request limits where some are given.
 
     Raises:
-        ConfigurationError: one of them cannot be resolved to a place, so that nobody knows what its rows name.
+        ConfigurationError: one of them cannot be resolved to a place, so that the places of its rows are unknown.
     """
     sides = {}
     for key, backend in backends.items():
@@ -46,46 +46,46 @@ def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> di
 
 
 class ServiceIdentity:
-    """Which endpoints may be one service, so that equal bucket and key there are one object. In doubt they are one.
+    """Knows which endpoints may be one service, so that equal buckets and keys there are one object. In doubt they are one.
 
-    That is no equivalence: one endpoint may be in doubt with two others that are known to be apart.
+    The relation is not transitive: one endpoint may be in doubt with two others that are known to differ.
 
     Args:
         sides: every registered backend.
-        apart: two sides that a probe showed to be different.
+        apart: two sides that a probe showed to be different services.
     """
 
     def __init__(
         self, sides: Iterable[ResolvedBackend], *, apart: tuple[ResolvedBackend, ResolvedBackend] | None = None
     ) -> None:
-        roots = {_service(side.root): side.root for side in sides}
-        told = {_service(side.root) for side in apart} if apart else set()
+        roots = {_service_of(side.root): side.root for side in sides}
+        different = {_service_of(side.root) for side in apart} if apart else set()
         self._near = {
             one: tuple(
                 other
                 for other, root in roots.items()
-                if one == other or (same_service(place, root) is not False and {one, other} != told)
+                if one == other or (same_service(place, root) is not False and {one, other} != different)
             )
             for one, place in roots.items()
         }
 
     def digest(self, place: Place) -> str:
-        """A digest of where a place says it is."""
+        """Return the digest of a place."""
         place = resolve_links(place)
-        return digest(*_service(place), place.root, place.key)
+        return digest(*_service_of(place), place.root, place.key)
 
     def digests(self, place: Place) -> tuple[str, ...]:
-        """The digests of all places that may be this one."""
+        """Return the digests of all places that may be this one."""
         place = resolve_links(place)
-        near = self._near.get(_service(place), (_service(place),))
+        near = self._near.get(_service_of(place), (_service_of(place),))
         return tuple(digest(service, endpoint, place.root, place.key) for service, endpoint in near)
 
     def may_be_same(self, place: Place, other: Place) -> bool:
-        """Whether two places may be one."""
+        """Whether two places may be the same."""
         return self.digest(other) in self.digests(place)
 
 
-def _service(place: Place) -> tuple[str, str]:
+def _service_of(place: Place) -> tuple[str, str]:
     return place.service, place.endpoint
 
 
@@ -93,7 +93,7 @@ class ReferencedPlaces(SpilledSet):
     """The places that rows and other lists name, as digests.
 
     Args:
-        services: tells which places may be one.
+        services: knows which places may be the same.
     """
 
     def __init__(self, services: ServiceIdentity) -> None:
@@ -101,15 +101,15 @@ class ReferencedPlaces(SpilledSet):
         self._services = services
 
     def names(self, place: Place) -> bool:
-        """Whether anything names what may be this place."""
+        """Whether a place that may be this one was added."""
         return any(name in self for name in self._services.digests(place))
 
     def add_places(self, places: Iterable[Place]) -> None:
-        """Take in places."""
+        """Add places."""
         self.add(self._services.digest(place) for place in places)
 
     def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]) -> None:
-        """Take in what the rows of these columns name under any key, whatever narrows a run.
+        """Add what the rows of these columns name under any key, whatever options restrict the run.
 
         Args:
             database: where they are.
@@ -123,15 +123,15 @@ class ReferencedPlaces(SpilledSet):
             self.add_places(place for _, place in window)
 
     def add_listed(self, source: str, database: Database, sides: Sequence[ResolvedBackend]) -> None:
-        """Take in filenames that something else names: a file with one a line, or an SQL query's first column.
+        """Add filenames from a file with one per line, or from the first column of an SQL query.
 
         Args:
-            source: path of a file, or a SELECT.
+            source: the path of a file, or a SELECT.
             database: where a SELECT runs.
-            sides: the backends that the filenames may be of.
+            sides: the backends to which the filenames may belong.
 
         Raises:
-            ConfigurationError: neither can be read, or a file names nothing.
+            ConfigurationError: it cannot be read, or a file is empty.
         """
         try:
             if re.match(r"\s*(select|with)\s", source, re.IGNORECASE):
@@ -149,7 +149,7 @@ class ReferencedPlaces(SpilledSet):
             ) from error
 
     def _add_selected(self, connection: Connection, query: str, sides: Sequence[ResolvedBackend]) -> None:
-        # Colons are not parameters here: a driver sees the statement as it was typed.
+        # The driver gets the statement as it was typed, because its colons are no parameters.
         found = connection.exec_driver_sql(query)
         self._add_names((str(row[0]) for row in found if row[0] is not None), sides)
 
@@ -160,7 +160,7 @@ class ReferencedPlaces(SpilledSet):
 def named_by_rows(
     database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]
 ) -> Iterator[list[tuple[Slot, Place]]]:
-    """Every slot of the rows of these columns with the place that it names, window by window, whatever narrows a run.
+    """Yield every slot of the rows of these columns with its place, in windows, whatever options restrict the run.
 
     Args:
         database: where they are.
@@ -174,14 +174,14 @@ def named_by_rows(
         try:
             rows = FileColumn(database, column)
             for window in rows.windows(None, 2000):
-                yield [found for row in window for found in _places(rows, row, sides)]
+                yield [found for row in window for found in _resolve_slots(rows, row, sides)]
         except (SQLAlchemyError, RefusedError) as error:
             raise RunError(
                 f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
             ) from error
 
 
-def _places(rows: FileColumn, row: Any, sides: Mapping[str, ResolvedBackend]) -> Iterator[tuple[Slot, Place]]:
+def _resolve_slots(rows: FileColumn, row: Any, sides: Mapping[str, ResolvedBackend]) -> Iterator[tuple[Slot, Place]]:
     try:
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:

@@ -1,4 +1,4 @@
-"""Re-point rows: only ever to a :class:`~migrate_storage.engine.verify.Verified`, only ever by compare-and-swap."""
+"""Update rows: only to a :class:`~migrate_storage.engine.verify.Verified` object, and only by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from migrate_storage.database.file_json import Row, rewrite_value
 from migrate_storage.engine.verify import Verified
 from migrate_storage.journal import Journal, ObjectRecord, RowRecord
 
-__all__ = ("RowUpdate", "file_fields_for", "prepare_update", "repoint_rows", "rewrite_each")
+__all__ = ("RowUpdate", "file_fields_for", "prepare_update", "repoint_all_or_none", "repoint_rows")
 
 
 @dataclass(frozen=True, slots=True)
 class RowUpdate:
-    """One row whose files are verified, ready to be re-pointed."""
+    """One row whose files are verified, and its new value."""
 
     rows: FileColumn
     row: Row
@@ -30,9 +30,9 @@ class RowUpdate:
 
 
 def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]:
-    """What changes in a row's JSON: where the file is, and what its store says of it now.
+    """Return the fields of a file's JSON that change: where the file is, and what its store reports of it.
 
-    Content type, metadata and keys that we do not know stay as they are.
+    Content type, metadata and unknown fields stay as they are.
     """
     meta = verified.destination
     return {
@@ -47,12 +47,15 @@ def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]
 
 
 def prepare_update(rows: FileColumn, row: Row, slots: Mapping[int | None, tuple[str, Verified, Location]]) -> RowUpdate:
-    """The swap of one row.
+    """Compute the new value of one row.
 
     Args:
         rows: its table and column.
-        row: as it was read.
+        row: the row as it was read.
         slots: by slot index, the journal id, the proof and the new location of each verified file.
+
+    Raises:
+        BrokenValueError: the value cannot be rewritten.
     """
     changes = {}
     for index, (_, verified, location) in slots.items():
@@ -60,122 +63,129 @@ def prepare_update(rows: FileColumn, row: Row, slots: Mapping[int | None, tuple[
         if fields["checksum"] is None:
             del fields["checksum"]
         changes[index] = fields
-    return RowUpdate(
-        rows, row, rewrite_value(row.value, changes), tuple(dict.fromkeys(id_ for id_, _, _ in slots.values()))
-    )
+    objects = tuple(dict.fromkeys(id_ for id_, _, _ in slots.values()))
+    return RowUpdate(rows, row, rewrite_value(row.value, changes), objects)
 
 
 def repoint_rows(
-    swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord], *, run: str, journal: Journal, database: Database
+    updates: Sequence[RowUpdate], results: Sequence[ObjectRecord], *, run: str, journal: Journal, database: Database
 ) -> list[bool]:
-    """Re-point a batch of rows and settle the journal, in one short transaction where both share a database.
+    """Update a batch of rows and record results of objects, in one transaction where both share a database.
+
+    Where they do not, each update is recorded as an intent first, and settled after the commit of the rows.
 
     Args:
-        swaps: rows to re-point, in any order.
-        entries: journal lines of objects to bring up to date with them.
+        updates: rows to update, in any order.
+        results: new journal records of objects.
         run: the run's id.
-        journal: where it is written down.
+        journal: the journal.
         database: where the rows are.
 
     Returns:
-        For each swap whether the row now holds the new value; ``False`` where somebody else's write stood.
+        For each update whether the row has the new value now; ``False`` where another write won.
     """
-    ordered = sorted(range(len(swaps)), key=lambda i: (str(swaps[i].rows.column), i))
+    ordered = sorted(range(len(updates)), key=lambda i: (str(updates[i].rows.column), i))
     if journal.database is database:
+        return database.transaction(
+            lambda connection: _update_and_record(connection, updates, ordered, results, run, journal)
+        )
 
-        def together(connection: Connection) -> list[bool]:
-            lines = [_entry(run, swap, "swapped") for swap in swaps]
-            # Who slept past its lease may find a row re-pointed just as it would have done, and written down by the other
-            # run; one that came back word for word since is re-pointed again, and gets a line again.
-            said = journal.rows.runs_that_recorded(connection, lines)
-            there = [
-                bool(runs) and swap.rows.compare_and_swap.equals(connection, swap.row.pk, swap.new_value)
-                for swap, runs in zip(swaps, said, strict=True)
-            ]
-            done = _swap(connection, swaps, ordered)
-            journal.rows.add(
-                connection,
-                [
-                    line
-                    for line, ok, was, runs in zip(lines, done, there, said, strict=True)
-                    if ok and not was and run not in runs
-                ],
-            )
-            journal.objects.record_results(connection, entries)
-            return done
+    def record_intents(connection: Connection) -> None:
+        journal.rows.write(connection, [_row_record(run, update, "intent") for update in updates])
+        journal.objects.record_results(connection, results)
 
-        return database.transaction(together)
+    def settle_intents(connection: Connection) -> None:
+        for update, ok in zip(updates, done, strict=True):
+            journal.rows.settle(connection, _row_record(run, update, "swapped" if ok else "kept"))
 
-    def first(connection: Connection) -> None:
-        journal.rows.write(connection, [_entry(run, swap, "intent") for swap in swaps])
-        journal.objects.record_results(connection, entries)
-
-    journal.database.transaction(first)
-    done = database.transaction(lambda connection: _swap(connection, swaps, ordered))
-
-    def settle(connection: Connection) -> None:
-        for swap, ok in zip(swaps, done, strict=True):
-            journal.rows.settle(connection, _entry(run, swap, "swapped" if ok else "kept"))
-
-    journal.database.transaction(settle)
+    journal.database.transaction(record_intents)
+    done = database.transaction(lambda connection: _update_rows(connection, updates, ordered))
+    journal.database.transaction(settle_intents)
     return done
 
 
-def rewrite_each(
-    connection: Connection, rows: FileColumn, swaps: Sequence[RowUpdate], *, run: str, journal: Journal
+def _update_and_record(
+    connection: Connection,
+    updates: Sequence[RowUpdate],
+    ordered: Sequence[int],
+    results: Sequence[ObjectRecord],
+    run: str,
+    journal: Journal,
+) -> list[bool]:
+    records = [_row_record(run, update, "swapped") for update in updates]
+    # A process that was suspended beyond its lease may find a row updated and recorded by another run just as it would have
+    # done. Such a row gets no second record. A row that got its old value back since is updated and recorded again.
+    runs_of = journal.rows.runs_that_recorded(connection, records)
+    had_new_value = [
+        bool(runs) and update.rows.compare_and_swap.equals(connection, update.row.pk, update.new_value)
+        for update, runs in zip(updates, runs_of, strict=True)
+    ]
+    done = _update_rows(connection, updates, ordered)
+    new_records = [
+        record
+        for record, ok, had, runs in zip(records, done, had_new_value, runs_of, strict=True)
+        if ok and not had and run not in runs
+    ]
+    journal.rows.add(connection, new_records)
+    journal.objects.record_results(connection, results)
+    return done
+
+
+def repoint_all_or_none(
+    connection: Connection, rows: FileColumn, updates: Sequence[RowUpdate], *, run: str, journal: Journal
 ) -> bool:
-    """Re-point rows of one column and journal them, in the caller's transaction.
+    """Update rows of one column and record them, in the caller's transaction.
 
     Args:
-        connection: of the database that holds both.
+        connection: of the database that has both rows and journal.
         rows: the column.
-        swaps: at least one; no row twice.
+        updates: at least one; no row twice.
         run: the run's id.
-        journal: where it is written down.
+        journal: the journal.
 
     Returns:
-        Whether each of them still held its old value: where not, the transaction is to be rolled back.
+        Whether each row still had its old value; if not, the caller must roll the transaction back.
     """
     if not rows.compare_and_swap.swap_each(
-        connection, [(swap.row.pk, swap.row.value, swap.new_value) for swap in swaps]
+        connection, [(update.row.pk, update.row.value, update.new_value) for update in updates]
     ):
         return False
-    journal.rows.add(connection, [_entry(run, swap, "swapped") for swap in swaps])
+    journal.rows.add(connection, [_row_record(run, update, "swapped") for update in updates])
     return True
 
 
-def _swap(connection: Connection, swaps: Sequence[RowUpdate], ordered: Sequence[int]) -> list[bool]:
-    done = [False] * len(swaps)
-    for part in _batches(swaps, ordered):
-        rows = swaps[part[0]].rows
-        values = [(swaps[i].row.pk, swaps[i].row.value, swaps[i].new_value) for i in part]
-        for i, ok in zip(part, rows.compare_and_swap.swap_all(connection, values), strict=True):
+def _update_rows(connection: Connection, updates: Sequence[RowUpdate], ordered: Sequence[int]) -> list[bool]:
+    done = [False] * len(updates)
+    for batch in _split_batches(updates, ordered):
+        rows = updates[batch[0]].rows
+        values = [(updates[i].row.pk, updates[i].row.value, updates[i].new_value) for i in batch]
+        for i, ok in zip(batch, rows.compare_and_swap.swap_all(connection, values), strict=True):
             done[i] = ok
     return done
 
 
-def _batches(swaps: Sequence[RowUpdate], ordered: Sequence[int]) -> Iterator[list[int]]:
-    """Swaps of one column that can go together: each row once."""
-    part: list[int] = []
+def _split_batches(updates: Sequence[RowUpdate], ordered: Sequence[int]) -> Iterator[list[int]]:
+    """Split updates into batches of one column, in which each row occurs once."""
+    batch: list[int] = []
     keys: set[tuple[Any, ...]] = set()
     for i in ordered:
-        swap = swaps[i]
-        if part and (swaps[part[0]].rows is not swap.rows or swap.row.pk in keys):
-            yield part
-            part, keys = [], set()
-        part.append(i)
-        keys.add(swap.row.pk)
-    if part:
-        yield part
+        update = updates[i]
+        if batch and (updates[batch[0]].rows is not update.rows or update.row.pk in keys):
+            yield batch
+            batch, keys = [], set()
+        batch.append(i)
+        keys.add(update.row.pk)
+    if batch:
+        yield batch
 
 
-def _entry(run: str, swap: RowUpdate, state: str) -> RowRecord:
+def _row_record(run: str, update: RowUpdate, state: str) -> RowRecord:
     return RowRecord(
         run=run,
-        column=swap.rows.column,
-        pk=swap.row.pk,
-        objects=swap.objects,
-        old_value=swap.row.value,
-        new_value=swap.new_value,
+        column=update.rows.column,
+        pk=update.row.pk,
+        objects=update.objects,
+        old_value=update.row.value,
+        new_value=update.new_value,
         state=state,
     )

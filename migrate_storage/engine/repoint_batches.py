@@ -1,7 +1,8 @@
-"""Batches of rows to their new places: together, or row by row where the database refuses one of them."""
+"""Rows that are ready and object results, written in batches; row by row where the database refuses a batch."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,70 +14,115 @@ from migrate_storage.engine.recorder import RunRecorder
 from migrate_storage.engine.repoint import RowUpdate, prepare_update
 from migrate_storage.journal import ObjectRecord
 
-__all__ = ("BatchRepointer", "Repointed")
+__all__ = ("BatchRepointer", "RepointedBatch")
+
+REPOINT_BATCH_ROWS = 250
+"""Rows that are updated in one transaction."""
+REPOINT_INTERVAL_SECONDS = 1.0
+"""Seconds after which ready rows are updated though their batch is not full: objects may come slowly."""
+MAX_CONSECUTIVE_REFUSALS = 30
+"""Rows that the database may refuse in a row before the run ends."""
 
 
 @dataclass(slots=True)
-class Repointed:
+class RepointedBatch:
     """What became of a batch."""
 
-    #: Each row that was tried, its swap, whether it names the new place now, and why the database refuses it, if it does.
+    #: The object results that were written with it.
+    results: Sequence[ObjectRecord]
+    #: Each row that was tried, its update, whether it has the new value now, and why the database refused it.
     tried: list[tuple[PendingRow, RowUpdate, bool, str]] = field(default_factory=list)
-    #: Rows that cannot be written as they are, and why.
+    #: Rows that cannot be updated as they are, and why.
     broken: list[tuple[PendingRow, str]] = field(default_factory=list)
 
 
 class BatchRepointer:
-    """Re-points rows and settles the journal with them.
+    """Collects ready rows and object results, and writes them in one transaction.
 
     Args:
-        ledger: where both are written.
-        patience: how many rows in a row the database may refuse before the run ends.
+        recorder: updates the rows and the journal.
     """
 
-    def __init__(self, ledger: RunRecorder, patience: int) -> None:
-        self._ledger, self._patience, self._refusals = ledger, patience, 0
+    def __init__(self, recorder: RunRecorder) -> None:
+        self._recorder = recorder
+        self._ready: list[PendingRow] = []
+        self._results: dict[str, ObjectRecord] = {}
+        self._refusals, self._flushed = 0, time.monotonic()
 
-    def repoint(self, ready: Sequence[PendingRow], entries: Sequence[ObjectRecord]) -> Repointed:
-        """One batch.
+    def add_row(self, row: PendingRow) -> None:
+        """Add a row with the proofs of its objects."""
+        self._ready.append(row)
 
-        Args:
-            ready: rows with the proofs of their objects.
-            entries: journal lines to settle with them.
+    def add_result(self, record: ObjectRecord) -> None:
+        """Add the new journal record of an object."""
+        self._results[record.id] = record
+
+    def has_result(self, id_: str) -> bool:
+        """Whether the record of an object is not written yet."""
+        return id_ in self._results
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be written."""
+        return not self._ready and not self._results
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rows fill a batch."""
+        return len(self._ready) >= REPOINT_BATCH_ROWS
+
+    @property
+    def has_full_results(self) -> bool:
+        """Whether the object results fill a batch."""
+        return len(self._results) >= REPOINT_BATCH_ROWS
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the rows fill a batch, or the last one was written too long ago."""
+        return self.is_full or time.monotonic() - self._flushed > REPOINT_INTERVAL_SECONDS
+
+    def flush(self) -> RepointedBatch:
+        """Write all that was added.
 
         Raises:
             RefusedError: the database refuses row after row.
         """
-        found = Repointed()
-        rows, swaps = [], []
+        self._flushed = time.monotonic()
+        ready, self._ready = self._ready, []
+        results, self._results = list(self._results.values()), {}
+        batch = RepointedBatch(results)
+        if not ready and not results:
+            return batch
+        rows, updates = [], []
         for row in ready:
             try:
-                swaps.append(prepare_update(row.rows, row.row, row.verified))
+                updates.append(prepare_update(row.rows, row.row, row.verified))
                 rows.append(row)
             except BrokenValueError as error:
-                found.broken.append((row, str(error)))
-        found.tried = [
-            (row, swap, ok, why) for row, swap, (ok, why) in zip(rows, swaps, self._write(swaps, entries), strict=True)
+                batch.broken.append((row, str(error)))
+        written = self._write(updates, results)
+        batch.tried = [
+            (row, update, ok, refusal) for row, update, (ok, refusal) in zip(rows, updates, written, strict=True)
         ]
-        return found
+        return batch
 
-    def _write(self, swaps: Sequence[RowUpdate], entries: Sequence[ObjectRecord]) -> list[tuple[bool, str]]:
-        """All in one transaction. Where the database refuses that, row by row: one that it refuses is an item's failure."""
+    def _write(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[tuple[bool, str]]:
+        """Write all in one transaction; where the database refuses that, each row in its own."""
         try:
-            done = self._ledger.write(swaps, entries)
+            done = self._recorder.repoint_rows(updates, results)
         except RefusedError:
-            self._ledger.write((), entries)
-            return [self._alone(swap) for swap in swaps]
+            self._recorder.repoint_rows((), results)
+            return [self._write_row(update) for update in updates]
         self._refusals = 0
         return [(ok, "") for ok in done]
 
-    def _alone(self, swap: RowUpdate) -> tuple[bool, str]:
+    def _write_row(self, update: RowUpdate) -> tuple[bool, str]:
         try:
-            [done] = self._ledger.write([swap], ())
+            [done] = self._recorder.repoint_rows([update], ())
         except RefusedError as error:
             self._refusals += 1
-            if self._refusals >= self._patience:
+            if self._refusals >= MAX_CONSECUTIVE_REFUSALS:
                 raise
-            return False, f"the database refuses {RowRef(swap.rows.column, swap.row.pk)}: {error.reason}"
+            return False, f"the database refuses {RowRef(update.rows.column, update.row.pk)}: {error.reason}"
         self._refusals = 0
         return done, ""

@@ -1,4 +1,4 @@
-"""How long one run may take, and how many bytes it may copy, before it begins no further object."""
+"""Limit the duration and the bytes of one run. After a limit is reached no further object is begun."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ("RunLimits",)
 
 
 class RunLimits:
-    """What one run may do; when it is used up, no further object is begun.
+    """The limits of one run.
 
     Args:
         seconds: from now; ``None`` sets no limit.
-        bytes_: of content; ``None`` sets no limit.
-        used: tells the bytes so far.
+        bytes_: bytes of content; ``None`` sets no limit.
+        used: returns the bytes copied so far.
         clock: seconds, for tests.
     """
 
@@ -30,7 +30,7 @@ class RunLimits:
 
     @property
     def spent(self) -> bool:
-        """Whether it is used up."""
+        """Whether a limit is reached."""
         if self._bytes is not None and self._used() >= self._bytes:
             return True
         return self._until is not None and self._clock() >= self._until

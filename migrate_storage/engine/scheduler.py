@@ -1,452 +1,438 @@
-"""Rows to objects, objects to workers, and back to rows.
+"""Schedule one migration: rows to objects, objects to workers, results back to rows.
 
-One thread talks to the database: it reads windows of rows, hands their objects to a pool of workers, takes back what
-they carried, and re-points rows in batches. Workers talk to the stores only. Everything in between is bounded: the
-next window is read when most objects of the earlier ones have come back.
+One thread talks to the database. It reads windows of rows, gives their objects to a pool of workers, collects their results, and
+updates rows in batches. Workers talk to the stores only. All queues are bounded: the next window is read when most objects of the
+earlier ones are finished.
 """
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from migrate_storage.core.errors import RunError, StoppedError
+from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Way
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
 from migrate_storage.engine.batched_checks import BatchedRechecks
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
-from migrate_storage.engine.in_flight import PendingObject, PendingRow, Pointing
-from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.in_flight import ObjectState, PendingObject, PendingRow, Pointing
 from migrate_storage.engine.object_copier import ObjectCopier
-from migrate_storage.engine.outcomes import OutcomeReporter, listed
-from migrate_storage.engine.plan import Action, Item, MigrationPlan
+from migrate_storage.engine.outcomes import OutcomeReporter, is_problem
+from migrate_storage.engine.plan import Action, Item
 from migrate_storage.engine.recorder import RunRecorder
 from migrate_storage.engine.repoint_batches import BatchRepointer
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified, proven_unchanged
 from migrate_storage.engine.worker_pool import Admission, WorkerPool
 from migrate_storage.journal import ObjectRecord
-from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.retry import StoreRequestError
+from migrate_storage.stores.failures import Failure
+from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
-__all__ = ("Scheduler",)
+__all__ = ("RunControl", "Scheduler", "SchedulerOptions")
 
-_BATCH = 250
-"""Rows re-pointed in one transaction."""
-_LATEST = 1.0
-"""Seconds after which rows that are ready are re-pointed though their batch is not full: objects may come slowly."""
-_MENDS = 3
-"""How often an object whose source changed after its rows were re-pointed is copied again."""
-_AGAIN = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
-"""Outcomes of objects that a later pass looks at again when a row still, or again, names them."""
-_PATIENCE = 30
-"""Failures of a whole store in a row, none succeeding between, after which the run stops rather than fail each object."""
+MAX_RECOPIES = 3
+"""How often an object is copied again because its source changed after its rows were updated."""
+_RETRIED_OUTCOMES = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
+"""Outcomes after which a later pass processes an object again where a row still, or again, names it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerOptions:
+    """What a scheduler may write, and how long it waits at the end."""
+
+    #: Copy objects, update no row.
+    keep_rows: bool
+    #: Write nothing; report what would be written.
+    dry_run: bool
+    #: Seconds for which objects under way are waited for after a request to stop.
+    shutdown_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunControl:
+    """What slows a run down, and what ends it."""
+
+    #: How many objects are processed at once. While it is paused, no rows are updated either.
+    limiter: ConcurrencyLimiter
+    #: Set when no further object may be begun.
+    stopping: threading.Event
+    #: Whether a limit of the run is reached, so that no further object may be begun.
+    limit_reached: Callable[[], bool]
+
+
+class _Work(enum.Enum):
+    """What a worker did; its result is handled accordingly."""
+
+    COPY = "copy"
+    SOURCE_CHECK = "source check"
+    LISTING = "listing"
 
 
 class Scheduler:
-    """Carries the objects of rows, and re-points the rows.
+    """Copies the objects of rows, and updates the rows.
 
     Args:
-        route: from where to where.
-        carrier: carries one object.
-        ledger: where it is written down.
-        keep_rows: copy only: no row is re-pointed.
-        dry_run: nothing is written; what would be is told.
-        earlier: the rows that were re-pointed to an object, by whichever run.
-        gate: how many workers may be at it at once; while it is paused, rows are left alone too.
-        tell: called with each outcome, on the thread that runs the pass.
-        stopping: set when no further object is to be begun.
-        spent: whether a limit is reached, so that none is to be begun either.
-        grace: seconds that objects in flight are waited for once stopping.
-        sights: what listings may tell in place of looks; ``None`` looks at each.
+        copier: copies one object.
+        recorder: reads and writes the journal, and updates rows.
+        options: what may be written.
+        control: what slows the run down, and what ends it.
+        earlier_rows: finds the rows that were re-pointed to an object, by any run.
+        on_outcome: called with each outcome, on the thread that runs the pass.
     """
 
     def __init__(
         self,
-        route: MigrationPlan,
-        carrier: ObjectCopier,
-        ledger: RunRecorder,
+        copier: ObjectCopier,
+        recorder: RunRecorder,
         *,
-        keep_rows: bool,
-        dry_run: bool,
-        earlier: Callable[[ObjectRecord], Iterable[Pointing]],
-        gate: ConcurrencyLimiter,
-        tell: Callable[[Outcome], None],
-        stopping: threading.Event,
-        spent: Callable[[], bool],
-        grace: float,
-        sights: SideListings | None = None,
+        options: SchedulerOptions,
+        control: RunControl,
+        earlier_rows: Callable[[ObjectRecord], Iterable[Pointing]],
+        on_outcome: Callable[[Outcome], None],
     ) -> None:
-        self._route, self._carrier, self._ledger = route, carrier, ledger
-        self._rewrites = not keep_rows and route.way is not Way.SWAP
-        self._dry_run, self._gate, self._earlier = dry_run, gate, earlier
-        self._stopping, self._grace = stopping, grace
-        self._pool = WorkerPool(gate, stopping, spent)
-        self._survey = BatchedRechecks(sights)
-        self._repoint = BatchRepointer(ledger, _PATIENCE)
+        self._plan, self._copier, self._recorder = copier.plan, copier, recorder
+        self._repoints_rows = not options.keep_rows and self._plan.way is not Way.SWAP
+        self._options, self._control, self._earlier_rows = options, control, earlier_rows
+        self._pool = WorkerPool(control.limiter, control.stopping, control.limit_reached)
+        self._rechecks = BatchedRechecks(copier.listings)
+        self._repointer = BatchRepointer(recorder)
+        self._breaker = CircuitBreaker(advice=", it goes on from here")
         self._objects: dict[str, PendingObject] = {}
-        self._ready: list[PendingRow] = []
-        self._settling: dict[str, ObjectRecord] = {}
-        self._failures, self._flushed = 0, time.monotonic()
-        #: What was told, and whether a pass found anything new.
-        self.telling = OutcomeReporter(ledger, route, tell)
-        #: Rows that name another place now.
-        self.rows_moved = 0
-        #: Rows that count against a limit: those seen for the first time, and those listed before that were re-pointed now.
+        #: Reports outcomes, and counts those that earlier passes did not have.
+        self.outcomes = OutcomeReporter(recorder, self._plan, on_outcome)
+        #: Rows that were re-pointed.
+        self.rows_repointed = 0
+        #: Rows that count against a limit: those that are new to the run, and problems of before that were re-pointed.
         self.rows_counted = 0
 
     def submit_rows(self, rows: FileColumn, window: Sequence[Row]) -> None:
-        """Begin the objects that these rows name; returns when there is room for the next window.
+        """Begin the objects that these rows name; return when the next window may be read.
 
         Raises:
-            RunError: nothing works any more.
+            RunError: too many objects in a row failed for a reason that concerns all.
         """
-        admitted = [entry for row in window if (entry := self._admit(rows, row)) is not None]
+        admitted = [found for row in window if (found := self._admit_row(rows, row)) is not None]
         wanted: dict[str, Item] = {}
         for _, items in admitted:
             for id_, item in items.items():
                 known = wanted.get(id_)
                 wanted[id_] = item if known is None else replace(known, slots=known.slots + item.slots)
-        self._begin({id_: item for id_, item in wanted.items() if id_ not in self._objects})
+        self._begin_objects({id_: item for id_, item in wanted.items() if id_ not in self._objects})
         for row, items in admitted:
-            row.listed = any(listed(self._objects[id_].task.record) for id_ in items)
+            row.listed = any(is_problem(self._objects[id_].task.record) for id_ in items)
             self.rows_counted += not row.listed
-            self._attach(row, items)
+            for id_, item in items.items():
+                if self._objects[id_].attach(row, item):
+                    self._repointer.add_row(row)
         for id_ in wanted:
-            entity = self._objects[id_]
-            if entity.final:
-                self.telling.more(entity)
-                if id_ not in self._settling:
+            pending = self._objects[id_]
+            if pending.state is ObjectState.DONE:
+                self.outcomes.report_new_rows(pending)
+                if not self._repointer.has_result(id_):
                     del self._objects[id_]
-        self._take(block=False)
-        most = max(8 * max(len(window), self._pool.width), self._survey.most)
-        while self._pool.under_way > 4 * self._pool.width or len(self._objects) > most:
-            self._take(block=True)
+        self._collect(block=False)
+        self._wait_for_room(len(window))
+
+    def _wait_for_room(self, window: int) -> None:
+        limit = max(8 * max(window, self._pool.width), self._rechecks.max_objects)
+        while self._pool.under_way > 4 * self._pool.width or len(self._objects) > limit:
+            self._collect(block=True)
             if not self._pool.under_way:
                 self._flush()
                 self._start_listing()
-            if not self._pool.under_way or self._stopping.is_set():
+            if not self._pool.under_way or self._control.stopping.is_set():
                 return
 
-    def recopy(self, entry: ObjectRecord) -> None:
-        """Copy an object again whose source changed since rows were re-pointed to it, and tell those rows.
+    def recopy(self, record: ObjectRecord) -> None:
+        """Copy an object again whose source changed after rows were re-pointed to it, and update those rows.
 
         Args:
-            entry: its journal line.
+            record: its journal record.
         """
-        rows = list(self._earlier(entry))
-        slots = tuple(slot for pointing in rows for slot in pointing.slots)
-        item = Item(source=entry.source, destination=entry.destination, action=Action.TRANSFER, slots=slots)
-        entity = self._objects[entry.id] = PendingObject(CopyTask(entry.id, item, entry, no_batching=True), recopies=1)
-        for pointing in rows:
-            slots_of_row = dict.fromkeys(pointing.indexes, entry.id)
-            entity.rows.append(PendingRow(pointing.rows, pointing.row, slots_of_row, {entry.id}))
-        self._pool.submit("carry", entry.id, partial(self._carrier.copy, entity.task), Admission.CONTINUATION)
+        pointings = list(self._earlier_rows(record))
+        slots = tuple(slot for pointing in pointings for slot in pointing.slots)
+        item = Item(source=record.source, destination=record.destination, action=Action.TRANSFER, slots=slots)
+        self._copy_again(PendingObject.of_earlier_rows(record, item, pointings))
 
     def finish(self) -> None:
-        """Wait for everything that was begun, and re-point its rows.
+        """Wait for everything that was begun, and update its rows.
 
         Raises:
-            RunError: nothing works any more.
+            RunError: too many objects in a row failed for a reason that concerns all.
         """
         deadline: float | None = None
-        while self._pool.under_way or self._ready or self._settling or self._survey.waiting:
-            if self._stopping.is_set() and deadline is None:
-                deadline = time.monotonic() + self._grace
+        while self._pool.under_way or not self._repointer.is_empty or self._rechecks.waiting_count:
+            if self._control.stopping.is_set() and deadline is None:
+                deadline = time.monotonic() + self._options.shutdown_seconds
             if deadline is not None and time.monotonic() > deadline:
                 break
             if self._pool.under_way:
-                self._take(block=True)
+                self._collect(block=True)
             if not self._pool.under_way:
                 self._flush()
                 self._start_listing()
-        self._survey.forget()
+        self._rechecks.clear()
         self._objects.clear()
 
-    def each(self, work: Callable[[ObjectRecord], bool], entries: Sequence[ObjectRecord]) -> list[bool]:
-        """Ask something of each of a batch of journaled objects, as many at once as there are workers."""
-        return self._pool.each(work, entries)
+    def check_each(self, check: Callable[[ObjectRecord], bool], records: Sequence[ObjectRecord]) -> list[bool]:
+        """Check each object of a batch, as many at once as there are workers."""
+        return self._pool.run_each(check, records)
 
     def close(self) -> None:
-        """Let the workers go."""
+        """End the workers."""
         self._pool.close()
 
     # -- rows become objects
 
-    def _admit(self, rows: FileColumn, row: Row) -> tuple[PendingRow, dict[str, Item]] | None:
+    def _admit_row(self, rows: FileColumn, row: Row) -> tuple[PendingRow, dict[str, Item]] | None:
         try:
-            slots = [slot for slot in parse_slots(rows.column, row) if self._route.includes(slot)]
-            items = self._route.items(slots)
+            slots = [slot for slot in parse_slots(rows.column, row) if self._plan.includes(slot)]
+            items = self._plan.items(slots)
         except ValueError as error:
             ref = RowRef(rows.column, row.pk)
-            self.rows_counted += not self.telling.knew(ref)
-            self.telling.broken(ref, str(error))
+            self.rows_counted += not self.outcomes.was_reported(ref)
+            self.outcomes.report_broken_row(ref, str(error))
             return None
         if not slots:
             return None
         by_slot = {slot.ref.index: id_ for id_, item in items.items() for slot in item.slots}
         return PendingRow(rows, row, by_slot, set(items)), items
 
-    def _begin(self, fresh: dict[str, Item]) -> None:
-        """Write the intents of objects that are new to this pass, and hand them to the pool."""
-        known = self._ledger.known(list(fresh))
-        jobs = {id_: CopyTask(id_, item, known.get(id_)) for id_, item in fresh.items()}
-        concluded = {id_ for id_, job in jobs.items() if self._concluded(job.record)}
-        taken = self._ledger.intend(job for id_, job in jobs.items() if id_ not in concluded)
-        for id_, job in jobs.items():
-            entity = self._objects[id_] = PendingObject(job)
-            if id_ in concluded:
-                assert job.record is not None
-                reason = job.record.reason or ""
-                entity.result = CopyResult(task=job, kind=OutcomeKind(str(job.record.outcome)), reason=reason)
-                entity.final = True
+    def _begin_objects(self, items: dict[str, Item]) -> None:
+        """Record the intents of objects that are new to this pass, and give them to the pool."""
+        records = self._recorder.find_records(list(items))
+        tasks = {id_: CopyTask(id_, item, records.get(id_)) for id_, item in items.items()}
+        final = {id_ for id_, task in tasks.items() if self._has_final_outcome(task.record)}
+        taken = self._recorder.record_intents(task for id_, task in tasks.items() if id_ not in final)
+        for id_, task in tasks.items():
+            pending = self._objects[id_] = PendingObject(task)
+            if id_ in final:
+                assert task.record is not None
+                kind, reason = OutcomeKind(str(task.record.outcome)), task.record.reason or ""
+                pending.conclude(CopyResult(task=task, kind=kind, reason=reason))
             elif id_ in taken:
-                self.telling.collided(entity)
-            elif id_ in self._ledger.elsewhere:
-                # Its rows wait for a later pass, at the latest the run's end.
-                entity.result, entity.final = CopyResult(task=job, kind=OutcomeKind.SKIPPED), True
+                self.outcomes.report_collision(pending)
+            elif id_ in self._recorder.elsewhere:
+                # Another process copies it. Its rows wait for a later pass, at the latest for the one at the run's end.
+                pending.conclude(CopyResult(task=task, kind=OutcomeKind.SKIPPED))
             else:
-                self._pool.submit("carry", id_, partial(self._carrier.copy, job), Admission.NEW)
+                self._start_copy(pending, Admission.NEW)
 
-    def _concluded(self, entry: ObjectRecord | None) -> bool:
-        """Whether this very run has dealt with an object for good: rows that still name it wait for a person."""
-        if entry is None or entry.run != self._ledger.run or entry.outcome is None:
+    def _has_final_outcome(self, record: ObjectRecord | None) -> bool:
+        """Whether an earlier pass of this run finished an object for good, so that its rows stay as they are."""
+        if record is None or record.run != self._recorder.run or record.outcome is None:
             return False
-        return OutcomeKind(entry.outcome) not in _AGAIN
+        return OutcomeKind(record.outcome) not in _RETRIED_OUTCOMES
 
-    def _attach(self, row: PendingRow, items: dict[str, Item]) -> None:
-        for id_, item in items.items():
-            entity = self._objects[id_]
-            entity.refs += tuple(slot.ref for slot in item.slots)
-            if entity.result is None:
-                entity.rows.append(row)
-            elif entity.mark_resolved(row, rewritten=self._rewrites):
-                self._ready.append(row)
+    def _start_copy(self, pending: PendingObject, admission: Admission) -> None:
+        pending.start_copy()
+        self._pool.submit(_Work.COPY, pending.task.id, partial(self._copier.copy, pending.task), admission)
 
-    # -- what workers bring back
+    def _copy_again(self, pending: PendingObject) -> None:
+        self._objects[pending.task.id] = pending
+        self._start_copy(pending, Admission.CONTINUATION)
 
-    def _take(self, *, block: bool) -> None:
-        """Take what is done; with ``block`` wait a little for at least one."""
+    # -- results of workers
+
+    def _collect(self, *, block: bool) -> None:
+        """Handle the results of workers; with ``block`` wait up to 0.2 seconds for the first one."""
         while (done := self._pool.take(block=block)) is not None:
             block = False
-            kind, id_, future = done
-            if kind == "survey":
-                self._seen(future)
+            work, id_, future = done
+            if work is _Work.LISTING:
+                self._handle_listing(future)
                 continue
-            entity = self._objects.get(id_)
-            if entity is None:
+            pending = self._objects.get(id_)
+            if pending is None:
                 continue
             try:
                 result = future.result()
             except StoppedError:
                 self._objects.pop(id_, None)
             except StoreRequestError as error:
-                # A later look that got no answer: the copy stands, and the run's last look asks again.
-                self._watch(error.failure.kind if error.failure.kind.is_store_wide else None, str(error))
-                self._finished(entity)
+                # A source check without an answer: the copy is kept, and the recheck at the run's end asks again.
+                self._record_store_health(error.failure)
+                self._report_finished(pending)
             else:
-                if kind == "look":
-                    self._looked(entity, changed=result)
+                if work is _Work.SOURCE_CHECK:
+                    self._handle_source_check(pending, changed=result)
                 else:
-                    self._arrived(entity, result)
-            if len(self._ready) >= _BATCH or time.monotonic() - self._flushed > _LATEST:
+                    self._handle_copy(pending, result)
+            if self._repointer.is_due:
                 self._flush()
-            if self._survey.due:
+            if self._rechecks.is_due:
                 self._start_listing()
 
-    # -- what one listing tells of many
-
-    def _start_listing(self) -> None:
-        work = self._survey.begin()
-        if work is not None:
-            self._pool.submit("survey", "", work, Admission.UNGATED)
-
-    def _seen(self, future: Future[Any]) -> None:
-        try:
-            found = self._survey.ended(future.result())
-        except StoppedError:
-            found = self._survey.ended(({}, {}))
-        for carried in found.open:
-            # It gets its looks though the run is to stop: it was under way then.
-            self._pool.submit("again", carried.task.id, partial(self._carrier.recheck, carried), Admission.FINAL)
-        for carried in found.confirmed:
-            self._arrived(self._objects[carried.task.id], carried)
-            if len(self._ready) >= _BATCH:
-                self._flush()
-        for id_, source in found.sources.items():
-            entity = self._objects.get(id_)
-            if entity is None or self._survey.waits(id_) or entity.result is None or entity.result.verified is None:
-                continue  # gone, or more rows were found meanwhile: another look follows them
-            if source is not None and proven_unchanged(entity.result.verified.source.evidence, source.evidence):
-                self._looked(entity, changed=False)
-            else:
-                self._look(entity, entity.result.verified)
-
-    def _look(self, entity: PendingObject, verified: Verified) -> None:
-        """Look at a source by itself, whose rows were re-pointed."""
-        look = partial(self._carrier.source_changed, entity.task.item.source.path, verified)
-        self._pool.submit("look", entity.task.id, look, Admission.CONTINUATION)
-
-    def _arrived(self, entity: PendingObject, carried: CopyResult) -> None:
-        self._watch(carried.failure, carried.reason)
-        if carried.recheck_pending:
-            self._survey.copied(carried)
+    def _handle_copy(self, pending: PendingObject, result: CopyResult) -> None:
+        self._record_store_health(Failure(result.failure, result.reason) if result.failure is not None else None)
+        if result.recheck_pending:
+            pending.await_recheck()
+            self._rechecks.add_copy(result)
             return
-        entity.result = carried
-        waiting, entity.rows = entity.rows, []
-        if carried.verified is not None and carried.copied and self._rewrites:
-            waiting += self._repoint_earlier_rows(entity, waiting)
-        if carried.verified is None or not self._rewrites:
-            self._conclude(entity)
+        if result.verified is None or not self._repoints_rows:
+            rows = self._conclude(pending, result)
         else:
-            self._settling[entity.task.id] = self._ledger.line(carried, state="held", outcome=OutcomeKind.REWRITTEN)
-            if not waiting:
-                entity.final = True
-        for row in waiting:
-            if entity.mark_resolved(row, rewritten=self._rewrites):
-                self._ready.append(row)
+            rows = pending.begin_repointing(result)
+            if result.copied:
+                rows += self._find_earlier_rows(pending, rows)
+            record = self._recorder.result_record(result, state="held", outcome=OutcomeKind.REWRITTEN)
+            self._repointer.add_result(record)
+        for row in rows:
+            if pending.resolve_row(row):
+                self._repointer.add_row(row)
 
-    def _repoint_earlier_rows(self, entity: PendingObject, waiting: list[PendingRow]) -> list[PendingRow]:
-        """Rows that were re-pointed to an earlier copy: what that place holds is another object now."""
-        entry = entity.task.record
-        if entry is None or entry.state != "held" or self._dry_run:
+    def _find_earlier_rows(self, pending: PendingObject, rows: list[PendingRow]) -> list[PendingRow]:
+        """Find rows that name an earlier copy: its place has another object now."""
+        record = pending.task.record
+        if record is None or record.state != "held" or self._options.dry_run:
             return []
-        known = {(row.rows.column, row.row.pk) for row in waiting}
+        known = {(row.rows.column, row.row.pk) for row in rows}
         return [
-            PendingRow(pointing.rows, pointing.row, dict.fromkeys(pointing.indexes, entry.id), {entry.id})
-            for pointing in self._earlier(entry)
+            PendingRow.pointing_to(record.id, pointing)
+            for pointing in self._earlier_rows(record)
             if (pointing.rows.column, pointing.row.pk) not in known
         ]
 
-    def _looked(self, entity: PendingObject, *, changed: bool) -> None:
-        if entity.unwritten:
-            return  # more rows were found meanwhile: another look follows them
+    def _record_store_health(self, failure: Failure | None) -> None:
+        """Count failures that concern a whole store.
+
+        Raises:
+            RunError: too many in a row.
+        """
+        self._breaker.record(failure, workers=self._pool.width)
+
+    # -- checks of sources, by listings and by HEAD
+
+    def _start_listing(self) -> None:
+        work = self._rechecks.begin()
+        if work is not None:
+            self._pool.submit(_Work.LISTING, "", work, Admission.UNGATED)
+
+    def _handle_listing(self, future: Future[Any]) -> None:
+        try:
+            findings = self._rechecks.conclude(future.result())
+        except StoppedError:
+            findings = self._rechecks.conclude(({}, {}))
+        for result in findings.open:
+            # These copies were under way before a request to stop, so they are rechecked all the same.
+            work = partial(self._copier.recheck, result)
+            self._pool.submit(_Work.COPY, result.task.id, work, Admission.FINAL)
+        for result in findings.confirmed:
+            self._handle_copy(self._objects[result.task.id], result)
+            if self._repointer.is_full:
+                self._flush()
+        for id_, source in findings.sources.items():
+            pending = self._objects.get(id_)
+            verified = pending.result.verified if pending is not None and pending.result is not None else None
+            if pending is None or verified is None or self._rechecks.is_waiting(id_):
+                continue  # it is finished, or more rows were attached, whose commit another check follows
+            if source is not None and proven_unchanged(verified.source.evidence, source.evidence):
+                self._handle_source_check(pending, changed=False)
+            else:
+                self._check_source(pending, verified)
+
+    def _check_source(self, pending: PendingObject, verified: Verified) -> None:
+        """Send a HEAD for the source of an object whose rows were updated."""
+        work = partial(self._copier.source_changed, pending.task.item.source.path, verified)
+        self._pool.submit(_Work.SOURCE_CHECK, pending.task.id, work, Admission.CONTINUATION)
+
+    def _handle_source_check(self, pending: PendingObject, *, changed: bool) -> None:
+        if pending.awaits_writes:
+            return  # more rows were attached; another check follows their commit
         if not changed:
-            self._finished(entity)
-        elif entity.recopies < _MENDS:
-            self._mend(entity)
+            self._report_finished(pending)
+        elif pending.recopies < MAX_RECOPIES:
+            assert pending.result is not None
+            record = self._recorder.result_record(pending.result, state="held", outcome=OutcomeKind.REWRITTEN)
+            self._copy_again(pending.recopied(record))
         else:
             reason = "the source keeps being replaced under its old key: put a CutoverBackend there or pause writes, then run again"
-            self._changed(entity, reason, state="held")
-
-    def _watch(self, failure: FailureKind | None, reason: str) -> None:
-        """Count failures that speak of a whole store: when nothing works any more, stop."""
-        if failure is None:
-            self._failures = 0
-            return
-        self._failures += 1
-        if failure is FailureKind.NO_BUCKET or self._failures >= max(_PATIENCE, self._pool.width):
-            times = f"{self._failures} objects in a row" if self._failures > 1 else "an object"
-            raise RunError(
-                f"{times} failed for a reason that concerns all: {reason}; mend that and run the same command again, it goes on from here"
-            )
+            self._fail(pending, OutcomeKind.CHANGED, reason, state="held")
 
     # -- objects become rows again
 
     def _flush(self) -> None:
-        """Re-point the rows that are ready, and settle the journal with them."""
-        self._gate.wait()
-        self._flushed = time.monotonic()
-        ready, self._ready = self._ready, []
-        entries, self._settling = list(self._settling.values()), {}
-        if not ready and not entries:
-            return
-        found = self._repoint.repoint(ready, entries)
-        for row, why in found.broken:
-            self.telling.broken(RowRef(row.rows.column, row.row.pk), why)
+        """Update the rows that are ready, and write the results of objects with them."""
+        self._control.limiter.wait()
+        batch = self._repointer.flush()
+        for row, reason in batch.broken:
+            self.outcomes.report_broken_row(RowRef(row.rows.column, row.row.pk), reason)
             for id_ in row.objects & self._objects.keys():
                 self._objects[id_].mark_tried(row, None)
-        for entry in entries:
-            entity = self._objects.get(entry.id)
-            if entity is not None and entity.final:
-                del self._objects[entry.id]
+        for record in batch.results:
+            pending = self._objects.get(record.id)
+            if pending is not None and pending.needs_no_repointing:
+                del self._objects[record.id]
         touched: dict[str, PendingObject] = {}
-        for row, swap, ok, refused in found.tried:
-            entities = [self._objects[id_] for id_ in swap.objects if id_ in self._objects]
-            self.rows_moved += ok and not any(entity.recopies for entity in entities)
+        for row, update, ok, refusal in batch.tried:
+            named = [self._objects[id_] for id_ in update.objects if id_ in self._objects]
+            self.rows_repointed += ok and not any(pending.recopies for pending in named)
             self.rows_counted += ok and row.listed
-            for entity in entities:
-                touched[entity.task.id] = entity
-                entity.mark_tried(row, swap.new_value if ok else None)
-                entity.refused = refused or entity.refused
-        for entity in touched.values():
-            if entity.has_no_pending_rows:
-                self._swapped(entity)
+            for pending in named:
+                touched[pending.task.id] = pending
+                pending.mark_tried(row, update.new_value if ok else None, refusal)
+        for pending in touched.values():
+            if pending.has_no_pending_rows:
+                self._handle_repointed(pending)
 
-    def _swapped(self, entity: PendingObject) -> None:
-        """All rows of an object were tried: look at its source again, or say whose write stood."""
-        assert entity.result is not None
-        verified = entity.result.verified
+    def _handle_repointed(self, pending: PendingObject) -> None:
+        """After all rows of an object were tried, check its source again, or report why they were not updated."""
+        assert pending.result is not None
+        verified, id_ = pending.result.verified, pending.task.id
         assert verified is not None
-        if entity.refused:
-            state = "held" if self._ledger.named(entity.task.id) else "leftover"
-            self._ended(entity, OutcomeKind.FAILED, entity.refused, state=state)
-        elif entity.lost and not entity.swapped:
-            vain = entity.result.copied and not self._ledger.named(entity.task.id)
+        if pending.refusal:
+            state = "held" if self._recorder.was_repointed(id_) else "leftover"
+            self._fail(pending, OutcomeKind.FAILED, pending.refusal, state=state)
+        elif pending.lost_all_rows:
+            unused = pending.result.copied and not self._recorder.was_repointed(id_)
             reason = "the row was changed meanwhile; that write stands, and the next pass looks again"
-            self._changed(entity, reason, state="leftover" if vain else "held")
-        elif self._dry_run or not entity.task.item.action.moves:
-            self._finished(entity)
-        elif self._survey.ready:
-            self._survey.swapped(entity.task.id, entity.task.item.source.path)
+            self._fail(pending, OutcomeKind.CHANGED, reason, state="leftover" if unused else "held")
+        elif self._options.dry_run or not pending.task.item.action.moves:
+            self._report_finished(pending)
+        elif self._rechecks.is_useful:
+            self._rechecks.add_repointed(id_, pending.task.item.source.path)
         else:
-            self._look(entity, verified)
+            self._check_source(pending, verified)
 
-    def _mend(self, entity: PendingObject) -> None:
-        """The source moved on after the swap: copy again while the destination is exactly our copy, and tell the rows."""
-        assert entity.result is not None
-        line = self._ledger.line(entity.result, state="held", outcome=OutcomeKind.REWRITTEN)
-        again = PendingObject(
-            CopyTask(entity.task.id, entity.task.item, line, no_batching=True),
-            refs=entity.refs,
-            recopies=entity.recopies + 1,
-        )
-        for row, value in entity.swapped:
-            slots = {index: id_ for index, id_ in row.slots.items() if id_ == entity.task.id}
-            again.rows.append(PendingRow(row.rows, Row(row.row.pk, value), slots, {entity.task.id}))
-        self._objects[entity.task.id] = again
-        self._pool.submit("carry", again.task.id, partial(self._carrier.copy, again.task), Admission.CONTINUATION)
+    # -- finished objects
 
-    # -- the end of an object's way
+    def _report_finished(self, pending: PendingObject) -> None:
+        """Report an object whose rows were updated and whose source is unchanged."""
+        if not pending.is_reported:
+            self.outcomes.report(pending)
+        if pending.has_no_pending_rows:
+            self._objects.pop(pending.task.id, None)
 
-    def _finished(self, entity: PendingObject) -> None:
-        """Rows re-pointed, source unchanged."""
-        if not entity.told:
-            self.telling.ended(entity)
-        if entity.has_no_pending_rows:
-            self._objects.pop(entity.task.id, None)
+    def _fail(self, pending: PendingObject, kind: OutcomeKind, reason: str, *, state: str) -> None:
+        """Record and report a problem of an object that was copied and verified."""
+        result = pending.fail(kind, reason)
+        self._recorder.record_results(self._recorder.result_record(result, state=state, outcome=kind))
+        self.outcomes.report(pending, new=False)
+        self._objects.pop(pending.task.id, None)
 
-    def _changed(self, entity: PendingObject, reason: str, *, state: str) -> None:
-        """Somebody else's write stands: of the row, or of the source."""
-        self._ended(entity, OutcomeKind.CHANGED, reason, state=state)
+    def _conclude(self, pending: PendingObject, result: CopyResult) -> list[PendingRow]:
+        """Record an object for which no row is updated; report it unless an earlier pass of this run did.
 
-    def _ended(self, entity: PendingObject, kind: OutcomeKind, reason: str, *, state: str) -> None:
-        """Copied and verified, and listed all the same."""
-        assert entity.result is not None
-        entity.result = replace(entity.result, kind=kind, reason=reason)
-        self._ledger.settle(self._ledger.line(entity.result, state=state, outcome=kind))
-        self.telling.ended(entity, news=False)
-        self._objects.pop(entity.task.id, None)
-
-    def _conclude(self, entity: PendingObject) -> None:
-        """No row is to be re-pointed: write down how it ended, and tell it unless an earlier pass of this run did."""
-        carried = entity.result
-        assert carried is not None
-        if carried.verified is not None and carried.kind is OutcomeKind.REWRITTEN:
-            carried = entity.result = replace(carried, kind=OutcomeKind.COPIED)
-        entity.final = True
-        state = "held" if carried.verified is not None else "leftover" if carried.left is not None else "listed"
-        before = entity.task.record
-        if before is None or before.run != self._ledger.run or before.outcome != carried.kind:
-            self.telling.ended(entity)
+        Returns:
+            The rows that waited for it.
+        """
+        if result.verified is not None and result.kind is OutcomeKind.REWRITTEN:
+            result = replace(result, kind=OutcomeKind.COPIED)
+        rows = pending.conclude(result)
+        state = "held" if result.verified is not None else "leftover" if result.left is not None else "listed"
+        before = pending.task.record
+        if before is None or before.run != self._recorder.run or before.outcome != result.kind:
+            self.outcomes.report(pending)
         else:
-            self.telling.more(entity)
-        self._settling[entity.task.id] = self._ledger.line(carried, state=state, outcome=carried.kind)
-        if len(self._settling) >= _BATCH:
+            self.outcomes.report_new_rows(pending)
+        self._repointer.add_result(self._recorder.result_record(result, state=state, outcome=result.kind))
+        if self._repointer.has_full_results:
             self._flush()
+        return rows

@@ -1,4 +1,4 @@
-"""The workers of a run, and the queue on which they bring back what they did: nothing else in the engine starts a thread for it."""
+"""The worker threads of a run, and the queue of their results."""
 
 from __future__ import annotations
 
@@ -16,91 +16,102 @@ from migrate_storage.engine.concurrency import ConcurrencyLimiter
 
 __all__ = ("Admission", "WorkerPool")
 
+TAKE_SECONDS = 0.2
+"""Seconds for which a result is waited for."""
+
 T = TypeVar("T")
 S = TypeVar("S")
 
 
 class Admission(Enum):
-    """When a piece of work is let in."""
+    """When a piece of work may begin."""
 
-    #: When its turn at the gate comes, unless a limit is reached or the run is to stop.
-    NEW = "fresh"
-    #: The same, limits apart: what was begun is brought to its end.
-    CONTINUATION = "begun"
-    #: At the gate, and though the run is to stop: it was under way then.
-    FINAL = "last"
-    #: At once.
-    UNGATED = "open"
+    NEW = "new"
+    """When the limiter admits it, unless a limit is reached or the run was told to stop."""
+    CONTINUATION = "continuation"
+    """As ``NEW``, but also after a limit is reached, because its object was begun."""
+    FINAL = "final"
+    """When the limiter admits it; after a request to stop at once, because its object was under way then."""
+    UNGATED = "ungated"
+    """At once."""
 
 
 class WorkerPool:
-    """Runs pieces of work, and gives back what became of them to the one thread that takes it.
+    """Runs work in threads, and queues the results for the one thread that takes them.
 
     Args:
-        gate: how many may be at it at once.
-        stopping: set when nothing more is to be begun.
-        spent: whether a limit is reached, so that nothing fresh is to be begun either.
+        limiter: how many pieces of work run at once.
+        stopping: set when nothing more may be begun.
+        limit_reached: whether a limit of the run is reached, so that nothing new may be begun.
     """
 
-    def __init__(self, gate: ConcurrencyLimiter, stopping: threading.Event, spent: Callable[[], bool]) -> None:
-        self._gate, self._stopping, self._spent = gate, stopping, spent
-        #: How many there are.
-        self.width = gate.max_limit
-        #: Pieces of work that were not taken back yet.
+    def __init__(
+        self, limiter: ConcurrencyLimiter, stopping: threading.Event, limit_reached: Callable[[], bool]
+    ) -> None:
+        self._limiter, self._stopping, self._limit_reached = limiter, stopping, limit_reached
+        #: How many threads there are at most.
+        self.width = limiter.max_limit
+        #: Pieces of work whose results were not taken yet.
         self.under_way = 0
-        self._pool = self._made()
-        self._done: queue.SimpleQueue[tuple[str, str, Future[Any]]] = queue.SimpleQueue()
+        self._executor = self._create_executor()
+        self._done: queue.SimpleQueue[tuple[Enum, str, Future[Any]]] = queue.SimpleQueue()
 
-    def _made(self) -> ThreadPoolExecutor:
+    def _create_executor(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.width, thread_name_prefix="carry")
 
-    def submit(self, kind: str, id_: str, work: Callable[[], Any], door: Admission) -> None:
-        """Have something done.
+    def submit(self, kind: Enum, id_: str, work: Callable[[], Any], admission: Admission) -> None:
+        """Run work in a thread.
 
         Args:
-            kind: what it is, given back with it.
-            id_: of what it is about, given back too.
-            work: the thing itself.
-            door: when it is let in.
+            kind: what it is; returned with its result.
+            id_: the object that it concerns; returned too.
+            work: the function to call.
+            admission: when it may begin.
         """
-        if self._gate.max_limit > self.width:
-            # A pool does not grow: what the old one has it finishes, and the gate counts the workers of both.
-            self._pool.shutdown(wait=False)
-            self.width = self._gate.max_limit
-            self._pool = self._made()
+        if self._limiter.max_limit > self.width:
+            # An executor cannot grow. The old one finishes its work, and the limiter counts the workers of both.
+            self._executor.shutdown(wait=False)
+            self.width = self._limiter.max_limit
+            self._executor = self._create_executor()
         self.under_way += 1
-        future: Future[Any] = self._pool.submit(self._let_in, work, door)
+        future: Future[Any] = self._executor.submit(self._run, work, admission)
         future.add_done_callback(lambda done: self._done.put((kind, id_, done)))
 
-    def take(self, *, block: bool) -> tuple[str, str, Future[Any]] | None:
-        """One piece of work that ended; with ``block`` after waiting a little for one. ``None`` where there is none."""
+    def take(self, *, block: bool) -> tuple[Enum, str, Future[Any]] | None:
+        """Take the result of one piece of work.
+
+        Args:
+            block: wait up to ``TAKE_SECONDS`` for one.
+
+        Returns:
+            Its kind, its id and its result; ``None`` where there is none.
+        """
         if not self.under_way:
             return None
         try:
-            found = self._done.get(block=block, timeout=0.2 if block else None)
+            found = self._done.get(block=block, timeout=TAKE_SECONDS if block else None)
         except queue.Empty:
             return None
         self.under_way -= 1
         return found
 
-    def each(self, work: Callable[[S], T], things: Sequence[S]) -> list[T]:
-        """Do the same with each of a batch, as many at once as there are workers."""
-        return list(self._pool.map(lambda thing: self._let_in(partial(work, thing), Admission.CONTINUATION), things))
+    def run_each(self, work: Callable[[S], T], batch: Sequence[S]) -> list[T]:
+        """Call a function with each element of a batch, as many at once as there are workers."""
+        return list(self._executor.map(lambda each: self._run(partial(work, each), Admission.CONTINUATION), batch))
 
     def close(self) -> None:
-        """Let the workers go."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the threads; work that was not begun is cancelled."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _let_in(self, work: Callable[[], T], door: Admission) -> T:
+    def _run(self, work: Callable[[], T], admission: Admission) -> T:
         stopping = self._stopping.is_set()
         with (
             nullcontext()
-            if door is Admission.UNGATED or (door is Admission.FINAL and stopping)
-            else self._gate.acquire()
+            if admission is Admission.UNGATED or (admission is Admission.FINAL and stopping)
+            else self._limiter.acquire()
         ):
-            fresh = door is Admission.NEW
-            if door in (Admission.NEW, Admission.CONTINUATION) and (
-                self._stopping.is_set() or (fresh and self._spent())
+            if admission in (Admission.NEW, Admission.CONTINUATION) and (
+                self._stopping.is_set() or (admission is Admission.NEW and self._limit_reached())
             ):
                 raise StoppedError("not begun")
             return work()

@@ -26,7 +26,7 @@ from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database import connection as database_connection
 from migrate_storage.database.compare_and_swap import CompareAndSwap
-from migrate_storage.engine import scheduler
+from migrate_storage.engine import repoint_batches
 from migrate_storage.jobs.revert.job import Revert
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
@@ -106,7 +106,7 @@ def ended(world: World, report: Report, rows: int) -> int:
 def test_postgresql_ends_all_connections_five_times_a_second(
     postgres_url: str, tmp_path: Path, rows: int, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "_BATCH", 10)
+    monkeypatch.setattr(repoint_batches, "REPOINT_BATCH_ROWS", 10)
     world = local(postgres_url, tmp_path, rows)
     world.run(limit=1)
     name = make_url(postgres_url).database
@@ -138,7 +138,7 @@ def test_mariadb_restarts_in_the_middle(
     evidence: Evidence,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scheduler, "_BATCH", 10)
+    monkeypatch.setattr(repoint_batches, "REPOINT_BATCH_ROWS", 10)
     directory = Path(tempfile.mkdtemp(prefix="ms-m-"))
     directory.chmod(0o755)
     restarts = 0
@@ -183,7 +183,7 @@ def row_by_row(self: CompareAndSwap, connection: Any, swaps: Any) -> list[bool]:
 
 def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst of moments: the server has committed, and nobody hears of it. The batch is tried again without harm."""
-    monkeypatch.setattr(scheduler, "_BATCH", 10)
+    monkeypatch.setattr(repoint_batches, "REPOINT_BATCH_ROWS", 10)
     world = local(postgres_url, tmp_path)
     original, commits = DefaultDialect.do_commit, []  # type: Any, list[int]
     with admin(postgres_url) as connection:
@@ -230,7 +230,7 @@ def test_rows_that_the_application_holds_locked(
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])
 def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another transaction takes the rows of the batch from the other end."""
-    monkeypatch.setattr(scheduler, "_LATEST", 60.0)
+    monkeypatch.setattr(repoint_batches, "REPOINT_INTERVAL_SECONDS", 60.0)
     world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
     original, other = CompareAndSwap.swap, []  # type: Any, list[threading.Thread]
     first = threading.Event()
@@ -274,7 +274,7 @@ def test_postgresql_becomes_read_only_for_a_while(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a failover: connections end, and for a second the server that answers takes no writes."""
-    monkeypatch.setattr(scheduler, "_BATCH", 10)
+    monkeypatch.setattr(repoint_batches, "REPOINT_BATCH_ROWS", 10)
     world = local(postgres_url, tmp_path, 100)
     name = make_url(postgres_url).database
     original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
@@ -306,7 +306,7 @@ def test_postgresql_becomes_read_only_for_a_while(
 
 def test_sqlite_is_locked_by_another_process(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_connection, "LOCK_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(scheduler, "_BATCH", 10)
+    monkeypatch.setattr(repoint_batches, "REPOINT_BATCH_ROWS", 10)
     world = local(sqlite_url, tmp_path)
     path = make_url(sqlite_url).database
     program = (
@@ -355,8 +355,8 @@ def test_a_database_that_does_not_come_back_stops_the_run(
 
 def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], None]) -> None:
     """The database's disk is full from that swap on: in the middle of a batch of ten, however slow the machine is."""
-    monkeypatch.setattr(scheduler, "_BATCH", 10)
-    monkeypatch.setattr(scheduler, "_LATEST", 60.0)
+    monkeypatch.setattr(repoint_batches, "REPOINT_BATCH_ROWS", 10)
+    monkeypatch.setattr(repoint_batches, "REPOINT_INTERVAL_SECONDS", 60.0)
     original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
 
     def filling(self: CompareAndSwap, connection: Any, *args: Any) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from migrate_storage.core.events import PaceChanged
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine import listing_evidence, object_copier
+from migrate_storage.engine import verify as engine_verify
 from migrate_storage.engine.server_side_copy import EVIDENCE
 from migrate_storage.engine.transfer import UnverifiedCopy
 from migrate_storage.engine.verify import Verified
@@ -120,7 +121,7 @@ def test_a_bit_flipped_on_the_way_is_what_verifying_finds(
         return Verified(source=copied.source, destination=copied.destination, evidence="none", ours=True)
 
     made = proxied_world(rclone_s3, 60)
-    monkeypatch.setattr(object_copier, "verify", believed)
+    monkeypatch.setattr(engine_verify, "verify", believed)
     made.harm("both", flip_request=RATE, flip_answer=RATE)
     report = made.world.run()
     assert made.done().keys() == {"flip_request", "flip_answer"}

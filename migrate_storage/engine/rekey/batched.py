@@ -1,7 +1,7 @@
-"""Re-key in batches, by this process: what PostgreSQL does by itself in :mod:`migrate_storage.engine.rekey.postgres`, for all other databases.
+"""Re-key in batches by this process, for all databases but PostgreSQL; see :mod:`migrate_storage.engine.rekey.postgres`.
 
-No byte moves, and one listing tells what a look at each object would. It takes only what is simple: one file in a row, a plain name,
-an object that was listed, no line of an earlier run. Whatever else there is the passes deal with, one by one.
+No bytes are copied, and one listing replaces a HEAD for each object. Only simple rows are re-keyed here: one file in a row, a plain
+name, an object that was listed, and no journal record of an earlier run. The passes that follow do all other rows, one by one.
 """
 
 from __future__ import annotations
@@ -19,97 +19,100 @@ from migrate_storage.core.spill import NoRoomError, SpilledMap
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
 from migrate_storage.engine.rekey.listing import PrefixListing
-from migrate_storage.engine.repoint import RowUpdate, prepare_update, rewrite_each
+from migrate_storage.engine.repoint import RowUpdate, prepare_update, repoint_all_or_none
 from migrate_storage.engine.verify import Verified
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, ObjectRecord, object_id
 
 __all__ = ("BatchedRekey",)
 
-_WINDOW = 5_000
+REKEY_WINDOW_ROWS = 5_000
 """Rows in one transaction."""
-_TRIES = 3
+TRANSACTION_ATTEMPTS = 3
 """How often one transaction is tried."""
-_PATIENCE = 1
-"""Seconds that a statement waits for a row that somebody else has locked."""
-_FEW = 20
-"""Rows of which one cannot be re-pointed, and that are left to the passes all together."""
+ROW_LOCK_TIMEOUT_SECONDS = 1
+"""Seconds for which a statement waits for a row that another transaction has locked."""
+MIN_SPLIT_ROWS = 20
+"""A batch that fails is halved while it has more rows than this; fewer rows are left to the passes."""
 
 
 class BatchedRekey:
-    """Re-points what it can of a run's rows.
+    """Re-points the simple rows of a run.
 
     Args:
-        roll: what stands where both keys lead, and the path rule between them.
+        listing: lists the objects; has the plan and the path rule.
         journal: in the database of the rows.
         run: the run's id.
     """
 
-    def __init__(self, roll: PrefixListing, journal: Journal, run: str) -> None:
-        self._roll, self._journal, self._run = roll, journal, run
-        self._route, self._rule = roll.route, roll.rule
-        # Where the rule's letters lead no link is on the way: the rest of a key stands behind them as it is.
-        self._place = self._route.destination.root
+    def __init__(self, listing: PrefixListing, journal: Journal, run: str) -> None:
+        self._listing, self._journal, self._run = listing, journal, run
+        self._plan, self._rule = listing.plan, listing.rule
+        # No link leads to the prefix of the rule, so the place of a key is the prefix and the rest of the key.
+        self._place = self._plan.destination.root
 
     def run(
-        self, rows: Sequence[FileColumn], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
+        self,
+        columns: Sequence[FileColumn],
+        row_count: int,
+        *,
+        may_continue: Callable[[], bool],
+        on_repointed: Callable[[int, int], None],
     ) -> None:
-        """Do it.
+        """Re-point the simple rows of all columns.
 
         Args:
-            rows: the columns.
-            most: how many rows name the source, about.
-            turn: called between the steps; whether to go on.
-            told: called with the objects and rows of each batch.
+            columns: the columns.
+            row_count: about how many rows name the source.
+            may_continue: called between the steps.
+            on_repointed: called with the number of objects and of rows of each batch.
 
         Raises:
             RunError: the database fails.
         """
-        # Without room for it the passes do as they do without a listing.
-        with suppress(NoRoomError), closing(SpilledMap()) as seen:
+        # Without room for the temporary file, the passes do all rows with HEADs.
+        with suppress(NoRoomError), closing(SpilledMap()) as listed:
 
-            def take(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
+            def add_batch(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
                 for tail, meta in batch:
-                    seen.add(tail, meta)
+                    listed.add(tail, meta)
 
-            if not self._roll.fetch(most, turn=turn, take=take):
+            if not self._listing.fetch(row_count, may_continue=may_continue, on_batch=add_batch):
                 return
-            for each in rows:
-                for window in each.windows(self._route.source.key, _WINDOW):
-                    if not turn():
+            for rows in columns:
+                for window in rows.windows(self._plan.source.key, REKEY_WINDOW_ROWS):
+                    if not may_continue():
                         return
-                    self._repoint(each, list(self._ready(each, window, seen)), told)
+                    self._repoint_batch(rows, list(self._prepare_updates(rows, window, listed)), on_repointed)
 
-    def _ready(
-        self, rows: FileColumn, window: Sequence[Row], seen: SpilledMap
+    def _prepare_updates(
+        self, rows: FileColumn, window: Sequence[Row], listed: SpilledMap
     ) -> Iterator[tuple[RowUpdate, ObjectRecord]]:
-        """The rows of a window that name one listed file, ready to be re-pointed, each with the line of its object."""
-        tails = {row.pk: tail for row in window if (tail := self._tail(rows, row)) is not None}
-        metas = seen.find(list(tails.values()))
+        """Yield the updates of simple rows, each with the journal record of its object."""
+        tails = {row.pk: tail for row in window if (tail := self._find_tail(rows, row)) is not None}
+        metas = listed.find(list(tails.values()))
         for row in window:
             tail = tails.get(row.pk)
             meta = None if tail is None else metas.get(tail)
             if tail is None or meta is None:
                 continue
-            entry = self._entry(tail, meta)
+            record = self._create_record(tail, meta)
             verified = Verified(source=meta, destination=meta, evidence=SAME_PLACE_LISTED)
-            yield prepare_update(rows, row, {None: (entry.id, verified, entry.destination)}), entry
+            yield prepare_update(rows, row, {None: (record.id, verified, record.destination)}), record
 
-    def _tail(self, rows: FileColumn, row: Row) -> str | None:
-        """What is behind the rule's letters in the name of a row's one file."""
+    def _find_tail(self, rows: FileColumn, row: Row) -> str | None:
+        """Return the filename of a row's one file after the rule's prefix; ``None`` where the row is not simple."""
         try:
             [slot] = parse_slots(rows.column, row)
         except ValueError:
             return None
         name = slot.file["filename"]
-        if slot.ref.index is not None or slot.file["backend"] != self._route.source.key:
+        if slot.ref.index is not None or slot.file["backend"] != self._plan.source.key:
             return None
         return name[len(self._rule.old) :] if name.startswith(self._rule.old) else None
 
-    def _entry(self, tail: str, meta: ObjectMeta) -> ObjectRecord:
-        source, destination = (
-            Location(self._route.source.key, self._rule.old + tail),
-            Location(self._route.destination.key, self._rule.new + tail),
-        )
+    def _create_record(self, tail: str, meta: ObjectMeta) -> ObjectRecord:
+        source = Location(self._plan.source.key, self._rule.old + tail)
+        destination = Location(self._plan.destination.key, self._rule.new + tail)
         return ObjectRecord(
             id=object_id(replace(self._place, key=self._rule.key + tail), destination.backend), run=self._run,
             source_key=source.backend, source_path=source.path, destination_key=destination.backend, destination_path=destination.path,
@@ -118,37 +121,40 @@ class BatchedRekey:
             destination_etag=meta.e_tag, destination_modified=meta.last_modified, destination_version=meta.version,
         )  # fmt: skip
 
-    def _repoint(
-        self, rows: FileColumn, ready: Sequence[tuple[RowUpdate, ObjectRecord]], told: Callable[[int, int], None]
+    def _repoint_batch(
+        self,
+        rows: FileColumn,
+        batch: Sequence[tuple[RowUpdate, ObjectRecord]],
+        on_repointed: Callable[[int, int], None],
     ) -> None:
-        """All of these in one transaction; where one was written to, or is refused, the others without it."""
-        if not ready:
+        """Re-point all rows of a batch in one transaction. Where one row changed or is refused, try halves of the batch."""
+        if not batch:
             return
         try:
-            work = partial(self._write, rows=rows, ready=ready)
-            objects, moved = self._journal.database.transaction(work, attempts=_TRIES)
+            work = partial(self._write, rows=rows, batch=batch)
+            objects, repointed = self._journal.database.transaction(work, attempts=TRANSACTION_ATTEMPTS)
         except (RefusedError, _ChangedError):
-            if len(ready) > _FEW:
-                half = len(ready) // 2
-                self._repoint(rows, ready[:half], told)
-                self._repoint(rows, ready[half:], told)
+            if len(batch) > MIN_SPLIT_ROWS:
+                half = len(batch) // 2
+                self._repoint_batch(rows, batch[:half], on_repointed)
+                self._repoint_batch(rows, batch[half:], on_repointed)
             return
         except RunError:
-            return  # somebody holds a row of it, or the connection: the passes have the patience
-        if moved:
-            told(objects, moved)
+            return  # a row is locked, or the connection is lost: the passes wait longer
+        if repointed:
+            on_repointed(objects, repointed)
 
     def _write(
-        self, connection: Connection, rows: FileColumn, ready: Sequence[tuple[RowUpdate, ObjectRecord]]
+        self, connection: Connection, rows: FileColumn, batch: Sequence[tuple[RowUpdate, ObjectRecord]]
     ) -> tuple[int, int]:
-        """How many objects came into the journal, and how many rows were re-pointed."""
-        self._journal.database.dialect.limit_lock_wait(connection, _PATIENCE)
-        held, fresh = self._journal.objects.insert_verified(connection, [entry for _, entry in ready])
-        swaps = [swap for swap, entry in ready if entry.id in held]
-        if swaps and not rewrite_each(connection, rows, swaps, run=self._run, journal=self._journal):
+        """Update the rows and record them; return the number of new object records and of rows."""
+        self._journal.database.dialect.limit_lock_wait(connection, ROW_LOCK_TIMEOUT_SECONDS)
+        recorded, fresh = self._journal.objects.insert_verified(connection, [record for _, record in batch])
+        updates = [update for update, record in batch if record.id in recorded]
+        if updates and not repoint_all_or_none(connection, rows, updates, run=self._run, journal=self._journal):
             raise _ChangedError
-        return fresh, len(swaps)
+        return fresh, len(updates)
 
 
 class _ChangedError(Exception):
-    """A row does not hold any more what was read."""
+    """A row does not have the value that was read."""

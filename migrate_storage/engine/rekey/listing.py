@@ -1,7 +1,7 @@
-"""One listing in place of a look at each object: for a re-key, where both keys reach one bucket or one disk.
+"""One listing in place of a HEAD for each object, for a re-key whose keys both reach one bucket or one disk.
 
-It is evidence as a look is, and only where it tells as much: size, entity tag and time of each, in order and none twice. One that
-breaks off is none, and of each one object, drawn by lot, is looked at through both keys too.
+It replaces HEADs only where it is in key order, repeats no key, and has size, ETag and time of each object. A listing that breaks
+off is discarded. Of each accepted listing one random object is also checked with HEAD through both keys.
 """
 
 from __future__ import annotations
@@ -20,98 +20,105 @@ from migrate_storage.stores.retry import Retry
 
 __all__ = ("PrefixListing",)
 
-_MOST = 4
-"""How many objects may be listed for each row: beyond, looks are cheaper."""
-_BATCH = 5_000
-"""Objects that are handed over at once."""
+_MAX_LISTED_PER_ROW = 4
+"""How many objects may be listed for each row; beyond that HEADs cost less."""
+_BATCH_OBJECTS = 5_000
+"""Objects that are passed on at once."""
 
 
 class PrefixListing:
-    """What stands under a plain name below the place of a path rule.
+    """The objects with plain names below the prefix of a path rule.
 
     Args:
-        route: from where to where.
-        rule: how a filename becomes another.
-        retry: how a failed look is sent again; a failed listing is not.
+        plan: the source and the destination.
+        rule: how filenames change.
+        retry: repeats a failed HEAD; a failed listing is not repeated.
     """
 
-    def __init__(self, route: MigrationPlan, rule: PrefixRule, retry: Retry) -> None:
-        self.route, self.rule, self._retry = route, rule, retry
+    def __init__(self, plan: MigrationPlan, rule: PrefixRule, retry: Retry) -> None:
+        self.plan, self.rule, self._retry = plan, rule, retry
 
     def fetch(
-        self, rows: int, *, turn: Callable[[], bool], take: Callable[[Sequence[tuple[str, ObjectMeta]]], None]
+        self,
+        rows: int,
+        *,
+        may_continue: Callable[[], bool],
+        on_batch: Callable[[Sequence[tuple[str, ObjectMeta]]], None],
     ) -> bool:
-        """List all of it.
+        """List all objects.
 
         Args:
-            rows: how many rows name the source, about: there is no use in a listing that is much longer.
-            turn: called between two batches; whether to go on.
-            take: given batch after batch: what is behind the rule's letters in a name, and what stands there.
+            rows: about how many rows name the source. A listing that is much longer costs more than HEADs.
+            may_continue: called between two batches.
+            on_batch: called with each batch: the name after the prefix, and the object.
 
         Returns:
-            Whether it may be believed, and tells of anything at all. What was taken is worth nothing otherwise.
+            Whether the listing is accepted and has an object. If not, what was passed on must be discarded.
 
         Raises:
-            StoppedError: told to stop while waiting for a limit.
+            StoppedError: the run was told to stop while waiting for a limit.
         """
-        count, lot = 0, None
-        found = self._found()
+        count, sample = 0, None
+        found = self._list_plain()
         try:
-            while batch := list(itertools.islice(found, _BATCH)):
+            while batch := list(itertools.islice(found, _BATCH_OBJECTS)):
                 count += len(batch)
-                if count > _MOST * rows or not turn():
+                if count > _MAX_LISTED_PER_ROW * rows or not may_continue():
                     return False
-                if lot is None or random.random() * count < len(batch):  # noqa: S311 - a lot, not a secret
-                    lot = random.choice(batch)  # noqa: S311
-                take(batch)
+                if sample is None or random.random() * count < len(batch):  # noqa: S311 - a sample, not a secret
+                    sample = random.choice(batch)  # noqa: S311
+                on_batch(batch)
         except _NoEvidenceError:
             return False
-        return lot is not None and self._confirmed(*lot)
+        return sample is not None and self._is_confirmed(*sample)
 
-    def _found(self) -> Iterator[tuple[str, ObjectMeta]]:
-        store, path = self.route.destination.resolve(f"{self.rule.new}x")
-        head, straight, last = path[:-1], self._straight(), b""
+    def _list_plain(self) -> Iterator[tuple[str, ObjectMeta]]:
+        store, path = self.plan.destination.resolve(f"{self.rule.new}x")
+        prefix, has_no_link, last = path[:-1], self._link_check(), b""
         try:
-            for meta in store.list(head.rstrip("/")):
-                if straight is None:
+            for meta in store.list(prefix.rstrip("/")):
+                if has_no_link is None:
                     position = key_order(meta.path)
                     if position <= last:
                         raise _NoEvidenceError
                     last = position
                 if not meta.e_tag or meta.last_modified is None:
                     raise _NoEvidenceError
-                if meta.path.startswith(head) and PLAIN_KEY.fullmatch(meta.path, len(head)):
-                    tail = meta.path[len(head) :]
-                    if straight is None or straight(tail):
+                if meta.path.startswith(prefix) and PLAIN_KEY.fullmatch(meta.path, len(prefix)):
+                    tail = meta.path[len(prefix) :]
+                    if has_no_link is None or has_no_link(tail):
                         yield tail, meta
         except (_NoEvidenceError, StoppedError):
             raise
         except Exception as error:
             raise _NoEvidenceError from error
 
-    def _straight(self) -> Callable[[str], bool] | None:
-        """For a disk, which lists in no order and follows links: whether none is on the way to a file. ``None`` for a service."""
-        root = self.route.destination.root
+    def _link_check(self) -> Callable[[str], bool] | None:
+        """Return a function that checks that no symbolic link leads to a file; ``None`` for a service.
+
+        The listing of a disk has no order, and follows links.
+        """
+        root = self.plan.destination.root
         if root.service != "file":
             return None
         known = ("", False)
 
-        def straight(tail: str) -> bool:
+        def has_no_link(tail: str) -> bool:
             nonlocal known
             path = f"/{self.rule.key}{tail}"
-            folder = os.path.dirname(path)  # noqa: PTH120 - once for each file of a disk
+            folder = os.path.dirname(path)  # noqa: PTH120 - called for each file of a disk
             if folder != known[0]:
                 known = folder, os.path.realpath(folder) == folder
             return known[1] and not os.path.islink(path)  # noqa: PTH114
 
-        return straight
+        return has_no_link
 
-    def _confirmed(self, tail: str, seen: ObjectMeta) -> bool:
-        """Whether a look through each of the keys says the same of an object."""
-        here = self.route.source.resolve(self.rule.old + tail)
-        there = self.route.destination.resolve(self.rule.new + tail)
-        return all(head_confirms(at, seen, self._retry) for at in (here, there))
+    def _is_confirmed(self, tail: str, listed: ObjectMeta) -> bool:
+        """Whether a HEAD through each of the keys reports the object as it was listed."""
+        source = self.plan.source.resolve(self.rule.old + tail)
+        destination = self.plan.destination.resolve(self.rule.new + tail)
+        return all(head_confirms(at, listed, self._retry) for at in (source, destination))
 
 
 class _NoEvidenceError(Exception):
-    """The listing cannot be believed."""
+    """The listing cannot replace HEADs."""

@@ -1,8 +1,8 @@
-"""Re-key in bulk: in PostgreSQL one statement re-points a whole range of rows, and journals each of them.
+"""Re-key in bulk: in PostgreSQL one statement re-points a range of rows, and records each of them in the journal.
 
-No byte moves, and one listing tells what a look at each object would: where both keys reach one bucket, and the path rule is
-"these letters in front go, those come", the database does the rest by itself. It takes only what is as simple as that: one file
-in a row, a plain name, an object that was listed, no line of an earlier run. Whatever else there is the passes deal with, one by one.
+No bytes are copied, and one listing replaces a HEAD for each object. Where both keys reach one bucket, and filenames change by
+one prefix, the database does the rest by itself. Only simple rows are re-keyed here: one file in a row, a plain name, an object that
+was listed, and no journal record of an earlier run. The passes that follow do all other rows, one by one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
     ColumnElement,
@@ -50,28 +51,29 @@ from migrate_storage.journal.schema import PREFIX
 
 __all__ = ("PostgresRekey",)
 
-_SPAN = 20_000
+REKEY_RANGE_ROWS = 20_000
 """Rows in one statement."""
-_ANY = "\x00"
-"""Stands for what the database puts in: no name holds it."""
-_ANY_AS_JSON = json.dumps(_ANY)[1:-1]
-_KEYS = (int, str, UUID)
-"""Types of a key's parts that the database writes down as we do."""
+_PLACEHOLDER = "\x00"
+"""Marks where the database inserts the rest of a name. No name contains it."""
+_PLACEHOLDER_JSON = json.dumps(_PLACEHOLDER)[1:-1]
+_KEY_TYPES = (int, str, UUID)
+"""Types of key columns that the database and :func:`dump_key` spell alike."""
 
 
 class PostgresRekey:
-    """Re-points what it can of a run's rows.
+    """Re-points the simple rows of a run.
 
     Args:
-        roll: what stands where both keys lead, and the path rule between them.
+        listing: lists the objects; has the plan and the path rule.
         journal: in the database of the rows.
         run: the run's id.
     """
 
-    def __init__(self, roll: PrefixListing, journal: Journal, run: str) -> None:
-        self._roll, self._journal, self._run = roll, journal, run
-        self._route, self._rule = roll.route, roll.rule
-        self._seen = Table(
+    def __init__(self, listing: PrefixListing, journal: Journal, run: str) -> None:
+        self._listing, self._journal, self._run = listing, journal, run
+        self._plan, self._rule = listing.plan, listing.rule
+        #: The listed objects, while the job runs.
+        self._listed = Table(
             f"{PREFIX}seen",
             MetaData(schema=journal.tables.schema),
             Column("tail", Text),
@@ -85,184 +87,228 @@ class PostgresRekey:
         )
 
     def run(
-        self, rows: Sequence[FileColumn], most: int, *, turn: Callable[[], bool], told: Callable[[int, int], None]
+        self,
+        columns: Sequence[FileColumn],
+        row_count: int,
+        *,
+        may_continue: Callable[[], bool],
+        on_repointed: Callable[[int, int], None],
     ) -> None:
-        """Do it.
+        """Re-point the simple rows of all columns.
 
         Args:
-            rows: the columns.
-            most: how many rows name the source, about: there is no use in a listing that is much longer.
-            turn: called between the steps; whether to go on.
-            told: called with the objects and rows of each range.
+            columns: the columns.
+            row_count: about how many rows name the source.
+            may_continue: called between the steps.
+            on_repointed: called with the number of objects and of rows of each range.
 
         Raises:
             RunError: the database fails.
         """
-        fitting = [(each, key) for each in rows if each.type == "JSONB" and (key := _key_of(each)) is not None]
+        fitting = [(rows, key) for rows in columns if rows.type == "JSONB" and (key := _sample_key(rows)) is not None]
         if not fitting:
             return
-        with self._staged(most, turn) as believed:
-            for part, key in ((part, key) for each, key in fitting for part in each.ranges(_SPAN)) if believed else ():
-                if not turn():
+        with self._listed_table(row_count, may_continue) as accepted:
+            ranges = ((part, key) for rows, key in fitting for part in rows.ranges(REKEY_RANGE_ROWS))
+            for part, key in ranges if accepted else ():
+                if not may_continue():
                     return
+                work = partial(self._repoint_range, rows=part, key=key)
                 try:
-                    moved, objects = self._journal.database.transaction(partial(self._repoint, rows=part, key=key))
+                    repointed, objects = self._journal.database.transaction(work)
                 except RefusedError:
-                    continue  # a row that the database refuses is told by itself, in the passes
-                if moved:
-                    told(objects, moved)
+                    continue  # the passes report the row that the database refuses
+                if repointed:
+                    on_repointed(objects, repointed)
+
+    # -- the listing as a table
 
     @contextmanager
-    def _staged(self, most: int, turn: Callable[[], bool]) -> Iterator[bool]:
-        """The listing as a table of the database while the block runs; whether it is evidence."""
-        database, table = self._journal.database, self._seen
+    def _listed_table(self, row_count: int, may_continue: Callable[[], bool]) -> Iterator[bool]:
+        """Create a table of the listed objects for the block; yield whether the listing is accepted."""
+        database, table = self._journal.database, self._listed
         try:
             database.transaction(lambda connection: table.drop(connection, checkfirst=True))
             database.transaction(lambda connection: table.create(connection))
         except RefusedError:
-            yield False  # no right to: then it is done row by row
+            yield False  # no right to create tables: the passes do all rows
             return
         try:
-            yield self._stage(most, turn)
+            yield self._fill_table(row_count, may_continue)
         finally:
             with suppress(RunError):
                 database.transaction(lambda connection: table.drop(connection, checkfirst=True))
 
-    def _stage(self, most: int, turn: Callable[[], bool]) -> bool:
+    def _fill_table(self, row_count: int, may_continue: Callable[[], bool]) -> bool:
         database = self._journal.database
 
-        def take(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
-            database.transaction(partial(self._send, found=batch))
+        def insert_batch(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
+            database.transaction(partial(self._insert_listed, batch=batch))
 
         try:
-            if not self._roll.fetch(most, turn=turn, take=take):
+            if not self._listing.fetch(row_count, may_continue=may_continue, on_batch=insert_batch):
                 return False
-            database.transaction(self._index)
+            database.transaction(self._create_index)
         except RefusedError:
-            # An object that is there twice: one batch whose commit was not answered, and which was sent again.
+            # The unique index refuses an object that is there twice: the answer to a commit was lost, and it was repeated.
             return False
         return True
 
-    def _send(self, connection: Connection, found: Sequence[tuple[str, ObjectMeta]]) -> None:
-        seen, (here, there) = self._seen.c, (self._route.source, self._route.destination)
-        told = {
-            seen.tail: [tail for tail, _ in found],
-            seen.size: [meta.size for _, meta in found],
-            seen.etag: [meta.e_tag for _, meta in found],
-            seen.modified: [meta.last_modified for _, meta in found],
-            seen.version: [meta.version for _, meta in found],
+    def _insert_listed(self, connection: Connection, batch: Sequence[tuple[str, ObjectMeta]]) -> None:
+        """Insert a batch by one statement with an array for each column; the database computes the ids."""
+        listed, source, destination = self._listed.c, self._plan.source, self._plan.destination
+        values = {
+            listed.tail: [tail for tail, _ in batch],
+            listed.size: [meta.size for _, meta in batch],
+            listed.etag: [meta.e_tag for _, meta in batch],
+            listed.modified: [meta.last_modified for _, meta in batch],
+            listed.version: [meta.version for _, meta in batch],
         }
-        arrays = [bindparam(column.name, values, type_=ARRAY(column.type)) for column, values in told.items()]
-        metas_sent = func.unnest(*arrays).table_valued(*(column.name for column in told)).render_derived()
-        place = here.place(self._rule.old + _ANY)
-        names = {
-            seen.id: _digest(object_name(place, there.key), metas_sent.c.tail),
-            seen.destination_id: _digest(json.dumps([there.key, self._rule.new + _ANY]), metas_sent.c.tail),
+        arrays = [bindparam(column.name, array, type_=ARRAY(column.type)) for column, array in values.items()]
+        sent = func.unnest(*arrays).table_valued(*(column.name for column in values)).render_derived()
+        place = source.place(self._rule.old + _PLACEHOLDER)
+        ids = {
+            listed.id: _digest(object_name(place, destination.key), sent.c.tail),
+            listed.destination_id: _digest(json.dumps([destination.key, self._rule.new + _PLACEHOLDER]), sent.c.tail),
         }
-        connection.execute(insert(self._seen).from_select([*told, *names], select(*metas_sent.c, *names.values())))
+        connection.execute(insert(self._listed).from_select([*values, *ids], select(*sent.c, *ids.values())))
 
-    def _index(self, connection: Connection) -> None:
-        Index(f"{self._seen.name}_tail", self._seen.c.tail, unique=True).create(connection)
-        connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.format_table(self._seen)}")
+    def _create_index(self, connection: Connection) -> None:
+        Index(f"{self._listed.name}_tail", self._listed.c.tail, unique=True).create(connection)
+        connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.format_table(self._listed)}")
 
-    def _repoint(self, connection: Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
-        """Re-point one range; how many rows were, and how many objects came into the journal with them.
+    # -- one range of rows
+
+    def _repoint_range(self, connection: Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
+        """Re-point one range by one statement; return the number of rows and of new object records.
+
+        For a column ``file`` of a table ``documents`` with the key ``id``, and the rule ``a/`` to ``b/``, it is in short::
+
+            WITH ms_named AS (      -- simple rows that name the source; locked rows are left to a pass
+                SELECT id, file AS ms_value, substr(file ->> 'filename', 3) AS ms_tail FROM documents
+                WHERE id BETWEEN ... AND file ->> 'backend' = 'old' AND left(file ->> 'filename', 2) = 'a/'
+                FOR NO KEY UPDATE SKIP LOCKED),
+            found AS (              -- those whose object was listed and has no other journal record
+                SELECT id AS key0, seen.*, ms_value AS old, objects.id IS NULL AS fresh,
+                       ms_value || jsonb_build_object('backend', 'new', 'filename', 'b/' || tail, 'size', ...) AS new
+                FROM ms_named JOIN seen ON tail = ms_tail LEFT JOIN objects ON objects.id = seen.id
+                WHERE (objects.id IS NULL OR objects.run = 'this run' AND ...) AND NOT EXISTS (another object's record)),
+            moved AS (UPDATE documents SET file = found.new FROM found WHERE documents.id = key0 RETURNING found.*, ...),
+            added AS (INSERT INTO objects SELECT DISTINCT ... FROM moved WHERE fresh RETURNING id),
+            told AS (INSERT INTO rows SELECT ... FROM moved RETURNING id)
+            SELECT (SELECT count(*) FROM told), (SELECT count(*) FROM added)
 
         Args:
             connection: in a transaction.
             rows: the range.
-            key: of some row of the column.
+            key: the key of some row of the column, which shows the types of its parts.
         """
-        rule, seen, run = self._rule, self._seen, cast(self._run, Text)
-        here, there = (cast(side.key, Text) for side in (self._route.source, self._route.destination))
-        objects, lines = self._journal.tables.object, self._journal.tables.row
-        filename = rows.raw.op("->>")(literal_column("'filename'"))
-        tail = func.substr(filename, len(rule.old) + 1)
-        # Who has a row locked is about to write it: it waits for a pass.
-        named = (
-            rows.select(rows.raw.label("ms_value"), tail.label("ms_tail"))
-            .where(
-                func.jsonb_typeof(rows.raw) == "object",
-                rows.raw.op("->>")(literal_column("'backend'")) == here,
-                func.jsonb_typeof(rows.raw.op("->")(literal_column("'filename'"))) == "string",
-                func.left(filename, len(rule.old)) == rule.old,
-            )
-            .with_for_update(key_share=True, skip_locked=True, of=rows.table)
-            .cte("ms_named")
-        )
-        other = objects.alias()
-        changes = func.jsonb_build_object(
-            "backend", there, "filename", cast(rule.new, Text).concat(seen.c.tail), "size", seen.c.size, "etag", seen.c.etag,
-            "last_modified", seen.c.modified, "version_id", seen.c.version,
-        )  # fmt: skip
-        found = (
-            select(
-                *(named.c[column.name].label(f"key{place}") for place, column in enumerate(rows.key)),
-                *seen.c,
-                named.c.ms_value.label("old"),
-                named.c.ms_value.op("||")(changes).label("new"),
-                objects.c.id.is_(None).label("fresh"),
-            )
-            .select_from(named.join(seen, seen.c.tail == named.c.ms_tail).outerjoin(objects, objects.c.id == seen.c.id))
-            .where(
-                # What an earlier run wrote down of it wants to be weighed.
-                or_(
-                    objects.c.id.is_(None),
-                    and_(
-                        objects.c.run == run,
-                        objects.c.state == "held",
-                        objects.c.destination_id == seen.c.destination_id,
-                    ),
-                ),
-                ~exists().where(other.c.destination_id == seen.c.destination_id, other.c.id != seen.c.id),
-            )
-            .cte("found")
-        )
+        objects, row_records = self._journal.tables.object, self._journal.tables.row
+        found = self._select_found(rows, self._select_named(rows))
         keys = [found.c[f"key{place}"] for place in range(len(rows.key))]
         moved = (
             update(rows.table)
             .where(*(column == key for column, key in zip(rows.key, keys, strict=True)))
             .values({rows.raw: found.c.new})
-            .returning(*found.c, _dumped(rows, key).label("pk"))
+            .returning(*found.c, _dump_key(rows, key).label("pk"))
             .cte("moved")
         )
-        now, of, c = cast(time.time(), Double), rows.column, moved.c
-        object_line = {
-            "id": c.id, "run": run, "source_key": here, "source_path": cast(rule.old, Text).concat(c.tail), "destination_key": there,
+        now = cast(time.time(), Double)
+        object_values, row_values = self._object_values(moved, now), self._row_values(rows, moved, now)
+        fresh = select(*_cast_values(objects, object_values)).where(moved.c.fresh).distinct()
+        added = insert(objects).from_select(list(object_values), fresh).returning(objects.c.id).cte("added")
+        told = (
+            insert(row_records)
+            .from_select(list(row_values), select(*_cast_values(row_records, row_values)))
+            .returning(row_records.c.id)
+            .cte("told")
+        )
+        counts = [select(func.count()).select_from(each).scalar_subquery() for each in (told, added)]
+        repointed, recorded = connection.execute(select(*counts)).one()
+        return int(repointed), int(recorded)
+
+    def _select_named(self, rows: FileColumn) -> CTE:
+        """Select rows whose one file has the source's key and the rule's prefix, with the rest of its filename."""
+        rule, filename = self._rule, rows.raw.op("->>")(literal_column("'filename'"))
+        named: CTE = (
+            rows.select(rows.raw.label("ms_value"), func.substr(filename, len(rule.old) + 1).label("ms_tail"))
+            .where(
+                func.jsonb_typeof(rows.raw) == "object",
+                rows.raw.op("->>")(literal_column("'backend'")) == cast(self._plan.source.key, Text),
+                func.jsonb_typeof(rows.raw.op("->")(literal_column("'filename'"))) == "string",
+                func.left(filename, len(rule.old)) == rule.old,
+            )
+            # A transaction that has locked a row is about to write it.
+            .with_for_update(key_share=True, skip_locked=True, of=rows.table)
+            .cte("ms_named")
+        )
+        return named
+
+    def _select_found(self, rows: FileColumn, named: CTE) -> CTE:
+        """Select those whose object was listed, with their old and new values, and whether the object needs a record."""
+        listed, objects = self._listed, self._journal.tables.object
+        other = objects.alias()
+        changes = func.jsonb_build_object(
+            "backend", cast(self._plan.destination.key, Text), "filename", cast(self._rule.new, Text).concat(listed.c.tail),
+            "size", listed.c.size, "etag", listed.c.etag, "last_modified", listed.c.modified, "version_id", listed.c.version,
+        )  # fmt: skip
+        recorded_by_this_run = and_(
+            objects.c.run == cast(self._run, Text),
+            objects.c.state == "held",
+            objects.c.destination_id == listed.c.destination_id,
+        )
+        return (
+            select(
+                *(named.c[column.name].label(f"key{place}") for place, column in enumerate(rows.key)),
+                *listed.c,
+                named.c.ms_value.label("old"),
+                named.c.ms_value.op("||")(changes).label("new"),
+                objects.c.id.is_(None).label("fresh"),
+            )
+            .select_from(
+                named.join(listed, listed.c.tail == named.c.ms_tail).outerjoin(objects, objects.c.id == listed.c.id)
+            )
+            .where(
+                # The passes judge what an earlier run recorded.
+                or_(objects.c.id.is_(None), recorded_by_this_run),
+                ~exists().where(other.c.destination_id == listed.c.destination_id, other.c.id != listed.c.id),
+            )
+            .cte("found")
+        )
+
+    def _object_values(self, moved: CTE, now: ColumnElement[Any]) -> dict[str, Any]:
+        """Return the values of an object's journal record."""
+        source, destination, rule, c = self._plan.source, self._plan.destination, self._rule, moved.c
+        return {
+            "id": c.id, "run": cast(self._run, Text), "source_key": cast(source.key, Text),
+            "source_path": cast(rule.old, Text).concat(c.tail), "destination_key": cast(destination.key, Text),
             "destination_path": cast(rule.new, Text).concat(c.tail), "destination_id": c.destination_id, "state": "held", "ours": false(),
             "outcome": OutcomeKind.REWRITTEN.value, "evidence": SAME_PLACE_LISTED, "size": c.size, "source_etag": c.etag, "source_modified": c.modified,
             "source_version": c.version, "destination_etag": c.etag, "destination_modified": c.modified,
             "destination_version": c.version, "updated": now,
         }  # fmt: skip
-        row_line = {
-            "run": run, "table_schema": of.schema, "table_name": of.table, "column_name": of.column, "pk": c.pk,
-            "row_id": _digest(f"{row_head(of)}{_ANY_AS_JSON}]", cast(func.to_json(c.pk), Text)),
+
+    def _row_values(self, rows: FileColumn, moved: CTE, now: ColumnElement[Any]) -> dict[str, Any]:
+        """Return the values of a row's journal record."""
+        column, c = rows.column, moved.c
+        return {
+            "run": cast(self._run, Text), "table_schema": column.schema, "table_name": column.table, "column_name": column.column, "pk": c.pk,
+            "row_id": _digest(f"{row_head(column)}{_PLACEHOLDER_JSON}]", cast(func.to_json(c.pk), Text)),
             "objects": func.concat('["', c.id, '"]'), "old_value": cast(c.old, Text), "new_value": cast(c.new, Text), "state": "swapped",
             "at": now,
         }  # fmt: skip
-        fresh = select(*_typed(objects, object_line)).where(c.fresh).distinct()
-        added = insert(objects).from_select(list(object_line), fresh).returning(objects.c.id).cte("added")
-        told = (
-            insert(lines)
-            .from_select(list(row_line), select(*_typed(lines, row_line)))
-            .returning(lines.c.id)
-            .cte("told")
-        )
-        counts = [select(func.count()).select_from(each).scalar_subquery() for each in (told, added)]
-        swapped, journaled = connection.execute(select(*counts)).one()
-        return int(swapped), int(journaled)
 
 
-def _key_of(rows: FileColumn) -> tuple[Any, ...] | None:
-    """The key of some row, where the database writes such keys down as we do."""
+def _sample_key(rows: FileColumn) -> tuple[Any, ...] | None:
+    """Return the key of some row; ``None`` where the database spells such keys differently from :func:`dump_key`."""
     for row in rows.sample(1):
-        if all(isinstance(part, _KEYS) and not isinstance(part, bool) for part in row.pk):
+        if all(isinstance(part, _KEY_TYPES) and not isinstance(part, bool) for part in row.pk):
             return row.pk
     return None
 
 
-def _dumped(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
-    """A row's key as :func:`migrate_storage.database.primary_keys.dump_key` has it."""
+def _dump_key(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
+    """Spell a row's key in SQL as :func:`migrate_storage.database.primary_keys.dump_key` does."""
     parts: list[ColumnElement[Any]] = []
     for column, part in zip(rows.key, key, strict=True):
         written = cast(func.to_json(column), Text)
@@ -271,12 +317,17 @@ def _dumped(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
 
 
 def _digest(name: str, part: ColumnElement[str]) -> ColumnElement[str]:
-    """As :func:`migrate_storage.database.primary_keys.digest_of`, by the database, of a JSON text in which ``part`` stands for ``_ANY``."""
-    before, _, after = name.partition(_ANY_AS_JSON)
-    named = cast(before, Text).concat(part).concat(after)
-    return func.left(func.encode(func.sha256(func.convert_to(named, "UTF8")), "hex"), 32)
+    """Compute in SQL what :func:`migrate_storage.database.primary_keys.digest_of` does.
+
+    Args:
+        name: a JSON text with a placeholder.
+        part: what stands for the placeholder.
+    """
+    before, _, after = name.partition(_PLACEHOLDER_JSON)
+    text = cast(before, Text).concat(part).concat(after)
+    return func.left(func.encode(func.sha256(func.convert_to(text, "UTF8")), "hex"), 32)
 
 
-def _typed(table: Table, line: Mapping[str, Any]) -> list[ColumnElement[Any]]:
-    """What a line holds, each in its column's type: an unknown one the database does not guess."""
-    return [cast(value, table.c[name].type).label(name) for name, value in line.items()]
+def _cast_values(table: Table, values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
+    """Cast the values of a record to the types of its columns: the database does not guess a parameter's type."""
+    return [cast(value, table.c[name].type).label(name) for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""The path rule of a re-key, where it is one prefix in place of another."""
+"""The path rule of a re-key whose filenames change by one prefix only."""
 
 from __future__ import annotations
 
@@ -14,58 +14,52 @@ from migrate_storage.engine.plan import MigrationPlan
 __all__ = (
     "PLAIN_KEY",
     "PrefixRule",
-    "rule_of",
+    "find_prefix_rule",
 )
 
-_TAIL = "[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*(/[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*)*"
-"""Names that every library and database spells alike: what is between slashes begins with no dot."""
-PLAIN_KEY = re.compile(_TAIL)
+PLAIN_KEY = re.compile("[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*(/[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*)*")
+"""Names that every library and database spells alike: no part between slashes begins with a dot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrefixRule:
-    """The path rule of a re-key, where it is as simple as this: what comes in front of a plain name."""
+    """One prefix in place of another, before a plain name that stays."""
 
-    #: In a row's filename before.
+    #: The prefix of a row's filename before.
     old: str
-    #: In a row's filename after.
+    #: The prefix of a row's filename after.
     new: str
-    #: In the bucket.
+    #: The prefix of the key in the bucket.
     key: str
 
 
-def rule_of(route: MigrationPlan, filenames: Iterable[str]) -> PrefixRule | None:
-    """The rule of a re-key.
+def find_prefix_rule(plan: MigrationPlan, filenames: Iterable[str]) -> PrefixRule | None:
+    """Find the rule of a re-key.
 
     Args:
-        route: from where to where.
+        plan: the source and the destination.
         filenames: of some rows.
 
     Returns:
-        The one that most of them follow; ``None`` where it is no re-key within one bucket, or none of them follows any.
+        The rule that most of them follow; ``None`` where the plan is no re-key within one bucket, or none follows a rule.
     """
-    here, there = route.source, route.destination
-    root = there.root
-    if (
-        route.way is not Way.REKEY
-        or route.filters
-        or route.encode
-        or root.service not in ("s3", "gcs", "azure", "file")
-    ):
+    source, destination = plan.source, plan.destination
+    root = destination.root
+    if plan.way is not Way.REKEY or plan.filters or plan.encode or root.service not in ("s3", "gcs", "azure", "file"):
         return None
     found: Counter[PrefixRule] = Counter()
     for filename in filenames:
-        place = here.place(filename)
+        place = source.place(filename)
         if (place.service, place.endpoint, place.root) != (root.service, root.endpoint, root.root):
             continue
-        new = route.destination_path(filename)
-        tail = _common(filename, place.key, new)
-        if PLAIN_KEY.fullmatch(tail) is not None and there.place(new) == place:
+        new = plan.destination_path(filename)
+        tail = _common_end(filename, place.key, new)
+        if PLAIN_KEY.fullmatch(tail) is not None and destination.place(new) == place:
             found[PrefixRule(old=filename[: -len(tail)], new=new[: -len(tail)], key=place.key[: -len(tail)])] += 1
     return next((rule for rule, _ in found.most_common(1)), None)
 
 
-def _common(*names: str) -> str:
-    """The longest end that all have in common, of whole parts between slashes."""
+def _common_end(*names: str) -> str:
+    """Return the longest common end of all names, of whole parts between slashes."""
     parts = zip(*(reversed(name.split("/")) for name in names), strict=False)
     return "/".join(reversed([each[0] for each in itertools.takewhile(lambda each: len(set(each)) == 1, parts)]))

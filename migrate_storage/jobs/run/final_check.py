@@ -78,7 +78,7 @@ def recheck_sources(
         if sights is not None:
             seen = sights.source.fetch([entry.source_path for entry in batch])
             batch = [entry for entry in batch if not _as_it_was(entry, seen.get(entry.source_path))]
-        for entry, changed in zip(batch, pipeline.each(moved_on, batch), strict=True):
+        for entry, changed in zip(batch, pipeline.check_each(moved_on, batch), strict=True):
             if changed:
                 pipeline.recopy(replace(entry, run=run))
         if stopping.is_set():

@@ -28,7 +28,7 @@ from migrate_storage.engine.recovery import recover_intents
 from migrate_storage.engine.rekey.batched import BatchedRekey
 from migrate_storage.engine.rekey.listing import PrefixListing
 from migrate_storage.engine.rekey.postgres import PostgresRekey
-from migrate_storage.engine.scheduler import Scheduler
+from migrate_storage.engine.scheduler import RunControl, Scheduler, SchedulerOptions
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
@@ -217,7 +217,7 @@ class Migration(SharedJob):
         for note in (*facts.notes, *facts.not_carried):
             self._tally.tell(Noted(note=note))
         pipeline = self._pipeline(facts, ledger, journal)
-        helm = self._helm(share or journal.runs, run, pressure, lambda: pipeline.rows_moved)
+        helm = self._helm(share or journal.runs, run, pressure, lambda: pipeline.rows_repointed)
         state, error, passes = "finished", "", 0
         try:
             with helm.running():
@@ -241,7 +241,7 @@ class Migration(SharedJob):
         report = Report(
             run=run, way_reason=route.reason, state="planned" if options.dry_run and state == "finished" else state,
             error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
-            rows_moved=pipeline.rows_moved, rows_left=census.left() if self._tells_left(route, state) else None, rows_filtered=self._filtered,
+            rows_moved=pipeline.rows_repointed, rows_left=census.left() if self._tells_left(route, state) else None, rows_filtered=self._filtered,
             bytes_moved=self._tally.bytes,
             not_carried=facts.not_carried, notes=facts.notes, estimate=taking, evidence=self._tally.evidence,
             listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, counts=self._counts(journal, run, state), **named,
@@ -267,10 +267,19 @@ class Migration(SharedJob):
             facts.route, facts.capabilities, resources, dry_run=options.dry_run, listings=facts.sights
         )
         return Scheduler(
-            facts.route, carrier, ledger, keep_rows=options.copy_only or options.keep_rows, dry_run=options.dry_run,
-            earlier=partial(rows_repointed_to, facts.rows, journal), gate=self._gate, tell=self._ended, stopping=self._stopping, spent=lambda: self._allowance.spent,
-            grace=options.grace, sights=facts.sights,
-        )  # fmt: skip
+            carrier,
+            ledger,
+            options=SchedulerOptions(
+                keep_rows=options.copy_only or options.keep_rows,
+                dry_run=options.dry_run,
+                shutdown_seconds=options.grace,
+            ),
+            control=RunControl(
+                limiter=self._gate, stopping=self._stopping, limit_reached=lambda: self._allowance.spent
+            ),
+            earlier_rows=partial(rows_repointed_to, facts.rows, journal),
+            on_outcome=self._ended,
+        )
 
     def _passes(self, pipeline: Scheduler, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
         """Pass after pass until one finds nothing new; then the last looks, and a last pass after them.
@@ -283,7 +292,7 @@ class Migration(SharedJob):
         while True:
             number += 1
             self._tally.tell(PassStarted(number=number))
-            before, pipeline.telling.first_pass = pipeline.telling.news, number == 1
+            before, pipeline.outcomes.first_pass = pipeline.outcomes.new_outcomes, number == 1
             left = self._pass(pipeline, facts, left)
             if self._stopping.is_set():
                 return "stopped", number
@@ -292,7 +301,7 @@ class Migration(SharedJob):
             again = self._share is not None and self._share.again
             if self._options.dry_run or (number == 1 and not again and self._census.nothing_names()):
                 return "finished", number
-            if pipeline.telling.news > before and number < _PASSES:
+            if pipeline.outcomes.new_outcomes > before and number < _PASSES:
                 settled = False
             elif settled or number > _PASSES:
                 return "finished", number
@@ -318,19 +327,19 @@ class Migration(SharedJob):
             return not (self._stopping.is_set() or self._allowance.spent)
 
         def told(objects: int, moved: int) -> None:
-            pipeline.rows_moved += moved
+            pipeline.rows_repointed += moved
             self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
 
         way = PostgresRekey if rows.database.dialect.repoints_ranges else BatchedRekey
         roll = PrefixListing(facts.route, facts.rule, self._retry)
-        way(roll, journal, run).run(facts.rows, expected, turn=turn, told=told)
+        way(roll, journal, run).run(facts.rows, expected, may_continue=turn, on_repointed=told)
 
     def _pass(self, pipeline: Scheduler, facts: Facts, left: int | None) -> int | None:
         """One pass over all columns; returns what is left of the limit."""
         self._filtered = 0
         self._gate.wait()
         for rows in facts.rows:
-            if pipeline.telling.first_pass and not self._census.first[rows]:
+            if pipeline.outcomes.first_pass and not self._census.first[rows]:
                 continue
             for window in self._windows(rows):
                 wanted = [row for row in window if concerned(rows, row, facts.route)] if facts.route.filters else window

@@ -21,7 +21,7 @@ from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
-from migrate_storage.engine.rekey.prefix_rule import PrefixRule, rule_of
+from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.stores.rate_limit import StoreLimits
@@ -108,7 +108,9 @@ def examine(
             ListingEvidence(destination, retry, trusted=capabilities.listing),
         )
         # A disk is walked: that it shows what stands needs no probe.
-        rule = rule_of(route, filenames) if capabilities.listing or destination.root.service == "file" else None
+        rule = (
+            find_prefix_rule(route, filenames) if capabilities.listing or destination.root.service == "file" else None
+        )
         if shared:
             moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
             copiers, found = probe_server_side_copy(source, destination, moving, capabilities, retry)

@@ -29,7 +29,7 @@ from migrate_storage.engine.plan import choose_strategy
 from migrate_storage.engine.rekey import batched, listing, postgres
 from migrate_storage.engine.rekey.batched import BatchedRekey
 from migrate_storage.engine.rekey.postgres import PostgresRekey
-from migrate_storage.engine.rekey.prefix_rule import PrefixRule, rule_of
+from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
@@ -74,10 +74,10 @@ OWN = frozenset(
 def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are enough, and make several ranges."""
     monkeypatch.setattr(run_job, "_MANY", 1)
-    monkeypatch.setattr(postgres, "_SPAN", 7)
-    monkeypatch.setattr(batched, "_WINDOW", 7)
-    monkeypatch.setattr(batched, "_FEW", 1)
-    monkeypatch.setattr(listing, "_BATCH", 5)
+    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 7)
+    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 7)
+    monkeypatch.setattr(batched, "MIN_SPLIT_ROWS", 1)
+    monkeypatch.setattr(listing, "_BATCH_OBJECTS", 5)
     monkeypatch.setattr(MySQL, "swap_rows", 3)
 
 
@@ -327,7 +327,7 @@ def test_rows_that_are_written_meanwhile_keep_what_was_written(
 def test_a_row_that_changes_after_it_was_read_is_left_and_the_others_are_not(
     world: World, in_bulk: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket, repoint, changed = bucket_of(world), BatchedRekey._repoint, []
+    bucket, repoint, changed = bucket_of(world), BatchedRekey._repoint_batch, []
 
     def later(self: BatchedRekey, of: FileColumn, ready: Any, told: Any) -> None:
         if of.column.table == "documents" and not changed and any(swap.row.pk == (3,) for swap, _ in ready):
@@ -336,7 +336,7 @@ def test_a_row_that_changes_after_it_was_read_is_left_and_the_others_are_not(
                 connection.execute(Document.__table__.update().where(Document.id == 3).values(file=changed[0]))
         repoint(self, of, ready, told)
 
-    monkeypatch.setattr(BatchedRekey, "_repoint", later)
+    monkeypatch.setattr(BatchedRekey, "_repoint_batch", later)
     assert world.run().exit_code == 0
     assert world.check(backend="new") == FILES
     assert told_in_bulk(world) == (FILES - 5 - 6 - 1, len(lines(world, "row")) - LISTS - 1)
@@ -404,7 +404,7 @@ def test_a_listing_that_is_no_evidence_is_not_used(
 @BY_POSTGRES
 def test_a_batch_that_came_twice_is_no_evidence(world: World, in_bulk: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit of what was sent got no answer, and it was sent again."""
-    send = PostgresRekey._send
+    send = PostgresRekey._insert_listed
 
     def twice(self: PostgresRekey, connection: sa.Connection, found: Any) -> None:
         send(self, connection, found)
@@ -495,8 +495,8 @@ def test_without_the_right_to_create_a_table_it_is_done_row_by_row(world: World,
 @pytest.mark.parametrize(
     ("ground", "where", "documents", "kills"),
     [
-        ("s3-postgres", "migrate_storage.engine.rekey.postgres:PostgresRekey._send", 60, 3),
-        ("s3-postgres", "migrate_storage.engine.rekey.postgres:PostgresRekey._repoint", 60, 3),
+        ("s3-postgres", "migrate_storage.engine.rekey.postgres:PostgresRekey._insert_listed", 60, 3),
+        ("s3-postgres", "migrate_storage.engine.rekey.postgres:PostgresRekey._repoint_range", 60, 3),
         ("s3-sqlite", "migrate_storage.core.spill:SpilledMap.find", 60, 3),
         ("s3-sqlite", "migrate_storage.engine.rekey.batched:BatchedRekey._write", 60, 3),
         *((ground, "", 60, 3) for ground in ("s3-postgres", "s3-sqlite", "disk-mariadb")),
@@ -554,7 +554,7 @@ def test_the_rule_of_a_rekey(
     rclone_s3: S3Server, old: str | None, new: str, filename: str, rule: PrefixRule | None
 ) -> None:
     route = a_route(rclone_s3, old, new)
-    assert rule_of(route, [filename]) == rule
+    assert find_prefix_rule(route, [filename]) == rule
     if rule is not None:
         assert route.destination_path(filename) == rule.new + filename[len(rule.old) :]
         assert route.source.place(filename).key == rule.key + filename[len(rule.old) :]
@@ -562,9 +562,9 @@ def test_the_rule_of_a_rekey(
 
 def test_of_several_rules_that_of_most_names_is_taken(rclone_s3: S3Server) -> None:
     route = a_route(rclone_s3, None, "b/media")
-    assert rule_of(route, ["b/media//x", "b/media/y", "b/media/a b", "b/media/z"]) == RULE
-    assert rule_of(replace(route, encode=True), ["b/media/y"]) is None
-    assert rule_of(a_route(rclone_s3, "other", "b"), ["y"]) is None
+    assert find_prefix_rule(route, ["b/media//x", "b/media/y", "b/media/a b", "b/media/z"]) == RULE
+    assert find_prefix_rule(replace(route, encode=True), ["b/media/y"]) is None
+    assert find_prefix_rule(a_route(rclone_s3, "other", "b"), ["y"]) is None
 
 
 def test_what_both_keys_name_is_never_purged(world: World, in_bulk: None) -> None:

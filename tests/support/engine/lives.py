@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
 from migrate_storage.application.application import Application
-from migrate_storage.engine import listing_evidence, object_copier, scheduler
+from migrate_storage.engine import listing_evidence, repoint_batches
+from migrate_storage.engine import verify as engine_verify
 from migrate_storage.engine.transfer import Digests
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
@@ -115,7 +116,7 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
         for name in ("head", "open", "delete"):
             steps.around(store, name)
         steps.around(store, "put")
-    steps.around(object_copier, "copy_bytes", lambda _, path, *__: note(f"copy {path}"))
+    steps.around(engine_verify, "copy_bytes", lambda source, *_: note(f"copy {source.key}"))
     steps.around(ServerSideCopier, "copy", lambda _, path, *__: note(f"copy {path}"))
     steps.around(ObstoreStore, "head_with_attributes")
     steps.around(Digests, "update")
@@ -123,6 +124,6 @@ def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
     sa.event.listen(sa.Engine, "before_cursor_execute", steps)
     sa.event.listen(sa.Engine, "after_cursor_execute", steps)
     steps.around(ObstoreStore, "list")
-    scheduler._BATCH = BATCH
+    repoint_batches.REPOINT_BATCH_ROWS = BATCH
     listing_evidence.MIN_WANTED_OBJECTS = 1 if life.listed else 10**9
     return steps

@@ -119,7 +119,7 @@ class _Steps:
 
 def _arm(settings: dict[str, Any]) -> None:
     from migrate_storage.database.compare_and_swap import CompareAndSwap
-    from migrate_storage.engine import scheduler
+    from migrate_storage.engine import repoint_batches
     from migrate_storage.engine.rekey import batched, postgres
     from migrate_storage.engine.transfer import Digests
     from migrate_storage.jobs.run import job as run_job
@@ -129,10 +129,10 @@ def _arm(settings: dict[str, Any]) -> None:
 
     steps = _Steps(settings["signal"], settings["steps"], settings.get("after", 0))
     steps.on(CompareAndSwap, "swap_all", steps.swapped)
-    scheduler._BATCH = settings.get("batch", scheduler._BATCH)
-    scheduler._LATEST = 60.0  # batches are whole, however slow the machine is
+    repoint_batches.REPOINT_BATCH_ROWS = settings.get("batch", repoint_batches.REPOINT_BATCH_ROWS)
+    repoint_batches.REPOINT_INTERVAL_SECONDS = 60.0  # batches are whole, however slow the machine is
     if "span" in settings:
-        run_job._MANY, postgres._SPAN, batched._WINDOW = 1, settings["span"], settings["span"]
+        run_job._MANY, postgres.REKEY_RANGE_ROWS, batched.REKEY_WINDOW_ROWS = 1, settings["span"], settings["span"]
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])

@@ -216,9 +216,9 @@ def test_who_lost_a_range_finds_it_before_it_writes(journal: Journal) -> None:
             pace.requests.acquire(1)
         ledger = ShardRecorder(journal, journal.database, run, part=0, check=mine.check)
         with pytest.raises(StoppedError):
-            ledger.write((), ())
+            ledger.repoint_rows((), ())
         with pytest.raises(StoppedError):
-            ledger.intend([_job("x")])
+            ledger.record_intents([_job("x")])
         assert journal.objects.find(["x" * 32]) == {}
     assert len(lost) == 1
     assert isinstance(lost[0], LeaseHeldError)
@@ -241,7 +241,7 @@ def test_one_object_is_carried_by_one_range(journal: Journal) -> None:
         found: list[int] = []
 
         def intend(number: int) -> None:
-            assert ledgers[number].intend([_job(letter) for letter in "abcdefgh"]) == set()
+            assert ledgers[number].record_intents([_job(letter) for letter in "abcdefgh"]) == set()
             found.append(8 - len(ledgers[number].elsewhere))
 
         threads = [threading.Thread(target=intend, args=(number,)) for number in (0, 1)]
@@ -255,11 +255,11 @@ def test_one_object_is_carried_by_one_range(journal: Journal) -> None:
         }
         # It says so again of its own, and the other still leaves them alone.
         for ledger, count in zip(ledgers, (len(ledgers[0].elsewhere), len(ledgers[1].elsewhere)), strict=True):
-            ledger.intend([_job("a")])
+            ledger.record_intents([_job("a")])
             assert bool(ledger.elsewhere) == bool(count)
     # Nobody is at work there any more: it is taken over.
     for ledger in ledgers:
-        ledger.intend([_job("a")])
+        ledger.record_intents([_job("a")])
         assert ledger.elsewhere == frozenset()
 
 

@@ -14,9 +14,11 @@ import pytest
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Event, Noted
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.engine import object_copier, server_side_copy
+from migrate_storage.engine import server_side_copy
+from migrate_storage.engine import verify as engine_verify
 from migrate_storage.jobs.sync import reconcile
 from migrate_storage.reporting import Report
+from migrate_storage.stores.base import ObjectAt
 from tests.support.servers import AzureServer, S3Server
 from tests.support.sync.ends import azure_backend, blobs_of, fsspec_s3_backend, objects_of, s3_backend
 from tests.support.sync.fixtures import Run
@@ -202,15 +204,15 @@ def test_what_does_not_verify_is_taken_away_again(tmp_path: Path, sync: Run, mon
     source, destination = tmp_path / "a", tmp_path / "b"
     write(source / "x", b"right")
     write(source / "y", b"right")
-    real = object_copier.copy_bytes
+    real = engine_verify.copy_bytes
 
-    def harmed(one: Any, here: str, other: Any, there: str, **options: Any) -> Any:
-        done = real(one, here, other, there, **options)
-        if there.endswith("x"):
+    def harmed(source_at: ObjectAt, destination_at: ObjectAt, *args: Any, **options: Any) -> Any:
+        done = real(source_at, destination_at, *args, **options)
+        if destination_at.key.endswith("x"):
             (destination / "x").write_bytes(b"wrong")
         return done
 
-    monkeypatch.setattr(object_copier, "copy_bytes", harmed)
+    monkeypatch.setattr(engine_verify, "copy_bytes", harmed)
     report = sync(source, destination)
     assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.DIFFERS, "x")]
     assert files(destination) == {"y": b"right"}
@@ -223,7 +225,7 @@ def test_a_source_that_changes_while_it_is_copied_is_copied_again(
     tmp_path: Path, sync: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a" / "x", b"1")
-    real, times = object_copier.copy_bytes, iter(range(2))
+    real, times = engine_verify.copy_bytes, iter(range(2))
 
     def late(*args: Any, **options: Any) -> Any:
         done = real(*args, **options)
@@ -231,7 +233,7 @@ def test_a_source_that_changes_while_it_is_copied_is_copied_again(
             write(tmp_path / "a" / "x", b"2" * (number + 2))
         return done
 
-    monkeypatch.setattr(object_copier, "copy_bytes", late)
+    monkeypatch.setattr(engine_verify, "copy_bytes", late)
     assert copied(sync(tmp_path / "a", tmp_path / "b")) == 1
     assert files(tmp_path / "b") == {"x": b"222"}
 
