@@ -113,7 +113,7 @@ class BatchedRechecks:
         return findings
 
     def clear(self) -> None:
-        """Forget what waits, because the run was told to stop."""
+        """Forget what waits, because the run was asked to stop."""
         self._copies.clear()
         self._repointed.clear()
 

@@ -1,4 +1,4 @@
-"""Limit how many objects are processed at once, while the run goes on.
+"""Limit how many objects are processed at once, while the run is active.
 
 Each worker passes the limiter with an object. The limit is halved when a service throttles, grows by one after a full round of
 successes, and is zero while the run is paused.
@@ -18,7 +18,7 @@ __all__ = ("ConcurrencyLimiter",)
 THROTTLE_WINDOW_SECONDS = 1.0
 """Seconds in which several throttling answers count as one: their requests were sent before the limit was halved."""
 STOP_POLL_SECONDS = 0.2
-"""Seconds after which a waiting worker checks whether the run was told to stop."""
+"""Seconds after which a waiting worker checks whether the run was asked to stop."""
 
 
 class ConcurrencyLimiter:
@@ -65,7 +65,7 @@ class ConcurrencyLimiter:
         """Process one object inside the block; leaving it without an exception is a success.
 
         Raises:
-            StoppedError: the run was told to stop; nothing was begun.
+            StoppedError: the run was asked to stop; nothing was begun.
         """
         self._enter()
         succeeded = False

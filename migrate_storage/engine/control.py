@@ -1,4 +1,4 @@
-"""Obey control requests from the journal while a run goes on, and write the run's progress there.
+"""Obey control requests from the journal while a run is active, and write the run's progress there.
 
 No port is open. Everyone with the right to write the journal's tables can pause, resume, retune or stop a run, from another
 terminal or another machine. The run polls the journal once a second.

@@ -13,7 +13,7 @@ from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified
 from migrate_storage.journal import ObjectRecord
 
-__all__ = ("ObjectState", "PendingObject", "PendingRow", "Pointing")
+__all__ = ("ObjectState", "PendingObject", "PendingRow", "Pointing", "create_recopy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,50 +70,28 @@ class ObjectState(enum.Enum):
     """No row is to be updated; it is dropped once its journal record is written."""
 
 
+@dataclass(slots=True, eq=False)
 class PendingObject:
-    """An object, with the rows of the open windows that name it.
+    """An object, with the rows of the open windows that name it. Only its methods change it."""
 
-    Args:
-        task: how it is copied.
-        recopies: how often it was copied again because its source changed after rows were updated.
-        refs: slots that name it, so far.
-        rows: rows that wait for it.
-    """
-
-    __slots__ = (
-        "_refusal",
-        "_reported",
-        "_tried",
-        "_unwritten",
-        "_waiting",
-        "recopies",
-        "refs",
-        "result",
-        "state",
-        "task",
-    )
-
-    def __init__(
-        self, task: CopyTask, *, recopies: int = 0, refs: tuple[RowRef, ...] = (), rows: tuple[PendingRow, ...] = ()
-    ) -> None:
-        self.task, self.recopies, self.refs = task, recopies, refs
-        self.state = ObjectState.QUEUED
-        #: What became of it; ``None`` until it is copied and rechecked.
-        self.result: CopyResult | None = None
-        self._waiting = list(rows)
-        #: Rows that have its proof and were not tried yet.
-        self._unwritten = 0
-        #: Rows that were tried, with their new value; ``None`` where another write won or the database refused.
-        self._tried: list[tuple[PendingRow, str | None]] = []
-        self._refusal = ""
-        #: How many of ``refs`` were reported with its outcome; ``None`` until it is reported.
-        self._reported: int | None = None
-
-    @classmethod
-    def of_earlier_rows(cls, record: ObjectRecord, item: Item, pointings: list[Pointing]) -> PendingObject:
-        """Return an object that is copied again after the end of its run's passes, with the rows that name its copy."""
-        rows = tuple(PendingRow.pointing_to(record.id, pointing) for pointing in pointings)
-        return cls(CopyTask(record.id, item, record, no_batching=True), recopies=1, rows=rows)
+    task: CopyTask
+    #: How often it was copied again because its source changed after rows were updated.
+    recopies: int = 0
+    #: Slots that name it, so far.
+    refs: tuple[RowRef, ...] = ()
+    #: Rows that wait for it.
+    _waiting: list[PendingRow] = field(default_factory=list)
+    state: ObjectState = ObjectState.QUEUED
+    #: What became of it; ``None`` until it is copied and rechecked.
+    result: CopyResult | None = None
+    #: How many rows have its proof and were not tried yet.
+    _unwritten: int = 0
+    #: Rows that were tried, with their new value; ``None`` where another write won or the database refused.
+    _tried: list[tuple[PendingRow, str | None]] = field(default_factory=list)
+    #: Why the database refused one of its rows; empty while it did not.
+    refusal: str = ""
+    #: How many of ``refs`` were reported with its outcome; ``None`` until it is reported.
+    _reported: int | None = None
 
     def recopied(self, record: ObjectRecord) -> PendingObject:
         """Return the same object to be copied again, with the rows that were re-pointed to it.
@@ -121,19 +99,12 @@ class PendingObject:
         Args:
             record: its journal record with the copy that those rows name.
         """
-        id_ = self.task.id
-        rows = tuple(
-            PendingRow(
-                row.rows,
-                Row(row.row.pk, value),
-                {index: id_ for index, other in row.slots.items() if other == id_},
-                {id_},
-            )
-            for row, value in self._tried
-            if value is not None
-        )
-        task = CopyTask(id_, self.task.item, record, no_batching=True)
-        return PendingObject(task, recopies=self.recopies + 1, refs=self.refs, rows=rows)
+        id_, rows = self.task.id, []
+        for row, value in self._tried:
+            if value is not None:
+                slots = {index: other for index, other in row.slots.items() if other == id_}
+                rows.append(PendingRow(row.rows, Row(row.row.pk, value), slots, {id_}))
+        return create_recopy(record, self.task.item, rows, recopies=self.recopies + 1, refs=self.refs)
 
     # -- transitions
 
@@ -147,19 +118,24 @@ class PendingObject:
 
     def begin_repointing(self, result: CopyResult) -> list[PendingRow]:
         """It is verified; return the rows that waited for it."""
-        self.state, self.result = ObjectState.REPOINTING, result
-        return self._take_waiting()
+        return self._end_copy(ObjectState.REPOINTING, result)
 
     def conclude(self, result: CopyResult) -> list[PendingRow]:
         """No row is to be updated; return the rows that waited for it."""
-        self.state, self.result = ObjectState.DONE, result
-        return self._take_waiting()
+        return self._end_copy(ObjectState.DONE, result)
 
-    def _take_waiting(self) -> list[PendingRow]:
+    def _end_copy(self, state: ObjectState, result: CopyResult) -> list[PendingRow]:
+        self.state, self.result = state, result
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    # -- rows
+    def fail(self, kind: OutcomeKind, reason: str) -> CopyResult:
+        """Give a verified object another outcome, because its rows or its source changed; return the new result."""
+        assert self.result is not None
+        self.state, self.result = ObjectState.DONE, replace(self.result, kind=kind, reason=reason)
+        return self.result
+
+    # -- its rows
 
     def attach(self, row: PendingRow, item: Item) -> bool:
         """Add a row that names it; return whether that row is ready to be updated."""
@@ -170,10 +146,7 @@ class PendingObject:
         return self.resolve_row(row)
 
     def resolve_row(self, row: PendingRow) -> bool:
-        """Give a row the proof, if there is one and rows are updated; return whether the row is ready.
-
-        A row is ready when it waits for no object and has a proof of at least one.
-        """
+        """Give a row the proof, where rows are updated; return whether the row waits for nothing and has a proof."""
         result = self.result
         if self.state is ObjectState.REPOINTING and result is not None and result.verified is not None:
             for index, id_ in row.slots.items():
@@ -184,26 +157,20 @@ class PendingObject:
         return not row.waiting and bool(row.verified)
 
     def mark_tried(self, row: PendingRow, new_value: str | None, refusal: str = "") -> None:
-        """Note that a row was tried.
-
-        Args:
-            row: a row that had its proof.
-            new_value: the value that the row has now; ``None`` where it was not updated.
-            refusal: why the database refused the row; empty where it did not.
-        """
+        """Note the value that a row has now, or ``None`` and the database's refusal where it was not updated."""
         self._unwritten -= 1
         self._tried.append((row, new_value))
-        self._refusal = refusal or self._refusal
-
-    @property
-    def has_no_pending_rows(self) -> bool:
-        """Whether no row waits for it, and none with its proof is still to be tried."""
-        return not self._waiting and not self._unwritten
+        self.refusal = refusal or self.refusal
 
     @property
     def awaits_writes(self) -> bool:
         """Whether a row with its proof is still to be tried."""
         return self._unwritten > 0
+
+    @property
+    def has_no_pending_rows(self) -> bool:
+        """Whether no row waits for it, and none with its proof is still to be tried."""
+        return not self._waiting and not self._unwritten
 
     @property
     def needs_no_repointing(self) -> bool:
@@ -214,11 +181,6 @@ class PendingObject:
     def lost_all_rows(self) -> bool:
         """Whether rows were tried, and another write won in each."""
         return bool(self._tried) and all(value is None for _, value in self._tried)
-
-    @property
-    def refusal(self) -> str:
-        """Why the database refused one of its rows; empty where it did not."""
-        return self._refusal
 
     # -- its outcome
 
@@ -237,28 +199,19 @@ class PendingObject:
         self._reported = refs
 
     def report(self, *, only_new_rows: bool = False) -> Outcome:
-        """Return the outcome and note that it is reported.
-
-        Args:
-            only_new_rows: leave out slots that were reported before.
-        """
-        result = self.result
-        assert result is not None
-        since, verified = (self._reported or 0) if only_new_rows else 0, result.verified
+        """Return the outcome, perhaps without slots that were reported before, and note that it is reported."""
+        assert self.result is not None
+        since, verified = (self._reported or 0) if only_new_rows else 0, self.result.verified
         self._reported = len(self.refs)
         return Outcome(
-            kind=result.kind,
-            source=self.task.item.source,
-            destination=self.task.item.destination,
-            reason=result.reason,
-            size=verified.source.size if verified else None,
-            evidence=verified.evidence if verified else "",
-            refs=self.refs[since:],
-            seconds=result.seconds,
-        )
+            kind=self.result.kind, source=self.task.item.source, destination=self.task.item.destination, reason=self.result.reason,
+            size=verified.source.size if verified else None, evidence=verified.evidence if verified else "",
+            refs=self.refs[since:], seconds=self.result.seconds,
+        )  # fmt: skip
 
-    def fail(self, kind: OutcomeKind, reason: str) -> CopyResult:
-        """Give a verified object another outcome, because its rows or its source changed; return the new result."""
-        assert self.result is not None
-        self.state, self.result = ObjectState.DONE, replace(self.result, kind=kind, reason=reason)
-        return self.result
+
+def create_recopy(
+    record: ObjectRecord, item: Item, rows: list[PendingRow], *, recopies: int = 1, refs: tuple[RowRef, ...] = ()
+) -> PendingObject:
+    """Return an object that is copied again, with the rows that name its copy of before."""
+    return PendingObject(CopyTask(record.id, item, record, no_batching=True), recopies, refs, rows)

@@ -112,7 +112,7 @@ class ListingEvidence:
             Those that were listed, by filename. About the others nothing is known.
 
         Raises:
-            StoppedError: the run was told to stop while waiting for a limit.
+            StoppedError: the run was asked to stop while waiting for a limit.
         """
         wanted_of: dict[int, tuple[Store, dict[str, str]]] = {}
         for filename in filenames if self.trusted else ():

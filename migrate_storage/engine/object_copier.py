@@ -77,7 +77,7 @@ class ObjectCopier:
         """Do one task to its end. Every failure but a request to stop is part of the result.
 
         Raises:
-            StoppedError: the run was told to stop; a multipart upload was aborted.
+            StoppedError: the run was asked to stop; a multipart upload was aborted.
         """
         return self._measure(task, lambda: self._copy_either_way(task))
 
@@ -85,7 +85,7 @@ class ObjectCopier:
         """HEAD both objects of a copy whose ``recheck_pending`` is set. Where one of them changed, do the task again.
 
         Raises:
-            StoppedError: the run was told to stop; a multipart upload was aborted.
+            StoppedError: the run was asked to stop; a multipart upload was aborted.
         """
         return self._measure(result.task, lambda: self._recheck(result))
 
@@ -94,7 +94,7 @@ class ObjectCopier:
 
         Raises:
             StoreRequestError: the store did not answer.
-            StoppedError: the run was told to stop.
+            StoppedError: the run was asked to stop.
         """
         now = self._retry.or_none_if_missing(self.plan.source.resolve(filename).head)
         return now is not None and not consistent_with(verified.source.evidence, now.evidence)
@@ -259,7 +259,7 @@ class ObjectCopier:
                 return self._destination_exists(copy)
             if kind.retriable or kind is FailureKind.NO_BUCKET:
                 raise
-            # A missing right, or an object that the service does not copy: the copy through this process says what it is.
+            # A missing right, or an object that the service does not copy: the copy through this process fails with the reason.
             return None
         return before
 

@@ -22,7 +22,7 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
 from migrate_storage.engine.batched_checks import BatchedRechecks
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
-from migrate_storage.engine.in_flight import ObjectState, PendingObject, PendingRow, Pointing
+from migrate_storage.engine.in_flight import ObjectState, PendingObject, PendingRow, Pointing, create_recopy
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.outcomes import OutcomeReporter, is_problem
 from migrate_storage.engine.plan import Action, Item
@@ -159,7 +159,8 @@ class Scheduler:
         pointings = list(self._earlier_rows(record))
         slots = tuple(slot for pointing in pointings for slot in pointing.slots)
         item = Item(source=record.source, destination=record.destination, action=Action.TRANSFER, slots=slots)
-        self._copy_again(PendingObject.of_earlier_rows(record, item, pointings))
+        rows = [PendingRow.pointing_to(record.id, pointing) for pointing in pointings]
+        self._copy_again(create_recopy(record, item, rows))
 
     def finish(self) -> None:
         """Wait for everything that was begun, and update its rows.

@@ -105,7 +105,7 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
         UnverifiedError: in the last round the source gave other bytes each time.
         SourceChangedError: in the last round the source changed.
         StoreRequestError: a request failed for good; ``EXISTS`` where the policy does not allow to replace an object.
-        StoppedError: the run was told to stop; a multipart upload was aborted.
+        StoppedError: the run was asked to stop; a multipart upload was aborted.
     """
     retry, create = resources.retry, policy.create
     problem: ObjectCheckError = SourceChangedError("the source kept changing while it was copied")
@@ -113,14 +113,9 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
     def copy_once() -> Verified:
         policy.before_attempt()
         copied = copy_bytes(
-            source,
-            destination,
-            resources,
-            content_type=policy.content_type,
-            create=create,
-            stat_after_put=policy.stat_after_put,
-            digests=policy.digests,
-        )
+            source, destination, resources, content_type=policy.content_type, create=create,
+            stat_after_put=policy.stat_after_put, digests=policy.digests,
+        )  # fmt: skip
         return retry.call(lambda: verify(copied, source, destination))
 
     for _ in range(policy.rounds):

@@ -27,7 +27,7 @@ class Admission(Enum):
     """When a piece of work may begin."""
 
     NEW = "new"
-    """When the limiter admits it, unless a limit is reached or the run was told to stop."""
+    """When the limiter admits it, unless a limit is reached or the run was asked to stop."""
     CONTINUATION = "continuation"
     """As ``NEW``, but also after a limit is reached, because its object was begun."""
     FINAL = "final"

@@ -56,7 +56,7 @@ class PrefixListing:
             Whether the listing is accepted and has an object. If not, what was passed on must be discarded.
 
         Raises:
-            StoppedError: the run was told to stop while waiting for a limit.
+            StoppedError: the run was asked to stop while waiting for a limit.
         """
         count, sample = 0, None
         found = self._list_plain()

@@ -195,8 +195,8 @@ class PostgresRekey:
                 WHERE (objects.id IS NULL OR objects.run = 'this run' AND ...) AND NOT EXISTS (another object's record)),
             moved AS (UPDATE documents SET file = found.new FROM found WHERE documents.id = key0 RETURNING found.*, ...),
             added AS (INSERT INTO objects SELECT DISTINCT ... FROM moved WHERE fresh RETURNING id),
-            told AS (INSERT INTO rows SELECT ... FROM moved RETURNING id)
-            SELECT (SELECT count(*) FROM told), (SELECT count(*) FROM added)
+            added_rows AS (INSERT INTO rows SELECT ... FROM moved RETURNING id)
+            SELECT (SELECT count(*) FROM added_rows), (SELECT count(*) FROM added)
 
         Args:
             connection: in a transaction.
@@ -217,13 +217,13 @@ class PostgresRekey:
         object_values, row_values = self._object_values(moved, now), self._row_values(rows, moved, now)
         fresh = select(*_cast_values(objects, object_values)).where(moved.c.fresh).distinct()
         added = insert(objects).from_select(list(object_values), fresh).returning(objects.c.id).cte("added")
-        told = (
+        added_rows = (
             insert(row_records)
             .from_select(list(row_values), select(*_cast_values(row_records, row_values)))
             .returning(row_records.c.id)
-            .cte("told")
+            .cte("added_rows")
         )
-        counts = [select(func.count()).select_from(each).scalar_subquery() for each in (told, added)]
+        counts = [select(func.count()).select_from(each).scalar_subquery() for each in (added_rows, added)]
         repointed, recorded = connection.execute(select(*counts)).one()
         return int(repointed), int(recorded)
 
@@ -321,7 +321,7 @@ def _digest(name: str, part: ColumnElement[str]) -> ColumnElement[str]:
 
     Args:
         name: a JSON text with a placeholder.
-        part: what stands for the placeholder.
+        part: the value of the placeholder.
     """
     before, _, after = name.partition(_PLACEHOLDER_JSON)
     text = cast(before, Text).concat(part).concat(after)

@@ -1,6 +1,6 @@
 """Move one object into a quarantine folder of its store, and back: copy, verify the copy, delete the original.
 
-The state of the journal record says where the object may be. ``moving``: at its own key. ``deleting``: at its own key or in
+The state of the journal record shows where the object may be. ``moving``: at its own key. ``deleting``: at its own key or in
 quarantine only. ``quarantined``: in quarantine. ``restoring``: in quarantine, and perhaps at its own key. ``restored``: at its own key.
 """
 
@@ -140,7 +140,7 @@ class Quarantine:
         """Copy an object to quarantine and verify the copy; the new record has the evidence of both.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
             RunError: too many objects in a row failed.
         """
         return self._catch_failure(record, self._copy_to_quarantine)
@@ -149,7 +149,7 @@ class Quarantine:
         """Delete an object that was copied to quarantine, if it and its copy are unchanged.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
             RunError: too many objects in a row failed.
         """
         return self._catch_failure(record, self._delete_original)
@@ -158,7 +158,7 @@ class Quarantine:
         """Copy an object back to its own key and delete the copy, from whatever state a job left them in.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
             RunError: too many objects in a row failed.
         """
         return self._catch_failure(record, self._put_back)
@@ -167,7 +167,7 @@ class Quarantine:
         """Delete the copy of an object that is at its own key.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
             RunError: too many objects in a row failed.
         """
         return self._catch_failure(record, self._delete_copy)
@@ -176,7 +176,7 @@ class Quarantine:
         """Finish what a killed job began: delete the copy where the original exists; else it is in quarantine.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
             RunError: too many objects in a row failed.
         """
         return self._catch_failure(record, self._recover)

@@ -60,7 +60,7 @@ class QuarantineBatches:
             run: the run's id, which is a folder below that.
 
         Raises:
-            StoppedError: the job was told to stop; copies whose originals exist were deleted.
+            StoppedError: the job was asked to stop; copies whose originals exist were deleted.
             RunError: rows cannot be read, or too many objects in a row failed. Outcomes of moved objects were reported.
         """
         self._recover()
@@ -76,7 +76,7 @@ class QuarantineBatches:
             dry_run: send HEAD requests and report, write nothing.
 
         Raises:
-            StoppedError: the job was told to stop between two batches.
+            StoppedError: the job was asked to stop between two batches.
             RunError: too many objects in a row failed.
         """
         for batch in self._journal.objects.in_states("moving", "deleting", "quarantined", "restoring", run=run):

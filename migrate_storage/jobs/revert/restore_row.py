@@ -167,7 +167,7 @@ class RowRestorer:
         """Decide about one row.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
             RunError: too many objects in a row failed.
         """
         try:
@@ -190,7 +190,7 @@ class RowRestorer:
 
         Raises:
             StoreRequestError: the store did not answer.
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
         """
         there = self._head(self._destination.resolve(record.destination_path))
         if there is None or record.same_place:
@@ -206,7 +206,7 @@ class RowRestorer:
             ``REWRITTEN`` with a proof, else the outcome and its reason.
 
         Raises:
-            StoppedError: the job was told to stop.
+            StoppedError: the job was asked to stop.
         """
         try:
             return self._decide_object(record, content_type)

@@ -1,0 +1,117 @@
+"""One copy is repeated until it is verified and its source did not change."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.engine.transfer import CopyResources, SourceMissingError
+from migrate_storage.engine.verify import COPY_ROUNDS, CopyPolicy, DiffersError, SourceChangedError, copy_verified
+from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.failures import FailureKind
+from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.retry import Retry, StoreRequestError
+
+RESOURCES = CopyResources(
+    retry=Retry(3, threading.Event()), memory=lambda _: contextlib.nullcontext(), on_bytes=lambda _: None
+)
+
+
+class Recorded(ObstoreStore):
+    """A store that records each PUT's ``create`` and calls a function after it."""
+
+    def __init__(self, after_put: Callable[[], None] = lambda: None) -> None:
+        super().__init__(MemoryStore(), "memory")
+        self.creates: list[bool] = []
+        self._after_put = after_put
+
+    def put(self, path: str, content: Any, *, create: bool, **options: Any) -> ObjectMeta:
+        self.creates.append(create)
+        written = super().put(path, content, create=create, **options)
+        self._after_put()
+        return written
+
+
+def source_of(*contents: bytes) -> tuple[ObjectAt, Callable[[], None]]:
+    """Return an object and a function that writes the next of its contents."""
+    store, left = ObstoreStore(MemoryStore(), "source"), list(contents)
+
+    def write() -> None:
+        if left:
+            store.put("a", left.pop(0), attributes=Attributes(), create=False, part_size=None)
+
+    write()
+    return ObjectAt(store, "a"), write
+
+
+def test_a_source_that_changes_once_is_copied_again_and_replaced() -> None:
+    source, change = source_of(b"1", b"22")
+    destination = Recorded(change)
+    verified = copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
+    assert (verified.source.size, verified.destination.size) == (2, 2)
+    assert destination.creates == [True, False], "the second round replaces our own copy"
+
+
+def test_a_source_that_keeps_changing_is_given_up_after_so_many_rounds() -> None:
+    source, change = source_of(*(b"x" * size for size in range(1, 10)))
+    destination = Recorded(change)
+    with pytest.raises(SourceChangedError):
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=False), RESOURCES)
+    assert len(destination.creates) == COPY_ROUNDS
+
+
+def test_without_a_recheck_one_round_is_enough() -> None:
+    source, change = source_of(b"1", b"22")
+    destination = Recorded(change)
+    policy = CopyPolicy(create=False, recheck_source=False, rounds=1)
+    assert copy_verified(source, ObjectAt(destination, "b"), policy, RESOURCES).destination.size == 1
+
+
+def test_other_bytes_at_the_destination_are_written_again_before_that_is_an_error() -> None:
+    source, _ = source_of(b"right")
+    destination = Recorded()
+
+    def harm() -> None:
+        ObstoreStore.put(destination, "b", b"wrong", attributes=Attributes(), create=False, part_size=None)
+
+    destination._after_put = harm
+    with pytest.raises(DiffersError):
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=False), RESOURCES)
+    assert len(destination.creates) == COPY_ROUNDS
+
+
+def test_an_object_that_exists_is_not_replaced() -> None:
+    source, _ = source_of(b"1")
+    destination = Recorded()
+    ObstoreStore.put(destination, "b", b"other", attributes=Attributes(), create=False, part_size=None)
+    with pytest.raises(StoreRequestError) as refused:
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
+    assert refused.value.failure.kind is FailureKind.EXISTS
+    assert destination.creates == [True]
+
+
+def test_a_missing_source_is_no_failure_of_its_store() -> None:
+    source, _ = source_of(b"1")
+    with pytest.raises(SourceMissingError):
+        copy_verified(source._replace(key="gone"), ObjectAt(Recorded(), "b"), CopyPolicy(create=False), RESOURCES)
+
+
+def test_each_attempt_is_announced_and_a_failed_one_is_repeated() -> None:
+    source, _ = source_of(b"1")
+    attempts: list[int] = []
+
+    def begin() -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ConnectionError("reset")
+
+    policy = replace(CopyPolicy(create=False), before_attempt=begin)
+    copy_verified(source, ObjectAt(Recorded(), "b"), policy, RESOURCES)
+    assert len(attempts) == 2
