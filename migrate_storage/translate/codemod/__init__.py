@@ -1,4 +1,4 @@
-"""Rewrites fsspec registrations in source files: a codemod, source text in, source text out.
+"""Rewrite fsspec registrations in source files: a codemod, source text in, source text out.
 
 Needs libcst (``pip install 'migrate-storage[convert]'``).
 """

@@ -1,4 +1,4 @@
-"""Files and folders to convert, and what the change looks like."""
+"""Read, convert and write source files, and show the change as a diff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migrate_storage.translate.codemod.rewrite_source import Converted, convert_
 
 __all__ = ("ConvertedFile", "convert_file", "difference", "sources", "write")
 
-#: Folders that hold other people's code.
+#: Folders of other people's code.
 _SKIPPED = frozenset({".git", ".hg", ".tox", ".nox", ".venv", "venv", "node_modules", "__pycache__", "build", "dist"})
 
 
@@ -33,30 +33,29 @@ class ConvertedFile:
 
 
 def sources(paths: Sequence[Path]) -> Iterator[Path]:
-    """The Python files among paths and below folders, each once, in order.
+    """Yield the Python files among paths and below folders, each once, in order.
 
     Raises:
-        ConfigurationError: for a path that is not there.
+        ConfigurationError: a path does not exist.
     """
     seen: set[Path] = set()
     for path in paths:
         if not path.exists():
             raise ConfigurationError(f"{path}: no such file or folder")
-        found = sorted(_below(path)) if path.is_dir() else [path]
-        for each in found:
-            if each not in seen:
-                seen.add(each)
-                yield each
+        for file in sorted(_python_files(path)) if path.is_dir() else [path]:
+            if file not in seen:
+                seen.add(file)
+                yield file
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _python_files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*.py"):
         if not _SKIPPED & set(path.relative_to(folder).parts):
             yield path
 
 
 def convert_file(path: Path) -> ConvertedFile:
-    """Read and convert one file. What cannot be read is said in ``error``."""
+    """Read and convert one file. ``error`` has the reason where it cannot be read."""
     try:
         with path.open("rb") as file:
             encoding, _ = tokenize.detect_encoding(file.readline)
@@ -74,14 +73,14 @@ def convert_file(path: Path) -> ConvertedFile:
 
 
 def difference(file: ConvertedFile) -> str:
-    """The change as a unified diff, for reading: literals of secret options are shown as ``***``."""
+    """Return the change as a unified diff to read: literals of secret options are shown as ``***``."""
     name = str(file.path)
-    before, after = (_hidden(text, file.converted.secrets) for text in (file.source, file.converted.code))
+    before, after = (_mask_secrets(text, file.converted.secrets) for text in (file.source, file.converted.code))
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _hidden(text: str, secrets: frozenset[str]) -> str:
+def _mask_secrets(text: str, secrets: frozenset[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         for quote in "\"'":
             text = text.replace(f"{quote}{secret}{quote}", f"{quote}***{quote}")
@@ -91,10 +90,10 @@ def _hidden(text: str, secrets: frozenset[str]) -> str:
 
 
 def write(file: ConvertedFile) -> None:
-    """Replace a file by its conversion, in one step and with its mode kept.
+    """Replace a file by its conversion, in one step; its mode is kept.
 
     Raises:
-        ConfigurationError: when it cannot be written; the file is then as it was.
+        ConfigurationError: it cannot be written; the file is unchanged.
     """
     target = file.path.resolve()
     try:

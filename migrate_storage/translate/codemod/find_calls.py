@@ -1,4 +1,4 @@
-"""Finds the calls of ``FSSpecBackend`` in a module, what names stand for there, and every other use of the class."""
+"""Find the calls of ``FSSpecBackend`` in a module, the values of names there, and every other use of the class."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class Finder(cst.CSTVisitor):
         self.parents: dict[cst.CSTNode, cst.CSTNode] = {}
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        """Remember the parent of everything: metadata of it would be lost with the visit."""
+        """Remember each node's parent: libcst's metadata about it is lost after the visit."""
         for child in node.children:
             self.parents[child] = node
         return super().on_visit(node)
 
     def line(self, node: cst.CSTNode) -> int:
-        """The line on which a node begins, from 1."""
+        """Return the line on which a node begins, from 1."""
         return int(self.get_metadata(PositionProvider, node).start.line)
 
     def qualified(self, node: cst.BaseExpression) -> set[str]:
-        """The dotted names that an expression may stand for, imports followed."""
+        """Return the dotted names that an expression may mean, imports followed."""
         return {found.name for found in self.get_metadata(QualifiedNameProvider, node, set())}
 
     def visit_Import(self, node: cst.Import) -> bool:  # noqa: ARG002 - libcst's own signature
-        """An import is no use."""
+        """Skip an import, which is no use of the class."""
         return False
 
     def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
-        """An import is no use, but may bind the name that the new code wants."""
+        """Skip an import, but record whether it binds the name that the new code needs."""
         if not isinstance(node.names, cst.ImportStar):
             module = cst.Module([]).code_for_node(node.module) if node.module else ""
             self.bound |= {
@@ -52,19 +52,19 @@ class Finder(cst.CSTVisitor):
         return False
 
     def visit_Call(self, node: cst.Call) -> None:
-        """Take a call of the class."""
+        """Record a call of the class."""
         if BACKEND in self.qualified(node.func):
             self.calls.append(node)
 
     def visit_Name(self, node: cst.Name) -> None:
-        """Take any other use of it."""
-        self._other(node)
+        """Record any other use of the class."""
+        self._record_other_use(node)
 
     def visit_Attribute(self, node: cst.Attribute) -> None:
-        """Take any other use of it."""
-        self._other(node)
+        """Record any other use of the class."""
+        self._record_other_use(node)
 
-    def _other(self, node: cst.Name | cst.Attribute) -> None:
+    def _record_other_use(self, node: cst.Name | cst.Attribute) -> None:
         parent = self.parents.get(node)
         if isinstance(parent, cst.Attribute) and parent.attr is node:
             return
@@ -75,7 +75,7 @@ class Finder(cst.CSTVisitor):
         self.others.append((self.line(node), "FSSpecBackend is used otherwise than by calling it"))
 
     def is_free(self, at: cst.CSTNode, source: str, name: str) -> bool:
-        """Whether a name can be imported from a module: it means nothing else where it is to be used."""
+        """Whether a name can be imported from a module: it means nothing else at the place of its use."""
         scope = self.get_metadata(ScopeProvider, at, None)
         taken = list(scope[name]) if scope is not None else []
         return all(
@@ -84,7 +84,7 @@ class Finder(cst.CSTVisitor):
         )
 
     def lookup(self, name: cst.Name) -> tuple[cst.BaseExpression, cst.SimpleStatementLine | None]:
-        """The expression that a name was assigned, once and unconditionally."""
+        """Return the expression that a name was assigned, once and unconditionally."""
         scope = self.get_metadata(ScopeProvider, name, None)
         assignments = list(scope[name.value]) if scope is not None else []
         if len(assignments) != 1 or not isinstance(assignments[0], Assignment):
@@ -106,13 +106,13 @@ class Finder(cst.CSTVisitor):
         owner = self.parents.get(block) if isinstance(block, cst.IndentedBlock) else block
         if not isinstance(owner, cst.Module | cst.FunctionDef):
             raise NotLiteralError(f"{name.value} is assigned under a condition or in a loop")
-        if assignments[0].scope is not scope and not self._same_anywhere(assign.value):
+        if assignments[0].scope is not scope and not self._is_independent_of_scope(assign.value):
             raise NotLiteralError(f"{name.value} is made elsewhere, from names that may mean something else here")
         alone = len(assignments[0].references) == 1 and len(statement.body) == 1
         return assign.value, statement if alone else None
 
-    def _same_anywhere(self, node: cst.BaseExpression) -> bool:
-        """Whether an expression holds nothing but literals, imported names and the environment."""
+    def _is_independent_of_scope(self, node: cst.BaseExpression) -> bool:
+        """Whether an expression contains nothing but literals, imported names and the environment."""
         names = matchers.findall(node, matchers.Name())
         for name in names:
             assert isinstance(name, cst.Name)
@@ -128,7 +128,7 @@ class Finder(cst.CSTVisitor):
 
 
 def literals(call: cst.Call, finder: Finder) -> set[str]:
-    """Every literal in the call, and in what its arguments were assigned: any of them may be a secret."""
+    """Return every literal in the call and in the values of its arguments: any of them may be a secret."""
     found: set[str] = set()
     nodes: list[cst.CSTNode] = [call]
     for argument in call.args:
@@ -141,8 +141,8 @@ def literals(call: cst.Call, finder: Finder) -> set[str]:
         for part in matchers.findall(node, matchers.Arg() | matchers.DictElement()):
             if not isinstance(part, cst.Arg | cst.DictElement) or not isinstance(part.value, cst.SimpleString):
                 continue
-            # The backend's own key is none of its filesystem's.
-            name = "prefix" if part in call.args and _name_of(part) == "key" else _name_of(part)
+            # The key of the backend is not the key of an S3 filesystem.
+            name = "prefix" if part in call.args and _argument_name(part) == "key" else _argument_name(part)
             text = part.value.evaluated_value
             if name not in _SHOWN and isinstance(text, str) and text:
                 found.add(text)
@@ -153,7 +153,7 @@ def literals(call: cst.Call, finder: Finder) -> set[str]:
 _SHOWN = frozenset({"fs", "prefix", "protocol", "path", "region_name", "addressing_style", "endpoint_url", "", None})
 
 
-def _name_of(node: cst.CSTNode) -> str | None:
+def _argument_name(node: cst.CSTNode) -> str | None:
     if isinstance(node, cst.Arg):
         return node.keyword.value if node.keyword else "key" if node.star else None
     if isinstance(node, cst.DictElement) and isinstance(node.key, cst.SimpleString):

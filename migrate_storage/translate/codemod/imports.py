@@ -1,4 +1,4 @@
-"""Imports of what the new code needs, and no more imports of what only the old code needed."""
+"""Add the imports that the new code needs, and remove those that only the old code needed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
 
 from migrate_storage.translate.codemod.parse_call import BACKEND
 
-__all__ = ("with_imports",)
+__all__ = ("Import", "with_imports")
+
+Import = tuple[str, str]
+"""A module, and a name in it; the name may be ``NAME as ALIAS``."""
 
 _LIBRARIES = frozenset({"fsspec", "s3fs", "gcsfs", "adlfs"})
 
 
-def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[tuple[str, str]]) -> cst.Module:
-    """Add imports, then take away those of fsspec's side that nothing uses any more.
+def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[Import]) -> cst.Module:
+    """Add imports, then remove those of fsspec and its filesystems that nothing uses any more.
 
     Args:
-        old: The module as it was, for what it imported.
-        new: The module with its calls rewritten.
-        needed: Module and name; the name may be ``NAME as ALIAS``.
+        old: the module before the conversion; its imports of fsspec are removed.
+        new: the module with its calls rewritten.
+        needed: what the new calls use.
     """
     context = CodemodContext()
     for source, name in needed:
@@ -30,18 +33,18 @@ def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[tuple[str, s
         AddImportsVisitor.add_needed_import(context, source, plain, alias or None)
     new = AddImportsVisitor(context).transform_module(new)
     context = CodemodContext()
-    for source, imported, other in _used(old):
+    for source, imported, other in _fsspec_imports(old):
         RemoveImportsVisitor.remove_unused_import(context, source, imported, other)
-    return _with_leading_lines(new, RemoveImportsVisitor(context).transform_module(new))
+    return _keep_leading_lines(new, RemoveImportsVisitor(context).transform_module(new))
 
 
-def _with_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
-    """Comments and blank lines above an import that went away go on above what came after it."""
+def _keep_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
+    """Move the comments and blank lines above a removed import to the statement after it."""
     waiting: list[cst.EmptyLine] = []
     body: list[cst.SimpleStatementLine | cst.BaseCompoundStatement] = []
     rest = list(after.body)
     for statement in before.body:
-        if rest and (statement.deep_equals(rest[0]) or _same_import(statement, rest[0])):
+        if rest and (statement.deep_equals(rest[0]) or _import_same_module(statement, rest[0])):
             kept = rest.pop(0)
             lines = [*waiting, *kept.leading_lines]
             while (
@@ -58,8 +61,8 @@ def _with_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
     return after.with_changes(body=[*body, *rest])
 
 
-def _same_import(one: cst.CSTNode, other: cst.CSTNode) -> bool:
-    """Whether two statements import from one module, so that the second is what is left of the first."""
+def _import_same_module(one: cst.CSTNode, other: cst.CSTNode) -> bool:
+    """Whether two statements import from one module, so that the second is the rest of the first."""
     modules = []
     for statement in (one, other):
         imported = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
@@ -69,8 +72,8 @@ def _same_import(one: cst.CSTNode, other: cst.CSTNode) -> bool:
     return modules[0].deep_equals(modules[1])
 
 
-def _used(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
-    """Imports of fsspec's side: candidates for removal, which only goes ahead where nothing uses them."""
+def _fsspec_imports(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
+    """Return the imports of fsspec and its filesystems, which are removed where nothing uses them."""
     found: list[tuple[str, str | None, str | None]] = []
     for node in matchers.findall(module, matchers.ImportFrom() | matchers.Import()):
         if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):
@@ -80,7 +83,7 @@ def _used(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
         elif isinstance(node, cst.Import):
             names = [(alias.evaluated_name, alias.evaluated_alias) for alias in node.names]
             ours = [
-                each for each in names if each[0].split(".")[0] in _LIBRARIES or each[0] == BACKEND.rpartition(".")[0]
+                pair for pair in names if pair[0].split(".")[0] in _LIBRARIES or pair[0] == BACKEND.rpartition(".")[0]
             ]
             found += [(name, None, alias) for name, alias in ours]
     return found

@@ -1,19 +1,29 @@
-"""Writes the new call in the layout of the old one, and keeps its comments."""
+"""Write the new call in the layout of the old one, and keep its comments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import libcst as cst
 from libcst import matchers
 
 from migrate_storage.translate.codemod.parse_call import Found
 
-__all__ = ("argument_of", "in_layout", "lost_comments")
+__all__ = ("Argument", "argument_of", "lost_comments", "write_call")
+
+
+class Argument(NamedTuple):
+    """One argument of the new call."""
+
+    keyword: str
+    value: cst.BaseExpression
+    #: The argument of the old call whose comment it keeps.
+    origin: cst.Arg | None
 
 
 def argument_of(call: cst.Call, name: str, position: int) -> cst.Arg | None:
-    """The argument of a name, or at its position; ``None`` where it is not given."""
+    """Return the argument of a name, or at its position; ``None`` where it is not given."""
     for number, argument in enumerate(call.args):
         if argument.keyword is not None and argument.keyword.value == name:
             return argument
@@ -22,11 +32,9 @@ def argument_of(call: cst.Call, name: str, position: int) -> cst.Arg | None:
     return None
 
 
-def in_layout(
-    call: cst.Call, found: Found, name: str, arguments: Sequence[tuple[str, cst.BaseExpression, cst.Arg | None]]
-) -> cst.Call:
-    """The new call, in the layout of the old one: one argument a line where it had them so."""
-    layout = next((each for each in (call, *found.inner) if _folded(each)), call)
+def write_call(call: cst.Call, found: Found, name: str, arguments: Sequence[Argument]) -> cst.Call:
+    """Return the new call in the layout of the old one: one argument a line where the old call had that."""
+    layout = next((candidate for candidate in (call, *found.inner) if _is_folded(candidate)), call)
     own = argument_of(call, "key", 0)
     assert own is not None
     everything = [own] + [
@@ -42,10 +50,10 @@ def in_layout(
         everything[0] = own.with_changes(
             keyword=cst.Name("key"), equal=cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
         )
-    between, last, before = _layout(layout, call)
+    between, last, before = _read_spacing(layout, call)
     laid = [
         argument.with_changes(
-            star="", comma=_comma(argument.comma, last if argument is everything[-1] else between),
+            star="", comma=_make_comma(argument.comma, last if argument is everything[-1] else between),
             whitespace_after_arg=cst.SimpleWhitespace(""),
         )
         for argument in everything
@@ -53,16 +61,16 @@ def in_layout(
     return call.with_changes(func=cst.Name(name), args=laid, whitespace_before_args=before)
 
 
-def _folded(call: cst.Call) -> bool:
+def _is_folded(call: cst.Call) -> bool:
     return isinstance(call.whitespace_before_args, cst.ParenthesizedWhitespace)
 
 
-def _layout(
+def _read_spacing(
     layout: cst.Call, call: cst.Call
 ) -> tuple[
     cst.BaseParenthesizableWhitespace, cst.BaseParenthesizableWhitespace | None, cst.BaseParenthesizableWhitespace
 ]:
-    """White space between arguments, after the last comma (``None`` for no comma), and before the first argument."""
+    """Return the white space between arguments, after the last comma (``None``: no comma), and before the first one."""
     if not isinstance(layout.whitespace_before_args, cst.ParenthesizedWhitespace):
         return cst.SimpleWhitespace(" "), None, call.whitespace_before_args
     before = layout.whitespace_before_args
@@ -74,7 +82,7 @@ def _layout(
     return plain, None, before
 
 
-def _comma(
+def _make_comma(
     old: cst.Comma | cst.MaybeSentinel, space: cst.BaseParenthesizableWhitespace | None
 ) -> cst.Comma | cst.MaybeSentinel:
     if space is None:
@@ -87,19 +95,23 @@ def _comma(
 
 
 def lost_comments(call: cst.Call, found: Found, new: cst.Call) -> list[cst.Comment]:
-    """Comments that stand in what goes away and not in the new call."""
+    """Return the comments of what is removed that the new call does not have."""
     old: list[cst.Comment] = []
-    for node in (*found.obsolete, *(i for i in found.inner if not any(i in _within(s) for s in found.obsolete)), call):
+    for node in (
+        *found.obsolete,
+        *(i for i in found.inner if not any(i in _calls_in(s) for s in found.obsolete)),
+        call,
+    ):
         old += [comment for comment in matchers.findall(node, matchers.Comment()) if isinstance(comment, cst.Comment)]
     kept = [comment.value for comment in matchers.findall(new, matchers.Comment()) if isinstance(comment, cst.Comment)]
     lost: list[cst.Comment] = []
     for comment in old:
         if comment.value in kept:
             kept.remove(comment.value)
-        elif comment.value not in [each.value for each in lost]:
+        elif comment.value not in [other.value for other in lost]:
             lost.append(comment)
     return lost
 
 
-def _within(statement: cst.SimpleStatementLine) -> Sequence[cst.CSTNode]:
+def _calls_in(statement: cst.SimpleStatementLine) -> Sequence[cst.CSTNode]:
     return matchers.findall(statement, matchers.Call())

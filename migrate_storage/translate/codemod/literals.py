@@ -1,4 +1,4 @@
-"""What an expression in source code stands for: its value, or a placeholder that finds its way back to it."""
+"""Values of expressions in source code: the value itself, or a placeholder that leads back to the expression."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import libcst as cst
 
-__all__ = ("NotLiteralError", "Values")
+__all__ = ("NotLiteralError", "Values", "literal")
 
-#: Options whose value goes through a translation unchanged, so that any expression may stand there.
-_CARRIED = frozenset(
+#: Options whose value a translation does not change, so that any expression may be given.
+_UNCHANGED = frozenset(
     {
         *("key", "username", "secret", "password", "token", "profile"),
         *("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "profile_name"),
@@ -31,17 +31,16 @@ class Values:
 
     def __init__(self) -> None:
         self._origin: dict[str, cst.BaseExpression] = {}
-        self.secrets: set[str] = set()
 
     def of(self, name: str, node: cst.BaseExpression) -> Any:
-        """The value of an option.
+        """Return the value of an option.
 
         Args:
-            name: The option's name.
-            node: What stands there.
+            name: the option's name.
+            node: the expression.
 
         Raises:
-            NotLiteralError: with the reason, where the value has to be known and is not written out.
+            NotLiteralError: the value is not written out, and what to write depends on it.
         """
         if isinstance(node, cst.SimpleString | cst.ConcatenatedString):
             value = node.evaluated_value
@@ -53,47 +52,47 @@ class Values:
         if isinstance(node, cst.Name) and node.value in ("True", "False", "None"):
             return {"True": True, "False": False, "None": None}[node.value]
         if isinstance(node, cst.Dict):
-            return {key: self.of(key, value) for key, value in _items(name, node)}
-        if name not in _CARRIED or _suspends(node):
+            return {key: self.of(key, value) for key, value in _dict_items(name, node)}
+        if name not in _UNCHANGED or _has_side_effects(node):
             raise NotLiteralError(f"the value of {name} is not written out, and what to write depends on it")
         return self.placeholder(node, name)
 
     def text(self, name: str, node: cst.BaseExpression) -> str:
-        """The text of a prefix or folder, with placeholders for what is only known when it runs."""
+        """Return the text of a prefix or folder, with placeholders for what is known only at run time."""
         if isinstance(node, cst.FormattedString) and "r" not in node.prefix.lower():
-            return "".join(self._piece(name, part) for part in node.parts)
+            return "".join(self._piece_text(name, part) for part in node.parts)
         if isinstance(node, cst.Name) and node.value == "None":
             return ""
         if isinstance(node, cst.SimpleString | cst.ConcatenatedString):
             value = node.evaluated_value
             if isinstance(value, str):
                 return value
-        if _suspends(node) or isinstance(node, cst.FormattedString | cst.SimpleString | cst.ConcatenatedString):
+        if _has_side_effects(node) or isinstance(node, cst.FormattedString | cst.SimpleString | cst.ConcatenatedString):
             raise NotLiteralError(f"the value of {name} is not written out")
         return self.placeholder(node, name)
 
-    def _piece(self, name: str, part: cst.BaseFormattedStringContent) -> str:
+    def _piece_text(self, name: str, part: cst.BaseFormattedStringContent) -> str:
         if isinstance(part, cst.FormattedStringText):
             if "\\" in part.value:
                 raise NotLiteralError(f"the value of {name} holds a backslash")
             return part.value.replace("{{", "{").replace("}}", "}")
         assert isinstance(part, cst.FormattedStringExpression)
-        if part.conversion or part.format_spec or part.equal or _suspends(part.expression):
+        if part.conversion or part.format_spec or part.equal or _has_side_effects(part.expression):
             raise NotLiteralError(f"the value of {name} is formatted")
         return self.placeholder(part.expression, name)
 
     def placeholder(self, node: cst.BaseExpression, name: str) -> str:
-        """Text that stands for an expression and passes for a value of the option."""
+        """Return text that represents an expression and is valid as a value of the option."""
         mark = f"placeholder-{len(self._origin)}-x"
         value = f"https://{mark}.invalid" if name == "endpoint_url" else mark
         self._origin[value] = node
         return value
 
     def back(self, value: Any) -> cst.BaseExpression:
-        """The expression for a value: the one that it came from, or a literal.
+        """Return the expression for a value: the one that it came from, or a literal.
 
         Raises:
-            NotLiteralError: when a part of the value is only known when it runs.
+            NotLiteralError: a part of the value is known only at run time.
         """
         if isinstance(value, str) and value in self._origin:
             return self._origin[value]
@@ -108,7 +107,7 @@ class Values:
         return cst.parse_expression(literal(value))
 
     def url(self, url: str) -> tuple[cst.BaseExpression, bool]:
-        """The expression for a store's URL, and whether it needs ``quote``."""
+        """Return the expression for a store's URL, and whether it needs ``quote``."""
         pieces = re.split(f"({_MARK.pattern})", url)
         terms = [
             f"quote({cst.Module([]).code_for_node(self._origin[p])})" if _MARK.fullmatch(p) else literal(p)
@@ -118,18 +117,18 @@ class Values:
         return cst.parse_expression(" + ".join(terms)), len(pieces) > 1
 
     def is_unknown(self, text: str) -> bool:
-        """Whether a text holds something that is only known when it runs."""
+        """Whether a part of a text is known only at run time."""
         return bool(_MARK.search(text))
 
 
 def literal(value: Any) -> str:
-    """A value as source code; text in double quotes where it can be."""
+    """Return a value as source code; text in double quotes where it can be."""
     if isinstance(value, str) and value.isprintable() and not set('"\\') & set(value):
         return f'"{value}"'
     return ascii(value) if isinstance(value, str) else repr(value)
 
 
-def _items(name: str, node: cst.Dict) -> list[tuple[str, cst.BaseExpression]]:
+def _dict_items(name: str, node: cst.Dict) -> list[tuple[str, cst.BaseExpression]]:
     found = []
     for element in node.elements:
         if not isinstance(element, cst.DictElement) or not isinstance(element.key, cst.SimpleString):
@@ -138,7 +137,7 @@ def _items(name: str, node: cst.Dict) -> list[tuple[str, cst.BaseExpression]]:
     return found
 
 
-def _suspends(node: cst.BaseExpression) -> bool:
+def _has_side_effects(node: cst.BaseExpression) -> bool:
     """Whether moving the expression would change when or how often something happens."""
     found: list[cst.CSTNode] = []
 

@@ -1,4 +1,4 @@
-"""Reads one call of ``FSSpecBackend``: which filesystem, which options, which prefix."""
+"""Read one call of ``FSSpecBackend``: its filesystem, options and prefix."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CLASSES = {
 _FACTORIES = frozenset({"fsspec.filesystem", "fsspec.registry.filesystem", "fsspec.core.filesystem"})
 _FOLDERS = frozenset({"fsspec.implementations.dirfs.DirFileSystem"})
 
-#: From a name in the code to the expression that it was assigned, and the statement to take away with it.
+#: From a name in the code to the expression that it was assigned, and the statement to remove with it.
 Lookup = Callable[[cst.Name], tuple[cst.BaseExpression, cst.SimpleStatementLine | None]]
 Qualified = Callable[[cst.BaseExpression], set[str]]
 
 
 @dataclass
 class Found:
-    """What a call says."""
+    """One call of ``FSSpecBackend``, read."""
 
     protocol: str
     key: cst.BaseExpression
@@ -44,7 +44,7 @@ class Found:
     folders: list[str] = field(default_factory=list)
     #: Assignments that nothing else uses.
     obsolete: list[cst.SimpleStatementLine] = field(default_factory=list)
-    #: Calls that go away, for their comments.
+    #: Calls that are removed, for their comments.
     inner: list[cst.Call] = field(default_factory=list)
 
 
@@ -52,9 +52,9 @@ def read_call(call: cst.Call, values: Values, lookup: Lookup, qualified: Qualifi
     """Read a call of ``FSSpecBackend``.
 
     Raises:
-        NotLiteralError: with the reason, where it cannot be read for certain.
+        NotLiteralError: it cannot be read for certain.
     """
-    arguments = _named(call, ("key", "fs", "prefix"))
+    arguments = _arguments_by_name(call, ("key", "fs", "prefix"))
     if "key" not in arguments or "fs" not in arguments:
         raise NotLiteralError("key or fs is not given by name or position")
     fs = arguments.pop("fs").value
@@ -63,7 +63,7 @@ def read_call(call: cst.Call, values: Values, lookup: Lookup, qualified: Qualifi
     found = Found("", key, prefix.value if prefix else None)
     if isinstance(fs, cst.SimpleString):
         found.protocol = str(fs.evaluated_value)
-        _take(found, arguments, values)
+        _add_options(found, arguments, values)
         return found
     if arguments:
         raise NotLiteralError(f"{next(iter(arguments))} is given beside a filesystem, which ignores it")
@@ -71,7 +71,7 @@ def read_call(call: cst.Call, values: Values, lookup: Lookup, qualified: Qualifi
     return found
 
 
-def _named(call: cst.Call, names: tuple[str, ...]) -> dict[str, cst.Arg]:
+def _arguments_by_name(call: cst.Call, names: tuple[str, ...]) -> dict[str, cst.Arg]:
     found: dict[str, cst.Arg] = {}
     for position, argument in enumerate(call.args):
         if argument.star:
@@ -85,7 +85,7 @@ def _named(call: cst.Call, names: tuple[str, ...]) -> dict[str, cst.Arg]:
     return found
 
 
-def _take(found: Found, arguments: Mapping[str, cst.Arg], values: Values) -> None:
+def _add_options(found: Found, arguments: Mapping[str, cst.Arg], values: Values) -> None:
     for name, argument in arguments.items():
         found.options[name] = values.of(name, argument.value)
         found.arguments[name] = argument
@@ -103,20 +103,20 @@ def _read_filesystem(
     names = qualified(fs.func)
     found.inner.append(fs)
     if names & _FACTORIES:
-        arguments = _named(fs, ("protocol",))
+        arguments = _arguments_by_name(fs, ("protocol",))
         protocol = arguments.pop("protocol", None)
         if protocol is None or not isinstance(protocol.value, cst.SimpleString):
             raise NotLiteralError("the protocol of the filesystem is not written out")
         found.protocol = str(protocol.value.evaluated_value)
-        _take(found, arguments, values)
+        _add_options(found, arguments, values)
     elif names & _FOLDERS:
-        arguments = _named(fs, ("path", "fs"))
+        arguments = _arguments_by_name(fs, ("path", "fs"))
         if set(arguments) != {"path", "fs"}:
             raise NotLiteralError("a DirFileSystem is made with more than a path and a filesystem")
         found.folders.append(values.text("path", arguments["path"].value))
         _read_filesystem(arguments["fs"].value, found, values, lookup, qualified)
     elif protocol_name := next((_CLASSES[name] for name in names if name in _CLASSES), None):
         found.protocol = protocol_name
-        _take(found, _named(fs, ()), values)
+        _add_options(found, _arguments_by_name(fs, ()), values)
     else:
         raise NotLiteralError("the filesystem is made by something that is not known")

@@ -1,4 +1,4 @@
-"""Puts the obstore registration where the fsspec one stood; what is not certain is left, with what to paste."""
+"""Replace fsspec registrations by obstore ones. A registration that is not certain is left, with code to paste."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from migrate_storage.core.model import Severity
 from migrate_storage.translate import PROTOCOLS, translate
 from migrate_storage.translate.codegen.entries import store_url
 from migrate_storage.translate.codemod.find_calls import Finder, literals
-from migrate_storage.translate.codemod.imports import with_imports
-from migrate_storage.translate.codemod.layout import argument_of, in_layout, lost_comments
+from migrate_storage.translate.codemod.imports import Import, with_imports
+from migrate_storage.translate.codemod.layout import Argument, argument_of, lost_comments, write_call
 from migrate_storage.translate.codemod.literals import NotLiteralError, Values, literal
 from migrate_storage.translate.codemod.parse_call import Found, read_call
-from migrate_storage.translate.model import StoreConfig, Translation
+from migrate_storage.translate.model import CredentialSource, StoreConfig, Translation
 from migrate_storage.translate.places import join_folder, join_prefix
 
 __all__ = ("Converted", "Left", "convert_source")
@@ -40,10 +40,10 @@ class Converted:
     """A source file after conversion; ``code`` is the source itself where nothing was certain."""
 
     code: str
-    #: Lines, in the old source, of the registrations that were rewritten, with what to know about each.
+    #: Lines, in the old source, of the registrations that were rewritten, with the warnings about each.
     done: tuple[tuple[int, tuple[str, ...]], ...] = ()
     left: tuple[Left, ...] = ()
-    #: Literals that stand in secret options: not to be shown.
+    #: Literals in secret options: not to be shown.
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
@@ -57,7 +57,7 @@ def convert_source(source: str) -> Converted:
         The new text, what was done, and what was left. Converting it again changes nothing.
 
     Raises:
-        ValueError: when the source is no Python that libcst can read; the message holds no source.
+        ValueError: libcst cannot parse the source; the message contains no source.
     """
     try:
         wrapper = MetadataWrapper(cst.parse_module(source))
@@ -65,105 +65,134 @@ def convert_source(source: str) -> Converted:
         raise ValueError(f"line {error.raw_line}: not Python that can be read") from None
     finder = Finder()
     with finder.resolve(wrapper):
-        return _converted(source, wrapper, finder)
+        return _convert_module(source, wrapper, finder)
 
 
-def _converted(source: str, wrapper: MetadataWrapper, finder: Finder) -> Converted:
+def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder) -> Converted:
     wrapper.module.visit(finder)
-    plans, left = [], [Left(line, reason, _PASTE) for line, reason in finder.others]
+    plans: list[_Plan] = []
+    left = [Left(line, reason, _PASTE) for line, reason in finder.others]
     secrets: set[str] = set()
     for call in finder.calls:
-        values = Values()
-        line = finder.line(call)
         secrets |= literals(call, finder)
         try:
-            plans.append(_plan(call, values, finder, line))
+            plans.append(_plan_call(call, finder))
         except NotLiteralError as error:
-            left.append(Left(line, str(error), _PASTE))
+            left.append(Left(finder.line(call), str(error), _PASTE))
     if not plans:
-        return Converted(source, left=tuple(sorted(left, key=lambda each: each.line)), secrets=frozenset(secrets))
-    code = _rewrite(wrapper, plans)
-    done = tuple((plan.line, plan.notes) for plan in plans)
+        return Converted(source, left=_by_line(left), secrets=frozenset(secrets))
+    code = _rewrite_module(wrapper, plans)
     try:
         compile(code, "converted", "exec", dont_inherit=True)
     except SyntaxError:
-        everything = [Left(plan.line, "the result would not compile", _PASTE) for plan in plans]
-        return Converted(source, left=tuple(sorted([*left, *everything], key=lambda each: each.line)))
-    return Converted(code, done, tuple(sorted(left, key=lambda each: each.line)), frozenset(secrets))
+        left += [Left(plan.line, "the result would not compile", _PASTE) for plan in plans]
+        return Converted(source, left=_by_line(left))
+    return Converted(code, tuple((plan.line, plan.notes) for plan in plans), _by_line(left), frozenset(secrets))
 
 
-#: Code that needs nothing from the call: it decides when it runs.
+def _by_line(left: list[Left]) -> tuple[Left, ...]:
+    return tuple(sorted(left, key=lambda registration: registration.line))
+
+
+#: Code that fits every call: the class decides at run time.
 _PASTE = "from migrate_storage.backend.fsspec_compat import FSSpecBackend"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Plan:
     call: cst.Call
     line: int
     new: cst.Call
     obsolete: list[cst.SimpleStatementLine]
     comments: list[cst.Comment]
-    imports: list[tuple[str, str]]
+    imports: list[Import]
     notes: tuple[str, ...]
 
 
-def _plan(call: cst.Call, values: Values, finder: Finder, line: int) -> _Plan:
+_PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_storage_"}
+
+
+def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
+    """Plan what is written in place of one call.
+
+    Raises:
+        NotLiteralError: with the reason, where that is not certain.
+    """
+    values = Values()
     found = read_call(call, values, finder.lookup, finder.qualified)
-    service = PROTOCOLS.get(found.protocol)
-    imports: list[tuple[str, str]] = []
-    prefix = _prefix(found, values)
-    connection = found.options.get("connection_string")
-    options = dict(found.options)
-    if isinstance(connection, str) and values.is_unknown(connection):
-        # Ours takes a connection string as it is; what it holds decides nothing here.
-        options["connection_string"] = "AccountName=x;AccountKey=eA=="
-    if service == "gcs" and isinstance(options.get("token"), str) and values.is_unknown(options["token"]):
-        raise NotLiteralError("the value of token is not written out, and what to write depends on it")
-    translation = translate(found.protocol, options, prefix, {})
-    config = _certain(translation)
-    arguments: list[tuple[str, cst.BaseExpression, cst.Arg | None]] = []
-    where, needed = _where(config, found, prefix, values)
-    imports += needed
-    arguments.append(("fs", where, argument_of(call, "fs", 1)))
-    names = {"s3": "aws_", "gcs": "google_", "azure": "azure_storage_"}
-    shown = {"connection_string": connection} if connection else _explicit(config, translation)
-    for name, value in shown.items():
-        node = values.back(value)
-        origin = next((each for each in found.arguments.values() if each.value is node), None)
-        arguments.append((f"{names.get(config.service, '')}{name}", node, origin))
-    if config.credentials is not None and not connection:
-        if config.credentials.kind not in ("boto3", "google", "azure"):
-            raise NotLiteralError("its credentials are an object")
-        given = {name: value for name, value in config.credentials.options.items() if value is not None}
-        rest = f", options={cst.Module([]).code_for_node(values.back(given))}" if given else ""
-        source = f"CredentialSource(kind={literal(config.credentials.kind)}{rest})"
-        arguments.append(("credential_provider", cst.parse_expression(source), None))
+    prefix = _join_folders(found, values)
+    translation = translate(found.protocol, _translatable_options(found, values), prefix, {})
+    config = _require_config(translation)
+    where, imports = _where_argument(config, found, prefix, values)
+    arguments = [
+        Argument("fs", where, argument_of(call, "fs", 1)),
+        *_option_arguments(config, translation, found, values),
+    ]
+    if config.credentials is not None and not found.options.get("connection_string"):
+        arguments.append(_credentials_argument(config.credentials, values))
         imports.append(("migrate_storage.backend", "CredentialSource"))
-    client: dict[str, Any] = {name: value for name, value in config.client_options.items() if name != "allow_http"}
-    client = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in client.items()}
-    if client:
-        arguments.append(("client_options", values.back(client), None))
-    if config.retry:
-        arguments.append(("retry_config", values.back(dict(config.retry)), None))
+    arguments += _client_arguments(config, values)
     upstream = any(not name.startswith("migrate_storage.") for name in finder.bound)
     imports.append(("migrate_storage.backend", "ObstoreBackend as MigratedBackend" if upstream else "ObstoreBackend"))
     for source, name in imports:
         bound = name.rpartition(" as ")[2]
         if not finder.is_free(call.func, source, bound):
             raise NotLiteralError(f"{bound} means something else in this file")
-    new = in_layout(call, found, "MigratedBackend" if upstream else "ObstoreBackend", arguments)
+    new = write_call(call, found, "MigratedBackend" if upstream else "ObstoreBackend", arguments)
     notes = tuple(f"{note.message} [{note.code}]" for note in translation.notes if note.severity is Severity.WARNING)
-    return _Plan(call, line, new, found.obsolete, lost_comments(call, found, new), imports, notes)
+    return _Plan(call, finder.line(call), new, found.obsolete, lost_comments(call, found, new), imports, notes)
 
 
-def _prefix(found: Found, values: Values) -> str:
+def _join_folders(found: Found, values: Values) -> str:
+    """Join the prefix of the backend and the folders of its filesystem."""
     prefix = values.text("prefix", found.prefix) if found.prefix is not None else ""
     for folder in reversed(found.folders):
         prefix = join_folder(folder.rstrip("/"), prefix) if not prefix else join_prefix(folder, prefix)
     return prefix
 
 
-def _certain(translation: Translation) -> StoreConfig:
+def _translatable_options(found: Found, values: Values) -> dict[str, Any]:
+    """Return the options with a stand-in for a connection string that is known only at run time."""
+    options = dict(found.options)
+    connection, token = options.get("connection_string"), options.get("token")
+    if isinstance(connection, str) and values.is_unknown(connection):
+        # ObstoreBackend takes a connection string as it is, so its content decides nothing here.
+        options["connection_string"] = "AccountName=x;AccountKey=eA=="
+    if PROTOCOLS.get(found.protocol) == "gcs" and isinstance(token, str) and values.is_unknown(token):
+        raise NotLiteralError("the value of token is not written out, and what to write depends on it")
+    return options
+
+
+def _option_arguments(config: StoreConfig, translation: Translation, found: Found, values: Values) -> list[Argument]:
+    """Write the store's options, each with the comment of the argument that it came from."""
+    connection = found.options.get("connection_string")
+    options = {"connection_string": connection} if connection else _explicit_options(config, translation)
+    arguments = []
+    for name, value in options.items():
+        node = values.back(value)
+        origin = next((argument for argument in found.arguments.values() if argument.value is node), None)
+        arguments.append(Argument(f"{_PREFIXES.get(config.service, '')}{name}", node, origin))
+    return arguments
+
+
+def _credentials_argument(source: CredentialSource, values: Values) -> Argument:
+    if source.kind not in ("boto3", "google", "azure"):
+        raise NotLiteralError("its credentials are an object")
+    given = {name: value for name, value in source.options.items() if value is not None}
+    options = f", options={cst.Module([]).code_for_node(values.back(given))}" if given else ""
+    code = f"CredentialSource(kind={literal(source.kind)}{options})"
+    return Argument("credential_provider", cst.parse_expression(code), None)
+
+
+def _client_arguments(config: StoreConfig, values: Values) -> list[Argument]:
+    client: dict[str, Any] = {name: value for name, value in config.client_options.items() if name != "allow_http"}
+    client = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in client.items()}
+    given = {"client_options": client, "retry_config": dict(config.retry)}
+    return [Argument(name, values.back(value), None) for name, value in given.items() if value]
+
+
+def _require_config(translation: Translation) -> StoreConfig:
+    """Return the configuration of the one store that a registration names."""
     config = translation.config
     if config is None:
         raise NotLiteralError(translation.refused[0].message)
@@ -174,31 +203,31 @@ def _certain(translation: Translation) -> StoreConfig:
     return config
 
 
-def _explicit(config: StoreConfig, translation: Translation) -> dict[str, Any]:
+def _explicit_options(config: StoreConfig, translation: Translation) -> dict[str, Any]:
     options = dict(config.options) if config.service not in ("file", "memory", "http") else {}
     if any(note.code == "s3.region.missing" for note in translation.notes):
-        # Nobody knows it here; obstore takes AWS_REGION, and says where it goes wrong.
+        # The region is not known here. obstore reads AWS_REGION, and its error names the right region.
         options.pop("region", None)
     return options
 
 
-def _where(
+def _where_argument(
     config: StoreConfig, found: Found, prefix: str, values: Values
-) -> tuple[cst.BaseExpression, list[tuple[str, str]]]:
-    """The ``fs`` argument, and what it needs imported."""
+) -> tuple[cst.BaseExpression, list[Import]]:
+    """Return the ``fs`` argument, and what it needs imported."""
     if config.service == "file":
-        return _folder(config, found, prefix, values)
+        return _folder_argument(config, found, prefix, values)
     url = store_url(config)
     node, quoted = values.url(url)
     return node, [("urllib.parse", "quote")] if quoted else []
 
 
-def _folder(
+def _folder_argument(
     config: StoreConfig, found: Found, prefix: str, values: Values
-) -> tuple[cst.BaseExpression, list[tuple[str, str]]]:
+) -> tuple[cst.BaseExpression, list[Import]]:
     if not values.is_unknown(prefix):
         bare = prefix.startswith(("/", "file:", "local:"))
-        return cst.parse_expression(literal(store_url(config) if bare else _relative(prefix))), []
+        return cst.parse_expression(literal(store_url(config) if bare else _relative_path(prefix))), []
     if found.folders or found.prefix is None:
         raise NotLiteralError("the value of prefix is not written out")
     node = found.prefix
@@ -213,7 +242,7 @@ def _folder(
 _PATHS = frozenset({"str", "os.path.join", "os.path.abspath", "os.path.realpath", "os.fspath"})
 
 
-def _relative(prefix: str) -> str:
+def _relative_path(prefix: str) -> str:
     return prefix if prefix.startswith(("./", "../", "~")) else f"./{prefix}"
 
 
@@ -241,6 +270,6 @@ class _Rewriter(cst.CSTTransformer):
         return updated_node.with_changes(leading_lines=[*updated_node.leading_lines, *lines])
 
 
-def _rewrite(wrapper: MetadataWrapper, plans: Sequence[_Plan]) -> str:
+def _rewrite_module(wrapper: MetadataWrapper, plans: Sequence[_Plan]) -> str:
     module = wrapper.module.visit(_Rewriter(plans))
     return with_imports(wrapper.module, module, (needed for plan in plans for needed in plan.imports)).code
