@@ -406,11 +406,11 @@ def test_a_batch_that_came_twice_is_no_evidence(world: World, in_bulk: None, mon
     """The commit of what was sent got no answer, and it was sent again."""
     send = PostgresRekey._insert_listed
 
-    def twice(self: PostgresRekey, connection: sa.Connection, found: Any) -> None:
-        send(self, connection, found)
-        send(self, connection, found)
+    def twice(self: PostgresRekey, connection: sa.Connection, batch: Any) -> None:
+        send(self, connection, batch)
+        send(self, connection, batch)
 
-    monkeypatch.setattr(PostgresRekey, "_send", twice)
+    monkeypatch.setattr(PostgresRekey, "_insert_listed", twice)
     assert world.run().exit_code == 0
     assert told_in_bulk(world) == (0, 0)
     assert world.check(backend="new") == FILES

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from migrate_storage.database.file_column import FileColumn
-from migrate_storage.engine import scheduler
+from migrate_storage.database.compare_and_swap import CompareAndSwap
+from migrate_storage.engine import repoint_batches
 from migrate_storage.stores.rate_limit import RateLimiter
 
 ROWS_BEFORE_GATE = 5
@@ -21,8 +21,8 @@ class Gate:
         self.file = Path()
         self.rows = 0
         # Rows are re-pointed a few at a time, so that many are left when the gate is reached.
-        scheduler._BATCH = ROWS_BEFORE_GATE + 1
-        swap_all, acquire = FileColumn.swap_all, RateLimiter.acquire
+        repoint_batches.REPOINT_BATCH_ROWS = ROWS_BEFORE_GATE + 1
+        swap_all, acquire = CompareAndSwap.swap_all, RateLimiter.acquire
 
         def counted(column: Any, connection: Any, swaps: Any) -> Any:
             done = swap_all(column, connection, swaps)
@@ -34,5 +34,5 @@ class Gate:
                 time.sleep(GATE_POLL_SECONDS)
             acquire(limiter, amount)
 
-        FileColumn.swap_all = counted  # type: ignore[method-assign]
+        CompareAndSwap.swap_all = counted  # type: ignore[method-assign]
         RateLimiter.acquire = gated  # type: ignore[method-assign]
