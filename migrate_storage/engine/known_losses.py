@@ -17,7 +17,7 @@ from migrate_storage.journal import Journal, KnownLoss
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
-__all__ = ("KnownLosses", "ended", "known_loss_of", "stale_note")
+__all__ = ("KnownLosses", "find_stale", "known_loss_of", "stale_note")
 
 MAX_STALE_NOTES = 100
 """Stale acknowledgements that one report lists."""
@@ -40,13 +40,13 @@ class KnownLosses:
     def __bool__(self) -> bool:
         return bool(self._reasons)
 
-    def marked(self, ref: RowRef, location: Location) -> bool:
+    def is_known(self, ref: RowRef, location: Location) -> bool:
         """Whether a row's file is a known loss."""
         return bool(self) and KnownLoss.id_of(ref.column, ref.pk, location) in self._reasons
 
-    def there(self, ref: RowRef, location: Location) -> None:
+    def mark_found(self, ref: RowRef, location: Location) -> None:
         """Note that a row's object exists; a known loss of it is stale."""
-        if self.marked(ref, location) and len(self.stale) < MAX_STALE_NOTES:
+        if self.is_known(ref, location) and len(self.stale) < MAX_STALE_NOTES:
             id_ = KnownLoss.id_of(ref.column, ref.pk, location)
             self.stale[id_] = _create_note(location, self._reasons[id_], "its object is there again")
 
@@ -88,7 +88,7 @@ def _current_user() -> str:
     return f"{user}@{socket.gethostname()}"[:255]
 
 
-def ended(
+def find_stale(
     journal: Journal, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend], retry: Retry
 ) -> Iterator[tuple[KnownLoss, str]]:
     """Yield stale known losses, each with the reason: its row is gone or names another file, or its object exists.

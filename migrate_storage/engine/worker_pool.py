@@ -57,7 +57,7 @@ class WorkerPool:
         self._done: queue.SimpleQueue[tuple[Enum, str, Future[Any]]] = queue.SimpleQueue()
 
     def _create_executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.width, thread_name_prefix="carry")
+        return ThreadPoolExecutor(self.width, thread_name_prefix="copy")
 
     def submit(self, kind: Enum, id_: str, work: Callable[[], Any], admission: Admission) -> None:
         """Run work in a thread.

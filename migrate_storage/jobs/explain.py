@@ -146,7 +146,7 @@ def _predict_revert(
     known = {id_: entries.get(id_) for record in used for id_ in json.loads(record["objects"])}
     numbers = tuple(record["id"] for record in records)
     decision = restorer.restore(
-        RestoreTask(rows=rows, pk=pk, lines=numbers, now=records[-1]["new_value"], before=before, entries=known)
+        RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=records[-1]["new_value"], before=before, records=known)
     )
     if decision.kind is OutcomeKind.REWRITTEN:
         yield f"now: a revert would name {_format_files(json.loads(before))} again, if the row still holds what the run wrote"

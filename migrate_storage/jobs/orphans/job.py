@@ -14,7 +14,7 @@ from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Sev
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
-from migrate_storage.engine.known_losses import KnownLosses, ended, known_loss_of, stale_note
+from migrate_storage.engine.known_losses import KnownLosses, find_stale, known_loss_of, stale_note
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
 from migrate_storage.jobs.base import Job, JobDescription
@@ -313,7 +313,7 @@ class Orphans(Job[_Facts]):
     def _ended_losses(self, facts: _Facts) -> Iterator[tuple[KnownLoss, str]]:
         if facts.journal is None:
             return iter(())
-        return ended(facts.journal, facts.database, self._application.columns, facts.sides, self.context.retry)
+        return find_stale(facts.journal, facts.database, self._application.columns, facts.sides, self.context.retry)
 
     def _forget_known_losses(self, facts: _Facts) -> None:
         journal = facts.journal

@@ -209,7 +209,7 @@ class Revert(Job[_Facts]):
                 for decision in batch:
                     self._put_back(facts, [decision])
             else:
-                self._report(RestoreDecision(undo=batch[0].undo, kind=OutcomeKind.FAILED, reason=str(error)))
+                self._report(RestoreDecision(task=batch[0].task, kind=OutcomeKind.FAILED, reason=str(error)))
 
     def _put_back_together(self, facts: _Facts, batch: Sequence[RestoreDecision]) -> None:
         """Update the rows that may be put back, mark their journal records, and report how each ended."""
@@ -220,18 +220,18 @@ class Revert(Job[_Facts]):
         database, journal = facts.database, facts.journal
         going = [decision for decision in batch if decision.kind is OutcomeKind.REWRITTEN]
         already = [
-            number for decision in batch if decision.kind is OutcomeKind.SKIPPED for number in decision.undo.lines
+            number for decision in batch if decision.kind is OutcomeKind.SKIPPED for number in decision.task.record_ids
         ]
-        records = [record for decision in going for record in decision.entries]
+        records = [record for decision in going for record in decision.records]
 
         def swap(connection: Connection) -> list[bool]:
             return [
-                each.undo.rows.compare_and_swap.swap(connection, each.undo.pk, each.undo.now, each.value)
+                each.task.rows.compare_and_swap.swap(connection, each.task.pk, each.task.now, each.value)
                 for each in going
             ]
 
         def mark(connection: Connection, done: Sequence[bool]) -> None:
-            numbers = [number for each, ok in zip(going, done, strict=True) if ok for number in each.undo.lines]
+            numbers = [number for each, ok in zip(going, done, strict=True) if ok for number in each.task.record_ids]
             journal.rows.reverted(connection, [*numbers, *already])
             journal.objects.record_results(connection, records)
 
@@ -250,13 +250,13 @@ class Revert(Job[_Facts]):
         lost = {id(decision) for decision, ok in zip(going, done, strict=True) if not ok}
         for decision in batch:
             if id(decision) in lost:
-                self._report(RestoreDecision(undo=decision.undo, kind=OutcomeKind.CHANGED, reason=ROW_CHANGED))
+                self._report(RestoreDecision(task=decision.task, kind=OutcomeKind.CHANGED, reason=ROW_CHANGED))
             else:
                 self._moved += decision.kind is OutcomeKind.REWRITTEN
                 self._report(decision)
 
     def _report(self, decision: RestoreDecision) -> None:
-        task = decision.undo
+        task = decision.task
         done = decision.kind is OutcomeKind.REWRITTEN
         self.context.stats.ended(
             Outcome(
@@ -281,10 +281,10 @@ def _plan_restore(
     try:
         before, used = value_before_runs(group)
     except BrokenValueError as error:
-        task = RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=latest, entries={})
-        return RestoreDecision(undo=task, kind=OutcomeKind.FAILED, reason=str(error))
-    entries = {id_: known.get(id_) for id_ in object_ids(used)}
-    return RestoreTask(rows=rows, pk=pk, lines=numbers, now=latest, before=before, entries=entries)
+        task = RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=latest, before=latest, records={})
+        return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=str(error))
+    records = {id_: known.get(id_) for id_ in object_ids(used)}
+    return RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=latest, before=before, records=records)
 
 
 def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecision) -> RestoreTask | RestoreDecision:
@@ -295,9 +295,9 @@ def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecisio
     if now is not None and same_json(now, task.now):
         return task
     if now is not None and _locations(task, now) == _locations(task, task.before):
-        return RestoreDecision(undo=task, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
+        return RestoreDecision(task=task, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
     reason = "the row is gone, or holds no file any more" if now is None else ROW_CHANGED
-    return RestoreDecision(undo=task, kind=OutcomeKind.CHANGED, reason=reason)
+    return RestoreDecision(task=task, kind=OutcomeKind.CHANGED, reason=reason)
 
 
 def _locations(task: RestoreTask, value: str) -> list[Location] | None:

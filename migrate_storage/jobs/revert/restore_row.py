@@ -49,13 +49,13 @@ class RestoreTask:
     rows: FileColumn
     pk: tuple[Any, ...]
     #: Ids of all its journal records.
-    lines: tuple[int, ...]
+    record_ids: tuple[int, ...]
     #: The value that it must have now.
     now: str
     #: The value that it had before the run.
     before: str
     #: Journal records of the objects that it was re-pointed to; ``None`` for those that were pruned.
-    entries: Mapping[str, ObjectRecord | None]
+    records: Mapping[str, ObjectRecord | None]
 
     @property
     def ref(self) -> RowRef:
@@ -67,12 +67,12 @@ class RestoreTask:
 class RestoreDecision:
     """The value to write to one row, or the reason why the row is left."""
 
-    undo: RestoreTask
+    task: RestoreTask
     kind: OutcomeKind = OutcomeKind.REWRITTEN
     reason: str = ""
     value: str = ""
     #: New journal records of objects that differ from their records and were verified on both sides.
-    entries: tuple[ObjectRecord, ...] = ()
+    records: tuple[ObjectRecord, ...] = ()
     evidence: str = ""
 
 
@@ -183,7 +183,7 @@ class RowRestorer:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a failure of one row is a value
             reason = classify(error).message
-        return RestoreDecision(undo=task, kind=OutcomeKind.FAILED, reason=reason)
+        return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=reason)
 
     def destination_changed(self, record: ObjectRecord) -> bool:
         """HEAD the destination of an object whose rows were restored; whether it was written since.
@@ -221,19 +221,19 @@ class RowRestorer:
         fields: dict[int | None, dict[str, Any]] = {}
         records: list[ObjectRecord] = []
         evidence = "journal"
-        for record in task.entries.values():
+        for record in task.records.values():
             if record is None or any(
                 (slot.file["backend"], slot.file["filename"]) == (record.destination_key, record.destination_path)
                 for slot in slots
             ):
                 reason = "the journal does not know any more how it was before (pruned): the row was left"
-                return RestoreDecision(undo=task, kind=OutcomeKind.FAILED, reason=reason)
+                return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=reason)
             naming = [slot for slot in slots if self._names_source(slot.file, record)]
             content_type = next((slot.file.get("content_type") for slot in naming), None)
             with self._locks[hash(record.id) % len(self._locks)]:
                 kind, reason, verified = self._decide_object(record, content_type)
             if kind is not OutcomeKind.REWRITTEN:
-                return RestoreDecision(undo=task, kind=kind, reason=reason)
+                return RestoreDecision(task=task, kind=kind, reason=reason)
             if verified is not None:
                 evidence = reason
                 records.append(updated_record(record, verified))
@@ -241,7 +241,7 @@ class RowRestorer:
                     location = Location(slot.file["backend"], slot.file["filename"])
                     fields[slot.ref.index] = file_fields_for(verified, location)
         value = rewrite_value(task.before, fields) if fields else task.before
-        return RestoreDecision(undo=task, value=value, entries=tuple(records), evidence=evidence)
+        return RestoreDecision(task=task, value=value, records=tuple(records), evidence=evidence)
 
     def _names_source(self, file: Mapping[str, Any], record: ObjectRecord) -> bool:
         if file["backend"] != record.source_key:

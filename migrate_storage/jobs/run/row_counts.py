@@ -57,7 +57,7 @@ class RowCounts:
                     with contextlib.suppress(BrokenValueError):
                         wanted = [slot for slot in parse_slots(rows.column, row) if self._route.includes(slot)]
                         count += bool(wanted) and all(
-                            known.marked(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
+                            known.is_known(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
                             for slot in wanted
                         )
         return count

@@ -120,7 +120,7 @@ class ObjectCheck:
         found = self._head(at)
         if found is None:
             return self._report_missing(here, outcome)
-        self._known.there(named.slot.ref, here)
+        self._known.mark_found(named.slot.ref, here)
         size = named.slot.file.get("size")
         if isinstance(size, int) and size != found.size:
             return outcome(

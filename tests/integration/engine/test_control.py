@@ -106,7 +106,7 @@ def test_more_at_once_than_it_began_with(world: World) -> None:
         run.migration._pace.requests.set(None)
         assert run.future.result(60).exit_code == 0
     # Five were at it at once, one of them at most in the old pool, which names its only thread as the new one its first.
-    assert len([name for name in names if name.startswith("carry")]) >= 4
+    assert len([name for name in names if name.startswith("copy")]) >= 4
     assert world.check(backend="new") == 150
 
 
