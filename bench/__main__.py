@@ -1,4 +1,7 @@
-"""``scripts/bench [NAME …]`` runs ``bench/NAME.py``, whose ``main`` takes the rest of the arguments; without a name, all, one after the other."""
+"""Runs the sections of ``scripts/bench [NAME …]``.
+
+``scripts/bench NAME`` calls ``main`` of ``bench/NAME.py`` with the other arguments; without a name all sections run in turn.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> int:
-    """Run one section, or all: 1 when a goal was missed, 2 when there is no such section."""
+    """Run one section, or all. Return 1 if a goal was missed, 2 for an unknown section."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
     if arguments and arguments[0] not in names:
         print(f"scripts/bench [NAME …], where NAME is one of {', '.join(names)}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""The application whose files are moved, as every contestant in Python imports it; ``BENCH`` says where everything is."""
+"""The application whose files are moved. Every contestant in Python imports it.
+
+The environment variable ``BENCH`` contains the database's URL and the backends as JSON.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def type_of(number: int) -> str:
 
 
 def value_of(number: int, size: int, backend: str = "old") -> str:
-    """What FileObject writes into that row when the session's listener has saved the file."""
+    """The JSON that FileObject writes into that row after the file was saved."""
     return json.dumps(
         {
             "filename": name_of(number), "backend": backend, "content_type": type_of(number), "size": size, "checksum": None,
@@ -51,7 +54,7 @@ def value_of(number: int, size: int, backend: str = "old") -> str:
     )  # fmt: skip
 
 
-def told(url: str, *backends: Registration, **more: Any) -> dict[str, str]:
+def environment_for(url: str, *backends: Registration, **more: Any) -> dict[str, str]:
     """The environment of a contestant in Python."""
     return {"BENCH": json.dumps({"url": url, "backends": [each.to_dict() for each in backends], **more})}
 

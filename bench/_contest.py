@@ -1,6 +1,6 @@
-"""A contest: processes that do the same work in turn, measured from outside, and what became of it.
+"""A contest: processes that do the same work in turns, measured from outside.
 
-Rounds are interleaved, and each begins with another contestant, so that what else the machine does falls on all alike. Figures
+Rounds are interleaved, and each begins with another contestant. So other load of the machine affects all in the same way. Figures
 are medians with their spread; a ratio is the median of the ratios within each round.
 """
 
@@ -33,49 +33,49 @@ RESULTS = FOLDER / "latest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """One contestant's turn. CPU and memory are those of the client's process alone."""
+class TurnResult:
+    """One turn of a contestant. CPU and memory are those of its process alone."""
 
     #: Seconds from the start of the process to its end, its imports included.
     wall: float
     #: Seconds of user and system time.
     cpu: float
-    #: Bytes of memory that it had at most.
+    #: Maximum bytes of memory.
     peak: int
-    #: What really arrived or was changed, counted by somebody else.
+    #: Number of objects that arrived, or rows that were changed, counted afterwards by this process.
     done: int
-    #: What was counted and compared besides.
+    #: Other counts and comparisons.
     checked: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """Who takes part in a case."""
+    """A program that takes part in a case."""
 
     name: str
-    #: The command line and what it finds in its environment, asked for after ``prepare``.
+    #: Returns the command line and its environment, after ``prepare``.
     start: Callable[[], tuple[Sequence[str], Mapping[str, str]]]
-    #: What it verifies itself, in a few words.
+    #: A short description of its own verification.
     verifies: str
-    #: Makes everything as it was, before the clock starts.
+    #: Restores the initial state, before the clock starts.
     prepare: Callable[[], None]
-    #: Counts what really was done; raises where that is not what was to be done.
+    #: Counts the result; raises if it is incomplete.
     count: Callable[[], tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """Our figure over another's, or our figure itself: at least, or at most, so much."""
+    """A bound on the ratio of our figure to another's, or on our figure itself."""
 
     case: str
     metric: str
-    #: A contestant; ``None`` where our figure itself is bounded.
+    #: A contestant; ``None`` for a bound on our figure itself.
     against: str | None
     goal: float
     most: bool = False
 
-    def judged(self, rounds: Mapping[str, Sequence[Ended]], ours: str = "migrate-storage") -> dict[str, Any]:
-        """The line of the results."""
+    def evaluate(self, rounds: Mapping[str, Sequence[TurnResult]], ours: str = "migrate-storage") -> dict[str, Any]:
+        """Return the entry of the results."""
         figure = METRICS[self.metric]
         theirs = [1.0] * len(rounds[ours]) if self.against is None else map(figure, rounds[self.against])
         ratio = statistics.median(figure(our) / their for our, their in zip(rounds[ours], theirs, strict=True))
@@ -89,7 +89,7 @@ class Goal:
         }
 
 
-METRICS: dict[str, Callable[[Ended], float]] = {
+METRICS: dict[str, Callable[[TurnResult], float]] = {
     "per second": lambda ended: ended.done / ended.wall,
     "CPU for each": lambda ended: ended.cpu / ended.done,
     "CPU": lambda ended: ended.cpu,
@@ -98,29 +98,29 @@ METRICS: dict[str, Callable[[Ended], float]] = {
 }
 
 
-def turn(contestant: Contestant) -> Ended:
-    """Let one do its work, and look at what it did.
+def run_turn(contestant: Contestant) -> TurnResult:
+    """Run one contestant, and count its result.
 
     Raises:
         RuntimeError: it failed.
     """
     contestant.prepare()
-    command, told = contestant.start()
+    command, variables = contestant.start()
     dropped = ("MIGRATE_STORAGE_", "AWS_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    environment = {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONPATH": str(ROOT), **told}
+    environment = {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONPATH": str(ROOT), **variables}
     began = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )  # fmt: skip
-    said: list[bytes] = []
+    output: list[bytes] = []
     assert process.stdout is not None
-    reading = threading.Thread(target=lambda: said.append(process.stdout.read()))  # type: ignore[union-attr]
+    reading = threading.Thread(target=lambda: output.append(process.stdout.read()))  # type: ignore[union-attr]
     reading.start()
     peak = 0
     while True:
-        # Not ru_maxrss: before a child is another program it has its parent's memory.
-        peak = _peak(process.pid) or peak
+        # Not ru_maxrss, which includes the memory that a child shares with its parent before exec.
+        peak = _read_peak_bytes(process.pid) or peak
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             break
@@ -130,13 +130,13 @@ def turn(contestant: Contestant) -> Ended:
     reading.join()
     if process.returncode:
         raise RuntimeError(
-            f"{contestant.name} ended with {process.returncode}: {said[0].decode(errors='replace')[-2000:]}"
+            f"{contestant.name} ended with {process.returncode}: {output[0].decode(errors='replace')[-2000:]}"
         )
     done, checked = contestant.count()
-    return Ended(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=peak, done=done, checked=checked)
+    return TurnResult(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=peak, done=done, checked=checked)
 
 
-def _peak(pid: int) -> int:
+def _read_peak_bytes(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -145,13 +145,13 @@ def _peak(pid: int) -> int:
     return int(rest.split()[0]) * 1024 if found else 0
 
 
-def contest(case: str, contestants: Sequence[Contestant], rounds: int) -> dict[str, list[Ended]]:
-    """All rounds of a case, by contestant."""
-    found: dict[str, list[Ended]] = {contestant.name: [] for contestant in contestants}
+def run_contest(case: str, contestants: Sequence[Contestant], rounds: int) -> dict[str, list[TurnResult]]:
+    """Run all rounds of a case. Return the turns by contestant."""
+    found: dict[str, list[TurnResult]] = {contestant.name: [] for contestant in contestants}
     order = list(contestants)
     for number in range(rounds):
         for contestant in order:
-            ended = turn(contestant)
+            ended = run_turn(contestant)
             found[contestant.name].append(ended)
             print(
                 f"case {case}, round {number + 1}: {contestant.name}: {ended.done} in {ended.wall:.2f} s, CPU {ended.cpu:.2f} s",
@@ -161,8 +161,8 @@ def contest(case: str, contestants: Sequence[Contestant], rounds: int) -> dict[s
     return found
 
 
-def options(section: str, what: str, arguments: list[str] | None, **counts: int) -> argparse.Namespace:
-    """The command line of a section: ``--rounds``, and the counts that it has."""
+def parse_options(section: str, what: str, arguments: list[str] | None, **counts: int) -> argparse.Namespace:
+    """Parse the command line of a section: ``--rounds``, and its counts."""
     parser = argparse.ArgumentParser(
         prog=f"scripts/bench {section}", description=what, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,34 +177,34 @@ def options(section: str, what: str, arguments: list[str] | None, **counts: int)
 def publish(
     section: str,
     setting: Mapping[str, Any],
-    cases: Mapping[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]],
+    cases: Mapping[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[TurnResult]]]],
     goals: Sequence[Goal],
     *,
     write: bool,
 ) -> int:
-    """Show what was found, and put it into the results beside the other sections.
+    """Print the results, and merge them into the file with the other sections.
 
     Args:
         section: the section's name.
-        setting: what the figures depend on.
-        cases: by number, what it is, who took part, and the rounds.
-        goals: what is asked of the ratios; those of cases that did not run are left.
+        setting: the conditions of the figures.
+        cases: by number, the title, the contestants and their turns.
+        goals: of the ratios; goals of cases that did not run keep their last result.
         write: whether the files are written.
 
     Returns:
         1 where a goal was missed.
     """
-    judged = [goal.judged(cases[goal.case][2]) for goal in goals if goal.case in cases]
+    judged = [goal.evaluate(cases[goal.case][2]) for goal in goals if goal.case in cases]
     console = Console(width=None if sys.stdout.isatty() else 120)
     written: dict[str, Any] = {}
     for number, (title, contestants, rounds) in cases.items():
-        figures = {each.name: _figures(rounds[each.name], each.verifies) for each in contestants}
+        figures = {each.name: _summarize(rounds[each.name], each.verifies) for each in contestants}
         written[number] = {
             "title": title,
             "figures": figures,
             "rounds": {name: [asdict(ended) for ended in all_] for name, all_ in rounds.items()},
         }
-        console.print(_table(f"{number}. {title}", figures))
+        console.print(_build_table(f"{number}. {title}", figures))
         if write:
             chart = bars(f"{title}: per second", {name: figure["per_second"] for name, figure in figures.items()})
             (FOLDER / f"case-{number}.svg").write_text(chart)
@@ -213,11 +213,11 @@ def publish(
             f"case {line['case']}: {line['metric']} is {line['ratio']}{f' × that of {against}' if (against := line['against']) else ''}; {line['goal']}: {'holds' if line['holds'] else 'MISSED'}"
         )
     if write:
-        _merge(section, dict(setting), written, judged)
+        _merge_results(section, dict(setting), written, judged)
     return 0 if all(line["holds"] for line in judged) else 1
 
 
-def _merge(section: str, setting: dict[str, Any], cases: dict[str, Any], judged: list[dict[str, Any]]) -> None:
+def _merge_results(section: str, setting: dict[str, Any], cases: dict[str, Any], judged: list[dict[str, Any]]) -> None:
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"sections": {}, "ratios": []}
     before = known["sections"].get(section, {"cases": {}})["cases"]
     known["sections"][section] = {"setting": setting, "cases": {**before, **cases}}
@@ -226,8 +226,8 @@ def _merge(section: str, setting: dict[str, Any], cases: dict[str, Any], judged:
     RESULTS.write_text(json.dumps(known, indent=1) + "\n")
 
 
-def machine(load: float) -> dict[str, Any]:
-    """What a reader must know of where this ran; ``load`` was there before: a busy machine has no figures to trust."""
+def describe_machine(load: float) -> dict[str, Any]:
+    """Describe the machine, with its load before the benchmark."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cores": os.cpu_count(),
@@ -241,7 +241,7 @@ def machine(load: float) -> dict[str, Any]:
     }
 
 
-def _figures(rounds: Sequence[Ended], verifies: str) -> dict[str, Any]:
+def _summarize(rounds: Sequence[TurnResult], verifies: str) -> dict[str, Any]:
     rates = [ended.done / ended.wall for ended in rounds]
     return {
         "per_second": round(statistics.median(rates), 3),
@@ -253,11 +253,11 @@ def _figures(rounds: Sequence[Ended], verifies: str) -> dict[str, Any]:
     }
 
 
-def _rate(value: float) -> str:
+def _format_rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
-def _table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
+def _build_table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name, justify in (("", "left"), ("per second", "right"), ("spread", "right"), ("CPU ms each", "right"), ("peak MB", "right"), ("done", "right"), ("verifies", "left")):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -265,7 +265,7 @@ def _table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
         low, high = figure["spread"]
         done = figure["done"]
         table.add_row(
-            name, _rate(figure["per_second"]), f"{_rate(low)}…{_rate(high)}", f"{figure['cpu_ms_each']:.3f}",
+            name, _format_rate(figure["per_second"]), f"{_format_rate(low)}…{_format_rate(high)}", f"{figure['cpu_ms_each']:.3f}",
             f"{figure['peak_mb']:.0f}", f"{done[0]:,}" if len(set(done)) == 1 else str(done), figure["verifies"],
         )  # fmt: skip
     return table

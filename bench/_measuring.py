@@ -1,4 +1,4 @@
-"""How the benchmarks measure: contenders take turns at the same operations, so that what else the machine does falls on all alike."""
+"""Measures operations of contenders in turns, so that load affects all alike."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import Any
 
 from advanced_alchemy.types.file_object import FileObject
 
-Work = Callable[[str, bytes], Awaitable[Any]]
+Operation = Callable[[str, bytes], Awaitable[Any]]
 #: By operation and contender: requests per second and CPU of each round.
-Found = dict[str, dict[str, list[tuple[float, float]]]]
+Measurements = dict[str, dict[str, list[tuple[float, float]]]]
 
 
 class Backend:
@@ -37,8 +37,8 @@ class Backend:
         return content
 
 
-async def _measure(work: Work, names: list[str], content: bytes, workers: int) -> tuple[float, float]:
-    """Requests per second, and milliseconds of CPU for one."""
+async def _measure(work: Operation, names: list[str], content: bytes, workers: int) -> tuple[float, float]:
+    """Return requests per second, and milliseconds of CPU per request."""
     queue = iter(names)
 
     async def worker() -> None:
@@ -52,33 +52,36 @@ async def _measure(work: Work, names: list[str], content: bytes, workers: int) -
     return len(names) / wall, cpu * 1000 / len(names)
 
 
-async def rounds(
+async def run_rounds(
     contenders: Mapping[str, Any], options: argparse.Namespace, workers: int, slow: Collection[str] = ()
-) -> Found:
-    """Let everybody save and get in each round; those that are known to be slow, a quarter of it."""
+) -> Measurements:
+    """Measure save and get of all contenders in each round.
+
+    Slow ones do a quarter of the operations.
+    """
     content = os.urandom(options.size)
-    found: Found = {operation: {name: [] for name in contenders} for operation in ("save", "get")}
+    found: Measurements = {operation: {name: [] for name in contenders} for operation in ("save", "get")}
     names = {
         name: [f"{name}/{index:05}" for index in range(options.count // 4 if name in slow else options.count)]
         for name in contenders
     }
-    # Short turns, one operation after the other: what disturbs one turn hardly disturbs the next one alike.
+    # Turns are short and alternate between operations, so that a disturbance affects few of them.
     order, chance = list(contenders), random.Random(options.rounds)
     for number in range(-1, options.rounds):
         for operation in ("save", "get"):
-            # Drawn by lot: everybody is first, last and next to everybody else equally often.
+            # Shuffled: each contender is first, last and next to each other one equally often.
             chance.shuffle(order)
             for name in order:
                 work = getattr(contenders[name], operation)
                 measured = await _measure(work, names[name], content, workers)
-                # The first round warms up: connections, credentials, code.
+                # Round -1 warms up connections, credentials and code.
                 if number >= 0:
                     found[operation][name].append(measured)
     print(f"{options.rounds} rounds", file=sys.stderr)
     return found
 
 
-def figures(found: Found) -> dict[str, Any]:
+def summarize(found: Measurements) -> dict[str, Any]:
     return {
         operation: {
             name: {
@@ -91,8 +94,8 @@ def figures(found: Found) -> dict[str, Any]:
     }
 
 
-def ratio(found: Found, operation: str, one: str, others: Sequence[str], figure: str) -> float:
-    """The median of the ratios of one to each of the others within each round, by ``rate`` or ``cpu``."""
+def ratio(found: Measurements, operation: str, one: str, others: Sequence[str], figure: str) -> float:
+    """Return the median ratio of one contender to the others, by ``rate`` or ``cpu``."""
     place = ("rate", "cpu").index(figure)
     by_name = found[operation]
     return statistics.median(
@@ -102,8 +105,8 @@ def ratio(found: Found, operation: str, one: str, others: Sequence[str], figure:
     )
 
 
-def asked(name: str, what: str | None, args: list[str] | None, rounds: int = 60) -> argparse.Namespace:
-    """The options of a benchmark of operations."""
+def parse_options(name: str, what: str | None, args: list[str] | None, rounds: int = 60) -> argparse.Namespace:
+    """Parse the command line of a benchmark of operations."""
     parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=what)
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--count", type=int, default=128, help="operations in a round")
@@ -113,9 +116,11 @@ def asked(name: str, what: str | None, args: list[str] | None, rounds: int = 60)
     return parser.parse_args(args)
 
 
-def told(report: dict[str, Any], results: Path, options: argparse.Namespace, busy: float) -> int:
-    """Print a report, and write it; 1 when a goal was missed."""
-    # A machine that does other work has no figures to trust: told, so that a reader knows.
+def publish_report(report: dict[str, Any], results: Path, options: argparse.Namespace, busy: float) -> int:
+    """Print a report, and write it. Return 1 if a goal was missed.
+
+    The report contains the load before the benchmark: figures of a busy machine are unreliable.
+    """
     report["machine"]["load_before"] = round(busy, 1)
     text = json.dumps(report, indent=2) + "\n"
     if not options.no_write:

@@ -1,4 +1,7 @@
-"""What one would write by hand instead, each as a process of its own: ``python -m bench._rivals NAME``; ``BENCH`` tells the rest."""
+"""The programs that one would write by hand instead, each in its own process.
+
+``python -m bench._rivals NAME`` runs one; the environment variable ``BENCH`` contains its settings.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-AT_ONCE = 32
+PARALLEL_REQUESTS = 32
 COMMIT = 500
 """Rows in one transaction."""
 
 
-def _settings() -> dict[str, Any]:
-    # Not by way of the application: who needs neither models nor backends must not pay for their import.
+def _read_settings() -> dict[str, Any]:
+    # Not through the application: a program that needs no models must not import them.
     found: dict[str, Any] = json.loads(os.environ["BENCH"])
     return found
 
@@ -26,13 +29,13 @@ def _settings() -> dict[str, Any]:
 # -- objects
 
 
-def _each(names: Iterator[str], work: Callable[[str], None]) -> None:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+def _run_in_threads(names: Iterator[str], work: Callable[[str], None]) -> None:
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         for future in [pool.submit(work, name) for name in names]:
             future.result()
 
 
-def _listed(store: Any) -> Iterator[str]:
+def _list_keys(store: Any) -> Iterator[str]:
     import obstore
 
     for page in obstore.list(store):
@@ -41,30 +44,30 @@ def _listed(store: Any) -> Iterator[str]:
 
 
 def obstore_copies() -> None:
-    """Bare obstore, through the client: read here, written there; nothing is looked at."""
+    """Copy with bare obstore through the client, without verification."""
     from obstore.store import S3Store
 
-    told = _settings()
-    source, destination = S3Store(**told["from"]), S3Store(**told["to"])
+    settings = _read_settings()
+    source, destination = S3Store(**settings["from"]), S3Store(**settings["to"])
 
     def copy(name: str) -> None:
         destination.put(name, source.get(name).bytes(), use_multipart=False)
 
-    _each(_listed(source), copy)
+    _run_in_threads(_list_keys(source), copy)
 
 
 def obstore_copies_in_the_service() -> None:
-    """Bare obstore, server-side across two buckets; nothing is looked at, and no content type is set."""
+    """Copy with bare obstore server-side, without verification or content type."""
     from obstore.store import S3Store
 
-    told = _settings()
-    there = f"{told['from']['endpoint']}/{told['to']['bucket']}"
-    across = S3Store(**{**told["from"], "endpoint": there, "virtual_hosted_style_request": True})
-    _each(_listed(S3Store(**told["from"])), lambda name: across.copy(name, name))
+    settings = _read_settings()
+    there = f"{settings['from']['endpoint']}/{settings['to']['bucket']}"
+    across = S3Store(**{**settings["from"], "endpoint": there, "virtual_hosted_style_request": True})
+    _run_in_threads(_list_keys(S3Store(**settings["from"])), lambda name: across.copy(name, name))
 
 
 def script() -> None:
-    """The migration that people write by hand: FSSpecBackend on s3fs to ObstoreBackend through the async ORM."""
+    """Migrate from FSSpecBackend on s3fs to ObstoreBackend through the async ORM."""
     asyncio.run(_script())
 
 
@@ -78,8 +81,8 @@ async def _script() -> None:
 
     from bench._application import Document
 
-    told = _settings()
-    source, to = told["from"], dict(told["to"])
+    settings = _read_settings()
+    source, to = settings["from"], dict(settings["to"])
     fs = fsspec.filesystem(
         "s3", key=source["access_key_id"], secret=source["secret_access_key"], endpoint_url=source["endpoint"], asynchronous=True
     )  # fmt: skip
@@ -87,7 +90,7 @@ async def _script() -> None:
     options = {f"aws_{name}": to[name] for name in ("endpoint", "access_key_id", "secret_access_key", "region")}
     backend = ObstoreBackend(key="new", fs=f"s3://{to['bucket']}/", client_options={"allow_http": True}, **options)
     storages.register_backend(backend)
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(PARALLEL_REQUESTS)
 
     async def move(file: FileObject) -> FileObject:
         async with slots:
@@ -97,7 +100,7 @@ async def _script() -> None:
             )
             return await new.save_async(data)
 
-    async with AsyncSession(create_async_engine(told["url"]), expire_on_commit=False) as session:
+    async with AsyncSession(create_async_engine(settings["url"]), expire_on_commit=False) as session:
         documents = (await session.scalars(select(Document))).all()
         for start in range(0, len(documents), COMMIT):
             batch = documents[start : start + COMMIT]
@@ -138,8 +141,8 @@ def _batches(cursor: Any, mark: str, text: str) -> Iterator[list[tuple[int, str]
 
 
 def executemany() -> None:
-    """The bare driver: compare-and-swap by ``executemany``, committed every 500 rows; no journal."""
-    url = _settings()["url"]
+    """Compare-and-swap by ``executemany`` of the bare driver; commit every 500 rows."""
+    url = _read_settings()["url"]
     connection, mark = _connection(url)
     postgres = url.startswith("postgresql")
     cast = "::jsonb" if postgres else ""
@@ -153,7 +156,7 @@ def executemany() -> None:
 
 def select() -> None:
     """The bare driver: every row is read, and nothing is done with it."""
-    url = _settings()["url"]
+    url = _read_settings()["url"]
     connection, mark = _connection(url)
     cursor = connection.cursor()
     for _ in _batches(cursor, mark, "file::text" if url.startswith("postgresql") else "file"):

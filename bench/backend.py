@@ -1,14 +1,14 @@
-"""ObstoreBackend side by side with raw obstore, upstream's backend, and FSSpecBackend over s3fs.
+"""ObstoreBackend beside raw obstore, upstream's backend, and FSSpecBackend.
 
-Raw obstore comes twice: as it is, and measured, when it also takes the SHA-256 and tells all that a save must tell.
+Raw obstore comes twice: as it is, and measured, when it also computes the SHA-256 and returns all attributes of a save.
 
-All save and get the same objects on the same server, in interleaved rounds, so that what else the machine does
-falls on all alike. Figures are medians; a ratio is the median of the ratios within each round. Requests per second are by
-the wall clock, CPU is that of this process with all its threads (the server's is not in it).
+All save and get the same objects on the same server, in interleaved rounds, so that other load affects all alike. Figures are medians; a
+ratio is the median of the ratios within each round. Requests per second are by the wall clock. CPU is that of this process with all its
+threads, without the server.
 
-On one machine the server takes most of the CPU, and a request that a client spares is only as much worth as the server's
-work for it. So what a spared request gives to who waits is measured in a second setting: each answer comes 10 ms later, as
-from a store in the same region, and few enough are under way that nobody waits for a core.
+On one machine the server takes most of the CPU. So a request that a client saves is worth only the server's work for it. The latency of a
+request is measured in a second setting. Each answer comes 10 ms later there, as from a store in the same region, and few callers run
+at once, so that none waits for a core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend as UpstreamBackend
 
-from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
+from bench._measuring import Backend, Measurements, parse_options, publish_report, ratio, run_rounds, summarize
 from migrate_storage import ObstoreBackend
 from tests.support import services
 from tests.support.fault_proxy import fault_proxy
@@ -86,7 +86,7 @@ class _Raw:
 
 
 class _Measured(_Raw):
-    """obstore itself, with all that a save must tell: a FileObject with size, ETag, time and SHA-256."""
+    """obstore itself, with the attributes of a save: size, ETag, time and SHA-256."""
 
     def __init__(self, store: Any, backend: Any) -> None:
         super().__init__(store)
@@ -120,7 +120,7 @@ def _contenders(server: S3Server) -> dict[str, Any]:
     }
 
 
-def _report(settings: dict[str, Found], options: argparse.Namespace) -> dict[str, Any]:
+def _report(settings: dict[str, Measurements], options: argparse.Namespace) -> dict[str, Any]:
     goals = []
     for goal in GOALS:
         found = settings[goal.setting]
@@ -150,14 +150,14 @@ def _report(settings: dict[str, Found], options: argparse.Namespace) -> dict[str
         "operations_per_round": options.count,
         "workers": options.workers,
         "far": {"answers_later_by_seconds": FAR, "workers": _FEW},
-        "figures": {setting: figures(found) for setting, found in settings.items()},
+        "figures": {setting: summarize(found) for setting, found in settings.items()},
         "goals": goals,
     }
 
 
 def main(args: list[str] | None = None) -> int:
-    """Measure, print, and write ``docs/benchmarks/backend.json``; 1 when a goal was missed."""
-    options = asked("backend", __doc__, args)
+    """Measure, print, and write the results. Return 1 if a goal was missed."""
+    options = parse_options("backend", __doc__, args)
     busy = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -168,11 +168,11 @@ def main(args: list[str] | None = None) -> int:
         with fault_proxy(service.port, seed=0, latency=FAR) as proxy:
             settings["far"] = asyncio.run(_compared(server.behind(proxy.endpoint), options, _FEW))
     report = _report(settings, options)
-    return told(report, RESULTS, options, busy)
+    return publish_report(report, RESULTS, options, busy)
 
 
-async def _compared(server: S3Server, options: argparse.Namespace, workers: int) -> Found:
-    return await rounds(_contenders(server), options, workers, slow={"fsspec"})
+async def _compared(server: S3Server, options: argparse.Namespace, workers: int) -> Measurements:
+    return await run_rounds(_contenders(server), options, workers, slow={"fsspec"})
 
 
 if __name__ == "__main__":

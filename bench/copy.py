@@ -1,7 +1,8 @@
-"""Many small objects from one bucket to another, with rows in PostgreSQL: cases 1 (one server) and 2 (two servers).
+"""Many small objects with rows: one S3 server (case 1) and two (case 2).
 
-migrate-storage copies, verifies, re-points each row and keeps its journal, with its default settings; the others do what
-they do. The objects were written by FSSpecBackend, which stores no content type: on the destination it must be the row's.
+migrate-storage copies, verifies, re-points each row and keeps its journal, with its default settings. The others do what they do by
+default. The rows are in PostgreSQL. The objects were written by FSSpecBackend, which stores no content type; on the destination it must be
+the row's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from contextlib import ExitStack
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
 from bench import _contest
-from bench._contest import Contestant, Ended, Goal
-from bench._ground import AT_ONCE, PROGRAMS, SERVERS, Ground, site
+from bench._contest import Contestant, Goal, TurnResult
+from bench._scenario import PARALLEL_REQUESTS, PROGRAMS, SERVERS, Scenario, start_database
 from tests.support.servers import S3Server, start_rclone
 
 GOALS = (
@@ -28,45 +29,47 @@ GOALS = (
 )
 
 
-def _contestants(ground: Ground, server: S3Server) -> list[Contestant]:
-    ours = ground.ours()
-    rclone = ground.rclone("--transfers", AT_ONCE, "--checkers", AT_ONCE)
-    script = ground.python("script", "nothing", "-m", "bench._rivals", "script", rows=True)
-    if server is not ground.destination:
-        loop = ground.python("obstore loop", "nothing; no rows", "-m", "bench._rivals", "obstore_copies")
+def _contestants(scenario: Scenario, server: S3Server) -> list[Contestant]:
+    ours = scenario.our_contestant()
+    rclone = scenario.rclone_contestant("--transfers", PARALLEL_REQUESTS, "--checkers", PARALLEL_REQUESTS)
+    script = scenario.python_contestant("script", "nothing", "-m", "bench._rivals", "script", rows=True)
+    if server is not scenario.destination:
+        loop = scenario.python_contestant("obstore loop", "nothing; no rows", "-m", "bench._rivals", "obstore_copies")
         return [ours, rclone, loop, script]
-    s5cmd = ground.tool(
+    s5cmd = scenario.tool_contestant(
         "s5cmd cp", "nothing; no rows",
-        lambda: [str(PROGRAMS / "s5cmd"), "--log", "error", "--endpoint-url", server.endpoint, "--numworkers", AT_ONCE,
-                 "cp", f"s3://{ground.bucket}/*", f"s3://{ground.there}/"],
+        lambda: [str(PROGRAMS / "s5cmd"), "--log", "error", "--endpoint-url", server.endpoint, "--numworkers", PARALLEL_REQUESTS,
+                 "cp", f"s3://{scenario.bucket}/*", f"s3://{scenario.destination_bucket}/"],
         {"AWS_ACCESS_KEY_ID": server.key, "AWS_SECRET_ACCESS_KEY": server.secret, "AWS_REGION": server.region},
     )  # fmt: skip
-    loop = ground.python("obstore loop", "nothing; no rows", "-m", "bench._rivals", "obstore_copies_in_the_service")
+    loop = scenario.python_contestant(
+        "obstore loop", "nothing; no rows", "-m", "bench._rivals", "obstore_copies_in_the_service"
+    )
     return [ours, s5cmd, rclone, loop, script]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, show, and write ``docs/benchmarks``; 1 when a goal was missed."""
-    options = _contest.options("copy", __doc__, arguments, objects=10_000, size=8192)
+    options = _contest.parse_options("copy", __doc__, arguments, objects=10_000, size=8192)
     load = os.getloadavg()[0]
-    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
+    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[TurnResult]]]] = {}
     with ExitStack() as stack:
-        folder, url = site(stack)
+        folder, url = start_database(stack)
         one = stack.enter_context(start_rclone(folder / "one"))
-        ground = Ground(one, one, url, [options.size] * options.objects, one.new_bucket("from"))
-        ground.write()
+        scenario = Scenario(one, one, url, [options.size] * options.objects, one.new_bucket("from"))
+        scenario.write_objects()
         what = f"{options.objects:,} objects of {options.size:,} bytes"
         for case in options.case or (1, 2):
             title = f"{what}, two buckets of one S3 server"
             if case == 2:
-                ground.elsewhere(stack.enter_context(start_rclone(folder / "other")))
+                scenario.set_destination(stack.enter_context(start_rclone(folder / "other")))
                 title = f"{what}, through the client from one S3 server to another"
-            contestants = _contestants(ground, one)
-            cases[str(case)] = (title, contestants, _contest.contest(str(case), contestants, options.rounds))
-        ground.leave()
+            contestants = _contestants(scenario, one)
+            cases[str(case)] = (title, contestants, _contest.run_contest(str(case), contestants, options.rounds))
+        scenario.close()
     setting = {
-        **_contest.machine(load), "servers": SERVERS,
-        "objects": options.objects, "size": options.size, "at_once": int(AT_ONCE), "rounds": options.rounds,
+        **_contest.describe_machine(load), "servers": SERVERS,
+        "objects": options.objects, "size": options.size, "at_once": int(PARALLEL_REQUESTS), "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("copy", setting, cases, GOALS, write=not options.no_write)
 

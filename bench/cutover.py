@@ -1,14 +1,16 @@
-"""What each phase of a cutover costs over the bare backend: saves and reads of the same objects, on the same server.
+"""Cost of each phase of a cutover, relative to the bare backend.
 
-One CutoverBackend stands in each phase, with a phase that is shared and an outbox, both on PostgreSQL; both of its sides are
-ObstoreBackends, and the one that decides is the bare backend itself, so that all have the same connections. They take turns with it;
-figures and ratios are as ``bench backend`` has them. The bare backend has two turns in each round, and each phase is held against
-both; what the one differs from the other is what this machine cannot measure. The outer phases have rounds of their own, many and
-without the middle ones, whose long turns would leave a server and caches unlike those that the bare backend finds. The CPU is that of
-this process, with its statements to the database, without the database and the server.
+All save and read the same objects on the same server.
 
-A second setting has each answer of the store 10 ms later, as from one in the same region, and few callers at once; a fourth of the
-rounds are enough there.
+There is one CutoverBackend for each phase, with a shared phase and an outbox, both on PostgreSQL. Both of its sides are
+ObstoreBackends. The side that is written first is the bare backend itself, so that all use the same connections. They take turns with
+the bare backend; figures and ratios are computed as in ``bench backend``. The bare backend has two turns in each round, and each phase
+is compared with both. The difference between these two turns is the error of the measurement. SOURCE and DESTINATION have many
+rounds without the middle phases, because long turns of those would change the state of the server and its caches. The CPU is that of this
+process, with its database statements, without the database and the server.
+
+In a second setting each answer of the store comes 10 ms later, as from a store in the same region. Few callers run at once. A
+fourth of the rounds is enough there.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Any
 
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
-from bench._measuring import Backend, Found, asked, figures, ratio, rounds, told
+from bench._measuring import Backend, Measurements, parse_options, publish_report, ratio, run_rounds, summarize
 from migrate_storage import CutoverBackend, ObstoreBackend
 from migrate_storage.cutover.decisions import TABLE, Phase, Side
 from migrate_storage.cutover.outbox import Outbox
@@ -40,18 +42,18 @@ from tests.support.fault_proxy import fault_proxy
 from tests.support.servers import DatabaseServer, S3Server
 
 RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks" / "cutover.json"
-FAR = 0.010
+FAR_LATENCY_SECONDS = 0.010
 #: Callers at once in the far setting.
-_FEW = 8
-#: What the outer phases may cost, over the bare backend.
-MOST = 1.05
+FAR_WORKERS = 8
+#: Maximum cost of SOURCE and DESTINATION, relative to the bare backend.
+MAX_COST = 1.05
 OUTER = (Phase.SOURCE, Phase.DESTINATION)
 MIDDLE = (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST)
 TWICE = ("bare, first", "bare, second")
 
 
 @contextlib.contextmanager
-def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]]:
+def _open_contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]]:
     options = {
         "aws_endpoint": server.endpoint,
         "aws_access_key_id": server.key,
@@ -84,11 +86,11 @@ def _contenders(server: S3Server, database: Database) -> Iterator[dict[str, Any]
         switch.close()
 
 
-#: By setting: what was found of the outer phases, and of the middle ones.
-_Settings = dict[str, tuple[Found, Found]]
+#: By setting: the measurements of the outer phases, and of the middle ones.
+_Settings = dict[str, tuple[Measurements, Measurements]]
 
 
-def _ratios(settings: _Settings) -> list[dict[str, Any]]:
+def _compute_ratios(settings: _Settings) -> list[dict[str, Any]]:
     return [
         {
             "setting": setting,
@@ -105,40 +107,40 @@ def _ratios(settings: _Settings) -> list[dict[str, Any]]:
     ]
 
 
-async def _measured(
+async def _measure_settings(
     contenders: Mapping[str, Any], options: argparse.Namespace, workers: int, count: int
-) -> tuple[Found, Found]:
-    """The outer phases in so many rounds, the middle ones in an eighth of them."""
+) -> tuple[Measurements, Measurements]:
+    """Measure the outer phases in all rounds, the middle ones in an eighth of them."""
 
-    async def beside(phases: Sequence[Phase], count: int) -> Found:
+    async def beside(phases: Sequence[Phase], count: int) -> Measurements:
         taking = {name: contenders[name] for name in (*TWICE, *phases)}
-        return await rounds(taking, argparse.Namespace(**{**vars(options), "rounds": count}), workers, slow=MIDDLE)
+        return await run_rounds(taking, argparse.Namespace(**{**vars(options), "rounds": count}), workers, slow=MIDDLE)
 
     return await beside(OUTER, count), await beside(MIDDLE, max(1, count // 8))
 
 
-def _goals(ratios: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Near, where nothing hides what is ours."""
+def _evaluate_goals(ratios: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the goals of the near setting, where no latency hides our own cost."""
     return [
-        {**each, "goal": f"CPU at most {MOST}, rate at least {1 / MOST:.3f}", "met": _met(each)}
+        {**each, "goal": f"CPU at most {MAX_COST}, rate at least {1 / MAX_COST:.3f}", "met": _is_met(each)}
         for each in ratios
         if each["setting"] == "near" and each["phase"] in OUTER
     ]
 
 
-def _met(each: dict[str, Any]) -> bool:
-    return bool(each["cpu"] <= MOST and each["rate"] >= 1 / MOST)
+def _is_met(each: dict[str, Any]) -> bool:
+    return bool(each["cpu"] <= MAX_COST and each["rate"] >= 1 / MAX_COST)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Measure, print, and write ``docs/benchmarks/cutover.json``; 1 when a goal was missed."""
-    options = asked("cutover", __doc__, args, rounds=120)
+    """Measure, print, and write the results. Return 1 if a goal was missed."""
+    options = parse_options("cutover", __doc__, args, rounds=120)
     busy = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         services.launched("rclone", Path(folder)) as service,
         DatabaseServer(service=services.ensure("postgres")).database() as url,
-        fault_proxy(service.port, seed=0, latency=FAR) as proxy,
+        fault_proxy(service.port, seed=0, latency=FAR_LATENCY_SECONDS) as proxy,
         contextlib.closing(Database(url)) as database,
     ):
         Outbox(database, "files").prepare()
@@ -146,12 +148,12 @@ def main(args: list[str] | None = None) -> int:
         settings: _Settings = {}
         for name, server, workers, share in (
             ("near", near, options.workers, 1),
-            ("far", near.behind(proxy.endpoint), _FEW, 4),
+            ("far", near.behind(proxy.endpoint), FAR_WORKERS, 4),
         ):
-            with _contenders(server, database) as contenders:
-                settings[name] = asyncio.run(_measured(contenders, options, workers, options.rounds // share))
-            print(json.dumps(_ratios({name: settings[name]})), file=sys.stderr)
-    ratios = _ratios(settings)
+            with _open_contenders(server, database) as contenders:
+                settings[name] = asyncio.run(_measure_settings(contenders, options, workers, options.rounds // share))
+            print(json.dumps(_compute_ratios({name: settings[name]})), file=sys.stderr)
+    ratios = _compute_ratios(settings)
     report = {
         "what": f"objects of {options.size} bytes by asyncio on rclone serve s3 over loopback, outbox and phase on PostgreSQL",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -163,15 +165,15 @@ def main(args: list[str] | None = None) -> int:
         "rounds": options.rounds,
         "operations_per_round": options.count,
         "workers": options.workers,
-        "far": {"answers_later_by_seconds": FAR, "workers": _FEW},
+        "far": {"answers_later_by_seconds": FAR_LATENCY_SECONDS, "workers": FAR_WORKERS},
         "figures": {
-            setting: dict(zip(("outer", "middle"), map(figures, both), strict=True))
+            setting: dict(zip(("outer", "middle"), map(summarize, both), strict=True))
             for setting, both in settings.items()
         },
         "ratios": ratios,
-        "goals": _goals(ratios),
+        "goals": _evaluate_goals(ratios),
     }
-    return told(report, RESULTS, options, busy)
+    return publish_report(report, RESULTS, options, busy)
 
 
 if __name__ == "__main__":

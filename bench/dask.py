@@ -1,8 +1,8 @@
-"""More workers: what the client's CPU bounds, done by one worker of a Dask cluster and by two (case 11).
+"""Two Dask workers against one, where the client's CPU is the bound (case 11).
 
-Every row's file is opened through two keys of one folder, and both are read and hashed (``verify --with``): the files are in
-memory, the database is asked for a window of rows now and then, so what bounds it is the worker's CPU. Each worker is pinned to
-one core, its threads with it. The cluster runs when the clock starts; the driver's start counts for both.
+Every row's file is opened through two keys of one folder, and both are read and hashed (``verify --with``). The files are in memory, and
+the database is rarely queried, so the worker's CPU is the bound. Each worker is pinned to one core with its threads. The cluster runs
+before the clock starts; the start of the driver counts for both.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ import sqlalchemy as sa
 from distributed import Client, LocalCluster
 
 from bench import _contest
-from bench._application import Base, name_of, told, value_of
-from bench._contest import Contestant, Ended, Goal
+from bench._application import Base, environment_for, name_of, value_of
+from bench._contest import Contestant, Goal, TurnResult
 from tests.support.engine import registrations as places
 from tests.support.servers import start_postgres
 
 GOALS = (Goal(case="11", metric="per second", against="one worker", goal=1.6),)
 CONTENTS = 16
-"""Files that there really are; all others are links to them, so that all of it stays in memory."""
+"""Number of real files. All others are links to them, so that all fit in memory."""
 
 
 def pin(core: int) -> int:
-    """Bind this process to one core, with every thread that it has; threads to come are born there. Returns its id."""
+    """Bind this process and its threads to one core. Return its id."""
     for thread in Path("/proc/self/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
-    # The start of an application is no part of the contest.
+    # Imports are not part of the contest.
     for module in ("bench._application", "migrate_storage.jobs.verify.job", "migrate_storage.cli"):
         importlib.import_module(module)
     return os.getpid()
 
 
 @dataclass
-class Ground:
+class RowScenario:
     """A database with one row a file, and the folder of the files."""
 
     url: str
@@ -73,7 +73,7 @@ class Ground:
     @property
     def environment(self) -> dict[str, str]:
         """Where workers and driver find the application."""
-        return told(self.url, places.old_local(self.folder), places.new_local(self.folder))
+        return environment_for(self.url, places.old_local(self.folder), places.new_local(self.folder))
 
     def serve(self, workers: int) -> None:
         """A fresh cluster."""
@@ -124,20 +124,25 @@ class Ground:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the contest; returns the exit code."""
-    options = _contest.options("dask", __doc__ or "", arguments, rows=12_000, size=1 << 20)
+    options = _contest.parse_options("dask", __doc__ or "", arguments, rows=12_000, size=1 << 20)
     load = os.getloadavg()[0]
-    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
+    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[TurnResult]]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migrate-storage-bench-")))
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own
         server = stack.enter_context(start_postgres(folder / "postgres"))
         url = stack.enter_context(server.database())
-        ground = Ground(url, folder / "files", options.rows, options.size)
-        ground.folder.mkdir()
-        ground.make()
-        stack.callback(lambda: ground.cluster.close())
-        contestants = [ground.contestant("migrate-storage", 2), ground.contestant("one worker", 1)]
+        scenario = RowScenario(url, folder / "files", options.rows, options.size)
+        scenario.folder.mkdir()
+        scenario.make()
+        stack.callback(lambda: scenario.cluster.close())
+        contestants = [scenario.contestant("migrate-storage", 2), scenario.contestant("one worker", 1)]
         title = f"{options.rows:,} files of {options.size:,} bytes, read through two keys: two workers of a Dask cluster, each on one core"
-        cases["11"] = (title, contestants, _contest.contest("11", contestants, options.rounds))
-    setting = {**_contest.machine(load), "rows": options.rows, "bytes": options.size, "files": "hard links, in memory"}
+        cases["11"] = (title, contestants, _contest.run_contest("11", contestants, options.rounds))
+    setting = {
+        **_contest.describe_machine(load),
+        "rows": options.rows,
+        "bytes": options.size,
+        "files": "hard links, in memory",
+    }
     return _contest.publish("dask", setting, cases, GOALS, write=not options.no_write)

@@ -1,6 +1,6 @@
-"""How large the journal is: moves rows on PostgreSQL and SQLite and measures the tables; docs/journal.md has its words.
+"""The size of the journal after re-pointing rows on PostgreSQL and SQLite.
 
-Run as ``python -m bench.journal [ROWS]``, 20,000 by default.
+Run as ``python -m bench.journal [ROWS]``, 20,000 by default. ``docs/journal.md`` quotes the results.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def value(backend: str, number: int) -> str:
 
 
 def fill(journal: Journal, rows: int) -> None:
-    """Write what a run of that many rows, each with a file of its own, leaves in the journal."""
+    """Write the journal records of a run of that many rows, each with its own file."""
     journal.prepare()
     journal.runs.begin(
         RunRecord(
@@ -101,7 +101,7 @@ def per_million(url: str, rows: int = ROWS) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and print: ``[ROWS [URL]]``, on SQLite and on the database that the URL names."""
+    """Measure and print: ``[ROWS [URL]]``, on SQLite and on the database of the URL."""
     words = sys.argv[1:] if arguments is None else arguments
     rows = int(words[0]) if words else ROWS
     with tempfile.TemporaryDirectory() as folder:

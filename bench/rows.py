@@ -1,8 +1,8 @@
-"""Rows, and no bytes: re-keying (case 5 on PostgreSQL, 6 on SQLite and MariaDB), planning (7), resuming a finished job (8).
+"""Rows without bytes: re-keying (5 and 6), planning (7), a resumed run (8).
 
-The files were written by FSSpecBackend into one folder; for the rows in PostgreSQL that folder is a bucket of an S3 server. Both keys
-reach it, so that only rows change. Migrate-storage sees to it that every file is there, keeps its journal, and can undo it all; the
-others do what they do.
+Case 5 is on PostgreSQL, case 6 on SQLite and MariaDB. The files were written by FSSpecBackend into one folder; for the rows in PostgreSQL
+that folder is a bucket of an S3 server. Both keys reach it, so only rows change. migrate-storage checks that every file exists, keeps its
+journal, and can revert; the others do not.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from advanced_alchemy.types import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from bench import _contest
-from bench._application import Base, name_of, told, type_of, value_of
-from bench._contest import Contestant, Ended, Goal
+from bench._application import Base, environment_for, name_of, type_of, value_of
+from bench._contest import Contestant, Goal, TurnResult
 from tests.support import services
 from tests.support.engine import registrations as places
 from tests.support.servers import S3Server, start_mariadb, start_postgres
@@ -41,7 +41,7 @@ SIZE = 16
 
 
 @dataclass
-class Ground:
+class RowScenario:
     """A database with one row a file, and the folder of the files."""
 
     url: str
@@ -76,14 +76,14 @@ class Ground:
         self._settle()
 
     def _settle(self) -> None:
-        """What a database does some time after many writes is done before the clock starts."""
+        """Do the database's maintenance after many writes before the clock starts."""
         if self.postgres:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(sa.text("VACUUM ANALYZE"))
                 connection.execute(sa.text("CHECKPOINT"))
 
     def moved(self, *, journal: bool) -> tuple[int, Mapping[str, Any]]:
-        """Rows that name the new key, each otherwise as it was; and, where there must be one, their lines in the journal.
+        """Count the re-pointed rows, and their journal records.
 
         Raises:
             RuntimeError: not all of them.
@@ -127,13 +127,13 @@ class Ground:
         return Contestant(
             name=name,
             verifies=verifies,
-            start=lambda: (line, told(self.url, *self.backends)),
+            start=lambda: (line, environment_for(self.url, *self.backends)),
             prepare=prepare,
             count=count,
         )
 
     def rekeying(self, *, orm: bool) -> list[Contestant]:
-        """Who re-points all rows."""
+        """Return the contestants that re-point all rows."""
         ours = self.contestant(
             "migrate-storage", "each file, each row by compare-and-swap, a journal", *_run("run"),
             prepare=self.fresh, count=lambda: self.moved(journal=True),
@@ -147,7 +147,7 @@ class Ground:
         )]  # fmt: skip
 
     def reading(self, command: str, verifies: str, *, finished: bool) -> list[Contestant]:
-        """Who only reads: all rows to be moved, or all of them moved."""
+        """Return the contestants that only read: rows to move, or moved ones."""
         count = (lambda: self.moved(journal=True)) if finished else self.untouched
         ours = self.contestant(
             "migrate-storage", verifies, *_run(command), prepare=self._settle if finished else self.fresh, count=count
@@ -174,13 +174,13 @@ def write(folder: Path, count: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, show, and write ``docs/benchmarks``; 1 when a goal was missed."""
-    options = _contest.options("rows", __doc__, arguments, rows=1_000_000)
+    options = _contest.parse_options("rows", __doc__, arguments, rows=1_000_000)
     wanted = options.case or (5, 6, 7, 8)
     load = os.getloadavg()[0]
-    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[Ended]]]] = {}
+    cases: dict[str, tuple[str, Sequence[Contestant], Mapping[str, Sequence[TurnResult]]]] = {}
 
     def held(case: str, title: str, contestants: Sequence[Contestant]) -> None:
-        cases[case] = (title, contestants, _contest.contest(case, contestants, options.rounds))
+        cases[case] = (title, contestants, _contest.run_contest(case, contestants, options.rounds))
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -191,23 +191,25 @@ def main(arguments: list[str] | None = None) -> int:
             write(folder / "rclone" / "data" / bucket, options.rows)
             served = places.old_s3(rclone, bucket), places.new_s3(rclone, bucket)
             server = stack.enter_context(start_postgres(folder / "postgres"))
-            ground = Ground(stack.enter_context(server.database()), options.rows, served)
-            ground.make()
+            scenario = RowScenario(stack.enter_context(server.database()), options.rows, served)
+            scenario.make()
             rows = f"{options.rows:,} rows in PostgreSQL"
             if 7 in wanted:
                 held(
                     "7",
                     f"plan {rows}",
-                    ground.reading("plan", "a sample of 1,000 files through both keys", finished=False),
+                    scenario.reading("plan", "a sample of 1,000 files through both keys", finished=False),
                 )
             if 5 in wanted:
-                held("5", f"re-key {rows}", ground.rekeying(orm=True))
+                held("5", f"re-key {rows}", scenario.rekeying(orm=True))
             if 8 in wanted:
-                _contest.turn(ground.rekeying(orm=False)[0])
+                _contest.run_turn(scenario.rekeying(orm=False)[0])
                 held(
-                    "8", f"resume a finished job of {rows}", ground.reading("run", "that no row is left", finished=True)
+                    "8",
+                    f"resume a finished job of {rows}",
+                    scenario.reading("run", "that no row is left", finished=True),
                 )
-            ground.engine.dispose()
+            scenario.engine.dispose()
         if 6 in wanted:
             few = max(1, options.rows // 5)
             files = folder / "files"
@@ -218,12 +220,12 @@ def main(arguments: list[str] | None = None) -> int:
                 ("SQLite", f"sqlite:///{folder}/app.db"),
                 ("MariaDB", stack.enter_context(mariadb.database())),
             ):
-                ground = Ground(url, few, local)
-                ground.make()
-                held(f"6-{name.lower()}", f"re-key {few:,} rows in {name}", ground.rekeying(orm=False))
-                ground.engine.dispose()
+                scenario = RowScenario(url, few, local)
+                scenario.make()
+                held(f"6-{name.lower()}", f"re-key {few:,} rows in {name}", scenario.rekeying(orm=False))
+                scenario.engine.dispose()
     setting = {
-        **_contest.machine(load), "servers": "rclone serve s3, PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client; for SQLite and MariaDB files on a local disk",
+        **_contest.describe_machine(load), "servers": "rclone serve s3, PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client; for SQLite and MariaDB files on a local disk",
         "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("rows", setting, cases, GOALS, write=not options.no_write)

@@ -1,7 +1,7 @@
-"""``sync`` with nothing to do: two buckets of one S3 server that hold the same (case 9).
+"""``sync`` with nothing to do, between two equal buckets of one server (case 9).
 
-The objects were written by FSSpecBackend into the folder that the server serves, and stand in both buckets. Both tools
-compare sizes and the digests that the listings tell: rclone by ``--checksum``, since else it asks for each object's time.
+The objects were written by FSSpecBackend into the folder that the server serves, and are in both buckets. Both tools compare sizes and
+the digests of the listings. rclone does so with ``--checksum``; without it, it requests each object's time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from bench import _contest
 from bench._application import name_of
 from bench._contest import Contestant, Goal
-from bench._ground import AT_ONCE, PROGRAMS, remote
+from bench._scenario import PARALLEL_REQUESTS, PROGRAMS, rclone_environment
 from tests.support.servers import S3Server, start_rclone
 
 GOALS = (Goal(case="9", metric="per second", against="rclone sync", goal=1.0),)
@@ -64,17 +64,17 @@ def _contestants(server: S3Server, here: str, there: str, state: Path, count: in
     )  # fmt: skip
     theirs: Sequence[str] = (
         str(PROGRAMS / "rclone"), "sync", f"src:{here}", f"src:{there}", "--config", "/dev/null", "--checksum",
-        "--transfers", AT_ONCE, "--checkers", AT_ONCE,
+        "--transfers", PARALLEL_REQUESTS, "--checkers", PARALLEL_REQUESTS,
     )  # fmt: skip
     return [
         Contestant(name="migrate-storage", verifies="size and MD5 of each pair", start=lambda: (ours, keys), prepare=forget, count=same),
-        Contestant(name="rclone sync", verifies="size and MD5 of each pair", start=lambda: (theirs, remote("SRC", server)), prepare=forget, count=same),
+        Contestant(name="rclone sync", verifies="size and MD5 of each pair", start=lambda: (theirs, rclone_environment("SRC", server)), prepare=forget, count=same),
     ]  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, show, and write ``docs/benchmarks``; 1 when a goal was missed."""
-    options = _contest.options("sync", __doc__, arguments, objects=200_000)
+    options = _contest.parse_options("sync", __doc__, arguments, objects=200_000)
     load = os.getloadavg()[0]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -84,8 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
         _write(data / here, data / there, options.objects)
         contestants = _contestants(server, here, there, folder / "journal.db", options.objects)
         title = f"sync with nothing to do, {options.objects:,} objects a side"
-        cases = {"9": (title, contestants, _contest.contest("9", contestants, options.rounds))}
-    setting = {**_contest.machine(load), "servers": "rclone serve s3 on loopback, on the same cores as the client", "rounds": options.rounds}  # fmt: skip
+        cases = {"9": (title, contestants, _contest.run_contest("9", contestants, options.rounds))}
+    setting = {**_contest.describe_machine(load), "servers": "rclone serve s3 on loopback, on the same cores as the client", "rounds": options.rounds}  # fmt: skip
     return _contest.publish("sync", setting, cases, GOALS, write=not options.no_write)
 
 

@@ -1,4 +1,4 @@
-"""Objects that were written by FSSpecBackend, their rows in PostgreSQL, and the contestants that take them to an S3 server."""
+"""Objects written by FSSpecBackend, their rows in PostgreSQL, and the contestants."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
-from bench._application import Base, name_of, told, type_of, value_of
+from bench._application import Base, environment_for, name_of, type_of, value_of
 from bench._contest import Contestant
 from tests.support import services
 from tests.support.engine import registrations as places
 from tests.support.servers import DatabaseServer, S3Server
 
-AT_ONCE = "32"
+PARALLEL_REQUESTS = "32"
 SERVERS = "rclone serve s3 and PostgreSQL 15 on loopback, on the same cores as the client"
-"""The setting of every section that has a ground."""
+"""The setting of every section that uses a Scenario."""
 PROGRAMS = Path(sys.executable).parent
 _BLOCK = 1 << 20
 
 
 @dataclass
-class Ground:
-    """The ends of a case."""
+class Scenario:
+    """Source, destination and database of a case."""
 
     #: A server, or a folder of this machine.
     source: S3Server | Path
@@ -47,7 +47,7 @@ class Ground:
     #: The source's bucket; a folder has none.
     bucket: str = ""
     #: The destination's bucket: a fresh one for each turn.
-    there: str = field(init=False, default="")
+    destination_bucket: str = field(init=False, default="")
     #: Size and MD5 of what was written, by name.
     written: dict[str, tuple[int, str | None]] = field(init=False, default_factory=dict)
     engine: sa.Engine = field(init=False)
@@ -56,18 +56,18 @@ class Ground:
         self.engine = sa.create_engine(self.url)
 
     @property
-    def old(self) -> places.Registration:
-        """What is registered under ``old``."""
+    def source_registration(self) -> places.Registration:
+        """The backend that is registered under ``old``."""
         if isinstance(self.source, Path):
             return places.old_local(self.source)
         return places.old_s3(self.source, self.bucket)
 
-    def write(self) -> None:
-        """The objects, through FSSpecBackend, as the application wrote them."""
+    def write_objects(self) -> None:
+        """Write the objects through FSSpecBackend, as an application does."""
         print(f"writing {len(self.sizes)} objects through FSSpecBackend", file=sys.stderr, flush=True)
         dice = random.Random(0)
         if isinstance(self.source, Path):
-            backend = self.old.build()
+            backend = self.source_registration.build()
             for number, size in enumerate(self.sizes, 1):
                 backend.save_object(*self._file(backend, number, size, dice))
         else:
@@ -90,20 +90,20 @@ class Ground:
         self.written[name_of(number)] = size, hashlib.md5(content, usedforsecurity=False).hexdigest()
         return FileObject(backend=backend, filename=name_of(number), content_type=type_of(number)), content
 
-    def leave(self) -> None:
-        """Let go of the database, and of what the last turn wrote."""
-        _empty(self.destination.store(self.there))
+    def close(self) -> None:
+        """Delete the objects of the last turn, and close the database connections."""
+        _delete_objects(self.destination.store(self.destination_bucket))
         self.engine.dispose()
 
-    def elsewhere(self, destination: S3Server) -> None:
-        """Another destination from now on."""
-        self.destination, self.there = destination, ""
+    def set_destination(self, destination: S3Server) -> None:
+        """Use another destination from now on."""
+        self.destination, self.destination_bucket = destination, ""
 
-    def fresh(self) -> None:
-        """Rows as they were, no journal, an empty bucket to copy to."""
-        if self.there:
-            _empty(self.destination.store(self.there))
-        self.there = self.destination.new_bucket("to")
+    def reset(self) -> None:
+        """Restore the rows, drop the journal, and create an empty destination bucket."""
+        if self.destination_bucket:
+            _delete_objects(self.destination.store(self.destination_bucket))
+        self.destination_bucket = self.destination.new_bucket("to")
         with self.engine.begin() as connection:
             for table in sa.inspect(connection).get_table_names():
                 connection.execute(sa.text(f'DROP TABLE "{table}"'))
@@ -113,23 +113,25 @@ class Ground:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text("VACUUM ANALYZE documents"))
 
-    def arrived(self, *, types: bool, rows: bool) -> tuple[int, Mapping[str, Any]]:
-        """Objects that the destination holds with the size and the MD5 that was written, the content types that are the rows' own, and rows.
+    def count_arrived(self, *, types: bool, rows: bool) -> tuple[int, Mapping[str, Any]]:
+        """Count the correct copies, their content types, and the re-pointed rows.
 
         Args:
-            types: every content type must be right, else it is only counted.
+            types: every content type must be that of its row; otherwise they are only counted.
             rows: every row must name the new place.
 
         Raises:
-            RuntimeError: not everything arrived, or not so.
+            RuntimeError: a copy, content type or row is missing or wrong.
         """
-        store = self.destination.store(self.there)
+        store = self.destination.store(self.destination_bucket)
         there = {
             meta["path"]: (meta["size"], (meta["e_tag"] or "").strip('"')) for page in obstore.list(store) for meta in page
         }  # fmt: skip
         right = sum(there.get(path) == known for path, known in self.written.items())
         with ThreadPoolExecutor(16) as pool:
-            found = pool.map(lambda n: _type(store, name_of(n)) == type_of(n), range(1, len(self.sizes) + 1))
+            found = pool.map(
+                lambda n: _read_content_type(store, name_of(n)) == type_of(n), range(1, len(self.sizes) + 1)
+            )
         kinds = Counter(found)
         with self.engine.connect() as connection:
             moved = connection.execute(sa.text("SELECT count(*) FROM documents WHERE file->>'backend' = 'new'")).scalar_one()  # fmt: skip
@@ -139,74 +141,79 @@ class Ground:
             raise RuntimeError(f"of {wanted} objects {right} arrived; {checked}")
         return right, checked
 
-    def python(self, name: str, verifies: str, *command: str, rows: bool = False, types: bool = False) -> Contestant:
-        """A contestant written in Python, told where everything is."""
+    def python_contestant(
+        self, name: str, verifies: str, *command: str, rows: bool = False, types: bool = False
+    ) -> Contestant:
+        """Return a contestant in Python, with its environment."""
 
         def start() -> tuple[Sequence[str], Mapping[str, str]]:
-            ends: dict[str, Any] = {"to": {"bucket": self.there, **self.destination.options()}}
+            ends: dict[str, Any] = {"to": {"bucket": self.destination_bucket, **self.destination.options()}}
             if isinstance(self.source, S3Server):
                 ends["from"] = {"bucket": self.bucket, **self.source.options()}
-            new = places.new_s3(self.destination, self.there)
-            return (sys.executable, *command), told(self.url, self.old, new, **ends)
+            new = places.new_s3(self.destination, self.destination_bucket)
+            return (sys.executable, *command), environment_for(self.url, self.source_registration, new, **ends)
 
         return Contestant(
             name=name,
             verifies=verifies,
             start=start,
-            prepare=self.fresh,
-            count=lambda: self.arrived(types=types, rows=rows),
+            prepare=self.reset,
+            count=lambda: self.count_arrived(types=types, rows=rows),
         )
 
-    def ours(self, name: str = "migrate-storage", *wrapped: str, more: Sequence[str] = ()) -> Contestant:
-        """Migrate-storage, with its default settings.
+    def our_contestant(self, name: str = "migrate-storage", *wrapped: str, more: Sequence[str] = ()) -> Contestant:
+        """Return migrate-storage with its default settings as a contestant.
 
         Args:
             name: of the contestant.
             *wrapped: arguments of Python before ``-m migrate_storage``.
-            more: further options of ``run``.
+            more: more options of ``run``.
         """
-        return self.python(
+        return self.python_contestant(
             name, "both ends of each object, each row by compare-and-swap, each source again at the end",
             *wrapped, "-m", "migrate_storage", "run", "--app", "bench._application:engine", "--from", "old", "--to", "new", *more,
             rows=True, types=True,
         )  # fmt: skip
 
-    def tool(self, name: str, verifies: str, command: Callable[[], Sequence[str]], environment: Mapping[str, str]) -> Contestant:  # fmt: skip
-        """A contestant that knows of no rows."""
+    def tool_contestant(self, name: str, verifies: str, command: Callable[[], Sequence[str]], environment: Mapping[str, str]) -> Contestant:  # fmt: skip
+        """Return a contestant that does not re-point rows."""
         return Contestant(
             name=name,
             verifies=verifies,
             start=lambda: (command(), environment),
-            prepare=self.fresh,
-            count=lambda: self.arrived(types=False, rows=False),
+            prepare=self.reset,
+            count=lambda: self.count_arrived(types=False, rows=False),
         )
 
-    def rclone(self, *options: str) -> Contestant:
-        """``rclone copy``; within one server it lets the service copy."""
-        environment = remote("DST", self.destination)
+    def rclone_contestant(self, *options: str) -> Contestant:
+        """Return ``rclone copy`` as a contestant; within one server it copies server-side."""
+        environment = rclone_environment("DST", self.destination)
         if isinstance(self.source, Path):
             here = str(self.source)
         else:
             here = f"src:{self.bucket}"
-            environment |= remote("SRC", self.source)
+            environment |= rclone_environment("SRC", self.source)
         to = "src" if self.source is self.destination else "dst"
-        return self.tool(
+        return self.tool_contestant(
             "rclone copy", "size and MD5 of each object; no rows",
-            lambda: [str(PROGRAMS / "rclone"), "copy", here, f"{to}:{self.there}", "--config", "/dev/null", "--s3-no-check-bucket", *options],
+            lambda: [str(PROGRAMS / "rclone"), "copy", here, f"{to}:{self.destination_bucket}", "--config", "/dev/null", "--s3-no-check-bucket", *options],
             environment,
         )  # fmt: skip
 
 
-def site(stack: ExitStack) -> tuple[Path, str]:
-    """A folder for the servers of a section, and the URL of a fresh database on a PostgreSQL of its own, until the stack is closed."""
+def start_database(stack: ExitStack) -> tuple[Path, str]:
+    """Create a folder for servers, and a database on a new PostgreSQL server.
+
+    Both exist until the stack is closed.
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
     folder.chmod(0o755)
     database = DatabaseServer(service=stack.enter_context(services.launched("postgres", folder / "postgres")))
     return folder, stack.enter_context(database.database())
 
 
-def remote(name: str, server: S3Server) -> dict[str, str]:
-    """The environment that tells rclone of a server."""
+def rclone_environment(name: str, server: S3Server) -> dict[str, str]:
+    """Return the environment that configures a server as a remote of rclone."""
     values = {
         "TYPE": "s3", "PROVIDER": "Rclone", "ENDPOINT": server.endpoint, "REGION": server.region,
         "ACCESS_KEY_ID": server.key, "SECRET_ACCESS_KEY": server.secret,
@@ -214,10 +221,10 @@ def remote(name: str, server: S3Server) -> dict[str, str]:
     return {f"RCLONE_CONFIG_{name}_{key}": value for key, value in values.items()}
 
 
-def _empty(store: Any) -> None:
+def _delete_objects(store: Any) -> None:
     for page in obstore.list(store):
         obstore.delete(store, [meta["path"] for meta in page])
 
 
-def _type(store: Any, path: str) -> str | None:
+def _read_content_type(store: Any, path: str) -> str | None:
     return obstore.get(store, path, options={"head": True}).attributes.get("Content-Type")
