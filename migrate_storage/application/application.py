@@ -158,7 +158,7 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
         found = inspected_columns(engine, tuple(columns))
     except sa.exc.SQLAlchemyError as error:
         raise ConfigurationError(
-            f"cannot connect to {engine.url.render_as_string()}: {one_line(_driver_error(error))}: check the database URL"
+            f"cannot connect to {engine.url.render_as_string()}: {one_line(_unwrap_error(error))}: check the database URL"
         ) from None
     except OSError as error:
         raise ConfigurationError(
@@ -167,6 +167,6 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
     return Application(engine=engine, columns=found, backends=dict(backends))
 
 
-def _driver_error(error: BaseException) -> BaseException:
+def _unwrap_error(error: BaseException) -> BaseException:
     """Return the driver's own error, without SQLAlchemy's link."""
     return getattr(error, "orig", None) or error

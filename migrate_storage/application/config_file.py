@@ -157,9 +157,9 @@ class _Reader:
             if name in _DRIVERS:
                 backends[name] = self._read_backend(name, value)
             elif name not in known:
-                raise self._unknown_name(raw, "", {*known, *_DRIVERS})
+                raise self._refuse_name(raw, "", {*known, *_DRIVERS})
             elif isinstance(value, dict):
-                raise self._error(raw, f"{raw!r} is a table, but should be a value")
+                raise self._make_error(raw, f"{raw!r} is a table, but should be a value")
             else:
                 options[name] = self._resolve(value, raw)
         for option, side in (("from", "source"), ("to", "destination")):
@@ -174,19 +174,19 @@ class _Reader:
 
     def _read_backend(self, side: str, table: object) -> BackendSettings:
         if not isinstance(table, dict):
-            raise self._error(side, f"{side!r} should be a table: [{side}]")
+            raise self._make_error(side, f"{side!r} should be a table: [{side}]")
         for name in table:
             if name not in _BACKEND_KEYS:
-                raise self._unknown_name(name, side, _BACKEND_KEYS)
+                raise self._refuse_name(name, side, _BACKEND_KEYS)
         values = self._resolve(table, side)
         for name in ("key", "fs"):
             if not isinstance(values.get(name), str) or not values[name]:
-                raise self._error(side, f'[{side}] needs {name} = "..."')
+                raise self._make_error(side, f'[{side}] needs {name} = "..."')
         driver = values.get("driver", _DRIVERS[side])
         if driver not in _DRIVERS.values():
-            raise self._error("driver", f"[{side}] driver should be fsspec or obstore")
+            raise self._make_error("driver", f"[{side}] driver should be fsspec or obstore")
         if not isinstance(values.get("options", {}), dict):
-            raise self._error("options", f"[{side}] options should be a table")
+            raise self._make_error("options", f"[{side}] options should be a table")
         return BackendSettings(**{"driver": driver, **values})
 
     def _resolve(self, value: Any, key: str) -> Any:
@@ -206,20 +206,22 @@ class _Reader:
             try:
                 return self.environment[name]
             except KeyError:
-                raise self._error(key, f"{key}: the environment variable {visible(name)!r} is not set") from None
+                raise self._make_error(key, f"{key}: the environment variable {visible(name)!r} is not set") from None
         try:
             return Path(name.removeprefix("file:")).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            raise self._error(key, f"{key}: {visible(name.removeprefix('file:'))} cannot be read: {reason}") from None
+            raise self._make_error(
+                key, f"{key}: {visible(name.removeprefix('file:'))} cannot be read: {reason}"
+            ) from None
 
-    def _unknown_name(self, name: str, table: str, known: Collection[str]) -> ConfigurationError:
+    def _refuse_name(self, name: str, table: str, known: Collection[str]) -> ConfigurationError:
         near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(known))}"
         where = f" in [{table}]" if table else ""
-        return self._error(name, f"{visible(name)!r} is no option{where}: {hint}")
+        return self._make_error(name, f"{visible(name)!r} is no option{where}: {hint}")
 
-    def _error(self, key: str, message: str) -> ConfigurationError:
+    def _make_error(self, key: str, message: str) -> ConfigurationError:
         line = self._find_line(key)
         return ConfigurationError(f"{self.path}: {f'line {line}: ' if line else ''}{message}")
 

@@ -34,10 +34,10 @@ class NamedDatabase:
 def find_databases(label: str, module: ModuleType | None, target: object) -> list[NamedDatabase]:
     """Return the databases of an object, or else of its module's attributes."""
     try:
-        found = [] if target is module else list(_databases_in(target, "default"))
+        found = [] if target is module else list(_yield_databases(target, "default"))
         if not found and module is not None:
             for name, value in list(vars(module).items()):
-                found.extend(_databases_in(value, name))
+                found.extend(_yield_databases(value, name))
     except ApplicationError:
         raise
     except Exception as error:  # noqa: BLE001 - making the engine runs the application's own code
@@ -45,7 +45,7 @@ def find_databases(label: str, module: ModuleType | None, target: object) -> lis
     return _merge_same_databases(found)
 
 
-def _databases_in(value: object, name: str) -> Iterator[NamedDatabase]:
+def _yield_databases(value: object, name: str) -> Iterator[NamedDatabase]:
     """Yield the databases of one object; none for an object of an unknown type."""
     match value:
         case type() | ModuleType():
@@ -53,31 +53,31 @@ def _databases_in(value: object, name: str) -> Iterator[NamedDatabase]:
         case sa.Engine() | AsyncEngine():
             yield NamedDatabase(name, value)
         case sessionmaker() | async_sessionmaker():
-            yield from _databases_in(value.kw.get("bind"), name)
+            yield from _yield_databases(value.kw.get("bind"), name)
         case scoped_session():
-            yield from _databases_in(value.session_factory, name)
+            yield from _yield_databases(value.session_factory, name)
         case SQLAlchemySyncConfig() | SQLAlchemyAsyncConfig():
             yield NamedDatabase(value.bind_key or name, value.get_engine(), value.metadata)
         case list() | tuple():
             for each in value:
-                yield from _databases_in(each, "default")
+                yield from _yield_databases(each, "default")
         case _:
-            yield from _databases_in_framework(value, name)
+            yield from _yield_framework_databases(value, name)
 
 
-def _databases_in_framework(value: object, name: str) -> Iterator[NamedDatabase]:
+def _yield_framework_databases(value: object, name: str) -> Iterator[NamedDatabase]:
     """Yield the databases of an advanced-alchemy extension or its application."""
     library = type(value).__module__.partition(".")[0]
     if library == "advanced_alchemy" and hasattr(value, "config"):
-        yield from _databases_in(list(value.config), name)
+        yield from _yield_databases(list(value.config), name)
     elif _is_instance(value, "litestar", "Litestar"):
         for plugin in value.plugins:  # type: ignore[attr-defined]
             if type(plugin).__module__.startswith("advanced_alchemy."):
-                yield from _databases_in(plugin, name)
+                yield from _yield_databases(plugin, name)
     elif _is_instance(value, "starlette.applications", "Starlette"):
-        yield from _databases_in(getattr(value.state, "advanced_alchemy", None), name)  # type: ignore[attr-defined]
+        yield from _yield_databases(getattr(value.state, "advanced_alchemy", None), name)  # type: ignore[attr-defined]
     elif _is_instance(value, "flask", "Flask"):
-        yield from _databases_in(value.extensions.get("advanced_alchemy"), name)  # type: ignore[attr-defined]
+        yield from _yield_databases(value.extensions.get("advanced_alchemy"), name)  # type: ignore[attr-defined]
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:

@@ -58,7 +58,7 @@ def backend_at(text: str, backends: Mapping[str, Any], options: Mapping[str, Any
 
 
 def _open_url(url: str, options: Mapping[str, Any]) -> Any:
-    shown = _url_without_secrets(url)
+    shown = _strip_secrets(url)
     protocol = re.split(r"::|://", url, maxsplit=1)[0]
     if "::" in url or PROTOCOLS.get(protocol) not in (*_CLOUDS, "http"):
         return _open_with_fsspec(shown, url, options)
@@ -76,7 +76,7 @@ def _open_with_fsspec(shown: str, url: str, options: Mapping[str, Any]) -> Any:
     return FSSpecBackend(key=shown, fs=filesystem, prefix=path or None)
 
 
-def _url_without_secrets(url: str) -> str:
+def _strip_secrets(url: str) -> str:
     """Return the URL as the journal stores it: without password and query."""
     parts = urlsplit(url)
     plain = url.partition("?")[0] if "::" not in url else url

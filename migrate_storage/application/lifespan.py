@@ -37,7 +37,7 @@ class Lifespan:
         self._started: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
         self._leave = asyncio.Event()
-        self._thread = threading.Thread(target=self._main, name="migrate-storage-lifespan", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="migrate-storage-lifespan", daemon=True)
 
     def enter(self, timeout: float = 60.0) -> None:
         """Start the application.
@@ -64,7 +64,7 @@ class Lifespan:
             self._loop.call_soon_threadsafe(self._leave.set)
             self._thread.join(timeout)
 
-    def _main(self) -> None:
+    def _run_loop(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
         finally:

@@ -56,7 +56,7 @@ def _read_settings(context: click.Context, _: click.Parameter, value: Path | Non
     return value
 
 
-def _settings_of_context() -> Settings:
+def _get_settings() -> Settings:
     settings: Settings = click.get_current_context().meta.get(_SETTINGS, Settings())
     return settings
 
@@ -111,7 +111,7 @@ class ApplicationOptions:
         metavar="NAMES", type=Names(), default=(),
         help="Only these columns: table.column, separated by commas.  [default: all that hold files]",
     )  # fmt: skip
-    settings: Settings = field(default_factory=_settings_of_context)
+    settings: Settings = field(default_factory=_get_settings)
     #: Returns the application of the program around the command, if it has one.
     embedding: Callable[[], object | None] = field(
         default_factory=lambda: functools.partial(application_of, click.get_current_context())
@@ -143,7 +143,7 @@ class ApplicationOptions:
             )
             return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
         if not self.database:
-            raise _not_named()
+            raise _make_unnamed_error()
         if not backends:
             raise ConfigurationError(
                 "--database without --app needs [source] (and [destination]) in the configuration file, because no "
@@ -167,11 +167,11 @@ class ApplicationOptions:
         if self.database:
             return engine_from_url(self.database)
         if not self.is_named:
-            raise _not_named()
+            raise _make_unnamed_error()
         return self.open().engine
 
 
-def _not_named() -> ConfigurationError:
+def _make_unnamed_error() -> ConfigurationError:
     return ConfigurationError(
         "say where the application is: --app module[:name], or --database URL, or both in "
         f"./{DEFAULT_FILE} (`migrate-storage init` writes one; `migrate-storage demo` shows an example)"

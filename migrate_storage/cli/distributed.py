@@ -64,9 +64,9 @@ class Distribution:
 
         if sum(each is not None for each in (self.shard, self.dask, self.workers)) > 1 and assigned_shard.get() is None:
             raise ConfigurationError("--shard, --dask and --workers exclude each other: each says who does the job")
-        self._part()
+        self._parse_shard()
 
-    def _part(self) -> ShardRef | None:
+    def _parse_shard(self) -> ShardRef | None:
         from migrate_storage.jobs.distributed.shards import ShardRef
 
         return ShardRef.read(self.shard) if self.shard is not None else None
@@ -104,13 +104,13 @@ class Distribution:
 
         if (assigned := assigned_shard.get()) is not None:
             return make(silent, assigned).run()
-        if (part := self._part()) is not None:
+        if (part := self._parse_shard()) is not None:
             return run_and_report(
                 lambda listener: _ShardAndEnd(functools.partial(make, listener), part, journal), output, grace
             )
         if self.alone:
             return run_and_report(lambda listener: make(listener, None), output, grace)
-        arguments, variables = _worker_command(click.get_current_context(), travels=self.workers is None)
+        arguments, variables = _compose_command(click.get_current_context(), travels=self.workers is None)
 
         @contextmanager
         def cluster() -> Iterator[Client]:
@@ -169,7 +169,7 @@ class _ShardAndEnd:
             return report  # another process runs the final pass
 
 
-def _worker_command(context: click.Context, *, travels: bool) -> tuple[list[str], dict[str, str]]:
+def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str], dict[str, str]]:
     """Return the command of a worker, and the environment variables it needs.
 
     Args:
@@ -187,7 +187,7 @@ def _worker_command(context: click.Context, *, travels: bool) -> tuple[list[str]
             continue
         if not isinstance(parameter, click.Option):
             continue
-        text = _as_text(parameter, value)
+        text = _format_value(parameter, value)
         flag = next(each for each in parameter.opts if each.startswith("--"))
         if parameter.name in _KEPT_OUT_OF_TASKS:
             variable = f"MIGRATE_STORAGE_{parameter_variable(flag.removeprefix('--'))}"
@@ -204,10 +204,10 @@ def _worker_command(context: click.Context, *, travels: bool) -> tuple[list[str]
             words += [flag, text]
     if context.params.get("app") is None and context.obj is not None:
         raise ConfigurationError("workers find the application by its name: say --app module[:name]")
-    return [*words, *_worker_arguments(context)], variables
+    return [*words, *_compose_arguments(context)], variables
 
 
-def _worker_arguments(context: click.Context) -> list[str]:
+def _compose_arguments(context: click.Context) -> list[str]:
     """Return the arguments of the command, which follow its options."""
     given = [
         str(context.params[parameter.name or ""])
@@ -219,7 +219,7 @@ def _worker_arguments(context: click.Context) -> list[str]:
     return ["--", *given] if given else []
 
 
-def _as_text(parameter: click.Parameter, value: Any) -> str:
+def _format_value(parameter: click.Parameter, value: Any) -> str:
     """Return a value as a user types it, or sets it in the environment."""
     if parameter.multiple:
         return "\n".join(f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in value)

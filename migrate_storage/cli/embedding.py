@@ -51,11 +51,11 @@ def _copy_command(command: click.Command, depth: int) -> click.Command:
     if isinstance(other, click.Group):
         other.commands = {name: _copy_command(each, depth + 1) for name, each in other.commands.items()}
     elif other.callback is not None:
-        other.callback = _with_exit_code(other.callback, depth)
+        other.callback = _wrap_callback(other.callback, depth)
     return other
 
 
-def _with_exit_code(callback: Callable[..., Any], depth: int) -> Callable[..., Any]:
+def _wrap_callback(callback: Callable[..., Any], depth: int) -> Callable[..., Any]:
     @functools.wraps(callback)
     def run_and_exit(*args: Any, **kwargs: Any) -> None:
         context = click.get_current_context()

@@ -83,10 +83,10 @@ def options(kind: type[Request]) -> Callable[[Callable[[Request], Any]], Callabl
     def decorate(command: Callable[[Request], Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def call_with_request(**parameters: Any) -> Any:
-            return command(_build(kind, parameters))
+            return command(_build_request(kind, parameters))
 
         declared: Callable[..., Any] = call_with_request
-        for declare in reversed(list(_declarations(kind))):
+        for declare in reversed(list(_collect_declarations(kind))):
             declared = declare(declared)
         return declared
 
@@ -102,7 +102,7 @@ def fill(kind: type[Value], request: object, **others: Any) -> Value:
         others: Fields that the request does not have, or has otherwise.
     """
     names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    known = {name: value for name, value in _options_of(request) if name in names}
+    known = {name: value for name, value in _collect_options(request) if name in names}
     return kind(**{**known, **others})
 
 
@@ -116,28 +116,28 @@ def parameter_variable(name: str) -> str:
     return name.replace("-", "_").upper()
 
 
-def _declarations(kind: type) -> Iterator[Decorator]:
+def _collect_declarations(kind: type) -> Iterator[Decorator]:
     for each in fields(kind):
         if _GROUP in each.metadata:
-            yield from _declarations(each.metadata[_GROUP])
+            yield from _collect_declarations(each.metadata[_GROUP])
         elif _DECLARATION in each.metadata:
             yield each.metadata[_DECLARATION](each.name)
 
 
-def _build(kind: type[Value], parameters: Mapping[str, Any]) -> Value:
+def _build_request(kind: type[Value], parameters: Mapping[str, Any]) -> Value:
     values: dict[str, Any] = {}
     for each in fields(kind):  # type: ignore[arg-type]
         if _GROUP in each.metadata:
-            values[each.name] = _build(each.metadata[_GROUP], parameters)
+            values[each.name] = _build_request(each.metadata[_GROUP], parameters)
         elif _DECLARATION in each.metadata:
             values[each.name] = parameters[each.name]
     return kind(**values)
 
 
-def _options_of(request: object) -> Iterator[tuple[str, Any]]:
+def _collect_options(request: object) -> Iterator[tuple[str, Any]]:
     for each in fields(request):  # type: ignore[arg-type]
         value = getattr(request, each.name)
         if _GROUP in each.metadata:
-            yield from _options_of(value)
+            yield from _collect_options(value)
         elif _DECLARATION in each.metadata:
             yield each.name, value

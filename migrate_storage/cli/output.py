@@ -77,7 +77,7 @@ def next_command(command: str) -> str:
     if context is not None and target is not None:
         known = {flag for parameter in target.params for flag in (*parameter.opts, *parameter.secondary_opts)}
         known -= set(words)
-        for flag, value in _typed_flags(context):
+        for flag, value in _collect_typed_flags(context):
             if flag in known:
                 words += [flag] if value is None else [flag, value]
     return " ".join((program(), *map(shlex.quote, words[1:])))
@@ -93,7 +93,7 @@ _NOT_REPEATED = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes",
 """Flags that apply to one command only."""
 
 
-def _typed_flags(context: click.Context) -> Iterator[tuple[str, str | None]]:
+def _collect_typed_flags(context: click.Context) -> Iterator[tuple[str, str | None]]:
     """Yield the typed flags that the next command may repeat, without passwords."""
     for parameter in context.command.params:
         assert parameter.name is not None

@@ -85,7 +85,7 @@ class OpenStores:
     application: Application | None
 
 
-def _store_option(side: str) -> Any:
+def _declare_store_option(side: str) -> Any:
     return option(
         in_file=False, multiple=True, type=Assignment(), metavar="NAME=VALUE",
         help=f"What the store takes besides, where {side} is a URL: obstore's names, or fsspec's.",
@@ -98,8 +98,8 @@ class StoreArguments:
 
     from_: str = argument(metavar="FROM")
     to: str = argument(metavar="TO")
-    from_option: tuple[tuple[str, Any], ...] = _store_option("FROM")
-    to_option: tuple[tuple[str, Any], ...] = _store_option("TO")
+    from_option: tuple[tuple[str, Any], ...] = _declare_store_option("FROM")
+    to_option: tuple[tuple[str, Any], ...] = _declare_store_option("TO")
     patterns: PatternOptions = group(PatternOptions)
     files_from: Path | None = option(
         type=click.Path(path_type=Path), metavar="FILE", help="Only the objects that a file names, one a line."

@@ -73,7 +73,7 @@ class Counters:
             times.seconds += seconds
             timed = self._timed
         if timed is not None:
-            timed(seconds, self._attributes(kind, where))
+            timed(seconds, self._format_attributes(kind, where))
 
     def set(self, kind: str, where: str, value: float) -> None:
         """Set the gauge of a kind."""
@@ -169,12 +169,12 @@ class Counters:
         name = f"migrate_storage.{self.subject}"
 
         def read_counts(_: Any) -> Iterable[Observation]:
-            return [Observation(count, self._attributes(*key)) for key, count in self.all().items()]
+            return [Observation(count, self._format_attributes(*key)) for key, count in self.all().items()]
 
         def read_gauges(_: Any) -> Iterable[Observation]:
             with self._lock:
                 values = dict(self._values)
-            return [Observation(value, self._attributes(*key)) for key, value in values.items()]
+            return [Observation(value, self._format_attributes(*key)) for key, value in values.items()]
 
         meter.create_observable_counter(f"{name}.count", callbacks=[read_counts], description="Counts, by kind.")
         meter.create_observable_gauge(
@@ -183,7 +183,7 @@ class Counters:
         histogram = meter.create_histogram(f"{name}.duration", unit="s", description="Times, by kind.")
         self._timed = lambda seconds, attributes: histogram.record(seconds, attributes=attributes)
 
-    def _attributes(self, kind: str, where: str) -> dict[str, str]:
+    def _format_attributes(self, kind: str, where: str) -> dict[str, str]:
         return {"kind": kind, **({self._by: where} if where else {}), **self._labels}
 
     def _format_labels(self, where: str, **more: str) -> str:

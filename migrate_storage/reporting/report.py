@@ -188,8 +188,8 @@ class Report:
             evidence=dict(data["evidence"]),
             kept=dict(data.get("kept", {})),
             listed=tuple(outcome_from_dict(each) for each in data["listed"]),
-            not_carried=tuple(_note_from_dict(each) for each in data["not_carried"]),
-            notes=tuple(_note_from_dict(each) for each in data["notes"]),
+            not_carried=tuple(_decode_note(each) for each in data["not_carried"]),
+            notes=tuple(_decode_note(each) for each in data["notes"]),
         )
 
 
@@ -203,7 +203,7 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
         "size": outcome.size,
         "evidence": outcome.evidence,
         "seconds": round(outcome.seconds, 6),
-        "rows": [_ref_to_dict(ref) for ref in outcome.refs],
+        "rows": [_encode_ref(ref) for ref in outcome.refs],
     }
 
 
@@ -217,34 +217,34 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
         size=data["size"],
         evidence=data["evidence"],
         seconds=data["seconds"],
-        refs=tuple(_ref_from_dict(each) for each in data["rows"]),
+        refs=tuple(_decode_ref(each) for each in data["rows"]),
     )
 
 
-def _ref_to_dict(ref: RowRef) -> dict[str, Any]:
+def _encode_ref(ref: RowRef) -> dict[str, Any]:
     column = ref.column
     return {
         "schema": column.schema,
         "table": column.table,
         "column": column.column,
         "key": list(column.key),
-        "pk": [_key_to_json(part) for part in ref.pk],
+        "pk": [_encode_key(part) for part in ref.pk],
         "index": ref.index,
     }
 
 
-def _ref_from_dict(data: Mapping[str, Any]) -> RowRef:
+def _decode_ref(data: Mapping[str, Any]) -> RowRef:
     column = Column(table=data["table"], column=data["column"], schema=data["schema"], key=tuple(data["key"]))
-    return RowRef(column, tuple(map(_key_from_json, data["pk"])), data["index"])
+    return RowRef(column, tuple(map(_decode_key, data["pk"])), data["index"])
 
 
-def _key_to_json(part: object) -> object:
+def _encode_key(part: object) -> object:
     if isinstance(part, bytes):
         return {"hex": part.hex()}
     return part if isinstance(part, str | int | float | None) else str(part)
 
 
-def _key_from_json(part: Any) -> object:
+def _decode_key(part: Any) -> object:
     return bytes.fromhex(part["hex"]) if isinstance(part, dict) else part
 
 
@@ -259,5 +259,5 @@ def note_to_dict(note: Note) -> dict[str, str]:
     }
 
 
-def _note_from_dict(data: Mapping[str, str]) -> Note:
+def _decode_note(data: Mapping[str, str]) -> Note:
     return Note(**{**data, "severity": Severity(data["severity"])})  # type: ignore[arg-type]

@@ -73,14 +73,14 @@ class RunStats:
                 self._list(outcome)
             else:
                 if self._listed:
-                    self._listed.pop(_listing_key(outcome), None)
+                    self._listed.pop(_make_key(outcome), None)
                 if outcome.evidence:
                     self.evidence[outcome.evidence] = self.evidence.get(outcome.evidence, 0) + 1
             self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1
             self._listener(ItemFinished(outcome=outcome))
 
     def _list(self, outcome: Outcome) -> None:
-        name = _listing_key(outcome)
+        name = _make_key(outcome)
         if (before := self._listed.get(name)) is not None:
             refs = tuple(dict.fromkeys((*before.refs, *outcome.refs)))[:LISTED_ROWS]
             self._listed[name] = replace(outcome, refs=refs)
@@ -88,7 +88,7 @@ class RunStats:
             self._listed[name] = outcome
 
 
-def _listing_key(outcome: Outcome) -> tuple[str, str]:
+def _make_key(outcome: Outcome) -> tuple[str, str]:
     """Return the key of an object in the list of outcomes that are not done."""
     rows = ",".join(str(ref) for ref in outcome.refs[:1]) if not outcome.destination.path else ""
     return str(outcome.source), rows

@@ -143,10 +143,10 @@ def figures(report: Report, journal: Journal) -> Figures:
     for outcome in report.listed:
         for ref in outcome.refs:
             sums.add_rows(ref.column, outcome.kind.value, 1)
-    return replace(sums, slowest=tuple(map(_outcome_of, slowest)))
+    return replace(sums, slowest=tuple(map(_make_outcome, slowest)))
 
 
-def _outcome_of(record: ObjectRecord) -> Outcome:
+def _make_outcome(record: ObjectRecord) -> Outcome:
     assert record.outcome is not None
     return Outcome(
         kind=OutcomeKind(record.outcome), source=record.source, destination=record.destination,

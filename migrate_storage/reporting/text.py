@@ -32,30 +32,30 @@ SLOWEST_IN_TEXT = 5
 
 def render(report: Report, figures: Figures | None = None) -> str:
     """Return the report as text, with control characters of keys escaped."""
-    return "\n".join(visible(line) for line in _lines(report, figures))
+    return "\n".join(visible(line) for line in _render_lines(report, figures))
 
 
-def _lines(report: Report, figures: Figures | None) -> Iterator[str]:
+def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
     yield headline(report)
     yield ""
-    yield from _fact_lines(report)
+    yield from _render_facts(report)
     if report.estimate is not None:
         reckoned = ", as reckoned from the sample" if report.sample else ""
         yield from ("", f"The run would take{reckoned}")
         yield from lines(report.estimate)
     if figures is not None:
-        yield from _figure_lines(figures)
+        yield from _render_figures(figures)
     for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):
         if notes:
             yield ""
             yield title
             for note in notes:
-                yield from _note_lines(note)
+                yield from _render_note(note)
     if report.listed_total:
         yield ""
         yield f"To look at ({amount(report.listed_total, noun(report))})"
         for outcome in report.listed:
-            yield from _outcome_lines(outcome)
+            yield from _render_outcome(outcome)
         if report.listed_total > len(report.listed):
             yield f"  and {amount(report.listed_total - len(report.listed), f'more {noun(report)}')}"
     if report.next_command:
@@ -108,7 +108,7 @@ def _describe_plan(report: Report) -> str:
     return f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
 
 
-def _fact_lines(report: Report) -> Iterator[str]:
+def _render_facts(report: Report) -> Iterator[str]:
     arrow = f"{report.source} -> {report.destination}"
     way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
     yield f"  {'way' if report.kind == 'run' else 'what':<10} {way}"
@@ -179,7 +179,7 @@ def _describe_rate(report: Report) -> str:
     return f" ({size(report.bytes_moved / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
 
 
-def _figure_lines(figures: Figures) -> Iterator[str]:
+def _render_figures(figures: Figures) -> Iterator[str]:
     if figures.columns:
         yield from ("", "Rows by column")
         for column, counts in sorted(figures.columns.items()):
@@ -190,7 +190,7 @@ def _figure_lines(figures: Figures) -> Iterator[str]:
             yield f"  {duration(each.seconds):<10} {size(each.size or 0):<10} {each.source}"
 
 
-def _note_lines(note: Note) -> Iterator[str]:
+def _render_note(note: Note) -> Iterator[str]:
     subject = f"{note.subject}: " if note.subject else ""
     sign = {Severity.INFO: "-", Severity.WARNING: "!", Severity.REFUSED: "x"}[note.severity]
     yield f"  {sign} {subject}{note.message} [{note.code}]"
@@ -198,7 +198,7 @@ def _note_lines(note: Note) -> Iterator[str]:
         yield f"    {note.todo}"
 
 
-def _outcome_lines(outcome: Outcome) -> Iterator[str]:
+def _render_outcome(outcome: Outcome) -> Iterator[str]:
     yield f"  {outcome.kind.value:<10} {outcome.source}: {outcome.reason}"
     shown = ", ".join(map(str, outcome.refs[:3]))
     more = f" and {len(outcome.refs) - 3} more" if len(outcome.refs) > 3 else ""

@@ -67,7 +67,7 @@ def convert(request: ConvertRequest) -> int:
                 output.print_text(difference(file).splitlines())
             else:
                 write(file)
-        remarks = sorted(_remarks(file))
+        remarks = sorted(_collect_remarks(file))
         left += sum(remark.state != "converted" for remark in remarks)
         for remark in remarks:
             _print_remark(file.path, remark, output)
@@ -76,7 +76,7 @@ def convert(request: ConvertRequest) -> int:
     return EXIT_PROBLEMS if left else 0
 
 
-def _remarks(file: ConvertedFile) -> Iterator[_Remark]:
+def _collect_remarks(file: ConvertedFile) -> Iterator[_Remark]:
     for line, notes in file.converted.done:
         yield from (_Remark(line, "converted", note) for note in notes or ("",))
     for each in file.converted.left:

@@ -48,25 +48,25 @@ def cutover() -> None:
     """
 
 
-def _backend_option() -> Any:
+def _declare_backend() -> Any:
     return option(metavar="KEY", help="Key of the cutover backend, where there are several.")
 
 
-def _quiet_for_option() -> Any:
+def _declare_quiet_for() -> Any:
     return option(
         metavar="TIME", type=SECONDS, in_file=False, default="10m", show_default=True,
         help="Into DESTINATION: how long no read must have fallen back to the source.",
     )  # fmt: skip
 
 
-def _wait_option() -> Any:
+def _declare_wait() -> Any:
     return option(
         metavar="TIME", type=SECONDS, in_file=False, default="0s", show_default=True,
         help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
     )  # fmt: skip
 
 
-def _force_option() -> Any:
+def _declare_force() -> Any:
     return option(
         in_file=False, is_flag=True,
         help="Override conditions that do not hold, and say which. Processes that may be acting are waited for all the same.",
@@ -77,7 +77,7 @@ def _force_option() -> Any:
 class StatusRequest:
     """The options of ``cutover status``."""
 
-    backend: str | None = _backend_option()
+    backend: str | None = _declare_backend()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -101,16 +101,16 @@ def status(request: StatusRequest) -> int:
     phase = row.phase if row is not None else backend.phase
     entries = list(outbox.pending_entries())
     event: dict[str, Any] = {"event": "cutover", "backend": backend.key, "phase": phase.value}
-    event |= {"shared": row is not None, "processes": [_process_as_json(process) for process in processes]}
+    event |= {"shared": row is not None, "processes": [_encode_process(process) for process in processes]}
     event |= {"entries": len(entries), "by_side": dict(Counter(entry.side.value for entry in entries))}
     event["failures"] = {entry.path: entry.failure for entry in entries if entry.failure}
     lines = [f"{backend.key}: phase {phase.name}, {amount(len(entries), 'key')} not settled"]
     lines += [f"  {_describe_process(process)}" for process in processes]
-    request.output.print(event, (*lines, *_entry_lines(entries)), important=bool(entries))
+    request.output.print(event, (*lines, *_render_entries(entries)), important=bool(entries))
     return EXIT_PROBLEMS if entries else 0
 
 
-def _entry_lines(entries: list[PendingEntry]) -> Iterator[str]:
+def _render_entries(entries: list[PendingEntry]) -> Iterator[str]:
     for entry in entries[:MAX_PRINTED_KEYS]:
         stone = ", and what the other has is old" if entry.tombstone else ""
         failure = f"; {entry.failure}" if entry.failure else ""
@@ -125,10 +125,10 @@ def _entry_lines(entries: list[PendingEntry]) -> Iterator[str]:
 class ReadyRequest:
     """The options of ``cutover ready``."""
 
-    backend: str | None = _backend_option()
+    backend: str | None = _declare_backend()
     back: bool = option(in_file=False, is_flag=True, help="Of the step back.")
-    quiet_for: float = _quiet_for_option()
-    wait: float = _wait_option()
+    quiet_for: float = _declare_quiet_for()
+    wait: float = _declare_wait()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -150,10 +150,10 @@ def ready(request: ReadyRequest) -> int:
 class AdvanceRequest:
     """The options of ``cutover advance``."""
 
-    backend: str | None = _backend_option()
-    quiet_for: float = _quiet_for_option()
-    wait: float = _wait_option()
-    force: bool = _force_option()
+    backend: str | None = _declare_backend()
+    quiet_for: float = _declare_quiet_for()
+    wait: float = _declare_wait()
+    force: bool = _declare_force()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -178,9 +178,9 @@ def advance(request: AdvanceRequest) -> int:
 class RetreatRequest:
     """The options of ``cutover retreat``."""
 
-    backend: str | None = _backend_option()
-    wait: float = _wait_option()
-    force: bool = _force_option()
+    backend: str | None = _declare_backend()
+    wait: float = _declare_wait()
+    force: bool = _declare_force()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -211,20 +211,20 @@ def _take_step(
     with stopped_by_signals(stop.set, 0):
         controller = PhaseController(backend, quiet=quiet_for, stopping=stop.is_set)
         step = take(controller)
-        while not _succeeded(step) and _may_pass(step) and time.monotonic() < until:
+        while not _is_successful(step) and _may_pass(step) and time.monotonic() < until:
             if stop.wait(STEP_RETRY_SECONDS):
                 break
             step = take(controller)
     event = {"event": "step", "backend": backend.key, **step.to_dict()}
-    request.output.print(event, _step_lines(backend.key, step), important=not _succeeded(step))
-    return 0 if _succeeded(step) else EXIT_PROBLEMS
+    request.output.print(event, _render_step(backend.key, step), important=not _is_successful(step))
+    return 0 if _is_successful(step) else EXIT_PROBLEMS
 
 
-def _succeeded(step: Transition) -> bool:
+def _is_successful(step: Transition) -> bool:
     return step.taken or step.ready
 
 
-def _step_lines(key: str, step: Transition) -> Iterator[str]:
+def _render_step(key: str, step: Transition) -> Iterator[str]:
     ending = "now in force" if step.taken else "its conditions hold" if step.ready else "refused"
     yield f"{key}: {step.before.name} to {step.after.name}: {ending}"
     for condition in step.conditions:
@@ -241,7 +241,7 @@ def _may_pass(step: Transition) -> bool:
     return not holds["processes"] or (holds.get("comparison", True) and holds.get("level", True))
 
 
-def _process_as_json(process: ProcessRecord) -> dict[str, Any]:
+def _encode_process(process: ProcessRecord) -> dict[str, Any]:
     from migrate_storage.cutover.phase.table import NEVER_EXPIRES
 
     phases = [phase.value for phase in process.phases]
@@ -274,7 +274,7 @@ def _describe_process(process: ProcessRecord) -> str:
 class RepairRequest:
     """The options of ``cutover repair``."""
 
-    backend: str | None = _backend_option()
+    backend: str | None = _declare_backend()
     phases: str | None = option(
         metavar="NAMES", in_file=False,
         help="Phases that processes are in, where none is shared. A process in SOURCE or DESTINATION writes its side without "
@@ -322,7 +322,7 @@ def repair(request: RepairRequest) -> int:
             _write_metrics(backend, outbox, output.metrics_file)
 
     stop = threading.Event()
-    with _opened_phases(backend, outbox, request.phases) as phases, stopped_by_signals(stop.set, 0):
+    with _open_phases(backend, outbox, request.phases) as phases, stopped_by_signals(stop.set, 0):
         work = Repair(backend.source, backend.destination, outbox, phases=phases, counters=backend.counters)
         if request.whole:
             with work.acquire_rights():
@@ -347,7 +347,7 @@ def _write_metrics(backend: CutoverBackend, outbox: Outbox, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _opened_phases(
+def _open_phases(
     backend: CutoverBackend, outbox: Outbox, named: str | None
 ) -> Iterator[tuple[Phase, ...] | SharedPhase]:
     """Give the phases of all processes, or join their shared phase."""

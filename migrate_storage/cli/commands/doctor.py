@@ -58,12 +58,12 @@ def doctor(request: DoctorRequest) -> None:
             database.connect()
             facts = examine(application, how, database, Retry(how.attempts, threading.Event()))
     if request.output.json:
-        for event in _json_events(facts):
+        for event in _encode_events(facts):
             click.echo(json.dumps(event))
-    request.output.print_text(_lines(facts))
+    request.output.print_text(_render_facts(facts))
 
 
-def _lines(facts: Facts) -> Iterator[str]:
+def _render_facts(facts: Facts) -> Iterator[str]:
     yield f"{facts.route.way.value}: {facts.route.reason}"
     for name, can in asdict(facts.capabilities).items():
         yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
@@ -75,7 +75,7 @@ def _lines(facts: Facts) -> Iterator[str]:
     yield from ("", "A run can begin.", "", "Next", f"  {next_command('migrate-storage plan')}")
 
 
-def _json_events(facts: Facts) -> Iterator[dict[str, Any]]:
+def _encode_events(facts: Facts) -> Iterator[dict[str, Any]]:
     yield {"event": "way", "way": facts.route.way.value, "reason": facts.route.reason}
     yield {"event": "destination", **asdict(facts.capabilities)}
     for note in (*facts.notes, *facts.not_carried):

@@ -79,20 +79,20 @@ def status(request: StatusRequest) -> int:
         return _print_readiness(request)
     with request.application.opened_journal() as journal:
         record = journal.runs.find(request.run)
-    stored = _report_of(record)
+    stored = _decode_report(record)
     doing = json.loads(record.doing) if record.doing and record.finished is None else None
     wanted = json.loads(record.wanted) if record.wanted else None
     value = {**asdict(record), "report": stored and stored.to_dict(), "wanted": wanted, "doing": doing}
-    request.output.print(value, _status_lines(record, stored, doing), important=True)
+    request.output.print(value, _render_status(record, stored, doing), important=True)
     return 0
 
 
-def _status_lines(record: RunRecord, stored: Report | None, doing: Mapping[str, Any] | None) -> Iterator[str]:
+def _render_status(record: RunRecord, stored: Report | None, doing: Mapping[str, Any] | None) -> Iterator[str]:
     since = duration(max(0.0, time.time() - record.updated))
     age = f", last sign of life {since} ago" if record.finished is None else ""
     yield f"{record.id}  {record.state}{age}  {_describe_keys(record)}"
     if doing is not None:
-        yield from _progress_lines(doing, rows=record.kind == "run")
+        yield from _render_progress(doing, rows=record.kind == "run")
     if stored is not None:
         rows = "" if stored.kind == "sync" else f"{amount(stored.rows_moved, 'row')} re-pointed, "
         yield (
@@ -117,7 +117,7 @@ def _print_readiness(request: StatusRequest) -> int:
     return 0 if ready else EXIT_PROBLEMS
 
 
-def _progress_lines(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
+def _render_progress(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
     if doing["paused"]:
         yield f"paused: {doing['paused']}"
     moved = f"{amount(doing['rows_moved'], 'row')} re-pointed, " if rows else ""
@@ -137,7 +137,7 @@ def _describe_keys(record: RunRecord) -> str:
     return f"{record.source} -> {record.destination}{f' ({record.way})' if record.kind != 'sync' else ''}"
 
 
-def _report_of(record: RunRecord) -> Report | None:
+def _decode_report(record: RunRecord) -> Report | None:
     return None if record.report is None else Report.from_dict(json.loads(record.report))
 
 
@@ -171,7 +171,7 @@ def report(request: ReportRequest) -> int:
     """
     with request.application.opened_journal() as journal:
         record = journal.runs.find(request.run)
-        stored = _report_of(record)
+        stored = _decode_report(record)
         if stored is None:
             raise ConfigurationError(f"run {record.id} has no report yet: `{program()} status` says where it stands")
         sums = figures(stored, journal)

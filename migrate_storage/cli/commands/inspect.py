@@ -45,16 +45,16 @@ def inspect(request: InspectRequest) -> None:
     with request.application.opened() as application:
         inspection = inspect_application(application)
     next_lines = ("", "Next", f"  {next_command('migrate-storage translate')}")
-    request.output.print(_as_json(inspection), (*_lines(inspection), *next_lines))
+    request.output.print(_encode_inspection(inspection), (*_render_lines(inspection), *next_lines))
 
 
-def _lines(inspection: Inspection) -> Iterator[str]:
+def _render_lines(inspection: Inspection) -> Iterator[str]:
     used = {column for use in inspection.backends for column in use.files}
     for use in inspection.backends:
         yield f"{use.key}: {_describe_backend(use)}"
-        yield from _count_lines(use)
-        yield from _note_lines(use)
-        yield from _odd_key_lines(use)
+        yield from _render_counts(use)
+        yield from _render_notes(use)
+        yield from _render_odd_keys(use)
         yield ""
     for column in inspection.columns:
         if column not in used:
@@ -63,14 +63,14 @@ def _lines(inspection: Inspection) -> Iterator[str]:
         yield f"{column}: {count:,} values cannot be read as files"
 
 
-def _count_lines(use: BackendUse) -> Iterator[str]:
+def _render_counts(use: BackendUse) -> Iterator[str]:
     for column, count in sorted(use.files.items(), key=lambda item: str(item[0])):
         yield f"  {count:>9,} files in {column}"
     for root, count in sorted(use.roots.items()):
         yield f"  {count:>9,} of them in {root or '(no bucket)'}"
 
 
-def _note_lines(use: BackendUse) -> Iterator[str]:
+def _render_notes(use: BackendUse) -> Iterator[str]:
     for note in use.registration.translation.notes if use.registration else ():
         if note.severity is not Severity.INFO:
             yield f"  {note.severity.value}: {note.message} [{note.code}]"
@@ -78,7 +78,7 @@ def _note_lines(use: BackendUse) -> Iterator[str]:
                 yield f"    {note.todo}"
 
 
-def _odd_key_lines(use: BackendUse) -> Iterator[str]:
+def _render_odd_keys(use: BackendUse) -> Iterator[str]:
     if not use.odd_count:
         return
     yield f"  {use.odd_count:,} filenames that obstore cannot address:"
@@ -99,15 +99,15 @@ def _describe_backend(use: BackendUse) -> str:
     return f"{use.driver} ({use.registration.protocol}), translates to {entry.fs or 'a store for each row'}"
 
 
-def _as_json(inspection: Inspection) -> dict[str, Any]:
+def _encode_inspection(inspection: Inspection) -> dict[str, Any]:
     return {
-        "backends": [_backend_as_json(use) for use in inspection.backends],
+        "backends": [_encode_backend(use) for use in inspection.backends],
         "columns": [str(column) for column in inspection.columns],
         "broken": {str(column): count for column, count in inspection.broken.items()},
     }
 
 
-def _backend_as_json(use: BackendUse) -> dict[str, Any]:
+def _encode_backend(use: BackendUse) -> dict[str, Any]:
     registration = use.registration
     entry = entries([(use.key, registration.translation)])[0] if registration else None
     notes = registration.translation.notes if registration else ()

@@ -85,7 +85,7 @@ class Demo:
                 if not session.scalar(select(func.count()).select_from(app.Author)):
                     session.add_all(_make_rows(app))
                     session.commit()
-                return sum(1 for _ in _all_files(app, session))
+                return sum(1 for _ in _yield_files(app, session))
 
     def application(self) -> Application:
         """Load the application as ``--app app`` does."""
@@ -94,11 +94,11 @@ class Demo:
 
     def compare(self) -> Comparison:
         """Compare every row's file with the original in the Python installation."""
-        library = _library_folder()
+        library = _find_library()
         equal, later, at_old_key = 0, 0, 0
         different: list[str] = []
         with self._import_app() as app, app.database.get_session() as session:
-            for file in _all_files(app, session):
+            for file in _yield_files(app, session):
                 at_old_key += file.backend.key == "old"
                 content = file.get_content()
                 original = library / file.path
@@ -120,13 +120,13 @@ class Demo:
                 sys.path.remove(str(self.directory))
 
 
-def _library_folder() -> Path:
+def _find_library() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
 
 def _choose_originals() -> list[Path]:
     """Return files spread over the whole standard library, the same each time."""
-    library = _library_folder()
+    library = _find_library()
     there = sorted(
         path
         for path in library.rglob("*.py")
@@ -137,7 +137,7 @@ def _choose_originals() -> list[Path]:
 
 def _make_rows(app: ModuleType) -> Iterator[Any]:
     """Yield rows of the three models: all files, and some rows without a file."""
-    library = _library_folder()
+    library = _find_library()
     files = [
         app.FileObject(
             backend="old",
@@ -158,7 +158,7 @@ def _make_rows(app: ModuleType) -> Iterator[Any]:
         yield app.Author(sample=file)
 
 
-def _all_files(app: ModuleType, session: Any) -> Iterator[Any]:
+def _yield_files(app: ModuleType, session: Any) -> Iterator[Any]:
     for module in session.scalars(select(app.Module)):
         yield module.source
     for package in session.scalars(select(app.Package)):

@@ -54,15 +54,15 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
     sections = [
         section
         for section in (
-            _next_section(report, typed),
-            _listed_section(report),
-            _columns_section(figures),
-            _times_section(report, figures),
-            _sizes_section(figures),
-            _proofs_section(figures),
-            _slowest_section(figures),
-            _notes_section("carried", "Not carried over", report.not_carried),
-            _notes_section("notes", "Notes", report.notes),
+            _build_next(report, typed),
+            _build_listed(report),
+            _build_columns(figures),
+            _build_times(report, figures),
+            _build_sizes(figures),
+            _build_proofs(figures),
+            _build_slowest(figures),
+            _build_notes("carried", "Not carried over", report.not_carried),
+            _build_notes("notes", "Notes", report.notes),
         )
         if section
     ]
@@ -77,11 +77,11 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
         element("style", Markup(style)),
     )
     skip = element("a", "Skip to what needs you", href="#next", class_="skip")
-    body = element("body", skip, element("main", _page_header(report), *sections), _page_footer(report, figures))
+    body = element("body", skip, element("main", _build_header(report), *sections), _build_footer(report, figures))
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _page_header(report: Report) -> Markup:
+def _build_header(report: Report) -> Markup:
     css_class, mark = {
         0: ("good", "✓ Done"),
         EXIT_PROBLEMS: ("warn", "! Finished, with something to look at"),
@@ -93,7 +93,7 @@ def _page_header(report: Report) -> Markup:
     way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
     when = datetime.fromtimestamp(report.started, UTC)
     facts = [
-        *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _done_counts(report)),
+        *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _count_done(report)),
         ("to look at", f"{report.listed_total:,}"),
     ]
     if report.sample:
@@ -121,11 +121,11 @@ def _page_header(report: Report) -> Markup:
     )  # fmt: skip
 
 
-def _done_counts(report: Report) -> Iterator[tuple[OutcomeKind, int]]:
+def _count_done(report: Report) -> Iterator[tuple[OutcomeKind, int]]:
     yield from ((kind, report.counts[kind]) for kind in OutcomeKind if kind.done and report.counts.get(kind))
 
 
-def _next_section(report: Report, typed: Callable[[str], str]) -> Markup:
+def _build_next(report: Report, typed: Callable[[str], str]) -> Markup:
     parts = []
     if report.listed_total:
         count = amount(report.listed_total, noun(report))
@@ -133,10 +133,10 @@ def _next_section(report: Report, typed: Callable[[str], str]) -> Markup:
     for command, purpose in next_steps(report):
         shown = element("p", f"{purpose[:1].upper()}{purpose[1:]}:") if purpose else ""
         parts.append(joined(shown, element("pre", typed(command))))
-    return _section("next", "What to do next", *(parts or [element("p", "Nothing.")]))
+    return _build_section("next", "What to do next", *(parts or [element("p", "Nothing.")]))
 
 
-def _listed_section(report: Report) -> Markup | None:
+def _build_listed(report: Report) -> Markup | None:
     if not report.listed_total:
         return None
     parts, room, shown = [], LISTED_OBJECTS_CHARS, 0
@@ -144,49 +144,49 @@ def _listed_section(report: Report) -> Markup | None:
         lines = []
         for outcome in report.listed:
             if outcome.kind is kind and room > 0:
-                lines.append(_listed_row(outcome))
+                lines.append(_build_listed_row(outcome))
                 room -= len(lines[-1])
         if lines:
             shown += len(lines)
             label = f"{kind.value}: {amount(report.counts.get(kind, len(lines)), noun(report))}"
-            head = _table_head("Object", "Why", "Rows that name it")
+            head = _build_head("Object", "Why", "Rows that name it")
             caption = element("caption", ADVICE[kind])
             table = element("table", caption, head, element("tbody", *lines), class_="listed")
-            parts.append(joined(element("h3", label), _scrollable(table, label)))
+            parts.append(joined(element("h3", label), _make_scrollable(table, label)))
     if report.listed_total > shown:
         rest = amount(report.listed_total - shown, f"more {noun(report)}")
         parts.append(element("p", f"And {rest}; the journal holds them all, table migrate_storage_object."))
-    return _section("listed", f"To look at: {amount(report.listed_total, noun(report))}", *parts)
+    return _build_section("listed", f"To look at: {amount(report.listed_total, noun(report))}", *parts)
 
 
-def _listed_row(outcome: Outcome) -> Markup:
+def _build_listed_row(outcome: Outcome) -> Markup:
     place: list[str] = [element("bdi", clipped(outcome.source.path) or "(no filename)")]
     if outcome.destination.path and outcome.destination.path != outcome.source.path:
         place += [" → ", element("bdi", clipped(outcome.destination.path))]
     rows = ", ".join(clipped(str(ref), 100) for ref in outcome.refs[:3])
     more = f" and {len(outcome.refs) - 3:,} more" if len(outcome.refs) > 3 else ""
     reason = element("td", clipped(outcome.reason, 300))
-    return _row(joined(*place), reason, element("td", element("bdi", rows), more, class_="name"), class_="name")
+    return _build_row(joined(*place), reason, element("td", element("bdi", rows), more, class_="name"), class_="name")
 
 
-def _columns_section(figures: Figures) -> Markup | None:
+def _build_columns(figures: Figures) -> Markup | None:
     kinds = list(dict.fromkeys(kind for counts in figures.columns.values() for kind in counts))
     if not kinds:
         return None
     lines = (
-        _row(
+        _build_row(
             element("bdi", clipped(column)),
-            *(_number_cell(f"{counts.get(kind, 0):,}") for kind in kinds),
+            *(_build_number(f"{counts.get(kind, 0):,}") for kind in kinds),
             class_="name",
         )
         for column, counts in sorted(figures.columns.items())
     )
     caption = element("caption", "Rows, as the journal has them; of listed objects, as far as the report names them.")
-    table = element("table", caption, _table_head("Column", *kinds, numbers=len(kinds)), element("tbody", *lines))
-    return _section("columns", "Rows by column", _scrollable(table, "Rows by column"))
+    table = element("table", caption, _build_head("Column", *kinds, numbers=len(kinds)), element("tbody", *lines))
+    return _build_section("columns", "Rows by column", _make_scrollable(table, "Rows by column"))
 
 
-def _times_section(report: Report, figures: Figures) -> Markup | None:
+def _build_times(report: Report, figures: Figures) -> Markup | None:
     if not any(span.objects for span in figures.spans):
         return None
     step = figures.step
@@ -205,18 +205,18 @@ def _times_section(report: Report, figures: Figures) -> Markup | None:
         for name, title, values, shown, binary in plots
     )
     lines = (
-        _row(
+        _build_row(
             duration(number * step),
-            *(_number_cell(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
+            *(_build_number(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
         )
         for number, span in enumerate(figures.spans)
         if span.objects
     )
     caption = element("caption", f"Objects that ended in each {duration(step)}, and the bytes that they hold.")
-    head = _table_head("From", "objects", "bytes", "to look at", numbers=3)
-    table = _scrollable(element("table", caption, head, element("tbody", *lines)), "Over time, in numbers")
+    head = _build_head("From", "objects", "bytes", "to look at", numbers=3)
+    table = _make_scrollable(element("table", caption, head, element("tbody", *lines)), "Over time, in numbers")
     late = amount(figures.elsewhen, "object")
-    return _section(
+    return _build_section(
         "times", "Over time", element("div", *drawn, class_="plots"),
         element("details", element("summary", "The numbers"), table),
         element("p", f"{late} not shown: written to the journal at another time.", class_="soft") if figures.elsewhen else "",
@@ -235,7 +235,7 @@ def _format_count(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else ""
 
 
-def _sizes_section(figures: Figures) -> Markup | None:
+def _build_sizes(figures: Figures) -> Markup | None:
     """Return a table of the size bands, from the first to the last with objects."""
     names = ["empty", f"up to {size(BANDS[1])}"]
     names += [f"{size(low)} to {size(high)}" for low, high in pairwise(BANDS[1:])]
@@ -243,55 +243,55 @@ def _sizes_section(figures: Figures) -> Markup | None:
     filled = [number for number, (_, share) in enumerate(bands) if share.objects]
     title = "How large the objects were"
     shares = dict(bands[filled[0] : filled[-1] + 1]) if filled else {}
-    return _section("sizes", title, _shares_table(title, "size", shares)) if shares else None
+    return _build_section("sizes", title, _build_shares(title, "size", shares)) if shares else None
 
 
-def _proofs_section(figures: Figures) -> Markup | None:
+def _build_proofs(figures: Figures) -> Markup | None:
     if not figures.evidence:
         return None
     title = "How equality was proved"
     shares = dict(sorted(figures.evidence.items(), key=lambda each: -each[1].objects))
     words = dict.fromkeys(word for how in shares for word in how.split(", ") if word in _PROOFS)
     meant = (joined(element("dt", word), element("dd", _PROOFS[word])) for word in words)
-    return _section("proofs", title, _shares_table(title, "proof", shares), element("dl", *meant, class_="words"))
+    return _build_section("proofs", title, _build_shares(title, "proof", shares), element("dl", *meant, class_="words"))
 
 
-def _shares_table(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
+def _build_shares(title: str, what: str, shares: Mapping[str, Share]) -> Markup:
     most = max(share.objects for share in shares.values())
     lines = (
-        _row(
+        _build_row(
             label,
-            _number_cell(f"{share.objects:,}"),
-            _number_cell(size(share.bytes)),
+            _build_number(f"{share.objects:,}"),
+            _build_number(size(share.bytes)),
             element("td", bar(share.objects, most), class_="share"),
         )
         for label, share in shares.items()
     )
     titles = (element("th", title, scope="col", class_="number") for title in ("objects", "bytes"))
     head = element("thead", element("tr", element("th", what, scope="col"), *titles, element("td", class_="share")))
-    return _scrollable(element("table", head, element("tbody", *lines)), title)
+    return _make_scrollable(element("table", head, element("tbody", *lines)), title)
 
 
-def _slowest_section(figures: Figures) -> Markup | None:
+def _build_slowest(figures: Figures) -> Markup | None:
     if not figures.slowest:
         return None
     lines = (
-        _row(
+        _build_row(
             element("bdi", clipped(each.source.path)),
-            _number_cell(duration(each.seconds)),
-            _number_cell("" if each.size is None else size(each.size)),
+            _build_number(duration(each.seconds)),
+            _build_number("" if each.size is None else size(each.size)),
             element("td", each.kind.value),
             class_="name",
         )
         for each in figures.slowest
     )
-    head = _table_head("Object", "took", "bytes", numbers=2, after=("outcome",))
-    return _section(
-        "slowest", "The slowest", _scrollable(element("table", head, element("tbody", *lines)), "The slowest")
+    head = _build_head("Object", "took", "bytes", numbers=2, after=("outcome",))
+    return _build_section(
+        "slowest", "The slowest", _make_scrollable(element("table", head, element("tbody", *lines)), "The slowest")
     )
 
 
-def _notes_section(name: str, title: str, notes: Sequence[Note]) -> Markup | None:
+def _build_notes(name: str, title: str, notes: Sequence[Note]) -> Markup | None:
     if not notes:
         return None
     items = []
@@ -301,10 +301,10 @@ def _notes_section(name: str, title: str, notes: Sequence[Note]) -> Markup | Non
         mark, code = element("span", f"{sign}. ", class_="mark"), element("code", f"[{note.code}]")
         todo = element("p", note.todo) if note.todo else ""
         items.append(element("li", mark, f"{subject}{note.message} ", code, todo, class_=css_class))
-    return _section(name, title, element("ul", *items, class_="notes"))
+    return _build_section(name, title, element("ul", *items, class_="notes"))
 
 
-def _page_footer(report: Report, figures: Figures) -> Markup:
+def _build_footer(report: Report, figures: Figures) -> Markup:
     gone = report.objects - figures.objects
     sentences = ["Written by migrate-storage from the journal."]
     if gone > 0:
@@ -316,11 +316,11 @@ def _page_footer(report: Report, figures: Figures) -> Markup:
     return element("footer", element("p", " ".join(sentences)))
 
 
-def _section(name: str, title: str, *children: str) -> Markup:
+def _build_section(name: str, title: str, *children: str) -> Markup:
     return element("section", element("h2", title, id=name), *children, aria_labelledby=name)
 
 
-def _table_head(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Markup:
+def _build_head(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Markup:
     """Return a table's head: titles, right-aligned ``numbers``, then ``after``."""
     first = len(titles) - numbers
     cells = [
@@ -330,14 +330,14 @@ def _table_head(*titles: str, numbers: int = 0, after: Iterable[str] = ()) -> Ma
     return element("thead", element("tr", *cells, *(element("th", title, scope="col") for title in after)))
 
 
-def _row(title: str, *cells: Markup, class_: str | None = None) -> Markup:
+def _build_row(title: str, *cells: Markup, class_: str | None = None) -> Markup:
     return element("tr", element("th", title, scope="row", class_=class_), *cells)
 
 
-def _number_cell(text: str) -> Markup:
+def _build_number(text: str) -> Markup:
     return element("td", text, class_="number")
 
 
-def _scrollable(table: Markup, label: str) -> Markup:
+def _make_scrollable(table: Markup, label: str) -> Markup:
     """Return a table that scrolls, also with the keyboard, if it is too wide."""
     return element("div", table, class_="wide", role="region", aria_label=visible(label), tabindex=0)

@@ -69,7 +69,7 @@ class LiveDisplay:
         bar.add_row(
             ProgressBar(total=1.0, completed=share or 0.0, width=40, pulse=share is None),
             Text("" if share is None else f"{share:4.0%}"),
-            Text(_clock_line(state), style="dim"),
+            Text(_render_clock(state), style="dim"),
         )
         numbers = Text.assemble(
             (amount(state.objects, "object"), "bold"),
@@ -85,7 +85,7 @@ class LiveDisplay:
         return Group(bar, numbers, *more)
 
 
-def _clock_line(state: ProgressState) -> str:
+def _render_clock(state: ProgressState) -> str:
     number = f"pass {state.passes}, " if state.passes > 1 else ""
     left = "" if state.seconds_left is None or state.state else f", {duration(state.seconds_left)} left"
     return f"{number}{duration(state.seconds)}{left}"
