@@ -298,7 +298,9 @@ def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         raise CaughtError
 
     monkeypatch.setattr(dask_driver, "DaskDriver", caught)
-    monkeypatch.setattr("migrate_storage.cli.application_options.ApplicationOptions.open", lambda options, **_: _Application())
+    monkeypatch.setattr(
+        "migrate_storage.cli.application_options.ApplicationOptions.open", lambda options, **_: _Application()
+    )
     more = [
         "--from",
         "old",
