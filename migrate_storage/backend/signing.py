@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import obstore
 
 from migrate_storage.core.errors import KeyRefusedError
-from migrate_storage.stores.config.isolation import settings
+from migrate_storage.stores.config.isolation import environment_options
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.sync_async import Caller
 from migrate_storage.translate.model import StoreConfig
@@ -144,7 +144,7 @@ def _with_account(config: StoreConfig) -> StoreConfig:
     own = {"account_key", "sas_key", "token", "client_secret", "federated_token_file", "credential_type"}
     if config.credentials is not None or own & set(config.options):
         return config
-    ambient = settings("azure")
+    ambient = environment_options("azure")
     found: dict[str, Any] = {n: ambient[n] for n in ("account_name", "account_key", "endpoint") if n in ambient}
     return replace(config, options={**found, **config.options}) if "account_key" in found else config
 

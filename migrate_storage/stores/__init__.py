@@ -1,1 +1,1 @@
-"""One side of a transfer, whatever library speaks to it."""
+"""Object stores: one protocol over obstore and fsspec, with listing, retry and rate limits."""

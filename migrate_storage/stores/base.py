@@ -1,4 +1,4 @@
-"""The shape of one side of a transfer."""
+"""The protocol of a store, and one object in it."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ __all__ = ("ObjectAt", "Opened", "Store")
 
 
 class Opened(Protocol):
-    """An object being read. ``meta`` and ``attributes`` are those of the very bytes that follow."""
+    """An object that a GET opened. ``meta`` and ``attributes`` belong to the bytes that follow."""
 
     meta: ObjectMeta
     attributes: Attributes
 
     def read(self) -> bytes:
-        """The whole content, in one piece."""
+        """Return the whole content."""
         ...
 
     def chunks(self) -> Iterator[bytes]:
-        """The content piece by piece, in bounded memory."""
+        """Yield the content in pieces, in bounded memory."""
         ...
 
 
 class Store(Protocol):
-    """One store, spoken to in full keys.
+    """One store, addressed by full keys.
 
-    Every method raises what the library below raises; :func:`migrate_storage.stores.failures.classify` understands it.
-    A missing object is ``FileNotFoundError`` everywhere.
+    Every method raises the errors of the library below; :func:`migrate_storage.stores.failures.classify` reads them.
+    A missing object is always ``FileNotFoundError``.
     """
 
-    #: What a person would call it, without secrets.
+    #: Its name in messages, without secrets.
     name: str
-    #: Whether what it returned a moment ago may be trusted to be what it holds: a local disk, a process's memory.
+    #: Whether it is a local disk or the memory of this process, which return what was written last.
     is_local: bool
 
     def head(self, path: str) -> ObjectMeta:
-        """What the store says of one object."""
+        """Send a HEAD for one object."""
         ...
 
     def head_with_attributes(self, path: str) -> tuple[ObjectMeta, Attributes]:
-        """As ``head``, and what the object carries beside its bytes."""
+        """Send a HEAD; also return the attributes of the object."""
         ...
 
     def open(self, path: str) -> Opened:
-        """Begin to read one object."""
+        """Send a GET for one object."""
         ...
 
     def put(
@@ -59,31 +59,31 @@ class Store(Protocol):
         part_size: int | None,
         stat_after: bool = True,
     ) -> ObjectMeta:
-        """Write one object and return what the store then says of it.
+        """Write one object and return its metadata.
 
         Args:
             path: the full key.
             content: all bytes, or pieces of any size.
-            attributes: what to keep beside the bytes; a store that keeps none ignores them.
-            create: refuse to replace an object, where the store honours that.
+            attributes: headers and user metadata of the object; a store that keeps none ignores them.
+            create: refuse to replace an object, where the store supports that.
             part_size: upload in parts of this many bytes; ``None`` sends one request.
-            stat_after: ask the store for what its answer to a put leaves out, such as the time; without it that may be unknown.
+            stat_after: send a HEAD for what the answer to a PUT lacks, such as the time; otherwise that may be unknown.
 
         Raises:
-            FileExistsError: ``create`` was asked, honoured, and something stands there.
+            FileExistsError: ``create`` was given, the store supports it, and there is an object.
         """
         ...
 
     def delete(self, path: str) -> None:
-        """Remove one object; a missing one is no error."""
+        """Delete one object; a missing one is no error."""
         ...
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
-        """All objects under whole path segments of ``prefix``, in whatever order the store has.
+        """List all objects under whole path segments of ``prefix``, in the order of the store.
 
         Args:
             prefix: the folder; empty lists all.
-            after: only keys behind this one, where the store has them in order.
+            after: only keys after this one, where the store lists in order.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""What a store's error means, told in one place: what to do about it, and one clean line for a person.
+"""Classify the errors of stores: what a failed request means, and one line for messages.
 
-obstore gives the HTTP status only inside the text of an error; fsspec's filesystems give it as an attribute of the
-error or of its cause. Both are read here, and nowhere else.
+obstore gives the HTTP status only inside the text of an error. fsspec's filesystems give it as an attribute of the error or
+of its cause. Only this module reads either of them.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ __all__ = ("Failure", "FailureKind", "ObjectCheckError", "classify")
 
 
 class ObjectCheckError(Exception):
-    """Something was found out about one object. Sending the request again would not change it."""
+    """A check of one object failed; the same request would fail again."""
 
 
 class FailureKind(enum.StrEnum):
-    """What a failed request means for the one who sent it."""
+    """What a failed request means for its sender."""
 
     MISSING = "missing"
     """There is no such object."""
     NO_BUCKET = "no bucket"
-    """There is no such bucket or container: nothing here can work."""
+    """There is no such bucket or container: no request to this store can work."""
     DENIED = "denied"
-    """Credentials are refused, or lack a right."""
+    """The credentials are refused, or lack a right."""
     ARCHIVED = "archived"
-    """It must be restored from an archive class first."""
+    """The object must be restored from an archive class first."""
     EXISTS = "exists"
-    """Something stands there already, and the request was not to replace it."""
+    """There is an object already, and the request must not replace it."""
     SLOW_DOWN = "slow down"
-    """The service asks for fewer requests: wait, and send fewer at once."""
+    """The service asks for fewer requests: wait, then send fewer at once."""
     TRANSIENT = "transient"
-    """It may work when tried again."""
+    """The same request may work later."""
     FULL = "full"
-    """No room is left."""
+    """The store has no space left."""
     PERMANENT = "permanent"
-    """It will fail again."""
+    """The same request will fail again."""
 
     @property
     def retriable(self) -> bool:
@@ -49,7 +49,7 @@ class FailureKind(enum.StrEnum):
 
     @property
     def is_store_wide(self) -> bool:
-        """Whether it speaks of the whole store rather than of one object, so that other objects will fail alike."""
+        """Whether it concerns the whole store rather than one object, so that other objects will fail too."""
         return self in (
             FailureKind.NO_BUCKET,
             FailureKind.DENIED,
@@ -61,13 +61,15 @@ class FailureKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A store's error, understood."""
+    """A store's error, classified."""
 
     kind: FailureKind
     #: One line without control characters, query strings or credentials.
     message: str
 
 
+_MAX_CAUSES = 6
+_MAX_MESSAGE_CHARACTERS = 400
 _STATUS = re.compile(r"status code: (\d{3})|\bHTTP (\d{3})\b")
 _QUERY = re.compile(r"\?[^\s\"'>,]*")
 _USERINFO = re.compile(r"://[^/\s@]+@")
@@ -80,11 +82,11 @@ _NO_BUCKET = (
     "The specified container does not exist",
 )
 _ARCHIVED = ("InvalidObjectState", "BlobArchived", "archive")
-_PASSING = (
+_TRANSIENT_TEXTS = (
     "error sending request", "connection", "timed out", "timeout", "reset by peer", "incomplete", "body error",
     "decoding response", "broken pipe", "end of file", "eof", "payload is not completed", "truncated", "temporarily",
 )  # fmt: skip
-_PASSING_TYPES = (
+_TRANSIENT_TYPES = (
     "ClientPayloadError",
     "ServerDisconnectedError",
     "ClientOSError",
@@ -94,31 +96,31 @@ _PASSING_TYPES = (
 
 
 def classify(error: BaseException) -> Failure:
-    """Understand an error of obstore, fsspec or the operating system.
+    """Classify an error of obstore, fsspec or the operating system.
 
     Args:
-        error: what was raised; a Rust panic (which derives from ``BaseException``) is understood too.
+        error: what was raised; also a Rust panic, which derives from ``BaseException``.
     """
     text = str(error)
     head = text.split("\n\nDebug source:", 1)[0]
     message = describe(head) or type(error).__name__
-    status = _status(error, head)
+    status = _http_status(error, head)
     if any(word in head for word in _NO_BUCKET):
         return Failure(FailureKind.NO_BUCKET, message)
     if any(word in head for word in _ARCHIVED[:2]) and (status in (None, 403, 409)):
         return Failure(FailureKind.ARCHIVED, message)
-    return Failure(_kind(error, head.lower(), status), message)
+    return Failure(_classify_kind(error, head.lower(), status), message)
 
 
 def describe(text: str) -> str:
-    """A store's words as one safe line: no query string (signatures, SAS tokens), no control character."""
+    """Return a store's message as one line without query strings (signatures, SAS tokens) and control characters."""
     code = _CODE.search(text)
     line = text.split("<?xml", 1)[0].split("<Error", 1)[0]
     line = _NOISE.sub(" ", _USERINFO.sub("://", _QUERY.sub("", line))).strip(" :-")
-    return (f"{line} ({code.group(1)})" if code else line)[:400]
+    return (f"{line} ({code.group(1)})" if code else line)[:_MAX_MESSAGE_CHARACTERS]
 
 
-def _kind(error: BaseException, text: str, status: int | None) -> FailureKind:
+def _classify_kind(error: BaseException, text: str, status: int | None) -> FailureKind:
     name = type(error).__name__
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return FailureKind.MISSING
@@ -145,24 +147,24 @@ def _kind(error: BaseException, text: str, status: int | None) -> FailureKind:
         return FailureKind.FULL
     if status is not None and (status >= 500 or status == 408) and status != 501:
         return FailureKind.TRANSIENT
-    if status is None and _passing(error, text, name):
+    if status is None and _is_transient(error, text, name):
         return FailureKind.TRANSIENT
     return FailureKind.PERMANENT
 
 
-def _passing(error: BaseException, text: str, name: str) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError)) or name in _PASSING_TYPES:
+def _is_transient(error: BaseException, text: str, name: str) -> bool:
+    if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError)) or name in _TRANSIENT_TYPES:
         return True
     return isinstance(error, (OSError, EOFError)) | (name in ("GenericError", "JoinError")) and any(
-        words in text for words in _PASSING
+        words in text for words in _TRANSIENT_TEXTS
     )
 
 
-def _status(error: BaseException, text: str) -> int | None:
+def _http_status(error: BaseException, text: str) -> int | None:
     found = _STATUS.search(text)
     if found:
         return int(found.group(1) or found.group(2))
-    for link in _chain(error):
+    for link in _causes(error):
         for name in ("status", "status_code", "code"):
             value = getattr(link, name, None)
             if isinstance(value, int) and 100 <= value <= 599:
@@ -175,9 +177,9 @@ def _status(error: BaseException, text: str) -> int | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
-    for _ in range(6):
+    for _ in range(_MAX_CAUSES):
         if link is None:
             return
         yield link

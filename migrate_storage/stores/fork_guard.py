@@ -1,8 +1,8 @@
-"""Whether obstore can still be used in this process after a fork.
+"""Refuse to use obstore in a process that was forked after obstore was used.
 
-obstore runs on one runtime of threads for the whole process. Threads do not survive ``fork``, so a child of a
-process that had already used obstore would wait for ever, even with a store of its own. Constructing a store starts
-no threads: a store made before the fork and first used after it works.
+obstore runs on one runtime of threads for the whole process. Threads do not survive ``fork``, so a child of a process that
+had already used obstore would wait for ever, even with a store of its own. Constructing a store starts no threads: a store
+that was made before the fork and is first used after it works.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _ADVICE = (
 
 
 class ForkedAfterUseError(RuntimeError):
-    """obstore was used before this process was forked, so that every call here would hang for ever."""
+    """obstore was used before this process was forked, so every call in the child would hang for ever."""
 
     def __init__(self, message: str = _ADVICE) -> None:
         super().__init__(message)
 
 
 def touch() -> None:
-    """Say that obstore is about to be used. Call it before every operation, never when constructing a store.
+    """Record that obstore is used. Call it before every operation, never when constructing a store.
 
     Raises:
-        ForkedAfterUseError: at once, where the operation would hang.
+        ForkedAfterUseError: the operation would hang.
     """
     global _used
     if _cut_off:
@@ -41,16 +41,16 @@ def touch() -> None:
     _used = True
 
 
-def _before() -> None:
-    """Whoever used obstore counts: upstream's backend, an application's own store."""
+def _note_use_before_fork() -> None:
+    """Also count use by other code: advanced-alchemy's backend, an application's own store."""
     global _used
-    _used = _used or _runtime_runs()
+    _used = _used or _is_runtime_running()
 
 
-def _runtime_runs() -> bool:
-    """Whether a runtime of Rust threads runs in this process, where the system tells (Linux).
+def _is_runtime_running() -> bool:
+    """Whether a runtime of Rust threads runs in this process; known on Linux only.
 
-    Their name is that of any program's, not only obstore's: in doubt an error is better than waiting for ever.
+    Other libraries name their threads alike: in doubt an error is better than waiting for ever.
     """
     try:
         with os.scandir("/proc/self/task") as tasks:
@@ -60,10 +60,10 @@ def _runtime_runs() -> bool:
     return any(name.startswith("tokio-") for name in names)
 
 
-def _in_child() -> None:
+def _cut_off_child() -> None:
     global _cut_off
     _cut_off = _used
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_child=_in_child)
+    os.register_at_fork(before=_note_use_before_fork, after_in_child=_cut_off_child)

@@ -1,4 +1,4 @@
-"""A store that obstore speaks to."""
+"""A store over obstore's synchronous API."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _NAMED = {
     "content-disposition": "content_disposition",
     "cache-control": "cache_control",
 }
-_PAGE = 1000
-"""Objects that a listing hands over at once: what S3 tells in one answer."""
-_AHEAD = 4
-"""Pages of a listing that are asked for before they are needed."""
+_PAGE_OBJECTS = 1000
+"""Objects in one page of a listing, as in one answer of S3."""
+_PAGES_AHEAD = 4
+"""Pages of a listing that are requested before they are needed."""
 _HEADERS = {field: header.title() for header, field in _NAMED.items()}
 _DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
-"""What services say of an object that was stored without a type."""
+"""Content types that services report for an object that was stored without one."""
 
 
 def plain_e_tag(e_tag: str | None) -> str | None:
-    """An entity tag without quotes and weakness mark: list, head and put spell the same one differently."""
+    """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT spell one tag differently."""
     if not e_tag:
         return None
     return e_tag.removeprefix("W/").strip('"') or None
 
 
 def to_meta(path: str, meta: Mapping[str, Any]) -> ObjectMeta:
-    """Obstore's own description of an object as ours."""
+    """Return obstore's metadata of an object as ``ObjectMeta``."""
     modified = meta.get("last_modified")
     return ObjectMeta(
         path=path,
@@ -57,7 +57,7 @@ def to_meta(path: str, meta: Mapping[str, Any]) -> ObjectMeta:
 
 
 def to_attributes(found: Mapping[Any, str]) -> Attributes:
-    """What obstore tells of an object's headers and user metadata."""
+    """Return obstore's attributes of an object as ``Attributes``."""
     named: dict[str, str] = {}
     metadata: dict[str, str] = {}
     for key, value in found.items():
@@ -66,7 +66,7 @@ def to_attributes(found: Mapping[Any, str]) -> Attributes:
             named[field] = value
         elif str(key).lower() != "storage-class":
             metadata[str(key).lower()] = value
-    # adlfs stamps this on every blob: it says nothing of the file.
+    # adlfs sets this on every blob.
     if metadata.get("is_directory") == "false":
         del metadata["is_directory"]
     if named.get("content_type") in _DEFAULT_TYPES:
@@ -75,12 +75,12 @@ def to_attributes(found: Mapping[Any, str]) -> Attributes:
 
 
 def from_attributes(attributes: Attributes) -> dict[str, str]:
-    """The same in obstore's terms."""
+    """Return attributes as obstore takes them."""
     headers = {header: value for field, header in _HEADERS.items() if (value := getattr(attributes, field))}
     return {**attributes.metadata, **headers}
 
 
-class _Reading:
+class _OpenedObject:
     def __init__(self, store: Any, path: str, result: Any, chunk: int) -> None:
         self._store = store
         self._result = result
@@ -92,13 +92,13 @@ class _Reading:
         return bytes(unpanicked(self._result.bytes))
 
     def chunks(self) -> Iterator[bytes]:
-        return map(bytes, self._ranges() if isinstance(self._store, LocalStore) else self._stream())
+        return map(bytes, self._read_ranges() if isinstance(self._store, LocalStore) else self._read_stream())
 
-    def _stream(self) -> Iterator[Any]:
-        return _given(self._result.stream(min_chunk_size=self._chunk))
+    def _read_stream(self) -> Iterator[Any]:
+        return _iterate(self._result.stream(min_chunk_size=self._chunk))
 
-    def _ranges(self) -> Iterator[Any]:
-        """From a disk obstore streams 8 KiB at a time, each by way of another thread: whole chunks cost a twentieth."""
+    def _read_ranges(self) -> Iterator[Any]:
+        """Read a local file in whole chunks: obstore streams 8 KiB at a time through another thread, at 20 times the cost."""
         path, size = self.meta.path, self.meta.size
         for start in range(0, size, self._chunk):
             piece: dict[str, Any] = {
@@ -115,9 +115,9 @@ class ObstoreStore:
 
     Args:
         store: any obstore store.
-        name: what a person would call it.
+        name: its name in messages.
         within: for a local disk, the directory that no path may leave; ``None`` means the store's own root.
-        chunk: bytes that one piece of a stream has at least.
+        chunk: bytes of one piece of a stream, at least.
     """
 
     def __init__(self, store: Any, name: str, *, within: str | None = None, chunk: int = 1024 * 1024) -> None:
@@ -131,19 +131,19 @@ class ObstoreStore:
 
     def head(self, path: str) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
-        self._guard(path)
+        self._check_path(path)
         return to_meta(path, unpanicked(lambda: self._store.head(path)))
 
     def head_with_attributes(self, path: str) -> tuple[ObjectMeta, Attributes]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        self._guard(path)
+        self._check_path(path)
         found = unpanicked(lambda: self._store.get(path, options={"head": True}))
         return to_meta(path, found.meta), to_attributes(found.attributes)
 
-    def open(self, path: str) -> _Reading:
+    def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""
-        self._guard(path)
-        return _Reading(self._store, path, unpanicked(lambda: self._store.get(path)), self._chunk)
+        self._check_path(path)
+        return _OpenedObject(self._store, path, unpanicked(lambda: self._store.get(path)), self._chunk)
 
     def put(
         self,
@@ -156,7 +156,7 @@ class ObstoreStore:
         stat_after: bool = True,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
-        self._guard(path)
+        self._check_path(path)
         arguments: dict[str, Any] = {"use_multipart": part_size is not None}
         if part_size is not None:
             arguments.update(chunk_size=part_size, max_concurrency=4)
@@ -164,11 +164,11 @@ class ObstoreStore:
             arguments["mode"] = "create"
         if self._keeps_attributes:
             arguments["attributes"] = from_attributes(attributes) or None
-        if part_size is not None and create and self._stands(path):
-            # No service can be told to complete an upload in parts only where nothing stands.
+        if part_size is not None and create and self._exists(path):
+            # No service can complete a multipart upload on the condition that there is no object.
             raise FileExistsError(f"something stands at {path} already")
-        # obstore asks for pieces on a thread that drives its runtime, where reading them through obstore would panic.
-        pieces = content if isinstance(content, bytes) else _read_elsewhere(iter(content))
+        # obstore takes pieces on a thread of its runtime, where reading them through obstore would panic.
+        pieces = content if isinstance(content, bytes) else _read_in_thread(iter(content))
         try:
             answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
         except Exception as error:
@@ -176,7 +176,7 @@ class ObstoreStore:
                 raise FileExistsError(f"something stands at {path} already") from error
             raise
         if self._root is not None:
-            _flush(self._root / path)
+            _sync_to_disk(self._root / path)
         e_tag = plain_e_tag(answer.get("e_tag"))
         ours = None
         if isinstance(content, bytes) and e_tag:
@@ -188,14 +188,14 @@ class ObstoreStore:
         except Exception:
             if ours is None:
                 raise
-            # The put was answered: sent again, it would meet its own object as if it were somebody else's.
+            # The PUT succeeded. Sent again with ``create``, it would be refused because of its own object.
             return ours
         if ours is not None and part_size is None and found.e_tag != e_tag:
-            # Somebody replaced it between the put and the head: the put's own tag is the one that speaks of our bytes.
+            # The object was replaced between PUT and HEAD: the ETag of the PUT belongs to our bytes.
             return replace(ours, size=found.size, last_modified=found.last_modified)
         return found
 
-    def _stands(self, path: str) -> bool:
+    def _exists(self, path: str) -> bool:
         try:
             self.head(path)
         except FileNotFoundError:
@@ -204,7 +204,7 @@ class ObstoreStore:
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""
-        self._guard(path)
+        self._check_path(path)
         try:
             unpanicked(lambda: self._store.delete(path))
         except FileNotFoundError:
@@ -212,14 +212,14 @@ class ObstoreStore:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE)
-        # While one page is looked at, the service makes up the next ones.
-        for batch in _read_elsewhere(_given(stream), _AHEAD):
+        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)
+        # The service prepares the next pages while one page is processed.
+        for batch in _read_in_thread(_iterate(stream), _PAGES_AHEAD):
             for meta in batch:
                 yield to_meta(meta["path"], meta)
 
-    def _guard(self, path: str) -> None:
-        """No path of a local store leaves its root, not through a link either."""
+    def _check_path(self, path: str) -> None:
+        """Refuse a path of a local store that leaves its root, also through a link."""
         if self._root is None:
             return
         real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
@@ -227,8 +227,8 @@ class ObstoreStore:
             raise KeyRefusedError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
 
 
-def _read_elsewhere(pieces: Iterator[T], ahead: int = 1) -> Iterator[T]:
-    """The same pieces, so many of them read ahead, on a thread of their own."""
+def _read_in_thread(pieces: Iterator[T], ahead: int = 1) -> Iterator[T]:
+    """Yield the pieces; a thread reads so many of them ahead."""
     reader = ThreadPoolExecutor(1, thread_name_prefix="read")
     try:
         coming = deque(reader.submit(next, pieces, None) for _ in range(ahead))
@@ -239,8 +239,8 @@ def _read_elsewhere(pieces: Iterator[T], ahead: int = 1) -> Iterator[T]:
         reader.shutdown(cancel_futures=True)
 
 
-def _flush(path: Path) -> None:
-    """Bytes and name are on the disk when this returns."""
+def _sync_to_disk(path: Path) -> None:
+    """Write the bytes and the name of a file to the disk (fsync)."""
     for name, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
         descriptor = os.open(name, flags)
         try:
@@ -249,13 +249,13 @@ def _flush(path: Path) -> None:
             os.close(descriptor)
 
 
-def _given(stream: Iterator[Any]) -> Iterator[Any]:
-    """What a stream of obstore gives, its panics made errors."""
+def _iterate(stream: Iterator[Any]) -> Iterator[Any]:
+    """Yield the items of one of obstore's streams; a panic is raised as ``OSError``."""
     return iter(lambda: unpanicked(lambda: next(stream, None)), None)
 
 
 def unpanicked(call: Callable[[], T]) -> T:
-    """A Rust panic derives from ``BaseException``: let it be an error like any other."""
+    """Call obstore; a Rust panic, which derives from ``BaseException``, is raised as ``OSError``."""
     touch()
     try:
         return call()

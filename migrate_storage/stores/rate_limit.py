@@ -1,4 +1,4 @@
-"""Limits that a person sets: bytes and requests in a second, and how much one run may do before it stops."""
+"""Limits on bytes and requests per second."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = (
     "StoreLimits",
 )
 
-_SAVED = 0.5
-"""Seconds of an unused rate that may be caught up on."""
-_LOOK = 0.2
-"""Seconds after which one who waits looks whether the run is to stop."""
+_BURST_SECONDS = 0.5
+"""An unused rate may be used later for so long."""
+_STOP_POLL_SECONDS = 0.2
+"""How often a waiting thread checks whether the job is to stop."""
 
 
 class RateLimiter:
-    """So much in a second, over all threads, first come first served.
+    """Limits an amount per second over all threads, first come, first served.
 
     Args:
-        per_second: how much; ``None`` sets no limit.
-        stopping: set when the run is to stop: who waits is sent away.
+        per_second: the amount; ``None`` sets no limit.
+        stopping: set when the job is to stop; waiting threads then raise.
         clock: seconds, for tests.
     """
 
@@ -34,28 +34,28 @@ class RateLimiter:
         self._condition = threading.Condition()
         self._stopping, self._clock = stopping, clock
         self._per_second = per_second
-        #: Called when one's turn has come, right before it is used; what it raises keeps it from being used.
+        #: Called after the wait, right before the amount is used; an error that it raises prevents the use.
         self.guard: Callable[[], None] = lambda: None
         self._promised = self._granted = 0.0
         self._at = clock()
 
     @property
     def per_second(self) -> float | None:
-        """The limit now; ``None`` where there is none."""
+        """The current limit; ``None`` where there is none."""
         return self._per_second
 
     def set(self, per_second: float | None) -> None:
-        """Another limit from now on, for those who wait too."""
+        """Change the limit, also for threads that wait."""
         with self._condition:
             self._grant()
             self._per_second = per_second
             self._condition.notify_all()
 
     def acquire(self, amount: float) -> None:
-        """Wait until this much more may be used.
+        """Wait until this amount may be used.
 
         Raises:
-            StoppedError: the run is to stop.
+            StoppedError: the job is to stop.
         """
         if self._per_second is not None:
             self._wait(amount)
@@ -66,14 +66,14 @@ class RateLimiter:
             self._grant()
             self._promised += amount
             mine = self._promised
-            while (left := self._due(mine)) > 0:
+            while (left := self._seconds_until(mine)) > 0:
                 if self._stopping.is_set():
                     raise StoppedError("stopped while waiting for a limit")
-                self._condition.wait(min(left, _LOOK))
+                self._condition.wait(min(left, _STOP_POLL_SECONDS))
                 self._grant()
 
-    def _due(self, mine: float) -> float:
-        """Seconds until everything up to ``mine`` is granted; the caller holds the lock."""
+    def _seconds_until(self, mine: float) -> float:
+        """Return the seconds until everything up to ``mine`` is granted; the caller has the lock."""
         return 0.0 if self._per_second is None else (mine - self._granted) / self._per_second
 
     def _grant(self) -> None:
@@ -82,18 +82,18 @@ class RateLimiter:
         if self._per_second is None:
             self._granted = self._promised
         else:
-            most = self._promised + _SAVED * self._per_second
+            most = self._promised + _BURST_SECONDS * self._per_second
             self._granted = min(self._granted + (now - before) * self._per_second, most)
 
 
 class StoreLimits:
-    """How fast a run may speak to its stores.
+    """The limits of a job's requests to its stores.
 
     Args:
-        bandwidth: bytes of content read in a second, over all objects under way; ``None`` sets no limit.
-        requests: requests in a second, about: a library below may send several for one call, such as the parts of a
-            large upload, and its own.
-        stopping: set when the run is to stop.
+        bandwidth: bytes of content read per second, over all objects; ``None`` sets no limit.
+        requests: requests per second, about: a library below may send several for one call, such as the parts of a
+            large upload.
+        stopping: set when the job is to stop.
     """
 
     def __init__(self, bandwidth: float | None, requests: float | None, stopping: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Trying again: bounded attempts, backoff with full jitter, an end when the run is told to stop."""
+"""Repeat failed requests: bounded attempts, backoff with full jitter, an end when the job is to stop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ __all__ = ("CircuitBreaker", "Retry", "StoreRequestError")
 
 T = TypeVar("T")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 20.0
-_PATIENCE = 4.0
-"""How much longer one waits who was asked to slow down: its ``Retry-After`` cannot be seen."""
-
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 20.0
+_SLOW_DOWN_FACTOR = 4.0
+"""How much longer the pause is after a service asked to slow down: obstore does not show its ``Retry-After``."""
 
 MAX_CONSECUTIVE_STORE_FAILURES = 30
 """Failures of a whole store in a row after which a job stops."""
@@ -32,12 +31,12 @@ class StoreRequestError(Exception):
 
 
 class Retry:
-    """How often and how patiently a request is sent again.
+    """Sends a request again, with longer pauses each time.
 
     Args:
-        attempts: how often at most, the first included.
-        stopping: set when the run is to stop: no further attempt is made.
-        slow_down: called when a service asked for fewer requests.
+        attempts: the number of attempts at most, the first included.
+        stopping: set when the job is to stop; then no further attempt is made.
+        slow_down: called when a service asks for fewer requests.
     """
 
     def __init__(self, attempts: int, stopping: threading.Event, slow_down: Callable[[], None] = lambda: None) -> None:
@@ -46,12 +45,12 @@ class Retry:
         self._slow_down = slow_down
 
     def call(self, work: Callable[[], T]) -> T:
-        """Do ``work`` until it succeeds.
+        """Call ``work`` until it succeeds.
 
         Raises:
-            StoreFailure: it failed for good.
-            StoppedError: the run was told to stop in between.
-            Verdict: what the work found out about its object.
+            StoreRequestError: it failed for good, or after all attempts.
+            StoppedError: the job was stopped in between.
+            ObjectCheckError: raised by the work itself.
         """
         for attempt in range(1, self.attempts + 1):
             try:
@@ -64,15 +63,15 @@ class Retry:
                     self._slow_down()
                 if not failure.kind.retriable or attempt == self.attempts:
                     raise StoreRequestError(failure) from error
-                self.pause(attempt, patience=_PATIENCE if failure.kind is FailureKind.SLOW_DOWN else 1.0)
+                self.pause(attempt, factor=_SLOW_DOWN_FACTOR if failure.kind is FailureKind.SLOW_DOWN else 1.0)
         raise AssertionError("unreachable")
 
     def or_none_if_missing(self, work: Callable[[], T]) -> T | None:
-        """Do ``work`` until it succeeds; ``None`` where the store answers that there is no such object.
+        """Call ``work`` until it succeeds; return ``None`` where the store answers that there is no such object.
 
         Raises:
-            StoreFailure: it failed for good, otherwise than so.
-            StoppedError: the run was told to stop in between.
+            StoreRequestError: it failed for another reason.
+            StoppedError: the job was stopped in between.
         """
         try:
             return self.call(work)
@@ -81,27 +80,27 @@ class Retry:
                 return None
             raise
 
-    def pause(self, attempt: int, patience: float = 1.0) -> None:
+    def pause(self, attempt: int, factor: float = 1.0) -> None:
         """Wait before the next attempt, longer each time.
 
         Args:
-            attempt: how many were made.
-            patience: how much longer than usual.
+            attempt: the number of attempts made so far.
+            factor: how much longer than usual.
 
         Raises:
-            StoppedError: the run was told to stop while waiting.
+            StoppedError: the job was stopped during the pause.
         """
-        longest = min(_LONGEST_PAUSE, patience * _FIRST_PAUSE * 2**attempt)
+        longest = min(_MAX_PAUSE_SECONDS, factor * _FIRST_PAUSE_SECONDS * 2**attempt)
         if self._stopping.wait(random.uniform(0, longest)):  # noqa: S311 - jitter, not a secret
             raise StoppedError("stopped while waiting to try a request again")
 
 
 class CircuitBreaker:
-    """Ends a job when nothing works any more, rather than let each of its objects fail. From any thread.
+    """Ends a job when every request fails, instead of letting each of its objects fail. Safe from any thread.
 
     Args:
-        limit: failures of a whole store in a row, none succeeding between.
-        advice: what the error says beside that.
+        limit: failures of a whole store in a row, without a success in between.
+        advice: appended to the error.
     """
 
     def __init__(self, limit: int = MAX_CONSECUTIVE_STORE_FAILURES, *, advice: str = "") -> None:
@@ -112,7 +111,7 @@ class CircuitBreaker:
 
         Args:
             failure: ``None`` where its store answered.
-            workers: objects that are under way at once: so many may fail before the breaker opens.
+            workers: objects that are processed at once: so many may fail before the breaker opens.
 
         Raises:
             RunError: too many failed for a reason that concerns all.

@@ -1,7 +1,7 @@
-"""Copies by the service itself, from one bucket of an S3 service to another: no bytes through this process.
+"""Let an S3 service copy objects from one of its buckets to another, without bytes through this process.
 
-obstore copies within one store. But a store of the source's bucket whose address is the one of the destination's bucket sends
-``PUT /destination/key`` with ``x-amz-copy-source: source/key``, which is what S3 calls a copy between buckets
+obstore copies within one store only. A store of the source's bucket whose endpoint is that of the destination's bucket sends
+``PUT /destination/key`` with ``x-amz-copy-source: source/key``. S3 defines that as a copy between buckets
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html).
 """
 
@@ -19,20 +19,20 @@ from migrate_storage.translate.model import StoreConfig
 
 __all__ = ("ServerSideCopier",)
 
-_STORES = 32
-"""Stores kept open at most: one for each content type, and rows may hold many."""
+_MAX_OPEN_STORES = 32
+"""There is one store for each content type, and rows may have many."""
 _HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 class ServerSideCopier:
-    """Lets the service copy objects from one of its buckets to another one.
+    """Lets a service copy objects from one of its buckets to another one.
 
     Args:
-        config: the destination, its bucket as ``root``: its credentials must be allowed to read the source too.
+        config: the destination, its bucket as ``root``. Its credentials must also permit reading the source.
         endpoint: the service's address, without any bucket.
         bucket: the source's bucket.
-        pace: how fast the service is spoken to; ``None`` sets no limit.
-        create_only: whether the service was seen to refuse a copy onto something that stands there.
+        pace: limits the requests; ``None`` sets no limit.
+        create_only: whether the service refuses to copy onto an existing object, as a probe has shown.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class ServerSideCopier:
         self._lock = threading.Lock()
 
     def refusing(self) -> ServerSideCopier:
-        """The same, for a service that was seen to refuse a copy onto something that stands there."""
+        """Return the same with ``create_only``."""
         return ServerSideCopier(self._config, self._endpoint, self._bucket, pace=self._pace, create_only=True)
 
     @staticmethod
     def can_send(content_type: str | None) -> bool:
-        """Whether a content type can be told to the service with a copy."""
+        """Whether a content type can be sent as a header of a copy."""
         return content_type is None or _HEADER.fullmatch(content_type) is not None
 
     def copy(self, source: str, destination: str, *, content_type: str | None, create: bool) -> None:
@@ -64,12 +64,12 @@ class ServerSideCopier:
         Args:
             source: its full key in the source's bucket.
             destination: its full key in the destination's bucket.
-            content_type: what the copy shall have; ``None`` leaves it as the source has it, and all else too.
-            create: ask the service to refuse where something stands.
+            content_type: the content type of the copy; ``None`` keeps all headers and metadata of the source.
+            create: ask the service to refuse where there is an object.
 
         Raises:
-            FileExistsError: ``create`` was asked, honoured, and something stands there.
-            Exception: what obstore raises.
+            FileExistsError: ``create`` was given, the service supports it, and there is an object.
+            Exception: any error of obstore.
         """
         headers = {}
         if content_type is not None:
@@ -78,7 +78,7 @@ class ServerSideCopier:
             headers["if-none-match"] = "*"
         if self._pace is not None:
             self._pace.requests.acquire(1)
-        store = self._store(headers)
+        store = self._open_store(headers)
         try:
             unpanicked(lambda: store.copy(source, destination))
         except Exception as error:
@@ -86,13 +86,13 @@ class ServerSideCopier:
                 raise FileExistsError(f"something stands at {destination} already") from error
             raise
 
-    def _store(self, headers: dict[str, str]) -> Any:
-        """Headers belong to a store: one for each set of them."""
+    def _open_store(self, headers: dict[str, str]) -> Any:
+        """Return the store for a set of headers: obstore fixes headers per store."""
         key = tuple(headers.items())
         with self._lock:
             if key not in self._stores:
                 self._stores[key] = open_across(self._config, self._endpoint, self._bucket, headers)
-                if len(self._stores) > _STORES:
+                if len(self._stores) > _MAX_OPEN_STORES:
                     self._stores.popitem(last=False)
             self._stores.move_to_end(key)
             return self._stores[key]

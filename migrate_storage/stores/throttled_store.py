@@ -1,4 +1,4 @@
-"""A store that is spoken to at a pace: the same shape around any other."""
+"""A store whose requests are limited: the same protocol around any other store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from migrate_storage.stores.rate_limit import StoreLimits
 __all__ = ("ThrottledStore",)
 
 
-_PAGE = 1000
-"""Keys that a service tells in one answer."""
+_KEYS_PER_REQUEST = 1000
+"""Keys in one answer to a LIST."""
 
 
 class _Reading:
@@ -21,7 +21,7 @@ class _Reading:
         self.meta, self.attributes = opened.meta, opened.attributes
 
     def read(self) -> bytes:
-        # Read first: an answer left open and unread while one waits would be cut off by the service.
+        # Read before the wait: a service closes an answer that is not read for a while.
         content = self._opened.read()
         self._pace.bandwidth.acquire(len(content))
         return content
@@ -33,11 +33,11 @@ class _Reading:
 
 
 class ThrottledStore:
-    """Waits for its turn before each call, and for each byte that is read: what is read is written as fast.
+    """Waits before each request, and for each byte that is read. Writes follow the reads.
 
     Args:
         store: the store itself.
-        pace: how fast.
+        pace: its limits.
     """
 
     def __init__(self, store: Store, pace: StoreLimits) -> None:
@@ -69,7 +69,7 @@ class ThrottledStore:
         part_size: int | None,
         stat_after: bool = True,
     ) -> ObjectMeta:
-        """See :class:`migrate_storage.stores.base.Store`. It is a put and a look at what was put."""
+        """See :class:`migrate_storage.stores.base.Store`. It counts as a PUT and, with ``stat_after``, a HEAD."""
         self._pace.requests.acquire(1 + stat_after)
         return self._store.put(
             path, content, attributes=attributes, create=create, part_size=part_size, stat_after=stat_after
@@ -83,6 +83,6 @@ class ThrottledStore:
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
         for number, meta in enumerate(self._store.list(prefix, after=after)):
-            if number % _PAGE == 0:
+            if number % _KEYS_PER_REQUEST == 0:
                 self._pace.requests.acquire(1)
             yield meta

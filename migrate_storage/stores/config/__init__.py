@@ -1,1 +1,1 @@
-"""From a store configuration to an open obstore store: options, credentials, client options, isolation from the environment."""
+"""Open an obstore store from a configuration, isolated from the environment."""

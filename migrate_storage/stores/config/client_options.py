@@ -1,4 +1,4 @@
-"""How requests are sent: obstore's client and retry options, from values in any form."""
+"""Obstore's client and retry options, from values in any form."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
-from migrate_storage.stores.config.isolation import client_settings
+from migrate_storage.stores.config.isolation import environment_client_options
 from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, RETRY, unknown
 from migrate_storage.translate.model import StoreConfig
 
 __all__ = ("client_options", "retry_options")
 
-#: A body may take as long as it likes while bytes flow; obstore's own default ends every request after 30 seconds.
-_PATIENCE = {"timeout": "7days", "read_timeout": "120s"}
+#: A body may take any time while bytes arrive. obstore's own default ends every request after 30 seconds.
+_TIMEOUTS = {"timeout": "7days", "read_timeout": "120s"}
 
 _DURATIONS = frozenset({"timeout", "connect_timeout", "read_timeout", "pool_idle_timeout", "http2_keep_alive_timeout"})
 _TEXTS = frozenset({"pool_max_idle_per_host", "http2_keep_alive_interval"})
@@ -24,46 +24,46 @@ _SWITCHES = frozenset({"allow_http", "allow_invalid_certificates", "http1_only",
 
 
 def client_options(config: StoreConfig, *, allow_http: bool) -> dict[str, Any]:
-    """Obstore's ``ClientConfig`` for a configuration.
+    """Return obstore's ``ClientConfig`` for a configuration.
 
     Args:
-        config: its ``client_options`` may hold seconds as numbers, and certificates as paths.
+        config: its ``client_options`` may give seconds as numbers, and certificates as paths.
         allow_http: whether the endpoint is plain HTTP.
 
     Raises:
-        UnknownOptionError: a name that obstore does not know.
-        ConfigurationError: a certificate that cannot be read, or plain HTTP asked for and forbidden.
+        UnknownOptionError: obstore has no option of a name.
+        ConfigurationError: a certificate cannot be read, or plain HTTP is both needed and forbidden.
     """
     for name in config.client_options:
         if name not in CLIENT:
             raise unknown(config.service, name)
-    explicit = {name: _value(name, value) for name, value in config.client_options.items() if value is not None}
+    explicit = {name: _convert_value(name, value) for name, value in config.client_options.items() if value is not None}
     if allow_http:
         if explicit.get("allow_http") is False:
             raise ConfigurationError(
                 f"{config.service}: the endpoint is http:// but allow_http is False; write https:// or allow_http=True"
             )
         explicit["allow_http"] = True
-    # Any explicit client option makes obstore forget all of those in the environment.
-    ambient = client_settings(config.service) if config.service in PREFIXES else {}
-    patience = {} if "timeout" in explicit or "timeout" in ambient else _PATIENCE
-    return {**patience, **{name: _value(name, value) for name, value in ambient.items()}, **explicit}
+    # Any explicit client option makes obstore ignore all client options in the environment.
+    ambient = environment_client_options(config.service) if config.service in PREFIXES else {}
+    timeouts = {} if "timeout" in explicit or "timeout" in ambient else _TIMEOUTS
+    return {**timeouts, **{name: _convert_value(name, value) for name, value in ambient.items()}, **explicit}
 
 
-def _value(name: str, value: Any) -> Any:
+def _convert_value(name: str, value: Any) -> Any:
     if name in _DURATIONS:
         return f"{round(value * 1000)}ms" if isinstance(value, int | float) else value
     if name in _TEXTS:
         return str(value)
     if name in ("root_certificate", "proxy_ca_certificate"):
-        return _certificate(name, value)
+        return _read_certificate(name, value)
     if name in _SWITCHES and isinstance(value, str):
         return value.lower() in ("true", "1", "yes", "on")
     return value
 
 
-def _certificate(name: str, value: Any) -> Any:
-    """PEM, read from its file where a path is given."""
+def _read_certificate(name: str, value: Any) -> Any:
+    """Return PEM text, read from its file where a path is given."""
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if isinstance(text, bytes) or "-----BEGIN" in text:
         return text
@@ -76,10 +76,10 @@ def _certificate(name: str, value: Any) -> Any:
 
 
 def retry_options(config: StoreConfig) -> Any:
-    """Obstore's ``RetryConfig`` for a configuration, numbers being seconds; ``None`` for its defaults.
+    """Return obstore's ``RetryConfig`` for a configuration, with numbers as seconds; ``None`` for its defaults.
 
     Raises:
-        UnknownOptionError: a name that obstore would silently ignore.
+        UnknownOptionError: a name that obstore would ignore without an error.
     """
     for name in config.retry:
         if name not in RETRY:

@@ -1,7 +1,7 @@
 """Credential providers for obstore, built from a :class:`~migrate_storage.translate.model.CredentialSource`.
 
-All are synchronous, whatever they wrap: obstore waits for ever when an asynchronous provider is asked by a synchronous
-call inside a running event loop. All are lazy: a provider asks nobody before the first request.
+All are synchronous: obstore waits for ever when a synchronous call inside a running event loop needs an asynchronous
+provider. All are lazy: a provider requests nothing before the first use of the store.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ("Provider", "StaticCredentials", "provider")
 
 Provider = Callable[[], Mapping[str, Any]]
 
-#: obstore caches what a provider tells until it expires; refreshable credentials are asked for again this often.
-_ASK_AGAIN = timedelta(minutes=5)
+#: obstore caches credentials until they expire; refreshable ones are read again this often.
+_REFRESH_INTERVAL = timedelta(minutes=5)
 _AZURE_SCOPE = "https://storage.azure.com/.default"
 _GOOGLE_SCOPE = "https://www.googleapis.com/auth/devstorage.full_control"
 
@@ -34,12 +34,12 @@ class StaticCredentials:
         self._values = {"expires_at": None, **values}
 
     def __call__(self) -> Mapping[str, Any]:
-        """The credentials."""
+        """Return the credentials."""
         return self._values
 
 
 class _Lazy:
-    """Builds what it asks on the first call: constructing a store asks nobody and starts nothing."""
+    """Builds its source of credentials on the first call, so that constructing a store requests nothing."""
 
     def __init__(self, build: Callable[[], Any], ask: Callable[[Any], Mapping[str, Any]]) -> None:
         self._build = build
@@ -55,68 +55,70 @@ class _Lazy:
 
 
 def provider(source: CredentialSource, service: str) -> Provider:
-    """The provider that a source stands for.
+    """Return the provider for a source.
 
     Args:
-        source: the recipe.
-        service: ``s3``, ``gcs`` or ``azure``: decides what a live object is asked for.
+        source: where the credentials come from.
+        service: ``s3``, ``gcs`` or ``azure``: decides what is read from a live object.
 
     Raises:
-        ConfigurationError: when the recipe is of no known kind, or the live object of none.
+        ConfigurationError: the source or its live object is of no known kind.
     """
     options = {name: value for name, value in source.options.items() if value is not None}
     match source.kind:
         case "static":
             return StaticCredentials(options)
         case "boto3":
-            return _Lazy(lambda: _botocore_credentials(options), _ask_botocore)
+            return _Lazy(lambda: _find_botocore(options), _read_botocore)
         case "google":
-            return _Lazy(lambda: _google_default(options), _ask_google)
+            return _Lazy(lambda: _find_google(options), _read_google)
         case "azure":
-            return _Lazy(lambda: _azure_default(options), _ask_azure)
+            return _Lazy(lambda: _find_azure(options), _read_azure)
         case "object":
-            return _from_object(source.provider, service)
+            return _object_provider(source.provider, service)
     raise ConfigurationError(
         f"credentials of the kind {source.kind!r} are not known; use boto3, google, azure or static"
     )
 
 
-def _botocore_credentials(options: Mapping[str, Any]) -> Any:
-    session = _import("botocore.session", "boto3").Session(
+def _find_botocore(options: Mapping[str, Any]) -> Any:
+    session = _import_module("botocore.session", "boto3").Session(
         profile=options.get("profile_name") or options.get("profile")
     )
-    return _found(session.get_credentials())
+    return _require_credentials(session.get_credentials())
 
 
-def _found(credentials: Any) -> Any:
+def _require_credentials(credentials: Any) -> Any:
     if credentials is None:
         raise PermissionError("botocore found no AWS credentials: no keys, profile, role or instance that gives any")
     return credentials
 
 
-def _ask_botocore(credentials: Any) -> Mapping[str, Any]:
+def _read_botocore(credentials: Any) -> Mapping[str, Any]:
     frozen = credentials.get_frozen_credentials()
     refreshable = hasattr(credentials, "refresh_needed")
     return {
         "access_key_id": frozen.access_key,
         "secret_access_key": frozen.secret_key,
         "token": frozen.token,
-        "expires_at": datetime.now(UTC) + _ASK_AGAIN if refreshable else None,
+        "expires_at": datetime.now(UTC) + _REFRESH_INTERVAL if refreshable else None,
     }
 
 
-def _google_default(options: Mapping[str, Any]) -> Any:
-    credentials, _ = _import("google.auth", "google-auth").default(scopes=options.get("scopes") or [_GOOGLE_SCOPE])
+def _find_google(options: Mapping[str, Any]) -> Any:
+    credentials, _ = _import_module("google.auth", "google-auth").default(
+        scopes=options.get("scopes") or [_GOOGLE_SCOPE]
+    )
     return credentials
 
 
-def _ask_google(credentials: Any) -> Mapping[str, Any]:
+def _read_google(credentials: Any) -> Mapping[str, Any]:
     if getattr(credentials, "requires_scopes", False):
         credentials = credentials.with_scopes([_GOOGLE_SCOPE])
     static = not hasattr(credentials, "refresh") or _is_static(credentials)
     if not static:
-        credentials.refresh(_import("google.auth.transport.requests", "google-auth[requests]").Request())
-    return {"token": credentials.token or "", "expires_at": _utc(getattr(credentials, "expiry", None))}
+        credentials.refresh(_import_module("google.auth.transport.requests", "google-auth[requests]").Request())
+    return {"token": credentials.token or "", "expires_at": _to_utc(getattr(credentials, "expiry", None))}
 
 
 def _is_static(credentials: Any) -> bool:
@@ -126,45 +128,45 @@ def _is_static(credentials: Any) -> bool:
     return hasattr(credentials, "refresh_token") and not credentials.refresh_token and bool(credentials.token)
 
 
-def _azure_default(options: Mapping[str, Any]) -> Any:
-    return _import("azure.identity", "azure-identity").DefaultAzureCredential(**options)
+def _find_azure(options: Mapping[str, Any]) -> Any:
+    return _import_module("azure.identity", "azure-identity").DefaultAzureCredential(**options)
 
 
-def _ask_azure(credential: Any) -> Mapping[str, Any]:
-    token = _settled(credential.get_token(_AZURE_SCOPE))
+def _read_azure(credential: Any) -> Mapping[str, Any]:
+    token = _await_result(credential.get_token(_AZURE_SCOPE))
     return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
 
-def _from_object(live: Any, service: str) -> Provider:
+def _object_provider(live: Any, service: str) -> Provider:
     if hasattr(live, "get_frozen_credentials"):
-        return _Lazy(lambda: live, _ask_botocore)
+        return _Lazy(lambda: live, _read_botocore)
     if hasattr(live, "get_credentials"):
-        return _Lazy(lambda: _found(_settled(live.get_credentials())), _ask_botocore)
+        return _Lazy(lambda: _require_credentials(_await_result(live.get_credentials())), _read_botocore)
     if hasattr(live, "get_token"):
-        return _Lazy(lambda: live, _ask_azure)
+        return _Lazy(lambda: live, _read_azure)
     if hasattr(live, "named_key"):
         return StaticCredentials({"access_key": live.named_key.key})
     if service == "azure" and hasattr(live, "signature"):
         return StaticCredentials({"sas_token": live.signature})
     if service == "gcs" and hasattr(live, "token") and not callable(live.token):
-        return _Lazy(lambda: live, _ask_google)
+        return _Lazy(lambda: live, _read_google)
     if not callable(live):
         raise ConfigurationError(
             f"credential_provider is a {type(live).__name__}, which gives no credentials; pass a function that returns them"
         )
-    return _Lazy(lambda: live, lambda function: _complete(_settled(function())))
+    return _Lazy(lambda: live, lambda function: _with_expiry(_await_result(function())))
 
 
-def _complete(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**answer, "expires_at": _utc(answer.get("expires_at"))}
+def _with_expiry(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**answer, "expires_at": _to_utc(answer.get("expires_at"))}
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def _to_utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
-def _settled(answer: Any) -> Any:
-    """The answer, awaited on a thread of its own where it must be: there may be a running loop on this one."""
+def _await_result(answer: Any) -> Any:
+    """Return the answer; an awaitable is awaited on another thread, because this one may run an event loop."""
     if not inspect.isawaitable(answer):
         return answer
 
@@ -175,7 +177,7 @@ def _settled(answer: Any) -> Any:
         return thread.submit(lambda: asyncio.run(wait())).result()
 
 
-def _import(name: str, package: str) -> Any:
+def _import_module(name: str, package: str) -> Any:
     try:
         return __import__(name, fromlist=["*"])
     except ImportError:

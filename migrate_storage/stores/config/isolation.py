@@ -1,8 +1,8 @@
-"""Explicit configuration wins over the environment, source by source.
+"""Complete explicit options so that the environment cannot change what they mean.
 
-obstore merges explicit options with environment variables one by one. Here the options are completed so that what is
-explicit is whole: each trap that the environment would set is answered by an explicit option or a provider of our own.
-What cannot be answered is refused.
+obstore merges explicit options with environment variables one by one, so that a variable can change where or as whom an
+explicit configuration connects. For each such variable an explicit option or a credential provider is added here. Where that
+is not possible the configuration is refused.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, canonic
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 
 __all__ = (
-    "Parts",
-    "client_settings",
-    "refine_azure",
-    "refine_gcs",
-    "refine_s3",
-    "settings",
-    "text_values",
+    "StoreParts",
+    "environment_client_options",
+    "environment_options",
+    "isolate_azure",
+    "isolate_gcs",
+    "isolate_s3",
 )
 
 
-def settings(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The options that obstore would read from the environment, by their canonical names.
+def environment_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the options that obstore would read from the environment, by their canonical names.
 
     Args:
         service: ``s3``, ``gcs`` or ``azure``.
@@ -46,7 +45,7 @@ def settings(service: str, environment: Mapping[str, str] | None = None) -> dict
     for name, value in environment.items():
         if name.startswith(prefix):
             bare = name.lower()
-            # The one variable that outranks another spelling of the same option.
+            # This variable takes precedence over the other spellings of the same option.
             found["endpoint_url_s3" if bare == "aws_endpoint_url_s3" else canonical(service, bare)] = value
     if service == "gcs" and "SERVICE_ACCOUNT" in environment:
         found.setdefault("service_account", environment["SERVICE_ACCOUNT"])
@@ -55,43 +54,22 @@ def settings(service: str, environment: Mapping[str, str] | None = None) -> dict
     return found
 
 
-def client_settings(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The client options in the environment, which obstore forgets as soon as one is given explicitly."""
-    return {name: value for name, value in settings(service, environment).items() if name in CLIENT}
+def environment_client_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the client options in the environment, which obstore ignores as soon as one is given explicitly."""
+    return {name: value for name, value in environment_options(service, environment).items() if name in CLIENT}
 
 
-class Parts(NamedTuple):
-    """What a store is constructed with."""
+class StoreParts(NamedTuple):
+    """The options and the credential provider of a store."""
 
     options: dict[str, str]
     provider: Provider | None
 
 
-def text_values(options: Mapping[str, Any]) -> dict[str, str]:
-    """The options as obstore takes them: text, without those that are ``None``."""
-    values: dict[str, str] = {}
-    for name, value in options.items():
-        if value is None:
-            continue
-        if isinstance(value, bool):
-            values[name] = "true" if value else "false"
-        elif isinstance(value, Mapping):
-            values[name] = json.dumps(dict(value))
-        elif isinstance(value, bytes):
-            values[name] = value.decode()
-        else:
-            values[name] = str(value)
-    return values
-
-
-def _is_true(value: str | None) -> bool:
-    return str(value).lower() in ("true", "1", "yes", "on", "y")
-
-
-def refine_s3(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
-    """S3: a token, an endpoint or a style of the environment never mixes with explicit ones."""
+def isolate_s3(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StoreParts:
+    """Keep a session token, endpoint or addressing style of the environment away from explicit S3 options."""
     options, source = parts
-    ambient = settings("s3")
+    ambient = environment_options("s3")
     endpoint = options.get("endpoint")
     if endpoint:
         _check_endpoint("aws_endpoint", endpoint)
@@ -118,7 +96,7 @@ def refine_s3(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
     if keys and not options.get("session_token") and ambient.get("session_token") is not None and source is None:
         names = {"access_key_id": "access_key_id", "secret_access_key": "secret_access_key"}
         source = StaticCredentials({**{name: options[name] for name in names}, "token": None})
-    return Parts(options, source)
+    return StoreParts(options, source)
 
 
 def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
@@ -130,17 +108,17 @@ def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
         )
 
 
-def refine_gcs(_: StoreConfig, parts: Parts, until_constructed: ExitStack) -> Parts:
-    """Google Cloud Storage: neither a token nor a key file of the environment beats an explicit one."""
+def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack) -> StoreParts:
+    """Keep a token or key file of the environment from replacing explicit Google credentials."""
     options, source = parts
-    ambient = settings("gcs")
+    ambient = environment_options("gcs")
     if base := options.get("base_url"):
         _check_endpoint("google_base_url", base)
     if options.get("service_account", "").lstrip().startswith("{"):
         options["service_account_key"] = options.pop("service_account")
     for name in ("service_account", "application_credentials"):
         if name in options:
-            options[name] = _readable(f"google_{name}", options[name])
+            options[name] = _check_key_file(f"google_{name}", options[name])
     own = [
         n for n in ("service_account", "service_account_key", "application_credentials", "bearer_token") if n in options
     ]
@@ -148,20 +126,20 @@ def refine_gcs(_: StoreConfig, parts: Parts, until_constructed: ExitStack) -> Pa
     if (own or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
     if anonymous and not own and source is None:
-        # obstore reads the default credentials even to send none, and asks for a token to write.
+        # obstore reads the default credentials even for anonymous requests, and needs a token to write.
         source = StaticCredentials({"token": ""})
     account = options.get("service_account") or options.get("service_account_key")
     if account and "bearer_token" in ambient and "bearer_token" not in options and source is None:
-        # A bearer token outranks a service account, a provider outranks both; the account still signs URLs.
-        source = provider(CredentialSource(kind="object", provider=_service_account(account)), "gcs")
-    _settle_key_and_path(options, ambient, until_constructed)
+        # A bearer token takes precedence over a service account, a provider over both; the account still signs URLs.
+        source = provider(CredentialSource(kind="object", provider=_load_service_account(account)), "gcs")
+    _avoid_key_beside_path(options, ambient, until_constructed)
     if not own and source is None and not anonymous and not set(ambient) & {"service_account", "service_account_key"}:
-        source = _google_beyond_obstore(ambient)
-    return Parts(options, source)
+        source = _provider_for_default_credentials(ambient)
+    return StoreParts(options, source)
 
 
-def _settle_key_and_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
-    """Obstore refuses a key beside a path, even where one of them comes from the environment: say it the other way."""
+def _avoid_key_beside_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
+    """Give an explicit key as a path, or a path as a key: obstore refuses one of each, also from the environment."""
     if "service_account" in options and "service_account_key" in ambient:
         options["service_account_key"] = Path(options.pop("service_account")).read_text()
     elif "service_account_key" in options and "service_account" in ambient:
@@ -170,7 +148,7 @@ def _settle_key_and_path(options: dict[str, str], ambient: Mapping[str, str], un
                 "google_service_account_key: GOOGLE_SERVICE_ACCOUNT or SERVICE_ACCOUNT in the environment names another "
                 "account; unset it"
             )
-        # A pipe is a path that only this process can read, and that holds the key only until the store is made.
+        # Only this process can read the path of a pipe, which contains the key until the store is constructed.
         reading, writing = os.pipe()
         until_constructed.callback(os.close, reading)
         with os.fdopen(writing, "w") as pipe:
@@ -178,7 +156,7 @@ def _settle_key_and_path(options: dict[str, str], ambient: Mapping[str, str], un
         options["service_account"] = f"/dev/fd/{reading}"
 
 
-def _service_account(account: str) -> Any:
+def _load_service_account(account: str) -> Any:
     try:
         from google.oauth2 import service_account
     except ImportError:
@@ -191,8 +169,8 @@ def _service_account(account: str) -> Any:
     return service_account.Credentials.from_service_account_info(info, scopes=[scope])  # type: ignore[no-untyped-call]
 
 
-def _google_beyond_obstore(ambient: Mapping[str, str]) -> Provider | None:
-    """google.auth, where the default credentials are of a kind that obstore does not read (federation, impersonation)."""
+def _provider_for_default_credentials(ambient: Mapping[str, str]) -> Provider | None:
+    """Return google.auth's provider where the default credentials are federated or impersonated: obstore cannot read them."""
     path = ambient.get("application_credentials")
     if path is None:
         path = str(Path("~/.config/gcloud/application_default_credentials.json").expanduser())
@@ -205,8 +183,22 @@ def _google_beyond_obstore(ambient: Mapping[str, str]) -> Provider | None:
     return provider(CredentialSource(kind="google"), "gcs")
 
 
-#: Which options are which source, in the order in which a configuration with several is read.
-_AZURE_SOURCES = {
+def _check_key_file(name: str, value: str) -> str:
+    path = Path(value).expanduser()
+    try:
+        content = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not text"
+        raise ConfigurationError(f"{name}: cannot read {path}: {why}; write the path of the JSON key file") from None
+    try:
+        json.loads(content)
+    except ValueError:
+        raise ConfigurationError(f"{name}: {path} is not JSON; download the key file again") from None
+    return str(path)
+
+
+#: The ``credential_type`` of each option, in order of precedence.
+_AZURE_CREDENTIAL_TYPES = {
     "account_key": "access_key",
     "sas_key": "sas_token",
     "token": "bearer_token",
@@ -215,10 +207,10 @@ _AZURE_SOURCES = {
 }
 
 
-def refine_azure(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
-    """Azure: the explicit kind of credentials is the one that is used."""
+def isolate_azure(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StoreParts:
+    """Make Azure use the explicit kind of credentials."""
     options, source = parts
-    ambient = settings("azure")
+    ambient = environment_options("azure")
     account = options.get("account_name")
     endpoint = options.get("endpoint")
     if endpoint:
@@ -234,12 +226,12 @@ def refine_azure(config: StoreConfig, parts: Parts, _: ExitStack) -> Parts:
         raise ConfigurationError(f"az://{config.root}: no account; write azure_storage_account_name=…")
     if key := options.get("account_key"):
         _check_base64(config.root, key)
-    chosen = next((kind for name, kind in _AZURE_SOURCES.items() if options.get(name)), None)
+    chosen = next((kind for name, kind in _AZURE_CREDENTIAL_TYPES.items() if options.get(name)), None)
     if chosen and source is None:
         options.setdefault("credential_type", chosen)
     if (chosen or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
-    return Parts(options, source)
+    return StoreParts(options, source)
 
 
 def _check_base64(container: str, key: str) -> None:
@@ -262,15 +254,5 @@ def _check_endpoint(name: str, value: str) -> None:
         raise ConfigurationError(f"{name} must be scheme, host and port only; take user, query and fragment out of it")
 
 
-def _readable(name: str, value: str) -> str:
-    path = Path(value).expanduser()
-    try:
-        content = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not text"
-        raise ConfigurationError(f"{name}: cannot read {path}: {why}; write the path of the JSON key file") from None
-    try:
-        json.loads(content)
-    except ValueError:
-        raise ConfigurationError(f"{name}: {path} is not JSON; download the key file again") from None
-    return str(path)
+def _is_true(value: str | None) -> bool:
+    return str(value).lower() in ("true", "1", "yes", "on", "y")

@@ -1,10 +1,11 @@
-"""Open an obstore store from values, so that what is written in them is what is used.
+"""Open an obstore store from a configuration.
 
-Constructing a store sends nothing and starts nothing. What cannot work is refused here, in one line.
+Constructing a store sends nothing and starts nothing. A configuration that cannot work is refused here, in one line.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +18,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.client_options import client_options, retry_options
 from migrate_storage.stores.config.credentials import provider
-from migrate_storage.stores.config.isolation import Parts, refine_azure, refine_gcs, refine_s3, text_values
+from migrate_storage.stores.config.isolation import StoreParts, isolate_azure, isolate_gcs, isolate_s3
 from migrate_storage.stores.config.option_names import OPTIONS, unknown
 from migrate_storage.translate.model import StoreConfig
 
@@ -27,10 +28,10 @@ Store = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore | HTTPStore
 
 
 def open_store(config: StoreConfig) -> Store:
-    """Open the store that a configuration says.
+    """Open the store of a configuration.
 
-    Explicit configuration wins over the environment, source by source. Never touches obstore's runtime, so that a
-    process may fork afterwards.
+    Explicit configuration takes precedence over the environment, source by source. It does not start obstore's runtime, so
+    that a process may fork afterwards.
 
     Args:
         config: what to open. ``root`` must name the bucket, container, directory or base URL.
@@ -39,7 +40,7 @@ def open_store(config: StoreConfig) -> Store:
         The obstore store, with ``config.prefix`` inside.
 
     Raises:
-        ConfigurationError: when it cannot work, in one line without any secret.
+        ConfigurationError: it cannot work; one line without any secret.
     """
     opener = _OPENERS.get(config.service)
     if opener is None:
@@ -53,16 +54,16 @@ def open_store(config: StoreConfig) -> Store:
 
 
 def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mapping[str, str]) -> S3Store:
-    """Open what asks an S3 service to copy from another of its buckets into the one of ``config``.
+    """Open a store that makes an S3 service copy from another of its buckets into the one of ``config``.
 
     Args:
-        config: the destination; what else it says (region, credentials, how requests are sent) is used for the copies.
+        config: the destination; its region, credentials and client options are used for the copies.
         endpoint: the service's address, without any bucket.
         bucket: the bucket to copy from.
         headers: sent, and signed, with each copy: obstore's ``copy`` takes none.
 
     Returns:
-        A store whose ``copy`` copies between the buckets. Nothing else of it is of use.
+        A store whose ``copy`` copies between the buckets. Its other methods cannot be used.
 
     Raises:
         ConfigurationError: see :func:`open_store`.
@@ -78,7 +79,7 @@ def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mappin
             "default_headers": {**config.client_options.get("default_headers", {}), **headers},
         },
     )
-    # The address that obstore takes for the bucket's own is the one that is written to.
+    # obstore writes to the address that it takes for the bucket's own.
     store = _open_cloud(prepared, virtual_hosted_style_request="true")
     assert isinstance(store, S3Store)
     return store
@@ -110,15 +111,15 @@ def _open_http(config: StoreConfig) -> Store:
     return _construct(config, lambda: HTTPStore(url, client_options=client, retry_config=retry_options(config)))
 
 
-def _open_cloud(config: StoreConfig, **settled: str) -> Store:
+def _open_cloud(config: StoreConfig, **forced: str) -> Store:
     factory: Any
-    factory, root_name, refine = _CLOUDS[config.service]
-    given = text_values(config.options)
+    factory, root_name, isolate = _CLOUDS[config.service]
+    given = _to_text(config.options)
     given.pop(root_name, None)
     source = provider(config.credentials, config.service) if config.credentials else None
     with ExitStack() as until_constructed:
-        options, source = refine(config, Parts(given, source), until_constructed)
-        options.update(settled)
+        options, source = isolate(config, StoreParts(given, source), until_constructed)
+        options.update(forced)
         endpoint = str(options.get("endpoint") or options.get("aws_endpoint_url_s3") or options.get("base_url") or "")
         arguments = {
             "prefix": config.prefix or None,
@@ -130,8 +131,25 @@ def _open_cloud(config: StoreConfig, **settled: str) -> Store:
         return _construct(config, lambda: factory(config.root, **arguments))
 
 
+def _to_text(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options as obstore takes them: text, without those that are ``None``."""
+    values: dict[str, str] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            values[name] = "true" if value else "false"
+        elif isinstance(value, Mapping):
+            values[name] = json.dumps(dict(value))
+        elif isinstance(value, bytes):
+            values[name] = value.decode()
+        else:
+            values[name] = str(value)
+    return values
+
+
 def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of obstore's Rust side, which is no ``Exception``."""
+    """Whether an error is a panic of obstore's Rust code, which is no ``Exception``."""
     return type(error).__name__ == "PanicException" and not isinstance(error, Exception)
 
 
@@ -164,9 +182,9 @@ _OPENERS: Mapping[str, Callable[[StoreConfig], Store]] = {
     "http": _open_http,
 }
 
-_Refine = Callable[[StoreConfig, Parts, ExitStack], Parts]
-_CLOUDS: Mapping[str, tuple[type[Store], str, _Refine]] = {
-    "s3": (S3Store, "bucket", refine_s3),
-    "gcs": (GCSStore, "bucket", refine_gcs),
-    "azure": (AzureStore, "container_name", refine_azure),
+_Isolate = Callable[[StoreConfig, StoreParts, ExitStack], StoreParts]
+_CLOUDS: Mapping[str, tuple[type[Store], str, _Isolate]] = {
+    "s3": (S3Store, "bucket", isolate_s3),
+    "gcs": (GCSStore, "bucket", isolate_gcs),
+    "azure": (AzureStore, "container_name", isolate_azure),
 }

@@ -1,4 +1,4 @@
-"""What obstore calls its options, and every other spelling of them.
+"""The names of obstore's options, and every other spelling of them.
 
 Source: obstore's ``S3Config``, ``GCSConfig``, ``AzureConfig``, ``ClientConfig`` and ``RetryConfig``, corrected where a
 documented name is not the one that it reads (``AWS_STS_ENDPOINT``, ``AZURE_ENCRYPTION_KEY``).
@@ -18,7 +18,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "gcs": ("google_",),
     "azure": ("azure_storage_", "azure_"),
 }
-"""What an option's name may begin with, longest first, and what its environment variable begins with."""
+"""Prefixes of an option's name, longest first. Its environment variable has the last one in upper case."""
 
 _S3: Mapping[str, tuple[str, ...]] = {
     "access_key_id": (),
@@ -101,7 +101,8 @@ OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "memory": {},
     "http": {},
 }
-"""By service: obstore's name without a prefix, and its other spellings. ``profile`` and ``connection_string`` are ours."""
+"""By service: obstore's name without a prefix, and its other spellings. Only this package has ``profile`` and
+``connection_string``."""
 
 CLIENT = frozenset(
     {
@@ -127,7 +128,7 @@ CLIENT = frozenset(
         "user_agent",
     }
 )
-"""Names of ``ClientConfig``: how requests are sent."""
+"""Names of ``ClientConfig``."""
 
 RETRY = frozenset({"backoff", "max_retries", "retry_timeout"})
 """Names of ``RetryConfig``."""
@@ -166,11 +167,11 @@ _OTHER_TOOLS = {
 
 
 def canonical(service: str, name: str) -> str:
-    """Obstore's name of an option, without its service's prefix; ``name`` in lower case where it is not known.
+    """Return obstore's name of an option without its service's prefix; an unknown name in lower case.
 
     Args:
         service: ``s3``, ``gcs``, ``azure``, ``file``, ``memory`` or ``http``.
-        name: any spelling, in any case, with or without prefix. A client option's name comes back without its prefix.
+        name: any spelling, in any case, with or without prefix. A client option's name is returned without its prefix.
     """
     name = name.lower()
     known = OPTIONS[service]
@@ -184,7 +185,7 @@ def canonical(service: str, name: str) -> str:
 
 
 def unknown(service: str, name: str) -> UnknownOptionError:
-    """The error for an option that no store knows, naming the nearest one."""
+    """Return the error for an option that no store has, with the nearest name."""
     known = [*OPTIONS[service], *(other for others in OPTIONS[service].values() for other in others), *CLIENT]
     bare = next((name[len(p) :] for p in PREFIXES.get(service, ()) if name.startswith(p)), name)
     near = difflib.get_close_matches(bare, known, 1, 0.5)

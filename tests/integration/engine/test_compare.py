@@ -73,7 +73,7 @@ class Told:
 class AtOnce(Retry):
     """Tries again without a pause."""
 
-    def pause(self, attempt, patience=1.0):
+    def pause(self, attempt, factor=1.0):
         pass
 
 
