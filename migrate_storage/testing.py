@@ -1,4 +1,4 @@
-"""Storage for an application's own tests: fixtures that register a backend, and put back what was registered before.
+"""Storage for an application's own tests: fixtures that register a backend and later restore the previous one.
 
 ::
 
@@ -11,8 +11,8 @@
         client.post("/documents", files={"file": b"hello"})
         assert [info["path"] for info in storage.list_files()] == ["hello.txt"]
 
-A model's column that holds a backend itself, instead of a key, is not reached; nor is a ``FileObject`` that was opened before.
-Only this module needs pytest.
+They do not affect a column that was given a backend object instead of a key, nor a ``FileObject`` that was made before. Only
+this module needs pytest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Backend = TypeVar("Backend", bound=StorageBackend)
 
 @contextlib.contextmanager
 def registered(backend: Backend) -> Iterator[Backend]:
-    """Register a backend under its key for a while; afterwards what was there before is there again, or nothing."""
+    """Register a backend under its key; afterwards register the previous one again, or none."""
     key = backend.key
     before = storages.get_backend(key) if storages.is_registered(key) else None
     storages.register_backend(backend)
@@ -49,18 +49,18 @@ def registered(backend: Backend) -> Iterator[Backend]:
 
 @pytest.fixture
 def memory_storage() -> Iterator[Callable[[str], ObstoreBackend]]:
-    """Call it with a key: an empty storage in memory stands under it until the test is over."""
+    """Return a function that registers an empty storage in memory under a key, until the test ends."""
     with contextlib.ExitStack() as stack:
         yield lambda key: stack.enter_context(registered(ObstoreBackend(key=key, fs="memory://")))
 
 
 @pytest.fixture
 def local_storage(tmp_path: Path) -> Iterator[Callable[[str], ObstoreBackend]]:
-    """Call it with a key: an empty folder of this test's own stands under it until the test is over."""
+    """Return a function that registers an empty folder of this test under a key, until the test ends."""
     with contextlib.ExitStack() as stack:
 
         def make(key: str) -> ObstoreBackend:
-            number = sum(each.name.startswith("storage-") for each in tmp_path.iterdir())
+            number = sum(entry.name.startswith("storage-") for entry in tmp_path.iterdir())
             folder = tmp_path / f"storage-{number}"
             folder.mkdir()
             return stack.enter_context(registered(ObstoreBackend(key=key, fs=folder)))

@@ -1,4 +1,4 @@
-"""ObstoreBackend: advanced-alchemy's storage backend over obstore, complete."""
+"""ObstoreBackend: advanced-alchemy's storage backend over obstore."""
 
 from __future__ import annotations
 

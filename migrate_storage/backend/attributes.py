@@ -1,8 +1,8 @@
-"""What an object carries beside its bytes, so that it comes back exactly.
+"""Encode content type and user metadata so that a store returns them exactly.
 
-Content type and user metadata are kept apart: obstore takes a metadata key spelled ``Content-Type``, ``cachecontrol`` or
-``Storage-Class`` for the header itself. A value that some store would change (its case, blanks, anything outside ASCII)
-or could never read back is not sent as it is: all such pairs go together, as JSON in ASCII, under one reserved key.
+obstore reads a metadata key spelled ``Content-Type``, ``cachecontrol`` or ``Storage-Class`` as the header itself. Some stores
+change the case of a name, the blanks of a value or characters outside ASCII. All pairs that would not be returned exactly are
+sent together, as JSON in ASCII, under one reserved key.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from migrate_storage.core.model import Attributes
 __all__ = ("RESERVED", "decode", "encode")
 
 RESERVED = "metadata_json"
-"""The user metadata key that holds all pairs which a store would not give back exactly."""
+"""The user metadata key of all pairs that a store would not return exactly."""
 
-#: Azure takes a name only if it is a C# identifier; S3 gives every name back in lower case.
+#: Azure accepts C# identifiers only; S3 returns every name in lower case.
 _PLAIN_KEY = re.compile(r"[a-z_][a-z0-9_]*")
-#: No blank at an end (trimmed on the way), no two together (they break the signature on some servers).
+#: No blank at an end (it would be trimmed), no two together (they break the signature on some servers).
 _PLAIN_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
-#: What obstore takes for a header, in any case and with or without hyphens.
+#: Names that obstore reads as a header, in any case and with or without hyphens.
 _HEADERS = {
     "contenttype": "content_type",
     "contentencoding": "content_encoding",
@@ -33,16 +33,16 @@ _HEADERS = {
     "contentdisposition": "content_disposition",
     "cachecontrol": "cache_control",
 }
-_TAKEN = frozenset({*_HEADERS, "storageclass", RESERVED})
+_RESERVED_NAMES = frozenset({*_HEADERS, "storageclass", RESERVED})
 
 #: Bytes of user metadata, names and values together, that a service keeps for one object. Sources: Amazon S3 User
 #: Guide, "Working with object metadata"; Cloud Storage "Quotas & limits"; Azure REST "Setting and retrieving properties
 #: and metadata".
-_MOST = {"s3": 2048, "gcs": 8192, "azure": 8192}
+_MAX_METADATA_BYTES = {"s3": 2048, "gcs": 8192, "azure": 8192}
 
 
 def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service: str) -> dict[str, str] | None:
-    """What to hand to obstore's ``put`` as attributes.
+    """Return the attributes for obstore's ``put``.
 
     Args:
         content_type: the header; ``None`` or empty for none.
@@ -50,10 +50,10 @@ def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service
         service: ``s3``, ``gcs``, ``azure``, ``memory``, ``file`` or ``http``.
 
     Returns:
-        The attributes; ``None`` where there are none, or the service keeps none (a local disk, plain HTTP).
+        The attributes; ``None`` where there are none, or the service keeps none (local disk, plain HTTP).
 
     Raises:
-        ConfigurationError: for what no store could keep; nothing was written.
+        ConfigurationError: no store could keep them; nothing was written.
     """
     if service in ("file", "http"):
         return None
@@ -64,7 +64,7 @@ def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service
         attributes["Content-Type"] = content_type
     if metadata:
         user = _encode_metadata(metadata)
-        most = _MOST.get(service)
+        most = _MAX_METADATA_BYTES.get(service)
         size = sum(len(key) + len(value) for key, value in user.items())
         if most is not None and size > most:
             raise ConfigurationError(
@@ -85,7 +85,7 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     rest: dict[str, Any] = {}
     for key, value in metadata.items():
         plain = isinstance(value, str) and _PLAIN_KEY.fullmatch(key) and _PLAIN_VALUE.fullmatch(value)
-        if plain and key not in _TAKEN:
+        if plain and key not in _RESERVED_NAMES:
             user[key] = value
         else:
             rest[key] = value
@@ -103,7 +103,7 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def decode(found: Mapping[Any, str]) -> Attributes:
-    """What an object carries, from obstore's ``GetResult.attributes``; the inverse of :func:`encode`."""
+    """Return the attributes from obstore's ``GetResult.attributes``; the inverse of :func:`encode`."""
     named: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     for key, value in found.items():

@@ -1,4 +1,4 @@
-"""From what a caller wrote (a URL or path, and options in any spelling) to a :class:`StoreConfig`."""
+"""Read what a caller wrote (a URL or path, and options in any spelling) as a :class:`StoreConfig`."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ __all__ = ("read_configuration", "read_store")
 
 
 def read_configuration(place: str | Path, prefix: str | None, options: Mapping[str, Any]) -> StoreConfig:
-    """The configuration that a caller wrote.
+    """Return the configuration that a caller wrote.
 
     Args:
         place: a URL or a directory.
         prefix: raw key prefix below it.
         options: store options, client options, ``config``, ``client_options``, ``retry_config`` and
-            ``credential_provider``, in every spelling that obstore or advanced-alchemy's guide knows.
+            ``credential_provider``, in every spelling of obstore or advanced-alchemy's guide.
 
     Raises:
-        ConfigurationError: what cannot work, in one line without any secret.
-        UnknownOptionError: a name that no store knows.
+        ConfigurationError: it cannot work; one line without any secret.
+        UnknownOptionError: no store has an option of a name.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    plain = {**_mapping(given, "config"), **{n: v for n, v in given.items() if n not in _STRUCTURED}}
-    for name, value in _mapping(given, "config").items():
+    plain = {**_read_mapping(given, "config"), **{n: v for n, v in given.items() if n not in _STRUCTURED}}
+    for name, value in _read_mapping(given, "config").items():
         if plain[name] != value:
             raise ConfigurationError(f"{name} is given twice, with different values; keep one")
-    target = parse_path(place) if isinstance(place, Path) else parse_url(place, _service_of(plain))
-    store, client = _sort(target.service, plain)
-    for name, value in _mapping(given, "client_options").items():
+    target = parse_path(place) if isinstance(place, Path) else parse_url(place, _guess_service(plain))
+    store, client = _split_options(target.service, plain)
+    for name, value in _read_mapping(given, "client_options").items():
         bare = canonical(target.service, name)
         if client.get(bare, value) != value:
             raise ConfigurationError(f"{bare} is given twice, with different values; keep one")
         client[bare] = value
-    store = _with_target(target, _plain_azure(store) if target.service == "azure" else store)
-    credentials = _credentials(given.get("credential_provider"), store.pop("profile", None))
+    store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store)
+    credentials = _credential_source(given.get("credential_provider"), store.pop("profile", None))
     return StoreConfig(
         service=target.service,
         root=target.root,
-        prefix=_joined(target, prefix),
+        prefix=_join_prefix(target, prefix),
         options=store,
         client_options=client,
-        retry=_mapping(given, "retry_config"),
+        retry=_read_mapping(given, "retry_config"),
         credentials=credentials,
     )
 
@@ -59,22 +59,22 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
 _STRUCTURED = ("config", "client_options", "retry_config", "credential_provider")
 
 
-def _mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _read_mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = options.get(name) or {}
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{name} must be a dict of options, not {type(value).__name__}")
     return {key: item for key, item in value.items() if item is not None}
 
 
-def _service_of(options: Mapping[str, Any]) -> str | None:
-    """Which service the options speak of, by their prefixes."""
+def _guess_service(options: Mapping[str, Any]) -> str | None:
+    """Return the service to which the prefixes of the options belong."""
     for service, prefixes in PREFIXES.items():
         if any(name.lower().startswith(prefixes) for name in options):
             return service
     return None
 
 
-def _sort(service: str, plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_options(service: str, plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     store: dict[str, Any] = {}
     client: dict[str, Any] = {}
     for name, value in plain.items():
@@ -88,12 +88,12 @@ def _sort(service: str, plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return store, client
 
 
-def _with_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
+def _merge_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
     named = {"s3": "bucket", "gcs": "bucket", "azure": "container_name"}.get(target.service)
     if named and store.pop(named, target.root) != target.root:
         raise ConfigurationError(f"{named} is not the one in the URL, {target.root!r}; keep one")
     implied = dict(target.options)
-    _agree({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
+    _require_equal({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
     if target.service == "s3" and "endpoint" in store:
         vendor = known_endpoint(str(store["endpoint"]), target.root)
         if vendor and str(store.get("virtual_hosted_style_request", "")).lower() != "true":
@@ -101,32 +101,32 @@ def _with_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
     return {**implied, **store}
 
 
-def _joined(target: Target, prefix: str | None) -> str:
+def _join_prefix(target: Target, prefix: str | None) -> str:
     whole = "/".join(part for part in (target.prefix, (prefix or "").strip("/")) if part)
     if whole and (reason := unaddressable(whole)):
         raise ConfigurationError(f"the prefix {whole!r} {reason}; no key below it could be addressed")
     return whole
 
 
-def _plain_azure(store: dict[str, Any]) -> dict[str, Any]:
-    """Connection string and emulator, which obstore does not know or reads its own way, as plain options."""
+def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
+    """Replace a connection string and ``use_emulator``, which obstore does not read as Azure's SDK does, by plain options."""
     text = store.pop("connection_string", None)
     if text is not None:
         parsed = parse_connection_string(str(text))
-        _agree(parsed, store, "the connection string")
+        _require_equal(parsed, store, "the connection string")
         store = {**store, **parsed}
     if str(store.pop("use_emulator", "")).lower() in ("true", "1"):
         store = {**emulator(store.pop("endpoint", None)), **store}
     return store
 
 
-def _agree(one: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:
+def _require_equal(one: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:
     for name, value in one.items():
         if str(other.get(name, value)) != str(value):
             raise ConfigurationError(f"{name} is not the one in {what}; keep one of them")
 
 
-def _credentials(provider: Any, profile: Any) -> CredentialSource | None:
+def _credential_source(provider: Any, profile: Any) -> CredentialSource | None:
     if provider is None:
         return CredentialSource(kind="boto3", options={"profile_name": str(profile)}) if profile else None
     if isinstance(provider, CredentialSource):
@@ -135,10 +135,10 @@ def _credentials(provider: Any, profile: Any) -> CredentialSource | None:
 
 
 def read_store(store: Any) -> StoreConfig | None:
-    """The configuration of a live obstore store, its credential provider included; ``None`` where it does not tell."""
+    """Return the configuration of a live obstore store and its credential provider; ``None`` where obstore hides it."""
     config = store_config(store)
     if config is None or config.service not in PREFIXES:
         return config
     options = {canonical(config.service, name): value for name, value in config.options.items()}
     provider = getattr(store, "credential_provider", None)
-    return replace(config, options=options, credentials=_credentials(provider, None))
+    return replace(config, options=options, credentials=_credential_source(provider, None))

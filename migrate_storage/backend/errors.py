@@ -1,4 +1,4 @@
-"""Errors of the store as Python's own: the path in the message, the cause chained, no secret in either."""
+"""Raise errors of obstore as Python's own: with the path, the cause chained, and no secret in either."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LIBRARIES = ("obstore", "pyo3_runtime", "pyo3_async_runtimes")
 
 
 class Explaining:
-    """``with Explaining("reading", "a.txt", …):`` turns what obstore raises into Python's own errors.
+    """Turns obstore's errors into Python's own: ``with Explaining("reading", "a.txt", …):``.
 
     Args:
-        doing: what is being done, such as ``reading``.
-        path: to what.
-        where: the store, for a person.
-        secrets: texts that no message may hold.
+        doing: the operation, such as ``reading``.
+        path: its object.
+        where: the name of the store.
+        secrets: texts to mask in messages.
     """
 
     __slots__ = ("_doing", "_path", "_secrets", "_where")
@@ -37,25 +37,25 @@ class Explaining:
         if error is None or not _is_of_the_store(error):
             return
         failure = classify(error)
-        raise self._translated(error, failure) from self._safe(error, failure)
+        raise self._translate(error, failure) from self._mask_cause(error, failure)
 
-    def _clean(self, text: str) -> str:
+    def _mask(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
-    def _safe(self, error: BaseException, failure: Failure) -> BaseException:
-        """The cause without what it might tell: services echo signatures and tokens in their answers."""
-        text = self._clean(failure.message)
+    def _mask_cause(self, error: BaseException, failure: Failure) -> BaseException:
+        """Return the cause without secrets: services repeat signatures and tokens in their answers."""
+        text = self._mask(failure.message)
         try:
             return type(error)(text) if isinstance(error, Exception) else RuntimeError(text)
         except TypeError:
             return OSError(text)
 
-    def _translated(self, error: BaseException, failure: Failure) -> Exception:
+    def _translate(self, error: BaseException, failure: Failure) -> Exception:
         path, where = self._path, self._where
         name = type(error).__name__
-        detail = f"{self._doing} {path!r} in {where}: {self._clean(failure.message)}"
+        detail = f"{self._doing} {path!r} in {where}: {self._mask(failure.message)}"
         if name == "PreconditionError":
             return ConditionFailedError(
                 f"{self._doing} {path!r} in {where}: it is not (or no longer) as the condition says"

@@ -1,4 +1,4 @@
-"""An object as a file that can be read, without holding it in memory."""
+"""An object as a readable file, by range requests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ("AsyncObjectReader", "ObjectReader", "Ranges")
 
 
 class Ranges:
-    """Ranges of one state of one object: a read after it was replaced raises, rather than mixing old and new bytes.
+    """Ranges of one version of an object: a read after it was replaced raises, instead of mixing old and new bytes.
 
     Args:
         store: the obstore store.
         key: the object's key in it.
         meta: obstore's description of the object.
-        explaining: what names it in errors.
+        explaining: turns errors into Python's own.
     """
 
     def __init__(self, store: Any, key: str, meta: Any, explaining: Explaining) -> None:
@@ -29,7 +29,7 @@ class Ranges:
         self.size: int = meta["size"]
 
     async def read(self, caller: Caller, start: int, size: int) -> bytes:
-        """At most ``size`` bytes from ``start`` on; none at the end."""
+        """Return at most ``size`` bytes from ``start`` on; none at the end."""
         end = min(start + size, self.size)
         if start >= end:
             return b""
@@ -49,20 +49,20 @@ class ObjectReader(io.RawIOBase):
         self.name = name
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return ``True``."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return ``True``."""
         return True
 
     def tell(self) -> int:
-        """The position, in bytes."""
+        """Return the position in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move the position."""
-        self._position = _position(offset, whence, self._position, self._ranges.size)
+        """Set the position in bytes and return it."""
+        self._position = _move_position(offset, whence, self._position, self._ranges.size)
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
@@ -89,7 +89,7 @@ class AsyncObjectReader:
         await self.close()
 
     async def read(self, size: int | None = -1) -> bytes:
-        """At most ``size`` bytes, all that is left for ``-1`` or ``None``."""
+        """Return at most ``size`` bytes; all remaining ones for ``-1`` or ``None``."""
         if self.closed:
             raise ValueError("I/O operation on closed file")
         wanted = self._ranges.size if size is None or size < 0 else size
@@ -98,20 +98,20 @@ class AsyncObjectReader:
         return content
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position."""
-        self._position = _position(offset, whence, self._position, self._ranges.size)
+        """Set the position in bytes and return it."""
+        self._position = _move_position(offset, whence, self._position, self._ranges.size)
         return self._position
 
     async def tell(self) -> int:
-        """The position, in bytes."""
+        """Return the position in bytes."""
         return self._position
 
     async def close(self) -> None:
-        """Forget it; there is no connection to close."""
+        """Mark it closed; there is no connection to close."""
         self.closed = True
 
 
-def _position(offset: int, whence: int, here: int, size: int) -> int:
+def _move_position(offset: int, whence: int, here: int, size: int) -> int:
     target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: here, io.SEEK_END: size}[whence]
     if target < 0:
         raise ValueError(f"negative seek position {target}")

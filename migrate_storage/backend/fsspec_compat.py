@@ -1,6 +1,6 @@
-"""From fsspec to obstore while the application runs: a drop-in ``FSSpecBackend``, and all registrations at once.
+"""Move from fsspec to obstore at run time: a drop-in ``FSSpecBackend``, or all registrations at once.
 
-Changing one import line moves an application::
+One changed import line moves an application::
 
     from migrate_storage.backend.fsspec_compat import FSSpecBackend
 """
@@ -27,56 +27,56 @@ __all__ = ("Conversion", "FSSpecBackend", "FallbackWarning", "convert_registrati
 
 
 class FallbackWarning(UserWarning):
-    """A backend has no counterpart in obstore, so that it goes on through fsspec."""
+    """A backend has no counterpart in obstore and continues to use fsspec."""
 
 
 class FSSpecBackend(ObstoreBackend):
-    """Takes what advanced-alchemy's ``FSSpecBackend`` takes, and works through obstore.
+    """Takes the arguments of advanced-alchemy's ``FSSpecBackend``, and works through obstore.
 
-    Where there is no counterpart, calling it returns advanced-alchemy's own ``FSSpecBackend`` and warns once.
-    A protocol's name is translated without its filesystem being made, so that s3fs, gcsfs or adlfs need not be installed.
+    Where there is no counterpart, calling the class returns advanced-alchemy's own ``FSSpecBackend`` and warns once.
+    A protocol's name is translated without making its filesystem, so that s3fs, gcsfs or adlfs need not be installed.
 
     Args:
-        key: The backend's key.
-        fs: A filesystem, or a protocol's name.
-        prefix: What is put before every filename.
-        **kwargs: Arguments of the filesystem, with a protocol's name.
+        key: the backend's key.
+        fs: a filesystem, or a protocol's name.
+        prefix: joined before every filename.
+        **kwargs: arguments of the filesystem, with a protocol's name.
 
     Warns:
         FallbackWarning: with the reason.
     """
 
     def __new__(cls, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> Any:
-        """Make one, or advanced-alchemy's own."""
-        found = _registration(key, fs, prefix, kwargs)
-        if reason := _unfit(found.translation):
+        """Make one, or advanced-alchemy's own class."""
+        found = _read_registration(key, fs, prefix, kwargs)
+        if reason := _reason_to_keep(found.translation):
             warnings.warn(f"the backend {key!r} goes on through fsspec: {reason}", FallbackWarning, stacklevel=2)
-            return _upstream()(key=key, fs=fs, prefix=prefix, **kwargs)
+            return _upstream_class()(key=key, fs=fs, prefix=prefix, **kwargs)
         return super().__new__(cls)
 
     def __init__(self, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> None:
-        super().__init__(key, BucketLocator(_registration(key, fs, prefix, kwargs)))
+        super().__init__(key, BucketLocator(_read_registration(key, fs, prefix, kwargs)))
         self._arguments = (key, fs, prefix, kwargs)
         self.prefix = prefix
 
     def __reduce__(self) -> Any:
         key, fs, prefix, kwargs = self._arguments
-        return _again, (type(self), key, fs, prefix, kwargs)
+        return _restore, (type(self), key, fs, prefix, kwargs)
 
 
-def _again(kind: type[FSSpecBackend], key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Any:
+def _restore(kind: type[FSSpecBackend], key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Any:
     return kind(key, fs, prefix, **kwargs)
 
 
-def _registration(key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Registration:
+def _read_registration(key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Registration:
     if isinstance(fs, str):
         return protocol_registration(key, fs, kwargs, prefix, os.environ)
-    return read(_Held(key, fs, prefix))
+    return read(_Arguments(key, fs, prefix))
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What an ``FSSpecBackend`` would be, to be looked at without making one."""
+class _Arguments:
+    """The arguments of an ``FSSpecBackend`` that is read without being made."""
 
     key: str
     fs: Any
@@ -84,8 +84,8 @@ class _Held:
     driver: str = "fsspec"
 
 
-def _unfit(translation: Translation) -> str:
-    """Why a translation cannot take over from fsspec; empty when it can."""
+def _reason_to_keep(translation: Translation) -> str:
+    """Return why a translation cannot replace the fsspec backend; empty where it can."""
     if translation.config is None:
         return translation.refused[0].message if translation.refused else "it has no counterpart"
     if translation.config.service == "memory":
@@ -93,7 +93,7 @@ def _unfit(translation: Translation) -> str:
     return ""
 
 
-def _upstream() -> Any:
+def _upstream_class() -> Any:
     from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend as Upstream
 
     return Upstream
@@ -101,14 +101,14 @@ def _upstream() -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """What became of one registration."""
+    """The result for one registration."""
 
     key: str
     #: The backend that is registered now.
     backend: StorageBackend
     #: Whether it was replaced.
     converted: bool
-    #: Why it was not, in one line; empty when it was, or when it was obstore's already.
+    #: Why it was not replaced, in one line; empty where it was, or where it was an obstore backend already.
     reason: str = ""
     notes: tuple[Note, ...] = ()
 
@@ -117,23 +117,23 @@ def convert_registrations(storages: Any) -> tuple[Conversion, ...]:
     """Replace every fsspec registration that translates by its obstore backend, under the same key.
 
     Call it right after the registrations, before the first row is loaded: columns and files keep the backend that they
-    resolved first. A backend that a column holds itself is in no registry, and stays.
+    resolved first. A backend that a column was given as an object is in no registry, and is not replaced.
 
     Args:
         storages: advanced-alchemy's registry of storage backends.
 
     Returns:
-        What became of each registration, in the order of the registry. Nothing is raised for one that stays.
+        The result for each registration, in the order of the registry. Nothing is raised for one that is not replaced.
     """
-    return tuple(_converted(storages, key) for key in storages.registered_backends())
+    return tuple(_convert_registration(storages, key) for key in storages.registered_backends())
 
 
-def _converted(storages: Any, key: str) -> Conversion:
+def _convert_registration(storages: Any, key: str) -> Conversion:
     backend = storages.get_backend(key)
     if backend.driver != "fsspec":
         return Conversion(key=key, backend=backend, converted=False)
     translation = read(backend).translation
-    reason = _unfit(translation)
+    reason = _reason_to_keep(translation)
     if not reason:
         try:
             replacement = ObstoreBackend.from_fsspec(backend)

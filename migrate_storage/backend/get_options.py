@@ -1,4 +1,4 @@
-"""Options of a read, in obstore's words and in fsspec's."""
+"""Options of a read, by obstore's names and by fsspec's."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from migrate_storage.core.errors import UnknownOptionError
 __all__ = ("get_options",)
 
 _OBSTORE = frozenset({"if_match", "if_none_match", "if_modified_since", "if_unmodified_since", "range", "version"})
-#: Options of a save: advanced-alchemy's own class passes them through here too, and obstore then refuses them.
-_OF_SAVING = frozenset({"use_multipart", "chunk_size", "max_concurrency"})
+#: Options of a save, which advanced-alchemy's own class accepts for a read too.
+_SAVE_OPTIONS = frozenset({"use_multipart", "chunk_size", "max_concurrency"})
 
 
 def get_options(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Options for obstore's ``get``.
+    """Return the options for obstore's ``get``.
 
     Args:
         options: obstore's own, and fsspec's ``start`` and ``end``.
 
     Returns:
-        ``None`` when the range is empty, which obstore refuses to ask for.
+        ``None`` where the range is empty, which obstore refuses.
 
     Raises:
-        UnknownOptionError: for a name that is neither.
-        ValueError: for a range that is none.
+        UnknownOptionError: a name is none of these.
+        ValueError: a range is invalid.
     """
     wanted = {name: value for name, value in options.items() if name in _OBSTORE and value is not None}
     for name in options:
-        if name not in _OBSTORE and name not in _OF_SAVING and name not in ("start", "end"):
+        if name not in _OBSTORE and name not in _SAVE_OPTIONS and name not in ("start", "end"):
             raise UnknownOptionError(f"{name!r} is no option of a read; use start, end, {', '.join(sorted(_OBSTORE))}")
     start, end = options.get("start"), options.get("end")
     if start is not None or end is not None:
         if "range" in wanted:
             raise ValueError("a range is given twice, as range and as start and end; keep one")
-        wanted["range"] = _range(start, end)
+        wanted["range"] = _read_range(start, end)
     asked = wanted.get("range")
     if isinstance(asked, tuple | list):
         if len(asked) != 2 or asked[0] < 0 or asked[1] < asked[0]:
@@ -48,7 +48,7 @@ def get_options(options: Mapping[str, Any]) -> dict[str, Any] | None:
     return wanted
 
 
-def _range(start: int | None, end: int | None) -> Any:
+def _read_range(start: int | None, end: int | None) -> Any:
     if start is not None and start < 0:
         if end is not None:
             raise ValueError(f"start={start}, end={end}: a negative start counts from the end and takes no end")

@@ -1,4 +1,4 @@
-"""ObstoreBackend: advanced-alchemy's storage backend over obstore, complete."""
+"""ObstoreBackend: advanced-alchemy's storage backend over obstore."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _MIN_MASKED_CHARACTERS = 4
 class ObstoreBackend(Reads, Writes):
     """Files on S3, Google Cloud Storage, Azure, a local disk or in memory.
 
-    Takes the place of advanced-alchemy's class of the same name. Every operation comes in two, ``name`` and
-    ``name_async``, with the same behaviour.
+    Replaces advanced-alchemy's class of the same name. Every operation has two forms with the same behaviour, ``name`` and
+    ``name_async``.
 
     Args:
-        key: the name under which rows and columns know the backend.
+        key: the name by which rows and columns refer to the backend.
         fs: a URL (``s3://BUCKET/PREFIX/``, ``gs://``, ``az://``, ``file:///``, ``memory://``, or a vendor's
             ``https://``), a path, or an obstore store.
         prefix: raw key prefix below ``fs``, never percent-encoded.
-        store_metadata: whether the user metadata of a file is kept with the object; the row keeps it anyway.
-        exact_last_modified: whether to ask the store for the time of a save (one request more); our clock otherwise.
-        **options: store options in any spelling that obstore knows, with or without ``aws_``, ``google_``, ``azure_``;
-            client options; ``config``, ``client_options``, ``retry_config``, ``credential_provider``. ``None`` is left out.
+        store_metadata: whether the user metadata of a file is stored with the object; the row always has it.
+        exact_last_modified: whether to send a HEAD for the time of a save; otherwise it is the time of this machine.
+        **options: store options in any spelling of obstore, with or without ``aws_``, ``google_``, ``azure_``;
+            client options; ``config``, ``client_options``, ``retry_config``, ``credential_provider``. ``None`` means not given.
 
     Raises:
-        ConfigurationError: what cannot work, in one line that says what to write instead.
+        ConfigurationError: it cannot work; one line with what to write instead.
 
     Attributes:
         fs: the obstore store, ``prefix`` inside; ``None`` where each filename names a bucket.
@@ -118,7 +118,7 @@ class ObstoreBackend(Reads, Writes):
     def sign(
         self, paths: PathLike | Sequence[PathLike], *, expires_in: int | None = None, for_upload: bool = False
     ) -> str | list[str]:
-        """URLs that give whoever holds them one object, for a time.
+        """Return URLs that give access to one object each, for a limited time.
 
         Args:
             paths: key or keys.
@@ -130,8 +130,8 @@ class ObstoreBackend(Reads, Writes):
 
         Raises:
             NotImplementedError: the store has no signed URLs, or its credentials cannot sign.
-            ValueError: for a lifetime that the service refuses.
-            KeyRefusedError: a key for which no right URL can be made.
+            ValueError: the service refuses such a lifetime.
+            KeyRefusedError: no correct URL can be made for a key.
         """
         return run(self._sign(BLOCKING, paths, expires_in, for_upload))
 
@@ -183,7 +183,7 @@ def _restore_translated(backend: Any, key: str, store_metadata: bool, exact_last
 
 
 class _Hidden(tuple[str, ...]):
-    """Texts that are never shown."""
+    """Texts whose ``repr`` is masked."""
 
     __slots__ = ()
 

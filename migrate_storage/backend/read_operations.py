@@ -21,10 +21,10 @@ __all__ = ("Reads",)
 
 
 class Reads(Located):
-    """Reading, looking and listing."""
+    """Read content, metadata and listings."""
 
     def get_content(self, path: PathLike, *, options: Mapping[str, Any] | None = None) -> bytes:
-        """The bytes of an object.
+        """Return the bytes of an object.
 
         Args:
             path: its key.
@@ -33,9 +33,9 @@ class Reads(Located):
 
         Raises:
             FileNotFoundError: there is no such object.
-            ConditionFailedError: it is not as a condition says.
+            ConditionFailedError: a condition does not hold.
             PermissionError: credentials were refused.
-            KeyRefusedError: no store could hold such a key.
+            KeyRefusedError: no store can have such a key.
         """
         return run(self._get_content(BLOCKING, path, options))
 
@@ -59,22 +59,22 @@ class Reads(Located):
     def stream(
         self, path: PathLike, *, chunk_size: int = MiB, options: Mapping[str, Any] | None = None
     ) -> Iterator[bytes]:
-        """The bytes of an object piece by piece, in bounded memory. The request is sent at once.
+        """Return the bytes of an object in pieces, in bounded memory. The request is sent at once.
 
         Args:
             path: its key.
-            chunk_size: bytes that a piece has at least, save the last.
+            chunk_size: bytes of a piece at least, except the last.
             options: as for :meth:`get_content`.
         """
-        return self._pieces(run(self._stream(BLOCKING, path, chunk_size, options)), path)
+        return self._iterate(run(self._open_stream(BLOCKING, path, chunk_size, options)), path)
 
     async def stream_async(
         self, path: PathLike, *, chunk_size: int = MiB, options: Mapping[str, Any] | None = None
     ) -> AsyncIterator[bytes]:
         """See :meth:`stream`: ``async for piece in await backend.stream_async(path)``."""
-        return self._pieces_async(await self._stream(AWAITING, path, chunk_size, options), path)
+        return self._iterate_async(await self._open_stream(AWAITING, path, chunk_size, options), path)
 
-    async def _stream(self, caller: Caller, path: PathLike, size: int, options: Mapping[str, Any] | None) -> Any:
+    async def _open_stream(self, caller: Caller, path: PathLike, size: int, options: Mapping[str, Any] | None) -> Any:
         store, key = self._locate(path)
         wanted = get_options(options or {})
         with self._explaining("reading", path):
@@ -91,35 +91,35 @@ class Reads(Located):
             piece = await caller.next(stream)
             return None if piece is None else bytes(piece)
 
-    def _pieces(self, stream: Any, path: PathLike) -> Iterator[bytes]:
+    def _iterate(self, stream: Any, path: PathLike) -> Iterator[bytes]:
         while (piece := run(self._next_piece(BLOCKING, stream, path))) is not None:
             yield piece
 
-    async def _pieces_async(self, stream: Any, path: PathLike) -> AsyncIterator[bytes]:
+    async def _iterate_async(self, stream: Any, path: PathLike) -> AsyncIterator[bytes]:
         while (piece := await self._next_piece(AWAITING, stream, path)) is not None:
             yield piece
 
     def open(self, path: PathLike, *, buffer_size: int = MiB) -> io.BufferedReader:
-        """An object as a binary file for reading, by ranges; a read after it was replaced raises.
+        """Open an object as a binary file that reads by ranges; a read after it was replaced raises.
 
         Args:
             path: its key.
             buffer_size: bytes of one request.
         """
-        return io.BufferedReader(ObjectReader(run(self._ranges(BLOCKING, path)), str(path)), buffer_size)
+        return io.BufferedReader(ObjectReader(run(self._open_ranges(BLOCKING, path)), str(path)), buffer_size)
 
     async def open_async(self, path: PathLike) -> AsyncObjectReader:
         """See :meth:`open`; each ``read`` is one request, without a buffer."""
-        return AsyncObjectReader(await self._ranges(AWAITING, path), str(path))
+        return AsyncObjectReader(await self._open_ranges(AWAITING, path), str(path))
 
-    async def _ranges(self, caller: Caller, path: PathLike) -> Ranges:
+    async def _open_ranges(self, caller: Caller, path: PathLike) -> Ranges:
         store, key = self._locate(path)
         explaining = self._explaining("reading", path)
         with explaining:
             return Ranges(store, key, await caller.call(store, "head", key), explaining)
 
     def head(self, path: PathLike) -> ObjectMeta:
-        """What the store says of an object.
+        """Send a HEAD for an object.
 
         Raises:
             FileNotFoundError: there is no such object.
@@ -136,7 +136,7 @@ class Reads(Located):
             return to_meta(str(path), await caller.call(store, "head", key))
 
     def attributes(self, path: PathLike) -> Attributes:
-        """Content type, other headers and user metadata of an object, as they were saved.
+        """Return content type, other headers and user metadata of an object as they were saved.
 
         Raises:
             FileNotFoundError: there is no such object.
@@ -154,7 +154,7 @@ class Reads(Located):
             return object_attributes.decode(result.attributes)
 
     def exists(self, path: PathLike) -> bool:
-        """Whether there is such an object. A refusal raises; it is no answer."""
+        """Whether there is such an object. A refused request raises."""
         return run(self._exists(BLOCKING, path))
 
     async def exists_async(self, path: PathLike) -> bool:
@@ -169,13 +169,13 @@ class Reads(Located):
         return True
 
     def list(self, prefix: PathLike = "") -> Iterator[ObjectMeta]:
-        """All objects below a folder, in no order.
+        """List all objects below a folder, in no order.
 
         Args:
             prefix: whole path segments: ``a`` finds ``a/b``, not ``ab``. Empty for all.
 
         Raises:
-            KeyRefusedError: a key that obstore cannot address stands in the folder.
+            KeyRefusedError: the folder has a key that obstore cannot address.
         """
         listing = self._locator.list(text(prefix).strip("/"))
         while batch := run(self._next_batch(BLOCKING, listing, prefix)):

@@ -1,8 +1,8 @@
-"""Signed URLs that address the object they are asked for.
+"""Signed URLs, also for keys that obstore signs wrongly.
 
-obstore signs wrongly where a key needs percent-encoding: on Google Cloud Storage it takes ``#`` and ``?`` in a key for the
-end of the path, on Azure it signs the encoded name where the service checks the plain one. Keys for Google are encoded
-before they are signed; for Azure with an account key the URL is signed here.
+obstore signs wrongly where a key needs percent-encoding. On Google Cloud Storage it reads ``#`` and ``?`` in a key as the end
+of the path; on Azure it signs the encoded name, where the service checks the plain one. Keys for Google are encoded before
+they are signed. For Azure with an account key the URL is signed here.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.sync_async import Caller
 from migrate_storage.translate.model import StoreConfig
 
-__all__ = ("DEFAULT_LIFETIME", "LONGEST", "azure_url", "lifetime", "sign")
+__all__ = ("DEFAULT_LIFETIME_SECONDS", "MAX_LIFETIME_SECONDS", "azure_url", "lifetime", "sign")
 
-DEFAULT_LIFETIME = 3600
-LONGEST = {"s3": 604_800, "gcs": 604_800}
-"""Seconds. Sources: AWS Signature Version 4 query parameters; Cloud Storage "Signed URLs"."""
+DEFAULT_LIFETIME_SECONDS = 3600
+MAX_LIFETIME_SECONDS = {"s3": 604_800, "gcs": 604_800}
+"""Sources: AWS Signature Version 4 query parameters; Cloud Storage "Signed URLs"."""
 
-_SIGNS = ("s3", "gcs", "azure")
-#: What a key may hold for obstore's own signing to be right on Azure.
+_SIGNING_SERVICES = ("s3", "gcs", "azure")
+#: Keys that obstore signs correctly on Azure.
 _PLAIN_ON_AZURE = re.compile(r"[A-Za-z0-9/._~+&@:=,;!$'()*-]*")
 _AZURE_VERSION = "2022-11-02"
 
 
 def lifetime(service: str, expires_in: int | None) -> int:
-    """Seconds that a URL is to be valid.
+    """Return the lifetime of a URL in seconds.
 
     Raises:
-        NotImplementedError: where the store has no signed URLs.
-        ValueError: for a lifetime that the service refuses.
+        NotImplementedError: the store has no signed URLs.
+        ValueError: the service refuses such a lifetime.
     """
-    if service not in _SIGNS:
+    if service not in _SIGNING_SERVICES:
         raise NotImplementedError(f"a {service} store has no signed URLs; serve the file through the application")
     if expires_in is None:
-        return DEFAULT_LIFETIME
+        return DEFAULT_LIFETIME_SECONDS
     if isinstance(expires_in, bool) or not isinstance(expires_in, int) or expires_in < 1:
         raise ValueError(f"expires_in={expires_in!r} is not a whole number of seconds from 1 on")
-    longest = LONGEST.get(service)
+    longest = MAX_LIFETIME_SECONDS.get(service)
     if longest is not None and expires_in > longest:
         raise ValueError(
             f"expires_in={expires_in}: {service} refuses URLs valid for more than {longest} seconds (7 days)"
@@ -66,14 +66,14 @@ async def sign(
     Args:
         caller: blocking or awaiting.
         store: the obstore store.
-        config: what it was made from; ``None`` where that is not known.
+        config: its configuration; ``None`` where that is not known.
         keys: keys below the store's prefix, checked.
         expires_in: seconds, checked by :func:`lifetime`.
         method: ``GET`` or ``PUT``.
 
     Raises:
-        NotImplementedError: where the store's credentials cannot sign.
-        KeyRefusedError: a key for which no right URL can be made.
+        NotImplementedError: the store's credentials cannot sign.
+        KeyRefusedError: no correct URL can be made for a key.
     """
     service = config.service if config else ""
     if config is not None:
@@ -82,17 +82,17 @@ async def sign(
         return await _sign_gcs(caller, store, config, keys, expires_in, method)
     if service == "azure" and config is not None:
         return await _sign_azure(caller, store, config, keys, expires_in, method)
-    return await _obstore(caller, store, keys, expires_in, method)
+    return await _sign_by_obstore(caller, store, keys, expires_in, method)
 
 
-async def _obstore(caller: Caller, store: Any, keys: Sequence[str], expires_in: int, method: str) -> list[str]:
+async def _sign_by_obstore(caller: Caller, store: Any, keys: Sequence[str], expires_in: int, method: str) -> list[str]:
     return list(await caller.call(obstore, "sign", store, method, list(keys), timedelta(seconds=expires_in)))
 
 
 def _check_credentials(config: StoreConfig) -> None:
     options = config.options
     anonymous = str(options.get("skip_signature", "")).lower() == "true"
-    keys = options.get("access_key_id") or options.get("account_key") or _service_account(config)
+    keys = options.get("access_key_id") or options.get("account_key") or _has_service_account(config)
     if anonymous and not keys:
         raise NotImplementedError(f"an anonymous {config.service} store has nothing to sign with; give it credentials")
     if config.service == "gcs" and not keys and (options.get("bearer_token") or config.credentials):
@@ -101,7 +101,7 @@ def _check_credentials(config: StoreConfig) -> None:
         raise NotImplementedError("a SAS token cannot sign further URLs on Azure; give the account key")
 
 
-def _service_account(config: StoreConfig) -> bool:
+def _has_service_account(config: StoreConfig) -> bool:
     return config.service == "gcs" and bool(
         config.options.get("service_account") or config.options.get("service_account_key")
     )
@@ -111,21 +111,21 @@ async def _sign_gcs(
     caller: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], expires_in: int, method: str
 ) -> list[str]:
     prefix = store.prefix or ""
-    if config is not None and _encoded(prefix) != prefix:
-        # obstore puts the prefix before the encoded key as it is: sign at the bucket's root instead.
+    if config is not None and _encode_key(prefix) != prefix:
+        # obstore joins the prefix to the encoded key without encoding it: sign at the bucket's root instead.
         store = open_store(replace(config, prefix=""))
         keys = [f"{prefix}/{key}" for key in keys]
-    return await _obstore(caller, store, [_encoded(key) for key in keys], expires_in, method)
+    return await _sign_by_obstore(caller, store, [_encode_key(key) for key in keys], expires_in, method)
 
 
-def _encoded(key: str) -> str:
+def _encode_key(key: str) -> str:
     return quote(key, safe="/-._~")
 
 
 async def _sign_azure(
     caller: Caller, store: Any, config: StoreConfig, keys: Sequence[str], expires_in: int, method: str
 ) -> list[str]:
-    config = _with_account(config)
+    config = _add_ambient_account(config)
     if config.options.get("account_key") and config.options.get("account_name"):
         until = datetime.now(UTC) + timedelta(seconds=expires_in)
         prefix = f"{config.prefix}/" if config.prefix else ""
@@ -136,11 +136,11 @@ async def _sign_azure(
                 f"{key!r} needs percent-encoding, for which obstore's signature is refused by Azure; "
                 "sign with the account key, or use another filename"
             )
-    return await _obstore(caller, store, keys, expires_in, method)
+    return await _sign_by_obstore(caller, store, keys, expires_in, method)
 
 
-def _with_account(config: StoreConfig) -> StoreConfig:
-    """The configuration with the account of the environment, where obstore takes its credentials from there."""
+def _add_ambient_account(config: StoreConfig) -> StoreConfig:
+    """Add the account of the environment where obstore takes its credentials from there."""
     own = {"account_key", "sas_key", "token", "client_secret", "federated_token_file", "credential_type"}
     if config.credentials is not None or own & set(config.options):
         return config
@@ -150,13 +150,13 @@ def _with_account(config: StoreConfig) -> StoreConfig:
 
 
 def azure_url(config: StoreConfig, key: str, until: datetime, method: str) -> str:
-    """A service SAS for one blob, signed with the account key.
+    """Return a URL with a service SAS for one blob, signed with the account key.
 
     Args:
         config: an Azure store with ``account_name`` and ``account_key``.
         key: the full name of the blob.
-        until: when it ends, in UTC.
-        method: ``GET`` may read, ``PUT`` may create and write.
+        until: when it expires, in UTC.
+        method: ``GET`` permits reading, ``PUT`` creating and writing.
 
     Source of the fields and their order: Azure REST, "Create a service SAS", version 2022-11-02.
     """
@@ -172,4 +172,4 @@ def azure_url(config: StoreConfig, key: str, until: datetime, method: str) -> st
     secret = base64.b64decode(str(options["account_key"]))
     signature = base64.b64encode(hmac.new(secret, to_sign.encode(), hashlib.sha256).digest()).decode()
     query = urlencode({"sv": _AZURE_VERSION, "se": expiry, "sr": "b", "sp": permissions, "sig": signature})
-    return f"{endpoint}/{config.root}/{_encoded(key)}?{query}"
+    return f"{endpoint}/{config.root}/{_encode_key(key)}?{query}"

@@ -1,4 +1,4 @@
-"""What is to be saved, in any of its forms, as bytes or as a stream that is measured while it passes."""
+"""Content to be saved, in any form: as bytes, or as a stream whose size and hash are computed as it passes."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("DEFAULT_PART", "Measure", "Upload", "prepare", "small")
+__all__ = ("DEFAULT_PART_BYTES", "Measure", "Upload", "prepare", "prepare_small")
 
-DEFAULT_PART = 5 * MiB
-"""What advanced-alchemy passes when the caller said nothing."""
+DEFAULT_PART_BYTES = 5 * MiB
+"""The value that advanced-alchemy passes where the caller gives none."""
 
-_PIECE = MiB
-#: S3 and GCS take at most 10,000 parts; a margin below, so that a source that grows meanwhile still fits.
-_MOST_PARTS = 9_000
-_PARTS_LIMIT = 10_000
-#: A stream whose length nobody knows, and whose caller said nothing: 156 GiB before the parts run out.
-_UNKNOWN_PART = 16 * MiB
-_MEMORY = 256 * MiB
-#: Below this, hashing is shorter than handing it to another thread.
-_HASH_HERE = MiB
-#: hashlib lets go of the interpreter for more than this, and to get it back from obstore's threads costs more than the hash.
-_HASH_HELD = 2047
+_READ_BYTES = MiB
+#: S3 and GCS accept at most 10,000 parts. The target is lower, so that a source that grows meanwhile still fits.
+_TARGET_PARTS = 9_000
+_MAX_PARTS = 10_000
+#: For a stream of unknown length where the caller gives no size: enough for 156 GiB.
+_STREAM_PART_BYTES = 16 * MiB
+_UPLOAD_MEMORY_BYTES = 256 * MiB
+#: Up to this size, hashing costs less than a switch to another thread.
+_HASH_INLINE_BYTES = MiB
+#: hashlib releases the interpreter lock for more bytes. To get it back from obstore's threads costs more than the hash.
+_HASH_LOCKED_BYTES = 2047
 
 
 class Measure:
-    """Size and SHA-256 of what passed, and what went wrong in the caller's own source."""
+    """Size and SHA-256 of the content so far, and the error of the caller's own source."""
 
     __slots__ = ("_hash", "error", "limit", "size")
 
     def __init__(self, limit: int | None = None, content: bytes = b"") -> None:
         self._hash = hashlib.sha256()
         view = memoryview(content)
-        for start in range(0, len(content), _HASH_HELD):
-            self._hash.update(view[start : start + _HASH_HELD])
+        for start in range(0, len(content), _HASH_LOCKED_BYTES):
+            self._hash.update(view[start : start + _HASH_LOCKED_BYTES])
         self.size = len(content)
         self.limit = limit
         self.error: BaseException | None = None
 
     def add(self, piece: bytes) -> None:
-        """Count a piece."""
+        """Add a piece."""
         self._hash.update(piece)
         self.size += len(piece)
         if self.limit is not None and self.size > self.limit:
             raise ConfigurationError(
-                f"more than {_PARTS_LIMIT:,} parts: the stream is longer than {self.limit:,} bytes; give a larger chunk_size"
+                f"more than {_MAX_PARTS:,} parts: the stream is longer than {self.limit:,} bytes; give a larger chunk_size"
             )
 
     @property
     def checksum(self) -> str:
-        """``sha256:`` and the digest in hex."""
+        """``sha256:`` and the digest in hexadecimal."""
         return f"sha256:{self._hash.hexdigest()}"
 
 
 class Upload(NamedTuple):
-    """What to hand to obstore's ``put``."""
+    """The arguments of obstore's ``put``."""
 
     body: Any
     #: ``use_multipart``, ``chunk_size`` and ``max_concurrency``.
@@ -69,113 +69,113 @@ class Upload(NamedTuple):
     measure: Measure
 
 
-_AT_ONCE = {"use_multipart": False}
+_ONE_REQUEST = {"use_multipart": False}
 
 
-def small(data: Any, use_multipart: bool | None, chunk_size: int) -> Upload | None:
-    """What is by far most saves, without anything to open, to grow or to hand to another thread; else ``None``."""
-    if type(data) is bytes and not use_multipart and len(data) <= _HASH_HERE and len(data) <= chunk_size:
-        return Upload(data, _AT_ONCE, Measure(content=data))
+def prepare_small(data: Any, use_multipart: bool | None, chunk_size: int) -> Upload | None:
+    """Return the upload of small ``bytes``, by far the most frequent case; ``None`` for other content."""
+    if type(data) is bytes and not use_multipart and len(data) <= _HASH_INLINE_BYTES and len(data) <= chunk_size:
+        return Upload(data, _ONE_REQUEST, Measure(content=data))
     return None
 
 
 async def prepare(
     caller: Caller, data: Any, *, service: str, use_multipart: bool | None, chunk_size: int, max_concurrency: int
 ) -> Upload:
-    """Get content ready to be sent.
+    """Prepare content for an upload.
 
-    What is not larger than a part is read whole and sent in one request; what is larger, or asked for, is streamed in
-    parts that grow with the size, so that there are never more than a service takes.
+    Content of one part or less is read whole and sent in one request. Larger content is streamed in parts, which grow with
+    the size, so that there are never more parts than a service accepts.
 
     Args:
         caller: whether asynchronous sources can be read.
         data: bytes, text, a path, a binary file (its ``read`` may be a coroutine), or an iterable of bytes.
-        service: S3 and GCS take no part below 5 MiB.
+        service: S3 and GCS accept no part below 5 MiB.
         use_multipart: ``None`` decides by size; ``False`` reads everything into memory.
         chunk_size: bytes of a part, grown where the size needs it.
-        max_concurrency: parts under way at once.
+        max_concurrency: parts that are uploaded at once.
 
     Raises:
-        TypeError: for what is none of these, and for asynchronous sources in a synchronous call.
+        TypeError: the data is none of these, or an asynchronous source in a synchronous call.
     """
-    part = max(chunk_size, DEFAULT_PART) if service in ("s3", "gcs") else max(chunk_size, 1)
+    part = max(chunk_size, DEFAULT_PART_BYTES) if service in ("s3", "gcs") else max(chunk_size, 1)
     if not isinstance(data, bytes):
         if isinstance(data, str):
             data = data.encode()
         elif isinstance(data, bytearray | memoryview):
             data = bytes(data)
     if isinstance(data, bytes):
-        return await _whole(caller, data, use_multipart, part, max_concurrency)
-    source, size = _open(caller, data)
+        return await _upload_whole(caller, data, use_multipart, part, max_concurrency)
+    source, size = _open_source(caller, data)
     try:
-        head, more = await _head(caller, source, None if use_multipart is False else part)
+        head, more = await _read_head_of(caller, source, None if use_multipart is False else part)
     except BaseException:
         _close(source)
         raise
     if not more:
-        return await _whole(caller, head, use_multipart, part, max_concurrency)
+        return await _upload_whole(caller, head, use_multipart, part, max_concurrency)
     if size is not None:
-        part = _grown(part, size)
-    elif chunk_size == DEFAULT_PART:
-        part, max_concurrency = max(part, _UNKNOWN_PART), min(max_concurrency, 4)
-    measure = Measure(None if size is not None or service in ("file", "memory") else part * _PARTS_LIMIT)
+        part = _grow_part(part, size)
+    elif chunk_size == DEFAULT_PART_BYTES:
+        part, max_concurrency = max(part, _STREAM_PART_BYTES), min(max_concurrency, 4)
+    measure = Measure(None if size is not None or service in ("file", "memory") else part * _MAX_PARTS)
     body = (
-        _measured_async(head, source, measure)
-        if isinstance(source, AsyncIterator)
-        else _measured(head, source, measure)
+        _measure_async(head, source, measure) if isinstance(source, AsyncIterator) else _measure(head, source, measure)
     )
-    return Upload(body, _options(True, part, max_concurrency, grew=part > chunk_size), measure)
+    return Upload(body, _upload_options(True, part, max_concurrency, grew=part > chunk_size), measure)
 
 
-def _grown(part: int, size: int) -> int:
-    least = -(-size // _MOST_PARTS)
+def _grow_part(part: int, size: int) -> int:
+    least = -(-size // _TARGET_PARTS)
     return part if least <= part else -(-least // MiB) * MiB
 
 
-def _options(use_multipart: bool, part: int, max_concurrency: int, *, grew: bool) -> dict[str, Any]:
+def _upload_options(use_multipart: bool, part: int, max_concurrency: int, *, grew: bool) -> dict[str, Any]:
     if grew:
-        max_concurrency = max(1, min(max_concurrency, _MEMORY // part))
+        max_concurrency = max(1, min(max_concurrency, _UPLOAD_MEMORY_BYTES // part))
     return {"use_multipart": use_multipart, "chunk_size": part, "max_concurrency": max_concurrency}
 
 
-async def _whole(caller: Caller, data: bytes, use_multipart: bool | None, part: int, max_concurrency: int) -> Upload:
+async def _upload_whole(
+    caller: Caller, data: bytes, use_multipart: bool | None, part: int, max_concurrency: int
+) -> Upload:
     measure = Measure()
-    if len(data) > _HASH_HERE:
+    if len(data) > _HASH_INLINE_BYTES:
         await caller.run_blocking(measure.add, data)
     else:
         measure.add(data)
     multipart = len(data) > part if use_multipart is None else use_multipart
     if not multipart:
         return Upload(data, {"use_multipart": False}, measure)
-    grown = _grown(part, len(data))
-    return Upload(data, _options(True, grown, max_concurrency, grew=grown > part), measure)
+    grown = _grow_part(part, len(data))
+    return Upload(data, _upload_options(True, grown, max_concurrency, grew=grown > part), measure)
 
 
-def _open(caller: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
-    """The source as an iterator of pieces, and its size where it can be known."""
+def _open_source(caller: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
+    """Return the source as an iterator of pieces, and its size where it is known."""
     if isinstance(data, os.PathLike):
         path = Path(data)
         return _path_pieces(path), path.stat().st_size
     read = getattr(data, "read", None)
     if callable(read):
         if inspect.iscoroutinefunction(read):
-            _need_loop(caller, data)
+            _require_async(caller, data)
             return _async_file_pieces(data), None
-        return _file_pieces(data), _remaining(data)
+        return _file_pieces(data), _remaining_bytes(data)
     if hasattr(data, "__aiter__"):
-        _need_loop(caller, data)
+        _require_async(caller, data)
         return _async_pieces(data), None
     if isinstance(data, Iterable) and not isinstance(data, dict):
         return _pieces(data), None
     raise TypeError(f"cannot save a {type(data).__name__}; give bytes, a Path, a binary file or an iterable of bytes")
 
 
-def _need_loop(caller: Caller, data: Any) -> None:
+def _require_async(caller: Caller, data: Any) -> None:
     if not caller.awaits:
         raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
 
 
-def _remaining(file: Any) -> int | None:
+def _remaining_bytes(file: Any) -> int | None:
     try:
         here: int = file.tell()
         end: int = file.seek(0, os.SEEK_END)
@@ -185,7 +185,7 @@ def _remaining(file: Any) -> int | None:
     return end - here if isinstance(end, int) and isinstance(here, int) else None
 
 
-def _bytes(piece: Any) -> bytes:
+def _to_bytes(piece: Any) -> bytes:
     if isinstance(piece, bytes):
         return piece
     if isinstance(piece, str) or (not isinstance(piece, bytearray | memoryview) and not hasattr(piece, "__buffer__")):
@@ -200,32 +200,32 @@ def _bytes(piece: Any) -> bytes:
 
 def _path_pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
+        while piece := file.read(_READ_BYTES):
             yield piece
 
 
 def _file_pieces(file: Any) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
-        yield _bytes(piece)
+    while piece := file.read(_READ_BYTES):
+        yield _to_bytes(piece)
 
 
 async def _async_file_pieces(file: Any) -> AsyncIterator[bytes]:
-    while piece := await file.read(_PIECE):
-        yield _bytes(piece)
+    while piece := await file.read(_READ_BYTES):
+        yield _to_bytes(piece)
 
 
 def _pieces(pieces: Iterable[Any]) -> Iterator[bytes]:
     for piece in pieces:
-        yield _bytes(piece)
+        yield _to_bytes(piece)
 
 
 async def _async_pieces(pieces: Any) -> AsyncIterator[bytes]:
     async for piece in pieces:
-        yield _bytes(piece)
+        yield _to_bytes(piece)
 
 
-async def _head(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
-    """The beginning of a source, and whether there may be more; ``most`` is ``None`` to read it to its end."""
+async def _read_head_of(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
+    """Return the beginning of a source, and whether there may be more; ``most`` is ``None`` to read to the end."""
     pieces: list[bytes] = []
     size = 0
     if isinstance(source, AsyncIterator):
@@ -249,7 +249,7 @@ def _read_head(source: Iterator[bytes], most: int | None) -> tuple[bytes, bool]:
     return b"".join(pieces), False
 
 
-def _measured(head: bytes, source: Iterator[bytes], measure: Measure) -> Iterator[bytes]:
+def _measure(head: bytes, source: Iterator[bytes], measure: Measure) -> Iterator[bytes]:
     try:
         measure.add(head)
         yield head
@@ -263,7 +263,7 @@ def _measured(head: bytes, source: Iterator[bytes], measure: Measure) -> Iterato
         _close(source)
 
 
-async def _measured_async(head: bytes, source: AsyncIterator[bytes], measure: Measure) -> AsyncIterator[bytes]:
+async def _measure_async(head: bytes, source: AsyncIterator[bytes], measure: Measure) -> AsyncIterator[bytes]:
     try:
         measure.add(head)
         yield head

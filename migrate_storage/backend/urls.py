@@ -1,4 +1,4 @@
-"""From a URL or path to the place that it names: service, bucket, key prefix, and what its host tells."""
+"""Read a URL or path as service, bucket, key prefix, and the options that its host implies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("Target", "known_endpoint", "parse_path", "parse_url")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a URL names."""
+    """The place that a URL names."""
 
     service: str
     root: str
@@ -49,51 +49,51 @@ _EXAMPLES = "s3://BUCKET/, gs://BUCKET/, az://CONTAINER/, file:///DIRECTORY/, me
 
 
 def parse_path(path: Path) -> Target:
-    """The directory that a path names, absolute, with ``~`` resolved."""
+    """Return the directory that a path names, absolute, with ``~`` resolved."""
     return Target("file", str(path.expanduser().absolute()))
 
 
 def parse_url(url: str, service: str | None = None) -> Target:
-    """What a URL names.
+    """Return the place that a URL names.
 
     Args:
         url: a URL, or a path that begins with ``/``, ``./``, ``../`` or ``~``.
-        service: what the options given with it belong to (``s3``, ``gcs``, ``azure``), which decides for a
-            ``https://`` URL of a host that nobody knows.
+        service: the service of the options given with it (``s3``, ``gcs``, ``azure``). It decides for an
+            ``https://`` URL of an unknown host.
 
     Raises:
-        ConfigurationError: when it names nothing, or something else than it seems to.
+        ConfigurationError: it names no place, or is ambiguous.
     """
     if url.startswith(("/", "./", "../", "~")) or url in (".", "..") or re.match(r"[A-Za-z]:[\\/]", url):
         return parse_path(Path(url))
     scheme = url.partition(":")[0].lower()
     if scheme not in _SCHEMES or ":" not in url:
-        raise ConfigurationError(f"{_shown(url)!r} names no store; write {_EXAMPLES}")
+        raise ConfigurationError(f"{_mask_url(url)!r} names no store; write {_EXAMPLES}")
     if any(ord(character) < 32 or ord(character) == 127 for character in url):
         raise ConfigurationError("the store's URL holds a control character; percent-encode it")
     if scheme in ("file", "local"):
         return _parse_file(url)
     if scheme == "memory":
-        return Target("memory", "", _prefix(url.partition("://")[2]))
+        return Target("memory", "", _decode_prefix(url.partition("://")[2]))
     parts = urlsplit(url)
     if "://" not in url or not parts.netloc:
-        raise ConfigurationError(f"{_shown(url)!r} has no bucket; write {scheme}://BUCKET/")
+        raise ConfigurationError(f"{_mask_url(url)!r} has no bucket; write {scheme}://BUCKET/")
     if parts.query or parts.fragment:
         raise ConfigurationError(
-            f"{_shown(url)!r}: ? and # end a URL's path; percent-encode them, or give the prefix as prefix=…"
+            f"{_mask_url(url)!r}: ? and # end a URL's path; percent-encode them, or give the prefix as prefix=…"
         )
     if _SCHEMES[scheme] == "http":
         return _parse_http(parts, service)
     return _parse_bucket(parts, _SCHEMES[scheme])
 
 
-def _shown(url: str) -> str:
-    """The URL without what may be a secret."""
+def _mask_url(url: str) -> str:
+    """Return the URL without parts that may be secret."""
     head, _, rest = url.partition("://")
     return (f"{head}://{rest.rpartition('@')[2]}" if rest else head).partition("?")[0][:100]
 
 
-def _prefix(path: str) -> str:
+def _decode_prefix(path: str) -> str:
     return unquote(path).strip("/")
 
 
@@ -107,11 +107,11 @@ def _parse_file(url: str) -> Target:
             rest = f"{slash}{path}"
         else:
             raise ConfigurationError(
-                f"{_shown(url)!r} names a directory on the host {authority!r}; "
+                f"{_mask_url(url)!r} names a directory on the host {authority!r}; "
                 f"write file:///{authority}/{path}, ./{authority}/{path} or a Path"
             )
     if "?" in rest or "#" in rest:
-        raise ConfigurationError(f"{_shown(url)!r}: percent-encode ? and #, or pass a Path")
+        raise ConfigurationError(f"{_mask_url(url)!r}: percent-encode ? and #, or pass a Path")
     path = unquote(rest)
     if not path:
         raise ConfigurationError(f"{url!r} has no directory; write file:///DIRECTORY/")
@@ -122,12 +122,12 @@ def _parse_bucket(parts: SplitResult, service: str) -> Target:
     user, at, host = parts.netloc.rpartition("@")
     if service == "azure" and at:
         account = host.partition(".")[0]
-        return Target("azure", user, _prefix(parts.path), _azure_options(account, host))
+        return Target("azure", user, _decode_prefix(parts.path), _azure_options(account, host))
     if at or ":" in parts.netloc:
         raise ConfigurationError(
             f"{parts.scheme}://{host}: a bucket has neither user nor port; give keys and endpoint as options"
         )
-    return Target(service, unquote(parts.netloc), _prefix(parts.path))
+    return Target(service, unquote(parts.netloc), _decode_prefix(parts.path))
 
 
 def _azure_options(account: str, host: str) -> dict[str, str]:
@@ -137,42 +137,42 @@ def _azure_options(account: str, host: str) -> dict[str, str]:
     return options
 
 
-def _first_segment(parts: SplitResult, what: str) -> tuple[str, str]:
+def _split_first_segment(parts: SplitResult, what: str) -> tuple[str, str]:
     root, _, rest = parts.path.lstrip("/").partition("/")
     if not root:
         raise ConfigurationError(
             f"{parts.scheme}://{parts.hostname}: no {what}; write {parts.scheme}://{parts.netloc}/{what.upper()}/"
         )
-    return unquote(root), _prefix(rest)
+    return unquote(root), _decode_prefix(rest)
 
 
-def _s3_path(parts: SplitResult, **options: str) -> Target:
-    bucket, prefix = _first_segment(parts, "bucket")
+def _s3_by_path(parts: SplitResult, **options: str) -> Target:
+    bucket, prefix = _split_first_segment(parts, "bucket")
     return Target("s3", bucket, prefix, {"endpoint": f"{parts.scheme}://{parts.netloc}", **options})
 
 
-def _s3_host(parts: SplitResult, found: re.Match[str], **options: str) -> Target:
-    """Path style is asked for also where the URL was virtual-hosted: every vendor here takes both."""
+def _s3_by_host(parts: SplitResult, found: re.Match[str], **options: str) -> Target:
+    """Use path style also where the URL was virtual-hosted: every vendor here accepts both."""
     if not found["bucket"]:
-        return _s3_path(parts, **options)
+        return _s3_by_path(parts, **options)
     endpoint = f"{parts.scheme}://{parts.netloc.removeprefix(found['bucket'] + '.')}"
-    return Target("s3", found["bucket"], _prefix(parts.path), {"endpoint": endpoint, **options})
+    return Target("s3", found["bucket"], _decode_prefix(parts.path), {"endpoint": endpoint, **options})
 
 
 def _aws(parts: SplitResult, found: re.Match[str]) -> Target:
     region = found["region"] or "us-east-1"
-    return _s3_host(parts, found, region=region)
+    return _s3_by_host(parts, found, region=region)
 
 
 def _gcs(parts: SplitResult, found: re.Match[str]) -> Target:
     if found["bucket"]:
-        return Target("gcs", found["bucket"], _prefix(parts.path))
-    bucket, prefix = _first_segment(parts, "bucket")
+        return Target("gcs", found["bucket"], _decode_prefix(parts.path))
+    bucket, prefix = _split_first_segment(parts, "bucket")
     return Target("gcs", bucket, prefix)
 
 
 def _azure(parts: SplitResult, found: re.Match[str]) -> Target:
-    container, prefix = _first_segment(parts, "container")
+    container, prefix = _split_first_segment(parts, "container")
     return Target("azure", container, prefix, _azure_options(found["account"], parts.netloc))
 
 
@@ -181,11 +181,11 @@ _Reader = Callable[[SplitResult, re.Match[str]], Target]
 _HOSTS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
     (
         re.compile(r"(?:(?P<bucket>.+)\.)?(?!eu\.|fedramp\.)[a-z0-9-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com"),
-        lambda parts, found: _s3_host(parts, found, region="auto"),
+        lambda parts, found: _s3_by_host(parts, found, region="auto"),
     ),
     (
         re.compile(r"(?:(?P<bucket>.+)\.)?(?P<region>[a-z]{3}\d)\.digitaloceanspaces\.com"),
-        lambda parts, found: _s3_host(parts, found, region=found["region"]),
+        lambda parts, found: _s3_by_host(parts, found, region=found["region"]),
     ),
     (
         re.compile(
@@ -202,24 +202,24 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
     host = (parts.hostname or "").lower()
     for pattern, read in _HOSTS:
         found = pattern.fullmatch(host)
-        if found and service in (None, _service(read)):
+        if found and service in (None, _service_of(read)):
             return read(parts, found)
     if service == "s3":
-        return _s3_path(parts)
+        return _s3_by_path(parts)
     if service == "gcs":
-        bucket, prefix = _first_segment(parts, "bucket")
+        bucket, prefix = _split_first_segment(parts, "bucket")
         return Target("gcs", bucket, prefix, {"base_url": f"{parts.scheme}://{parts.netloc}"})
     if service == "azure":
         return _azure_by_path(parts)
     return Target("http", f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"))
 
 
-def _service(read: _Reader) -> str:
+def _service_of(read: _Reader) -> str:
     return "gcs" if read is _gcs else "azure" if read is _azure else "s3"
 
 
 def _azure_by_path(parts: SplitResult) -> Target:
-    """Emulators and private endpoints hold the account in the path: ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``."""
+    """Read a URL with the account in its path, as of emulators: ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``."""
     account, _, rest = parts.path.lstrip("/").partition("/")
     container, _, prefix = rest.partition("/")
     if not container:
@@ -227,11 +227,11 @@ def _azure_by_path(parts: SplitResult) -> Target:
             f"{parts.scheme}://{parts.hostname}: no container; write {parts.scheme}://{parts.netloc}/ACCOUNT/CONTAINER/"
         )
     endpoint = f"{parts.scheme}://{parts.netloc}/{account}"
-    return Target("azure", unquote(container), _prefix(prefix), {"account_name": account, "endpoint": endpoint})
+    return Target("azure", unquote(container), _decode_prefix(prefix), {"account_name": account, "endpoint": endpoint})
 
 
 def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
-    """What an S3 endpoint of a vendor implies, its bucket taken out: vendors' consoles show it with the bucket.
+    """Return the options that a vendor's S3 endpoint implies, without the bucket that vendors' consoles show in it.
 
     Args:
         endpoint: as it was given.

@@ -12,7 +12,7 @@ from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, Pat
 
 from migrate_storage.backend import attributes as object_attributes
 from migrate_storage.backend.base import Located, several, text
-from migrate_storage.backend.upload import DEFAULT_PART, prepare, small
+from migrate_storage.backend.upload import DEFAULT_PART_BYTES, prepare, prepare_small
 from migrate_storage.core.errors import DeleteFailedError, MissingBucketError
 from migrate_storage.stores.fork_guard import touch
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
@@ -21,7 +21,7 @@ __all__ = ("Writes",)
 
 
 class Writes(Located):
-    """Saving, copying, moving and deleting."""
+    """Save, copy, move and delete objects."""
 
     def save_object(
         self,
@@ -29,7 +29,7 @@ class Writes(Located):
         data: DataLike,
         *,
         use_multipart: bool | None = None,
-        chunk_size: int = DEFAULT_PART,
+        chunk_size: int = DEFAULT_PART_BYTES,
         max_concurrency: int = 12,
     ) -> FileObject:
         """Save content under the file's path, with its content type and metadata.
@@ -39,15 +39,15 @@ class Writes(Located):
             data: bytes, text, a path, a binary file, or an iterable of bytes.
             use_multipart: ``None`` uploads in parts what is larger than one.
             chunk_size: bytes of a part; grown for objects that would have more than 9,000 of them.
-            max_concurrency: parts under way at once.
+            max_concurrency: parts that are uploaded at once.
 
         Returns:
             ``file_object``.
 
         Raises:
-            KeyRefusedError: no store could hold such a key; nothing was written.
-            ConfigurationError: content type or metadata could not be kept; nothing was written.
-            MissingBucketError, PermissionError, ConnectionError, TimeoutError, OSError: as the store answered.
+            KeyRefusedError: no store can have such a key; nothing was written.
+            ConfigurationError: content type or metadata cannot be stored; nothing was written.
+            MissingBucketError, PermissionError, ConnectionError, TimeoutError, OSError: the store refused or failed.
         """
         return run(self._save(BLOCKING, file_object, data, use_multipart, chunk_size, max_concurrency))
 
@@ -57,7 +57,7 @@ class Writes(Located):
         data: AsyncDataLike,
         *,
         use_multipart: bool | None = None,
-        chunk_size: int = DEFAULT_PART,
+        chunk_size: int = DEFAULT_PART_BYTES,
         max_concurrency: int = 12,
     ) -> FileObject:
         """See :meth:`save_object`; ``data`` may be asynchronous too."""
@@ -76,7 +76,7 @@ class Writes(Located):
         store, key = self._locate(path)
         metadata = file_object.metadata if self.store_metadata else None
         carried = object_attributes.encode(file_object.content_type, metadata, self.protocol)
-        upload = small(data, use_multipart, chunk) or await prepare(
+        upload = prepare_small(data, use_multipart, chunk) or await prepare(
             caller,
             data,
             service=self.protocol,
@@ -103,17 +103,17 @@ class Writes(Located):
         return file_object
 
     def copy(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
-        """Copy an object within the store, by the store itself.
+        """Copy an object within the store, by a server-side copy.
 
         Args:
-            source: key of what is copied.
+            source: key of the object.
             destination: key of the copy.
-            overwrite: ``False`` raises where something stands at ``destination``, on stores that can tell.
+            overwrite: ``False`` raises where there is an object at ``destination``, on stores that support that.
 
         Raises:
             FileNotFoundError: there is no ``source``.
-            FileExistsError: ``overwrite`` is ``False``, and something stands there.
-            NotImplementedError: ``overwrite`` is ``False``, and the store cannot tell.
+            FileExistsError: ``overwrite`` is ``False``, and there is an object.
+            NotImplementedError: ``overwrite`` is ``False``, and the store does not support it.
         """
         run(self._copy(BLOCKING, "copy", source, destination, overwrite))
 
@@ -136,19 +136,19 @@ class Writes(Located):
             raise NotImplementedError(f"{source} and {destination} are in two buckets; read one and save the other")
         with self._explaining("copying" if verb == "copy" else "moving", source):
             if from_key == to_key:
-                # obstore would copy it onto itself, and a move would then delete it.
+                # obstore would copy the object onto itself, and a move would then delete it.
                 await caller.call(store, "head", from_key)
                 return
             await caller.call(store, verb, from_key, to_key, overwrite=overwrite)
 
     def delete_object(self, paths: PathLike | Sequence[PathLike]) -> None:
-        """Delete one or more objects; those that are not there are no error.
+        """Delete one or more objects; a missing object is no error.
 
         Args:
             paths: key or keys. All are checked before any is deleted.
 
         Raises:
-            KeyRefusedError: an empty key, or one that the store could not hold; nothing was deleted.
+            KeyRefusedError: a key is empty or the store cannot have it; nothing was deleted.
             MissingBucketError: there is no such bucket.
             DeleteFailedError: of several, some could not be deleted; ``failures`` names each.
         """
@@ -170,7 +170,7 @@ class Writes(Located):
         for path, (store, key) in located.items():
             try:
                 await self._delete_one(caller, path, store, key)
-            except Exception as error:  # noqa: BLE001 - reported by key, below
+            except Exception as error:  # noqa: BLE001 - reported by key below
                 failures[path] = error
         if failures:
             path, first = next(iter(failures.items()))
@@ -182,13 +182,13 @@ class Writes(Located):
             ) from first
 
     async def _delete_at_once(self, caller: Caller, located: Sequence[tuple[Any, str]]) -> bool:
-        """One request for many where the store has one. Whatever fails is done again one by one, to learn which."""
+        """Delete many by one request on S3. After a failure the caller deletes one by one, to learn which object failed."""
         stores = {id(store) for store, _ in located}
         if len(stores) > 1 or self.protocol != "s3":
             return False
         try:
             await caller.call(located[0][0], "delete", [key for _, key in located])
-        except Exception:  # noqa: BLE001 - asked again one by one
+        except Exception:  # noqa: BLE001 - the caller deletes one by one
             return False
         return True
 
@@ -197,6 +197,6 @@ class Writes(Located):
             with self._explaining("deleting", path):
                 await caller.call(store, "delete", key)
         except FileNotFoundError:
-            if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one look, once
+            if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one system call
                 raise
             return

@@ -10,7 +10,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, PathLike, StorageBackend
 
 from migrate_storage.backend.base import several, text
-from migrate_storage.backend.upload import DEFAULT_PART
+from migrate_storage.backend.upload import DEFAULT_PART_BYTES
 from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
@@ -185,7 +185,7 @@ class CutoverBackend(StorageBackend):
         data: DataLike,
         *,
         use_multipart: bool | None = None,
-        chunk_size: int = DEFAULT_PART,
+        chunk_size: int = DEFAULT_PART_BYTES,
         max_concurrency: int = 12,
     ) -> FileObject:
         """Save content under the file's path.
@@ -211,7 +211,7 @@ class CutoverBackend(StorageBackend):
         data: AsyncDataLike,
         *,
         use_multipart: bool | None = None,
-        chunk_size: int = DEFAULT_PART,
+        chunk_size: int = DEFAULT_PART_BYTES,
         max_concurrency: int = 12,
     ) -> FileObject:
         """See :meth:`save_object`; ``data`` may be asynchronous."""

@@ -189,7 +189,7 @@ def test_parts_grow_with_the_size() -> None:
 
 
 def test_a_stream_with_too_many_parts_is_stopped_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrate_storage.backend.upload._PARTS_LIMIT", 2)
+    monkeypatch.setattr("migrate_storage.backend.upload._MAX_PARTS", 2)
     with echo(_multipart) as server, pytest.raises(ValueError, match="give a larger chunk_size"):
         FileObject(backend=_backend(server), filename="x").save(iter([bytes(MiB)] * 40))
     assert "DELETE" in [seen.method for seen in server.seen]

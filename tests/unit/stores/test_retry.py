@@ -17,7 +17,7 @@ class Paused(Retry):
 
     pauses = 0
 
-    def pause(self, attempt: int, *, patience: float = 1.0) -> None:
+    def pause(self, attempt: int, *, factor: float = 1.0) -> None:
         self.pauses += 1
 
 
@@ -92,8 +92,8 @@ def test_who_is_asked_to_slow_down_says_so_and_waits_longer() -> None:
     told: list[str] = []
 
     class Noting(Retry):
-        def pause(self, attempt: int, *, patience: float = 1.0) -> None:
-            waited.append(patience)
+        def pause(self, attempt: int, *, factor: float = 1.0) -> None:
+            waited.append(factor)
 
     retry = Noting(5, threading.Event(), lambda: told.append("slow down"))
     slow, _ = failing(2, OSError("Client error with status code: 503 Slow Down"))
