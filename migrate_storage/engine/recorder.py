@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, event
 from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.repoint import RowUpdate, repoint_rows
-from migrate_storage.engine.task import CopyResult, CopyTask
+from migrate_storage.engine.task import CopyResult, CopyTask, with_objects
 from migrate_storage.journal import Journal, ObjectRecord
 
 __all__ = ("DryRunRecorder", "RunRecorder", "ShardRecorder", "temporary_journal")
@@ -85,42 +85,21 @@ class RunRecorder:
             # The object of an earlier copy is still there. A revert needs its record, and so does the next copy.
             return replace(before, run=self.run, part=self.part, outcome=outcome, reason=reason, updated=record.updated)
         if verified is not None:
-            return replace(
-                record,
-                ours=_is_ours(result),
-                evidence=verified.evidence[:64],
-                size=verified.source.size,
-                sha256=verified.sha256,
-                source_etag=verified.source.e_tag,
-                source_modified=verified.source.last_modified,
-                source_version=verified.source.version,
-                destination_etag=verified.destination.e_tag,
-                destination_modified=verified.destination.last_modified,
-                destination_version=verified.destination.version,
-            )
+            record = with_objects(record, verified.source, verified.destination, verified.sha256)
+            return replace(record, ours=_is_ours(result), evidence=verified.evidence[:64])
         if left is not None:
             return replace(
-                record,
-                ours=True,
-                size=left.size,
-                destination_etag=left.e_tag,
-                destination_modified=left.last_modified,
+                record, ours=True, size=left.size, destination_etag=left.e_tag, destination_modified=left.last_modified,
                 destination_version=left.version,
-            )
+            )  # fmt: skip
         return record
 
     def _create_record(self, task: CopyTask, *, state: str) -> ObjectRecord:
         item = task.item
         return ObjectRecord(
-            id=task.id,
-            run=self.run,
-            part=self.part,
-            source_key=item.source.backend,
-            source_path=item.source.path,
-            destination_key=item.destination.backend,
-            destination_path=item.destination.path,
-            state=state,
-        )
+            id=task.id, run=self.run, part=self.part, source_key=item.source.backend, source_path=item.source.path,
+            destination_key=item.destination.backend, destination_path=item.destination.path, state=state,
+        )  # fmt: skip
 
 
 class ShardRecorder(RunRecorder):

@@ -181,11 +181,6 @@ def _split_batches(updates: Sequence[RowUpdate], ordered: Sequence[int]) -> Iter
 
 def _row_record(run: str, update: RowUpdate, state: str) -> RowRecord:
     return RowRecord(
-        run=run,
-        column=update.rows.column,
-        pk=update.row.pk,
-        objects=update.objects,
-        old_value=update.row.value,
-        new_value=update.new_value,
-        state=state,
-    )
+        run=run, column=update.rows.column, pk=update.row.pk, objects=update.objects, old_value=update.row.value,
+        new_value=update.new_value, state=state,
+    )  # fmt: skip

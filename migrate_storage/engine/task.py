@@ -15,6 +15,7 @@ __all__ = (
     "CopyTask",
     "confirm_copy",
     "is_copy",
+    "with_objects",
 )
 
 
@@ -80,3 +81,12 @@ def is_copy(verified: Verified, found: ObjectMeta) -> bool:
     """Whether an object at a destination is the copy that was verified."""
     copy = verified.destination
     return bool(copy.e_tag) and (found.e_tag, found.size) == (copy.e_tag, copy.size)
+
+
+def with_objects(record: ObjectRecord, source: ObjectMeta, destination: ObjectMeta, sha256: str | None) -> ObjectRecord:
+    """Return a journal record with both objects as they are now."""
+    return replace(
+        record, size=source.size, sha256=sha256,
+        source_etag=source.e_tag, source_modified=source.last_modified, source_version=source.version,
+        destination_etag=destination.e_tag, destination_modified=destination.last_modified, destination_version=destination.version,
+    )  # fmt: skip

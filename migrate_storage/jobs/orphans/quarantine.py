@@ -14,6 +14,7 @@ from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, Run
 from migrate_storage.core.model import Attributes, ObjectMeta, Outcome, OutcomeKind
 from migrate_storage.engine.probe import SCRATCH, refuses_to_replace
 from migrate_storage.engine.references import ServiceIdentity
+from migrate_storage.engine.task import with_objects
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.engine.verify import (
     CopyPolicy,
@@ -124,6 +125,8 @@ class _ReplacedError(ObjectCheckError):
 class Quarantine:
     """Does each step for one object, from any thread; writes nothing to the journal.
 
+    Each step raises ``StoppedError`` when the job was asked to stop, and ``RunError`` when too many objects in a row failed.
+
     Args:
         sides: every registered backend.
         resources: what all copies of the job share.
@@ -137,48 +140,23 @@ class Quarantine:
         self._breaker = CircuitBreaker()
 
     def copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
-        """Copy an object to quarantine and verify the copy; the new record has the evidence of both.
-
-        Raises:
-            StoppedError: the job was asked to stop.
-            RunError: too many objects in a row failed.
-        """
+        """Copy an object to quarantine and verify the copy; the new record has the evidence of both."""
         return self._catch_failure(record, self._copy_to_quarantine)
 
     def delete_original(self, record: ObjectRecord) -> StepResult:
-        """Delete an object that was copied to quarantine, if it and its copy are unchanged.
-
-        Raises:
-            StoppedError: the job was asked to stop.
-            RunError: too many objects in a row failed.
-        """
+        """Delete an object that was copied to quarantine, if it and its copy are unchanged."""
         return self._catch_failure(record, self._delete_original)
 
     def put_back(self, record: ObjectRecord) -> StepResult:
-        """Copy an object back to its own key and delete the copy, from whatever state a job left them in.
-
-        Raises:
-            StoppedError: the job was asked to stop.
-            RunError: too many objects in a row failed.
-        """
+        """Copy an object back to its own key and delete the copy, from whatever state a job left them in."""
         return self._catch_failure(record, self._put_back)
 
     def delete_copy(self, record: ObjectRecord) -> StepResult:
-        """Delete the copy of an object that is at its own key.
-
-        Raises:
-            StoppedError: the job was asked to stop.
-            RunError: too many objects in a row failed.
-        """
+        """Delete the copy of an object that is at its own key."""
         return self._catch_failure(record, self._delete_copy)
 
     def recover(self, record: ObjectRecord) -> StepResult:
-        """Finish what a killed job began: delete the copy where the original exists; else it is in quarantine.
-
-        Raises:
-            StoppedError: the job was asked to stop.
-            RunError: too many objects in a row failed.
-        """
+        """Finish what a killed job began: delete the copy where the original exists; else it is in quarantine."""
         return self._catch_failure(record, self._recover)
 
     def _catch_failure(self, record: ObjectRecord, step: Callable[[ObjectRecord], StepResult]) -> StepResult:
@@ -214,19 +192,8 @@ class Quarantine:
             raise _ReplacedError(f"the copy {record.destination} is not what was written")
         if not self._have_same_attributes(original, copy):
             raise _ReplacedError("the store does not keep what the object carries beside its bytes: it was not moved")
-        record = replace(
-            record,
-            evidence=verified.evidence[:64],
-            size=verified.source.size,
-            sha256=verified.sha256,
-            ours=True,
-            source_etag=verified.source.e_tag,
-            source_modified=verified.source.last_modified,
-            source_version=verified.source.version,
-            destination_etag=found.e_tag,
-            destination_modified=found.last_modified,
-            destination_version=found.version,
-        )
+        record = with_objects(record, verified.source, found, verified.sha256)
+        record = replace(record, evidence=verified.evidence[:64], ours=True)
         return StepResult(record=record, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
 
     def _delete_original(self, record: ObjectRecord) -> StepResult:

@@ -20,6 +20,7 @@ from migrate_storage.database.file_json import (
 )
 from migrate_storage.engine.probe import refuses_to_replace
 from migrate_storage.engine.repoint import file_fields_for
+from migrate_storage.engine.task import with_objects
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.engine.verify import (
     CopyPolicy,
@@ -323,15 +324,5 @@ def updated_record(record: ObjectRecord, verified: Verified) -> ObjectRecord:
     The object at the destination counts as ours only where it is the one that the record describes.
     """
     there, here = verified.source, verified.destination
-    return replace(
-        record,
-        ours=record.ours if consistent_with(record.destination_evidence, there.evidence) else False,
-        size=here.size,
-        sha256=verified.sha256,
-        source_etag=here.e_tag,
-        source_modified=here.last_modified,
-        source_version=here.version,
-        destination_etag=there.e_tag,
-        destination_modified=there.last_modified,
-        destination_version=there.version,
-    )
+    ours = record.ours if consistent_with(record.destination_evidence, there.evidence) else False
+    return replace(with_objects(record, here, there, verified.sha256), ours=ours)
