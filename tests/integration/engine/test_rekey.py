@@ -301,8 +301,8 @@ def test_rows_that_are_written_meanwhile_keep_what_was_written(
         beside_last.set()
         return repoint(rekey, *arguments, **more)
 
-    for owner in (BatchedRekey, PostgresRekey):
-        monkeypatch.setattr(owner, "_repoint", partialmethod(beside, owner._repoint))
+    for owner, name in ((BatchedRekey, "_repoint_batch"), (PostgresRekey, "_repoint_range")):
+        monkeypatch.setattr(owner, name, partialmethod(beside, getattr(owner, name)))
     writing = threading.Thread(target=write)
     writing.start()
     try:
