@@ -82,16 +82,16 @@ def load_application(
         ConfigurationError: when ``database`` is not a usable URL.
     """
     label = f"--app {target}" if isinstance(target, str) else "this application"
-    module, found = import_target(target) if isinstance(target, str) else (None, target)
+    module, named = import_target(target) if isinstance(target, str) else (None, target)
     with contextlib.ExitStack() as undo:
-        entered = enter_lifespan(label, found) if lifespan else None
+        entered = enter_lifespan(label, named) if lifespan else None
         if entered is not None:
             undo.callback(entered.exit)
-        databases = find_databases(label, module, found) if database is None or bind_key is not None else []
+        databases = find_databases(label, module, named) if database is None or bind_key is not None else []
         chosen = None if not databases and database is not None else choose_database(label, databases, bind_key)
         engine = engine_from_url(database) if database is not None else chosen.engine if chosen else None
         assert engine is not None
-        several = len({id(each.metadata) for each in databases if each.metadata is not None}) > 1
+        several = len({id(known.metadata) for known in databases if known.metadata is not None}) > 1
         described = list(described_columns(chosen.metadata if several and chosen else None))
         application = Application(
             engine=engine,
@@ -155,7 +155,7 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
     """
     engine = engine_from_url(url)
     try:
-        found = inspected_columns(engine, tuple(columns))
+        selected = inspected_columns(engine, tuple(columns))
     except sa.exc.SQLAlchemyError as error:
         raise ConfigurationError(
             f"cannot connect to {engine.url.render_as_string()}: {one_line(_unwrap_error(error))}: check the database URL"
@@ -164,7 +164,7 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
         raise ConfigurationError(
             f"cannot connect to {engine.url.render_as_string()}: {one_line(error)}: check the database URL"
         ) from None
-    return Application(engine=engine, columns=found, backends=dict(backends))
+    return Application(engine=engine, columns=selected, backends=dict(backends))
 
 
 def _unwrap_error(error: BaseException) -> BaseException:

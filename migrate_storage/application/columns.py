@@ -53,10 +53,10 @@ def _find_metadata() -> list[sa.MetaData]:
     frozen = gc.get_freeze_count() > 0
     if frozen:
         gc.unfreeze()
-    found = [each for each in gc.get_objects() if isinstance(each, sa.MetaData)]
+    metadata = [item for item in gc.get_objects() if isinstance(item, sa.MetaData)]
     if frozen:
         gc.freeze()
-    return found
+    return metadata
 
 
 def _unwrap_stored_object(kind: object) -> StoredObject | None:
@@ -135,9 +135,9 @@ def _inspect_column(inspector: sa.Inspector, name: str) -> Column:
     where = schema or None
     if not inspector.has_table(table, schema=where):
         raise ConfigurationError(f"column {name!r}: the database has no table {owner!r}")
-    there = [each["name"] for each in inspector.get_columns(table, schema=where)]
-    if column not in there:
-        raise ConfigurationError(f"column {name!r}: the table has no such column; it has {', '.join(there)}")
+    names = [described["name"] for described in inspector.get_columns(table, schema=where)]
+    if column not in names:
+        raise ConfigurationError(f"column {name!r}: the table has no such column; it has {', '.join(names)}")
     key = tuple(inspector.get_pk_constraint(table, schema=where)["constrained_columns"])
     if not key:
         raise ConfigurationError(

@@ -101,7 +101,7 @@ class Settings:
         Raises:
             ConfigurationError: when one cannot be made.
         """
-        return {each.key: each.build() for each in (self.source, self.destination) if each is not None}
+        return {backend.key: backend.build() for backend in (self.source, self.destination) if backend is not None}
 
 
 def load_settings(path: Path | None, known: Collection[str], environment: Mapping[str, str] | None = None) -> Settings:
@@ -136,8 +136,8 @@ def load_settings(path: Path | None, known: Collection[str], environment: Mappin
 def _describe_syntax_error(error: tomllib.TOMLDecodeError, text: str) -> str:
     """Return the message with the line first. The decoder has it last."""
     message = str(error)
-    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    line = found[1] if found else str(text.count("\n") + (not text.endswith("\n")))
+    match = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = match[1] if match else str(text.count("\n") + (not text.endswith("\n")))
     return f"line {line}: not TOML: {visible(re.sub(r' *[(]at [^)]*[)]', '', message))}"
 
 
@@ -191,17 +191,17 @@ class _Reader:
 
     def _resolve(self, value: Any, key: str) -> Any:
         if isinstance(value, str):
-            return _REFERENCE.sub(lambda found: self._resolve_reference(found, key), value)
+            return _REFERENCE.sub(lambda match: self._resolve_reference(match, key), value)
         if isinstance(value, list):
-            return [self._resolve(each, key) for each in value]
+            return [self._resolve(item, key) for item in value]
         if isinstance(value, dict):
-            return {name: self._resolve(each, name) for name, each in value.items()}
+            return {name: self._resolve(item, name) for name, item in value.items()}
         return value
 
-    def _resolve_reference(self, found: re.Match[str], key: str) -> str:
-        if found["plain"]:
-            return found["plain"]
-        name = found["name"]
+    def _resolve_reference(self, match: re.Match[str], key: str) -> str:
+        if match["plain"]:
+            return match["plain"]
+        name = match["name"]
         if not name.startswith("file:"):
             try:
                 return self.environment[name]

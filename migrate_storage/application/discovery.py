@@ -34,15 +34,15 @@ class NamedDatabase:
 def find_databases(label: str, module: ModuleType | None, target: object) -> list[NamedDatabase]:
     """Return the databases of an object, or else of its module's attributes."""
     try:
-        found = [] if target is module else list(_yield_databases(target, "default"))
-        if not found and module is not None:
+        databases = [] if target is module else list(_yield_databases(target, "default"))
+        if not databases and module is not None:
             for name, value in list(vars(module).items()):
-                found.extend(_yield_databases(value, name))
+                databases.extend(_yield_databases(value, name))
     except ApplicationError:
         raise
     except Exception as error:  # noqa: BLE001 - making the engine runs the application's own code
         raise ApplicationError(f"{label}: its engine cannot be made: {one_line(error)}") from None
-    return _merge_same_databases(found)
+    return _merge_same_databases(databases)
 
 
 def _yield_databases(value: object, name: str) -> Iterator[NamedDatabase]:
@@ -59,8 +59,8 @@ def _yield_databases(value: object, name: str) -> Iterator[NamedDatabase]:
         case SQLAlchemySyncConfig() | SQLAlchemyAsyncConfig():
             yield NamedDatabase(value.bind_key or name, value.get_engine(), value.metadata)
         case list() | tuple():
-            for each in value:
-                yield from _yield_databases(each, "default")
+            for item in value:
+                yield from _yield_databases(item, "default")
         case _:
             yield from _yield_framework_databases(value, name)
 
@@ -86,40 +86,40 @@ def _is_instance(value: object, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def _merge_same_databases(found: Iterable[NamedDatabase]) -> list[NamedDatabase]:
+def _merge_same_databases(databases: Iterable[NamedDatabase]) -> list[NamedDatabase]:
     """Keep one engine for each database, a synchronous one if there is one."""
     kept: dict[object, NamedDatabase] = {}
-    for each in found:
-        url = each.engine.url
-        place = id(each.engine) if in_memory(url) else (url.get_backend_name(), url.host, url.port, url.database)
+    for database in databases:
+        url = database.engine.url
+        place = id(database.engine) if in_memory(url) else (url.get_backend_name(), url.host, url.port, url.database)
         before = kept.get(place)
-        if before is None or (isinstance(before.engine, AsyncEngine) and isinstance(each.engine, sa.Engine)):
-            kept[place] = each
+        if before is None or (isinstance(before.engine, AsyncEngine) and isinstance(database.engine, sa.Engine)):
+            kept[place] = database
     return list(kept.values())
 
 
-def choose_database(label: str, found: list[NamedDatabase], bind_key: str | None) -> NamedDatabase:
+def choose_database(label: str, databases: list[NamedDatabase], bind_key: str | None) -> NamedDatabase:
     """Return the one database to use.
 
     Args:
         label: The name of the application in messages.
-        found: Its databases.
+        databases: Its databases.
         bind_key: The name of a database; ``None`` if the application has only one.
 
     Raises:
         ApplicationError: there is no database, or there are several and none of them is named.
     """
-    names = ", ".join(sorted(each.name for each in found))
-    if not found:
+    names = ", ".join(sorted(database.name for database in databases))
+    if not databases:
         raise ApplicationError(
             f"{label}: no engine found: name an application, an advanced-alchemy configuration or an engine "
             "(module:name), or pass --database URL"
         )
     if bind_key is not None:
-        for each in found:
-            if each.name == bind_key:
-                return each
+        for database in databases:
+            if database.name == bind_key:
+                return database
         raise ApplicationError(f"--bind-key {bind_key}: {label} holds only {names}")
-    if len(found) > 1:
-        raise ApplicationError(f"{label} holds {len(found)} databases ({names}): say which with --bind-key")
-    return found[0]
+    if len(databases) > 1:
+        raise ApplicationError(f"{label} holds {len(databases)} databases ({names}): say which with --bind-key")
+    return databases[0]

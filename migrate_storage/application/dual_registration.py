@@ -85,13 +85,13 @@ class Dual:
         resolves = {key: self.storages.is_registered(key) for key in (self.from_key, self.to_key)}
         if engine is None:
             return DualHealth(resolves=resolves)
-        found = inspect(running_application(engine, metadata))
-        named = {use.key: use.total for use in found.backends if use.total or use.key in resolves}
+        inspection = inspect(running_application(engine, metadata))
+        named = {use.key: use.total for use in inspection.backends if use.total or use.key in resolves}
         return DualHealth(
             resolves=resolves,
             files={**dict.fromkeys(resolves, 0), **named},
             unknown=tuple(key for key in named if not self.storages.is_registered(key)),
-            unreadable=sum(found.broken.values()),
+            unreadable=sum(inspection.broken.values()),
         )
 
 

@@ -96,13 +96,13 @@ def filenames(application: Application, backend: str, limit: int) -> tuple[str, 
         backend: The key.
         limit: The number of filenames.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for _, file in _read_files(application, Counter(), backend):
         if file["backend"] == backend:
-            found[str(file["filename"])] = None
-        if len(found) == limit:
+            names[str(file["filename"])] = None
+        if len(names) == limit:
             break
-    return tuple(found)
+    return tuple(names)
 
 
 def _read_files(

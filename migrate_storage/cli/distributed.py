@@ -62,7 +62,8 @@ class Distribution:
     def __post_init__(self) -> None:
         from migrate_storage.jobs.distributed.dask_task import assigned_shard
 
-        if sum(each is not None for each in (self.shard, self.dask, self.workers)) > 1 and assigned_shard.get() is None:
+        given = sum(value is not None for value in (self.shard, self.dask, self.workers))
+        if given > 1 and assigned_shard.get() is None:
             raise ConfigurationError("--shard, --dask and --workers exclude each other: each says who does the job")
         self._parse_shard()
 
@@ -188,7 +189,7 @@ def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str
         if not isinstance(parameter, click.Option):
             continue
         text = _format_value(parameter, value)
-        flag = next(each for each in parameter.opts if each.startswith("--"))
+        flag = next(word for word in parameter.opts if word.startswith("--"))
         if parameter.name in _KEPT_OUT_OF_TASKS:
             variable = f"MIGRATE_STORAGE_{parameter_variable(flag.removeprefix('--'))}"
             if travels and source is ParameterSource.COMMANDLINE:
@@ -214,7 +215,7 @@ def _compose_arguments(context: click.Context) -> list[str]:
         for parameter in context.command.params
         if isinstance(parameter, click.Argument)
     ]
-    if any(masked(each) != each or "?" in each for each in given):
+    if any(masked(text) != text or "?" in text for text in given):
         raise ConfigurationError("a store that holds a secret cannot be sent to workers: register it under a key")
     return ["--", *given] if given else []
 

@@ -26,8 +26,8 @@ def mount(commands: Iterable[click.Command], group: click.Group) -> click.Group:
 
 def surrounding_context(context: click.Context | None) -> click.Context | None:
     """Return the context of another program's group, or ``None`` without one."""
-    found: click.Context | None = context.meta.get(_SURROUNDING) if context is not None else None
-    return found
+    surrounding: click.Context | None = context.meta.get(_SURROUNDING) if context is not None else None
+    return surrounding
 
 
 def application_of(context: click.Context) -> object | None:
@@ -35,21 +35,21 @@ def application_of(context: click.Context) -> object | None:
 
     advanced-alchemy's own groups have ``configs`` in a dictionary. Litestar and Flask have an object of their own.
     """
-    found: Any = context.obj
-    if isinstance(found, dict):
-        return found.get("configs") or found.get("app")
-    if callable(found):
-        found = found()  # Litestar makes its environment when a command first needs it
-    if hasattr(found, "load_app"):
-        return found.load_app()  # type: ignore[no-any-return]
-    return getattr(found, "app", None)
+    given: Any = context.obj
+    if isinstance(given, dict):
+        return given.get("configs") or given.get("app")
+    if callable(given):
+        given = given()  # Litestar makes its environment when a command first needs it
+    if hasattr(given, "load_app"):
+        return given.load_app()  # type: ignore[no-any-return]
+    return getattr(given, "app", None)
 
 
 def _copy_command(command: click.Command, depth: int) -> click.Command:
     """Copy a command that is ``depth`` levels below the group."""
     other = copy.copy(command)
     if isinstance(other, click.Group):
-        other.commands = {name: _copy_command(each, depth + 1) for name, each in other.commands.items()}
+        other.commands = {name: _copy_command(inner, depth + 1) for name, inner in other.commands.items()}
     elif other.callback is not None:
         other.callback = _wrap_callback(other.callback, depth)
     return other

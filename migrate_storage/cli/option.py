@@ -101,7 +101,7 @@ def fill(kind: type[Value], request: object, **others: Any) -> Value:
         request: The value that the command was called with. Fields of its groups count too.
         others: Fields that the request does not have, or has otherwise.
     """
-    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    names = {attribute.name for attribute in fields(kind)}  # type: ignore[arg-type]
     known = {name: value for name, value in _collect_options(request) if name in names}
     return kind(**{**known, **others})
 
@@ -117,27 +117,27 @@ def parameter_variable(name: str) -> str:
 
 
 def _collect_declarations(kind: type) -> Iterator[Decorator]:
-    for each in fields(kind):
-        if _GROUP in each.metadata:
-            yield from _collect_declarations(each.metadata[_GROUP])
-        elif _DECLARATION in each.metadata:
-            yield each.metadata[_DECLARATION](each.name)
+    for attribute in fields(kind):
+        if _GROUP in attribute.metadata:
+            yield from _collect_declarations(attribute.metadata[_GROUP])
+        elif _DECLARATION in attribute.metadata:
+            yield attribute.metadata[_DECLARATION](attribute.name)
 
 
 def _build_request(kind: type[Value], parameters: Mapping[str, Any]) -> Value:
     values: dict[str, Any] = {}
-    for each in fields(kind):  # type: ignore[arg-type]
-        if _GROUP in each.metadata:
-            values[each.name] = _build_request(each.metadata[_GROUP], parameters)
-        elif _DECLARATION in each.metadata:
-            values[each.name] = parameters[each.name]
+    for attribute in fields(kind):  # type: ignore[arg-type]
+        if _GROUP in attribute.metadata:
+            values[attribute.name] = _build_request(attribute.metadata[_GROUP], parameters)
+        elif _DECLARATION in attribute.metadata:
+            values[attribute.name] = parameters[attribute.name]
     return kind(**values)
 
 
 def _collect_options(request: object) -> Iterator[tuple[str, Any]]:
-    for each in fields(request):  # type: ignore[arg-type]
-        value = getattr(request, each.name)
-        if _GROUP in each.metadata:
+    for attribute in fields(request):  # type: ignore[arg-type]
+        value = getattr(request, attribute.name)
+        if _GROUP in attribute.metadata:
             yield from _collect_options(value)
-        elif _DECLARATION in each.metadata:
-            yield each.name, value
+        elif _DECLARATION in attribute.metadata:
+            yield attribute.name, value

@@ -47,11 +47,11 @@ def program() -> str:
     if group is not None:
         return group.command_path
     called = Path(sys.argv[0])
-    found = shutil.which(_PROGRAM)
+    path = shutil.which(_PROGRAM)
     if called.name == _PROGRAM:
         return (
             _PROGRAM
-            if found and Path(found).resolve() == called.resolve()
+            if path and Path(path).resolve() == called.resolve()
             else shlex.quote(os.path.normpath(called.absolute()))
         )
     if called.name == "__main__.py":
@@ -61,8 +61,8 @@ def program() -> str:
 
 def interpreter() -> str:
     """Return what to type for this Python: ``python``, or its path."""
-    found = shutil.which("python")
-    return "python" if found and Path(found).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
+    path = shutil.which("python")
+    return "python" if path and Path(path).absolute() == Path(sys.executable) else shlex.quote(sys.executable)
 
 
 def next_command(command: str) -> str:
@@ -101,14 +101,14 @@ def _collect_typed_flags(context: click.Context) -> Iterator[tuple[str, str | No
         value = context.params.get(parameter.name)
         if not isinstance(parameter, click.Option) or source is not ParameterSource.COMMANDLINE:
             continue
-        flag = next(each for each in parameter.opts if each.startswith("--"))
+        flag = next(word for word in parameter.opts if word.startswith("--"))
         if flag in _NOT_REPEATED:
             continue
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
             continue
-        for each in (value or ()) if parameter.multiple else (value,):
-            text = as_typed(parameter.type, each)
+        for word in (value or ()) if parameter.multiple else (value,):
+            text = as_typed(parameter.type, word)
             if text is not None and masked(text) == text:
                 yield flag, text
 

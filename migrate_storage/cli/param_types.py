@@ -44,10 +44,10 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     name = "bytes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
-        if found is None:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
+        if match is None:
             self.fail(f"{value!r} is no number of bytes, such as 64MiB", param, ctx)
-        return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+        return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
 
 class _Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -59,10 +59,10 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
         text = str(value).strip().lower()
         if re.fullmatch(r"\d+(\.\d+)?", text):
             return float(text)
-        found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-        if not text or found is None:
+        match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+        if not text or match is None:
             self.fail(f"{value!r} is no time, such as 2h, 1h30m or 90s", param, ctx)
-        return sum(int(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+        return sum(int(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
 
 
 BYTES, SECONDS = _Bytes(), _Seconds()
@@ -77,10 +77,10 @@ class Age(click.ParamType):  # type: ignore[type-arg]
         """Return the span in seconds."""
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
-        if found is None:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", str(value).strip())
+        if match is None:
             self.fail(f"{value!r} is no time span: write 30d, 12h, 90m or 45s", param, ctx)
-        return float(found.group(1)) * _UNIT_SECONDS[found.group(2) or "s"]
+        return float(match.group(1)) * _UNIT_SECONDS[match.group(2) or "s"]
 
     @staticmethod
     def typed(seconds: float) -> str:

@@ -63,15 +63,15 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimate as values that JSON can represent."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        costs = [{"what": each.what, "amount": each.amount, "monthly": each.monthly} for each in self.costs]
+        values = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
+        costs = [{"what": cost.what, "amount": cost.amount, "monthly": cost.monthly} for cost in self.costs]
         return {**values, "archived": list(self.archived), "costs": costs}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
         """Return the estimate of :meth:`to_dict`."""
         return cls(
-            **{**data, "archived": tuple(data["archived"]), "costs": tuple(Cost(**each) for each in data["costs"])}
+            **{**data, "archived": tuple(data["archived"]), "costs": tuple(Cost(**cost) for cost in data["costs"])}
         )
 
 

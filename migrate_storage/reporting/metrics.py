@@ -114,9 +114,9 @@ class Counters:
             lines.append(f"{describe(kind, '_total', 'counter')}{self._format_labels(where)} {count}")
         for (kind, where), value in values:
             lines.append(f"{describe(kind, '', 'gauge')}{self._format_labels(where)} {value}")
-        for (kind, where), each, seconds in classes:
+        for (kind, where), counts_of_class, seconds in classes:
             name, below = describe(kind, "_seconds", "histogram"), 0
-            for bound, count in zip((*BOUNDS, math.inf), each, strict=True):
+            for bound, count in zip((*BOUNDS, math.inf), counts_of_class, strict=True):
                 below += count
                 upper = "+Inf" if bound == math.inf else f"{bound:g}"
                 lines.append(f"{name}_bucket{self._format_labels(where, le=upper)} {below}")

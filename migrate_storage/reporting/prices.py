@@ -53,14 +53,14 @@ class Prices:
 
     def add_costs(self, estimate: Estimate) -> Estimate:
         """Return the estimate with its costs, without those of 0."""
-        source, destination, each = self.source, self.destination, estimate
+        source, destination, amounts = self.source, self.destination, estimate
         costs = (
-            (f"{size(each.source_bytes)} leave the source", each.source_bytes / _GIB_BYTES * source.get("egress", 0), False),
-            (f"{each.source_reads:,} reads at the source", each.source_reads / 1000 * source.get("reads", 0), False),
-            (f"{each.destination_writes:,} writes at the destination", each.destination_writes / 1000 * destination.get("writes", 0), False),
-            (f"{each.destination_reads:,} reads at the destination, at most", each.destination_reads / 1000 * destination.get("reads", 0), False),
-            (f"{size(each.destination_bytes)} read back, at most", each.destination_bytes / _GIB_BYTES * destination.get("egress", 0), False),
-            (f"{size(each.bytes)} kept at the destination", each.bytes / _GIB_BYTES * destination.get("storage", 0), True),
+            (f"{size(amounts.source_bytes)} leave the source", amounts.source_bytes / _GIB_BYTES * source.get("egress", 0), False),
+            (f"{amounts.source_reads:,} reads at the source", amounts.source_reads / 1000 * source.get("reads", 0), False),
+            (f"{amounts.destination_writes:,} writes at the destination", amounts.destination_writes / 1000 * destination.get("writes", 0), False),
+            (f"{amounts.destination_reads:,} reads at the destination, at most", amounts.destination_reads / 1000 * destination.get("reads", 0), False),
+            (f"{size(amounts.destination_bytes)} read back, at most", amounts.destination_bytes / _GIB_BYTES * destination.get("egress", 0), False),
+            (f"{size(amounts.bytes)} kept at the destination", amounts.bytes / _GIB_BYTES * destination.get("storage", 0), True),
         )  # fmt: skip
         positions = tuple(Cost(what=what, amount=price, monthly=monthly) for what, price, monthly in costs if price)
         return replace(estimate, currency=self.currency, priced=self.date, costs=positions)

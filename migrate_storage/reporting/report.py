@@ -187,9 +187,9 @@ class Report:
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             evidence=dict(data["evidence"]),
             kept=dict(data.get("kept", {})),
-            listed=tuple(outcome_from_dict(each) for each in data["listed"]),
-            not_carried=tuple(_decode_note(each) for each in data["not_carried"]),
-            notes=tuple(_decode_note(each) for each in data["notes"]),
+            listed=tuple(outcome_from_dict(value) for value in data["listed"]),
+            not_carried=tuple(_decode_note(value) for value in data["not_carried"]),
+            notes=tuple(_decode_note(value) for value in data["notes"]),
         )
 
 
@@ -217,7 +217,7 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
         size=data["size"],
         evidence=data["evidence"],
         seconds=data["seconds"],
-        refs=tuple(_decode_ref(each) for each in data["rows"]),
+        refs=tuple(_decode_ref(value) for value in data["rows"]),
     )
 
 

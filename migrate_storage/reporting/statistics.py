@@ -117,7 +117,7 @@ class Figures:
                 if span.objects
             ],
             "elsewhen": self.elsewhen,
-            "slowest": [outcome_to_dict(each) for each in self.slowest],
+            "slowest": [outcome_to_dict(outcome) for outcome in self.slowest],
             "columns": self.columns,
         }
 

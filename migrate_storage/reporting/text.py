@@ -117,7 +117,7 @@ def _render_facts(report: Report) -> Iterator[str]:
     counted = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
     would = "would be " if report.dry_run and counted else ""
     yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
-    for number, (reason, count) in enumerate(sorted(report.kept.items(), key=lambda each: (-each[1], each[0]))):
+    for number, (reason, count) in enumerate(sorted(report.kept.items(), key=lambda item: (-item[1], item[0]))):
         yield f"  {'' if number else 'kept':<10} {count:,}: {reason}"
     if report.sample:
         seen, all_ = report.sample
@@ -186,8 +186,8 @@ def _render_figures(figures: Figures) -> Iterator[str]:
             yield f"  {column}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}"
     if figures.slowest:
         yield from ("", "The slowest")
-        for each in figures.slowest[:SLOWEST_IN_TEXT]:
-            yield f"  {duration(each.seconds):<10} {size(each.size or 0):<10} {each.source}"
+        for outcome in figures.slowest[:SLOWEST_IN_TEXT]:
+            yield f"  {duration(outcome.seconds):<10} {size(outcome.size or 0):<10} {outcome.source}"
 
 
 def _render_note(note: Note) -> Iterator[str]:

@@ -79,8 +79,8 @@ def convert(request: ConvertRequest) -> int:
 def _collect_remarks(file: ConvertedFile) -> Iterator[_Remark]:
     for line, notes in file.converted.done:
         yield from (_Remark(line, "converted", note) for note in notes or ("",))
-    for each in file.converted.left:
-        yield _Remark(each.line, "left", each.reason, each.paste)
+    for kept in file.converted.left:
+        yield _Remark(kept.line, "left", kept.reason, kept.paste)
     if file.error:
         yield _Remark(0, "unreadable", file.error)
 

@@ -368,20 +368,22 @@ def _open_phases(
 def _open_backend(options: ApplicationOptions, key: str | None) -> tuple[CutoverBackend, Outbox]:
     from migrate_storage.cutover.backend import CutoverBackend
 
-    there = {name: each for name, each in options.open().backends.items() if isinstance(each, CutoverBackend)}
-    if key is not None and key not in there:
+    backends = {
+        name: backend for name, backend in options.open().backends.items() if isinstance(backend, CutoverBackend)
+    }
+    if key is not None and key not in backends:
         raise ConfigurationError(
-            f"--backend {visible(key)}: no CutoverBackend has this key; there is {_join_names(there)}"
+            f"--backend {visible(key)}: no CutoverBackend has this key; there is {_join_names(backends)}"
         )
-    if not there:
+    if not backends:
         raise ConfigurationError(
             "the application has no CutoverBackend: register one under the key that its models name"
         )
-    if key is None and len(there) > 1:
+    if key is None and len(backends) > 1:
         raise ConfigurationError(
-            f"the application has several CutoverBackends: say which with --backend {_join_names(there)}"
+            f"the application has several CutoverBackends: say which with --backend {_join_names(backends)}"
         )
-    backend = there[key] if key is not None else next(iter(there.values()))
+    backend = backends[key] if key is not None else next(iter(backends.values()))
     if backend.outbox is None:
         raise ConfigurationError(
             f"{visible(backend.key)} has no outbox, so nothing can be unsettled: pass outbox= to CutoverBackend"
@@ -389,8 +391,8 @@ def _open_backend(options: ApplicationOptions, key: str | None) -> tuple[Cutover
     return backend, backend.outbox
 
 
-def _join_names(there: dict[str, CutoverBackend]) -> str:
-    return visible(", ".join(sorted(there)) or "none")
+def _join_names(backends: dict[str, CutoverBackend]) -> str:
+    return visible(", ".join(sorted(backends)) or "none")
 
 
 def _parse_phase(name: str) -> Phase:

@@ -61,9 +61,9 @@ def demo(request: DemoRequest) -> int:
     example_folder = Demo(directory)
     again = example_folder.exists
     files = amount(example_folder.prepare(), "file")
-    made = f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:"
-    found = f"The application in {directory}/ is there from before, with {files}. Once more:"
-    output.print_text([found if again else made, ""])
+    new = f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:"
+    old = f"The application in {directory}/ is there from before, with {files}. Once more:"
+    output.print_text([old if again else new, ""])
     with contextlib.closing(example_folder.application()) as application:
         report, code = run_with_progress(
             lambda listener: Migration(application, example_folder.options, listener),

@@ -64,7 +64,8 @@ def translate(request: TranslateRequest) -> int:
         refused = any(registration.translation.refused for registration in registrations)
         if not output.quiet or refused:
             click.echo(_make_visible(FORMATS[form](written)), nl=False)
-        compared = {each.key: _compare(application, each) for each in registrations} if request.check else {}
+        checked = registrations if request.check else ()
+        compared = {registration.key: _compare(application, registration) for registration in checked}
     failed = [result for results in compared.values() for result in results if not result.agreed]
     for key, results in compared.items():
         _print_comparison(key, results, output)
@@ -102,19 +103,19 @@ def _compare(application: Application, registration: Registration) -> tuple[Agre
 
 def _print_comparison(key: str, results: tuple[Agreement, ...], output: Output) -> None:
     if output.json:
-        for each in results:
+        for result in results:
             event = {
                 "event": "compared",
                 "key": key,
-                "filename": each.filename,
-                "size": each.size,
-                "reason": each.reason,
+                "filename": result.filename,
+                "size": result.size,
+                "reason": result.reason,
             }
             click.echo(json.dumps(event), err=True)
         return
-    failed = [each for each in results if not each.agreed]
-    for each in failed:
-        click.echo(visible(f"{key}: {each.filename}: {each.reason}"), err=True)
+    failed = [result for result in results if not result.agreed]
+    for result in failed:
+        click.echo(visible(f"{key}: {result.filename}: {result.reason}"), err=True)
     if output.quiet:
         return
     if not results:

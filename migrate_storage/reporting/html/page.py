@@ -250,7 +250,7 @@ def _build_proofs(figures: Figures) -> Markup | None:
     if not figures.evidence:
         return None
     title = "How equality was proved"
-    shares = dict(sorted(figures.evidence.items(), key=lambda each: -each[1].objects))
+    shares = dict(sorted(figures.evidence.items(), key=lambda item: -item[1].objects))
     words = dict.fromkeys(word for how in shares for word in how.split(", ") if word in _PROOFS)
     meant = (joined(element("dt", word), element("dd", _PROOFS[word])) for word in words)
     return _build_section("proofs", title, _build_shares(title, "proof", shares), element("dl", *meant, class_="words"))
@@ -277,13 +277,13 @@ def _build_slowest(figures: Figures) -> Markup | None:
         return None
     lines = (
         _build_row(
-            element("bdi", clipped(each.source.path)),
-            _build_number(duration(each.seconds)),
-            _build_number("" if each.size is None else size(each.size)),
-            element("td", each.kind.value),
+            element("bdi", clipped(outcome.source.path)),
+            _build_number(duration(outcome.seconds)),
+            _build_number("" if outcome.size is None else size(outcome.size)),
+            element("td", outcome.kind.value),
             class_="name",
         )
-        for each in figures.slowest
+        for outcome in figures.slowest
     )
     head = _build_head("Object", "took", "bytes", numbers=2, after=("outcome",))
     return _build_section(

@@ -53,7 +53,7 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
         return "item", outcome_to_dict(event.outcome)
     if isinstance(event, Noted):
         return "note", asdict(event.note)
-    return _EVENTS[type(event)], {each.name: getattr(event, each.name) for each in fields(event)}
+    return _EVENTS[type(event)], {attribute.name: getattr(event, attribute.name) for attribute in fields(event)}
 
 
 class JsonLines(Periodic):
