@@ -1,6 +1,6 @@
-"""What an fsspec configuration is in obstore's terms.
+"""Translate an fsspec configuration into an obstore configuration.
 
-Pure: values in, a value out. No filesystem, SDK or obstore is imported, nothing is opened, nothing is sent.
+Pure functions of values: no filesystem, SDK or obstore is imported, nothing is opened, nothing is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from migrate_storage.translate.option_tables import mapping, printable
 from migrate_storage.translate.places import same_service
 from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
-from migrate_storage.translate.wrappers import Unwrapped, chain, unwrap
+from migrate_storage.translate.wrappers import Unwrapped, unwrap, unwrap_url
 
 __all__ = (
     "CODES",
@@ -32,7 +32,7 @@ __all__ = (
 
 _Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]
 
-#: Every protocol with a counterpart, and the service that it stands for.
+#: Every protocol with a counterpart, and its service.
 PROTOCOLS: dict[str, str] = {
     "s3": "s3",
     "s3a": "s3",
@@ -70,17 +70,17 @@ def translate(
 
     Args:
         protocol: fsspec's name of the filesystem, such as ``s3``.
-        storage_options: What the filesystem is constructed with.
-        prefix: The prefix of the ``FSSpecBackend``, with the bucket where it holds one.
-        environment: Environment variables that the filesystem would read.
+        storage_options: the arguments of the filesystem.
+        prefix: the prefix of the ``FSSpecBackend``, with the bucket where it has one.
+        environment: environment variables that the filesystem would read.
 
     Returns:
-        The configuration, or ``None`` where there is no counterpart, and notes about all that has none. Never raises:
-        what cannot be understood is a note.
+        The configuration, or ``None`` where there is no counterpart, and a note for each option without one. Never raises:
+        what cannot be read becomes a note.
     """
     try:
-        return _translate(unwrap(protocol, mapping(storage_options), prefix), environment)
-    except Exception as error:  # noqa: BLE001 - any object may stand in an option; the answer is a note, never a traceback
+        return _translate_unwrapped(unwrap(protocol, mapping(storage_options), prefix), environment)
+    except Exception as error:  # noqa: BLE001 - an option may be any object; the answer is a note, never a traceback
         return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
 
 
@@ -90,28 +90,28 @@ def translate_url(
     """Translate a URL with storage options, as ``fsspec.core.url_to_fs`` takes them; chained URLs too.
 
     Args:
-        url: Such as ``s3://bucket/folder`` or ``simplecache::s3://bucket``.
-        storage_options: Options of the first protocol; those of further ones under their names.
-        environment: Environment variables that the filesystem would read.
+        url: for example ``s3://bucket/folder`` or ``simplecache::s3://bucket``.
+        storage_options: options of the first protocol; those of further ones under their names.
+        environment: environment variables that the filesystem would read.
 
     Returns:
         As :func:`translate`.
     """
     try:
-        return _translate(chain(url, mapping(storage_options)), environment)
+        return _translate_unwrapped(unwrap_url(url, mapping(storage_options)), environment)
     except Exception as error:  # noqa: BLE001 - as in translate
         return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
 
 
-def _translate(found: Unwrapped, environment: Mapping[str, str]) -> Translation:
+def _translate_unwrapped(found: Unwrapped, environment: Mapping[str, str]) -> Translation:
     translator = _TRANSLATORS.get(PROTOCOLS.get(found.protocol, ""))
     if translator is None:
-        return Translation(config=None, notes=(*found.notes, _no_counterpart(found.protocol)))
+        return Translation(config=None, notes=(*found.notes, _note_no_counterpart(found.protocol)))
     translation = translator(found.options, found.prefix, environment)
     return replace(translation, notes=(*found.notes, *translation.notes))
 
 
-def _no_counterpart(protocol: str) -> Note:
+def _note_no_counterpart(protocol: str) -> Note:
     if protocol in ARCHIVES:
         return note("protocol.archive", protocol)
     if protocol == "generic":

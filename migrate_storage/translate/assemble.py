@@ -1,4 +1,4 @@
-"""What the rules of one protocol each contribute, and how it becomes a :class:`Translation`."""
+"""Combine what the rules of one protocol contribute into a :class:`Translation`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Part:
 
 
 def rooted(service: str, prefix: str | None, root_word: str) -> tuple[str, str, Part]:
-    """The root and inner prefix that a backend's prefix names, and what is to be said about them."""
+    """Return the root and inner prefix that a backend's prefix names, and the notes about them."""
     root, inner = root_and_prefix(service, prefix)
     notes = []
     if not root:
@@ -38,10 +38,10 @@ def rooted(service: str, prefix: str | None, root_word: str) -> tuple[str, str, 
 
 
 def assemble(service: str, root: str, prefix: str, parts: Iterable[Part]) -> Translation:
-    """Put parts together. With anything refused there is no configuration: half a store would be a wrong one."""
+    """Combine parts. Where a note refuses anything there is no configuration: a partial one would be wrong."""
     parts = tuple(parts)
-    notes = tuple(each for part in parts for each in part.notes)
-    if any(each.severity is Severity.REFUSED for each in notes):
+    notes = tuple(entry for part in parts for entry in part.notes)
+    if any(entry.severity is Severity.REFUSED for entry in notes):
         return Translation(config=None, notes=notes)
     headers: dict[str, str] = {}
     client_options: dict[str, Any] = {}

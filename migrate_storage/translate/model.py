@@ -1,4 +1,4 @@
-"""What a translation gives: the configuration of a store, and the credentials that it asks for."""
+"""The result of a translation: the configuration of a store, and the source of its credentials."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CredentialSource:
-    """Where credentials come from when they are not plain options: a recipe, not the credentials.
+    """Where credentials come from that are not plain options; not the credentials themselves.
 
-    ``kind`` names a builder of the port that opens stores: ``boto3`` (a profile, SSO, an assumed role),
-    ``google`` (google.auth), ``azure`` (azure.identity), ``static`` (``options`` holds them), ``object``
+    ``kind`` selects the provider that is built when the store is opened: ``boto3`` (a profile, SSO, an assumed role),
+    ``google`` (google.auth), ``azure`` (azure.identity), ``static`` (``options`` are the credentials), ``object``
     (``provider`` is a live obstore credential provider or a credentials object of the running process).
     """
 
@@ -31,7 +31,7 @@ class CredentialSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreConfig:
-    """An obstore store said in values: what to construct, not the thing constructed. ``repr`` shows no secret."""
+    """The configuration of an obstore store, as values. ``repr`` shows no secret."""
 
     #: ``s3``, ``gcs``, ``azure``, ``file``, ``memory`` or ``http``.
     service: str
@@ -50,9 +50,9 @@ class StoreConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Translation:
-    """What an fsspec configuration is in obstore's terms, and all that has no counterpart.
+    """An fsspec configuration as an obstore configuration, with notes about what has no counterpart.
 
-    ``config`` is ``None`` when there is no counterpart as a store; then at least one note is ``refused``.
+    ``config`` is ``None`` where obstore has no such store; then at least one note is ``refused``.
     """
 
     config: StoreConfig | None
@@ -60,5 +60,5 @@ class Translation:
 
     @property
     def refused(self) -> tuple[Note, ...]:
-        """The notes that say what cannot be carried over."""
+        """The notes about what cannot be translated."""
         return tuple(note for note in self.notes if note.severity is Severity.REFUSED)

@@ -1,4 +1,4 @@
-"""The codes of all notes that translation makes, with their severity and what they mean: one table, printed in the docs."""
+"""The codes of all notes of a translation, with severity and message: one table, also in the documentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INFO, _WARNING, _REFUSED = Severity.INFO, Severity.WARNING, Severity.REFUSED
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One kind of note. ``message`` and ``todo`` are formats; their fields never hold a secret."""
+    """One kind of note. ``message`` and ``todo`` are formats; their fields never contain a secret."""
 
     severity: Severity
     message: str
@@ -275,9 +275,9 @@ def note(code: str, subject: str = "", **fields: str) -> Note:
     """Make the note of a code.
 
     Args:
-        code: A key of :data:`CODES`.
-        subject: The option, column or store that it speaks of.
-        **fields: What the code's message asks for, without any secret.
+        code: a key of :data:`CODES`.
+        subject: the option, column or store that it is about.
+        **fields: the fields of the message, without any secret.
     """
     kind = CODES[code]
     fields = {"why": "", **fields, "subject": subject or "This"}

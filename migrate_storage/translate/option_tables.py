@@ -1,4 +1,4 @@
-"""Tables of options: what each one is called, what becomes of it. The translation reads them, and so do the docs."""
+"""Tables of the options of filesystems and their counterparts, for the translation and the documentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from migrate_storage.core.model import Note
 from migrate_storage.translate.notes import note
 
-__all__ = ("NO_EFFECT", "Option", "leftovers", "mapping", "printable", "text", "truth")
+__all__ = ("NO_EFFECT", "Option", "mapping", "printable", "text", "truth", "unmatched_notes")
+
+_SHOWN_CHARACTERS = 80
 
 #: Options of every fsspec filesystem, about its caches and its event loop.
 NO_EFFECT = (
@@ -23,7 +25,7 @@ class Option:
     """One option of a filesystem. ``name`` is dotted where options nest, such as ``client_kwargs.region_name``."""
 
     name: str
-    #: obstore's word for it; empty where there is none.
+    #: obstore's name of it; empty where there is none.
     becomes: str = ""
     #: Code of the note that it always causes; empty for none, or where the value decides.
     code: str = ""
@@ -31,18 +33,18 @@ class Option:
     says: str = ""
 
 
-def leftovers(
+def unmatched_notes(
     table: Iterable[Option], options: Mapping[str, Any], *, parent: str = "", unknown: str = "option.unknown"
 ) -> Iterator[Note]:
-    """Yield the notes of options that have no counterpart, and of those that no table knows.
+    """Yield notes for options that have no counterpart, and for those that are in no table.
 
-    Options whose value is ``None`` were not given. Values are never looked at otherwise.
+    An option whose value is ``None`` was not given. Values are not read otherwise.
 
     Args:
-        table: The options that are known.
-        options: Those that were given.
-        parent: What nested names begin with.
-        unknown: Code of the note for an option that is not in the table.
+        table: the known options.
+        options: the given options.
+        parent: the prefix of nested names.
+        unknown: code of the note for an option that is not in the table.
     """
     known = {option.name: option for option in table}
     for key, value in options.items():
@@ -52,7 +54,7 @@ def leftovers(
         option = known.get(name)
         if option is None:
             if any(other.startswith(f"{name}.") for other in known):
-                yield from leftovers(known.values(), mapping(value), parent=f"{name}.", unknown=unknown)
+                yield from unmatched_notes(known.values(), mapping(value), parent=f"{name}.", unknown=unknown)
             else:
                 yield note(unknown, printable(name))
         elif option.code:
@@ -60,19 +62,19 @@ def leftovers(
 
 
 def printable(name: str) -> str:
-    """An option's name as it may be shown: names are no secrets, but may be anything."""
-    return "".join(character if character.isprintable() else "?" for character in name[:80])
+    """Return an option's name for a message: names are not secret, but may contain any character."""
+    return "".join(character if character.isprintable() else "?" for character in name[:_SHOWN_CHARACTERS])
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """The value as a mapping with text keys; empty where it is none."""
+    """Return a value as a mapping with text keys; an empty one for any other value."""
     if not isinstance(value, Mapping):
         return {}
     return {str(key): item for key, item in value.items()}
 
 
 def text(value: Any) -> str:
-    """The value as text where it is text or a number; empty otherwise."""
+    """Return a value as text where it is text or a number; an empty text otherwise."""
     if isinstance(value, bool):
         return ""
     if isinstance(value, str):
@@ -83,8 +85,8 @@ def text(value: Any) -> str:
 
 
 def truth(value: Any) -> bool:
-    """Python's truth, as the filesystems ask it: ``"false"`` from an INI file is true."""
+    """Return the truth of a value as Python defines it and the filesystems use it: ``"false"`` is true."""
     try:
         return bool(value)
-    except Exception:  # noqa: BLE001 - any object may stand in an option; one without a truth is not set
+    except Exception:  # noqa: BLE001 - an option may be any object; one without a truth is not set
         return False

@@ -1,7 +1,7 @@
 """Where bytes physically are: the path rules of ``FSSpecBackend`` and of each fsspec filesystem, as pure functions.
 
-Each rule says what the installed filesystem does, quirks included; ``tests/unit/translate/test_places.py`` holds them
-against the real classes.
+Each rule does what the installed filesystem does, quirks included; ``tests/unit/translate/test_places.py`` compares them with
+the real classes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = (
     "join_folder",
     "join_prefix",
     "normalise_endpoint",
+    "resolve_links",
     "root_and_prefix",
     "s3_endpoint",
     "same_service",
@@ -28,7 +29,7 @@ __all__ = (
 
 
 def resolve_links(place: Place) -> Place:
-    """A place on a local disk with its links resolved, so that two ways to one file are one place."""
+    """Resolve the links of a place on a local disk, so that two paths to one file are one place."""
     if place.service != "file":
         return place
     slash = "/" if place.key.endswith("/") else ""
@@ -41,46 +42,46 @@ GLOBAL_MEMORY = "process"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A path as its filesystem takes it apart: bucket (or ``/``, or base URL) and the key in it."""
+    """A path as its filesystem splits it: bucket (or ``/``, or base URL) and the key in it."""
 
     root: str
     key: str
 
 
 def join_prefix(prefix: str | None, filename: str) -> str:
-    """Join as ``FSSpecBackend`` does: a prefix that is true, and then the leading slashes of the filename go."""
+    """Join as ``FSSpecBackend`` does: with a prefix, the leading slashes of the filename are removed."""
     if not prefix:
         return filename
     return f"{prefix.rstrip('/')}/{filename.lstrip('/')}"
 
 
 def join_folder(folder: str, path: str) -> str:
-    """Join as ``DirFileSystem`` does: a leading slash of the path is kept, a trailing one goes."""
+    """Join as ``DirFileSystem`` does: a leading slash of the path is kept, trailing ones are removed."""
     if not folder:
         return path
     if not path:
         return folder
-    path = _strip(path, ("dir",)).rstrip("/")
+    path = _strip_protocols(path, ("dir",)).rstrip("/")
     return f"{folder}/{path}"
 
 
 def split(protocol: str, path: str) -> Split:
-    """Take a path apart as the filesystem of a protocol does. Never raises.
+    """Split a path as the filesystem of a protocol does. Never raises.
 
     Args:
-        protocol: A canonical protocol: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http`` or another one.
-        path: The full path, prefix joined.
+        protocol: a canonical protocol: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http`` or another one.
+        path: the full path, with the prefix.
     """
     rule = _RULES.get(protocol)
     return rule(path) if rule else Split("", path)
 
 
 def root_and_prefix(protocol: str, prefix: str | None) -> tuple[str, str]:
-    """The root and the inner prefix that the prefix of a backend names.
+    """Return the root and the inner prefix that the prefix of a backend names.
 
     Returns:
-        An empty root where each row names its own. The inner prefix has no slash at its end, but may be one that
-        obstore cannot address.
+        An empty root where each row names its own. The inner prefix has no slash at its end, but obstore may be unable to
+        address it.
     """
     parts = split(protocol, join_prefix(prefix, "x"))
     if not prefix or parts.key[-1:] != "x" or not prefix.strip("/"):
@@ -88,7 +89,7 @@ def root_and_prefix(protocol: str, prefix: str | None) -> tuple[str, str]:
     return parts.root, parts.key[:-2]
 
 
-def _strip(path: str, protocols: tuple[str, ...], separators: tuple[str, ...] = ("://", "::")) -> str:
+def _strip_protocols(path: str, protocols: tuple[str, ...], separators: tuple[str, ...] = ("://", "::")) -> str:
     for protocol in protocols:
         for separator in separators:
             if path.startswith(protocol + separator):
@@ -108,17 +109,17 @@ _ARN = re.compile(
 
 def _split_s3(path: str) -> Split:
     trail = path[len(path.rstrip("/")) :]
-    stripped = _strip(path, ("s3", "s3a")).rstrip("/").lstrip("/")
+    stripped = _strip_protocols(path, ("s3", "s3a")).rstrip("/").lstrip("/")
     if "/" not in stripped:
         return Split(stripped, "")
     arn = _ARN.fullmatch(stripped)
     bucket, rest = arn.groups() if arn else stripped.split("/", 1)
-    # s3fs cuts the version off even when it is not version aware.
+    # s3fs removes the version even where it is not version aware.
     return Split(bucket, rest.partition("?versionId=")[0] + trail)
 
 
 def _split_gcs(path: str) -> Split:
-    bucket, _, key = _strip(path, ("gs", "gcs")).lstrip("/").partition("/")
+    bucket, _, key = _strip_protocols(path, ("gs", "gcs")).lstrip("/").partition("/")
     return Split(bucket, key)
 
 
@@ -143,7 +144,7 @@ def _split_azure(path: str) -> Split:
     if parts.query:
         stripped = f"{stripped}?{parts.query}"
     container, _, key = stripped.lstrip("/").partition("/")
-    # The service takes a backslash for a slash.
+    # The service reads a backslash as a slash.
     return Split(container, key.partition("?versionid=")[0].replace("\\", "/"))
 
 
@@ -151,16 +152,16 @@ def _split_file(path: str) -> Split:
     for protocol in ("file", "local"):
         for separator in ("://", ":"):
             if path.startswith(protocol + separator):
-                return _absolute(path[len(protocol + separator) :])
-    return _absolute(path)
+                return _split_absolute(path[len(protocol + separator) :])
+    return _split_absolute(path)
 
 
-def _absolute(path: str) -> Split:
+def _split_absolute(path: str) -> Split:
     if path.startswith("~"):
         path = posixpath.expanduser(path)
     if not path.startswith("/"):
         path = f"{os.getcwd()}/{path}"  # noqa: PTH109 - text, as fsspec does it
-    # Two leading slashes survive normpath; to the kernel they are one.
+    # normpath keeps two leading slashes, which the kernel reads as one.
     return Split("/", posixpath.normpath("/" + path.lstrip("/")).lstrip("/"))
 
 
@@ -192,9 +193,9 @@ _RULES = {
 
 
 def normalise_endpoint(url: str) -> str:
-    """Scheme, host, port and path of an endpoint, so that equal servers compare equal. No user, query or fragment.
+    """Return scheme, host, port and path of an endpoint, so that equal servers compare equal.
 
-    An endpoint that is no URL comes back in lower case without its trailing slashes.
+    User, query and fragment are removed. An endpoint that is no URL is returned in lower case without trailing slashes.
     """
     url = url.strip()
     try:
@@ -213,7 +214,7 @@ def normalise_endpoint(url: str) -> str:
     return f"{scheme}://{host}{parts.path.rstrip('/')}"
 
 
-#: Bucket names are global within a partition of AWS, so region and style of the endpoint do not matter.
+#: Bucket names are unique within a partition of AWS, so region and style of the endpoint do not matter.
 _AWS_PARTITIONS = (
     (".amazonaws.com.cn", "aws-cn"),
     (".amazonaws.com", ""),
@@ -224,13 +225,13 @@ _AWS_PARTITIONS = (
 
 
 def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str = "", virtual: bool = False) -> str:
-    """The endpoint of a :class:`Place` on S3.
+    """Return the endpoint of a :class:`Place` on S3.
 
     Args:
-        endpoint: What the store was given; ``None`` or empty for the vendor's own.
-        region: Tells the partition where there is no endpoint.
-        bucket: With ``virtual``, taken off the front of the host.
-        virtual: Whether the endpoint's host holds the bucket.
+        endpoint: the endpoint of the store; ``None`` or empty for the vendor's own.
+        region: determines the partition where there is no endpoint.
+        bucket: with ``virtual``, removed from the front of the host.
+        virtual: whether the endpoint's host contains the bucket.
 
     Returns:
         Empty for AWS, ``aws-cn`` and the like for its other partitions, else a normalised URL.
@@ -256,7 +257,7 @@ def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str 
     return normal
 
 
-#: Vendors whose hosts are known to be nobody else's: two different ones are two different services.
+#: Hosts that belong to one vendor only: two different vendors are two different services.
 _VENDORS = (
     ("amazonaws.com", "aws"),
     ("amazonaws.com.cn", "aws"),
@@ -276,11 +277,11 @@ _VENDORS = (
     ("storage.yandexcloud.net", "yandex"),
 )
 _VENDOR_OF_SERVICE = {"s3": "aws", "gcs": "google", "azure": "azure"}
-#: Services that give access to somebody's disk, perhaps this machine's.
+#: Services that give access to a disk, perhaps to that of this machine.
 _REMOTE_DISKS = frozenset({"sftp", "ssh", "ftp", "smb", "webdav", "http", "hdfs", "webhdfs", "nfs", "jupyter"})
 
 
-def _vendor(place: Place) -> str | None:
+def _vendor_of(place: Place) -> str | None:
     if not place.endpoint or place.endpoint.startswith("aws-"):
         return _VENDOR_OF_SERVICE.get(place.service)
     host = place.endpoint.partition("://")[2].partition("/")[0].partition(":")[0]
@@ -291,23 +292,19 @@ def _vendor(place: Place) -> str | None:
 
 
 def same_service(a: Place, b: Place) -> bool | None:
-    """Tell whether two places are on one service, so that equal root and key are the same object.
-
-    Args:
-        a: One place.
-        b: The other one.
+    """Return whether two places are on one service, so that equal root and key are the same object.
 
     Returns:
-        ``True`` when they are; ``False`` when they cannot be; ``None`` in doubt: two endpoints may be two names of
-        one server, and a server may serve a disk or a bucket that is also reached in another way. Only a look at
-        the objects can tell then.
+        ``True`` where they are; ``False`` where they cannot be; ``None`` in doubt. Two endpoints may be two names of one
+        server, and a server may serve a disk or a bucket that is also reached in another way. Then only a probe of the
+        objects decides.
     """
     if a.service == b.service and a.endpoint == b.endpoint:
         return True
     services = {a.service, b.service}
     if "memory" in services:
         return False
-    vendors = (_vendor(a), _vendor(b))
+    vendors = (_vendor_of(a), _vendor_of(b))
     if services == {"file"}:
         return True
     if "file" in services:

@@ -1,4 +1,4 @@
-"""Filesystems around another one: directories, caches and chained URLs come off until the one below is found."""
+"""Unwrap filesystems around another one: directories, caches and chained URLs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from migrate_storage.translate.notes import note
 from migrate_storage.translate.option_tables import mapping, text
 from migrate_storage.translate.places import join_folder, join_prefix
 
-__all__ = ("Unwrapped", "chain", "unwrap")
+__all__ = ("Unwrapped", "unwrap", "unwrap_url")
 
 _CACHES = frozenset({"simplecache", "filecache", "blockcache", "cached", "asyncwrapper", "async_wrapper"})
 
-#: Nobody nests deeper; a mapping that holds itself does.
-_DEEPEST = 32
+#: No one nests deeper; only a mapping that contains itself would.
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """The filesystem below all wrappers, and the prefix that they make together."""
+    """The filesystem below all wrappers, and the prefix that the wrappers form together."""
 
     protocol: str
     options: Mapping[str, Any]
@@ -30,15 +30,15 @@ class Unwrapped:
 
 
 def unwrap(protocol: str, options: Mapping[str, Any], prefix: str | None) -> Unwrapped:
-    """Take wrappers off, as deep as they come.
+    """Remove all wrappers.
 
     Args:
         protocol: fsspec's name of the outermost filesystem.
-        options: What it is constructed with; ``target_protocol``, ``target_options`` and ``fo`` are followed.
-        prefix: The prefix on the outermost filesystem.
+        options: its arguments; ``target_protocol``, ``target_options`` and ``fo`` are followed.
+        prefix: the prefix on the outermost filesystem.
     """
     notes: list[Note] = []
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         if protocol == "dir":
             folder = text(options.get("path")) or text(options.get("fo"))
             prefix = join_folder(folder.rstrip("/"), prefix or "") or None
@@ -50,10 +50,10 @@ def unwrap(protocol: str, options: Mapping[str, Any], prefix: str | None) -> Unw
     return Unwrapped(protocol, options, prefix, tuple(notes))
 
 
-def chain(url: str, storage_options: Mapping[str, Any]) -> Unwrapped:
+def unwrap_url(url: str, storage_options: Mapping[str, Any]) -> Unwrapped:
     """Read a URL with storage options, chained ones included, such as ``simplecache::s3://bucket/folder``.
 
-    The options of a protocol further in stand under its name, as in fsspec.
+    The options of an inner protocol are given under its name, as in fsspec.
     """
     notes: list[Note] = []
     links = url.split("::")

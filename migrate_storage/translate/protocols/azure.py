@@ -11,7 +11,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble, rooted
 from migrate_storage.translate.model import CredentialSource, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers, mapping, text
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, unmatched_notes
 from migrate_storage.translate.places import normalise_endpoint
 from migrate_storage.translate.protocols.azure_connection import parse_connection_string
 from migrate_storage.translate.protocols.http_client import duration
@@ -45,7 +45,7 @@ OPTIONS = (
     ),
 )
 
-#: Query parameters that only a shared access signature has; the SDK tells a SAS from a key by them.
+#: Query parameters that only a shared access signature has; the SDK distinguishes a SAS from a key by them.
 _SAS = frozenset({"sig", "sv", "se", "sp", "sr", "ss", "srt", "skoid"})
 
 
@@ -54,25 +54,25 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
     container, inner, place = rooted("azure", prefix, "container")
     connection = text(options.get("connection_string")) or environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
     if connection:
-        account = _connection(options, connection)
+        account = _read_connection_string(options, connection)
     else:
-        account = _merged(_account(options, environment), _credentials(options, environment))
+        account = _merge_parts(_read_account(options, environment), _read_credentials(options, environment))
     default = account.credentials is not None and account.credentials.kind == "azure"
     parts = (
         place,
         account,
-        _client(options),
-        # adlfs hands what it does not know to DefaultAzureCredential, and swallows it otherwise.
+        _read_client_options(options),
+        # adlfs passes unknown options to DefaultAzureCredential where it makes one, and ignores them otherwise.
         Part(
             notes=tuple(
-                leftovers(OPTIONS, options, unknown="azure.default_credential" if default else "option.unknown")
+                unmatched_notes(OPTIONS, options, unknown="azure.default_credential" if default else "option.unknown")
             )
         ),
     )
     return assemble("azure", container, inner, parts)
 
 
-def _merged(one: Part, other: Part) -> Part:
+def _merge_parts(one: Part, other: Part) -> Part:
     return Part(
         options={**one.options, **other.options},
         client_options={**one.client_options, **other.client_options},
@@ -81,7 +81,7 @@ def _merged(one: Part, other: Part) -> Part:
     )
 
 
-def _connection(options: Mapping[str, Any], connection: str) -> Part:
+def _read_connection_string(options: Mapping[str, Any], connection: str) -> Part:
     notes: list[Note] = []
     if not options.get("connection_string"):
         notes.append(note("azure.connection.environment", "AZURE_STORAGE_CONNECTION_STRING"))
@@ -99,7 +99,7 @@ def _connection(options: Mapping[str, Any], connection: str) -> Part:
     return Part(options=parsed, notes=tuple(notes))
 
 
-def _account(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+def _read_account(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
     notes: list[Note] = []
     credential = options.get("credential")
     name = text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
@@ -125,21 +125,21 @@ def _account(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part
     return Part(options=result, notes=tuple(notes))
 
 
-#: Who gives tokens in the sovereign clouds.
+#: Hosts that issue tokens in the sovereign clouds.
 _AUTHORITIES = {
     ".core.chinacloudapi.cn": "https://login.chinacloudapi.cn",
     ".core.usgovcloudapi.net": "https://login.microsoftonline.us",
 }
 
 
-def _credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
-    """The one that adlfs would use, in its order: credential, account key, SAS, service principal, default, nobody."""
+def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+    """Read the credentials in the order of adlfs: credential, account key, SAS, service principal, anonymous, default."""
     notes: list[Note] = []
     credential = options.get("credential")
     if credential is not None:
-        return _object(credential)
-    key = _either(options, environment, "account_key", "AZURE_STORAGE_ACCOUNT_KEY", notes)
-    sas = _either(options, environment, "sas_token", "AZURE_STORAGE_SAS_TOKEN", notes)
+        return _read_credential_object(credential)
+    key = _given_or_environment(options, environment, "account_key", "AZURE_STORAGE_ACCOUNT_KEY", notes)
+    sas = _given_or_environment(options, environment, "sas_token", "AZURE_STORAGE_SAS_TOKEN", notes)
     principal = {
         name: text(options.get(name)) or environment.get(f"AZURE_STORAGE_{name.upper()}", "")
         for name in ("tenant_id", "client_id", "client_secret")
@@ -147,20 +147,20 @@ def _credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> 
     if key:
         if not options.get("account_key") and (options.get("sas_token") or options.get("client_id")):
             notes.append(note("azure.environment_wins", "AZURE_STORAGE_ACCOUNT_KEY"))
-        return Part(options={"account_key": key}, notes=(*notes, *_traps(environment)))
+        return Part(options={"account_key": key}, notes=(*notes, *_note_traps(environment)))
     if sas:
         return Part(
             options={"sas_key": sas.lstrip("?")},
-            notes=(*notes, note("credentials.expires", "sas_token"), *_traps(environment)),
+            notes=(*notes, note("credentials.expires", "sas_token"), *_note_traps(environment)),
         )
     if principal["client_id"]:
         if not all(principal.values()):
             return Part(notes=(*notes, note("azure.principal.incomplete", "client_id")))
-        return Part(options=principal, notes=(*notes, *_traps(environment)))
+        return Part(options=principal, notes=(*notes, *_note_traps(environment)))
     anonymous = options.get("anon")
     if anonymous is None:
         anonymous = environment.get("AZURE_STORAGE_ANON", "false").lower() not in ("false", "0", "f", "")
-    # adlfs asks "is False", so 0 and "" are anonymous too.
+    # adlfs tests "is False", so 0 and "" are anonymous too.
     if anonymous is not False:
         return Part(options={"skip_signature": True}, notes=tuple(notes))
     known = {option.name.partition(".")[0] for option in OPTIONS}
@@ -171,7 +171,7 @@ def _credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> 
     )
 
 
-def _either(
+def _given_or_environment(
     options: Mapping[str, Any], environment: Mapping[str, str], name: str, variable: str, notes: list[Note]
 ) -> str:
     given = text(options.get(name))
@@ -180,8 +180,8 @@ def _either(
     return given or environment.get(variable, "")
 
 
-def _traps(environment: Mapping[str, str]) -> list[Note]:
-    """What obstore would read from the environment and use instead of the explicit credential."""
+def _note_traps(environment: Mapping[str, str]) -> list[Note]:
+    """Note what obstore would read from the environment and use instead of the explicit credential."""
     names = ["AZURE_STORAGE_TOKEN", "AZURE_SKIP_SIGNATURE", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]
     found = [name for name in names if name in environment]
     if all(environment.get(name) for name in ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID")):
@@ -189,7 +189,7 @@ def _traps(environment: Mapping[str, str]) -> list[Note]:
     return [note("azure.trap", name) for name in found]
 
 
-def _object(credential: Any) -> Part:
+def _read_credential_object(credential: Any) -> Part:
     if isinstance(credential, str):
         if _SAS & set(parse_qs(credential.lstrip("?"))):
             return Part(options={"sas_key": credential.lstrip("?")}, notes=(note("credentials.expires", "credential"),))
@@ -213,7 +213,7 @@ def _object(credential: Any) -> Part:
     )
 
 
-def _client(options: Mapping[str, Any]) -> Part:
+def _read_client_options(options: Mapping[str, Any]) -> Part:
     result: dict[str, Any] = {}
     if written := duration(options.get("connection_timeout")):
         result["connect_timeout"] = written

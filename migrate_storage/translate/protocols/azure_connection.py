@@ -15,7 +15,7 @@ __all__ = ("EMULATOR_ACCOUNT", "EMULATOR_KEY", "emulator", "parse_connection_str
 
 EMULATOR_ACCOUNT = "devstoreaccount1"
 EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Published by Microsoft for the development storage of every machine; it protects nothing."""
+"""Published by Microsoft for the local emulator; it is no secret."""
 
 _NAMES = {
     name.lower(): name
@@ -42,7 +42,7 @@ _NAMES = {
 
 
 def emulator(endpoint: str | None = None) -> dict[str, Any]:
-    """The options that reach Azurite, without obstore's own ``use_emulator`` (which ignores an explicit endpoint).
+    """Return the options for Azurite, without obstore's ``use_emulator``, which ignores an explicit endpoint.
 
     Args:
         endpoint: the account's URL; where it is ``None``, ``AZURITE_BLOB_STORAGE_URL`` or port 10000 on this machine.
@@ -55,16 +55,16 @@ def emulator(endpoint: str | None = None) -> dict[str, Any]:
 
 
 def parse_connection_string(text: str) -> dict[str, Any]:
-    """The obstore options that a connection string stands for.
+    """Return the obstore options of a connection string.
 
     Args:
-        text: ``Name=value`` pairs joined by ``;``. A value may hold ``=`` itself.
+        text: ``Name=value`` pairs joined by ``;``. A value may contain ``=``.
 
     Returns:
         Some of ``account_name``, ``account_key``, ``sas_key``, ``endpoint`` (no slash at its end), ``skip_signature``.
 
     Raises:
-        ConfigurationError: when it cannot be read; the message never holds a value.
+        ConfigurationError: it cannot be read; the message never contains a value.
     """
     parts = _split(text)
     if parts.get("UseDevelopmentStorage", "").lower() == "true":

@@ -11,7 +11,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble, rooted
 from migrate_storage.translate.model import CredentialSource, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers, mapping, text, truth
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, truth, unmatched_notes
 from migrate_storage.translate.places import normalise_endpoint
 from migrate_storage.translate.protocols.http_client import duration
 
@@ -55,7 +55,7 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
         _endpoint(options, environment),
         _credentials(options.get("token"), environment),
         _client(options),
-        Part(notes=tuple(leftovers(OPTIONS, options, unknown="option.no_effect"))),
+        Part(notes=tuple(unmatched_notes(OPTIONS, options, unknown="option.no_effect"))),
     )
     return assemble("gcs", bucket, inner, parts)
 

@@ -1,4 +1,4 @@
-"""HTTP: ``HTTPFileSystem`` to ``HTTPStore``. The prefix is the base URL; a fragment is never sent."""
+"""HTTP: ``HTTPFileSystem`` to ``HTTPStore``. The prefix is the base URL; no fragment is sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble
 from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers, mapping, text
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, unmatched_notes
 from migrate_storage.translate.places import normalise_endpoint
 
 __all__ = ("OPTIONS", "translate")
@@ -55,7 +55,7 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
     if headers:
         client["default_headers"] = {name: text(value) for name, value in headers.items()}
     table = OPTIONS if mapping(options.get("client_kwargs")).keys() - {"headers", "auth"} else _WITHOUT_CLIENT
-    rest = Part(client_options=client, notes=(*notes, *leftovers(table, options)))
+    rest = Part(client_options=client, notes=(*notes, *unmatched_notes(table, options)))
     return assemble("http", base, parts.path.strip("/"), (rest,))
 
 

@@ -1,4 +1,4 @@
-"""Options of the HTTP client below a store: proxies, certificates, timeouts, attempts."""
+"""Options of a store's HTTP client: proxies, certificates, timeouts, attempts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ("duration", "pem", "retries", "shared_client")
 
 
 def duration(seconds: Any) -> str | None:
-    """Seconds as obstore wants a duration, such as ``15s`` or ``2500ms``; ``None`` for what is no positive number.
+    """Return seconds as a duration of obstore, such as ``15s`` or ``2500ms``; ``None`` unless a positive number is given.
 
-    ``0s`` would fail at once in obstore, where botocore and aiohttp take zero for "never".
+    ``0s`` would fail at once in obstore, where botocore and aiohttp read zero as "no limit".
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
         return None
@@ -30,12 +30,12 @@ def duration(seconds: Any) -> str | None:
 
 
 def pem(path: str) -> Path:
-    """A certificate file: obstore wants its contents, and whoever opens the store reads them."""
+    """Return the path of a certificate: obstore takes its contents, which are read when the store is opened."""
     return Path(path)
 
 
 def retries(settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ...]]:
-    """The ``retries`` of botocore: ``max_attempts`` counts the retries, ``total_max_attempts`` the first request as well."""
+    """Translate botocore's ``retries``: ``max_attempts`` counts retries, ``total_max_attempts`` the first request too."""
     notes: list[Note] = []
     if "mode" in settings:
         notes.append(note("option.no_effect", "config_kwargs.retries.mode"))
@@ -47,11 +47,11 @@ def retries(settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ..
 
 
 def shared_client(config: Mapping[str, Any], *, https: bool) -> Part:
-    """What botocore's ``Config`` says of the client.
+    """Translate the client options in botocore's ``Config``.
 
     Args:
-        config: The arguments of botocore's ``Config``.
-        https: Whether the endpoint is https: it decides which proxy is used.
+        config: the arguments of botocore's ``Config``.
+        https: whether the endpoint is https, which decides which proxy is used.
     """
     result: dict[str, Any] = {}
     notes: list[Note] = []

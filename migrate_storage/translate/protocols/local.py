@@ -7,7 +7,7 @@ from typing import Any
 
 from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, unmatched_notes
 from migrate_storage.translate.places import split
 
 __all__ = ("OPTIONS", "translate")
@@ -20,7 +20,7 @@ OPTIONS = (
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:  # noqa: ARG001 - one signature for all
     """Translate the options of a ``LocalFileSystem``; see :func:`migrate_storage.translate.translate`."""
-    notes = list(leftovers(OPTIONS, options))
+    notes = list(unmatched_notes(OPTIONS, options))
     if prefix:
         root = "/" + split("file", prefix).key
     else:

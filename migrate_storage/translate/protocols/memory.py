@@ -1,4 +1,4 @@
-"""A process's own dictionary: ``MemoryFileSystem`` is readable as a source inside that process, and nowhere else."""
+"""Memory: ``MemoryFileSystem``, a dictionary of one process; a source inside that process only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import Option, leftovers
+from migrate_storage.translate.option_tables import Option, unmatched_notes
 from migrate_storage.translate.places import split
 
 __all__ = ("OPTIONS", "translate")
@@ -20,6 +20,6 @@ OPTIONS = (
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:  # noqa: ARG001 - one signature for all
     """Translate the options of a ``MemoryFileSystem``; see :func:`migrate_storage.translate.translate`."""
-    notes = [note("memory.process"), *leftovers(OPTIONS, options)]
+    notes = [note("memory.process"), *unmatched_notes(OPTIONS, options)]
     inner = split("memory", prefix).key.strip("/") if prefix else ""
     return Translation(config=StoreConfig(service="memory", root="", prefix=inner), notes=tuple(notes))

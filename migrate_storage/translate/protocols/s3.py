@@ -10,7 +10,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble, rooted
 from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, leftovers, mapping, text, truth
+from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, truth, unmatched_notes
 from migrate_storage.translate.protocols.http_client import duration, pem, retries, shared_client
 from migrate_storage.translate.protocols.s3_credentials import credentials
 from migrate_storage.translate.protocols.s3_endpoint import access_point, endpoint
@@ -130,7 +130,7 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
         _signature(options),
         _requests(options),
         _client(options, environment),
-        Part(notes=tuple(leftovers(OPTIONS, options))),
+        Part(notes=tuple(unmatched_notes(OPTIONS, options))),
     )
     return assemble("s3", bucket, inner, parts)
 

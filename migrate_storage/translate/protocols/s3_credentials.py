@@ -1,4 +1,4 @@
-"""Who an ``S3FileSystem`` is: keys, a profile, a role, nobody."""
+"""The credentials of an ``S3FileSystem``: keys, a profile, a role, or none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEYS = (
     ("aws_session_token", ("token",), "session_token"),
 )
 
-#: Any of these makes obstore's own chain find what botocore's would.
+#: With all variables of one line, obstore finds the credentials that botocore would find.
 _OWN_CHAIN = (
     ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
@@ -30,11 +30,11 @@ _OWN_CHAIN = (
 
 
 def credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
-    """Say who asks. Explicit keys win, then a profile, then what botocore's chain would find."""
+    """Translate the credentials. Explicit keys come first, then a profile, then what botocore would find."""
     client = mapping(options.get("client_kwargs"))
     signature = mapping(options.get("config_kwargs")).get("signature_version")
-    if truth(options.get("anon")) or _unsigned(signature):
-        return _anonymous(options, client)
+    if truth(options.get("anon")) or _is_unsigned(signature):
+        return _anonymous_part(options, client)
     given: dict[str, str] = {}
     notes: list[Note] = []
     for of_client, own_names, ours in _KEYS:
@@ -46,24 +46,24 @@ def credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> P
         if values:
             given[ours] = (own or [theirs])[0]
     if "access_key_id" in given or "secret_access_key" in given:
-        return _static(given, notes, environment)
+        return _static_part(given, notes, environment)
     if "session_token" in given:
         notes.append(note("s3.credentials.token_alone", "token"))
-    return _chain(options, tuple(notes), environment)
+    return _chain_part(options, tuple(notes), environment)
 
 
-def _unsigned(signature: Any) -> bool:
+def _is_unsigned(signature: Any) -> bool:
     return signature is not None and not isinstance(signature, str) and "UNSIGNED" in type(signature).__name__.upper()
 
 
-def _anonymous(options: Mapping[str, Any], client: Mapping[str, Any]) -> Part:
+def _anonymous_part(options: Mapping[str, Any], client: Mapping[str, Any]) -> Part:
     ignored = any(options.get(name) for _, names, _ in _KEYS for name in names)
     ignored = ignored or any(client.get(name) for name, _, _ in _KEYS)
     notes = (note("s3.credentials.anonymous", "anon"),) if ignored else ()
     return Part(options={"skip_signature": True}, notes=notes)
 
 
-def _static(given: dict[str, str], notes: list[Note], environment: Mapping[str, str]) -> Part:
+def _static_part(given: dict[str, str], notes: list[Note], environment: Mapping[str, str]) -> Part:
     if "access_key_id" not in given or "secret_access_key" not in given:
         return Part(notes=(*notes, note("s3.credentials.incomplete", "key")))
     result: dict[str, Any] = dict(given)
@@ -77,7 +77,7 @@ def _static(given: dict[str, str], notes: list[Note], environment: Mapping[str, 
     return Part(options=result, notes=tuple(notes))
 
 
-def _chain(options: Mapping[str, Any], notes: tuple[Note, ...], environment: Mapping[str, str]) -> Part:
+def _chain_part(options: Mapping[str, Any], notes: tuple[Note, ...], environment: Mapping[str, str]) -> Part:
     if options.get("session") is not None:
         return Part(notes=(*notes, note("s3.session", "session")))
     profile = text(options.get("profile"))
@@ -85,7 +85,7 @@ def _chain(options: Mapping[str, Any], notes: tuple[Note, ...], environment: Map
         source = CredentialSource(kind="boto3", options={"profile_name": profile})
         return Part(credentials=source, notes=(*notes, note("s3.credentials.profile", "profile")))
     if environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE"):
-        # The environment's own choice is left to the environment: another machine may have another one.
+        # The profile stays a choice of the environment: another machine may choose another one.
         source = CredentialSource(kind="boto3", options={})
         return Part(credentials=source, notes=(*notes, note("s3.credentials.profile", "AWS_PROFILE")))
     if any(all(environment.get(name) for name in names) for names in _OWN_CHAIN):

@@ -1,4 +1,4 @@
-"""Where an ``S3FileSystem`` sends its requests: endpoint, region, and whether the bucket stands in the host."""
+"""The address of an ``S3FileSystem``'s requests: endpoint, region, and whether the host contains the bucket."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _ACCESS_POINT = re.compile(r"arn:(aws[a-z\-]*):s3:([a-z0-9\-]+):([0-9]{12}):acce
 
 
 def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, str]) -> Part:
-    """Say endpoint, region and style so that nothing is left to the environment of the process.
+    """Make endpoint, region and style explicit, so that none depends on the environment of the process.
 
     Args:
-        options: Those of the filesystem, with the profile's ``region`` and ``endpoint_url`` merged in.
-        bucket: Empty where each row names its own.
-        environment: What botocore would read: ``AWS_DEFAULT_REGION`` but not ``AWS_REGION``, and the endpoint URLs.
+        options: those of the filesystem, with the profile's ``region`` and ``endpoint_url`` merged in.
+        bucket: empty where each row names its own.
+        environment: the variables that botocore would read: ``AWS_DEFAULT_REGION`` but not ``AWS_REGION``, and the endpoint URLs.
     """
     client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     notes: list[Note] = []
-    given, conflict = _given(options, client, config, environment)
+    given, conflict = _read_endpoint(options, client, config, environment)
     notes.extend(conflict)
-    region = _region(client, config, environment, notes)
-    custom = _custom(given, options, client, config, notes)
+    region = _read_region(client, config, environment, notes)
+    custom = _normalise_custom(given, options, client, config, notes)
     virtual = text(mapping(config.get("s3")).get("addressing_style")) == "virtual"
     result: dict[str, Any] = {}
     if custom is None:
-        result |= _vendor(config, region, bucket, virtual=virtual, notes=notes)
+        result |= _vendor_options(config, region, bucket, virtual=virtual, notes=notes)
         if _ignores_environment(config, environment) and "endpoint" not in result and _environment_url(environment):
             result["endpoint"] = f"https://s3.{region or 'us-east-1'}.amazonaws.com"
         if not region:
@@ -51,13 +51,13 @@ def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, 
             notes.append(note("s3.endpoint.per_bucket", "config_kwargs.s3.addressing_style"))
     if bucket.endswith("--x-s3"):
         result["s3_express"] = True
-    notes.extend(_traps(result, custom, environment))
+    notes.extend(_counter_traps(result, custom, environment))
     allow_http = {"allow_http": True} if str(result.get("endpoint", "")).startswith("http:") else {}
     return Part(options=result, client_options=allow_http, notes=tuple(notes))
 
 
 def access_point(bucket: str) -> Part:
-    """An access point's ARN as a bucket: a host of its own. Other ARNs have no counterpart."""
+    """Translate an access point's ARN as a bucket into its own host. Other ARNs have no counterpart."""
     if not bucket.startswith("arn:"):
         return Part()
     match = _ACCESS_POINT.fullmatch(bucket)
@@ -84,7 +84,7 @@ def _ignores_environment(config: Mapping[str, Any], environment: Mapping[str, st
     return truth(config.get("ignore_configured_endpoint_urls", configured))
 
 
-def _given(
+def _read_endpoint(
     options: Mapping[str, Any], client: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, str]
 ) -> tuple[str, list[Note]]:
     own, of_client = text(options.get("endpoint_url")), text(client.get("endpoint_url"))
@@ -97,10 +97,10 @@ def _given(
     return "", []
 
 
-def _custom(
+def _normalise_custom(
     given: str, options: Mapping[str, Any], client: Mapping[str, Any], config: Mapping[str, Any], notes: list[Note]
 ) -> str | None:
-    """The endpoint, normalised; ``None`` for the vendor's own."""
+    """Return the endpoint, normalised; ``None`` for the vendor's own."""
     if not given:
         if not truth(client.get("use_ssl", options.get("use_ssl", True))):
             notes.append(note("s3.use_ssl", "use_ssl"))
@@ -116,7 +116,7 @@ def _custom(
     return normal
 
 
-def _region(
+def _read_region(
     client: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, str], notes: list[Note]
 ) -> str:
     region = text(client.get("region_name")) or text(config.get("region_name"))
@@ -130,7 +130,9 @@ def _region(
 _HOSTS = ("use_accelerate_endpoint", "use_dualstack_endpoint", "use_fips_endpoint")
 
 
-def _vendor(config: Mapping[str, Any], region: str, bucket: str, *, virtual: bool, notes: list[Note]) -> dict[str, Any]:
+def _vendor_options(
+    config: Mapping[str, Any], region: str, bucket: str, *, virtual: bool, notes: list[Note]
+) -> dict[str, Any]:
     accelerate, dualstack, fips = (
         truth(config.get(name)) or truth(mapping(config.get("s3")).get(name)) for name in _HOSTS
     )
@@ -141,7 +143,7 @@ def _vendor(config: Mapping[str, Any], region: str, bucket: str, *, virtual: boo
         return {"endpoint": f"https://{bucket}.s3-accelerate{middle}.{suffix}", "virtual_hosted_style_request": True}
     if accelerate:
         notes.append(note("s3.endpoint.per_bucket", "config_kwargs.s3.use_accelerate_endpoint"))
-    # A dotted bucket does not fit the vendor's certificate, so botocore keeps it in the path.
+    # A bucket with a dot does not match the vendor's certificate, so botocore puts it into the path.
     hosted = virtual and bool(bucket) and "." not in bucket
     if fips or dualstack or suffix.endswith(".cn"):
         host = f"{'s3-fips' if fips else 's3'}{middle}.{region}.{suffix}"
@@ -151,8 +153,8 @@ def _vendor(config: Mapping[str, Any], region: str, bucket: str, *, virtual: boo
     return {"virtual_hosted_style_request": True} if hosted else {}
 
 
-def _traps(result: dict[str, Any], custom: str | None, environment: Mapping[str, str]) -> list[Note]:
-    """What obstore would read although the configuration is explicit. Values are written out to win over them."""
+def _counter_traps(result: dict[str, Any], custom: str | None, environment: Mapping[str, str]) -> list[Note]:
+    """Make explicit what obstore would otherwise read from the environment, and note it."""
     notes = []
     if "AWS_VIRTUAL_HOSTED_STYLE_REQUEST" in environment:
         result.setdefault("virtual_hosted_style_request", False)

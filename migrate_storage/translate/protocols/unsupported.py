@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 __all__ = ("ARCHIVES", "SOURCE_ONLY", "WRAPPERS")
 
-#: Protocol to what it is, for the note and the documentation.
+#: Protocols and their services, for the note and the documentation.
 SOURCE_ONLY: Mapping[str, str] = {
     "sftp": "SFTP",
     "ssh": "SFTP",
@@ -42,7 +42,7 @@ SOURCE_ONLY: Mapping[str, str] = {
     "tosfs": "Volcengine TOS (it has an S3 endpoint: register that)",
 }
 
-#: Members of one archive are no objects.
+#: Filesystems of the members of one archive.
 ARCHIVES = frozenset({"zip", "tar", "libarchive", "reference"})
 
 #: Filesystems around another one.
