@@ -113,9 +113,9 @@ class Job(ABC, Generic[F]):
         del report
         return ""
 
-    @property
-    def rows_moved(self) -> int:
-        """Rows that the job changed so far."""
+    def count_rows_moved(self, facts: F) -> int:
+        """Return how many rows the job changed so far."""
+        del facts
         return 0
 
     # -- what each job uses
@@ -198,7 +198,7 @@ class Job(ABC, Generic[F]):
             stats.tell(Noted(note=note))
         state, error, refusal = "finished", "", None
         try:
-            with self._steered(what.run, journal, load):
+            with self._steered(facts, what.run, journal, load):
                 state = self.work(facts)
         except (StoppedError, KeyboardInterrupt):
             state = "limited" if self.run_limits.spent and not self.context.stop.is_set() else "stopped"
@@ -211,7 +211,7 @@ class Job(ABC, Generic[F]):
         report = Report(
             kind=self.kind, run=what.run, way_reason=what.reason, state="planned" if what.dry_run and state == "finished" else state,
             error=error, dry_run=what.dry_run, resumed=what.resumed, started=began, finished=time.time(), passes=self._passes,
-            counts=dict(stats.counts), rows_moved=self.rows_moved, bytes_moved=stats.bytes, evidence=dict(stats.evidence),
+            counts=dict(stats.counts), rows_moved=self.count_rows_moved(facts), bytes_moved=stats.bytes, evidence=dict(stats.evidence),
             listed=stats.listed[:LISTED], notes=what.notes, **ends,
         )  # fmt: skip
         report = self.complete(facts, report)
@@ -231,14 +231,16 @@ class Job(ABC, Generic[F]):
 
     # -- inside
 
-    def _steered(self, run: str, journal: Journal | None, load: LoadMonitor | None) -> AbstractContextManager[None]:
+    def _steered(
+        self, facts: F, run: str, journal: Journal | None, load: LoadMonitor | None
+    ) -> AbstractContextManager[None]:
         channel = self.share or (journal.runs if journal is not None else None)
         if channel is None or load is None:
             return nullcontext()
         stats = self.context.stats
         return ControlLoop(
             channel, run, gate=self.context.limiter, pace=self.context.limits, stop=self.stop, pressure=load,
-            state=lambda: {**stats.totals, "rows_moved": self.rows_moved},
+            state=lambda: {**stats.totals, "rows_moved": self.count_rows_moved(facts)},
         ).running()  # fmt: skip
 
     def _coordinator(self, journal: Journal, sharded: ShardedJob) -> ShardCoordinator:

@@ -8,9 +8,9 @@ from dataclasses import fields
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
-from migrate_storage.core.model import Location
+from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.journal.base import Repository, parts
 from migrate_storage.journal.records import ObjectRecord, digest
 
@@ -270,12 +270,16 @@ class ObjectRepository(Repository):
 
     def count(self, run: str, part: int | None = None) -> dict[str, int]:
         """Objects of a run, or of one range of it, by outcome."""
+        return self._count_by(self.tables.object.c.outcome, run, part)
+
+    def count_evidence(self, run: str, part: int | None = None) -> dict[str, int]:
+        """Count the done objects of a run, or of one shard of it, by how equality was proved."""
+        done = self.tables.object.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
+        return self._count_by(self.tables.object.c.evidence, run, part, done)
+
+    def _count_by(self, column: Column[Any], run: str, part: int | None, *where: ColumnElement[bool]) -> dict[str, int]:
         table = self.tables.object
-        statement = (
-            select(table.c.outcome, func.count())
-            .where(table.c.run == run, table.c.outcome.is_not(None))
-            .group_by(table.c.outcome)
-        )
+        statement = select(column, func.count()).where(table.c.run == run, column.is_not(None), *where).group_by(column)
         if part is not None:
             statement = statement.where(table.c.part == part)
         return self.database.transaction(

@@ -18,7 +18,7 @@ from migrate_storage.cli.shared_options import Output
 from migrate_storage.stores.retry import Retry
 
 if TYPE_CHECKING:
-    from migrate_storage.jobs.run.preflight import Facts
+    from migrate_storage.jobs.run.preflight import RunPreflight
 
 __all__ = ("doctor",)
 
@@ -63,7 +63,7 @@ def doctor(request: DoctorRequest) -> None:
     request.output.print_text(_render_facts(facts))
 
 
-def _render_facts(facts: Facts) -> Iterator[str]:
+def _render_facts(facts: RunPreflight) -> Iterator[str]:
     yield f"{facts.route.way.value}: {facts.route.reason}"
     for name, can in asdict(facts.capabilities).items():
         yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
@@ -75,7 +75,7 @@ def _render_facts(facts: Facts) -> Iterator[str]:
     yield from ("", "A run can begin.", "", "Next", f"  {next_command('migrate-storage plan')}")
 
 
-def _encode_events(facts: Facts) -> Iterator[dict[str, Any]]:
+def _encode_events(facts: RunPreflight) -> Iterator[dict[str, Any]]:
     yield {"event": "way", "way": facts.route.way.value, "reason": facts.route.reason}
     yield {"event": "destination", **asdict(facts.capabilities)}
     for note in (*facts.notes, *facts.not_carried):

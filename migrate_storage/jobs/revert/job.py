@@ -94,9 +94,9 @@ class Revert(Job[_Facts]):
         self._application, self._options, self._wanted = application, options or RevertOptions(), run
         self._moved = 0
 
-    @property
-    def rows_moved(self) -> int:
-        """Rows that were put back so far."""
+    def count_rows_moved(self, facts: _Facts) -> int:
+        """Return how many rows were put back so far."""
+        del facts
         return self._moved
 
     def run(self) -> Report:

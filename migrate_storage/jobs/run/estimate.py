@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate, islice
 
@@ -14,11 +13,12 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES, part_size
+from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.reporting import Estimate
 from migrate_storage.stores.failures import FailureKind
-from migrate_storage.stores.retry import Retry, StoreRequestError
+from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("estimate",)
 
@@ -35,8 +35,7 @@ def estimate(
     journal: Journal,
     run: str,
     options: RunOptions,
-    retry: Retry,
-    checkpoint: Callable[[], None],
+    context: JobContext,
     *,
     share: float = 1.0,
 ) -> Estimate | None:
@@ -47,8 +46,7 @@ def estimate(
         journal: holds the lines of the rehearsal.
         run: the rehearsal's id.
         options: ``probe`` says how many objects are read.
-        retry: how a failed request is sent again.
-        checkpoint: called between the pieces that are read; what it raises ends it.
+        context: the job's retries, and its request to stop.
         share: how much of all rows was rehearsed, where that was a sample: what is counted is reckoned up to all.
     """
     copied = (
@@ -66,7 +64,7 @@ def estimate(
         counted = _with(counted, entry, local=local, proved=proved)
     if not counted.objects:
         return None
-    return _probed(counted.times(1 / share), sample, route, options, retry, checkpoint)
+    return _probed(counted.times(1 / share), sample, route, options, context)
 
 
 def _with(sum_: Estimate, entry: ObjectRecord, *, local: tuple[bool, bool], proved: bool) -> Estimate:
@@ -100,8 +98,7 @@ def _probed(
     sample: list[ObjectRecord],
     route: MigrationPlan,
     options: RunOptions,
-    retry: Retry,
-    checkpoint: Callable[[], None],
+    context: JobContext,
 ) -> Estimate:
     read: list[int] = []
     archived: list[str] = []
@@ -111,10 +108,10 @@ def _probed(
         if time.monotonic() - began > _SECONDS:
             return -1
         try:
-            opened = retry.call(route.source.resolve(entry.source_path).open)
+            opened = context.retry.call(route.source.resolve(entry.source_path).open)
             count = 0
             for piece in opened.chunks():
-                checkpoint()
+                context.checkpoint()
                 count += len(piece)
                 if count >= _READ or time.monotonic() - began > _SECONDS:
                     break

@@ -1,67 +1,54 @@
-"""The main job: every object that a row names under one backend key is moved, verified, and the row re-pointed."""
+"""The main job: copy and verify every object that rows name under one backend key, and re-point the rows."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from migrate_storage.application.application import Application, load_application
-from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.core.events import Listener, Noted, PassStarted, RunFinished, RunStarted, silent
+from migrate_storage.core.errors import ConfigurationError, RunError
+from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Outcome, OutcomeKind, Way
 from migrate_storage.database.connection import Database
-from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import Row
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses
-from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.recorder import DryRunRecorder, RunRecorder, ShardRecorder, temporary_journal
 from migrate_storage.engine.recovery import recover_intents
-from migrate_storage.engine.rekey.batched import BatchedRekey
-from migrate_storage.engine.rekey.listing import PrefixListing
-from migrate_storage.engine.rekey.postgres import PostgresRekey
 from migrate_storage.engine.scheduler import RunControl, Scheduler, SchedulerOptions
-from migrate_storage.engine.transfer import CopyResources
+from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
-from migrate_storage.jobs.distributed.shard import ShardedJob
+from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
-from migrate_storage.jobs.old_base import SharedJob
 from migrate_storage.jobs.run.estimate import estimate
-from migrate_storage.jobs.run.final_check import recheck_sources, rows_repointed_to
+from migrate_storage.jobs.run.final_check import rows_repointed_to
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.jobs.run.preflight import Facts, examine
-from migrate_storage.jobs.run.row_counts import RowCounts, concerned
-from migrate_storage.journal import SAME_PLACE_LISTED, Journal, RunRecord, new_run_id
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.jobs.run.passes import RunPasses
+from migrate_storage.jobs.run.preflight import RunPreflight, examine
+from migrate_storage.jobs.run.row_counts import RowCounts
+from migrate_storage.jobs.run.session import RunSession
+from migrate_storage.journal import Journal, RunRecord, new_run_id
+from migrate_storage.reporting import Estimate, Report
 
 __all__ = ("Migration",)
 
-_PARTS = 50
-"""Windows into which the sample of a column is spread."""
-_MANY = 1_000
-"""Rows from which on it is worth while to list everything first."""
-_PASSES = 100
-"""Passes after which a run ends although each found something new: rows are written to the old key faster than moved."""
 
-
-class Migration(SharedJob):
+class Migration(Job[RunPasses]):
     """One migration of an application's rows from one backend key to another.
 
     Args:
         application: what to migrate: see :func:`migrate_storage.application.application.load_application`.
         options: how.
         listener: called with each event, one at a time.
-        part: which range of a run that several processes share this one does; ``None`` where it does all.
+        part: which shard of a run that several processes share this one does; ``None`` where it does all.
     """
+
+    kind = "run"
 
     def __init__(
         self,
@@ -71,16 +58,11 @@ class Migration(SharedJob):
         *,
         part: ShardRef | None = None,
     ) -> None:
-        super().__init__(
-            listener, part=part, duration=options.max_duration, most=options.max_bytes, concurrency=options.concurrency,
-            attempts=options.attempts, bandwidth=options.bandwidth, requests=options.max_requests_per_second,
-        )  # fmt: skip
+        super().__init__(listener, JobPace.from_options(options), part=part)
         self._application, self._options = application, options
-        self._filtered = 0
-        self._known = KnownLosses(None)
-        #: Missing objects so far, and whether every row that names one is marked.
+        #: Missing objects so far, and whether each row that names one is marked as a known loss.
         self._losses: dict[Location, bool] = {}
-        self._sampled = 0
+        self._estimate: Estimate | None = None
 
     @classmethod
     def for_app(
@@ -107,31 +89,51 @@ class Migration(SharedJob):
             ConfigurationError: bad options or configuration, found before anything was touched.
             LeaseHeldError: another run is at work on this database.
         """
-        options = self._options
+        options, columns = self._options, self._application.columns
         with (
             connected(self._application, options.journal, options.journal_schema) as (database, journal),
-            self._asked(database) as pressure,
+            self._monitor_load(database) as load,
         ):
-            facts = examine(self._application, options, database, self._retry, self._pace)
-            run = new_run_id()
-            self._known = KnownLosses(journal)
+            preflight, losses = self._examine(database), KnownLosses(journal)
+
+            def execute(
+                recorder: RunRecorder, journal: Journal, preflight: RunPreflight = preflight, *, resumed: bool
+            ) -> Report:
+                session = RunSession(
+                    preflight=preflight, recorder=recorder, journal=journal, known_losses=losses, resumed=resumed,
+                    row_counts=RowCounts(preflight.rows, preflight.route),
+                    scheduler=self._make_scheduler(preflight, recorder, journal, losses),
+                )  # fmt: skip
+                passes = RunPasses(
+                    session, options, self.context, limits=self.run_limits, share=self.share, begin_pass=self.begin_pass
+                )
+                return self.execute(passes, journal, load)
+
             if options.dry_run:
-                with temporary_journal() as notes:
-                    rehearsal = DryRunRecorder(notes, journal if journal.exists else None, database, run)
-                    return self._job(facts, rehearsal, notes, pressure, resumed=False)
+                with temporary_journal() as temporary:
+                    known = journal if journal.exists else None
+                    return execute(DryRunRecorder(temporary, known, database, new_run_id()), temporary, resumed=False)
             journal.prepare()
-            if self._part is not None:
-                return self._in_part(facts, journal, database, pressure, self._part)
-            with self._hold(journal, options.lease):
-                recover_intents(journal, database, self._application.columns)
-                ledger = RunRecorder(journal, database, run)
-                return self._job(facts, ledger, journal, pressure, resumed=_resumes(journal, facts))
+
+            def execute_shard(share: ShardRun) -> Report:
+                if share.closes:
+                    recover_intents(journal, database, columns)
+                recorder = ShardRecorder(journal, database, share.run, part=share.number, check=share.check)
+                mine = replace(preflight, rows=share.rows(preflight.rows))
+                return execute(recorder, journal, mine, resumed=share.bytes_before > 0)
+
+            if self.part is not None:
+                return self.run_shard(journal, self._sharded(preflight, journal, database), self.part, execute_shard)
+            with self.hold_lease(journal, options.lease):
+                recover_intents(journal, database, columns)
+                recorder = RunRecorder(journal, database, new_run_id())
+                return execute(recorder, journal, resumed=_continues_earlier(journal, preflight.route))
 
     def begin(self, ranges: int) -> tuple[str, str]:
-        """Join the run of several processes that is under way, or begin one, cut into so many ranges; do none of them.
+        """Join the run of several processes that is under way, or begin one, cut into so many shards; do none of them.
 
         Returns:
-            Its id, and the name of the lease that whoever sees to it is to hold in the run's name.
+            Its id, and the name of the lease that its driver holds in the run's name.
 
         Raises:
             ConfigurationError: bad options or configuration, found before anything was touched.
@@ -139,301 +141,156 @@ class Migration(SharedJob):
         """
         options = self._options
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
-            facts = examine(self._application, options, database, self._retry, self._pace)
+            preflight = self._examine(database)
             journal.prepare()
-            return self._begin(journal, self._work(facts, journal, database), ranges)
+            return self.begin_shards(journal, self._sharded(preflight, journal, database), ranges)
 
-    def _work(self, facts: Facts, journal: Journal, database: Database) -> ShardedJob:
-        """What several processes share."""
-        options, route = self._options, facts.route
+    def describe(self, facts: RunPasses) -> JobDescription:
+        """See :meth:`Job.describe`."""
+        session, options = facts.session, self._options
+        preflight, expected = session.preflight, session.row_counts.expected
+        return JobDescription(
+            run=session.run, source=preflight.route.source.key, destination=preflight.route.destination.key,
+            way=preflight.route.way, reason=preflight.route.reason, dry_run=options.dry_run, resumed=session.resumed,
+            rows=min(expected, options.limit or expected, options.sample if facts.takes_sample else expected),
+            notes=(*preflight.notes, *preflight.not_carried),
+        )  # fmt: skip
+
+    def work(self, facts: RunPasses) -> str:
+        """Make the passes; after those of a dry run, estimate what the run would take."""
+        session, options, finished = facts.session, self._options, False
+        try:
+            state = facts.run()
+            if options.dry_run and state in ("finished", "limited"):
+                read = facts.rows_sampled / session.row_counts.expected if facts.rows_sampled else 1.0
+                self._estimate = estimate(
+                    session.preflight.route, session.journal, session.run, options, self.context, share=read
+                )
+            finished = state == "finished"
+        finally:
+            if not finished:
+                self.context.stop.set()
+            session.scheduler.close()
+        return state
+
+    def count_rows_moved(self, facts: RunPasses) -> int:
+        """Return how many rows were re-pointed so far."""
+        return facts.session.scheduler.rows_repointed
+
+    def complete(self, facts: RunPasses, report: Report) -> Report:
+        """Add the rows that are left, the objects as the journal counts them, and what a dry run estimated."""
+        session, counts = facts.session, facts.session.row_counts
+        rows_left = counts.left() if self._counts_rows_left(session.preflight.route, report.state) else None
+        return replace(
+            self._count_objects(session, report),
+            rows_left=rows_left,
+            rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
+            rows_filtered=facts.rows_excluded,
+            not_carried=session.preflight.not_carried,
+            notes=session.preflight.notes,
+            estimate=self._estimate,
+            sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
+        )
+
+    def next_command(self, report: Report) -> str:
+        """See :meth:`Job.next_command`."""
+        options = self._options
+        if report.dry_run or report.exit_code:
+            to = f" --to {options.destination}" if options.destination else ""
+            return f"migrate-storage run --from {options.source}{to}"
+        return "migrate-storage report"
+
+    def _examine(self, database: Database) -> RunPreflight:
+        return examine(self._application, self._options, database, self.context.retry, self.context.limits)
+
+    @contextmanager
+    def _monitor_load(self, database: Database) -> Iterator[LoadMonitor]:
+        """Monitor the load of the database and of its replicas while the block runs."""
+        options = self._options
+        with ExitStack() as stack:
+            replicas = [stack.enter_context(closing(Database(url))) for url in options.replicas]
+            load = LoadMonitor(
+                database, query=options.throttle_query, max_lag=options.max_replica_lag, replicas=replicas
+            )
+            load.check()
+            yield load
+
+    def _sharded(self, preflight: RunPreflight, journal: Journal, database: Database) -> ShardedJob:
+        options, plan = self._options, preflight.route
         if options.limit is not None or options.dry_run:
-            what = "--dry-run" if options.dry_run else "--limit"
-            raise ConfigurationError(f"{what} goes through the rows in order: leave it out, or do it with one process")
-        plan = plan_of(
+            flag = "--dry-run" if options.dry_run else "--limit"
+            raise ConfigurationError(f"{flag} goes through the rows in order: leave it out, or do it with one process")
+        digest = plan_of(
             "run", options.source, options.destination, options.columns, options.where, options.include,
             options.exclude, options.key_rule, options.copy_only, options.keep_rows,
         )  # fmt: skip
+
+        def line(run: str) -> RunRecord:
+            return self.new_record(run, plan.source.key, plan.destination.key, plan.way)
+
         return ShardedJob(
-            lease="engine", seconds=options.lease, plan=plan, limits=JobPace.from_options(options), line=partial(_line, route),
-            cut=partial(cut_rows, facts.rows), ends=True,
+            lease="engine", seconds=options.lease, plan=digest, limits=self.pace, line=line,
+            cut=partial(cut_rows, preflight.rows), ends=True,
             before=partial(recover_intents, journal, database, self._application.columns),
         )  # fmt: skip
 
-    def _in_part(
-        self, facts: Facts, journal: Journal, database: Database, pressure: LoadMonitor, part: ShardRef
-    ) -> Report:
-        """Do one range, or what is left to do when all are done."""
-        with self._taken(journal, self._work(facts, journal, database), part) as share:
-            if share.done:
-                return share.found()
-            if share.closes:
-                recover_intents(journal, database, self._application.columns)
-            ledger = ShardRecorder(journal, database, share.run, part=part.number, check=share.check)
-            mine = replace(facts, rows=share.rows(facts.rows))
-            return self._job(mine, ledger, journal, pressure, resumed=share.bytes_before > 0)
-
-    @contextlib.contextmanager
-    def _asked(self, database: Database) -> Iterator[LoadMonitor]:
-        """What is asked whether the database needs peace."""
-        options = self._options
-        with contextlib.ExitStack() as stack:
-            replicas = [stack.enter_context(contextlib.closing(Database(url))) for url in options.replicas]
-            pressure = LoadMonitor(
-                database, query=options.throttle_query, max_lag=options.max_replica_lag, replicas=replicas
-            )
-            pressure.check()
-            yield pressure
-
-    def _ended(self, outcome: Outcome) -> None:
-        """Tell an outcome, a loss that is known as such. One that a row names without a mark is a loss like any other."""
-        if outcome.kind is not OutcomeKind.MISSING:
-            self._losses.pop(outcome.source, None)
-        elif self._known:
-            known = self._known.mark_known(outcome)
-            told = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and self._losses.get(
-                outcome.source, True
-            )
-            outcome = known if told else outcome
-        self._tally.ended(outcome)
-
-    # -- the job
-
-    def _job(
-        self, facts: Facts, ledger: RunRecorder, journal: Journal, pressure: LoadMonitor, *, resumed: bool
-    ) -> Report:
-        options, route, run, began = self._options, facts.route, ledger.run, time.time()
-        census = self._census = RowCounts(facts.rows, route)
-        expected = census.expected
-        named: dict[str, Any] = {"source": route.source.key, "destination": route.destination.key, "way": route.way}
-        share = self._share
-        if share is None:
-            journal.runs.begin(_line(route, run, began))
-        self._tally.tell(
-            RunStarted(
-                kind="run", run=run, reason=route.reason, dry_run=options.dry_run, resumed=resumed,
-                rows=min(expected, options.limit or expected, options.sample if self._takes_sample else expected), **named,
-            )
+    def _make_scheduler(
+        self, preflight: RunPreflight, recorder: RunRecorder, journal: Journal, losses: KnownLosses
+    ) -> Scheduler:
+        options, context = self._options, self.context
+        copier = ObjectCopier(
+            preflight.route, preflight.capabilities, context.copy_resources(options.memory), dry_run=options.dry_run,
+            listings=preflight.sights,
         )  # fmt: skip
-        for note in (*facts.notes, *facts.not_carried):
-            self._tally.tell(Noted(note=note))
-        pipeline = self._pipeline(facts, ledger, journal)
-        helm = self._helm(share or journal.runs, run, pressure, lambda: pipeline.rows_repointed)
-        state, error, passes = "finished", "", 0
-        try:
-            with helm.running():
-                state, passes = self._passes(pipeline, facts, journal, run)
-        except (StoppedError, KeyboardInterrupt):
-            state = "stopped"
-        except RunError as failure:
-            state, error = "failed", str(failure)
-        finally:
-            if state != "finished":
-                self._stopping.set()
-            pipeline.close()
-        state, error = self._final_state(state, error)
-        taking = None
-        if options.dry_run and state in ("finished", "limited"):
-            try:
-                looked_at = self._sampled / expected if self._sampled else 1.0
-                taking = estimate(route, journal, run, options, self._retry, self._checkpoint, share=looked_at)
-            except StoppedError:
-                state = "stopped"
-        report = Report(
-            run=run, way_reason=route.reason, state="planned" if options.dry_run and state == "finished" else state,
-            error=error, dry_run=options.dry_run, resumed=resumed, started=began, finished=time.time(), passes=passes,
-            rows_moved=pipeline.rows_repointed, rows_left=census.left() if self._tells_left(route, state) else None, rows_filtered=self._filtered,
-            bytes_moved=self._tally.bytes,
-            not_carried=facts.not_carried, notes=facts.notes, estimate=taking, evidence=self._tally.evidence,
-            listed=self._tally.listed[:LISTED], sample=(self._sampled, expected) if self._sampled else None, counts=self._counts(journal, run, state), **named,
-        )  # fmt: skip
-        report = replace(report, rows_known=census.lost(self._known) if report.rows_left and self._known else 0)
-        report = replace(report, next_command=_next_command(report, options))
-        # Where the database itself failed, the run's line says "running" until the next run looks.
-        with _forgiving(state):
-            if share is not None:
-                report = share.finish(report)
-            else:
-                journal.runs.update(run, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
-        self._tally.tell(RunFinished(run=run, state=report.state))
-        return report
-
-    def _pipeline(self, facts: Facts, ledger: RunRecorder, journal: Journal) -> Scheduler:
-        options = self._options
-        resources = CopyResources(
-            retry=self._retry, memory=MemoryBudget(options.memory).reserve, on_bytes=self._tally.moved,
-            checkpoint=self._checkpoint,
-        )  # fmt: skip
-        carrier = ObjectCopier(
-            facts.route, facts.capabilities, resources, dry_run=options.dry_run, listings=facts.sights
-        )
         return Scheduler(
-            carrier,
-            ledger,
+            copier,
+            recorder,
             options=SchedulerOptions(
                 keep_rows=options.copy_only or options.keep_rows,
                 dry_run=options.dry_run,
                 shutdown_seconds=options.grace,
             ),
             control=RunControl(
-                limiter=self._gate, stopping=self._stopping, limit_reached=lambda: self._allowance.spent
+                limiter=context.limiter, stopping=context.stop, limit_reached=lambda: self.run_limits.spent
             ),
-            earlier_rows=partial(rows_repointed_to, facts.rows, journal),
-            on_outcome=self._ended,
+            earlier_rows=partial(rows_repointed_to, preflight.rows, journal),
+            on_outcome=partial(self._report_outcome, losses),
         )
 
-    def _passes(self, pipeline: Scheduler, facts: Facts, journal: Journal, run: str) -> tuple[str, int]:
-        """Pass after pass until one finds nothing new; then the last looks, and a last pass after them.
-
-        Returns:
-            How it ended, and the number of passes.
-        """
-        number, settled, left = 0, False, self._options.limit
-        self._in_bulk(pipeline, facts, journal, run)
-        while True:
-            number += 1
-            self._tally.tell(PassStarted(number=number))
-            before, pipeline.outcomes.first_pass = pipeline.outcomes.new_outcomes, number == 1
-            left = self._pass(pipeline, facts, left)
-            if self._stopping.is_set():
-                return "stopped", number
-            if left == 0 or self._allowance.spent:
-                return "limited" if self._remain() else "finished", number
-            again = self._share is not None and self._share.again
-            if self._options.dry_run or (number == 1 and not again and self._census.nothing_names()):
-                return "finished", number
-            if pipeline.outcomes.new_outcomes > before and number < _PASSES:
-                settled = False
-            elif settled or number > _PASSES:
-                return "finished", number
-            else:
-                if self._stopping.wait(self._options.settle):
-                    return "stopped", number
-                if facts.route.way is not Way.SWAP:
-                    recheck_sources(
-                        pipeline, facts.route, facts.sights, journal, run, self._retry, self._stopping, self._number
-                    )
-                settled = True
-
-    def _in_bulk(self, pipeline: Scheduler, facts: Facts, journal: Journal, run: str) -> None:
-        """What goes many rows at a time comes first; the passes find the rest."""
-        options, (rows, *_), expected = self._options, facts.rows, self._census.expected
-        together = journal.database is rows.database and expected >= _MANY
-        whole = options.limit is None and not options.dry_run and self._share is None
-        if facts.rule is None or not together or not whole:
-            return
-
-        def turn() -> bool:
-            self._gate.wait()
-            return not (self._stopping.is_set() or self._allowance.spent)
-
-        def told(objects: int, moved: int) -> None:
-            pipeline.rows_repointed += moved
-            self._tally.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=moved)
-
-        way = PostgresRekey if rows.database.dialect.repoints_ranges else BatchedRekey
-        roll = PrefixListing(facts.route, facts.rule, self._retry)
-        way(roll, journal, run).run(facts.rows, expected, may_continue=turn, on_repointed=told)
-
-    def _pass(self, pipeline: Scheduler, facts: Facts, left: int | None) -> int | None:
-        """One pass over all columns; returns what is left of the limit."""
-        self._filtered = 0
-        self._gate.wait()
-        for rows in facts.rows:
-            if pipeline.outcomes.first_pass and not self._census.first[rows]:
-                continue
-            for window in self._windows(rows):
-                wanted = [row for row in window if concerned(rows, row, facts.route)] if facts.route.filters else window
-                self._filtered += len(window) - len(wanted)
-                while True:
-                    taken, wanted = (wanted, []) if left is None else (wanted[:left], wanted[left:])
-                    counted = pipeline.rows_counted
-                    pipeline.submit_rows(rows, taken)
-                    if left is not None:
-                        if pipeline.rows_counted - counted < len(taken):
-                            # Those listed before count when they are re-pointed: known only when all is done.
-                            pipeline.finish()
-                        left -= pipeline.rows_counted - counted
-                    if left == 0 or self._stopping.is_set() or self._allowance.spent:
-                        pipeline.finish()
-                        return left
-                    self._gate.wait()
-                    if not wanted:
-                        break
-        pipeline.finish()
-        return left
-
-    @property
-    def _takes_sample(self) -> bool:
-        """Whether a dry run looks at some of the rows only, for there are many."""
-        options = self._options
-        return options.dry_run and options.limit is None and 0 < options.sample < self._census.expected
-
-    def _windows(self, rows: FileColumn) -> Iterator[list[Row]]:
-        options = self._options
-        if not self._takes_sample:
-            yield from rows.windows(options.source, options.window)
-            return
-        count = self._census.first[rows]
-        share = math.ceil(options.sample * count / self._census.expected)
-        size = math.ceil(share / _PARTS)
-        for window in rows.sample_windows(options.source, math.ceil(share / size), of=count, size=size):
-            self._sampled += len(window)
-            yield window
-
-    @property
-    def _number(self) -> int | None:
-        """The range that this process does; ``None`` where it does all."""
-        return self._share.number if self._share is not None else None
+    def _report_outcome(self, losses: KnownLosses, outcome: Outcome) -> None:
+        """Report an outcome; a missing object is known as such only where each row that names it is marked."""
+        if outcome.kind is not OutcomeKind.MISSING:
+            self._losses.pop(outcome.source, None)
+        elif losses:
+            known, before = losses.mark_known(outcome), self._losses.get(outcome.source, True)
+            all_marked = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and before
+            outcome = known if all_marked else outcome
+        self.context.stats.ended(outcome)
 
     # -- the report
 
-    def _counts(self, journal: Journal, run: str, state: str) -> Mapping[OutcomeKind, int]:
-        """Objects by outcome, from the journal: there an object counts once, however many passes saw it."""
-        counts = self._tally.counts
-        with _forgiving(state):
-            counts = {OutcomeKind(kind): count for kind, count in journal.objects.count(run, self._number).items()}
+    def _count_objects(self, session: RunSession, report: Report) -> Report:
+        """Count objects by outcome and by evidence from the journal: there an object counts once, in however many passes."""
+        shard = self.share.number if self.share is not None else None
+        # A run may have failed because of the journal's database.
+        with suppress(*((RunError,) if report.state == "failed" else ())):
+            found = session.journal.objects.count(session.run, shard)
+            evidence = session.journal.objects.count_evidence(session.run, shard)
+            counts = {OutcomeKind(kind): count for kind, count in found.items()}
             if known := sum(self._losses.values()):
-                # The journal says what was found; that it was known is the mark's to say.
-                counts = {
-                    **counts,
-                    OutcomeKind.MISSING: counts.get(OutcomeKind.MISSING, 0) - known,
-                    OutcomeKind.KNOWN: known,
-                }
-        return counts
+                # The journal records them as missing; that they are known is kept with the known losses.
+                counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
+                counts[OutcomeKind.KNOWN] = known
+            return replace(report, counts=counts, evidence=evidence)
+        return report
 
-    def _tells_left(self, route: MigrationPlan, state: str) -> bool:
-        """Whether the number of rows that still name the source says anything."""
-        if self._options.dry_run or state == "failed" or route.way in (Way.SWAP, Way.TAKE_OVER):
+    def _counts_rows_left(self, plan: MigrationPlan, state: str) -> bool:
+        """Whether the number of rows that still name the source means anything."""
+        if self._options.dry_run or state == "failed" or plan.way in (Way.SWAP, Way.TAKE_OVER):
             return False
-        return self._share is None or self._share.closes
-
-    def _remain(self) -> bool:
-        # Of a dry run and of a copy the rows stay where they are: whether there are more is a matter of counting.
-        stay = self._options.dry_run or self._options.copy_only
-        return self._census.more_than((self._options.limit or 0) if stay else 0)
+        return self.share is None or self.share.closes
 
 
-def _forgiving(state: str) -> contextlib.AbstractContextManager[None]:
-    """A run that failed may have failed because of the very database that is to be told."""
-    return contextlib.suppress(RunError) if state == "failed" else contextlib.nullcontext()
-
-
-def _line(route: MigrationPlan, run: str, began: float | None = None) -> RunRecord:
-    """The line of a run that begins."""
-    began = time.time() if began is None else began
-    return RunRecord(
-        id=run, kind="run", state="running", started=began, updated=began,
-        source=route.source.key, destination=route.destination.key, way=route.way,
-    )  # fmt: skip
-
-
-def _resumes(journal: Journal, facts: Facts) -> bool:
-    keys = (facts.route.source.key, facts.route.destination.key)
+def _continues_earlier(journal: Journal, plan: MigrationPlan) -> bool:
+    keys = (plan.source.key, plan.destination.key)
     return any(run.kind == "run" and (run.source, run.destination) == keys for run in journal.runs.latest())
-
-
-def _next_command(report: Report, options: RunOptions) -> str:
-    to = f" --to {options.destination}" if options.destination else ""
-    if report.dry_run or report.exit_code:
-        return f"migrate-storage run --from {options.source}{to}"
-    return "migrate-storage report"

@@ -29,7 +29,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
 __all__ = (
-    "Facts",
+    "RunPreflight",
     "check",
     "examine",
 )
@@ -40,7 +40,7 @@ _ROOTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class RunPreflight:
     """What is known before the first object: the way, the rows, and what the destination can do."""
 
     route: MigrationPlan
@@ -57,7 +57,7 @@ class Facts:
 
 def examine(
     application: Application, options: RunOptions, database: Database, retry: Retry, pace: StoreLimits | None = None
-) -> Facts:
+) -> RunPreflight:
     """Look at everything a run needs.
 
     Args:
@@ -84,7 +84,7 @@ def examine(
     if options.destination is None:
         swap = ResolvedBackend(_translated(source), pace=pace)
         route = replace(choose_strategy(source, None, swap=swap, keep_rows=False, shared=True), filters=filters)
-        return Facts(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
+        return RunPreflight(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
     if options.destination == options.source:
         raise ConfigurationError(
             f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
@@ -116,7 +116,7 @@ def examine(
             copiers, found = probe_server_side_copy(source, destination, moving, capabilities, retry)
             route = replace(route, copiers=copiers)
             notes.extend(found)
-    return Facts(
+    return RunPreflight(
         route=route, rows=rows, capabilities=capabilities, sights=sights, rule=rule, notes=tuple(notes), not_carried=_not_carried(source),
     )  # fmt: skip
 

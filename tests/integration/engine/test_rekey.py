@@ -33,7 +33,7 @@ from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rul
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.run import job as run_job
+from migrate_storage.jobs.run import passes
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, digest, object_id
@@ -73,7 +73,7 @@ OWN = frozenset(
 @pytest.fixture
 def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are enough, and make several ranges."""
-    monkeypatch.setattr(run_job, "_MANY", 1)
+    monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
     monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 7)
     monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 7)
     monkeypatch.setattr(batched, "MIN_SPLIT_ROWS", 1)
@@ -164,7 +164,7 @@ def test_rows_and_journal_are_as_they_are_row_by_row(
 ) -> None:
     found: list[tuple[Report, list[Any], tuple[int, int]]] = []
     for many in (1, 10**9):
-        monkeypatch.setattr(run_job, "_MANY", many)
+        monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", many)
         with ground.world() as world:
             bucket = bucket_of(world)
             report = world.run()

@@ -122,7 +122,7 @@ def _arm(settings: dict[str, Any]) -> None:
     from migrate_storage.engine import repoint_batches
     from migrate_storage.engine.rekey import batched, postgres
     from migrate_storage.engine.transfer import Digests
-    from migrate_storage.jobs.run import job as run_job
+    from migrate_storage.jobs.run import passes
     from migrate_storage.stores.fsspec_store import FsspecStore
     from migrate_storage.stores.obstore_store import ObstoreStore
     from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -132,7 +132,11 @@ def _arm(settings: dict[str, Any]) -> None:
     repoint_batches.REPOINT_BATCH_ROWS = settings.get("batch", repoint_batches.REPOINT_BATCH_ROWS)
     repoint_batches.REPOINT_INTERVAL_SECONDS = 60.0  # batches are whole, however slow the machine is
     if "span" in settings:
-        run_job._MANY, postgres.REKEY_RANGE_ROWS, batched.REKEY_WINDOW_ROWS = 1, settings["span"], settings["span"]
+        passes.MIN_BATCHED_REKEY_ROWS, postgres.REKEY_RANGE_ROWS, batched.REKEY_WINDOW_ROWS = (
+            1,
+            settings["span"],
+            settings["span"],
+        )
     if ":" in (of := settings.get("of", "")):
         module, _, name = of.partition(":")
         steps.on(getattr(importlib.import_module(module), name.partition(".")[0]), name.partition(".")[2])
