@@ -1,4 +1,4 @@
-"""Copies, and objects whose rows were updated, that wait until one listing of each side shows all of them."""
+"""Objects that wait until one listing of each side shows all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Findings:
 
 
 class BatchedRechecks:
-    """The objects that wait for a listing, and those of the one listing that is running.
+    """The objects that wait for a listing, and those of the running listing.
 
     Args:
         listings: the listings; ``None`` where each object gets HEADs of its own.
@@ -62,7 +62,7 @@ class BatchedRechecks:
         self._copies[result.task.id] = result
 
     def add_repointed(self, id_: str, filename: str) -> None:
-        """Let an object wait, whose source must be asked again after the commit of its rows."""
+        """Let an object wait, whose source must be checked after the commit of its rows."""
         self._repointed[id_] = filename
 
     def is_waiting(self, id_: str) -> bool:
@@ -82,7 +82,7 @@ class BatchedRechecks:
         return self.waiting_count > 0 and time.monotonic() - self._begun > _MAX_WAIT_SECONDS
 
     def begin(self) -> Callable[[], Listed] | None:
-        """Prepare a listing of both sides for all that wait. Their copies are made, and their rows are committed.
+        """Prepare a listing for all that wait; their copies and commits are finished.
 
         Returns:
             A function that lists, for any thread; ``None`` where nothing waits, or a listing is running.

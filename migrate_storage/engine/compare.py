@@ -1,4 +1,4 @@
-"""Compare two stores key by key in bounded memory: keys on both sides, keys on one side only, and equality.
+"""Compare two stores key by key, in bounded memory.
 
 Both listings are merged as they stream. Most services list in key order, but few promise it. Where one does not, keys without a
 partner go to a temporary file and are matched there after both listings ended. A key that was not listed is never reported as
@@ -43,7 +43,7 @@ _DIGEST = re.compile(r"[0-9a-f]{32}(-\d+)?")
 
 
 class By(enum.StrEnum):
-    """What makes two objects under one key equal. Objects of different sizes always differ."""
+    """What makes two objects equal. Objects of different sizes always differ."""
 
     SIZE = "size"
     """The size alone."""
@@ -135,7 +135,7 @@ def _unpaired_last(pairs: Iterator[Pair], in_order: Callable[[], bool]) -> Itera
 
 
 def _aligned(left: Iterator[ListedKey], right: Iterator[ListedKey]) -> Iterator[Pair]:
-    """Pair the entries of both, as if both were in key order. Entries out of order stay without a partner."""
+    """Pair the entries of both as if in key order; others stay without a partner."""
     one, other = next(left, None), next(right, None)
     while one is not None or other is not None:
         if one is not None and other is not None and one[0] == other[0]:
@@ -198,7 +198,7 @@ def judge(
 
 
 def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
-    """Whether a digest that both sides report is equal; ``None`` where they share none.
+    """Whether a digest of both sides is equal; ``None`` where they share none.
 
     ETags that differ prove nothing, because encryption and the part size change them.
     """
@@ -211,7 +211,7 @@ def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
 
 
 def judge_at(pair: Pair, source: ResolvedBackend, destination: ResolvedBackend, by: By, retry: Retry) -> Compared:
-    """Compare the two sides of a pair as :func:`judge` does; objects are read under the keys that their sides resolve.
+    """Compare as :func:`judge` does, reading under the keys that both sides resolve.
 
     Args:
         pair: as the listings of both sides gave it.
@@ -232,7 +232,7 @@ _PROBES = f"{SCRATCH}/"
 
 
 def is_ours(pair: Pair) -> bool:
-    """Whether a key is a probe object of this tool, perhaps one that another process is using."""
+    """Whether a key is a probe object of this tool, perhaps of another process."""
     return pair.key.startswith(_PROBES)
 
 

@@ -62,7 +62,7 @@ class ConcurrencyLimiter:
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Process one object inside the block; leaving it without an exception is a success.
+        """Process one object inside the block; it succeeds if no exception leaves it.
 
         Raises:
             StoppedError: the run was asked to stop; nothing was begun.
@@ -103,7 +103,7 @@ class ConcurrencyLimiter:
             self._changed(self)
 
     def pause(self, reason: str) -> None:
-        """Admit no worker, for this reason; an empty reason ends the pause. Workers inside finish."""
+        """Admit no worker, for this reason; an empty reason ends the pause."""
         with self._condition:
             before, self._paused = self._paused, reason
             self._condition.notify_all()

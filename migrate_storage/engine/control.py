@@ -1,4 +1,4 @@
-"""Obey control requests from the journal while a run is active, and write the run's progress there.
+"""Obey control requests from the journal, and write a run's progress there.
 
 No port is open. Everyone with the right to write the journal's tables can pause, resume, retune or stop a run, from another
 terminal or another machine. The run polls the journal once a second.
@@ -30,7 +30,7 @@ PAUSED = "asked to pause by 'migrate-storage control'"
 
 
 class ControlChannel(Protocol):
-    """Where requests are read and progress is written: the journal, or one shard of a run in it."""
+    """Where requests are read and progress is written: the journal, or a shard."""
 
     def control(self, run: str) -> Mapping[str, Any]:
         """Return what was requested of a run."""
@@ -88,7 +88,7 @@ class ControlLoop:
             thread.join(LAST_POLL_TIMEOUT_SECONDS)
 
     def poll(self) -> None:
-        """Apply what is requested, pause or resume, and write the progress. A failed query is tried again at the next poll."""
+        """Apply requests and write the progress; a failed query waits for the next poll."""
         requested: Mapping[str, Any] = self._applied
         with contextlib.suppress(RunError, SQLAlchemyError):
             requested = self._journal.control(self._run)

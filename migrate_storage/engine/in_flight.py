@@ -1,4 +1,4 @@
-"""Rows and objects of a pass that are not finished, and the transitions between their states. No request, no thread."""
+"""Unfinished rows and objects of a pass, and the transitions of their states."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PendingRow:
 
 
 class ObjectState(enum.Enum):
-    """How far an object is: each state is entered from the one before, by one method of :class:`PendingObject`."""
+    """How far an object is. Methods of :class:`PendingObject` change it."""
 
     QUEUED = "queued"
     """No worker copies it yet."""
@@ -72,7 +72,7 @@ class ObjectState(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class PendingObject:
-    """An object, with the rows of the open windows that name it. Only its methods change it."""
+    """An object, with the rows that name it. Only its methods change it."""
 
     task: CopyTask
     #: How often it was copied again because its source changed after rows were updated.
@@ -94,7 +94,7 @@ class PendingObject:
     _reported: int | None = None
 
     def recopied(self, record: ObjectRecord) -> PendingObject:
-        """Return the same object to be copied again, with the rows that were re-pointed to it.
+        """Return the object to be copied again, with the rows that were re-pointed to it.
 
         Args:
             record: its journal record with the copy that those rows name.
@@ -130,7 +130,7 @@ class PendingObject:
         return waiting
 
     def fail(self, kind: OutcomeKind, reason: str) -> CopyResult:
-        """Give a verified object another outcome, because its rows or its source changed; return the new result."""
+        """Give a verified object another outcome; return the new result."""
         assert self.result is not None
         self.state, self.result = ObjectState.DONE, replace(self.result, kind=kind, reason=reason)
         return self.result
@@ -146,7 +146,7 @@ class PendingObject:
         return self.resolve_row(row)
 
     def resolve_row(self, row: PendingRow) -> bool:
-        """Give a row the proof, where rows are updated; return whether the row waits for nothing and has a proof."""
+        """Give a row the proof, if rows are updated; return whether the row is ready."""
         result = self.result
         if self.state is ObjectState.REPOINTING and result is not None and result.verified is not None:
             for index, id_ in row.slots.items():
@@ -157,7 +157,7 @@ class PendingObject:
         return not row.waiting and bool(row.verified)
 
     def mark_tried(self, row: PendingRow, new_value: str | None, refusal: str = "") -> None:
-        """Note the value that a row has now, or ``None`` and the database's refusal where it was not updated."""
+        """Note the new value of a row, or ``None`` and the database's refusal."""
         self._unwritten -= 1
         self._tried.append((row, new_value))
         self.refusal = refusal or self.refusal
@@ -199,7 +199,7 @@ class PendingObject:
         self._reported = refs
 
     def report(self, *, only_new_rows: bool = False) -> Outcome:
-        """Return the outcome, perhaps without slots that were reported before, and note that it is reported."""
+        """Return the outcome, perhaps of new slots only, and note that it is reported."""
         assert self.result is not None
         since, verified = (self._reported or 0) if only_new_rows else 0, self.result.verified
         self._reported = len(self.refs)
@@ -213,5 +213,5 @@ class PendingObject:
 def create_recopy(
     record: ObjectRecord, item: Item, rows: list[PendingRow], *, recopies: int = 1, refs: tuple[RowRef, ...] = ()
 ) -> PendingObject:
-    """Return an object that is copied again, with the rows that name its copy of before."""
+    """Return an object that is copied again, with the rows that name its old copy."""
     return PendingObject(CopyTask(record.id, item, record, no_batching=True), recopies, refs, rows)

@@ -1,4 +1,4 @@
-"""Known losses: missing objects that were acknowledged, and acknowledgements that are stale."""
+"""Known losses: missing objects that were acknowledged, and those that are stale."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class KnownLosses:
             self.stale[id_] = _create_note(location, self._reasons[id_], "its object is there again")
 
     def mark_known(self, outcome: Outcome) -> Outcome:
-        """Return the outcome; as ``KNOWN`` where an object is missing and each of its rows is a known loss."""
+        """Return the outcome, as ``KNOWN`` where each row of the object is a known loss."""
         if outcome.kind is not OutcomeKind.MISSING or outcome.size is not None or not outcome.refs:
             return outcome
         ids = [KnownLoss.id_of(ref.column, ref.pk, outcome.source) for ref in outcome.refs]
@@ -61,7 +61,7 @@ class KnownLosses:
 
 
 def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:
-    """Return the known loss of a missing object, acknowledged now by the user of this process.
+    """Return the known loss of a missing object, acknowledged now by this user.
 
     Args:
         outcome: the missing object, and the one row that names it.
@@ -91,7 +91,7 @@ def _current_user() -> str:
 def find_stale(
     journal: Journal, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend], retry: Retry
 ) -> Iterator[tuple[KnownLoss, str]]:
-    """Yield stale known losses, each with the reason: its row is gone or names another file, or its object exists.
+    """Yield known losses whose row or file is gone or whose object exists, and why.
 
     Raises:
         StoreRequestError: a store did not answer.

@@ -1,4 +1,4 @@
-"""One listing in place of many HEADs. It only confirms: an object that it does not confirm gets a HEAD of its own.
+"""One listing in place of many HEADs. What it does not confirm gets a HEAD.
 
 A listing replaces HEADs where it reports size, ETag and time, which is probed first. A listing that fails is discarded. So is
 one that is unsorted, repeats a key or lacks an ETag, and listings of that side are not used again. For each accepted listing
@@ -87,7 +87,7 @@ class ListingEvidence:
 
     @classmethod
     def probe(cls, side: ResolvedBackend, retry: Retry, filenames: Iterable[str]) -> ListingEvidence:
-        """Probe a side that is only read, with the first few of its objects; some of them may be missing.
+        """Probe a side that is only read, with a few objects, of which some may be gone.
 
         Args:
             side: the side to list.
@@ -132,7 +132,7 @@ class ListingEvidence:
         return found
 
     def _list_range(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
-        """List from the first wanted key to the last; return the wanted ones, or none where it is no evidence."""
+        """List from the first wanted key to the last; return wanted ones, if evidence."""
         keys = sorted(wanted, key=key_order)
         found: dict[str, ObjectMeta] = {}
         last, end = b"", key_order(keys[-1])
@@ -167,7 +167,7 @@ class SideListings:
 
 
 def head_confirms(at: ObjectAt, listed: ObjectMeta, retry: Retry) -> bool:
-    """Whether a HEAD reports the same object as a listing did. One that was replaced or deleted since is not confirmed.
+    """Whether a HEAD reports the same object as a listing did.
 
     Args:
         at: the object.

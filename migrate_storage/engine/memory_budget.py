@@ -22,7 +22,7 @@ class MemoryBudget:
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Wait for ``size`` bytes of the budget, at most all of it, and reserve them while the block runs."""
+        """Reserve ``size`` bytes, at most the limit, for the block; wait until free."""
         size = min(size, self._limit)
         with self._condition:
             self._condition.wait_for(lambda: self._left >= size)

@@ -1,4 +1,4 @@
-"""Copy one object: HEAD, copy, verify, HEAD again. A failure of one object is a value, not an exception."""
+"""Copy one object: HEAD, copy, verify, HEAD again. A failure is a value."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ObjectCopier:
         self._digests = DigestPlan(whole=capabilities.large_etag_is_md5, parts=capabilities.large_etag_is_of_parts)
 
     def copy(self, task: CopyTask) -> CopyResult:
-        """Do one task to its end. Every failure but a request to stop is part of the result.
+        """Do one task to its end. A failure is part of the result.
 
         Raises:
             StoppedError: the run was asked to stop; a multipart upload was aborted.
@@ -82,7 +82,7 @@ class ObjectCopier:
         return self._measure(task, lambda: self._copy_either_way(task))
 
     def recheck(self, result: CopyResult) -> CopyResult:
-        """HEAD both objects of a copy whose ``recheck_pending`` is set. Where one of them changed, do the task again.
+        """HEAD both objects of a copy. Where one of them changed, do the task again.
 
         Raises:
             StoppedError: the run was asked to stop; a multipart upload was aborted.
@@ -90,7 +90,7 @@ class ObjectCopier:
         return self._measure(result.task, lambda: self._recheck(result))
 
     def source_changed(self, filename: str, verified: Verified) -> bool:
-        """HEAD a source again; whether another object is there than the one that was copied. A deleted one is not.
+        """HEAD a source again; whether it was replaced. A deleted one was not.
 
         Raises:
             StoreRequestError: the store did not answer.
@@ -147,7 +147,7 @@ class ObjectCopier:
                 raise error from None
 
     def _with_source_evidence(self, source: ObjectAt, copy: Callable[[], CopyResult]) -> CopyResult:
-        """Copy from a fallback, with the evidence of the store that later HEADs ask: each has ETags of its own."""
+        """Copy from a fallback, with evidence of the store that later HEADs will ask."""
         try:
             before = self._head(source)
         except StoreRequestError:
@@ -306,7 +306,7 @@ class ObjectCopier:
         return replace(verified, destination=found)
 
     def _reuse_verified(self, copy: _Copy, existing: ObjectMeta) -> CopyResult | None:
-        """Reuse what an earlier run verified, where both objects are as they were then. No bytes are read."""
+        """Reuse what an earlier run verified, where both objects are unchanged."""
         record = copy.task.record
         if (
             record is None
@@ -324,7 +324,7 @@ class ObjectCopier:
         return CopyResult(task=copy.task, verified=verified)
 
     def _destination_exists(self, copy: _Copy) -> CopyResult:
-        """Compare with an object at the destination that is not ours. An equal one is used, another one is left."""
+        """Use an object at the destination that is not ours if it is equal, else leave it."""
         self._head_source(copy.source)
         verified = self._retry.call(lambda: compare_content(copy.source, copy.destination))
         if verified is not None:
@@ -348,7 +348,7 @@ class ObjectCopier:
 
 
 def _has_known_copy(record: ObjectRecord | None) -> bool:
-    """Whether the journal records an object that we wrote to the destination, verified or not."""
+    """Whether the journal records that we wrote the destination, verified or not."""
     return record is not None and record.state in ("held", "leftover") and record.size is not None
 
 

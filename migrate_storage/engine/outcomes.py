@@ -1,4 +1,4 @@
-"""Report how each object ended, once. A problem is reported again only for rows that the first pass meets later."""
+"""Report how each object ended, once, and its problem for each row."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OutcomeReporter:
             self._on_outcome(pending.report(only_new_rows=True))
 
     def report_collision(self, pending: PendingObject) -> None:
-        """Report that two source objects have one destination. The second one is not copied."""
+        """Report a second source object for one destination. It is not copied."""
         task = pending.task
         reason = f"another source object goes to {task.item.destination} already: give one of them another name"
         pending.conclude(CopyResult(task=task, kind=OutcomeKind.OCCUPIED, reason=reason))

@@ -1,4 +1,4 @@
-"""Choose the strategy of a migration, and what to do with each object. No request is sent here."""
+"""Choose the strategy of a migration, and what to do with each object."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class MigrationPlan:
         return slot.file["backend"] == self.source.key and self.filters.matches(slot.file["filename"])
 
     def refusal(self, path: str) -> str | None:
-        """Return why the destination cannot address a filename, with advice; ``None`` where it can."""
+        """Return why the destination cannot address a filename; ``None`` where it can."""
         local = self.destination.root.service == "file"
         reason = unaddressable(path, local=local)
         if reason is None:
@@ -83,7 +83,7 @@ class MigrationPlan:
         return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
 
     def copier(self, item: Item) -> ServerSideCopier | None:
-        """Return what copies an object within the service; ``None`` where it passes through this process."""
+        """Return what copies an object within the service; ``None`` where nothing does."""
         return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
 
     def destination_path(self, filename: str) -> str:

@@ -1,4 +1,4 @@
-"""Probe what a store can do and which rights exist, instead of deducing it from the store's type.
+"""Probe what a store can do and which rights exist; its type proves neither.
 
 The source is only read. The destination gets a few objects under a scratch prefix, which are deleted.
 """
@@ -35,7 +35,7 @@ _MAX_PROBE_WRITES = 3
 
 
 def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) -> None:
-    """Check that a random key is "not found" at the source, and that its buckets and folders exist.
+    """Check that a random key is "not found" at the source and its buckets exist.
 
     Raises:
         PreflightError: a bucket or folder is missing, or the store cannot be read.
@@ -53,7 +53,7 @@ def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) 
 
 
 def check_absent(side: ResolvedBackend, retry: Retry) -> None:
-    """Check for a dry run that the destination answers, and that a random key is "not found" there.
+    """Check for a dry run that a random key is "not found" at the destination.
 
     Raises:
         PreflightError: its bucket is missing, or it cannot be read.
@@ -95,7 +95,7 @@ def _unusable(what: str, doing: str, error: StoreRequestError) -> str:
 def same_storage(
     source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, probe: bool
 ) -> tuple[bool, str]:
-    """Whether both sides reach one storage, and how that was found out where the registrations do not show it.
+    """Whether both sides reach one storage, and how that was found out if probed.
 
     In doubt one object is written to the destination and requested from the source.
     """
@@ -132,7 +132,7 @@ def same_storage(
 
 
 def _serves_probe(source: ResolvedBackend, place: Place, retry: Retry) -> bool:
-    """Whether one side is a disk and the other its server: asked at once, and again after the server's cache expired."""
+    """Whether one side is a disk that the other side serves."""
     for wait in (0.0, _SERVER_CACHE_SECONDS):
         time.sleep(wait)
         if source.root.service == "file":
@@ -144,7 +144,7 @@ def _serves_probe(source: ResolvedBackend, place: Place, retry: Retry) -> bool:
 
 
 def _candidate_files(folder: Place, place: Place) -> Iterator[Path]:
-    """Files of a folder that an object of a server may be, if the server's disk contains the folder."""
+    """Yield files of a folder that an object of its server may be."""
     parts = [place.root, *place.key.split("/")]
     for start in range(len(parts)):
         yield Path("/", folder.key, *parts[start:])
@@ -160,7 +160,7 @@ def _may_exist(at: ObjectAt, retry: Retry) -> bool:
 
 
 def refuses_to_replace(side: ResolvedBackend, retry: Retry) -> bool:
-    """Whether PUTs of a side refuse to replace an object when asked; the side is probed when first asked for.
+    """Whether PUTs of a side refuse to replace an object; it is probed once.
 
     Raises:
         PreflightError: the side cannot be written or read.
@@ -263,7 +263,7 @@ def _refuses_second_put(at: ObjectAt, retry: Retry) -> bool:
 
 
 def _probe_multipart_etag(at: ObjectAt, content: bytes, retry: Retry) -> tuple[bool, bool]:
-    """Whether the ETag of a multipart upload is the MD5 of the bytes, and whether it is the MD5 of its parts' MD5s.
+    """Whether a multipart ETag is the MD5 of the bytes, and of its parts' MD5s.
 
     A store that refuses such uploads may take small objects only; the copy of a large object then fails with its reason.
     """

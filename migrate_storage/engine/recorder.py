@@ -1,4 +1,4 @@
-"""What one run records in the journal, and the same for one shard of a run and for a dry run."""
+"""What a run, a shard of a run, or a dry run records in the journal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RunRecorder:
         return self._journal.objects.record_intents(records)
 
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
-        """Update rows and record results of objects together; return for each row whether it was updated."""
+        """Update rows and record object results; return whether each row was updated."""
         return repoint_rows(updates, results, run=self.run, journal=self._journal, database=self._database)
 
     def record_results(self, *records: ObjectRecord) -> None:
@@ -60,7 +60,7 @@ class RunRecorder:
         self._journal.database.transaction(lambda connection: self._journal.objects.record_results(connection, records))
 
     def record_rejected(self, id_: str, source: Location, kind: OutcomeKind, reason: str) -> bool:
-        """Record a problem of what never had a destination; return whether this run did not have it yet."""
+        """Record a problem without a destination; return whether it is new to the run."""
         known = self._journal.objects.find([id_]).get(id_)
         if known is not None and known.run == self.run and known.outcome == kind:
             return False
@@ -159,7 +159,7 @@ class DryRunRecorder(RunRecorder):
         self._real = journal
 
     def find_records(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
-        """Return the records of this dry run, and those of the real journal for other objects."""
+        """Return records of this dry run, else those of the real journal."""
         noted = super().find_records(ids)
         if self._real is None:
             return noted
@@ -177,7 +177,7 @@ class DryRunRecorder(RunRecorder):
 
 @contextmanager
 def temporary_journal() -> Iterator[Journal]:
-    """Yield a journal in a temporary file, so that the memory of a dry run is bounded for any number of rows."""
+    """Yield a journal in a temporary file, which bounds the memory of a dry run."""
     with tempfile.TemporaryDirectory(prefix="migrate-storage-") as folder:
         engine = create_engine(f"sqlite:///{folder}/rehearsal.db")
         # The file need not survive a crash.
@@ -196,7 +196,7 @@ def _is_held(task: CopyTask) -> bool:
 
 
 def _is_ours(result: CopyResult) -> bool | None:
-    """Whether this tool wrote the object at the destination; ``None`` where a killed run may have written it."""
+    """Whether this tool wrote the destination; ``None`` if a killed run may have."""
     before, verified = result.task.record, result.verified
     if not result.copied and before is not None and before.state == "intent":
         return None

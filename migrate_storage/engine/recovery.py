@@ -15,7 +15,7 @@ __all__ = ("recover_intents",)
 
 
 def recover_intents(journal: Journal, database: Database, columns: Sequence[Column]) -> None:
-    """Read each row whose update is recorded as an intent only, and record whether the row has the new value.
+    """Read each row whose update is an intent only, and record its result.
 
     Intents exist where the journal is in another database than the rows.
     """

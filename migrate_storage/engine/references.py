@@ -1,4 +1,4 @@
-"""Collect the places that rows and other lists name, which ``purge`` must not delete. They are stored on disk."""
+"""Collect on disk the places that rows and lists name; ``purge`` keeps them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ("ReferencedPlaces", "ServiceIdentity", "named_by_rows", "sides_of")
 
 
 def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> dict[str, ResolvedBackend]:
-    """Return every registered backend as a side, with request limits where some are given.
+    """Return every registered backend as a side, with request limits if given.
 
     Raises:
         ConfigurationError: one of them cannot be resolved to a place, so that the places of its rows are unknown.
@@ -46,9 +46,9 @@ def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> di
 
 
 class ServiceIdentity:
-    """Knows which endpoints may be one service, so that equal buckets and keys there are one object. In doubt they are one.
+    """Knows which endpoints may be one service. In doubt they are one.
 
-    The relation is not transitive: one endpoint may be in doubt with two others that are known to differ.
+    Equal buckets and keys of one service are one object. The relation is not transitive: one endpoint may be in doubt with two others that are known to differ.
 
     Args:
         sides: every registered backend.
@@ -109,7 +109,7 @@ class ReferencedPlaces(SpilledSet):
         self.add(self._services.digest(place) for place in places)
 
     def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]) -> None:
-        """Add what the rows of these columns name under any key, whatever options restrict the run.
+        """Add what rows of these columns name under any key, whatever restricts the run.
 
         Args:
             database: where they are.
@@ -123,7 +123,7 @@ class ReferencedPlaces(SpilledSet):
             self.add_places(place for _, place in window)
 
     def add_listed(self, source: str, database: Database, sides: Sequence[ResolvedBackend]) -> None:
-        """Add filenames from a file with one per line, or from the first column of an SQL query.
+        """Add filenames from the lines of a file or the first column of an SQL query.
 
         Args:
             source: the path of a file, or a SELECT.
@@ -160,7 +160,7 @@ class ReferencedPlaces(SpilledSet):
 def named_by_rows(
     database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]
 ) -> Iterator[list[tuple[Slot, Place]]]:
-    """Yield every slot of the rows of these columns with its place, in windows, whatever options restrict the run.
+    """Yield every slot of these columns with its place, whatever restricts the run.
 
     Args:
         database: where they are.

@@ -1,4 +1,4 @@
-"""Update rows: only to a :class:`~migrate_storage.engine.verify.Verified` object, and only by compare-and-swap."""
+"""Update rows: only to a verified object, and only by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RowUpdate:
 
 
 def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]:
-    """Return the fields of a file's JSON that change: where the file is, and what its store reports of it.
+    """Return the fields of a file's JSON that change: place and store metadata.
 
     Content type, metadata and unknown fields stay as they are.
     """
@@ -70,7 +70,7 @@ def prepare_update(rows: FileColumn, row: Row, slots: Mapping[int | None, tuple[
 def repoint_rows(
     updates: Sequence[RowUpdate], results: Sequence[ObjectRecord], *, run: str, journal: Journal, database: Database
 ) -> list[bool]:
-    """Update a batch of rows and record results of objects, in one transaction where both share a database.
+    """Update rows and record object results, in one transaction where possible.
 
     Where they do not, each update is recorded as an intent first, and settled after the commit of the rows.
 

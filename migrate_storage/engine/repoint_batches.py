@@ -1,4 +1,4 @@
-"""Rows that are ready and object results, written in batches; row by row where the database refuses a batch."""
+"""Write ready rows and object results in batches, or row by row after a refusal."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class BatchRepointer:
         return batch
 
     def _write(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[tuple[bool, str]]:
-        """Write all in one transaction; where the database refuses that, each row in its own."""
+        """Write all in one transaction, or after a refusal each row in its own."""
         try:
             done = self._recorder.repoint_rows(updates, results)
         except RefusedError:

@@ -1,4 +1,4 @@
-"""Limit the duration and the bytes of one run. After a limit is reached no further object is begun."""
+"""Limit the duration and the bytes of one run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("RunLimits",)
 
 
 class RunLimits:
-    """The limits of one run.
+    """The limits of one run; after one is reached no further object is begun.
 
     Args:
         seconds: from now; ``None`` sets no limit.

@@ -1,4 +1,4 @@
-"""Schedule one migration: rows to objects, objects to workers, results back to rows.
+"""Schedule a migration: rows to objects, objects to workers, results to rows.
 
 One thread talks to the database. It reads windows of rows, gives their objects to a pool of workers, collects their results, and
 updates rows in batches. Workers talk to the stores only. All queues are bounded: the next window is read when most objects of the
@@ -151,7 +151,7 @@ class Scheduler:
                 return
 
     def recopy(self, record: ObjectRecord) -> None:
-        """Copy an object again whose source changed after rows were re-pointed to it, and update those rows.
+        """Copy an object again whose source changed, and update the rows that name it.
 
         Args:
             record: its journal record.
@@ -207,7 +207,7 @@ class Scheduler:
         return PendingRow(rows, row, by_slot, set(items)), items
 
     def _begin_objects(self, items: dict[str, Item]) -> None:
-        """Record the intents of objects that are new to this pass, and give them to the pool."""
+        """Record the intents of objects new to this pass, and give them to the pool."""
         records = self._recorder.find_records(list(items))
         tasks = {id_: CopyTask(id_, item, records.get(id_)) for id_, item in items.items()}
         final = {id_ for id_, task in tasks.items() if self._has_final_outcome(task.record)}
@@ -227,7 +227,7 @@ class Scheduler:
                 self._start_copy(pending, Admission.NEW)
 
     def _has_final_outcome(self, record: ObjectRecord | None) -> bool:
-        """Whether an earlier pass of this run finished an object for good, so that its rows stay as they are."""
+        """Whether an earlier pass of this run finished an object for good."""
         if record is None or record.run != self._recorder.run or record.outcome is None:
             return False
         return OutcomeKind(record.outcome) not in _RETRIED_OUTCOMES
@@ -243,7 +243,7 @@ class Scheduler:
     # -- results of workers
 
     def _collect(self, *, block: bool) -> None:
-        """Handle the results of workers; with ``block`` wait up to 0.2 seconds for the first one."""
+        """Handle results of workers; with ``block`` wait up to 0.2 seconds for one."""
         while (done := self._pool.take(block=block)) is not None:
             block = False
             work, id_, future = done
@@ -384,7 +384,7 @@ class Scheduler:
                 self._handle_repointed(pending)
 
     def _handle_repointed(self, pending: PendingObject) -> None:
-        """After all rows of an object were tried, check its source again, or report why they were not updated."""
+        """Check the source again after all rows were tried, or report their problem."""
         assert pending.result is not None
         verified, id_ = pending.result.verified, pending.task.id
         assert verified is not None
@@ -419,7 +419,7 @@ class Scheduler:
         self._objects.pop(pending.task.id, None)
 
     def _conclude(self, pending: PendingObject, result: CopyResult) -> list[PendingRow]:
-        """Record an object for which no row is updated; report it unless an earlier pass of this run did.
+        """Record an object without row updates; report it unless an earlier pass did.
 
         Returns:
             The rows that waited for it.

@@ -1,4 +1,4 @@
-"""Copies by the service itself: probed before the first one, and each verified by equal digests on both sides.
+"""Copies by the service itself, each verified by equal digests on both sides.
 
 On a service whose simple ETags are the MD5 of the bytes, the copy's ETag must equal the one that the source had before. An object
 whose copy would lose something, or that has no such ETag, passes through this process.
@@ -72,7 +72,7 @@ def probe_server_side_copy(
     capabilities: Capabilities,
     retry: Retry,
 ) -> tuple[dict[str, ServerSideCopier], list[Note]]:
-    """Copy one object of each source bucket as a probe, to see whether the service does it.
+    """Copy one object of each source bucket to probe whether the service does it.
 
     The source is only read. The copy must have the same bytes, the ETag of the source, which is their MD5, and the content type
     that was sent. Where PUTs at the destination refuse to replace an object, copies must refuse too.

@@ -55,7 +55,7 @@ class CopyResult:
 
 
 def confirm_copy(result: CopyResult, source: ObjectMeta | None, destination: ObjectMeta | None) -> CopyResult | None:
-    """Complete a copy whose ``recheck_pending`` is set, with HEADs or a listing that began after the copy.
+    """Complete a pending recheck with HEADs or a listing that began after the copy.
 
     Args:
         result: the copy.

@@ -1,4 +1,4 @@
-"""Copy the bytes of one object through this process, and compute digests of them. :mod:`.verify` proves the copy."""
+"""Copy the bytes of one object through this process, and compute their digests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SourceMissingError(ObjectCheckError):
 
 
 def part_size(size: int) -> int:
-    """Return the bytes in one part of an upload: it grows with the object, so that ``MAX_PARTS`` parts are enough."""
+    """Return the bytes in one part of an upload, so that ``MAX_PARTS`` are enough."""
     return max(SMALL_BYTES, math.ceil(size / MAX_PARTS))
 
 
@@ -87,7 +87,7 @@ class Digests:
 
     @property
     def md5(self) -> str | None:
-        """MD5 of the whole in hex; ``None`` where it was not computed. It detects accidents, not attacks."""
+        """MD5 of the whole in hex, against accidents; ``None`` if it was not computed."""
         return None if self._md5 is None else self._md5.hexdigest()
 
     @property
@@ -97,7 +97,7 @@ class Digests:
 
     @property
     def e_tags(self) -> frozenset[str]:
-        """ETags that an S3 service may give to these bytes: the MD5, and the multipart tag for each part size."""
+        """ETags that S3 may give to these bytes: the MD5, and one for each part size."""
         tags = set() if self.md5 is None else {self.md5}
         for done, part, filled in self._parts.values():
             parts = [*done, part.digest()] if filled or not done else done
@@ -107,7 +107,7 @@ class Digests:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigestPlan:
-    """Which digests a destination may report of a multipart upload. Only these are computed."""
+    """Which digests a destination may report of a multipart upload."""
 
     #: The MD5 of the whole object.
     whole: bool = True
@@ -211,7 +211,7 @@ def copy_bytes(
 
 
 def merge_attributes(found: Attributes, content_type: str | None) -> Attributes:
-    """Return the source's attributes, with the row's content type where the source has none."""
+    """Return the source's attributes, with the row's content type if it has none."""
     return replace(found, content_type=found.content_type or content_type)
 
 
@@ -239,7 +239,7 @@ def _may_report_md5(meta: ObjectMeta) -> bool:
 
 
 def _part_sizes_of(meta: ObjectMeta) -> tuple[int, ...]:
-    """Return at most three part sizes that fit the number of parts in the source's multipart ETag."""
+    """Return at most three part sizes that fit the count in a multipart ETag."""
     _, dash, count = (meta.e_tag or "").rpartition("-")
     if not dash or not count.isdigit() or not meta.size:
         return ()

@@ -64,7 +64,7 @@ class SourceChangedError(ObjectCheckError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
-    """Two objects with equal bytes. Rows are re-pointed only to the destination of such a pair."""
+    """Two objects with equal bytes. Rows are re-pointed only to such a destination."""
 
     source: ObjectMeta
     destination: ObjectMeta
@@ -97,7 +97,7 @@ class CopyPolicy:
 
 
 def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, resources: CopyResources) -> Verified:
-    """Copy an object through this process until the copy is verified and the source did not change meanwhile.
+    """Copy an object until the copy is verified and its source is unchanged.
 
     Raises:
         SourceMissingError: there is no such source object, or it is gone by now.
@@ -236,14 +236,17 @@ def consistent_with(before: Evidence, now: Evidence) -> bool:
 
 
 def _is_same_time(one: float, other: float) -> bool:
-    """Compare two times; some services list fractions of a second and answer a HEAD in whole seconds."""
+    """Compare two times. Some services list fractions but answer HEAD in seconds."""
     if one.is_integer() is not other.is_integer():
         return int(one) == int(other)
     return abs(one - other) < _SAME_TIME_SECONDS
 
 
 def proven_unchanged(before: Evidence, now: Evidence) -> bool:
-    """Whether an ETag, a version or a time shows that an object was not replaced. Deletions require this."""
+    """Whether an ETag, a version or a time proves that an object was not replaced.
+
+    Deletions require this.
+    """
     compared = (
         (before.e_tag, now.e_tag),
         (before.version, now.version),

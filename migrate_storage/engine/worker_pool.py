@@ -96,7 +96,7 @@ class WorkerPool:
         return found
 
     def run_each(self, work: Callable[[S], T], batch: Sequence[S]) -> list[T]:
-        """Call a function with each element of a batch, as many at once as there are workers."""
+        """Call a function with each element of a batch, in all workers."""
         return list(self._executor.map(lambda each: self._run(partial(work, each), Admission.CONTINUATION), batch))
 
     def close(self) -> None:

@@ -89,7 +89,7 @@ class Store(Protocol):
 
 
 class ObjectAt(NamedTuple):
-    """One object as requests name it: the store that serves it, and its full key there."""
+    """One object as requests name it: its store, and its full key there."""
 
     store: Store
     key: str

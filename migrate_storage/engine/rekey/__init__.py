@@ -1,1 +1,1 @@
-"""Re-keying of many rows in one statement or batch, where a listing and a prefix rule are enough."""
+"""Re-key many rows at once, where a listing and a prefix rule are enough."""

@@ -1,4 +1,4 @@
-"""Re-key in batches by this process, for all databases but PostgreSQL; see :mod:`migrate_storage.engine.rekey.postgres`.
+"""Re-key in batches by this process, for all databases but PostgreSQL.
 
 No bytes are copied, and one listing replaces a HEAD for each object. Only simple rows are re-keyed here: one file in a row, a plain
 name, an object that was listed, and no journal record of an earlier run. The passes that follow do all other rows, one by one.
@@ -100,7 +100,7 @@ class BatchedRekey:
             yield prepare_update(rows, row, {None: (record.id, verified, record.destination)}), record
 
     def _find_tail(self, rows: FileColumn, row: Row) -> str | None:
-        """Return the filename of a row's one file after the rule's prefix; ``None`` where the row is not simple."""
+        """Return a row's one filename without the prefix; ``None`` if it is not simple."""
         try:
             [slot] = parse_slots(rows.column, row)
         except ValueError:
@@ -127,7 +127,7 @@ class BatchedRekey:
         batch: Sequence[tuple[RowUpdate, ObjectRecord]],
         on_repointed: Callable[[int, int], None],
     ) -> None:
-        """Re-point all rows of a batch in one transaction. Where one row changed or is refused, try halves of the batch."""
+        """Re-point a batch in one transaction; after a change or refusal, its halves."""
         if not batch:
             return
         try:
@@ -147,7 +147,7 @@ class BatchedRekey:
     def _write(
         self, connection: Connection, rows: FileColumn, batch: Sequence[tuple[RowUpdate, ObjectRecord]]
     ) -> tuple[int, int]:
-        """Update the rows and record them; return the number of new object records and of rows."""
+        """Update and record the rows; return the number of new objects and of rows."""
         self._journal.database.dialect.limit_lock_wait(connection, ROW_LOCK_TIMEOUT_SECONDS)
         recorded, fresh = self._journal.objects.insert_verified(connection, [record for _, record in batch])
         updates = [update for update, record in batch if record.id in recorded]

@@ -1,4 +1,4 @@
-"""One listing in place of a HEAD for each object, for a re-key whose keys both reach one bucket or one disk.
+"""One listing in place of a HEAD for each object of a re-key.
 
 It replaces HEADs only where it is in key order, repeats no key, and has size, ETag and time of each object. A listing that breaks
 off is discarded. Of each accepted listing one random object is also checked with HEAD through both keys.
@@ -94,7 +94,7 @@ class PrefixListing:
             raise _NoEvidenceError from error
 
     def _link_check(self) -> Callable[[str], bool] | None:
-        """Return a function that checks that no symbolic link leads to a file; ``None`` for a service.
+        """Return a check that no symbolic link leads to a file; ``None`` for a service.
 
         The listing of a disk has no order, and follows links.
         """

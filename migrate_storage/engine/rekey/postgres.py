@@ -1,4 +1,4 @@
-"""Re-key in bulk: in PostgreSQL one statement re-points a range of rows, and records each of them in the journal.
+"""Re-key in bulk: one PostgreSQL statement updates and records a range of rows.
 
 No bytes are copied, and one listing replaces a HEAD for each object. Where both keys reach one bucket, and filenames change by
 one prefix, the database does the rest by itself. Only simple rows are re-keyed here: one file in a row, a plain name, an object that
@@ -125,7 +125,7 @@ class PostgresRekey:
 
     @contextmanager
     def _listed_table(self, row_count: int, may_continue: Callable[[], bool]) -> Iterator[bool]:
-        """Create a table of the listed objects for the block; yield whether the listing is accepted."""
+        """Create a table of listed objects; yield whether the listing is accepted."""
         database, table = self._journal.database, self._listed
         try:
             database.transaction(lambda connection: table.drop(connection, checkfirst=True))
@@ -155,7 +155,7 @@ class PostgresRekey:
         return True
 
     def _insert_listed(self, connection: Connection, batch: Sequence[tuple[str, ObjectMeta]]) -> None:
-        """Insert a batch by one statement with an array for each column; the database computes the ids."""
+        """Insert a batch with one array for each column; the database computes the ids."""
         listed, source, destination = self._listed.c, self._plan.source, self._plan.destination
         values = {
             listed.tail: [tail for tail, _ in batch],
@@ -180,7 +180,7 @@ class PostgresRekey:
     # -- one range of rows
 
     def _repoint_range(self, connection: Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
-        """Re-point one range by one statement; return the number of rows and of new object records.
+        """Re-point one range; return the number of rows and of new object records.
 
         For a column ``file`` of a table ``documents`` with the key ``id``, and the rule ``a/`` to ``b/``, it is in short::
 
@@ -228,7 +228,7 @@ class PostgresRekey:
         return int(repointed), int(recorded)
 
     def _select_named(self, rows: FileColumn) -> CTE:
-        """Select rows whose one file has the source's key and the rule's prefix, with the rest of its filename."""
+        """Select rows whose one file has the source's key and the rule's prefix."""
         rule, filename = self._rule, rows.raw.op("->>")(literal_column("'filename'"))
         named: CTE = (
             rows.select(rows.raw.label("ms_value"), func.substr(filename, len(rule.old) + 1).label("ms_tail"))
@@ -245,7 +245,7 @@ class PostgresRekey:
         return named
 
     def _select_found(self, rows: FileColumn, named: CTE) -> CTE:
-        """Select those whose object was listed, with their old and new values, and whether the object needs a record."""
+        """Select those whose object was listed, with their old and new values."""
         listed, objects = self._listed, self._journal.tables.object
         other = objects.alias()
         changes = func.jsonb_build_object(
@@ -300,7 +300,7 @@ class PostgresRekey:
 
 
 def _sample_key(rows: FileColumn) -> tuple[Any, ...] | None:
-    """Return the key of some row; ``None`` where the database spells such keys differently from :func:`dump_key`."""
+    """Return the key of some row; ``None`` where SQL spells such keys differently."""
     for row in rows.sample(1):
         if all(isinstance(part, _KEY_TYPES) and not isinstance(part, bool) for part in row.pk):
             return row.pk
@@ -308,7 +308,7 @@ def _sample_key(rows: FileColumn) -> tuple[Any, ...] | None:
 
 
 def _dump_key(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
-    """Spell a row's key in SQL as :func:`migrate_storage.database.primary_keys.dump_key` does."""
+    """Spell a row's key in SQL as :func:`.primary_keys.dump_key` does."""
     parts: list[ColumnElement[Any]] = []
     for column, part in zip(rows.key, key, strict=True):
         written = cast(func.to_json(column), Text)
@@ -317,7 +317,7 @@ def _dump_key(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
 
 
 def _digest(name: str, part: ColumnElement[str]) -> ColumnElement[str]:
-    """Compute in SQL what :func:`migrate_storage.database.primary_keys.digest_of` does.
+    """Compute in SQL what :func:`.primary_keys.digest_of` does.
 
     Args:
         name: a JSON text with a placeholder.
@@ -329,5 +329,5 @@ def _digest(name: str, part: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def _cast_values(table: Table, values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
-    """Cast the values of a record to the types of its columns: the database does not guess a parameter's type."""
+    """Cast a record's values to its columns' types, which PostgreSQL does not guess."""
     return [cast(value, table.c[name].type).label(name) for name, value in values.items()]

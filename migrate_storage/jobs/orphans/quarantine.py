@@ -1,4 +1,4 @@
-"""Move one object into a quarantine folder of its store, and back: copy, verify the copy, delete the original.
+"""Move one object to quarantine and back: copy, verify, delete the original.
 
 The state of the journal record shows where the object may be. ``moving``: at its own key. ``deleting``: at its own key or in
 quarantine only. ``quarantined``: in quarantine. ``restoring``: in quarantine, and perhaps at its own key. ``restored``: at its own key.
@@ -75,7 +75,7 @@ def check_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequen
 
 
 def reason_not_to_move(held: ListedObject, side: ResolvedBackend) -> str:
-    """Return why an object could not be put back, so that it must not be moved; empty where it could."""
+    """Return why an object could not be put back after a move; empty where it could."""
     local = held.place.service in ("file", "memory")
     if not local and (reason := unaddressable(held.place.key)) is not None:
         return f"it is not moved, for its key {reason}"
@@ -85,7 +85,7 @@ def reason_not_to_move(held: ListedObject, side: ResolvedBackend) -> str:
 
 
 def moving_record(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
-    """Return the journal record of an object that is to be moved below ``prefix`` and the run's id."""
+    """Return the record of an object to be moved below ``prefix`` and the run's id."""
     name = held.location.path
     place = held.place
     return ObjectRecord(
@@ -140,15 +140,15 @@ class Quarantine:
         self._breaker = CircuitBreaker()
 
     def copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
-        """Copy an object to quarantine and verify the copy; the new record has the evidence of both."""
+        """Copy an object to quarantine and verify it; the new record has the evidence."""
         return self._catch_failure(record, self._copy_to_quarantine)
 
     def delete_original(self, record: ObjectRecord) -> StepResult:
-        """Delete an object that was copied to quarantine, if it and its copy are unchanged."""
+        """Delete an object that was copied, if it and its copy are unchanged."""
         return self._catch_failure(record, self._delete_original)
 
     def put_back(self, record: ObjectRecord) -> StepResult:
-        """Copy an object back to its own key and delete the copy, from whatever state a job left them in."""
+        """Copy an object back and delete the copy, from any state that a job left."""
         return self._catch_failure(record, self._put_back)
 
     def delete_copy(self, record: ObjectRecord) -> StepResult:
@@ -156,7 +156,7 @@ class Quarantine:
         return self._catch_failure(record, self._delete_copy)
 
     def recover(self, record: ObjectRecord) -> StepResult:
-        """Finish what a killed job began: delete the copy where the original exists; else it is in quarantine."""
+        """Finish the step of a killed job: delete the copy where the original exists."""
         return self._catch_failure(record, self._recover)
 
     def _catch_failure(self, record: ObjectRecord, step: Callable[[ObjectRecord], StepResult]) -> StepResult:
@@ -251,7 +251,7 @@ class Quarantine:
         return result
 
     def _settle_existing(self, record: ObjectRecord, existing: ObjectMeta, found: ObjectMeta | None) -> StepResult:
-        """Decide about the copy where an object is at the original's key: the original, or another one.
+        """Decide about the copy where an object is at the original's key.
 
         Args:
             record: the object's journal record.
@@ -276,7 +276,7 @@ class Quarantine:
         return StepResult(record=record, kind=OutcomeKind.OCCUPIED, reason=reason)
 
     def _is_intact(self, record: ObjectRecord, copy: ObjectAt, found: ObjectMeta) -> bool:
-        """Whether the copy is the one that was verified, by its evidence or else by its bytes."""
+        """Whether the copy is the one that was verified, by evidence or else by bytes."""
         if proven_unchanged(record.destination_evidence, found.evidence):
             return True
         return found.size == record.size and self._retry.call(lambda: sha256_of(copy)) == record.sha256

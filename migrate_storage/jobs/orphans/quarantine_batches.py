@@ -1,4 +1,4 @@
-"""Move many objects to quarantine and back, in batches: the order of the steps, and what the journal records before each."""
+"""Move many objects to quarantine and back, in journaled batches."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class QuarantineBatches:
             raise StoppedError("told to stop")
 
     def _move_batch(self, reachability: Reachability, records: list[ObjectRecord]) -> None:
-        """Copy, read the rows, delete the originals, read the rows again, and put back what they name by then."""
+        """Copy, read rows, delete originals, read rows again, put back what they name."""
         taken = self._journal.objects.record_intents(records)
         reason = "another object goes to its place in quarantine"
         results = {
@@ -134,7 +134,7 @@ class QuarantineBatches:
                 self._on_outcome(result.outcome)
 
     def _delete_originals(self, records: Sequence[ObjectRecord], results: dict[str, StepResult]) -> list[ObjectRecord]:
-        """Delete objects whose copies are verified; return those that were certainly not deleted."""
+        """Delete objects with verified copies; return those certainly not deleted."""
         kept = []
         claimed = self._claim(records, "moving", "deleting")
         for result in self._run_step(self._quarantine.delete_original, claimed):
@@ -179,13 +179,13 @@ class QuarantineBatches:
         )
 
     def _recover(self) -> None:
-        """Finish what a killed job began: objects that it had not deleted stay, the others are in quarantine."""
+        """Finish the steps of a killed job."""
         for batch in self._journal.objects.in_states("moving", "deleting"):
             for result in self._run_step(self._quarantine.recover, self._claim_unfinished(batch)):
                 self._record_finished(result)
 
     def _claim_unfinished(self, batch: Sequence[ObjectRecord]) -> list[ObjectRecord]:
-        """Claim the records of a batch whose objects are not deleted yet; return them and the other ones."""
+        """Claim records whose objects are not deleted yet; return them and the others."""
         moving, others = _partition(batch, lambda record: record.state == "moving")
         return [*self._claim(moving, "moving", "restoring"), *others]
 

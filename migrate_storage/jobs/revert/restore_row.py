@@ -1,4 +1,4 @@
-"""Decide for one row whether its value of before the run may be written back; copy objects back where that is needed."""
+"""Decide whether the old value of a row may be written back; copy objects back."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def value_before_runs(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Ma
 
 
 class _ReplacedError(ObjectCheckError):
-    """Another process wrote the source, or kept writing the destination, while it was copied back."""
+    """Another process wrote an object while it was copied back."""
 
 
 class _GuardedStore:
-    """A store whose PUT replaces an object only while it is the expected one; all else is the store's own.
+    """A store whose PUT replaces an object only while it is the expected one.
 
     Args:
         at: the object to write.
@@ -146,7 +146,7 @@ class _GuardedStore:
 
 
 class RowRestorer:
-    """Decides about rows, from any thread, and copies back objects that changed at the destination or left the source.
+    """Decides about rows, from any thread, and copies back changed or lost objects.
 
     Args:
         source: the side that rows are to name again.
@@ -187,7 +187,7 @@ class RowRestorer:
         return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=reason)
 
     def destination_changed(self, record: ObjectRecord) -> bool:
-        """HEAD the destination of an object whose rows were restored; whether it was written since.
+        """HEAD the destination of an object whose rows are back; whether it changed.
 
         Raises:
             StoreRequestError: the store did not answer.
@@ -201,7 +201,7 @@ class RowRestorer:
     def restore_object(
         self, record: ObjectRecord, content_type: str | None
     ) -> tuple[OutcomeKind, str, Verified | None]:
-        """Copy back an object that was written to the destination after its rows were restored.
+        """Copy back an object that was written after its rows were restored.
 
         Returns:
             ``REWRITTEN`` with a proof, else the outcome and its reason.
@@ -253,7 +253,7 @@ class RowRestorer:
     def _decide_object(
         self, record: ObjectRecord, content_type: str | None
     ) -> tuple[OutcomeKind, str, Verified | None]:
-        """Whether a row may name the source again; with a proof where an object differs from its record."""
+        """Whether a row may name the source again; a proof if an object changed."""
         destination = self._destination.resolve(record.destination_path)
         source = self._source.resolve(record.source_path)
         there, here = self._head(destination), self._head(source)
@@ -290,7 +290,7 @@ class RowRestorer:
     def _compare_with_source(
         self, record: ObjectRecord, source: ObjectAt, destination: ObjectAt
     ) -> tuple[OutcomeKind, str, Verified | None]:
-        """Compare the bytes where the source changed: a killed revert copied it back, or another process wrote it."""
+        """Compare the bytes: a killed revert or another process wrote the source."""
         equal = self._retry.call(lambda: compare_content(destination, source))
         if equal is not None:
             return OutcomeKind.REWRITTEN, "both read", equal
@@ -305,7 +305,7 @@ class RowRestorer:
         here: ObjectMeta | None,
         content_type: str | None,
     ) -> Verified:
-        """Copy from the destination to the source, which is replaced only while it is ``here``."""
+        """Copy from the destination to the source, replaced only while it is ``here``."""
         create = here is None and refuses_to_replace(self._source, self._retry)
         guarded = _GuardedStore(source, here, lambda: self._head(source))
         policy = CopyPolicy(content_type=content_type, create=create, before_attempt=guarded.begin_attempt)

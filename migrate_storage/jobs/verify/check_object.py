@@ -158,7 +158,7 @@ class ObjectCheck:
     def _compare_with_source(
         self, named: NamedObject, at: ObjectAt, outcome: Callable[..., Outcome], found: ObjectMeta
     ) -> Outcome:
-        """Read the object and the source that it was copied from; where that is gone, compare with a recorded SHA-256."""
+        """Compare with the bytes of its source, or with a recorded SHA-256."""
         record = named.record
         source = self._sides.get(record.source_key) if record is not None else None
         if record is not None and source is not None:
