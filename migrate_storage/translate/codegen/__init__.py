@@ -1,4 +1,4 @@
-"""Writes translations down: as code to paste, as a configuration file, as JSON. No secret is ever written."""
+"""Write translations as code to paste, as a configuration file, or as JSON. No secret is written."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ __all__ = ("as_python", "registration_lines")
 
 
 def as_python(written: Sequence[Entry]) -> str:
-    """The registrations of all backends, ready to paste. It compiles, whatever stands in the entries."""
+    """Return the registrations of all backends, ready to paste. The code compiles for any entries."""
     names = variables(written)
     lines: list[str] = []
     if names:
@@ -23,36 +23,38 @@ def as_python(written: Sequence[Entry]) -> str:
     if any(not entry.refused for entry in written):
         lines.append("from advanced_alchemy.types.file_object import storages")
         lines.append("")
-        asked = any(entry.credentials and not _by_hand(entry) and not entry.per_row for entry in written)
-        names_used = "CredentialSource, ObstoreBackend" if asked else "ObstoreBackend"
+        needs_source = any(
+            entry.credentials and not _needs_completion(entry) and not entry.per_row for entry in written
+        )
+        names_used = "CredentialSource, ObstoreBackend" if needs_source else "ObstoreBackend"
         lines.append(f"from migrate_storage.backend import {names_used}")
     for entry in written:
-        lines += ["", *_notes(entry), *registration_lines(entry)]
+        lines += ["", *_note_lines(entry), *registration_lines(entry)]
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def registration_lines(entry: Entry) -> list[str]:
-    """The statement that registers one backend, as lines; comments where there is none."""
-    key = _literal(entry.key)
+    """Return the lines of the statement that registers one backend; comments where it cannot be registered."""
+    key = _source_text(entry.key)
     if entry.refused:
-        return [f"# {_comment(key)}: stays an FSSpecBackend."]
+        return [f"# {_comment_text(key)}: stays an FSSpecBackend."]
     if entry.per_row:
         return [
             "# Each row names its own place: this opens a store for each, once the old backend is registered.",
             f"storages.register_backend(ObstoreBackend.from_fsspec(storages.get_backend({key})))",
         ]
-    arguments = [f"key={key}", f"fs={_literal(entry.fs)}"]
+    arguments = [f"key={key}", f"fs={_source_text(entry.fs)}"]
     plain = {name: value for name, value in entry.options.items() if name.isidentifier() and not iskeyword(name)}
-    arguments += [f"{name}={_literal(value)}" for name, value in plain.items()]
+    arguments += [f"{name}={_source_text(value)}" for name, value in plain.items()]
     if others := {name: value for name, value in entry.options.items() if name not in plain}:
-        arguments.append(f"config={_literal(others)}")
-    if entry.credentials and not _by_hand(entry):
-        options = f", options={_literal(entry.credential_options)}" if entry.credential_options else ""
-        arguments.append(f"credential_provider=CredentialSource(kind={_literal(entry.credentials)}{options})")
+        arguments.append(f"config={_source_text(others)}")
+    if entry.credentials and not _needs_completion(entry):
+        options = f", options={_source_text(entry.credential_options)}" if entry.credential_options else ""
+        arguments.append(f"credential_provider=CredentialSource(kind={_source_text(entry.credentials)}{options})")
     if entry.client_options:
-        arguments.append(f"client_options={_literal(entry.client_options)}")
+        arguments.append(f"client_options={_source_text(entry.client_options)}")
     if entry.retry:
-        arguments.append(f"retry_config={_literal(entry.retry)}")
+        arguments.append(f"retry_config={_source_text(entry.retry)}")
     lines = [
         "storages.register_backend(",
         "    ObstoreBackend(",
@@ -60,32 +62,32 @@ def registration_lines(entry: Entry) -> list[str]:
         "    )",
         ")",
     ]
-    if _by_hand(entry):
-        told = "# A credentials object cannot be written down: complete this by hand with credential_provider=..."
-        return [told, *(f"# {line}" for line in lines)]
+    if _needs_completion(entry):
+        advice = "# A credentials object cannot be written down: complete this by hand with credential_provider=..."
+        return [advice, *(f"# {line}" for line in lines)]
     return lines
 
 
-def _by_hand(entry: Entry) -> bool:
+def _needs_completion(entry: Entry) -> bool:
     return entry.credentials in ("object", "static")
 
 
-def _notes(entry: Entry) -> Iterator[str]:
+def _note_lines(entry: Entry) -> Iterator[str]:
     for note in entry.notes:
-        yield f"# {note.severity.value}: {_comment(note.message)} [{note.code}]"
+        yield f"# {note.severity.value}: {_comment_text(note.message)} [{note.code}]"
         if note.todo and note.severity is not Severity.INFO:
-            yield f"#   {_comment(note.todo)}"
+            yield f"#   {_comment_text(note.todo)}"
 
 
-def _comment(text: str) -> str:
+def _comment_text(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _literal(value: Any) -> str:
+def _source_text(value: Any) -> str:
     if isinstance(value, Reference):
-        return f"os.environ[{_literal(value.name)}]"
+        return f"os.environ[{_source_text(value.name)}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_literal(name)}: {_literal(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_source_text(name)}: {_source_text(item)}" for name, item in value.items()) + "}"
     if isinstance(value, str):
         plain = '"' + value + '"'
         return plain if value.isprintable() and not set('"\\') & set(value) else ascii(value)

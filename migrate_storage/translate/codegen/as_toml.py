@@ -13,7 +13,7 @@ __all__ = ("as_toml",)
 
 
 def as_toml(written: Sequence[Entry]) -> str:
-    """The backends as destinations. A configuration file has one: of several, each is a comment to take out."""
+    """Return the backends as destinations. A configuration file has one: several are written as comments to choose from."""
     lines: list[str] = []
     if names := variables(written):
         lines += ["# Set these in the environment:", *(f"#   {name}" for name in names), ""]
@@ -21,18 +21,18 @@ def as_toml(written: Sequence[Entry]) -> str:
     if several:
         lines += ["# A configuration file has one [destination]: uncomment the one that you mean.", ""]
     for entry in written:
-        lines += [f"# {note.severity.value}: {_plain(note.message)} [{note.code}]" for note in entry.notes]
+        lines += [f"# {note.severity.value}: {_printable(note.message)} [{note.code}]" for note in entry.notes]
         if not entry.fs:
             why = "each row names its own place" if entry.per_row else "it stays an FSSpecBackend"
             lines += [f"# {_quoted(entry.key)}: {why}.", ""]
             continue
         if entry.credentials:
             lines.append(f"# The credentials came from {entry.credentials}: here they come from the environment.")
-        lines += [*(f"# {line}" if several else line for line in _table(entry)), ""]
+        lines += [*(f"# {line}" if several else line for line in _table_lines(entry)), ""]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _table(entry: Entry) -> list[str]:
+def _table_lines(entry: Entry) -> list[str]:
     options: dict[str, Any] = dict(entry.options)
     if profile := entry.credential_options.get("profile_name"):
         options["aws_profile"] = profile
@@ -42,29 +42,33 @@ def _table(entry: Entry) -> list[str]:
         options["retry_config"] = entry.retry
     lines = ["[destination]", f"key = {_quoted(entry.key)}", f"fs = {_quoted(entry.fs)}"]
     if options:
-        lines += ["", "[destination.options]", *(f"{_name(name)} = {_value(value)}" for name, value in options.items())]
+        lines += [
+            "",
+            "[destination.options]",
+            *(f"{_toml_name(name)} = {_toml_value(value)}" for name, value in options.items()),
+        ]
     return lines
 
 
-def _value(value: Any) -> str:
+def _toml_value(value: Any) -> str:
     if isinstance(value, Reference):
         return f'"${{{value.name}}}"'
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_quoted(name)} = {_value(item)}" for name, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_quoted(name)} = {_toml_value(item)}" for name, item in value.items()) + " }"
     if isinstance(value, bool):
         return "true" if value else "false"
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 
-def _name(name: str) -> str:
+def _toml_name(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are among TOML's. A literal ``${`` is written as the file reads it."""
+    """Return a TOML basic string; JSON's escapes are valid in TOML. A literal ``${`` is written as ``$${``."""
     safe = text.encode(errors="replace").decode()
     return json.dumps(safe, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$${")
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)

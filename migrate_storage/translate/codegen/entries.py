@@ -1,4 +1,4 @@
-"""What is to be written for one backend, with a reference to the environment in place of everything that may be secret."""
+"""One backend as it is written, with a reference to the environment for each value that may be secret."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("Entry", "Reference", "entries", "store_url", "variables")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An environment variable that holds the value."""
+    """An environment variable with the value."""
 
     name: str
 
@@ -35,14 +35,14 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     client_options: Mapping[str, Any] = field(default_factory=dict)
     retry: Mapping[str, Any] = field(default_factory=dict)
-    #: ``boto3``, ``google``, ``azure``, ``object``; empty where the options say all.
+    #: ``boto3``, ``google``, ``azure``, ``object``; empty where the options include the credentials.
     credentials: str = ""
     credential_options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
     @property
     def refused(self) -> bool:
-        """Whether there is nothing that could be registered."""
+        """Whether there is no backend to register."""
         return not self.service
 
     @property
@@ -53,7 +53,7 @@ class Entry:
 
 _PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_storage_"}
 
-#: Options that are no secret, and what their values may look like. All others become references.
+#: Options that are not secret, with patterns of their values. All other values become references.
 _PUBLIC = {
     "region": r"[a-z0-9-]{1,63}",
     "endpoint": r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9.\-_/]*)?",
@@ -80,17 +80,17 @@ _PUBLIC_HEADERS = {
 
 
 def entries(found: Iterable[tuple[str, Translation]]) -> tuple[Entry, ...]:
-    """What to write for each backend.
+    """Return what to write for each backend.
 
     Args:
-        found: Backend keys with their translations.
+        found: backend keys with their translations.
     """
     taken: dict[str, tuple[str, str]] = {}
-    return tuple(_entry(key, translation, taken) for key, translation in found)
+    return tuple(_make_entry(key, translation, taken) for key, translation in found)
 
 
 def variables(written: Iterable[Entry]) -> tuple[str, ...]:
-    """The environment variables that entries refer to, in order, each once."""
+    """Return the environment variables that entries refer to, in order, each once."""
     names: dict[str, None] = {}
     for entry in written:
         for values in (entry.options, entry.client_options, entry.client_options.get("default_headers", {})):
@@ -100,7 +100,7 @@ def variables(written: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def store_url(config: StoreConfig) -> str:
-    """The URL of a store, its raw prefix percent-encoded; empty where each row names its own root."""
+    """Return the URL of a store, with the prefix percent-encoded; empty where each row names its own root."""
     if config.service == "memory":
         return "memory://"
     if config.service == "file":
@@ -114,7 +114,7 @@ def store_url(config: StoreConfig) -> str:
     return f"{scheme}://{quote(config.root, safe='')}/{quote(config.prefix)}"
 
 
-def _entry(key: str, translation: Translation, taken: dict[str, tuple[str, str]]) -> Entry:
+def _make_entry(key: str, translation: Translation, taken: dict[str, tuple[str, str]]) -> Entry:
     config = translation.config
     if config is None:
         return Entry(key=key, notes=translation.notes)
@@ -126,7 +126,7 @@ def _entry(key: str, translation: Translation, taken: dict[str, tuple[str, str]]
             return str(value)
         if isinstance(value, str) and pattern is not None and re.fullmatch(pattern, value):
             return value
-        return Reference(_variable(key, name, taken))
+        return Reference(_variable_name(key, name, taken))
 
     prefix = _PREFIXES.get(config.service, "")
     client = {
@@ -140,7 +140,7 @@ def _entry(key: str, translation: Translation, taken: dict[str, tuple[str, str]]
             name: shown(f"header_{name}", value, _PUBLIC_HEADERS.get(name.lower())) for name, value in headers.items()
         }
     source = config.credentials
-    # The opener makes missing folders anyway.
+    # A local store creates missing folders in any case.
     options = {} if config.service == "file" else config.options
     return Entry(
         key=key,
@@ -159,7 +159,7 @@ def _entry(key: str, translation: Translation, taken: dict[str, tuple[str, str]]
     )
 
 
-def _variable(key: str, option: str, taken: dict[str, tuple[str, str]]) -> str:
+def _variable_name(key: str, option: str, taken: dict[str, tuple[str, str]]) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{key}_{option}").upper().strip("_")
     name = f"STORE_{name}" if not name or name[0].isdigit() else name
     owner, number, free = (key, option), 1, name

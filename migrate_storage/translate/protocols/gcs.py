@@ -40,10 +40,10 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class CredentialFile:
-    """A credential file whose kind was seen: a reader of live objects puts it in place of a ``token`` path."""
+    """A credential file of a known kind, given in place of a ``token`` path where a live object shows the kind."""
 
     path: str
-    #: The file's own word: ``service_account``, ``authorized_user``, ``external_account``, …
+    #: The ``type`` in the file: ``service_account``, ``authorized_user``, ``external_account``, …
     kind: str
 
 
@@ -52,15 +52,15 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
     bucket, inner, place = rooted("gcs", prefix, "bucket")
     parts = (
         place,
-        _endpoint(options, environment),
-        _credentials(options.get("token"), environment),
-        _client(options),
+        _read_endpoint(options, environment),
+        _read_credentials(options.get("token"), environment),
+        _read_client_options(options),
         Part(notes=tuple(unmatched_notes(OPTIONS, options, unknown="option.no_effect"))),
     )
     return assemble("gcs", bucket, inner, parts)
 
 
-def _endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
     notes: list[Note] = []
     given = text(options.get("endpoint_url"))
     emulator = environment.get("STORAGE_EMULATOR_HOST", "")
@@ -87,8 +87,8 @@ def _endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -> Par
 _KINDS_OF_FILE = {"service_account": "service_account", "authorized_user": "application_credentials"}
 
 
-def _credentials(token: Any, environment: Mapping[str, str]) -> Part:
-    part = _from_token(token, environment)
+def _read_credentials(token: Any, environment: Mapping[str, str]) -> Part:
+    part = _read_token(token, environment)
     notes = list(part.notes)
     options = dict(part.options)
     explicit = bool(options) or part.credentials is not None
@@ -109,9 +109,9 @@ def _credentials(token: Any, environment: Mapping[str, str]) -> Part:
     return Part(options=options, credentials=part.credentials, notes=tuple(notes))
 
 
-def _from_token(token: Any, environment: Mapping[str, str]) -> Part:
-    if token is None or token == "google_default":  # noqa: S105 - a word of gcsfs
-        return _default(environment, silent=token is None)
+def _read_token(token: Any, environment: Mapping[str, str]) -> Part:
+    if token is None or token == "google_default":  # noqa: S105 - a value of gcsfs, no secret
+        return _default_credentials(environment, silent=token is None)
     if token in ("anon", "cloud"):
         if token == "cloud":  # noqa: S105
             return Part(notes=(note("gcs.token.cloud", "token"),))
@@ -124,13 +124,13 @@ def _from_token(token: Any, environment: Mapping[str, str]) -> Part:
             return Part(notes=(note("gcs.token.federated", "token"),))
         return Part(options={option: token.path})
     if isinstance(token, Mapping):
-        return _from_mapping(mapping(token))
+        return _read_token_mapping(mapping(token))
     if isinstance(token, str):
-        return _from_text(token)
+        return _read_token_text(token)
     return Part(credentials=CredentialSource(kind="object", provider=token), notes=(note("gcs.token.object", "token"),))
 
 
-def _default(environment: Mapping[str, str], *, silent: bool) -> Part:
+def _default_credentials(environment: Mapping[str, str], *, silent: bool) -> Part:
     notes = [note("gcs.token.default", "token")]
     if silent:
         notes.append(note("gcs.token.silent", "token"))
@@ -140,7 +140,7 @@ def _default(environment: Mapping[str, str], *, silent: bool) -> Part:
     return Part(credentials=CredentialSource(kind="google"), notes=tuple(notes))
 
 
-def _from_mapping(token: Mapping[str, Any]) -> Part:
+def _read_token_mapping(token: Mapping[str, Any]) -> Part:
     if token.get("type") == "service_account" or "private_key" in token:
         try:
             return Part(options={"service_account_key": json.dumps(token)})
@@ -149,7 +149,7 @@ def _from_mapping(token: Mapping[str, Any]) -> Part:
     return Part(notes=(note("gcs.token.user", "token"),))
 
 
-def _from_text(token: str) -> Part:
+def _read_token_text(token: str) -> Part:
     if token.lstrip().startswith("{"):
         return Part(notes=(note("gcs.token.json", "token"),))
     if token.endswith(".json") or ("/" in token and not token.startswith("ya29.")):
@@ -157,7 +157,7 @@ def _from_text(token: str) -> Part:
     return Part(options={"bearer_token": token}, notes=(note("credentials.expires", "token"),))
 
 
-def _client(options: Mapping[str, Any]) -> Part:
+def _read_client_options(options: Mapping[str, Any]) -> Part:
     result: dict[str, Any] = {}
     notes: list[Note] = []
     pays = options.get("requester_pays")

@@ -127,15 +127,15 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
         endpoint(options, "" if bucket.startswith("arn:") else bucket, environment),
         access_point(bucket),
         credentials(options, environment),
-        _signature(options),
-        _requests(options),
-        _client(options, environment),
+        _read_signature(options),
+        _read_request_options(options),
+        _read_client_options(options, environment),
         Part(notes=tuple(unmatched_notes(OPTIONS, options))),
     )
     return assemble("s3", bucket, inner, parts)
 
 
-def _signature(options: Mapping[str, Any]) -> Part:
+def _read_signature(options: Mapping[str, Any]) -> Part:
     config = mapping(options.get("config_kwargs"))
     result: dict[str, Any] = {}
     notes: list[Note] = []
@@ -147,8 +147,8 @@ def _signature(options: Mapping[str, Any]) -> Part:
     return Part(options=result, notes=tuple(notes))
 
 
-def _requests(options: Mapping[str, Any]) -> Part:
-    """What goes along with every request: encryption, who pays, headers."""
+def _read_request_options(options: Mapping[str, Any]) -> Part:
+    """Translate what every request carries: encryption, requester pays, headers."""
     extra = mapping(options.get("s3_additional_kwargs"))
     result: dict[str, Any] = {}
     notes: list[Note] = []
@@ -183,7 +183,7 @@ def _requests(options: Mapping[str, Any]) -> Part:
     return Part(options=result, client_options=client, notes=tuple(notes))
 
 
-def _client(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+def _read_client_options(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
     client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     result: dict[str, Any] = {}
     notes: list[Note] = []
@@ -195,7 +195,7 @@ def _client(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
         result["root_certificate"] = pem(bundle)
         notes.append(note("client.ca_file", "client_kwargs.verify"))
     for name in ("connect_timeout", "read_timeout"):
-        # Class attributes of a subclass arrive as options of that name.
+        # The reader of live filesystems adds class attributes of a subclass as options of that name.
         value = config.get(name, options.get(name))
         if (written := duration(value)) is not None:
             result[name] = written

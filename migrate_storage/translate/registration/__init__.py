@@ -1,7 +1,7 @@
-"""Reads registered backends: what they are, what they translate to, and where the bytes of a row are.
+"""Read registered backends: their kind, their translation, and where the bytes of a row are.
 
-Looks at live objects without using them: no filesystem is instantiated and no request is sent. Of files only two kinds
-are read: the AWS configuration of a profile, and a service account that names its own server.
+Live objects are read without being used: no filesystem is instantiated and no request is sent. Only two kinds of files are
+read: the AWS configuration of a profile, and a service account that names its own server.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
     """Read a registered backend.
 
     Args:
-        backend: An ``FSSpecBackend``, an ``ObstoreBackend`` (upstream's or ours), or any other storage backend.
-        environment: Environment variables; ``None`` for those of this process.
+        backend: an ``FSSpecBackend``, an ``ObstoreBackend`` (advanced-alchemy's or ours), or any other storage backend.
+        environment: environment variables; ``None`` for those of this process.
 
     Returns:
-        What it is. A backend of an unknown kind has a translation without a configuration, and a note.
+        The registration. For a backend of an unknown kind its translation has no configuration, and a note.
     """
     environment = os.environ if environment is None else environment
     key = str(getattr(backend, "key", ""))
@@ -46,7 +46,7 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
     if driver == "obstore":
         translated = getattr(backend, "registration", None)
         if isinstance(translated, Registration):
-            # An obstore backend made from an fsspec one: its files are where those are.
+            # An obstore backend made from an fsspec one has the files of that one.
             return replace(translated, key=key)
         config = getattr(backend, "config", None)
         if isinstance(config, StoreConfig):
@@ -63,12 +63,12 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
 def read_filesystem(
     filesystem: Any, prefix: str | None = None, *, key: str = "", environment: Mapping[str, str] | None = None
 ) -> Registration:
-    """Read a bare fsspec filesystem, as if a backend held it.
+    """Read an fsspec filesystem as if a backend used it.
 
     Args:
-        filesystem: A live fsspec filesystem.
-        prefix: The prefix that a backend would join.
-        key: The backend key that it would have.
-        environment: Environment variables; ``None`` for those of this process.
+        filesystem: a live fsspec filesystem.
+        prefix: the prefix of the backend.
+        key: the key of the backend.
+        environment: environment variables; ``None`` for those of this process.
     """
     return filesystem_registration(key, filesystem, prefix, os.environ if environment is None else environment)

@@ -1,4 +1,4 @@
-"""An AWS profile, as botocore reads it: region, endpoint, certificates and style, said as environment variables."""
+"""Read an AWS profile as botocore does: region, endpoint, certificates and style, as environment variables."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ __all__ = ("addressing_style", "profile_environment")
 
 
 def profile_environment(profile: str | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a profile sets and obstore would not find.
+    """Return the environment with the settings of a profile, which obstore would not find.
 
     Args:
-        profile: Its name; ``None`` for the one that the environment names, or ``default``.
-        environment: Environment variables, which win over the profile.
+        profile: its name; ``None`` for the one that the environment names, or ``default``.
+        environment: environment variables, which take precedence over the profile.
 
     Returns:
-        ``environment`` with ``AWS_DEFAULT_REGION``, ``AWS_ENDPOINT_URL`` and ``AWS_CA_BUNDLE`` of the profile below it.
+        ``environment`` and, where it lacks them, ``AWS_DEFAULT_REGION``, ``AWS_ENDPOINT_URL`` and ``AWS_CA_BUNDLE`` of the
+        profile.
     """
-    section, everything = _section(profile, environment)
+    section, everything = _read_section(profile, environment)
     found: dict[str, str] = {}
     if region := section.get("region"):
         found["AWS_DEFAULT_REGION"] = region
     services = everything.get(f"services {section.get('services', '')}", {})
-    if endpoint := _nested(services.get("s3", "")).get("endpoint_url") or section.get("endpoint_url"):
+    if endpoint := _read_nested(services.get("s3", "")).get("endpoint_url") or section.get("endpoint_url"):
         found["AWS_ENDPOINT_URL"] = endpoint
     if bundle := section.get("ca_bundle"):
         found["AWS_CA_BUNDLE"] = bundle
@@ -33,12 +34,12 @@ def profile_environment(profile: str | None, environment: Mapping[str, str]) -> 
 
 
 def addressing_style(profile: str | None, environment: Mapping[str, str]) -> str:
-    """The profile's ``s3.addressing_style``; empty where it sets none."""
-    section, _ = _section(profile, environment)
-    return _nested(section.get("s3", "")).get("addressing_style", "")
+    """Return the profile's ``s3.addressing_style``; empty where it sets none."""
+    section, _ = _read_section(profile, environment)
+    return _read_nested(section.get("s3", "")).get("addressing_style", "")
 
 
-def _section(
+def _read_section(
     profile: str | None, environment: Mapping[str, str]
 ) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, str]]]:
     name = profile or environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE") or "default"
@@ -53,7 +54,7 @@ def _section(
     return everything.get(f"profile {name}") or everything.get(name) or {}, everything
 
 
-def _nested(text: str) -> dict[str, str]:
-    """Indented ``name = value`` lines below an option."""
+def _read_nested(text: str) -> dict[str, str]:
+    """Return the indented ``name = value`` lines below an option."""
     pairs = (line.partition("=") for line in text.splitlines())
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}

@@ -1,4 +1,4 @@
-"""The endpoint that a store's configuration leads to, as :class:`migrate_storage.core.model.Place` has it."""
+"""The endpoint of a store's configuration, as in :class:`migrate_storage.core.model.Place`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ __all__ = ("endpoint_of",)
 
 
 def endpoint_of(config: StoreConfig, environment: Mapping[str, str] = {}) -> str:
-    """The normalised endpoint of a configuration.
+    """Return the normalised endpoint of a configuration.
 
     Args:
-        config: The store. An explicit endpoint wins, as in a store that we open.
-        environment: What obstore would read besides; empty for a configuration that leaves nothing to it.
+        config: the store. An explicit endpoint takes precedence, as in a store that this package opens.
+        environment: the variables that obstore would also read; empty for a complete configuration.
     """
-    rule = {"s3": _s3, "gcs": _gcs, "azure": _azure, "http": _http}.get(config.service)
+    rule = {"s3": _s3_endpoint, "gcs": _gcs_endpoint, "azure": _azure_endpoint, "http": _http_endpoint}.get(
+        config.service
+    )
     return rule(config, environment) if rule else ""
 
 
-def _s3(config: StoreConfig, environment: Mapping[str, str]) -> str:
+def _s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     options = config.options
     endpoint = options.get("endpoint_url_s3") or options.get("endpoint") or options.get("endpoint_url")
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
@@ -35,7 +37,7 @@ def _s3(config: StoreConfig, environment: Mapping[str, str]) -> str:
     return s3_endpoint(_text(endpoint), region=_text(region), bucket=bucket, virtual=virtual)
 
 
-def _gcs(config: StoreConfig, environment: Mapping[str, str]) -> str:
+def _gcs_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     url = (
         _text(config.options.get("base_url")) or _account_url(config.options) or environment.get("GOOGLE_BASE_URL", "")
     )
@@ -44,7 +46,7 @@ def _gcs(config: StoreConfig, environment: Mapping[str, str]) -> str:
 
 
 def _account_url(options: Mapping[str, Any]) -> str:
-    """A service account may name its own server; those of emulators do."""
+    """Return the server that a service account names itself, as those of emulators do."""
     content = _text(options.get("service_account_key"))
     path = _text(options.get("service_account"))
     try:
@@ -54,7 +56,7 @@ def _account_url(options: Mapping[str, Any]) -> str:
     return _text(account.get("gcs_base_url")) if isinstance(account, dict) else ""
 
 
-def _azure(config: StoreConfig, environment: Mapping[str, str]) -> str:
+def _azure_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     options = config.options
     account = _text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
     endpoint = _text(options.get("endpoint"))
@@ -68,12 +70,12 @@ def _azure(config: StoreConfig, environment: Mapping[str, str]) -> str:
     scheme, _, rest = normal.partition("://")
     first, dot, others = rest.partition(".")
     if others.startswith(("blob.", "dfs.")):
-        # The secondary and the hierarchical endpoint show the same blobs.
+        # The secondary and the hierarchical endpoint serve the same blobs.
         rest = f"{first.removesuffix('-secondary')}{dot}blob.{others.partition('.')[2]}"
     return f"{scheme}://{rest}"
 
 
-def _http(config: StoreConfig, environment: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature for all
+def _http_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature for all
     return config.root
 
 

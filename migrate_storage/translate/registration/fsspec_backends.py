@@ -1,4 +1,4 @@
-"""Reads fsspec's side: a live filesystem, taken out of its wrappers without being used."""
+"""Read fsspec backends: a live filesystem without its wrappers, or a protocol with options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migrate_storage.translate.places import Split, join_folder, join_prefix, ro
 from migrate_storage.translate.protocols.unsupported import WRAPPERS
 from migrate_storage.translate.registration.aws_profile import addressing_style, profile_environment
 from migrate_storage.translate.registration.endpoints import endpoint_of
-from migrate_storage.translate.registration.instance_options import facts
+from migrate_storage.translate.registration.instance_options import instance_options
 from migrate_storage.translate.registration.obstore_backends import config_registration
 from migrate_storage.translate.registration.registration import Registration
 from migrate_storage.translate.wrappers import unwrap
@@ -26,7 +26,7 @@ __all__ = ("filesystem_registration", "protocol_registration")
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """The filesystem below all wrappers, the path rule that they make together, and what they are."""
+    """The filesystem below all wrappers, the path rule that they form together, and notes about them."""
 
     innermost: Any
     path: Callable[[str], str]
@@ -43,21 +43,21 @@ def filesystem_registration(
     """Read a live filesystem.
 
     Args:
-        key: The backend's key.
-        filesystem: The filesystem that the backend holds.
-        prefix: The backend's prefix.
-        environment: Environment variables.
-        prepare: The backend's own rule for joining them, where a subclass may have changed it.
+        key: the backend's key.
+        filesystem: the backend's filesystem.
+        prefix: the backend's prefix.
+        environment: environment variables.
+        prepare: the backend's own rule to join prefix and filename, which a subclass may change.
     """
     chain = _unwrap(filesystem, prepare or functools.partial(join_prefix, prefix))
     innermost = chain.innermost
     name = class_name(innermost)
     if name == "FsspecStore":
-        found = _fsspec_store(key, innermost, chain, environment)
+        found = _read_fsspec_store(key, innermost, chain, environment)
     elif name == "GenericFileSystem":
-        found = _generic(key, innermost, chain, environment)
+        found = _read_generic(key, innermost, chain, environment)
     else:
-        found = _plain(key, innermost, chain, environment)
+        found = _read_plain(key, innermost, chain, environment)
     notes = (*chain.notes, *found.translation.notes)
     return replace(
         found,
@@ -72,7 +72,7 @@ _CACHES = frozenset(
     {"CachingFileSystem", "WholeFileCacheFileSystem", "SimpleCacheFileSystem", "AsyncFileSystemWrapper"}
 )
 
-#: Canonical protocol by class: told by name, so that nothing is imported to look at it.
+#: Canonical protocol by the name of the class, so that nothing must be imported.
 _CLASSES = {
     "S3FileSystem": "s3",
     "GCSFileSystem": "gcs",
@@ -83,11 +83,11 @@ _CLASSES = {
     **dict.fromkeys(("DirFileSystem", "GenericFileSystem", "FsspecStore", *_CACHES), ""),
 }
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 
 
 def class_name(filesystem: Any) -> str:
-    """The name of the class that decides what a filesystem is: its own, or a base class that is known."""
+    """Return the name of a filesystem's known base class, or of its own class."""
     for kind in type(filesystem).__mro__:
         if kind.__name__ in _CLASSES:
             return kind.__name__
@@ -96,24 +96,24 @@ def class_name(filesystem: Any) -> str:
 
 def _unwrap(filesystem: Any, path: Callable[[str], str]) -> _Chain:
     notes: list[Note] = []
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         name = class_name(filesystem)
         inner = getattr(filesystem, "fs", None)
         if inner is None or (name != "DirFileSystem" and name not in _CACHES):
             break
         if name == "DirFileSystem":
-            path = functools.partial(_in_folder, str(getattr(filesystem, "path", "")), path)
+            path = functools.partial(_path_in_folder, str(getattr(filesystem, "path", "")), path)
         else:
-            notes.append(note("wrapper.cache", _protocol(filesystem)))
+            notes.append(note("wrapper.cache", _protocol_of(filesystem)))
         filesystem = inner
     return _Chain(filesystem, path, tuple(notes))
 
 
-def _in_folder(folder: str, path: Callable[[str], str], filename: str) -> str:
+def _path_in_folder(folder: str, path: Callable[[str], str], filename: str) -> str:
     return join_folder(folder, path(filename))
 
 
-def _protocol(filesystem: Any) -> str:
+def _protocol_of(filesystem: Any) -> str:
     known = _CLASSES.get(class_name(filesystem))
     if known:
         return known
@@ -121,8 +121,8 @@ def _protocol(filesystem: Any) -> str:
     return str(protocol if isinstance(protocol, str) else next(iter(protocol or ()), ""))
 
 
-def _options(filesystem: Any) -> dict[str, Any]:
-    """Everything that the instance was constructed with: positional arguments by their names, then keywords."""
+def _constructor_options(filesystem: Any) -> dict[str, Any]:
+    """Return all arguments of the instance by name: positional ones, then keywords."""
     options = dict(getattr(filesystem, "storage_options", None) or {})
     arguments = tuple(getattr(filesystem, "storage_args", None) or ())
     if not arguments:
@@ -134,26 +134,26 @@ def _options(filesystem: Any) -> dict[str, Any]:
     return {**dict(zip(names, arguments, strict=False)), **options}
 
 
-def _base(path: Callable[[str], str]) -> str | None:
-    """The whole prefix: what stands before any filename."""
+def _whole_prefix(path: Callable[[str], str]) -> str | None:
+    """Return everything that a path has before the filename."""
     return path("x")[:-1].rstrip("/") or None
 
 
-def _plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
-    protocol = _protocol(filesystem)
+def _read_plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
+    protocol = _protocol_of(filesystem)
     canonical = PROTOCOLS.get(protocol, protocol)
-    options: Mapping[str, Any] = facts(canonical, filesystem, _options(filesystem), environment)
+    options: Mapping[str, Any] = instance_options(canonical, filesystem, _constructor_options(filesystem), environment)
     if canonical == "s3":
         options, environment = _with_profile(options, environment)
-    base = _base(chain.path)
+    base = _whole_prefix(chain.path)
     translation = translate(canonical, options, base, environment)
     root, inner = root_and_prefix(canonical, base) if canonical in PROTOCOLS else ("", "")
-    endpoint = _endpoint(canonical, filesystem, options, environment)
+    endpoint = _read_endpoint(canonical, filesystem, options, environment)
     stripped = None if canonical in PROTOCOLS else getattr(type(filesystem), "_strip_protocol", None)
 
     def place(filename: str) -> Place:
         path = chain.path(filename)
-        parts = _foreign(stripped, path) if stripped else split(canonical, path)
+        parts = _split_foreign(stripped, path) if stripped else split(canonical, path)
         if canonical == "http":
             return Place(service="http", endpoint=parts.root, root="", key=parts.key)
         return Place(service=canonical, endpoint=endpoint, root=parts.root, key=parts.key)
@@ -180,7 +180,7 @@ def _plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, s
     )
 
 
-def _foreign(strip: Callable[[str], str], path: str) -> Split:
+def _split_foreign(strip: Callable[[str], str], path: str) -> Split:
     try:
         return Split("/", str(strip(path)).lstrip("/"))
     except Exception:  # noqa: BLE001 - another package's rule, on a key of any shape
@@ -199,27 +199,27 @@ def _with_profile(
     return options, profile_environment(profile, environment)
 
 
-def _endpoint(canonical: str, filesystem: Any, options: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+def _read_endpoint(canonical: str, filesystem: Any, options: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     if canonical == "memory":
-        # Empty for the dictionary that a process shares, else the identity of a private one.
+        # Empty for the dictionary of the process, otherwise the identity of a private one.
         return f"dictionary-{id(filesystem.store)}" if "store" in getattr(filesystem, "__dict__", {}) else ""
     if canonical not in PROTOCOLS:
         host, port = (getattr(filesystem, name, None) or options.get(name) for name in ("host", "port"))
         return f"{host or ''}:{port}" if port else str(host or "")
-    # Without a bucket nothing can be refused for its name, and the endpoint is that of all of them.
+    # Without a bucket no name of one can be refused. All buckets have the same endpoint.
     config = translate(canonical, options, None, environment).config
     return endpoint_of(config) if config else ""
 
 
-def _fsspec_store(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
-    """An ``FsspecStore`` is obstore already: its configuration is copied as it is."""
+def _read_fsspec_store(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
+    """Read an ``FsspecStore``, which is obstore already: its configuration is copied."""
     protocol = str(filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0])
     service = PROTOCOLS.get(protocol, "")
     if not service:
         translation = Translation(config=None, notes=(note("protocol.source_only", protocol),))
         return Registration(key=key, driver="fsspec", protocol=protocol, translation=translation)
-    config = facts("obstore", filesystem, {"service": service}, environment)["config"]
-    base = _base(chain.path)
+    config = instance_options("obstore", filesystem, {"service": service}, environment)["config"]
+    base = _whole_prefix(chain.path)
     root, inner = root_and_prefix(service, base)
     config = replace(config, root=f"/{inner}" if service == "file" else root, prefix="" if service == "file" else inner)
     found = config_registration(key, config, filesystem, environment)
@@ -233,21 +233,21 @@ def _fsspec_store(key: str, filesystem: Any, chain: _Chain, environment: Mapping
     return replace(found, driver="fsspec", translation=Translation(config=config, notes=notes), _place=place)
 
 
-def _generic(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
-    """A ``GenericFileSystem``: each filename is a URL, and names its own service."""
+def _read_generic(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
+    """Read a ``GenericFileSystem``: each filename is a URL that names its own service."""
     of_protocol = getattr(filesystem, "st_opts", None) or {}
 
     def inner(path: str) -> Registration:
         protocol = path.partition("://")[0] if "://" in path else "file"
         options = of_protocol.get(protocol) if isinstance(of_protocol, Mapping) else None
-        return _of_options(key, PROTOCOLS.get(protocol, protocol), options or {}, environment)
+        return _read_options(key, PROTOCOLS.get(protocol, protocol), options or {}, environment)
 
     def place(filename: str) -> Place:
         path = chain.path(filename)
         return inner(path).place(path)
 
     def config_at(where: Place) -> StoreConfig | None:
-        return _of_options(key, where.service, _options_of(of_protocol, where.service), environment).config_at(where)
+        return _read_options(key, where.service, _options_of(of_protocol, where.service), environment).config_at(where)
 
     translation = Translation(config=None, notes=(note("wrapper.generic"),))
     return Registration(
@@ -263,27 +263,27 @@ def _options_of(of_protocol: Any, service: str) -> Mapping[str, Any]:
 def protocol_registration(
     key: str, protocol: str, options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]
 ) -> Registration:
-    """Read a protocol with its options, as if a backend had made the filesystem: nothing is instantiated.
+    """Read a protocol with its options as if a backend had made the filesystem; nothing is instantiated.
 
     Args:
-        key: The backend's key.
+        key: the backend's key.
         protocol: fsspec's name of the filesystem.
-        options: Its arguments; what fsspec's configuration sets below them is added.
-        prefix: The backend's prefix.
-        environment: Environment variables.
+        options: its arguments; those in fsspec's configuration are added.
+        prefix: the backend's prefix.
+        environment: environment variables.
     """
-    options = {**_configured(protocol), **options}
+    options = {**_fsspec_configuration(protocol), **options}
     if protocol in WRAPPERS:
-        found = unwrap(protocol, options, prefix)
-        inner = protocol_registration(key, found.protocol, found.options, found.prefix, environment)
-        notes = (*found.notes, *inner.translation.notes)
-        return replace(inner, prefix=prefix, translation=replace(inner.translation, notes=notes))
-    found_there = _of_options(key, PROTOCOLS.get(protocol, protocol), options, environment, prefix)
-    return replace(found_there, prefix=prefix)
+        below = unwrap(protocol, options, prefix)
+        found = protocol_registration(key, below.protocol, below.options, below.prefix, environment)
+        notes = (*below.notes, *found.translation.notes)
+        return replace(found, prefix=prefix, translation=replace(found.translation, notes=notes))
+    found = _read_options(key, PROTOCOLS.get(protocol, protocol), options, environment, prefix)
+    return replace(found, prefix=prefix)
 
 
-def _configured(protocol: str) -> dict[str, Any]:
-    """What fsspec's configuration sets for a protocol and its other names, in the order in which fsspec merges them."""
+def _fsspec_configuration(protocol: str) -> dict[str, Any]:
+    """Return fsspec's configuration of a protocol and its other names, merged in fsspec's order."""
     from fsspec.config import conf
 
     merged: dict[str, Any] = {}
@@ -304,10 +304,10 @@ _NAMES = {
 }
 
 
-def _of_options(
+def _read_options(
     key: str, service: str, options: Mapping[str, Any], environment: Mapping[str, str], prefix: str | None = None
 ) -> Registration:
-    """A filesystem that nobody instantiated, from what it would be instantiated with."""
+    """Read a filesystem that is not instantiated, from its arguments."""
     if service == "s3":
         options, environment = _with_profile(options, environment)
     anywhere = translate(service, options, None, environment).config

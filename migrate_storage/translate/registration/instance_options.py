@@ -1,4 +1,4 @@
-"""What a live filesystem knows beyond the arguments it was given: a subclass may have set anything itself."""
+"""Options in the attributes of a live filesystem, which a subclass may have set itself."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.protocols.gcs import CredentialFile
 
-__all__ = ("facts",)
+__all__ = ("instance_options",)
 
 
-def facts(protocol: str, filesystem: Any, options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """The options of a filesystem, corrected by its attributes.
+def instance_options(
+    protocol: str, filesystem: Any, options: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the options of a filesystem, corrected by its attributes.
 
     Args:
-        protocol: Canonical protocol.
-        filesystem: The live instance. Only plain attributes are read.
-        options: What it was constructed with.
-        environment: Environment variables, to leave out what only came from there.
+        protocol: canonical protocol.
+        filesystem: the live instance. Only plain attributes are read.
+        options: its arguments.
+        environment: environment variables, to leave out values that came from there.
     """
-    rule = {"s3": _s3, "gcs": _gcs, "azure": _azure, "obstore": _obstore}.get(protocol)
+    rule = {"s3": _s3_options, "gcs": _gcs_options, "azure": _azure_options, "obstore": _obstore_options}.get(protocol)
     return rule(filesystem, dict(options), environment) if rule else dict(options)
 
 
@@ -30,10 +32,10 @@ _S3 = (
 )
 
 
-def _s3(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+def _s3_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
     for name in _S3:
         value = getattr(filesystem, name, None)
-        # An attribute that is a default says nothing.
+        # A default value is no explicit option.
         if value is not None and (name in options or value not in (False, {}, True if name == "use_ssl" else None)):
             options[name] = value
     if options.get("key"):
@@ -49,11 +51,11 @@ def _s3(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]
         if value is not None and value != getattr(base, name, None):
             options.setdefault(name, value)
     session = options.pop("session", None)
-    return {**options, **_of_session(session)} if session is not None else options
+    return {**options, **_session_options(session)} if session is not None else options
 
 
-def _of_session(session: Any) -> dict[str, Any]:
-    """The keys or the profile that a botocore session was given; the session itself where it was given neither."""
+def _session_options(session: Any) -> dict[str, Any]:
+    """Return the keys or the profile of a botocore session; the session itself where it has neither."""
     credentials: Any = getattr(session, "_credentials", None)
     if isinstance(getattr(credentials, "access_key", None), str):
         return {
@@ -68,7 +70,7 @@ def _of_session(session: Any) -> dict[str, Any]:
     return {"profile": profile} if isinstance(profile, str) else {"session": session}
 
 
-def _gcs(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+def _gcs_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
     for name, attribute in (
         ("endpoint_url", "_endpoint"),
         ("requester_pays", "requester_pays"),
@@ -90,7 +92,7 @@ def _gcs(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str
 
 
 def _kind_of_file(live: Any) -> str:
-    """Which file a ``token`` path must have been, told by the credentials that came of it."""
+    """Return the kind of a ``token`` file, known by the credentials that were made from it."""
     module = type(live).__module__
     if module == "google.oauth2.service_account":
         return "service_account"
@@ -105,7 +107,7 @@ _AZURE = (
 )
 
 
-def _azure(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def _azure_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     for name in _AZURE:
         value = getattr(filesystem, name, None)
         if value is None or (name == "location_mode" and value == "primary"):
@@ -118,8 +120,8 @@ def _azure(filesystem: Any, options: dict[str, Any], environment: Mapping[str, s
     return options
 
 
-def _obstore(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
-    """An ``FsspecStore`` holds an obstore configuration; client options may stand among its plain arguments."""
+def _obstore_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+    """Return the configuration of an ``FsspecStore``; its plain arguments may include client options."""
     service = options["service"]
     plain: dict[str, Any] = {}
     client = dict(getattr(filesystem, "_client_options", None) or {})

@@ -1,4 +1,4 @@
-"""Reads obstore's side: a live store, or the configuration that one of ours was opened with."""
+"""Read obstore backends: a live store, or the configuration of a backend of this package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SERVICES = {
     "HTTPStore": "http",
 }
 
-#: What obstore's own names of options begin with, and the variable that names a bucket.
+#: Prefixes of obstore's option names, and the variables that name a bucket.
 _PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_"}
 _ROOT_VARIABLES = {
     "s3": ("AWS_BUCKET", "AWS_BUCKET_NAME"),
@@ -45,7 +45,7 @@ def config_registration(key: str, config: StoreConfig, store: Any, environment: 
     endpoint = f"store-{id(store)}" if service == "memory" else endpoint_of(config, environment)
 
     def place(filename: str) -> Place:
-        # obstore takes slashes off both ends.
+        # obstore removes slashes at both ends.
         key = below + filename.strip("/")
         if service == "file":
             key = split("file", f"/{key}").key
@@ -77,17 +77,17 @@ def store_registration(key: str, store: Any, environment: Mapping[str, str]) -> 
             found = (environment.get(name) for name in _ROOT_VARIABLES[config.service])
             config = replace(config, root=next((name for name in found if name), ""))
         if config.service == "s3" and (url := environment.get("AWS_ENDPOINT_URL_S3")):
-            # In a store that was not opened by us, this one variable wins over what is explicit.
+            # In a store that this package did not open, this variable takes precedence over explicit options.
             config = replace(config, options={**config.options, "endpoint": url})
         return config_registration(key, config, store, environment)
-    service = _service(store) or "obstore"
+    service = _service_of(store) or "obstore"
     return Registration(
         key=key,
         driver="obstore",
         protocol=service,
         translation=Translation(config=None, notes=(note("backend.unreadable", key),)),
         root=_root_of_repr(store),
-        # An endpoint like no other: whether it is another one's stays in doubt.
+        # A unique endpoint: whether it equals another one remains in doubt.
         _place=lambda filename: Place(
             service=service, endpoint=f"unknown-{id(store)}", root=_root_of_repr(store), key=filename.strip("/")
         ),
@@ -95,53 +95,53 @@ def store_registration(key: str, store: Any, environment: Mapping[str, str]) -> 
 
 
 def store_config(store: Any) -> StoreConfig | None:
-    """The configuration of a live obstore store.
+    """Return the configuration of a live obstore store.
 
     Args:
-        store: Any of obstore's stores.
+        store: any of obstore's stores.
 
     Returns:
-        What was explicit in it; never what came from the environment. ``None`` where the store does not tell: one
-        whose client options came as plain arguments panics when it is asked.
+        Its explicit options; none from the environment. ``None`` where the store does not show them: one whose client
+        options were given as plain arguments panics when its configuration is read.
     """
-    service = _service(store)
+    service = _service_of(store)
     if service is None:
         return None
     if service == "memory":
         return StoreConfig(service="memory", root="")
-    prefix = _ask(store, "prefix")
+    prefix = _read_attribute(store, "prefix")
     if service == "file":
         return StoreConfig(service="file", root="/" + split("file", str(prefix or "/")).key, options={"mkdir": True})
     if service == "http":
-        url = normalise_endpoint(str(_ask(store, "url") or ""))
+        url = normalise_endpoint(str(_read_attribute(store, "url") or ""))
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         return StoreConfig(
             service="http",
             root=f"{scheme}://{host}",
             prefix=path,
-            client_options=dict(_ask(store, "client_options") or {}),
+            client_options=dict(_read_attribute(store, "client_options") or {}),
         )
-    options = _ask(store, "config")
+    options = _read_attribute(store, "config")
     if options is None:
         return None
-    options = {_bare(service, name): value for name, value in dict(options).items()}
+    options = {_strip_prefix(service, name): value for name, value in dict(options).items()}
     root = options.pop("container_name" if service == "azure" else "bucket", "")
     return StoreConfig(
         service=service,
         root=root,
         prefix=str(prefix or "").strip("/"),
         options=options,
-        client_options=dict(_ask(store, "client_options") or {}),
-        retry=dict(_ask(store, "retry_config") or {}),
+        client_options=dict(_read_attribute(store, "client_options") or {}),
+        retry=dict(_read_attribute(store, "retry_config") or {}),
     )
 
 
-def _service(store: Any) -> str | None:
+def _service_of(store: Any) -> str | None:
     return next((_SERVICES[kind.__name__] for kind in type(store).__mro__ if kind.__name__ in _SERVICES), None)
 
 
-def _bare(service: str, name: str) -> str:
+def _strip_prefix(service: str, name: str) -> str:
     bare = name.lower()
     if service == "azure":
         bare = bare.removeprefix("azure_storage_")
@@ -149,12 +149,12 @@ def _bare(service: str, name: str) -> str:
 
 
 def _root_of_repr(store: Any) -> str:
-    """A store that does not tell its configuration still shows its bucket: no other word of it is taken."""
-    found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _represent(store))
+    """Return the bucket in the ``repr`` of a store that does not show its configuration; nothing else is read of it."""
+    found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _safe_repr(store))
     return found[1] if found else ""
 
 
-def _represent(store: Any) -> str:
+def _safe_repr(store: Any) -> str:
     try:
         return repr(store)
     except (KeyboardInterrupt, SystemExit):
@@ -163,7 +163,7 @@ def _represent(store: Any) -> str:
         return ""
 
 
-def _ask(store: Any, attribute: str) -> Any:
+def _read_attribute(store: Any, attribute: str) -> Any:
     try:
         return getattr(store, attribute)
     except (KeyboardInterrupt, SystemExit):

@@ -1,4 +1,4 @@
-"""A registration as it was read: a value, with the path rules that belong to it."""
+"""A registered backend as a value, with its path rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _unchanged(filename: str) -> str:
     return filename
 
 
-def _no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - a rule like any other
+def _no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - one signature for all rules
     return None
 
 
@@ -30,19 +30,19 @@ class Registration:
     """One registered backend, read."""
 
     key: str
-    #: ``fsspec``, ``obstore``, or another backend's own word.
+    #: ``fsspec``, ``obstore``, or another backend's own name.
     driver: str
     #: Canonical protocol: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http``, or fsspec's own name of another.
     protocol: str
-    #: What the backend is in obstore's terms.
+    #: The backend as an obstore configuration.
     translation: Translation
-    #: The backend's own prefix, as it was given.
+    #: The backend's own prefix, as given.
     prefix: str | None = None
     #: Bucket, container or ``/``; empty when each row names its own.
     root: str = ""
-    #: What every key begins with, up to and with the slash; empty for none.
+    #: The prefix of every key, with the slash; empty for none.
     below: str = ""
-    #: The live fsspec filesystem below all wrappers; ``None`` on obstore's side. Caches are left out: they go stale.
+    #: The live fsspec filesystem below all wrappers, caches included; ``None`` for an obstore backend.
     filesystem: Any = field(default=None, repr=False, compare=False)
     _path: Callable[[str], str] = field(default=_unchanged, repr=False, compare=False)
     _place: Callable[[str], Place] = field(default=_nowhere, repr=False, compare=False)
@@ -50,7 +50,7 @@ class Registration:
 
     @property
     def base(self) -> Place:
-        """The place below which all files are, its key with a slash at the end; no root where each row names one."""
+        """The place below which all files are, its key ending in a slash; without a root where each row names one."""
         place = self._place("x")
         if not self.root:
             return replace(place, root="", key="")
@@ -61,30 +61,30 @@ class Registration:
         return replace(base, key=f"{folder}/" if folder else "")
 
     def path(self, filename: str) -> str:
-        """The path that :attr:`filesystem` is to be given for a row's filename."""
+        """Return the path of a row's filename in :attr:`filesystem`."""
         return self._path(filename)
 
     def place(self, filename: str) -> Place:
-        """Where the bytes of a row's filename physically are.
+        """Return where the bytes of a row's filename physically are.
 
         Args:
-            filename: As the row holds it.
+            filename: as in the row.
 
         Returns:
-            The place, with the full key, links on a local disk followed. Whether obstore can address that key is
-            another question: :func:`migrate_storage.translate.unaddressable`.
+            The place with the full key; links on a local disk are resolved. obstore may be unable to address that key: see
+            :func:`migrate_storage.translate.unaddressable`.
         """
         place = self._place(filename)
         return _without_links(place) if place.service == "file" else place
 
     def relative(self, filename: str) -> str:
-        """The key without the registration's bucket and prefix: what a row holds in a destination of its own.
+        """Return the key without the registration's bucket and prefix, for a row that names a destination.
 
         Args:
-            filename: As the row holds it.
+            filename: as in the row.
 
         Returns:
-            The key below the registration's root. A file outside of it keeps its name as it is.
+            The key below the registration's root. A file outside of it keeps its name.
         """
         place = self._place(filename)
         if not self.below:
@@ -98,13 +98,13 @@ class Registration:
         return self._place(filename).key.startswith(self.below)
 
     def config_at(self, place: Place) -> StoreConfig | None:
-        """The store for a place's root, with an empty prefix, so that ``place.key`` is the key in it.
+        """Return the store for a place's root, with an empty prefix, so that ``place.key`` is the key in it.
 
         Args:
-            place: A place of this registration.
+            place: a place of this registration.
 
         Returns:
-            ``None`` where obstore has no counterpart, and for memory, which no configuration reaches.
+            ``None`` where obstore has no counterpart, and for the memory of a process.
         """
         return self._config_at(place)
 
@@ -113,5 +113,5 @@ def _without_links(place: Place) -> Place:
     try:
         return replace(place, key=os.path.realpath(f"/{place.key}").lstrip("/"))
     except (OSError, ValueError):
-        # No disk holds such a name.
+        # No disk can have such a name.
         return place
