@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from advanced_alchemy.types.file_object import StorageBackend
+from advanced_alchemy.types.file_object.registry import StorageRegistry
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,20 +16,7 @@ from migrate_storage.application.inspection import inspect
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("Dual", "DualHealth", "Registry", "dual_register")
-
-
-class Registry(Protocol):
-    """The part of advanced-alchemy's ``storages`` that is used."""
-
-    def is_registered(self, key: str) -> bool:
-        """Whether a backend has the key."""
-
-    def get_backend(self, key: str) -> StorageBackend:
-        """Return the backend under a key."""
-
-    def register_backend(self, value: StorageBackend) -> None:
-        """Register a backend under its own key."""
+__all__ = ("Dual", "DualHealth", "dual_register")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +52,7 @@ class DualHealth:
 class Dual:
     """Two keys of one registry."""
 
-    storages: Registry
+    storages: StorageRegistry
     from_key: str
     to_key: str
 
@@ -95,7 +83,7 @@ class Dual:
         )
 
 
-def dual_register(storages: Registry, from_key: str, to_key: str, fs: Any = None, **options: Any) -> Dual:
+def dual_register(storages: StorageRegistry, from_key: str, to_key: str, fs: Any = None, **options: Any) -> Dual:
     """Register the new backend beside the old one, in each process of an application.
 
     A process cannot open a file whose key it cannot resolve. Therefore call this function where the application
