@@ -74,7 +74,7 @@ class RunRequest:
         metavar="SECONDS", type=float, default=_DEFAULT.settle, show_default=True,
         help="Time to let late writes arrive before the last look at the sources.",
     )  # fmt: skip
-    grace: float = grace_option(_DEFAULT.grace)
+    grace: float = grace_option(default=_DEFAULT.grace)
     lease: float = lease_option(_DEFAULT.lease, "run")
     journal: JournalOptions = group(JournalOptions)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,20 @@ class LimitOptions:
     )  # fmt: skip
 
 
-def attempts_option() -> Any:
-    """Declare ``--attempts``."""
-    return option(
-        metavar="N", type=int, default=_DEFAULT.attempts, show_default=True,
-        help="Attempts for one request, the first included.",
-    )  # fmt: skip
+attempts_option = partial(
+    option, metavar="N", type=int, default=_DEFAULT.attempts, show_default=True,
+    help="Attempts for one request, the first included.",
+)  # fmt: skip
+grace_option = partial(
+    option, metavar="SECONDS", type=float, show_default=True, help="Time that objects in flight get after Ctrl-C."
+)
+dry_run_option = partial(
+    option, in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing."
+)
+references_option = partial(
+    option, multiple=True, metavar="SQL|FILE", help="More filenames in use: a SELECT, or a file with one a line."
+)
+file_option = partial(option, type=click.Path(path_type=Path), metavar="FILE")
 
 
 def memory_option(default: int) -> Any:
@@ -111,14 +120,6 @@ def memory_option(default: int) -> Any:
     return option(
         metavar="BYTES", type=BYTES, default=f"{default // MiB}MiB", show_default=True,
         help="Content held in memory at once, over all objects under way.",
-    )  # fmt: skip
-
-
-def grace_option(default: float) -> Any:
-    """Declare ``--grace``, with a default in seconds."""
-    return option(
-        metavar="SECONDS", type=float, default=default, show_default=True,
-        help="Time that objects in flight get after Ctrl-C.",
     )  # fmt: skip
 
 
@@ -130,33 +131,18 @@ def lease_option(default: float, job: str) -> Any:
     )  # fmt: skip
 
 
-def dry_run_option() -> Any:
-    """Declare ``--dry-run``."""
-    return option(in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing.")
-
-
-def references_option() -> Any:
-    """Declare ``--references``."""
-    return option(multiple=True, metavar="SQL|FILE", help="More filenames in use: a SELECT, or a file with one a line.")
-
-
-def file_option(help_text: str) -> Any:
-    """Declare the option of a report file."""
-    return option(type=click.Path(path_type=Path), metavar="FILE", help=help_text)
-
-
 @dataclass(frozen=True, kw_only=True)
 class DiffFileOptions:
     """Report files, see :mod:`migrate_storage.reporting.diff_files`."""
 
-    combined: Path | None = file_option("All objects with a sign: = - + * !")
-    match: Path | None = file_option("Objects that are equal.")
-    differ: Path | None = file_option("Objects that differ.")
+    combined: Path | None = file_option(help="All objects with a sign: = - + * !")
+    match: Path | None = file_option(help="Objects that are equal.")
+    differ: Path | None = file_option(help="Objects that differ.")
     missing_on_dst: Path | None = file_option(
-        "Objects that the destination does not hold, or that rows name and no store holds."
+        help="Objects that the destination does not hold, or that rows name and no store holds."
     )
-    missing_on_src: Path | None = file_option("Objects of the other side only.")
-    error: Path | None = file_option("Objects that could not be compared.")
+    missing_on_src: Path | None = file_option(help="Objects of the other side only.")
+    error: Path | None = file_option(help="Objects that could not be compared.")
 
 
 @dataclass(frozen=True, kw_only=True)

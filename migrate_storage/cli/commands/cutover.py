@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,36 +49,26 @@ def cutover() -> None:
     """
 
 
-def _declare_backend() -> Any:
-    return option(metavar="KEY", help="Key of the cutover backend, where there are several.")
-
-
-def _declare_quiet_for() -> Any:
-    return option(
-        metavar="TIME", type=SECONDS, in_file=False, default="10m", show_default=True,
-        help="Into DESTINATION: how long no read must have fallen back to the source.",
-    )  # fmt: skip
-
-
-def _declare_wait() -> Any:
-    return option(
-        metavar="TIME", type=SECONDS, in_file=False, default="0s", show_default=True,
-        help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
-    )  # fmt: skip
-
-
-def _declare_force() -> Any:
-    return option(
-        in_file=False, is_flag=True,
-        help="Override conditions that do not hold, and say which. Processes that may be acting are waited for all the same.",
-    )  # fmt: skip
+_backend_option = partial(option, metavar="KEY", help="Key of the cutover backend, where there are several.")
+_quiet_for_option = partial(
+    option, metavar="TIME", type=SECONDS, in_file=False, default="10m", show_default=True,
+    help="Into DESTINATION: how long no read must have fallen back to the source.",
+)  # fmt: skip
+_wait_option = partial(
+    option, metavar="TIME", type=SECONDS, in_file=False, default="0s", show_default=True,
+    help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
+)  # fmt: skip
+_force_option = partial(
+    option, in_file=False, is_flag=True,
+    help="Override conditions that do not hold, and say which. Processes that may be acting are waited for all the same.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusRequest:
     """The options of ``cutover status``."""
 
-    backend: str | None = _declare_backend()
+    backend: str | None = _backend_option()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -125,10 +116,10 @@ def _render_entries(entries: list[PendingEntry]) -> Iterator[str]:
 class ReadyRequest:
     """The options of ``cutover ready``."""
 
-    backend: str | None = _declare_backend()
+    backend: str | None = _backend_option()
     back: bool = option(in_file=False, is_flag=True, help="Of the step back.")
-    quiet_for: float = _declare_quiet_for()
-    wait: float = _declare_wait()
+    quiet_for: float = _quiet_for_option()
+    wait: float = _wait_option()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -150,10 +141,10 @@ def ready(request: ReadyRequest) -> int:
 class AdvanceRequest:
     """The options of ``cutover advance``."""
 
-    backend: str | None = _declare_backend()
-    quiet_for: float = _declare_quiet_for()
-    wait: float = _declare_wait()
-    force: bool = _declare_force()
+    backend: str | None = _backend_option()
+    quiet_for: float = _quiet_for_option()
+    wait: float = _wait_option()
+    force: bool = _force_option()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -178,9 +169,9 @@ def advance(request: AdvanceRequest) -> int:
 class RetreatRequest:
     """The options of ``cutover retreat``."""
 
-    backend: str | None = _declare_backend()
-    wait: float = _declare_wait()
-    force: bool = _declare_force()
+    backend: str | None = _backend_option()
+    wait: float = _wait_option()
+    force: bool = _force_option()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
@@ -274,7 +265,7 @@ def _describe_process(process: ProcessRecord) -> str:
 class RepairRequest:
     """The options of ``cutover repair``."""
 
-    backend: str | None = _declare_backend()
+    backend: str | None = _backend_option()
     phases: str | None = option(
         metavar="NAMES", in_file=False,
         help="Phases that processes are in, where none is shared. A process in SOURCE or DESTINATION writes its side without "

@@ -21,11 +21,11 @@ __all__ = ("orphans",)
 class OrphanFileOptions:
     """Report files of ``orphans``."""
 
-    combined: Path | None = file_option("All objects with a sign: = - + !")
-    match: Path | None = file_option("Objects that something keeps alive.")
-    missing_on_src: Path | None = file_option("Objects that no row names.")
-    missing_on_dst: Path | None = file_option("Objects that rows name and no store holds.")
-    error: Path | None = file_option("Objects that could not be looked at or moved.")
+    combined: Path | None = file_option(help="All objects with a sign: = - + !")
+    match: Path | None = file_option(help="Objects that something keeps alive.")
+    missing_on_src: Path | None = file_option(help="Objects that no row names.")
+    missing_on_dst: Path | None = file_option(help="Objects that rows name and no store holds.")
+    error: Path | None = file_option(help="Objects that could not be looked at or moved.")
 
 
 @dataclass(frozen=True, kw_only=True)

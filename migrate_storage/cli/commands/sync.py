@@ -57,7 +57,7 @@ class SyncRequest:
     limits: LimitOptions = group(LimitOptions)
     memory: int = memory_option(_DEFAULT.memory)
     attempts: int = attempts_option()
-    grace: float = grace_option(_DEFAULT.grace)
+    grace: float = grace_option(default=_DEFAULT.grace)
     lease: float = lease_option(_DEFAULT.lease, "sync")
     journal: JournalOptions = group(JournalOptions)
     distribution: Distribution = group(Distribution)
