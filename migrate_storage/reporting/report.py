@@ -67,7 +67,7 @@ class Report:
     rows_moved: int = 0
     #: Rows that still name ``source`` at the end; ``None`` if they were not counted.
     rows_left: int | None = None
-    #: Rows among them that include and exclude patterns leave out.
+    #: Rows that still name ``source`` because patterns exclude their files.
     rows_filtered: int = 0
     #: Rows among ``rows_left`` whose object is a known loss.
     rows_known: int = 0
