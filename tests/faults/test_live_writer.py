@@ -165,7 +165,7 @@ def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, mo
         begin = BatchedRechecks.begin
 
         def looked(self: BatchedRechecks) -> Any:
-            if self._swapped:
+            if self._repointed:
                 monkeypatch.setattr(BatchedRechecks, "begin", begin)
                 write()
             return begin(self)
