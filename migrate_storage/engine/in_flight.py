@@ -91,7 +91,7 @@ class PendingObject:
     #: Why the database refused one of its rows; empty while it did not.
     refusal: str = ""
     #: How many of ``refs`` were reported with its outcome; ``None`` until it is reported.
-    _reported: int | None = None
+    reported: int | None = None
 
     def recopied(self, record: ObjectRecord) -> PendingObject:
         """Return the object to be copied again, with the rows that were re-pointed to it.
@@ -120,8 +120,14 @@ class PendingObject:
         """It is verified; return the rows that waited for it."""
         return self._end_copy(ObjectState.REPOINTING, result)
 
-    def conclude(self, result: CopyResult) -> list[PendingRow]:
-        """No row is to be updated; return the rows that waited for it."""
+    def conclude(self, result: CopyResult, *, reported: int | None = None) -> list[PendingRow]:
+        """No row is to be updated; return the rows that waited for it.
+
+        Args:
+            result: what became of it.
+            reported: with how many slots that was reported; ``None`` where it was not.
+        """
+        self.reported = reported
         return self._end_copy(ObjectState.DONE, result)
 
     def _end_copy(self, state: ObjectState, result: CopyResult) -> list[PendingRow]:
@@ -185,24 +191,15 @@ class PendingObject:
     # -- its outcome
 
     @property
-    def is_reported(self) -> bool:
-        """Whether its outcome was reported."""
-        return self._reported is not None
-
-    @property
     def has_unreported_rows(self) -> bool:
         """Whether slots were attached after its outcome was reported."""
-        return len(self.refs) > (self._reported or 0)
-
-    def mark_reported(self, refs: int) -> None:
-        """Note that its outcome was reported with so many slots."""
-        self._reported = refs
+        return len(self.refs) > (self.reported or 0)
 
     def report(self, *, only_new_rows: bool = False) -> Outcome:
         """Return the outcome, perhaps of new slots only, and note that it is reported."""
         assert self.result is not None
-        since, verified = (self._reported or 0) if only_new_rows else 0, self.result.verified
-        self._reported = len(self.refs)
+        since, verified = (self.reported or 0) if only_new_rows else 0, self.result.verified
+        self.reported = len(self.refs)
         return Outcome(
             kind=self.result.kind, source=self.task.item.source, destination=self.task.item.destination, reason=self.result.reason,
             size=verified.source.size if verified else None, evidence=verified.evidence if verified else "",

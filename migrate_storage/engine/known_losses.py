@@ -35,7 +35,7 @@ class KnownLosses:
         #: Notes on known losses whose objects were found, by id; at most ``MAX_STALE_NOTES``.
         self.stale: dict[str, Note] = {}
         if journal is not None and journal.exists:
-            self._reasons = {loss.id: _describe(loss) for batch in journal.known_losses.all() for loss in batch}
+            self._reasons = {loss.id: _describe_loss(loss) for batch in journal.known_losses.all() for loss in batch}
 
     def __bool__(self) -> bool:
         return bool(self._reasons)
@@ -108,13 +108,13 @@ def find_stale(
                 yield loss, "its row is gone, or names another file"
                 continue
             side = sides.get(loss.location.backend)
-            if side is not None and _exists(side, loss.location.path, retry):
+            if side is not None and _object_exists(side, loss.location.path, retry):
                 yield loss, "its object is there again"
 
 
 def stale_note(loss: KnownLoss, reason: str) -> Note:
     """Return the note of a report on a stale known loss."""
-    return _create_note(loss.location, _describe(loss), reason)
+    return _create_note(loss.location, _describe_loss(loss), reason)
 
 
 def _create_note(location: Location, description: str, reason: str) -> Note:
@@ -127,7 +127,7 @@ def _create_note(location: Location, description: str, reason: str) -> Note:
     )
 
 
-def _describe(loss: KnownLoss) -> str:
+def _describe_loss(loss: KnownLoss) -> str:
     return f"marked as lost by {loss.by}: {loss.reason}"
 
 
@@ -142,7 +142,7 @@ def _is_named(rows: FileColumn, loss: KnownLoss) -> bool:
     return any(Location(slot.file["backend"], slot.file["filename"]) == loss.location for slot in slots)
 
 
-def _exists(side: ResolvedBackend, path: str, retry: Retry) -> bool:
+def _object_exists(side: ResolvedBackend, path: str, retry: Retry) -> bool:
     try:
         at = side.resolve(path)
     except KeyRefusedError:

@@ -50,9 +50,8 @@ class OutcomeReporter:
         """Report a second source object for one destination. It is not copied."""
         task = pending.task
         reason = f"another source object goes to {task.item.destination} already: give one of them another name"
-        pending.conclude(CopyResult(task=task, kind=OutcomeKind.OCCUPIED, reason=reason))
         refs = tuple(slot.ref for slot in task.item.slots)
-        pending.mark_reported(len(refs))
+        pending.conclude(CopyResult(task=task, kind=OutcomeKind.OCCUPIED, reason=reason), reported=len(refs))
         self._report_rejected(task.id, task.item.source, OutcomeKind.OCCUPIED, reason, refs)
 
     def report_broken_row(self, ref: RowRef, reason: str) -> None:

@@ -406,7 +406,7 @@ class Scheduler:
 
     def _report_finished(self, pending: PendingObject) -> None:
         """Report an object whose rows were updated and whose source is unchanged."""
-        if not pending.is_reported:
+        if pending.reported is None:
             self.outcomes.report(pending)
         if pending.has_no_pending_rows:
             self._objects.pop(pending.task.id, None)

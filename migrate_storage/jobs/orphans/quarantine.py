@@ -177,7 +177,7 @@ class Quarantine:
             reason = failure.message
         return StepResult(record=record, kind=OutcomeKind.FAILED, reason=reason)
 
-    def _resolve(self, record: ObjectRecord) -> tuple[ObjectAt, ObjectAt]:
+    def _resolve_objects(self, record: ObjectRecord) -> tuple[ObjectAt, ObjectAt]:
         """Return the object at its own key, and its copy."""
         side = self._sides.get(record.source_key)
         if side is None:
@@ -185,7 +185,7 @@ class Quarantine:
         return side.resolve(record.source_path), side.resolve(record.destination_path)
 
     def _copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
-        original, copy = self._resolve(record)
+        original, copy = self._resolve_objects(record)
         verified = self._copy(original, copy, create=False)
         found = self._head(copy)
         if found is None or found.size != verified.source.size:
@@ -197,7 +197,7 @@ class Quarantine:
         return StepResult(record=record, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
 
     def _delete_original(self, record: ObjectRecord) -> StepResult:
-        original, copy = self._resolve(record)
+        original, copy = self._resolve_objects(record)
         found = self._head(copy)
         if found is None or not proven_unchanged(record.destination_evidence, found.evidence):
             reason = f"its copy {record.destination} was touched: it was not moved"
@@ -208,15 +208,15 @@ class Quarantine:
             return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
         if now is not None:
             self._retry.call(original.delete)
-        return _quarantined(record, record.evidence or "")
+        return _quarantined_result(record, record.evidence or "")
 
     def _put_back(self, record: ObjectRecord) -> StepResult:
-        original, copy = self._resolve(record)
+        original, copy = self._resolve_objects(record)
         existing, found = self._head(original), self._head(copy)
         if existing is not None:
             return self._settle_existing(record, existing, found)
         if found is None and record.size is None:
-            return _closed(record, "somebody deleted it before it was moved")
+            return _closed_result(record, "somebody deleted it before it was moved")
         if found is None:
             reason = f"it and its copy {record.destination} are both gone: somebody emptied the quarantine"
             return StepResult(record=record, kind=OutcomeKind.MISSING, reason=reason)
@@ -242,9 +242,9 @@ class Quarantine:
         return self._delete_copy(record)
 
     def _recover(self, record: ObjectRecord) -> StepResult:
-        original, _ = self._resolve(record)
+        original, _ = self._resolve_objects(record)
         if self._head(original) is None and record.size is not None:
-            return _quarantined(record, "")
+            return _quarantined_result(record, "")
         result = self._put_back(record)
         if result.record.state == "restoring":
             return replace(result, record=replace(record, state="quarantined"))
@@ -267,8 +267,8 @@ class Quarantine:
         if never_deleted:
             return self._delete_copy(record)
         if found is None:
-            return _closed(record, f"another object stands there now, and {record.destination} is gone")
-        original, copy = self._resolve(record)
+            return _closed_result(record, f"another object stands there now, and {record.destination} is gone")
+        original, copy = self._resolve_objects(record)
         equal = self._retry.call(lambda: compare_content(original, copy)) is not None
         if equal and self._have_same_attributes(original, copy):
             return self._delete_copy(record)
@@ -282,7 +282,7 @@ class Quarantine:
         return found.size == record.size and self._retry.call(lambda: sha256_of(copy)) == record.sha256
 
     def _delete_copy(self, record: ObjectRecord) -> StepResult:
-        _, copy = self._resolve(record)
+        _, copy = self._resolve_objects(record)
         if not self._dry_run:
             self._retry.call(copy.delete)
         restored = replace(record, state="restored")
@@ -302,10 +302,10 @@ class Quarantine:
         return self._retry.or_none_if_missing(at.head)
 
 
-def _quarantined(record: ObjectRecord, evidence: str) -> StepResult:
+def _quarantined_result(record: ObjectRecord, evidence: str) -> StepResult:
     return StepResult(record=replace(record, state="quarantined"), kind=OutcomeKind.QUARANTINED, evidence=evidence)
 
 
-def _closed(record: ObjectRecord, reason: str) -> StepResult:
+def _closed_result(record: ObjectRecord, reason: str) -> StepResult:
     """Close the record of an object that needs no copy any more."""
     return StepResult(record=replace(record, state="restored"), kind=OutcomeKind.SKIPPED, reason=reason)
