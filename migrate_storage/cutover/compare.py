@@ -62,14 +62,7 @@ def find_differences(
 
 
 class Comparison:
-    """Compares both sides of a cutover key by key.
-
-    Args:
-        source: the backend to move from.
-        destination: the backend to move to.
-        outbox: has the entries.
-        retry: for HEAD requests.
-    """
+    """Compares both sides of a cutover key by key; ``retry`` is for its HEAD requests."""
 
     def __init__(self, source: Any, destination: Any, outbox: Outbox, retry: Retry) -> None:
         self.source, self.destination = ResolvedBackend(source), ResolvedBackend(destination)

@@ -29,13 +29,7 @@ _log = logging.getLogger("migrate_storage.cutover")
 class ProtocolExecutor:
     """Performs the protocol steps of one backend, counts them and logs failures.
 
-    Args:
-        key: of the backend, for the log.
-        source: the backend to move from.
-        destination: the backend to move to.
-        outbox: stores the entries; ``None`` where the phase is always SOURCE.
-        phase_source: gives the phase.
-        counters: the metrics.
+    ``outbox`` is ``None`` only where the phase is always SOURCE.
     """
 
     def __init__(
@@ -88,14 +82,8 @@ class ProtocolExecutor:
     ) -> Any:
         """Perform all steps of a protocol.
 
-        Args:
-            caller: calls the sides synchronously or asynchronously.
-            lease: checked before each step that writes; ``None`` for reads that write nothing.
-            steps: the protocol.
-            path: the key.
-            get: reads the object from a side.
-            put: writes content to a side.
-            about: content type and metadata of the save, for the entry.
+        ``lease`` is checked before each step that writes. ``get`` and ``put`` read and write the object of a side. ``about``
+        contains content type and metadata of a save, for its entry.
 
         Returns:
             The result of the protocol.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, literal, select, update
+from sqlalchemy import Connection, Select, case, delete, func, literal, select, update
 
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.protocol import Entry, EntryFate
@@ -98,9 +98,7 @@ class Outbox:
 
     def find_entry(self, path: str) -> Entry | None:
         """Return the open entry of a key."""
-        table = self._table
-        statement = select(table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-        statement = statement.where(self._key_matches(path), table.c.open)
+        statement = self._select_entry(path).where(self._table.c.open)
         return _parse_entry(self.database.transaction(lambda connection: connection.execute(statement).first()))
 
     def open_entry(
@@ -133,14 +131,12 @@ class Outbox:
         changes = self._changes_on_conflict(values, joined)
 
         def work(connection: Connection) -> Entry:
-            wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-            statement = self.database.dialect.upsert(table, values, changes)
+            statement, entry = self.database.dialect.upsert(table, values, changes), self._select_entry(path)
             if connection.dialect.insert_returning:
-                found = connection.execute(statement.returning(*wanted)).one()
+                opened = _parse_entry(connection.execute(statement.returning(*entry.selected_columns)).one())
             else:
                 connection.execute(statement)
-                found = connection.execute(select(*wanted).where(self._key_matches(path))).one()
-            opened = _parse_entry(found)
+                opened = _parse_entry(connection.execute(entry).one())
             assert opened is not None
             return opened
 
@@ -157,10 +153,7 @@ class Outbox:
     def close_entry(self, path: str, entry: Entry, *, both_written: bool = False) -> EntryFate:
         """Close an entry that no other process has used, else leave it to repair.
 
-        Args:
-            path: the key.
-            entry: as it was opened.
-            both_written: both sides have the content of this writer.
+        ``both_written`` means that both sides have the content of this writer.
         """
         if entry.sequence == 1 and self.close_claimed(path, entry, both_written=both_written):
             return EntryFate.CLOSED
@@ -169,10 +162,7 @@ class Outbox:
     def leave_for_repair(self, path: str, entry: Entry, *, first_written: bool = False) -> EntryFate:
         """Leave an entry to repair.
 
-        Args:
-            path: the key.
-            entry: as it was opened.
-            first_written: the trusted side has the new content, so the object of the other side must not be read.
+        ``first_written`` means that the trusted side has the new content, so the object of the other side must not be read.
         """
         table = self._table
         alone = table.c.sequence == entry.sequence
@@ -188,11 +178,6 @@ class Outbox:
     def claim_entry(self, path: str, owner: str, seconds: float) -> Entry | None:
         """Acquire a key's lease for repair.
 
-        Args:
-            path: the key.
-            owner: id of the repair.
-            seconds: duration of the lease.
-
         Returns:
             The entry. ``None`` if the key has none, another repair has the lease, or a write is running.
         """
@@ -204,8 +189,7 @@ class Outbox:
         def work(connection: Connection) -> Entry | None:
             if not connection.execute(update(table).where(self._key_matches(path), free).values(changes)).rowcount:
                 return None
-            wanted = (table.c.epoch, table.c.sequence, table.c.side, table.c.tombstone)
-            return _parse_entry(connection.execute(select(*wanted).where(self._key_matches(path))).first())
+            return _parse_entry(connection.execute(self._select_entry(path)).first())
 
         return self.database.transaction(work)
 
@@ -224,10 +208,7 @@ class Outbox:
     def close_claimed(self, path: str, entry: Entry, *, both_written: bool = False) -> bool:
         """Close an entry, unless it has changed since or an upload URL is still valid.
 
-        Args:
-            path: the key.
-            entry: as it was claimed.
-            both_written: both sides have the content of this writer. The row of the closed entry is then kept.
+        The row of the closed entry is kept with ``both_written``: both sides have the content of this writer.
 
         Returns:
             Whether the entry is closed.
@@ -298,6 +279,10 @@ class Outbox:
         statement = select(self._table.c.about).where(self._key_matches(path), self._table.c.open)
         found = self.database.transaction(lambda connection: connection.execute(statement).scalar())
         return dict(json.loads(found)) if found else {}
+
+    def _select_entry(self, path: str) -> Select[Any]:
+        columns = self._table.c
+        return select(columns.epoch, columns.sequence, columns.side, columns.tombstone).where(self._key_matches(path))
 
     def _key_matches(self, path: str) -> Any:
         return self._table.c.id == digest(self.backend, path)

@@ -207,12 +207,7 @@ Protocol = Generator[Step, Any, Any]
 
 
 def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
-    """Write an object.
-
-    Args:
-        phase: the phase of this process.
-        content: the content of each :class:`Put`; both sides get the same.
-        table: the rules.
+    """Write an object. Each :class:`Put` has the same ``content``.
 
     Returns:
         The answer to the first side's :class:`Put`.
@@ -232,10 +227,6 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
 
 def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
     """Delete an object.
-
-    Args:
-        phase: the phase of this process.
-        table: the rules.
 
     Raises:
         UnacknowledgedError: repairs overtook it again and again.
@@ -310,11 +301,6 @@ def _delete_both(entry: Entry, sides: tuple[Side, ...]) -> _WriteOfBoth:
 
 def read(phase: Phase, operation: Operation = Operation.READ, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
     """Read an object: its content, its attributes or a URL for it.
-
-    Args:
-        phase: the phase of this process.
-        operation: READ, HEAD or SIGN.
-        table: the rules.
 
     Returns:
         The answer to :class:`Get` of the side that has the object.

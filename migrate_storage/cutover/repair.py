@@ -251,18 +251,10 @@ def repair_all(
 ) -> RepairAllResult:
     """Compare both sides in full, and copy the trusted side to the other.
 
-    The application may write meanwhile.
-
-    If the source is trusted, an object of the destination alone is deleted where the outbox or the journal proves that we wrote
+    The application may write meanwhile. If the source is trusted, an object of the destination alone is deleted where the outbox or the journal proves that we wrote
     it. If the destination is trusted, nothing is deleted: an object of the source alone is copied to the destination, if that
     may be written now.
-
-    Args:
-        backend: of the cutover.
-        outbox: its outbox.
-        repair: writes the objects.
-        side: the trusted one.
-        stopping: called before each key; ``True`` ends the repair.
+    ``side`` is the trusted one; ``stopping`` is called before each key, and ``True`` ends the repair.
     """
     outcome = RepairAllResult()
     extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING

@@ -17,23 +17,15 @@ __all__ = ("sign_read", "sign_upload")
 
 DEFAULT_UPLOAD_SECONDS = 3600
 UPLOAD_GRACE_SECONDS = 300
-"""Duration of an upload that begins just before its URL expires.
-
-A service checks the time only when the upload begins.
-"""
+"""Duration of an upload: a service checks the URL's expiry only when it begins."""
 
 
 async def sign_read(
     executor: ProtocolExecutor, caller: Caller, lease: OperationLease, path: PathLike, expires_in: int | None
 ) -> str:
-    """Sign a URL for the side that has the object, or for the side that is read first.
+    """Sign a URL, valid for ``expires_in`` seconds, for the side that has the object.
 
-    Args:
-        executor: of the backend.
-        caller: calls the sides synchronously or asynchronously.
-        lease: on the phase.
-        path: the key.
-        expires_in: seconds.
+    If no side has it, the URL is for the side that is read first.
     """
     phase, asked = lease.phase, set[Side]()
 
@@ -59,14 +51,7 @@ async def sign_upload(
 ) -> str:
     """Sign an upload URL for the side that is written first, under an entry.
 
-    The entry stays open until the URL has expired and :data:`UPLOAD_GRACE_SECONDS` have passed.
-
-    Args:
-        executor: of the backend.
-        caller: calls the sides synchronously or asynchronously.
-        lease: on the phase.
-        path: the key.
-        expires_in: seconds.
+    The entry stays open until the ``expires_in`` seconds of the URL and :data:`UPLOAD_GRACE_SECONDS` have passed.
     """
     phase = lease.phase
     (side,) = decide(phase, Operation.SIGN_UPLOAD).sides

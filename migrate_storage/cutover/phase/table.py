@@ -68,13 +68,7 @@ class ProcessRecord:
 
 
 class PhaseTable:
-    """The phase and the processes of one cutover backend.
-
-    Args:
-        database: has the tables.
-        backend: key of the cutover backend.
-        tables: the schema.
-    """
+    """The phase and the processes of one cutover backend."""
 
     def __init__(self, database: Database, backend: str, tables: Tables) -> None:
         self.database = database
