@@ -1,4 +1,6 @@
-"""Storage for an application's own tests: fixtures that register a backend and later restore the previous one.
+"""Fixtures for an application's own tests: storage that is registered for a test.
+
+The previous backend is registered again afterwards.
 
 ::
 
@@ -34,7 +36,7 @@ Backend = TypeVar("Backend", bound=StorageBackend)
 
 @contextlib.contextmanager
 def registered(backend: Backend) -> Iterator[Backend]:
-    """Register a backend under its key; afterwards register the previous one again, or none."""
+    """Register a backend under its key; afterwards restore the previous one."""
     key = backend.key
     before = storages.get_backend(key) if storages.is_registered(key) else None
     storages.register_backend(backend)
@@ -49,14 +51,14 @@ def registered(backend: Backend) -> Iterator[Backend]:
 
 @pytest.fixture
 def memory_storage() -> Iterator[Callable[[str], ObstoreBackend]]:
-    """Return a function that registers an empty storage in memory under a key, until the test ends."""
+    """Return a function that registers an empty storage in memory, for this test."""
     with contextlib.ExitStack() as stack:
         yield lambda key: stack.enter_context(registered(ObstoreBackend(key=key, fs="memory://")))
 
 
 @pytest.fixture
 def local_storage(tmp_path: Path) -> Iterator[Callable[[str], ObstoreBackend]]:
-    """Return a function that registers an empty folder of this test under a key, until the test ends."""
+    """Return a function that registers an empty folder, for this test."""
     with contextlib.ExitStack() as stack:
 
         def make(key: str) -> ObstoreBackend:

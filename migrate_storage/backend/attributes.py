@@ -103,7 +103,7 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def decode(found: Mapping[Any, str]) -> Attributes:
-    """Return the attributes from obstore's ``GetResult.attributes``; the inverse of :func:`encode`."""
+    """Return the attributes of a ``GetResult``; the inverse of :func:`encode`."""
     named: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     for key, value in found.items():

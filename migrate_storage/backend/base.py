@@ -27,7 +27,7 @@ class Located(StorageBackend):
         """Return the store and the key in it that a path means.
 
         Raises:
-            KeyRefusedError: the store cannot hold such a key.
+            KeyRefusedError: the store cannot have such a key.
         """
         return self._locator.locate(text(path))
 

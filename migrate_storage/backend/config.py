@@ -1,4 +1,4 @@
-"""Read what a caller wrote (a URL or path, and options in any spelling) as a :class:`StoreConfig`."""
+"""Read a URL or path and options in any spelling as a :class:`StoreConfig`."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ def _join_prefix(target: Target, prefix: str | None) -> str:
 
 
 def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
-    """Replace a connection string and ``use_emulator``, which obstore does not read as Azure's SDK does, by plain options."""
+    """Replace a connection string and ``use_emulator`` by plain options.
+
+    obstore does not read them as Azure's SDK does.
+    """
     text = store.pop("connection_string", None)
     if text is not None:
         parsed = parse_connection_string(str(text))
@@ -135,7 +138,10 @@ def _credential_source(provider: Any, profile: Any) -> CredentialSource | None:
 
 
 def read_store(store: Any) -> StoreConfig | None:
-    """Return the configuration of a live obstore store and its credential provider; ``None`` where obstore hides it."""
+    """Return the configuration and credentials of a live obstore store.
+
+    ``None`` where obstore does not show them.
+    """
     config = store_config(store)
     if config is None or config.service not in PREFIXES:
         return config

@@ -1,4 +1,4 @@
-"""Raise errors of obstore as Python's own: with the path, the cause chained, and no secret in either."""
+"""Raise errors of obstore as Python's own, with the path and without secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _LIBRARIES = ("obstore", "pyo3_runtime", "pyo3_async_runtimes")
 
 
 class Explaining:
-    """Turns obstore's errors into Python's own: ``with Explaining("reading", "a.txt", …):``.
+    """Turns obstore's errors into Python's own.
+
+    ::
+
+        with Explaining("reading", "a.txt", …):
 
     Args:
         doing: the operation, such as ``reading``.
@@ -45,7 +49,10 @@ class Explaining:
         return text
 
     def _mask_cause(self, error: BaseException, failure: Failure) -> BaseException:
-        """Return the cause without secrets: services repeat signatures and tokens in their answers."""
+        """Return the cause without secrets.
+
+        Services repeat signatures and tokens in their answers.
+        """
         text = self._mask(failure.message)
         try:
             return type(error)(text) if isinstance(error, Exception) else RuntimeError(text)

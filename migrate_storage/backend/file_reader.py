@@ -12,7 +12,9 @@ __all__ = ("AsyncObjectReader", "ObjectReader", "Ranges")
 
 
 class Ranges:
-    """Ranges of one version of an object: a read after it was replaced raises, instead of mixing old and new bytes.
+    """Ranges of one version of an object.
+
+    A read after it was replaced raises, instead of mixing old and new bytes.
 
     Args:
         store: the obstore store.
@@ -40,7 +42,7 @@ class Ranges:
 
 
 class ObjectReader(io.RawIOBase):
-    """A binary file over :class:`Ranges`; wrapped in :class:`io.BufferedReader` by ``open``."""
+    """A binary file over :class:`Ranges`; ``open`` adds a buffer."""
 
     def __init__(self, ranges: Ranges, name: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Move from fsspec to obstore at run time: a drop-in ``FSSpecBackend``, or all registrations at once.
+"""Move from fsspec to obstore at run time, one backend or all of them.
 
 One changed import line moves an application::
 
@@ -31,7 +31,7 @@ class FallbackWarning(UserWarning):
 
 
 class FSSpecBackend(ObstoreBackend):
-    """Takes the arguments of advanced-alchemy's ``FSSpecBackend``, and works through obstore.
+    """Advanced-alchemy's ``FSSpecBackend``, through obstore.
 
     Where there is no counterpart, calling the class returns advanced-alchemy's own ``FSSpecBackend`` and warns once.
     A protocol's name is translated without making its filesystem, so that s3fs, gcsfs or adlfs need not be installed.
@@ -114,7 +114,7 @@ class Conversion:
 
 
 def convert_registrations(storages: Any) -> tuple[Conversion, ...]:
-    """Replace every fsspec registration that translates by its obstore backend, under the same key.
+    """Replace every fsspec registration that translates, under the same key.
 
     Call it right after the registrations, before the first row is loaded: columns and files keep the backend that they
     resolved first. A backend that a column was given as an object is in no registry, and is not replaced.

@@ -1,4 +1,4 @@
-"""From a path to an obstore store and the key in it: all in one store, or one store for each bucket."""
+"""Locate the obstore store and the key of a path."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StoreLocator:
         """Return the store and the key in it that a path means.
 
         Raises:
-            KeyRefusedError: the store cannot hold such a key.
+            KeyRefusedError: the store cannot have such a key.
         """
         if _PLAIN_KEY.fullmatch(path) is None:
             self._check_key(path)
@@ -71,7 +71,7 @@ class StoreLocator:
         return self.store.list(self.locate(folder)[1] if folder else None)
 
     def _check_key(self, key: str) -> None:
-        """Refuse a key that the service cannot hold or obstore cannot address."""
+        """Refuse a key that the service cannot have or obstore cannot address."""
         reason = unaddressable(key, local=self.protocol == "file")
         if reason is None and self.protocol in _SCHEMES:
             whole = f"{self.config.prefix}/{key}" if self.config and self.config.prefix else key
@@ -89,14 +89,16 @@ class StoreLocator:
 
 
 class BucketLocator(StoreLocator):
-    """Locates each file where an fsspec backend has it. One store for each bucket, made when it is first needed.
+    """Locates each file where an fsspec backend has it.
+
+    There is one store for each bucket, made when it is first needed.
 
     Args:
         registration: the fsspec backend, read.
         backend: the fsspec backend itself, for pickles; ``None`` where the owner pickles itself.
 
     Raises:
-        ConfigurationError: its filesystem has no counterpart in obstore; the message says why.
+        ConfigurationError: its filesystem has no counterpart in obstore; the message has the reason.
     """
 
     registration: Registration

@@ -81,7 +81,7 @@ class ObstoreBackend(Reads, Writes):
     def from_fsspec(
         cls, backend: Any, *, key: str | None = None, store_metadata: bool = True, exact_last_modified: bool = False
     ) -> ObstoreBackend:
-        """Make a backend that reads and writes the files of an ``FSSpecBackend`` through obstore.
+        """Make a backend for the files of an ``FSSpecBackend``, through obstore.
 
         Every filename means the object that it meant: ``/x``, ``bucket/x``, ``s3://bucket/x``, below the backend's prefix
         and the folders of its filesystem. One store for each bucket, made when it is first needed.
@@ -93,7 +93,7 @@ class ObstoreBackend(Reads, Writes):
             exact_last_modified: see :class:`ObstoreBackend`.
 
         Raises:
-            ConfigurationError: its filesystem has no counterpart in obstore; the message says why.
+            ConfigurationError: its filesystem has no counterpart in obstore; the message has the reason.
         """
         locator = BucketLocator(read(backend), backend)
         return ObstoreBackend(
@@ -156,7 +156,7 @@ class ObstoreBackend(Reads, Writes):
 
 
 def _make_locator(fs: Any, prefix: str | None, options: Mapping[str, Any]) -> StoreLocator:
-    """Open what a caller named: a configuration, a URL, a path, or a store that is open already."""
+    """Open a configuration, a URL or a path; an obstore store is open already."""
     if isinstance(fs, StoreLocator):
         return fs
     if isinstance(fs, StoreConfig):

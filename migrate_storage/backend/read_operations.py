@@ -1,4 +1,4 @@
-"""The reading half of a backend: each operation written once, run blocking or awaited."""
+"""The reading half of a backend, for synchronous and asynchronous callers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Reads(Located):
 
         Raises:
             FileNotFoundError: there is no such object.
-            ConditionFailedError: a condition does not hold.
+            ConditionFailedError: a condition is not met.
             PermissionError: credentials were refused.
             KeyRefusedError: no store can have such a key.
         """
@@ -59,7 +59,9 @@ class Reads(Located):
     def stream(
         self, path: PathLike, *, chunk_size: int = MiB, options: Mapping[str, Any] | None = None
     ) -> Iterator[bytes]:
-        """Return the bytes of an object in pieces, in bounded memory. The request is sent at once.
+        """Return the bytes of an object in pieces, in bounded memory.
+
+        The request is sent at once.
 
         Args:
             path: its key.
@@ -100,7 +102,9 @@ class Reads(Located):
             yield piece
 
     def open(self, path: PathLike, *, buffer_size: int = MiB) -> io.BufferedReader:
-        """Open an object as a binary file that reads by ranges; a read after it was replaced raises.
+        """Open an object as a binary file that reads by ranges.
+
+        A read after the object was replaced raises.
 
         Args:
             path: its key.
@@ -136,7 +140,7 @@ class Reads(Located):
             return to_meta(str(path), await caller.call(store, "head", key))
 
     def attributes(self, path: PathLike) -> Attributes:
-        """Return content type, other headers and user metadata of an object as they were saved.
+        """Return the headers and user metadata of an object as they were saved.
 
         Raises:
             FileNotFoundError: there is no such object.

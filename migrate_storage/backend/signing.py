@@ -140,7 +140,7 @@ async def _sign_azure(
 
 
 def _add_ambient_account(config: StoreConfig) -> StoreConfig:
-    """Add the account of the environment where obstore takes its credentials from there."""
+    """Add the environment's account where obstore would use it."""
     own = {"account_key", "sas_key", "token", "client_secret", "federated_token_file", "credential_type"}
     if config.credentials is not None or own & set(config.options):
         return config

@@ -1,4 +1,4 @@
-"""Content to be saved, in any form: as bytes, or as a stream whose size and hash are computed as it passes."""
+"""Content to be saved: bytes, or a stream that is measured as it passes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HASH_LOCKED_BYTES = 2047
 
 
 class Measure:
-    """Size and SHA-256 of the content so far, and the error of the caller's own source."""
+    """Size and SHA-256 of the content so far, and the error of its source."""
 
     __slots__ = ("_hash", "error", "limit", "size")
 
@@ -73,7 +73,10 @@ _ONE_REQUEST = {"use_multipart": False}
 
 
 def prepare_small(data: Any, use_multipart: bool | None, chunk_size: int) -> Upload | None:
-    """Return the upload of small ``bytes``, by far the most frequent case; ``None`` for other content."""
+    """Return the upload of small ``bytes``; ``None`` for other content.
+
+    Most saves are small.
+    """
     if type(data) is bytes and not use_multipart and len(data) <= _HASH_INLINE_BYTES and len(data) <= chunk_size:
         return Upload(data, _ONE_REQUEST, Measure(content=data))
     return None
@@ -225,7 +228,10 @@ async def _async_pieces(pieces: Any) -> AsyncIterator[bytes]:
 
 
 async def _read_head_of(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
-    """Return the beginning of a source, and whether there may be more; ``most`` is ``None`` to read to the end."""
+    """Return the beginning of a source, and whether there may be more.
+
+    ``most`` is ``None`` to read to the end.
+    """
     pieces: list[bytes] = []
     size = 0
     if isinstance(source, AsyncIterator):

@@ -1,4 +1,4 @@
-"""Read a URL or path as service, bucket, key prefix, and the options that its host implies."""
+"""Read a URL or path: service, bucket, key prefix and implied options."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _s3_by_path(parts: SplitResult, **options: str) -> Target:
 
 
 def _s3_by_host(parts: SplitResult, found: re.Match[str], **options: str) -> Target:
-    """Use path style also where the URL was virtual-hosted: every vendor here accepts both."""
+    """Use path style also for a virtual-hosted URL: every vendor here accepts both."""
     if not found["bucket"]:
         return _s3_by_path(parts, **options)
     endpoint = f"{parts.scheme}://{parts.netloc.removeprefix(found['bucket'] + '.')}"
@@ -219,7 +219,10 @@ def _service_of(read: _Reader) -> str:
 
 
 def _azure_by_path(parts: SplitResult) -> Target:
-    """Read a URL with the account in its path, as of emulators: ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``."""
+    """Read a URL with the account in its path, as of emulators.
+
+    For example ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``.
+    """
     account, _, rest = parts.path.lstrip("/").partition("/")
     container, _, prefix = rest.partition("/")
     if not container:
@@ -231,7 +234,9 @@ def _azure_by_path(parts: SplitResult) -> Target:
 
 
 def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
-    """Return the options that a vendor's S3 endpoint implies, without the bucket that vendors' consoles show in it.
+    """Return the options that a vendor's S3 endpoint implies.
+
+    Vendors' consoles show the endpoint with the bucket, which is removed.
 
     Args:
         endpoint: as it was given.

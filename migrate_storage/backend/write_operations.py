@@ -1,4 +1,4 @@
-"""The writing half of a backend: each operation written once, run blocking or awaited."""
+"""The writing half of a backend, for synchronous and asynchronous callers."""
 
 from __future__ import annotations
 
@@ -182,7 +182,10 @@ class Writes(Located):
             ) from first
 
     async def _delete_at_once(self, caller: Caller, located: Sequence[tuple[Any, str]]) -> bool:
-        """Delete many by one request on S3. After a failure the caller deletes one by one, to learn which object failed."""
+        """Delete many objects by one request, on S3.
+
+        After a failure the caller deletes one by one, to learn which object failed.
+        """
         stores = {id(store) for store, _ in located}
         if len(stores) > 1 or self.protocol != "s3":
             return False

@@ -1,4 +1,4 @@
-"""Compare a few objects of an fsspec backend with what its translation to obstore reads."""
+"""Compare what fsspec and obstore read, for a few objects of a backend."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def compare_files(backend: Any, filenames: Sequence[str]) -> tuple[Agreement, ..
 
 
 def list_filenames(backend: Any, limit: int) -> tuple[str, ...]:
-    """Return the first keys that the translated store lists, as filenames; for an application without rows.
+    """Return the first filenames in the translated store, for lack of rows.
 
     Args:
         backend: an ``FSSpecBackend`` with a bucket or folder of its own.

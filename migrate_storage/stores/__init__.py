@@ -1,1 +1,1 @@
-"""Object stores: one protocol over obstore and fsspec, with listing, retry and rate limits."""
+"""Object stores over obstore and fsspec, with listing, retry and rate limits."""

@@ -11,7 +11,10 @@ __all__ = ("ObjectAt", "Opened", "Store")
 
 
 class Opened(Protocol):
-    """An object that a GET opened. ``meta`` and ``attributes`` belong to the bytes that follow."""
+    """An object that a GET opened, with its bytes still to come.
+
+    ``meta`` and ``attributes`` belong to these bytes.
+    """
 
     meta: ObjectMeta
     attributes: Attributes
@@ -79,7 +82,7 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
-        """List all objects under whole path segments of ``prefix``, in the order of the store.
+        """List the objects under whole path segments of ``prefix``, in the store's order.
 
         Args:
             prefix: the folder; empty lists all.

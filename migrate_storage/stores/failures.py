@@ -1,4 +1,4 @@
-"""Classify the errors of stores: what a failed request means, and one line for messages.
+"""Classify the errors of stores, and clean their messages.
 
 obstore gives the HTTP status only inside the text of an error. fsspec's filesystems give it as an attribute of the error or
 of its cause. Only this module reads either of them.
@@ -49,7 +49,7 @@ class FailureKind(enum.StrEnum):
 
     @property
     def is_store_wide(self) -> bool:
-        """Whether it concerns the whole store rather than one object, so that other objects will fail too."""
+        """Whether it concerns the whole store, so that other objects will fail too."""
         return self in (
             FailureKind.NO_BUCKET,
             FailureKind.DENIED,
@@ -113,7 +113,10 @@ def classify(error: BaseException) -> Failure:
 
 
 def describe(text: str) -> str:
-    """Return a store's message as one line without query strings (signatures, SAS tokens) and control characters."""
+    """Return a store's message as one line that is safe to show.
+
+    Query strings (signatures, SAS tokens) and control characters are removed.
+    """
     code = _CODE.search(text)
     line = text.split("<?xml", 1)[0].split("<Error", 1)[0]
     line = _NOISE.sub(" ", _USERINFO.sub("://", _QUERY.sub("", line))).strip(" :-")

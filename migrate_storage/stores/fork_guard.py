@@ -23,14 +23,19 @@ _ADVICE = (
 
 
 class ForkedAfterUseError(RuntimeError):
-    """obstore was used before this process was forked, so every call in the child would hang for ever."""
+    """obstore was used before this process was forked.
+
+    Every call in the child would hang for ever.
+    """
 
     def __init__(self, message: str = _ADVICE) -> None:
         super().__init__(message)
 
 
 def touch() -> None:
-    """Record that obstore is used. Call it before every operation, never when constructing a store.
+    """Record that obstore is used.
+
+    Call it before every operation, never when constructing a store.
 
     Raises:
         ForkedAfterUseError: the operation would hang.
@@ -42,7 +47,7 @@ def touch() -> None:
 
 
 def _note_use_before_fork() -> None:
-    """Also count use by other code: advanced-alchemy's backend, an application's own store."""
+    """Record use of obstore by other code, such as an application's own store."""
     global _used
     _used = _used or _is_runtime_running()
 

@@ -1,4 +1,7 @@
-"""A store over an fsspec filesystem: for sources that obstore cannot open, and for keys that it cannot address."""
+"""A store over an fsspec filesystem.
+
+It serves sources that obstore cannot open, and keys that obstore cannot address.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ _VERSIONS = ("VersionId", "version_id", "generation")
 
 
 def usable(fs: Any) -> Any:
-    """Return the innermost filesystem, for which :attr:`migrate_storage.translate.registration.Registration.path` is made.
+    """Return the filesystem below all folders and caches.
+
+    Caches may be stale. It is rebuilt for use without an event loop. Paths for it come from
+    :attr:`migrate_storage.translate.registration.Registration.path`.
 
     It has no folders and no caches (which may be stale) around it, and is rebuilt for use without an event loop.
 
@@ -47,7 +53,10 @@ def usable(fs: Any) -> Any:
 
 
 def _lock_of(fs: Any) -> AbstractContextManager[Any]:
-    """Return the lock for a filesystem that only one thread may use at a time, shared by all its stores."""
+    """Return the lock of a filesystem that only one thread may use at a time.
+
+    All stores of the filesystem share it.
+    """
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
     return nullcontext() if _SINGLE_CONNECTION.isdisjoint(protocols) else _LOCKS.setdefault(fs, threading.Lock())
 
@@ -114,7 +123,10 @@ class FsspecStore:
         part_size: int | None,
         stat_after: bool = True,  # noqa: ARG002 - fsspec's answer to a write has no metadata
     ) -> ObjectMeta:
-        """See :class:`migrate_storage.stores.base.Store`. Only a revert of a changed object writes here; attributes stay in the row."""
+        """See :class:`migrate_storage.stores.base.Store`.
+
+        Only a revert of a changed object writes here. Attributes stay in the row.
+        """
         self._check_path(path)
         with self._lock:
             if create and self._fs.exists(path):
@@ -128,7 +140,10 @@ class FsspecStore:
         return self.head(path)
 
     def delete(self, path: str) -> None:
-        """See :class:`migrate_storage.stores.base.Store`. Not by ``rm``, which reads ``*`` and ``[`` as patterns."""
+        """See :class:`migrate_storage.stores.base.Store`.
+
+        ``rm`` is not used: it reads ``*`` and ``[`` as patterns.
+        """
         self._check_path(path)
         try:
             with self._lock:
@@ -137,7 +152,10 @@ class FsspecStore:
             return
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
-        """See :class:`migrate_storage.stores.base.Store`. The filesystem lists all keys in any case."""
+        """See :class:`migrate_storage.stores.base.Store`.
+
+        The filesystem lists all keys in any case.
+        """
         return (meta for meta in self._list_folders(prefix) if meta.path > after)
 
     def _list_folders(self, prefix: str) -> Iterator[ObjectMeta]:
@@ -165,7 +183,10 @@ class FsspecStore:
                     yield self._make_meta(str(info["name"]), info)
 
     def _is_file(self, info: Mapping[str, Any]) -> bool:
-        """Whether an entry is a file or, on a disk, a link to a file: a pipe would be read for ever."""
+        """Whether an entry is a file or, on a disk, a link to a file.
+
+        A pipe would be read for ever.
+        """
         return not self._local or info.get("type") != "other" or Path(info["name"]).is_file()
 
     def _require_bucket(self, path: str) -> None:
@@ -251,7 +272,7 @@ def _to_seconds(moment: Any) -> float | None:
 
 
 def _read_md5(info: Mapping[str, Any]) -> str | None:
-    """Return the MD5 digest that a service reports: GCS ``md5Hash``, Azure ``content_md5``."""
+    """Return the MD5 digest of GCS (``md5Hash``) or Azure (``content_md5``)."""
     settings: Any = info.get("content_settings") or {}
     digest = info.get("md5Hash") or settings.get("content_md5")
     if isinstance(digest, (bytes, bytearray)):

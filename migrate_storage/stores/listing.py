@@ -1,7 +1,7 @@
-"""The listing of a store: started again where it breaks off, and repeated through fsspec where obstore cannot list a key.
+"""List a store, with retry and with fsspec as the fallback.
 
-A key that was not listed is unknown, not missing. A listing that ends early therefore raises :class:`IncompleteError`; the
-objects that it returned before are valid.
+A listing that breaks off is started again. Where obstore cannot list a key, fsspec lists all. A key that was not listed is
+unknown, not missing: a listing that ends early raises :class:`IncompleteError`. The objects that it returned before are valid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = (
 _BUCKETED = frozenset({"s3", "gcs", "azure"})
 
 ListedKey = tuple[str, ObjectMeta]
-"""A key below the prefix, and what the listing says of its object."""
+"""A key below the prefix, and the metadata of its object in the listing."""
 
 
 class IncompleteError(Exception):
@@ -99,7 +99,7 @@ class Listing:
 
 
 class _Disk(FsspecStore):
-    """A disk whose listing has no entity tags: obstore, which reads the files, makes other tags."""
+    """A disk whose listing has no ETags: obstore, which reads the files, has others."""
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
@@ -112,9 +112,9 @@ def _folder_of(path: str) -> str:
 
 
 def _promises_order(root: Place) -> bool:
-    """Tell whether a service lists in the order of UTF-8 bytes: Amazon's general purpose buckets and Google's do.
+    """Whether a service promises to list in the order of UTF-8 bytes.
 
-    Sources: Amazon S3 API, ListObjectsV2 (and its note on directory buckets); Cloud Storage, "Objects: list".
+    Amazon's general purpose buckets and Google's do. Sources: Amazon S3 API, ListObjectsV2 (and its note on directory buckets); Cloud Storage, "Objects: list".
     """
     return root.endpoint == "" and (
         root.service == "gcs" or (root.service == "s3" and not root.root.endswith("--x-s3"))
@@ -122,7 +122,7 @@ def _promises_order(root: Place) -> bool:
 
 
 class ListingStream:
-    """The listed keys of one listing. Where it breaks off it is started again, and the fallback is used last.
+    """The keys of one listing; it is started again where it breaks off.
 
     Args:
         listing: what to list.
@@ -168,7 +168,7 @@ class ListingStream:
             raise IncompleteError(f"the listing of {store.name} broke off: {classify(error).message}") from error
 
     def _in_promised_order(self, entries: Iterator[ListedKey], store: Store) -> Iterator[ListedKey]:
-        """Yield the keys after the last one that was yielded; all of them where no order is promised."""
+        """Yield the keys after the last one; all of them where no order is promised."""
         ordered, count = self._listing.ordered, 0
         passed, before = self._last, ""
         for key, meta in entries:

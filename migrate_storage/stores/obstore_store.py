@@ -38,7 +38,10 @@ _DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "
 
 
 def plain_e_tag(e_tag: str | None) -> str | None:
-    """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT spell one tag differently."""
+    """Return an ETag without quotes and weakness mark.
+
+    LIST, HEAD and PUT spell one tag differently.
+    """
     if not e_tag:
         return None
     return e_tag.removeprefix("W/").strip('"') or None
@@ -98,7 +101,10 @@ class _OpenedObject:
         return _iterate(self._result.stream(min_chunk_size=self._chunk))
 
     def _read_ranges(self) -> Iterator[Any]:
-        """Read a local file in whole chunks: obstore streams 8 KiB at a time through another thread, at 20 times the cost."""
+        """Read a local file in whole chunks.
+
+        obstore would stream 8 KiB at a time through another thread, at 20 times the cost.
+        """
         path, size = self.meta.path, self.meta.size
         for start in range(0, size, self._chunk):
             piece: dict[str, Any] = {
@@ -255,7 +261,10 @@ def _iterate(stream: Iterator[Any]) -> Iterator[Any]:
 
 
 def unpanicked(call: Callable[[], T]) -> T:
-    """Call obstore; a Rust panic, which derives from ``BaseException``, is raised as ``OSError``."""
+    """Call obstore; raise a Rust panic as ``OSError``.
+
+    A panic derives from ``BaseException``.
+    """
     touch()
     try:
         return call()

@@ -73,7 +73,7 @@ class RateLimiter:
                 self._grant()
 
     def _seconds_until(self, mine: float) -> float:
-        """Return the seconds until everything up to ``mine`` is granted; the caller has the lock."""
+        """Return the seconds until ``mine`` is granted; the caller has the lock."""
         return 0.0 if self._per_second is None else (mine - self._granted) / self._per_second
 
     def _grant(self) -> None:

@@ -1,4 +1,4 @@
-"""One registered backend as a side of a transfer: from a row's filename to a store and the key in it."""
+"""A registered backend as a side of a transfer: from filenames to stores and keys."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ class ResolvedBackend:
 
     @property
     def root(self) -> Place:
-        """The place below which all files of this backend are; its ``root`` is empty where each row names a bucket."""
+        """The place below which all files of this backend are.
+
+        Its ``root`` is empty where each row names a bucket.
+        """
         return self.registration.base
 
     def capabilities(self, probe: Callable[[], Capabilities]) -> Capabilities:
@@ -93,7 +96,9 @@ class ResolvedBackend:
         return ObjectAt(self._obstore_store(place, config), place.key)
 
     def copier(self, place: Place) -> ServerSideCopier | None:
-        """Return what lets the service copy from a place's bucket to this one; ``None`` where they are not one S3 service.
+        """Return what lets the service copy from a place's bucket to this one.
+
+        ``None`` where they are not one S3 service.
 
         Only a probe shows whether it copies: see :mod:`migrate_storage.engine.server_side_copy`.
         """
@@ -113,7 +118,10 @@ class ResolvedBackend:
         return ServerSideCopier(prepared, endpoint, place.root, pace=self._pace)
 
     def resolve_place(self, place: Place) -> ObjectAt | None:
-        """Return the object of this side at a place that any backend named; ``None`` where this side cannot address it."""
+        """Return the object of this side at a place that any backend named.
+
+        ``None`` where this side cannot address it.
+        """
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
             if config is not None:
@@ -129,7 +137,9 @@ class ResolvedBackend:
         return self.resolve(place.key[len(root.key) :])
 
     def candidates_on_served_disk(self, place: Place) -> Iterator[ObjectAt]:
-        """Yield where this side would serve a place of another kind of service, such as a disk that a server serves.
+        """Yield where this side would serve a place of another kind of service.
+
+        A server may, for example, serve a disk.
 
         Args:
             place: a place of the other side; each end of its path may be its key on this side.
@@ -146,7 +156,10 @@ class ResolvedBackend:
                 yield candidate
 
     def fallback(self, filename: str) -> ObjectAt | None:
-        """Return the same file through fsspec, for when obstore fails for good; ``None`` where there is no such way."""
+        """Return the same file through fsspec, for when obstore fails for good.
+
+        ``None`` where there is no such way.
+        """
         if self.registration.driver != "fsspec" or self.registration.filesystem is None:
             return None
         if self.registration.config_at(self.place(filename)) is None:

@@ -1,4 +1,4 @@
-"""Repeat failed requests: bounded attempts, backoff with full jitter, an end when the job is to stop."""
+"""Repeat failed requests with backoff and full jitter."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Retry:
         raise AssertionError("unreachable")
 
     def or_none_if_missing(self, work: Callable[[], T]) -> T | None:
-        """Call ``work`` until it succeeds; return ``None`` where the store answers that there is no such object.
+        """Call ``work`` until it succeeds; return ``None`` where there is no such object.
 
         Raises:
             StoreRequestError: it failed for another reason.
@@ -96,7 +96,9 @@ class Retry:
 
 
 class CircuitBreaker:
-    """Ends a job when every request fails, instead of letting each of its objects fail. Safe from any thread.
+    """Ends a job when every request fails, instead of failing each of its objects.
+
+    Safe from any thread.
 
     Args:
         limit: failures of a whole store in a row, without a success in between.

@@ -1,4 +1,4 @@
-"""Let an S3 service copy objects from one of its buckets to another, without bytes through this process.
+"""Let an S3 service copy objects from one of its buckets to another.
 
 obstore copies within one store only. A store of the source's bucket whose endpoint is that of the destination's bucket sends
 ``PUT /destination/key`` with ``x-amz-copy-source: source/key``. S3 defines that as a copy between buckets

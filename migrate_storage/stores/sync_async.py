@@ -35,7 +35,10 @@ class Caller(Protocol):
         """Return the next item of one of obstore's streams, ``None`` at its end."""
 
     async def run_blocking(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run work that may block and does not use obstore: on another thread where there is an event loop."""
+        """Run work that may block: on another thread where there is an event loop.
+
+        The work must not use obstore.
+        """
 
 
 class Blocking:
@@ -69,7 +72,10 @@ class Awaiting:
 
     @classmethod
     def _delay_exit(cls) -> None:
-        """Let obstore's threads release the last results before the interpreter exits; otherwise the process may abort."""
+        """Let obstore's threads release the last results before the interpreter exits.
+
+        Otherwise the process may abort.
+        """
         cls._registered = True
         atexit.register(time.sleep, _EXIT_DELAY_SECONDS)
 
@@ -95,7 +101,7 @@ AWAITING = Awaiting()
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:
-    """Run an operation over :class:`Blocking` to its end, on this thread and without an event loop."""
+    """Run an operation over :class:`Blocking` on this thread, without an event loop."""
     try:
         operation.send(None)
     except StopIteration as stop:

@@ -33,7 +33,9 @@ class _Reading:
 
 
 class ThrottledStore:
-    """Waits before each request, and for each byte that is read. Writes follow the reads.
+    """Waits before each request, and for each byte that is read.
+
+    Writes follow the reads.
 
     Args:
         store: the store itself.
@@ -69,7 +71,10 @@ class ThrottledStore:
         part_size: int | None,
         stat_after: bool = True,
     ) -> ObjectMeta:
-        """See :class:`migrate_storage.stores.base.Store`. It counts as a PUT and, with ``stat_after``, a HEAD."""
+        """See :class:`migrate_storage.stores.base.Store`.
+
+        It counts as a PUT and, with ``stat_after``, a HEAD.
+        """
         self._pace.requests.acquire(1 + stat_after)
         return self._store.put(
             path, content, attributes=attributes, create=create, part_size=part_size, stat_after=stat_after

@@ -87,7 +87,7 @@ def translate(
 def translate_url(
     url: str, storage_options: Mapping[str, Any] | None = None, environment: Mapping[str, str] = {}
 ) -> Translation:
-    """Translate a URL with storage options, as ``fsspec.core.url_to_fs`` takes them; chained URLs too.
+    """Translate a URL, also a chained one, with the options of ``url_to_fs``.
 
     Args:
         url: for example ``s3://bucket/folder`` or ``simplecache::s3://bucket``.

@@ -17,7 +17,7 @@ __all__ = ("Part", "assemble", "rooted")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """A contribution: the names are those of :class:`migrate_storage.translate.model.StoreConfig`."""
+    """A part of a :class:`migrate_storage.translate.model.StoreConfig`."""
 
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -27,7 +27,7 @@ class Part:
 
 
 def rooted(service: str, prefix: str | None, root_word: str) -> tuple[str, str, Part]:
-    """Return the root and inner prefix that a backend's prefix names, and the notes about them."""
+    """Return the root and inner prefix that a prefix names, and notes about them."""
     root, inner = root_and_prefix(service, prefix)
     notes = []
     if not root:
@@ -38,7 +38,10 @@ def rooted(service: str, prefix: str | None, root_word: str) -> tuple[str, str, 
 
 
 def assemble(service: str, root: str, prefix: str, parts: Iterable[Part]) -> Translation:
-    """Combine parts. Where a note refuses anything there is no configuration: a partial one would be wrong."""
+    """Combine parts.
+
+    Where a note refuses anything there is no configuration: a partial one would be wrong.
+    """
     parts = tuple(parts)
     notes = tuple(entry for part in parts for entry in part.notes)
     if any(entry.severity is Severity.REFUSED for entry in notes):

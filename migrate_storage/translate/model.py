@@ -1,4 +1,4 @@
-"""The result of a translation: the configuration of a store, and the source of its credentials."""
+"""The result of a translation: a store's configuration and credential source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CredentialSource:
-    """Where credentials come from that are not plain options; not the credentials themselves.
+    """The source of credentials that are not plain options, without the credentials.
 
     ``kind`` selects the provider that is built when the store is opened: ``boto3`` (a profile, SSO, an assumed role),
     ``google`` (google.auth), ``azure`` (azure.identity), ``static`` (``options`` are the credentials), ``object``
@@ -50,7 +50,7 @@ class StoreConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Translation:
-    """An fsspec configuration as an obstore configuration, with notes about what has no counterpart.
+    """An fsspec configuration as an obstore configuration, with notes.
 
     ``config`` is ``None`` where obstore has no such store; then at least one note is ``refused``.
     """

@@ -1,4 +1,4 @@
-"""The codes of all notes of a translation, with severity and message: one table, also in the documentation."""
+"""The codes, severities and messages of all notes of a translation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _INFO, _WARNING, _REFUSED = Severity.INFO, Severity.WARNING, Severity.REFUSED
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One kind of note. ``message`` and ``todo`` are formats; their fields never contain a secret."""
+    """One kind of note.
+
+    ``message`` and ``todo`` are formats; their fields never contain a secret.
+    """
 
     severity: Severity
     message: str

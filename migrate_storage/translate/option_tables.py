@@ -1,4 +1,4 @@
-"""Tables of the options of filesystems and their counterparts, for the translation and the documentation."""
+"""Tables of the options of filesystems and of their counterparts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ NO_EFFECT = (
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a filesystem. ``name`` is dotted where options nest, such as ``client_kwargs.region_name``."""
+    """One option of a filesystem.
+
+    ``name`` is dotted where options nest, such as ``client_kwargs.region_name``.
+    """
 
     name: str
     #: obstore's name of it; empty where there is none.
@@ -36,7 +39,7 @@ class Option:
 def unmatched_notes(
     table: Iterable[Option], options: Mapping[str, Any], *, parent: str = "", unknown: str = "option.unknown"
 ) -> Iterator[Note]:
-    """Yield notes for options that have no counterpart, and for those that are in no table.
+    """Yield notes for options without a counterpart and for unknown options.
 
     An option whose value is ``None`` was not given. Values are not read otherwise.
 
@@ -62,7 +65,7 @@ def unmatched_notes(
 
 
 def printable(name: str) -> str:
-    """Return an option's name for a message: names are not secret, but may contain any character."""
+    """Return an option's name for a message, with printable characters only."""
     return "".join(character if character.isprintable() else "?" for character in name[:_SHOWN_CHARACTERS])
 
 
@@ -85,7 +88,7 @@ def text(value: Any) -> str:
 
 
 def truth(value: Any) -> bool:
-    """Return the truth of a value as Python defines it and the filesystems use it: ``"false"`` is true."""
+    """Return the truth of a value, as the filesystems do: ``"false"`` is true."""
     try:
         return bool(value)
     except Exception:  # noqa: BLE001 - an option may be any object; one without a truth is not set

@@ -1,4 +1,4 @@
-"""Where bytes physically are: the path rules of ``FSSpecBackend`` and of each fsspec filesystem, as pure functions.
+"""The path rules of ``FSSpecBackend`` and of each fsspec filesystem.
 
 Each rule does what the installed filesystem does, quirks included; ``tests/unit/translate/test_places.py`` compares them with
 the real classes.
@@ -29,7 +29,10 @@ __all__ = (
 
 
 def resolve_links(place: Place) -> Place:
-    """Resolve the links of a place on a local disk, so that two paths to one file are one place."""
+    """Resolve the links of a place on a local disk.
+
+    Two paths to one file are then one place.
+    """
     if place.service != "file":
         return place
     slash = "/" if place.key.endswith("/") else ""
@@ -42,21 +45,27 @@ GLOBAL_MEMORY = "process"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A path as its filesystem splits it: bucket (or ``/``, or base URL) and the key in it."""
+    """A path, split into bucket (or ``/``, or base URL) and key."""
 
     root: str
     key: str
 
 
 def join_prefix(prefix: str | None, filename: str) -> str:
-    """Join as ``FSSpecBackend`` does: with a prefix, the leading slashes of the filename are removed."""
+    """Join as ``FSSpecBackend`` does.
+
+    With a prefix, the leading slashes of the filename are removed.
+    """
     if not prefix:
         return filename
     return f"{prefix.rstrip('/')}/{filename.lstrip('/')}"
 
 
 def join_folder(folder: str, path: str) -> str:
-    """Join as ``DirFileSystem`` does: a leading slash of the path is kept, trailing ones are removed."""
+    """Join as ``DirFileSystem`` does.
+
+    A leading slash of the path is kept, trailing ones are removed.
+    """
     if not folder:
         return path
     if not path:
@@ -193,7 +202,9 @@ _RULES = {
 
 
 def normalise_endpoint(url: str) -> str:
-    """Return scheme, host, port and path of an endpoint, so that equal servers compare equal.
+    """Return an endpoint in a form in which equal servers compare equal.
+
+    The form has scheme, host, port and path.
 
     User, query and fragment are removed. An endpoint that is no URL is returned in lower case without trailing slashes.
     """
@@ -292,7 +303,9 @@ def _vendor_of(place: Place) -> str | None:
 
 
 def same_service(a: Place, b: Place) -> bool | None:
-    """Return whether two places are on one service, so that equal root and key are the same object.
+    """Return whether two places are on one service.
+
+    Then equal root and key are the same object.
 
     Returns:
         ``True`` where they are; ``False`` where they cannot be; ``None`` in doubt. Two endpoints may be two names of one

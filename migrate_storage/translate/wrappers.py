@@ -21,7 +21,7 @@ _MAX_DEPTH = 32
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """The filesystem below all wrappers, and the prefix that the wrappers form together."""
+    """The filesystem below all wrappers, and their common prefix."""
 
     protocol: str
     options: Mapping[str, Any]
@@ -51,7 +51,9 @@ def unwrap(protocol: str, options: Mapping[str, Any], prefix: str | None) -> Unw
 
 
 def unwrap_url(url: str, storage_options: Mapping[str, Any]) -> Unwrapped:
-    """Read a URL with storage options, chained ones included, such as ``simplecache::s3://bucket/folder``.
+    """Read a URL with storage options, chained ones included.
+
+    For example ``simplecache::s3://bucket/folder``.
 
     The options of an inner protocol are given under its name, as in fsspec.
     """

@@ -76,7 +76,9 @@ def _read_certificate(name: str, value: Any) -> Any:
 
 
 def retry_options(config: StoreConfig) -> Any:
-    """Return obstore's ``RetryConfig`` for a configuration, with numbers as seconds; ``None`` for its defaults.
+    """Return obstore's ``RetryConfig``; ``None`` for its defaults.
+
+    Numbers in the configuration are seconds.
 
     Raises:
         UnknownOptionError: a name that obstore would ignore without an error.

@@ -1,4 +1,4 @@
-"""Credential providers for obstore, built from a :class:`~migrate_storage.translate.model.CredentialSource`.
+"""Credential providers for obstore.
 
 All are synchronous: obstore waits for ever when a synchronous call inside a running event loop needs an asynchronous
 provider. All are lazy: a provider requests nothing before the first use of the store.
@@ -39,7 +39,10 @@ class StaticCredentials:
 
 
 class _Lazy:
-    """Builds its source of credentials on the first call, so that constructing a store requests nothing."""
+    """Reads credentials from a source that is built on the first call.
+
+    Constructing a store therefore requests nothing.
+    """
 
     def __init__(self, build: Callable[[], Any], ask: Callable[[Any], Mapping[str, Any]]) -> None:
         self._build = build
@@ -166,7 +169,10 @@ def _to_utc(moment: datetime | None) -> datetime | None:
 
 
 def _await_result(answer: Any) -> Any:
-    """Return the answer; an awaitable is awaited on another thread, because this one may run an event loop."""
+    """Return the answer, awaited on another thread where it is awaitable.
+
+    This thread may run an event loop.
+    """
     if not inspect.isawaitable(answer):
         return answer
 

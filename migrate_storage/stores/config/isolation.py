@@ -33,7 +33,7 @@ __all__ = (
 
 
 def environment_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the options that obstore would read from the environment, by their canonical names.
+    """Return the options in the environment that obstore reads, by canonical name.
 
     Args:
         service: ``s3``, ``gcs`` or ``azure``.
@@ -55,7 +55,10 @@ def environment_options(service: str, environment: Mapping[str, str] | None = No
 
 
 def environment_client_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the client options in the environment, which obstore ignores as soon as one is given explicitly."""
+    """Return the client options in the environment.
+
+    obstore ignores them as soon as one is given explicitly.
+    """
     return {name: value for name, value in environment_options(service, environment).items() if name in CLIENT}
 
 
@@ -67,7 +70,10 @@ class StoreParts(NamedTuple):
 
 
 def isolate_s3(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StoreParts:
-    """Keep a session token, endpoint or addressing style of the environment away from explicit S3 options."""
+    """Keep the environment from changing what explicit S3 options mean.
+
+    No session token, endpoint or addressing style of the environment is used beside explicit ones.
+    """
     options, source = parts
     ambient = environment_options("s3")
     endpoint = options.get("endpoint")
@@ -109,7 +115,10 @@ def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
 
 
 def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack) -> StoreParts:
-    """Keep a token or key file of the environment from replacing explicit Google credentials."""
+    """Keep the environment from changing what explicit Google options mean.
+
+    No token or key file of the environment replaces an explicit one.
+    """
     options, source = parts
     ambient = environment_options("gcs")
     if base := options.get("base_url"):
@@ -139,7 +148,10 @@ def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack)
 
 
 def _avoid_key_beside_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
-    """Give an explicit key as a path, or a path as a key: obstore refuses one of each, also from the environment."""
+    """Avoid a service account's key beside a path, which obstore refuses.
+
+    One of them may come from the environment: the explicit one is then given in the form of the other.
+    """
     if "service_account" in options and "service_account_key" in ambient:
         options["service_account_key"] = Path(options.pop("service_account")).read_text()
     elif "service_account_key" in options and "service_account" in ambient:
@@ -170,7 +182,10 @@ def _load_service_account(account: str) -> Any:
 
 
 def _provider_for_default_credentials(ambient: Mapping[str, str]) -> Provider | None:
-    """Return google.auth's provider where the default credentials are federated or impersonated: obstore cannot read them."""
+    """Return google.auth's provider for default credentials that obstore cannot read.
+
+    These are federated or impersonated credentials.
+    """
     path = ambient.get("application_credentials")
     if path is None:
         path = str(Path("~/.config/gcloud/application_default_credentials.json").expanduser())

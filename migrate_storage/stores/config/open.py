@@ -54,7 +54,7 @@ def open_store(config: StoreConfig) -> Store:
 
 
 def open_across(config: StoreConfig, endpoint: str, bucket: str, headers: Mapping[str, str]) -> S3Store:
-    """Open a store that makes an S3 service copy from another of its buckets into the one of ``config``.
+    """Open a store whose copies go from another S3 bucket to the one of ``config``.
 
     Args:
         config: the destination; its region, credentials and client options are used for the copies.

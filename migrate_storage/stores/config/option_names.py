@@ -167,7 +167,9 @@ _OTHER_TOOLS = {
 
 
 def canonical(service: str, name: str) -> str:
-    """Return obstore's name of an option without its service's prefix; an unknown name in lower case.
+    """Return obstore's name of an option, without its service's prefix.
+
+    An unknown name is returned in lower case.
 
     Args:
         service: ``s3``, ``gcs``, ``azure``, ``file``, ``memory`` or ``http``.

@@ -1,4 +1,4 @@
-"""Write translations as code to paste, as a configuration file, or as JSON. No secret is written."""
+"""Write translations as Python, TOML or JSON. No secret is written."""
 
 from __future__ import annotations
 

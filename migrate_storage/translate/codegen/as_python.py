@@ -1,4 +1,4 @@
-"""Python to paste: one registration for each backend, secrets as ``os.environ[...]``."""
+"""Python to paste, with secrets as ``os.environ[...]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("as_python", "registration_lines")
 
 
 def as_python(written: Sequence[Entry]) -> str:
-    """Return the registrations of all backends, ready to paste. The code compiles for any entries."""
+    """Return the registrations of all backends. The code compiles for any entries."""
     names = variables(written)
     lines: list[str] = []
     if names:
@@ -34,7 +34,7 @@ def as_python(written: Sequence[Entry]) -> str:
 
 
 def registration_lines(entry: Entry) -> list[str]:
-    """Return the lines of the statement that registers one backend; comments where it cannot be registered."""
+    """Return the lines that register one backend; comments where that is impossible."""
     key = _source_text(entry.key)
     if entry.refused:
         return [f"# {_comment_text(key)}: stays an FSSpecBackend."]

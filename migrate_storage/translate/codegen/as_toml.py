@@ -1,4 +1,4 @@
-"""TOML in the form of the configuration file: a ``[destination]``, secrets as ``${ENV}``."""
+"""TOML for the configuration file, with secrets as ``${ENV}``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ("as_toml",)
 
 
 def as_toml(written: Sequence[Entry]) -> str:
-    """Return the backends as destinations. A configuration file has one: several are written as comments to choose from."""
+    """Return the backends as destinations.
+
+    A configuration file has one: several are written as comments to choose from.
+    """
     lines: list[str] = []
     if names := variables(written):
         lines += ["# Set these in the environment:", *(f"#   {name}" for name in names), ""]
@@ -65,7 +68,10 @@ def _toml_name(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a TOML basic string; JSON's escapes are valid in TOML. A literal ``${`` is written as ``$${``."""
+    """Return a TOML basic string; JSON's escapes are valid in TOML.
+
+    A literal ``${`` is written as ``$${``.
+    """
     safe = text.encode(errors="replace").decode()
     return json.dumps(safe, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$${")
 

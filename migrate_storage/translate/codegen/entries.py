@@ -1,4 +1,4 @@
-"""One backend as it is written, with a reference to the environment for each value that may be secret."""
+"""One backend as it is written, with references in place of secrets."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ def variables(written: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def store_url(config: StoreConfig) -> str:
-    """Return the URL of a store, with the prefix percent-encoded; empty where each row names its own root."""
+    """Return the URL of a store; empty where each row names its own root.
+
+    The prefix is percent-encoded.
+    """
     if config.service == "memory":
         return "memory://"
     if config.service == "file":

@@ -1,4 +1,4 @@
-"""Rewrite fsspec registrations in source files: a codemod, source text in, source text out.
+"""Rewrite fsspec registrations in source files: a codemod.
 
 Needs libcst (``pip install 'migrate-storage[convert]'``).
 """

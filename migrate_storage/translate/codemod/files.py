@@ -73,7 +73,7 @@ def convert_file(path: Path) -> ConvertedFile:
 
 
 def difference(file: ConvertedFile) -> str:
-    """Return the change as a unified diff to read: literals of secret options are shown as ``***``."""
+    """Return the change as a unified diff to read, with secrets as ``***``."""
     name = str(file.path)
     before, after = (_mask_secrets(text, file.converted.secrets) for text in (file.source, file.converted.code))
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="")

@@ -1,4 +1,4 @@
-"""Find the calls of ``FSSpecBackend`` in a module, the values of names there, and every other use of the class."""
+"""Find the calls and other uses of ``FSSpecBackend`` in a module."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Finder(cst.CSTVisitor):
         self.others.append((self.line(node), "FSSpecBackend is used otherwise than by calling it"))
 
     def is_free(self, at: cst.CSTNode, source: str, name: str) -> bool:
-        """Whether a name can be imported from a module: it means nothing else at the place of its use."""
+        """Whether a name is free to be imported from a module where it is needed."""
         scope = self.get_metadata(ScopeProvider, at, None)
         taken = list(scope[name]) if scope is not None else []
         return all(
@@ -112,7 +112,7 @@ class Finder(cst.CSTVisitor):
         return assign.value, statement if alone else None
 
     def _is_independent_of_scope(self, node: cst.BaseExpression) -> bool:
-        """Whether an expression contains nothing but literals, imported names and the environment."""
+        """Whether an expression has only literals, imported names and the environment."""
         names = matchers.findall(node, matchers.Name())
         for name in names:
             assert isinstance(name, cst.Name)
@@ -128,7 +128,7 @@ class Finder(cst.CSTVisitor):
 
 
 def literals(call: cst.Call, finder: Finder) -> set[str]:
-    """Return every literal in the call and in the values of its arguments: any of them may be a secret."""
+    """Return every literal of the call and its arguments: any may be a secret."""
     found: set[str] = set()
     nodes: list[cst.CSTNode] = [call]
     for argument in call.args:

@@ -1,4 +1,4 @@
-"""Add the imports that the new code needs, and remove those that only the old code needed."""
+"""Add the imports of the new code, and remove those of the old code only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIBRARIES = frozenset({"fsspec", "s3fs", "gcsfs", "adlfs"})
 
 
 def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[Import]) -> cst.Module:
-    """Add imports, then remove those of fsspec and its filesystems that nothing uses any more.
+    """Add imports, then remove those of fsspec that nothing uses any more.
 
     Args:
         old: the module before the conversion; its imports of fsspec are removed.
@@ -39,7 +39,7 @@ def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[Import]) -> 
 
 
 def _keep_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
-    """Move the comments and blank lines above a removed import to the statement after it."""
+    """Move comments and blank lines above a removed import to the next statement."""
     waiting: list[cst.EmptyLine] = []
     body: list[cst.SimpleStatementLine | cst.BaseCompoundStatement] = []
     rest = list(after.body)
@@ -62,7 +62,7 @@ def _keep_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
 
 
 def _import_same_module(one: cst.CSTNode, other: cst.CSTNode) -> bool:
-    """Whether two statements import from one module, so that the second is the rest of the first."""
+    """Whether the second statement is the rest of the first, an import."""
     modules = []
     for statement in (one, other):
         imported = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
@@ -73,7 +73,10 @@ def _import_same_module(one: cst.CSTNode, other: cst.CSTNode) -> bool:
 
 
 def _fsspec_imports(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
-    """Return the imports of fsspec and its filesystems, which are removed where nothing uses them."""
+    """Return the imports of fsspec and its filesystems.
+
+    They are removed where nothing uses them.
+    """
     found: list[tuple[str, str | None, str | None]] = []
     for node in matchers.findall(module, matchers.ImportFrom() | matchers.Import()):
         if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):

@@ -1,4 +1,4 @@
-"""Values of expressions in source code: the value itself, or a placeholder that leads back to the expression."""
+"""Values of expressions in source code, or placeholders for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NotLiteralError(ValueError):
 
 
 class Values:
-    """Values of expressions, and the way back from a value to the expression that it came from."""
+    """Values of expressions, and the expression of each value."""
 
     def __init__(self) -> None:
         self._origin: dict[str, cst.BaseExpression] = {}
@@ -58,7 +58,10 @@ class Values:
         return self.placeholder(node, name)
 
     def text(self, name: str, node: cst.BaseExpression) -> str:
-        """Return the text of a prefix or folder, with placeholders for what is known only at run time."""
+        """Return the text of a prefix or folder.
+
+        Placeholders represent what is known only at run time.
+        """
         if isinstance(node, cst.FormattedString) and "r" not in node.prefix.lower():
             return "".join(self._piece_text(name, part) for part in node.parts)
         if isinstance(node, cst.Name) and node.value == "None":

@@ -1,4 +1,4 @@
-"""Replace fsspec registrations by obstore ones. A registration that is not certain is left, with code to paste."""
+"""Replace fsspec registrations by obstore ones, where that is certain."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A source file after conversion; ``code`` is the source itself where nothing was certain."""
+    """A source file after conversion; ``code`` may be unchanged."""
 
     code: str
     #: Lines, in the old source, of the registrations that were rewritten, with the warnings about each.
@@ -152,7 +152,7 @@ def _join_folders(found: Found, values: Values) -> str:
 
 
 def _translatable_options(found: Found, values: Values) -> dict[str, Any]:
-    """Return the options with a stand-in for a connection string that is known only at run time."""
+    """Return the options, with an example for a connection string of run time."""
     options = dict(found.options)
     connection, token = options.get("connection_string"), options.get("token")
     if isinstance(connection, str) and values.is_unknown(connection):
@@ -164,7 +164,7 @@ def _translatable_options(found: Found, values: Values) -> dict[str, Any]:
 
 
 def _option_arguments(config: StoreConfig, translation: Translation, found: Found, values: Values) -> list[Argument]:
-    """Write the store's options, each with the comment of the argument that it came from."""
+    """Write the store's options, each with the comment of its old argument."""
     connection = found.options.get("connection_string")
     options = {"connection_string": connection} if connection else _explicit_options(config, translation)
     arguments = []

@@ -50,7 +50,7 @@ _SAS = frozenset({"sig", "sv", "se", "sp", "sr", "ss", "srt", "skoid"})
 
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:
-    """Translate the options of an ``AzureBlobFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    """Translate the options of an ``AzureBlobFileSystem``."""
     container, inner, place = rooted("azure", prefix, "container")
     connection = text(options.get("connection_string")) or environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
     if connection:
@@ -133,7 +133,10 @@ _AUTHORITIES = {
 
 
 def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
-    """Read the credentials in the order of adlfs: credential, account key, SAS, service principal, anonymous, default."""
+    """Read the credentials in the order of adlfs.
+
+    The order is: credential, account key, SAS, service principal, anonymous, default.
+    """
     notes: list[Note] = []
     credential = options.get("credential")
     if credential is not None:
@@ -181,7 +184,7 @@ def _given_or_environment(
 
 
 def _note_traps(environment: Mapping[str, str]) -> list[Note]:
-    """Note what obstore would read from the environment and use instead of the explicit credential."""
+    """Note the variables that obstore would use instead of the explicit credential."""
     names = ["AZURE_STORAGE_TOKEN", "AZURE_SKIP_SIGNATURE", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]
     found = [name for name in names if name in environment]
     if all(environment.get(name) for name in ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID")):

@@ -42,7 +42,9 @@ _NAMES = {
 
 
 def emulator(endpoint: str | None = None) -> dict[str, Any]:
-    """Return the options for Azurite, without obstore's ``use_emulator``, which ignores an explicit endpoint.
+    """Return the options for Azurite.
+
+    They do not include obstore's ``use_emulator``, which ignores an explicit endpoint.
 
     Args:
         endpoint: the account's URL; where it is ``None``, ``AZURITE_BLOB_STORAGE_URL`` or port 10000 on this machine.
@@ -119,7 +121,10 @@ def _split(text: str) -> dict[str, str]:
 
 
 def _account(endpoint: str) -> str | None:
-    """The account in an endpoint: the first label of a vendor's host, the first path segment of any other."""
+    """Return the account in an endpoint.
+
+    It is the first label of a vendor's host, and the first path segment of any other.
+    """
     address = urlsplit(endpoint)
     host = address.hostname or ""
     if ".blob." in host or ".dfs." in host:

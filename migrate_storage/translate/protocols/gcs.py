@@ -40,7 +40,10 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class CredentialFile:
-    """A credential file of a known kind, given in place of a ``token`` path where a live object shows the kind."""
+    """A credential file whose kind a live object has shown.
+
+    It is given in place of a ``token`` path.
+    """
 
     path: str
     #: The ``type`` in the file: ``service_account``, ``authorized_user``, ``external_account``, …
@@ -48,7 +51,7 @@ class CredentialFile:
 
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:
-    """Translate the options of a ``GCSFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    """Translate the options of a ``GCSFileSystem``."""
     bucket, inner, place = rooted("gcs", prefix, "bucket")
     parts = (
         place,

@@ -1,4 +1,7 @@
-"""HTTP: ``HTTPFileSystem`` to ``HTTPStore``. The prefix is the base URL; no fragment is sent."""
+"""HTTP: ``HTTPFileSystem`` to ``HTTPStore``, the prefix being the base URL.
+
+No fragment is sent.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ OPTIONS = (
 
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:  # noqa: ARG001 - one signature for all
-    """Translate the options of an ``HTTPFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    """Translate the options of an ``HTTPFileSystem``."""
     notes: list[Note] = [note("http.store")]
     try:
         parts = urlsplit(prefix or "")

@@ -16,7 +16,9 @@ __all__ = ("duration", "pem", "retries", "shared_client")
 
 
 def duration(seconds: Any) -> str | None:
-    """Return seconds as a duration of obstore, such as ``15s`` or ``2500ms``; ``None`` unless a positive number is given.
+    """Return seconds as a duration of obstore, such as ``15s`` or ``2500ms``.
+
+    ``None`` unless a positive number is given.
 
     ``0s`` would fail at once in obstore, where botocore and aiohttp read zero as "no limit".
     """
@@ -30,12 +32,18 @@ def duration(seconds: Any) -> str | None:
 
 
 def pem(path: str) -> Path:
-    """Return the path of a certificate: obstore takes its contents, which are read when the store is opened."""
+    """Return the path of a certificate.
+
+    obstore takes its contents, which are read when the store is opened.
+    """
     return Path(path)
 
 
 def retries(settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ...]]:
-    """Translate botocore's ``retries``: ``max_attempts`` counts retries, ``total_max_attempts`` the first request too."""
+    """Translate botocore's ``retries``.
+
+    ``max_attempts`` counts retries, ``total_max_attempts`` the first request too.
+    """
     notes: list[Note] = []
     if "mode" in settings:
         notes.append(note("option.no_effect", "config_kwargs.retries.mode"))

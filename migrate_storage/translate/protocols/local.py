@@ -19,7 +19,7 @@ OPTIONS = (
 
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:  # noqa: ARG001 - one signature for all
-    """Translate the options of a ``LocalFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    """Translate the options of a ``LocalFileSystem``."""
     notes = list(unmatched_notes(OPTIONS, options))
     if prefix:
         root = "/" + split("file", prefix).key

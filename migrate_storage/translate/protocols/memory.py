@@ -1,4 +1,4 @@
-"""Memory: ``MemoryFileSystem``, a dictionary of one process; a source inside that process only."""
+"""Memory: ``MemoryFileSystem``, a source inside its own process only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS = (
 
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:  # noqa: ARG001 - one signature for all
-    """Translate the options of a ``MemoryFileSystem``; see :func:`migrate_storage.translate.translate`."""
+    """Translate the options of a ``MemoryFileSystem``."""
     notes = [note("memory.process"), *unmatched_notes(OPTIONS, options)]
     inner = split("memory", prefix).key.strip("/") if prefix else ""
     return Translation(config=StoreConfig(service="memory", root="", prefix=inner), notes=tuple(notes))

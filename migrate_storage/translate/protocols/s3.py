@@ -120,7 +120,7 @@ _ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
 
 def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:
-    """Translate the options of an ``S3FileSystem``; see :func:`migrate_storage.translate.translate`."""
+    """Translate the options of an ``S3FileSystem``."""
     bucket, inner, place = rooted("s3", prefix, "bucket")
     parts = (
         place,
@@ -148,7 +148,7 @@ def _read_signature(options: Mapping[str, Any]) -> Part:
 
 
 def _read_request_options(options: Mapping[str, Any]) -> Part:
-    """Translate what every request carries: encryption, requester pays, headers."""
+    """Translate what is sent with every request: encryption, requester pays, headers."""
     extra = mapping(options.get("s3_additional_kwargs"))
     result: dict[str, Any] = {}
     notes: list[Note] = []

@@ -1,4 +1,4 @@
-"""The address of an ``S3FileSystem``'s requests: endpoint, region, and whether the host contains the bucket."""
+"""The endpoint, region and addressing style of an ``S3FileSystem``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ACCESS_POINT = re.compile(r"arn:(aws[a-z\-]*):s3:([a-z0-9\-]+):([0-9]{12}):acce
 
 
 def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, str]) -> Part:
-    """Make endpoint, region and style explicit, so that none depends on the environment of the process.
+    """Make endpoint, region and style independent of the process's environment.
 
     Args:
         options: those of the filesystem, with the profile's ``region`` and ``endpoint_url`` merged in.
@@ -57,7 +57,10 @@ def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, 
 
 
 def access_point(bucket: str) -> Part:
-    """Translate an access point's ARN as a bucket into its own host. Other ARNs have no counterpart."""
+    """Translate an access point's ARN as a bucket into its own host.
+
+    Other ARNs have no counterpart.
+    """
     if not bucket.startswith("arn:"):
         return Part()
     match = _ACCESS_POINT.fullmatch(bucket)
@@ -154,7 +157,7 @@ def _vendor_options(
 
 
 def _counter_traps(result: dict[str, Any], custom: str | None, environment: Mapping[str, str]) -> list[Note]:
-    """Make explicit what obstore would otherwise read from the environment, and note it."""
+    """Make explicit what obstore would read from the environment, and note it."""
     notes = []
     if "AWS_VIRTUAL_HOSTED_STYLE_REQUEST" in environment:
         result.setdefault("virtual_hosted_style_request", False)

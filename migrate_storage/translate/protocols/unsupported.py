@@ -1,4 +1,4 @@
-"""Filesystems that obstore has no store for. They can be sources, read through fsspec."""
+"""Filesystems without an obstore store, which can be sources through fsspec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read registered backends: their kind, their translation, and where the bytes of a row are.
+"""Read registered backends: kind, translation, and the places of their files.
 
 Live objects are read without being used: no filesystem is instantiated and no request is sent. Only two kinds of files are
 read: the AWS configuration of a profile, and a service account that names its own server.

@@ -1,4 +1,7 @@
-"""Read an AWS profile as botocore does: region, endpoint, certificates and style, as environment variables."""
+"""Read an AWS profile as botocore does.
+
+Region, endpoint, certificates and style are returned as environment variables.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ __all__ = ("addressing_style", "profile_environment")
 
 
 def profile_environment(profile: str | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the settings of a profile, which obstore would not find.
+    """Return the environment with a profile's settings, which obstore does not read.
 
     Args:
         profile: its name; ``None`` for the one that the environment names, or ``default``.

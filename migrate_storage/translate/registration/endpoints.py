@@ -1,4 +1,4 @@
-"""The endpoint of a store's configuration, as in :class:`migrate_storage.core.model.Place`."""
+"""The endpoint of a store's configuration, as a ``Place`` has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read fsspec backends: a live filesystem without its wrappers, or a protocol with options."""
+"""Read fsspec backends: a live filesystem, or a protocol with options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ("filesystem_registration", "protocol_registration")
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """The filesystem below all wrappers, the path rule that they form together, and notes about them."""
+    """The filesystem below all wrappers, their common path rule, and notes."""
 
     innermost: Any
     path: Callable[[str], str]
@@ -263,7 +263,7 @@ def _options_of(of_protocol: Any, service: str) -> Mapping[str, Any]:
 def protocol_registration(
     key: str, protocol: str, options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]
 ) -> Registration:
-    """Read a protocol with its options as if a backend had made the filesystem; nothing is instantiated.
+    """Read a protocol with its options; no filesystem is instantiated.
 
     Args:
         key: the backend's key.
@@ -283,7 +283,7 @@ def protocol_registration(
 
 
 def _fsspec_configuration(protocol: str) -> dict[str, Any]:
-    """Return fsspec's configuration of a protocol and its other names, merged in fsspec's order."""
+    """Return fsspec's configuration of a protocol, merged in fsspec's order."""
     from fsspec.config import conf
 
     merged: dict[str, Any] = {}

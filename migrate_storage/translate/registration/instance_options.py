@@ -1,4 +1,7 @@
-"""Options in the attributes of a live filesystem, which a subclass may have set itself."""
+"""Options in the attributes of a live filesystem.
+
+A subclass may have set them itself.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ def _s3_options(filesystem: Any, options: dict[str, Any], environment: Mapping[s
 
 
 def _session_options(session: Any) -> dict[str, Any]:
-    """Return the keys or the profile of a botocore session; the session itself where it has neither."""
+    """Return the keys or the profile of a botocore session.
+
+    The session itself where it has neither.
+    """
     credentials: Any = getattr(session, "_credentials", None)
     if isinstance(getattr(credentials, "access_key", None), str):
         return {
@@ -92,7 +98,7 @@ def _gcs_options(filesystem: Any, options: dict[str, Any], environment: Mapping[
 
 
 def _kind_of_file(live: Any) -> str:
-    """Return the kind of a ``token`` file, known by the credentials that were made from it."""
+    """Return the kind of a ``token`` file, by the credentials made from it."""
     module = type(live).__module__
     if module == "google.oauth2.service_account":
         return "service_account"
@@ -121,7 +127,10 @@ def _azure_options(filesystem: Any, options: dict[str, Any], environment: Mappin
 
 
 def _obstore_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
-    """Return the configuration of an ``FsspecStore``; its plain arguments may include client options."""
+    """Return the configuration of an ``FsspecStore``.
+
+    Its plain arguments may include client options.
+    """
     service = options["service"]
     plain: dict[str, Any] = {}
     client = dict(getattr(filesystem, "_client_options", None) or {})

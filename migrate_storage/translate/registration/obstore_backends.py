@@ -1,4 +1,4 @@
-"""Read obstore backends: a live store, or the configuration of a backend of this package."""
+"""Read obstore backends: a live store, or the configuration of our own backend."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def config_registration(key: str, config: StoreConfig, store: Any, environment: 
 
 
 def store_registration(key: str, store: Any, environment: Mapping[str, str]) -> Registration:
-    """Read a backend that holds a live store of unknown origin."""
+    """Read a backend with a live store of unknown origin."""
     config = store_config(store)
     if config is not None:
         if not config.root and config.service in _ROOT_VARIABLES:
@@ -149,7 +149,10 @@ def _strip_prefix(service: str, name: str) -> str:
 
 
 def _root_of_repr(store: Any) -> str:
-    """Return the bucket in the ``repr`` of a store that does not show its configuration; nothing else is read of it."""
+    """Return the bucket in the ``repr`` of a store that hides its configuration.
+
+    Nothing else is read of it.
+    """
     found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _safe_repr(store))
     return found[1] if found else ""
 

@@ -50,7 +50,10 @@ class Registration:
 
     @property
     def base(self) -> Place:
-        """The place below which all files are, its key ending in a slash; without a root where each row names one."""
+        """The place below which all files are; its key ends in a slash.
+
+        It has no root where each row names one.
+        """
         place = self._place("x")
         if not self.root:
             return replace(place, root="", key="")
@@ -78,7 +81,9 @@ class Registration:
         return _without_links(place) if place.service == "file" else place
 
     def relative(self, filename: str) -> str:
-        """Return the key without the registration's bucket and prefix, for a row that names a destination.
+        """Return the key without the registration's bucket and prefix.
+
+        A row has it as the filename in a destination.
 
         Args:
             filename: as in the row.
@@ -94,11 +99,13 @@ class Registration:
         return place.key[len(self.below) :]
 
     def contains(self, filename: str) -> bool:
-        """Whether a filename stays below the registration's prefix: ``../x`` on a local disk does not."""
+        """Whether a filename stays below the prefix: ``../x`` on a disk does not."""
         return self._place(filename).key.startswith(self.below)
 
     def config_at(self, place: Place) -> StoreConfig | None:
-        """Return the store for a place's root, with an empty prefix, so that ``place.key`` is the key in it.
+        """Return the store for a place's root, without a prefix.
+
+        ``place.key`` is then the key in it.
 
         Args:
             place: a place of this registration.
