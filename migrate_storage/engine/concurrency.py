@@ -76,7 +76,7 @@ class ConcurrencyLimiter:
             self._leave(succeeded=succeeded)
 
     def wait(self) -> None:
-        """Wait while the run is paused; return at once where it was told to stop."""
+        """Wait while the run is paused; return at once where it was asked to stop."""
         with self._condition:
             while self._paused and not self._stopping.is_set():
                 self._condition.wait(STOP_POLL_SECONDS)

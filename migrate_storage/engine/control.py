@@ -45,8 +45,8 @@ class ControlLoop:
     Args:
         journal: where requests are read and progress is written.
         run: the run's id.
-        gate: paused, resumed and resized.
-        pace: its bandwidth and request rate are set.
+        limiter: paused, resumed and resized.
+        limits: its bandwidth and request rate are set.
         stop: called when the run is to end.
         pressure: asked whether the load of the database requires a pause.
         state: returns the run's progress, as values for JSON.
@@ -57,14 +57,14 @@ class ControlLoop:
         journal: ControlChannel,
         run: str,
         *,
-        gate: ConcurrencyLimiter,
-        pace: StoreLimits,
+        limiter: ConcurrencyLimiter,
+        limits: StoreLimits,
         stop: Callable[[], None],
         pressure: LoadMonitor,
         state: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._journal, self._run = journal, run
-        self._gate, self._pace, self._stop = gate, pace, stop
+        self._limiter, self._limits, self._stop = limiter, limits, stop
         self._pressure, self._state = pressure, state
         self._applied: Mapping[str, Any] = {}
 
@@ -78,7 +78,7 @@ class ControlLoop:
                 self.poll()
 
         self.poll()
-        thread = threading.Thread(target=poll_until_over, name="helm", daemon=True)
+        thread = threading.Thread(target=poll_until_over, name="control", daemon=True)
         thread.start()
         try:
             yield
@@ -93,7 +93,7 @@ class ControlLoop:
         with contextlib.suppress(RunError, SQLAlchemyError):
             requested = self._journal.control(self._run)
         self._apply(requested)
-        self._gate.pause(PAUSED if requested.get("paused") else self._pressure.ask())
+        self._limiter.pause(PAUSED if requested.get("paused") else self._pressure.ask())
         with contextlib.suppress(RunError, SQLAlchemyError):
             self._journal.update(self._run, doing=json.dumps(self._describe_progress()))
 
@@ -101,21 +101,24 @@ class ControlLoop:
         new = {name: value for name, value in requested.items() if self._applied.get(name, ...) != value}
         self._applied = requested
         if "concurrency" in new:
-            self._gate.resize(int(new["concurrency"]))
+            self._limiter.resize(int(new["concurrency"]))
         if "bandwidth" in new:
-            self._pace.bandwidth.set(new["bandwidth"])
+            self._limits.bandwidth.set(new["bandwidth"])
         if "requests_per_second" in new:
-            self._pace.requests.set(new["requests_per_second"])
+            self._limits.requests.set(new["requests_per_second"])
         if new.get("stop"):
             self._stop()
 
     def _describe_progress(self) -> dict[str, Any]:
-        gate = self._gate
-        rates = {"bandwidth": self._pace.bandwidth.per_second, "requests_per_second": self._pace.requests.per_second}
+        limiter = self._limiter
+        rates = {
+            "bandwidth": self._limits.bandwidth.per_second,
+            "requests_per_second": self._limits.requests.per_second,
+        }
         return {
-            "paused": gate.paused,
-            "concurrency": gate.limit,
-            "most_concurrency": gate.max_limit,
+            "paused": limiter.paused,
+            "concurrency": limiter.limit,
+            "most_concurrency": limiter.max_limit,
             **rates,
             **self._state(),
         }

@@ -239,7 +239,7 @@ class Job(ABC, Generic[F]):
             return nullcontext()
         stats = self.context.stats
         return ControlLoop(
-            channel, run, gate=self.context.limiter, pace=self.context.limits, stop=self.stop, pressure=load,
+            channel, run, limiter=self.context.limiter, limits=self.context.limits, stop=self.stop, pressure=load,
             state=lambda: {**stats.totals, "rows_moved": self.count_rows_moved(facts)},
         ).running()  # fmt: skip
 

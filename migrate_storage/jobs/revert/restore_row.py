@@ -77,13 +77,13 @@ class RestoreDecision:
     evidence: str = ""
 
 
-def value_before_runs(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, Any], ...]]:
+def value_before_runs(records: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, Any], ...]]:
     """Return the value that a row had before the runs, from its journal records.
 
     A record is undone only as far as the next record started from it: what the application wrote between two runs stays.
 
     Args:
-        lines: the row's journal records, oldest first, never empty.
+        records: the row's journal records, oldest first, never empty.
 
     Returns:
         The value before, and the records that lead from it to the latest value.
@@ -91,17 +91,17 @@ def value_before_runs(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Ma
     Raises:
         BrokenValueError: a recorded value cannot be parsed.
     """
-    value: str = lines[-1]["new_value"]
+    value: str = records[-1]["new_value"]
     used = []
-    for line in reversed(lines):
+    for record in reversed(records):
         back = (
-            line["old_value"]
-            if same_json(value, line["new_value"])
-            else exchange_files(value, line["new_value"], line["old_value"])
+            record["old_value"]
+            if same_json(value, record["new_value"])
+            else exchange_files(value, record["new_value"], record["old_value"])
         )
         if back is not None:
             value = back
-            used.append(line)
+            used.append(record)
     return value, tuple(used)
 
 
