@@ -9,7 +9,7 @@ from typing import Any
 
 from advanced_alchemy.types.file_object.base import PathLike, StorageBackend
 
-from migrate_storage.backend.errors import Explaining
+from migrate_storage.backend.errors import ErrorTranslator
 from migrate_storage.backend.locators import StoreLocator
 
 __all__ = ("Located", "several", "text")
@@ -31,8 +31,8 @@ class Located(StorageBackend):
         """
         return self._locator.locate(text(path))
 
-    def _explaining(self, doing: str, path: PathLike) -> Explaining:
-        return Explaining(doing, text(path), self._locator.where, self._secrets)
+    def _translate_errors(self, doing: str, path: PathLike) -> ErrorTranslator:
+        return ErrorTranslator(doing, text(path), self._locator.where, self._secrets)
 
 
 def text(path: PathLike) -> str:

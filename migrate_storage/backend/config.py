@@ -44,7 +44,7 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
             raise ConfigurationError(f"{bare} is given twice, with different values; keep one")
         client[bare] = value
     store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store)
-    credentials = _credential_source(given.get("credential_provider"), store.pop("profile", None))
+    credentials = _make_credential_source(given.get("credential_provider"), store.pop("profile", None))
     return StoreConfig(
         service=target.service,
         root=target.root,
@@ -129,7 +129,7 @@ def _require_equal(one: Mapping[str, Any], other: Mapping[str, Any], what: str) 
             raise ConfigurationError(f"{name} is not the one in {what}; keep one of them")
 
 
-def _credential_source(provider: Any, profile: Any) -> CredentialSource | None:
+def _make_credential_source(provider: Any, profile: Any) -> CredentialSource | None:
     if provider is None:
         return CredentialSource(kind="boto3", options={"profile_name": str(profile)}) if profile else None
     if isinstance(provider, CredentialSource):
@@ -147,4 +147,4 @@ def read_store(store: Any) -> StoreConfig | None:
         return config
     options = {canonical(config.service, name): value for name, value in config.options.items()}
     provider = getattr(store, "credential_provider", None)
-    return replace(config, options=options, credentials=_credential_source(provider, None))
+    return replace(config, options=options, credentials=_make_credential_source(provider, None))

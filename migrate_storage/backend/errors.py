@@ -10,17 +10,17 @@ from typing import Any
 from migrate_storage.core.errors import ConditionFailedError, KeyRefusedError, MissingBucketError
 from migrate_storage.stores.failures import Failure, FailureKind, classify
 
-__all__ = ("Explaining",)
+__all__ = ("ErrorTranslator",)
 
 _LIBRARIES = ("obstore", "pyo3_runtime", "pyo3_async_runtimes")
 
 
-class Explaining:
+class ErrorTranslator:
     """Turns obstore's errors into Python's own.
 
     ::
 
-        with Explaining("reading", "a.txt", …):
+        with ErrorTranslator("reading", "a.txt", …):
 
     Args:
         doing: the operation, such as ``reading``.
@@ -41,7 +41,7 @@ class Explaining:
         if error is None or not _is_of_the_store(error):
             return
         failure = classify(error)
-        raise self._translate(error, failure) from self._mask_cause(error, failure)
+        raise self._translate_error(error, failure) from self._mask_cause(error, failure)
 
     def _mask(self, text: str) -> str:
         for secret in self._secrets:
@@ -59,7 +59,7 @@ class Explaining:
         except TypeError:
             return OSError(text)
 
-    def _translate(self, error: BaseException, failure: Failure) -> Exception:
+    def _translate_error(self, error: BaseException, failure: Failure) -> Exception:
         path, where = self._path, self._where
         name = type(error).__name__
         detail = f"{self._doing} {path!r} in {where}: {self._mask(failure.message)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from migrate_storage.backend.errors import Explaining
+from migrate_storage.backend.errors import ErrorTranslator
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 
 __all__ = ("AsyncObjectReader", "ObjectReader", "Ranges")
@@ -20,14 +20,14 @@ class Ranges:
         store: the obstore store.
         key: the object's key in it.
         meta: obstore's description of the object.
-        explaining: turns errors into Python's own.
+        translate_errors: turns errors into Python's own.
     """
 
-    def __init__(self, store: Any, key: str, meta: Any, explaining: Explaining) -> None:
+    def __init__(self, store: Any, key: str, meta: Any, translate_errors: ErrorTranslator) -> None:
         self._store = store
         self._key = key
         self._e_tag = meta["e_tag"]
-        self._explaining = explaining
+        self._translate_errors = translate_errors
         self.size: int = meta["size"]
 
     async def read(self, caller: Caller, start: int, size: int) -> bytes:
@@ -35,7 +35,7 @@ class Ranges:
         end = min(start + size, self.size)
         if start >= end:
             return b""
-        with self._explaining:
+        with self._translate_errors:
             options = {"range": (start, end), "if_match": self._e_tag}
             result = await caller.call(self._store, "get", self._key, options=options)
             return bytes((await caller.call(result, "bytes")).to_bytes())

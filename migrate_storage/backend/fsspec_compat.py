@@ -49,9 +49,9 @@ class FSSpecBackend(ObstoreBackend):
     def __new__(cls, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> Any:
         """Make one, or advanced-alchemy's own class."""
         found = _read_registration(key, fs, prefix, kwargs)
-        if reason := _reason_to_keep(found.translation):
+        if reason := _find_reason_to_keep(found.translation):
             warnings.warn(f"the backend {key!r} goes on through fsspec: {reason}", FallbackWarning, stacklevel=2)
-            return _upstream_class()(key=key, fs=fs, prefix=prefix, **kwargs)
+            return _import_upstream()(key=key, fs=fs, prefix=prefix, **kwargs)
         return super().__new__(cls)
 
     def __init__(self, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> None:
@@ -84,7 +84,7 @@ class _Arguments:
     driver: str = "fsspec"
 
 
-def _reason_to_keep(translation: Translation) -> str:
+def _find_reason_to_keep(translation: Translation) -> str:
     """Return why a translation cannot replace the fsspec backend; empty where it can."""
     if translation.config is None:
         return translation.refused[0].message if translation.refused else "it has no counterpart"
@@ -93,7 +93,7 @@ def _reason_to_keep(translation: Translation) -> str:
     return ""
 
 
-def _upstream_class() -> Any:
+def _import_upstream() -> Any:
     from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend as Upstream
 
     return Upstream
@@ -133,7 +133,7 @@ def _convert_registration(storages: Any, key: str) -> Conversion:
     if backend.driver != "fsspec":
         return Conversion(key=key, backend=backend, converted=False)
     translation = read(backend).translation
-    reason = _reason_to_keep(translation)
+    reason = _find_reason_to_keep(translation)
     if not reason:
         try:
             replacement = ObstoreBackend.from_fsspec(backend)

@@ -75,7 +75,7 @@ class ObstoreBackend(Reads, Writes):
         self.exact_last_modified = exact_last_modified
         #: The store's options as given, without what is secret.
         self.options = {n: "***" if n in SECRETS else v for n, v in (config.options if config else {}).items()}
-        self._secrets = _secrets_of(config)
+        self._secrets = _collect_secrets(config)
 
     @classmethod
     def from_fsspec(
@@ -150,7 +150,7 @@ class ObstoreBackend(Reads, Writes):
         for path in several(paths):
             store, key = self._locate(path)
             config = self._locator.config_of(store)
-            with self._explaining("signing a URL for", path):
+            with self._translate_errors("signing a URL for", path):
                 urls += await signing.sign(caller, store, config, [key], expires_in=seconds, method=method)
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
@@ -191,7 +191,7 @@ class _Hidden(tuple[str, ...]):
         return "***"
 
 
-def _secrets_of(config: StoreConfig | None) -> tuple[str, ...]:
+def _collect_secrets(config: StoreConfig | None) -> tuple[str, ...]:
     if config is None:
         return ()
     return _Hidden(

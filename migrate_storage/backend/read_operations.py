@@ -45,7 +45,7 @@ class Reads(Located):
 
     async def _get_content(self, caller: Caller, path: PathLike, options: Mapping[str, Any] | None) -> bytes:
         store, key = self._locate(path)
-        with self._explaining("reading", path):
+        with self._translate_errors("reading", path):
             if not options:
                 result = await caller.call(store, "get", key)
             elif (wanted := get_options(options)) is None:
@@ -79,26 +79,26 @@ class Reads(Located):
     async def _open_stream(self, caller: Caller, path: PathLike, size: int, options: Mapping[str, Any] | None) -> Any:
         store, key = self._locate(path)
         wanted = get_options(options or {})
-        with self._explaining("reading", path):
+        with self._translate_errors("reading", path):
             if wanted is None:
                 await caller.call(store, "head", key)
                 return None
             result = await caller.call(store, "get", key, options=wanted or None)
             return result.stream(min_chunk_size=size)
 
-    async def _next_piece(self, caller: Caller, stream: Any, path: PathLike) -> bytes | None:
+    async def _read_piece(self, caller: Caller, stream: Any, path: PathLike) -> bytes | None:
         if stream is None:
             return None
-        with self._explaining("reading", path):
+        with self._translate_errors("reading", path):
             piece = await caller.next(stream)
             return None if piece is None else bytes(piece)
 
     def _iterate(self, stream: Any, path: PathLike) -> Iterator[bytes]:
-        while (piece := run(self._next_piece(BLOCKING, stream, path))) is not None:
+        while (piece := run(self._read_piece(BLOCKING, stream, path))) is not None:
             yield piece
 
     async def _iterate_async(self, stream: Any, path: PathLike) -> AsyncIterator[bytes]:
-        while (piece := await self._next_piece(AWAITING, stream, path)) is not None:
+        while (piece := await self._read_piece(AWAITING, stream, path)) is not None:
             yield piece
 
     def open(self, path: PathLike, *, buffer_size: int = MiB) -> io.BufferedReader:
@@ -118,9 +118,9 @@ class Reads(Located):
 
     async def _open_ranges(self, caller: Caller, path: PathLike) -> Ranges:
         store, key = self._locate(path)
-        explaining = self._explaining("reading", path)
-        with explaining:
-            return Ranges(store, key, await caller.call(store, "head", key), explaining)
+        translate_errors = self._translate_errors("reading", path)
+        with translate_errors:
+            return Ranges(store, key, await caller.call(store, "head", key), translate_errors)
 
     def head(self, path: PathLike) -> ObjectMeta:
         """Send a HEAD for an object.
@@ -128,15 +128,15 @@ class Reads(Located):
         Raises:
             FileNotFoundError: there is no such object.
         """
-        return run(self._head(BLOCKING, path))
+        return run(self._fetch_head(BLOCKING, path))
 
     async def head_async(self, path: PathLike) -> ObjectMeta:
         """See :meth:`head`."""
-        return await self._head(AWAITING, path)
+        return await self._fetch_head(AWAITING, path)
 
-    async def _head(self, caller: Caller, path: PathLike) -> ObjectMeta:
+    async def _fetch_head(self, caller: Caller, path: PathLike) -> ObjectMeta:
         store, key = self._locate(path)
-        with self._explaining("looking at", path):
+        with self._translate_errors("looking at", path):
             return to_meta(str(path), await caller.call(store, "head", key))
 
     def attributes(self, path: PathLike) -> Attributes:
@@ -145,29 +145,29 @@ class Reads(Located):
         Raises:
             FileNotFoundError: there is no such object.
         """
-        return run(self._attributes(BLOCKING, path))
+        return run(self._fetch_attributes(BLOCKING, path))
 
     async def attributes_async(self, path: PathLike) -> Attributes:
         """See :meth:`attributes`."""
-        return await self._attributes(AWAITING, path)
+        return await self._fetch_attributes(AWAITING, path)
 
-    async def _attributes(self, caller: Caller, path: PathLike) -> Attributes:
+    async def _fetch_attributes(self, caller: Caller, path: PathLike) -> Attributes:
         store, key = self._locate(path)
-        with self._explaining("looking at", path):
+        with self._translate_errors("looking at", path):
             result = await caller.call(store, "get", key, options={"head": True})
             return object_attributes.decode(result.attributes)
 
     def exists(self, path: PathLike) -> bool:
         """Whether there is such an object. A refused request raises."""
-        return run(self._exists(BLOCKING, path))
+        return run(self._check_exists(BLOCKING, path))
 
     async def exists_async(self, path: PathLike) -> bool:
         """See :meth:`exists`."""
-        return await self._exists(AWAITING, path)
+        return await self._check_exists(AWAITING, path)
 
-    async def _exists(self, caller: Caller, path: PathLike) -> bool:
+    async def _check_exists(self, caller: Caller, path: PathLike) -> bool:
         try:
-            await self._head(caller, path)
+            await self._fetch_head(caller, path)
         except FileNotFoundError:
             return False
         return True
@@ -182,17 +182,17 @@ class Reads(Located):
             KeyRefusedError: the folder has a key that obstore cannot address.
         """
         listing = self._locator.list(text(prefix).strip("/"))
-        while batch := run(self._next_batch(BLOCKING, listing, prefix)):
+        while batch := run(self._list_batch(BLOCKING, listing, prefix)):
             yield from batch
 
     async def list_async(self, prefix: PathLike = "") -> AsyncIterator[ObjectMeta]:
         """See :meth:`list`."""
         listing = self._locator.list(text(prefix).strip("/"))
-        while batch := await self._next_batch(AWAITING, listing, prefix):
+        while batch := await self._list_batch(AWAITING, listing, prefix):
             for meta in batch:
                 yield meta
 
-    async def _next_batch(self, caller: Caller, listing: Any, prefix: PathLike) -> Sequence[ObjectMeta]:
-        with self._explaining("listing", prefix):
+    async def _list_batch(self, caller: Caller, listing: Any, prefix: PathLike) -> Sequence[ObjectMeta]:
+        with self._translate_errors("listing", prefix):
             batch = await caller.next(listing)
             return [to_meta(meta["path"], meta) for meta in batch or ()]

@@ -108,15 +108,15 @@ async def prepare(
         elif isinstance(data, bytearray | memoryview):
             data = bytes(data)
     if isinstance(data, bytes):
-        return await _upload_whole(caller, data, use_multipart, part, max_concurrency)
+        return await _prepare_whole(caller, data, use_multipart, part, max_concurrency)
     source, size = _open_source(caller, data)
     try:
-        head, more = await _read_head_of(caller, source, None if use_multipart is False else part)
+        head, more = await _read_beginning(caller, source, None if use_multipart is False else part)
     except BaseException:
-        _close(source)
+        _close_source(source)
         raise
     if not more:
-        return await _upload_whole(caller, head, use_multipart, part, max_concurrency)
+        return await _prepare_whole(caller, head, use_multipart, part, max_concurrency)
     if size is not None:
         part = _grow_part(part, size)
     elif chunk_size == DEFAULT_PART_BYTES:
@@ -125,7 +125,7 @@ async def prepare(
     body = (
         _measure_async(head, source, measure) if isinstance(source, AsyncIterator) else _measure(head, source, measure)
     )
-    return Upload(body, _upload_options(True, part, max_concurrency, grew=part > chunk_size), measure)
+    return Upload(body, _make_options(True, part, max_concurrency, grew=part > chunk_size), measure)
 
 
 def _grow_part(part: int, size: int) -> int:
@@ -133,13 +133,13 @@ def _grow_part(part: int, size: int) -> int:
     return part if least <= part else -(-least // MiB) * MiB
 
 
-def _upload_options(use_multipart: bool, part: int, max_concurrency: int, *, grew: bool) -> dict[str, Any]:
+def _make_options(use_multipart: bool, part: int, max_concurrency: int, *, grew: bool) -> dict[str, Any]:
     if grew:
         max_concurrency = max(1, min(max_concurrency, _UPLOAD_MEMORY_BYTES // part))
     return {"use_multipart": use_multipart, "chunk_size": part, "max_concurrency": max_concurrency}
 
 
-async def _upload_whole(
+async def _prepare_whole(
     caller: Caller, data: bytes, use_multipart: bool | None, part: int, max_concurrency: int
 ) -> Upload:
     measure = Measure()
@@ -151,25 +151,25 @@ async def _upload_whole(
     if not multipart:
         return Upload(data, {"use_multipart": False}, measure)
     grown = _grow_part(part, len(data))
-    return Upload(data, _upload_options(True, grown, max_concurrency, grew=grown > part), measure)
+    return Upload(data, _make_options(True, grown, max_concurrency, grew=grown > part), measure)
 
 
 def _open_source(caller: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
     """Return the source as an iterator of pieces, and its size where it is known."""
     if isinstance(data, os.PathLike):
         path = Path(data)
-        return _path_pieces(path), path.stat().st_size
+        return _read_path(path), path.stat().st_size
     read = getattr(data, "read", None)
     if callable(read):
         if inspect.iscoroutinefunction(read):
             _require_async(caller, data)
-            return _async_file_pieces(data), None
-        return _file_pieces(data), _remaining_bytes(data)
+            return _read_file_async(data), None
+        return _read_file(data), _count_remaining(data)
     if hasattr(data, "__aiter__"):
         _require_async(caller, data)
-        return _async_pieces(data), None
+        return _read_pieces_async(data), None
     if isinstance(data, Iterable) and not isinstance(data, dict):
-        return _pieces(data), None
+        return _read_pieces(data), None
     raise TypeError(f"cannot save a {type(data).__name__}; give bytes, a Path, a binary file or an iterable of bytes")
 
 
@@ -178,7 +178,7 @@ def _require_async(caller: Caller, data: Any) -> None:
         raise TypeError(f"a {type(data).__name__} is read asynchronously; save it with save_async()")
 
 
-def _remaining_bytes(file: Any) -> int | None:
+def _count_remaining(file: Any) -> int | None:
     try:
         here: int = file.tell()
         end: int = file.seek(0, os.SEEK_END)
@@ -201,33 +201,33 @@ def _to_bytes(piece: Any) -> bytes:
     return bytes(piece)
 
 
-def _path_pieces(path: Path) -> Iterator[bytes]:
+def _read_path(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):
             yield piece
 
 
-def _file_pieces(file: Any) -> Iterator[bytes]:
+def _read_file(file: Any) -> Iterator[bytes]:
     while piece := file.read(_READ_BYTES):
         yield _to_bytes(piece)
 
 
-async def _async_file_pieces(file: Any) -> AsyncIterator[bytes]:
+async def _read_file_async(file: Any) -> AsyncIterator[bytes]:
     while piece := await file.read(_READ_BYTES):
         yield _to_bytes(piece)
 
 
-def _pieces(pieces: Iterable[Any]) -> Iterator[bytes]:
+def _read_pieces(pieces: Iterable[Any]) -> Iterator[bytes]:
     for piece in pieces:
         yield _to_bytes(piece)
 
 
-async def _async_pieces(pieces: Any) -> AsyncIterator[bytes]:
+async def _read_pieces_async(pieces: Any) -> AsyncIterator[bytes]:
     async for piece in pieces:
         yield _to_bytes(piece)
 
 
-async def _read_head_of(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
+async def _read_beginning(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
     """Return the beginning of a source, and whether there may be more.
 
     ``most`` is ``None`` to read to the end.
@@ -241,10 +241,10 @@ async def _read_head_of(caller: Caller, source: Any, most: int | None) -> tuple[
             if most is not None and size > most:
                 return b"".join(pieces), True
         return b"".join(pieces), False
-    return await caller.run_blocking(_read_head, source, most)
+    return await caller.run_blocking(_read_beginning_blocking, source, most)
 
 
-def _read_head(source: Iterator[bytes], most: int | None) -> tuple[bytes, bool]:
+def _read_beginning_blocking(source: Iterator[bytes], most: int | None) -> tuple[bytes, bool]:
     pieces: list[bytes] = []
     size = 0
     for piece in source:
@@ -266,7 +266,7 @@ def _measure(head: bytes, source: Iterator[bytes], measure: Measure) -> Iterator
         measure.error = error
         raise
     finally:
-        _close(source)
+        _close_source(source)
 
 
 async def _measure_async(head: bytes, source: AsyncIterator[bytes], measure: Measure) -> AsyncIterator[bytes]:
@@ -281,7 +281,7 @@ async def _measure_async(head: bytes, source: AsyncIterator[bytes], measure: Mea
         raise
 
 
-def _close(source: Any) -> None:
+def _close_source(source: Any) -> None:
     close = getattr(source, "close", None)
     if close is not None:
         close()

@@ -122,7 +122,7 @@ def _parse_bucket(parts: SplitResult, service: str) -> Target:
     user, at, host = parts.netloc.rpartition("@")
     if service == "azure" and at:
         account = host.partition(".")[0]
-        return Target("azure", user, _decode_prefix(parts.path), _azure_options(account, host))
+        return Target("azure", user, _decode_prefix(parts.path), _make_azure_options(account, host))
     if at or ":" in parts.netloc:
         raise ConfigurationError(
             f"{parts.scheme}://{host}: a bucket has neither user nor port; give keys and endpoint as options"
@@ -130,7 +130,7 @@ def _parse_bucket(parts: SplitResult, service: str) -> Target:
     return Target(service, unquote(parts.netloc), _decode_prefix(parts.path))
 
 
-def _azure_options(account: str, host: str) -> dict[str, str]:
+def _make_azure_options(account: str, host: str) -> dict[str, str]:
     options = {"account_name": account}
     if not host.endswith(("core.windows.net", "fabric.microsoft.com")):
         options["endpoint"] = f"https://{host.replace('.dfs.', '.blob.', 1)}"
@@ -146,34 +146,34 @@ def _split_first_segment(parts: SplitResult, what: str) -> tuple[str, str]:
     return unquote(root), _decode_prefix(rest)
 
 
-def _s3_by_path(parts: SplitResult, **options: str) -> Target:
+def _parse_s3_path(parts: SplitResult, **options: str) -> Target:
     bucket, prefix = _split_first_segment(parts, "bucket")
     return Target("s3", bucket, prefix, {"endpoint": f"{parts.scheme}://{parts.netloc}", **options})
 
 
-def _s3_by_host(parts: SplitResult, found: re.Match[str], **options: str) -> Target:
+def _parse_s3_host(parts: SplitResult, found: re.Match[str], **options: str) -> Target:
     """Use path style also for a virtual-hosted URL: every vendor here accepts both."""
     if not found["bucket"]:
-        return _s3_by_path(parts, **options)
+        return _parse_s3_path(parts, **options)
     endpoint = f"{parts.scheme}://{parts.netloc.removeprefix(found['bucket'] + '.')}"
     return Target("s3", found["bucket"], _decode_prefix(parts.path), {"endpoint": endpoint, **options})
 
 
-def _aws(parts: SplitResult, found: re.Match[str]) -> Target:
+def _parse_aws(parts: SplitResult, found: re.Match[str]) -> Target:
     region = found["region"] or "us-east-1"
-    return _s3_by_host(parts, found, region=region)
+    return _parse_s3_host(parts, found, region=region)
 
 
-def _gcs(parts: SplitResult, found: re.Match[str]) -> Target:
+def _parse_gcs(parts: SplitResult, found: re.Match[str]) -> Target:
     if found["bucket"]:
         return Target("gcs", found["bucket"], _decode_prefix(parts.path))
     bucket, prefix = _split_first_segment(parts, "bucket")
     return Target("gcs", bucket, prefix)
 
 
-def _azure(parts: SplitResult, found: re.Match[str]) -> Target:
+def _parse_azure(parts: SplitResult, found: re.Match[str]) -> Target:
     container, prefix = _split_first_segment(parts, "container")
-    return Target("azure", container, prefix, _azure_options(found["account"], parts.netloc))
+    return Target("azure", container, prefix, _make_azure_options(found["account"], parts.netloc))
 
 
 _Reader = Callable[[SplitResult, re.Match[str]], Target]
@@ -181,20 +181,20 @@ _Reader = Callable[[SplitResult, re.Match[str]], Target]
 _HOSTS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
     (
         re.compile(r"(?:(?P<bucket>.+)\.)?(?!eu\.|fedramp\.)[a-z0-9-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com"),
-        lambda parts, found: _s3_by_host(parts, found, region="auto"),
+        lambda parts, found: _parse_s3_host(parts, found, region="auto"),
     ),
     (
         re.compile(r"(?:(?P<bucket>.+)\.)?(?P<region>[a-z]{3}\d)\.digitaloceanspaces\.com"),
-        lambda parts, found: _s3_by_host(parts, found, region=found["region"]),
+        lambda parts, found: _parse_s3_host(parts, found, region=found["region"]),
     ),
     (
         re.compile(
             r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?"
         ),
-        _aws,
+        _parse_aws,
     ),
-    (re.compile(r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com"), _gcs),
-    (re.compile(r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.(?:core\.|storage\.)?[a-z.]+"), _azure),
+    (re.compile(r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com"), _parse_gcs),
+    (re.compile(r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.(?:core\.|storage\.)?[a-z.]+"), _parse_azure),
 )
 
 
@@ -205,20 +205,20 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
         if found and service in (None, _service_of(read)):
             return read(parts, found)
     if service == "s3":
-        return _s3_by_path(parts)
+        return _parse_s3_path(parts)
     if service == "gcs":
         bucket, prefix = _split_first_segment(parts, "bucket")
         return Target("gcs", bucket, prefix, {"base_url": f"{parts.scheme}://{parts.netloc}"})
     if service == "azure":
-        return _azure_by_path(parts)
+        return _parse_azure_path(parts)
     return Target("http", f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"))
 
 
 def _service_of(read: _Reader) -> str:
-    return "gcs" if read is _gcs else "azure" if read is _azure else "s3"
+    return "gcs" if read is _parse_gcs else "azure" if read is _parse_azure else "s3"
 
 
-def _azure_by_path(parts: SplitResult) -> Target:
+def _parse_azure_path(parts: SplitResult) -> Target:
     """Read a URL with the account in its path, as of emulators.
 
     For example ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``.

@@ -49,7 +49,7 @@ class Writes(Located):
             ConfigurationError: content type or metadata cannot be stored; nothing was written.
             MissingBucketError, PermissionError, ConnectionError, TimeoutError, OSError: the store refused or failed.
         """
-        return run(self._save(BLOCKING, file_object, data, use_multipart, chunk_size, max_concurrency))
+        return run(self._save_object(BLOCKING, file_object, data, use_multipart, chunk_size, max_concurrency))
 
     async def save_object_async(
         self,
@@ -61,9 +61,9 @@ class Writes(Located):
         max_concurrency: int = 12,
     ) -> FileObject:
         """See :meth:`save_object`; ``data`` may be asynchronous too."""
-        return await self._save(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
+        return await self._save_object(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
 
-    async def _save(
+    async def _save_object(
         self,
         caller: Caller,
         file_object: FileObject,
@@ -86,7 +86,7 @@ class Writes(Located):
         )
         meta = None
         try:
-            with self._explaining("saving", path):
+            with self._translate_errors("saving", path):
                 result = await caller.call(store, "put", key, upload.body, attributes=carried, **upload.options)
                 saved = time.time()
                 if self.exact_last_modified or not result["e_tag"]:
@@ -115,26 +115,28 @@ class Writes(Located):
             FileExistsError: ``overwrite`` is ``False``, and there is an object.
             NotImplementedError: ``overwrite`` is ``False``, and the store does not support it.
         """
-        run(self._copy(BLOCKING, "copy", source, destination, overwrite))
+        run(self._copy_object(BLOCKING, "copy", source, destination, overwrite))
 
     async def copy_async(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
         """See :meth:`copy`."""
-        await self._copy(AWAITING, "copy", source, destination, overwrite)
+        await self._copy_object(AWAITING, "copy", source, destination, overwrite)
 
     def move(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
         """Move an object within the store. As for :meth:`copy`."""
-        run(self._copy(BLOCKING, "rename", source, destination, overwrite))
+        run(self._copy_object(BLOCKING, "rename", source, destination, overwrite))
 
     async def move_async(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
         """See :meth:`move`."""
-        await self._copy(AWAITING, "rename", source, destination, overwrite)
+        await self._copy_object(AWAITING, "rename", source, destination, overwrite)
 
-    async def _copy(self, caller: Caller, verb: str, source: PathLike, destination: PathLike, overwrite: bool) -> None:
+    async def _copy_object(
+        self, caller: Caller, verb: str, source: PathLike, destination: PathLike, overwrite: bool
+    ) -> None:
         store, from_key = self._locate(source)
         other, to_key = self._locate(destination)
         if store is not other:
             raise NotImplementedError(f"{source} and {destination} are in two buckets; read one and save the other")
-        with self._explaining("copying" if verb == "copy" else "moving", source):
+        with self._translate_errors("copying" if verb == "copy" else "moving", source):
             if from_key == to_key:
                 # obstore would copy the object onto itself, and a move would then delete it.
                 await caller.call(store, "head", from_key)
@@ -152,13 +154,13 @@ class Writes(Located):
             MissingBucketError: there is no such bucket.
             DeleteFailedError: of several, some could not be deleted; ``failures`` names each.
         """
-        run(self._delete(BLOCKING, paths))
+        run(self._delete_objects(BLOCKING, paths))
 
     async def delete_object_async(self, paths: PathLike | Sequence[PathLike]) -> None:
         """See :meth:`delete_object`."""
-        await self._delete(AWAITING, paths)
+        await self._delete_objects(AWAITING, paths)
 
-    async def _delete(self, caller: Caller, paths: PathLike | Sequence[PathLike]) -> None:
+    async def _delete_objects(self, caller: Caller, paths: PathLike | Sequence[PathLike]) -> None:
         if isinstance(paths, str | os.PathLike):
             await self._delete_one(caller, paths, *self._locate(paths))
             return
@@ -197,7 +199,7 @@ class Writes(Located):
 
     async def _delete_one(self, caller: Caller, path: PathLike, store: Any, key: str) -> None:
         try:
-            with self._explaining("deleting", path):
+            with self._translate_errors("deleting", path):
                 await caller.call(store, "delete", key)
         except FileNotFoundError:
             if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one system call

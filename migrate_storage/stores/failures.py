@@ -104,7 +104,7 @@ def classify(error: BaseException) -> Failure:
     text = str(error)
     head = text.split("\n\nDebug source:", 1)[0]
     message = describe(head) or type(error).__name__
-    status = _http_status(error, head)
+    status = _read_http_status(error, head)
     if any(word in head for word in _NO_BUCKET):
         return Failure(FailureKind.NO_BUCKET, message)
     if any(word in head for word in _ARCHIVED[:2]) and (status in (None, 403, 409)):
@@ -163,11 +163,11 @@ def _is_transient(error: BaseException, text: str, name: str) -> bool:
     )
 
 
-def _http_status(error: BaseException, text: str) -> int | None:
+def _read_http_status(error: BaseException, text: str) -> int | None:
     found = _STATUS.search(text)
     if found:
         return int(found.group(1) or found.group(2))
-    for link in _causes(error):
+    for link in _iterate_causes(error):
         for name in ("status", "status_code", "code"):
             value = getattr(link, name, None)
             if isinstance(value, int) and 100 <= value <= 599:
@@ -180,7 +180,7 @@ def _http_status(error: BaseException, text: str) -> int | None:
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
     for _ in range(_MAX_CAUSES):
         if link is None:

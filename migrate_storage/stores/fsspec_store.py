@@ -52,7 +52,7 @@ def usable(fs: Any) -> Any:
     return fs
 
 
-def _lock_of(fs: Any) -> AbstractContextManager[Any]:
+def _get_lock(fs: Any) -> AbstractContextManager[Any]:
     """Return the lock of a filesystem that only one thread may use at a time.
 
     All stores of the filesystem share it.
@@ -63,7 +63,7 @@ def _lock_of(fs: Any) -> AbstractContextManager[Any]:
 
 class _OpenedObject:
     def __init__(self, fs: Any, path: str, meta: ObjectMeta, attributes: Attributes) -> None:
-        self._fs, self._path, self._lock = fs, path, _lock_of(fs)
+        self._fs, self._path, self._lock = fs, path, _get_lock(fs)
         self.meta = meta
         self.attributes = attributes
 
@@ -90,7 +90,7 @@ class FsspecStore:
     def __init__(self, fs: Any, name: str, *, root: str | None = None) -> None:
         self._fs = usable(fs)
         self.name = name
-        self._lock = _lock_of(self._fs)
+        self._lock = _get_lock(self._fs)
         protocol = self._fs.protocol
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         self._local = "file" in protocols
@@ -224,13 +224,13 @@ class FsspecStore:
             raise KeyRefusedError(f"{path} leads out of {self._root} (by .. or a symbolic link); it was not touched")
 
     def _make_meta(self, path: str, info: Mapping[str, Any]) -> ObjectMeta:
-        version = _first_given(info, _VERSIONS)
-        tag = _first_given(info, _TAGS)
+        version = _find_first(info, _VERSIONS)
+        tag = _find_first(info, _TAGS)
         return ObjectMeta(
             path=path,
             size=int(info["size"] or 0),
             e_tag=plain_e_tag(str(tag)) if tag is not None else None,
-            last_modified=_to_seconds(_first_given(info, _TIMES)),
+            last_modified=_to_seconds(_find_first(info, _TIMES)),
             version=str(version) if version is not None else None,
             md5=_read_md5(info),
         )
@@ -245,7 +245,7 @@ class FsspecStore:
             "Content-Disposition": ("ContentDisposition", "contentDisposition", "content_disposition"),
             "Cache-Control": ("CacheControl", "cacheControl", "cache_control"),
         }.items():
-            value = _first_given(info, names) or settings.get(names[-1])
+            value = _find_first(info, names) or settings.get(names[-1])
             if value:
                 found[header] = str(value)
         metadata = info.get("metadata") or info.get("Metadata")
@@ -254,7 +254,7 @@ class FsspecStore:
         return to_attributes({**{str(key): str(value) for key, value in (metadata or {}).items()}, **found})
 
 
-def _first_given(info: Mapping[str, Any], names: Iterable[str]) -> Any:
+def _find_first(info: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((info[name] for name in names if info.get(name) is not None), None)
 
 

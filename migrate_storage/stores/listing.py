@@ -90,9 +90,9 @@ class Listing:
         other = side.fallback("x")
         return cls(
             store=store,
-            prefix=_folder_of(path),
+            prefix=_get_folder(path),
             ordered=_promises_order(root),
-            fallback=None if other is None else ObjectAt(other.store, _folder_of(other.key)),
+            fallback=None if other is None else ObjectAt(other.store, _get_folder(other.key)),
             on_fallback=on_fallback,
             retry=retry,
         )
@@ -106,7 +106,7 @@ class _Disk(FsspecStore):
         return (replace(meta, e_tag=None) for meta in super().list(prefix, after=after))
 
 
-def _folder_of(path: str) -> str:
+def _get_folder(path: str) -> str:
     """Return the folder of a path whose name is ``x``."""
     return path[:-1].rstrip("/") or path[:-1]
 
@@ -144,7 +144,7 @@ class ListingStream:
         while True:
             attempt += 1
             try:
-                yield from self._in_promised_order(self._entries(listing.store, listing.prefix), listing.store)
+                yield from self._check_order(self._list_keys(listing.store, listing.prefix), listing.store)
                 return
             except (IncompleteError, RunError, StoppedError):
                 raise
@@ -160,14 +160,14 @@ class ListingStream:
                 break
         store, prefix = listing.fallback
         try:
-            entries = self._entries(store, prefix)
-            yield from self._in_promised_order(_sorted(entries) if listing.ordered else entries, store)
+            entries = self._list_keys(store, prefix)
+            yield from self._check_order(_sort_keys(entries) if listing.ordered else entries, store)
         except (IncompleteError, RunError, StoppedError):
             raise
         except Exception as error:
             raise IncompleteError(f"the listing of {store.name} broke off: {classify(error).message}") from error
 
-    def _in_promised_order(self, entries: Iterator[ListedKey], store: Store) -> Iterator[ListedKey]:
+    def _check_order(self, entries: Iterator[ListedKey], store: Store) -> Iterator[ListedKey]:
         """Yield the keys after the last one; all of them where no order is promised."""
         ordered, count = self._listing.ordered, 0
         passed, before = self._last, ""
@@ -187,7 +187,7 @@ class ListingStream:
             yield key, meta
         self._listing.on_end(count)
 
-    def _entries(self, store: Store, prefix: str) -> Iterator[ListedKey]:
+    def _list_keys(self, store: Store, prefix: str) -> Iterator[ListedKey]:
         """Yield the objects with their keys below a prefix."""
         root = prefix.strip("/")
         for meta in store.list(prefix):
@@ -204,7 +204,7 @@ class ListingStream:
             yield path, meta
 
 
-def _sorted(entries: Iterator[ListedKey]) -> Iterator[ListedKey]:
+def _sort_keys(entries: Iterator[ListedKey]) -> Iterator[ListedKey]:
     """Yield the same by key; the first one after the listing has ended."""
     with closing(SpilledMap()) as spill:
         for key, meta in entries:

@@ -98,7 +98,7 @@ class _OpenedObject:
         return map(bytes, self._read_ranges() if isinstance(self._store, LocalStore) else self._read_stream())
 
     def _read_stream(self) -> Iterator[Any]:
-        return _iterate(self._result.stream(min_chunk_size=self._chunk))
+        return _iterate_stream(self._result.stream(min_chunk_size=self._chunk))
 
     def _read_ranges(self) -> Iterator[Any]:
         """Read a local file in whole chunks.
@@ -220,7 +220,7 @@ class ObstoreStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)
         # The service prepares the next pages while one page is processed.
-        for batch in _read_in_thread(_iterate(stream), _PAGES_AHEAD):
+        for batch in _read_in_thread(_iterate_stream(stream), _PAGES_AHEAD):
             for meta in batch:
                 yield to_meta(meta["path"], meta)
 
@@ -255,7 +255,7 @@ def _sync_to_disk(path: Path) -> None:
             os.close(descriptor)
 
 
-def _iterate(stream: Iterator[Any]) -> Iterator[Any]:
+def _iterate_stream(stream: Iterator[Any]) -> Iterator[Any]:
     """Yield the items of one of obstore's streams; a panic is raised as ``OSError``."""
     return iter(lambda: unpanicked(lambda: next(stream, None)), None)
 

@@ -86,14 +86,14 @@ class ResolvedBackend:
             if reason is not None or config is None:
                 if self.registration.filesystem is None:
                     raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
-                return ObjectAt(self._fsspec_store(), self.registration.path(filename))
-            return ObjectAt(self._obstore_store(place, config), place.key)
+                return ObjectAt(self._open_fsspec(), self.registration.path(filename))
+            return ObjectAt(self._open_obstore(place, config), place.key)
         if reason is not None:
             raise KeyRefusedError(reason)
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
         if config is None:
-            return ObjectAt(self._live_store(), filename)
-        return ObjectAt(self._obstore_store(place, config), place.key)
+            return ObjectAt(self._open_live(), filename)
+        return ObjectAt(self._open_obstore(place, config), place.key)
 
     def copier(self, place: Place) -> ServerSideCopier | None:
         """Return what lets the service copy from a place's bucket to this one.
@@ -125,11 +125,11 @@ class ResolvedBackend:
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
             if config is not None:
-                return ObjectAt(self._obstore_store(place, config), place.key)
+                return ObjectAt(self._open_obstore(place, config), place.key)
             if self.registration.filesystem is None:
                 return None
             return ObjectAt(
-                self._fsspec_store(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
+                self._open_fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
             )
         root = self.root
         if root.root != place.root or not place.key.startswith(root.key):
@@ -164,23 +164,23 @@ class ResolvedBackend:
             return None
         if self.registration.config_at(self.place(filename)) is None:
             return None
-        return ObjectAt(self._fsspec_store(), self.registration.path(filename))
+        return ObjectAt(self._open_fsspec(), self.registration.path(filename))
 
     def throttle(self, store: Store) -> Store:
         """Return the store, limited as the other stores of this backend are."""
         return store if self._pace is None else ThrottledStore(store, self._pace)
 
-    def _fsspec_store(self) -> Store:
+    def _open_fsspec(self) -> Store:
         config = self.registration.translation.config
         root = config.root if config is not None and config.service == "file" else None
         return self._open_once(
             "fsspec:", lambda: FsspecStore(self.registration.filesystem, self._store_name(""), root=root)
         )
 
-    def _live_store(self) -> Store:
+    def _open_live(self) -> Store:
         return self._open_once("live:", lambda: ObstoreStore(self.backend.fs, self._store_name("")))
 
-    def _obstore_store(self, place: Place, config: Any) -> Store:
+    def _open_obstore(self, place: Place, config: Any) -> Store:
         whole = self.registration.translation.config
         within = whole.root if whole is not None and whole.service == "file" else None
 

@@ -35,8 +35,12 @@ def resolve_links(place: Place) -> Place:
     """
     if place.service != "file":
         return place
-    slash = "/" if place.key.endswith("/") else ""
-    return replace(place, key=os.path.realpath("/" + place.key).lstrip("/") + slash)
+    try:
+        key = os.path.realpath("/" + place.key).lstrip("/")
+    except (OSError, ValueError):
+        # No disk can have such a name.
+        return place
+    return replace(place, key=f"{key}/" if key and place.key.endswith("/") else key)
 
 
 #: Root of the one dictionary that all ``MemoryFileSystem`` instances of a process share.

@@ -78,7 +78,7 @@ def provider(source: CredentialSource, service: str) -> Provider:
         case "azure":
             return _Lazy(lambda: _find_azure(options), _read_azure)
         case "object":
-            return _object_provider(source.provider, service)
+            return _make_object_provider(source.provider, service)
     raise ConfigurationError(
         f"credentials of the kind {source.kind!r} are not known; use boto3, google, azure or static"
     )
@@ -140,7 +140,7 @@ def _read_azure(credential: Any) -> Mapping[str, Any]:
     return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
 
-def _object_provider(live: Any, service: str) -> Provider:
+def _make_object_provider(live: Any, service: str) -> Provider:
     if hasattr(live, "get_frozen_credentials"):
         return _Lazy(lambda: live, _read_botocore)
     if hasattr(live, "get_credentials"):
@@ -157,10 +157,10 @@ def _object_provider(live: Any, service: str) -> Provider:
         raise ConfigurationError(
             f"credential_provider is a {type(live).__name__}, which gives no credentials; pass a function that returns them"
         )
-    return _Lazy(lambda: live, lambda function: _with_expiry(_await_result(function())))
+    return _Lazy(lambda: live, lambda function: _add_expiry(_await_result(function())))
 
 
-def _with_expiry(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def _add_expiry(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**answer, "expires_at": _to_utc(answer.get("expires_at"))}
 
 

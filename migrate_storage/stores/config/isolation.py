@@ -143,7 +143,7 @@ def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack)
         source = provider(CredentialSource(kind="object", provider=_load_service_account(account)), "gcs")
     _avoid_key_beside_path(options, ambient, until_constructed)
     if not own and source is None and not anonymous and not set(ambient) & {"service_account", "service_account_key"}:
-        source = _provider_for_default_credentials(ambient)
+        source = _make_default_provider(ambient)
     return StoreParts(options, source)
 
 
@@ -181,7 +181,7 @@ def _load_service_account(account: str) -> Any:
     return service_account.Credentials.from_service_account_info(info, scopes=[scope])  # type: ignore[no-untyped-call]
 
 
-def _provider_for_default_credentials(ambient: Mapping[str, str]) -> Provider | None:
+def _make_default_provider(ambient: Mapping[str, str]) -> Provider | None:
     """Return google.auth's provider for default credentials that obstore cannot read.
 
     These are federated or impersonated credentials.

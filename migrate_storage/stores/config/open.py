@@ -102,13 +102,13 @@ def _open_memory(_: StoreConfig) -> Store:
 def _open_file(config: StoreConfig) -> Store:
     folder = Path(config.root).expanduser().absolute() / config.prefix
     options = {"mkdir": True, **config.options}
-    return _construct(config, lambda: LocalStore(folder, **options))
+    return _construct_store(config, lambda: LocalStore(folder, **options))
 
 
 def _open_http(config: StoreConfig) -> Store:
     url = config.root.rstrip("/") + (f"/{config.prefix}" if config.prefix else "")
     client: Any = client_options(config, allow_http=url.startswith("http:"))
-    return _construct(config, lambda: HTTPStore(url, client_options=client, retry_config=retry_options(config)))
+    return _construct_store(config, lambda: HTTPStore(url, client_options=client, retry_config=retry_options(config)))
 
 
 def _open_cloud(config: StoreConfig, **forced: str) -> Store:
@@ -128,7 +128,7 @@ def _open_cloud(config: StoreConfig, **forced: str) -> Store:
             "retry_config": retry_options(config),
             "credential_provider": source,
         }
-        return _construct(config, lambda: factory(config.root, **arguments))
+        return _construct_store(config, lambda: factory(config.root, **arguments))
 
 
 def _to_text(options: Mapping[str, Any]) -> dict[str, str]:
@@ -153,7 +153,7 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException" and not isinstance(error, Exception)
 
 
-def _construct(config: StoreConfig, construct: Callable[[], Store]) -> Store:
+def _construct_store(config: StoreConfig, construct: Callable[[], Store]) -> Store:
     try:
         return construct()
     except UnknownConfigurationKeyError as error:

@@ -14,28 +14,28 @@ __all__ = ("as_json",)
 
 def as_json(written: Sequence[Entry]) -> str:
     """Return the backends as a JSON list, in order."""
-    return json.dumps([_backend_object(entry) for entry in written], indent=2) + "\n"
+    return json.dumps([_write_backend(entry) for entry in written], indent=2) + "\n"
 
 
-def _backend_object(entry: Entry) -> dict[str, Any]:
+def _write_backend(entry: Entry) -> dict[str, Any]:
     store = None
     if not entry.refused:
         store = {
             "service": entry.service,
             "fs": entry.fs or None,
-            "options": _plain_value(entry.options),
-            "client_options": _plain_value(entry.client_options),
-            "retry_config": _plain_value(entry.retry),
-            "credentials": {"kind": entry.credentials, **_plain_value(entry.credential_options)}
+            "options": _to_plain(entry.options),
+            "client_options": _to_plain(entry.client_options),
+            "retry_config": _to_plain(entry.retry),
+            "credentials": {"kind": entry.credentials, **_to_plain(entry.credential_options)}
             if entry.credentials
             else None,
         }
     return {"key": entry.key, "store": store, "notes": [asdict(note) for note in entry.notes]}
 
 
-def _plain_value(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, Reference):
         return {"environment": value.name}
     if isinstance(value, Mapping):
-        return {str(name): _plain_value(item) for name, item in value.items()}
+        return {str(name): _to_plain(item) for name, item in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -29,32 +29,32 @@ def as_python(written: Sequence[Entry]) -> str:
         names_used = "CredentialSource, ObstoreBackend" if needs_source else "ObstoreBackend"
         lines.append(f"from migrate_storage.backend import {names_used}")
     for entry in written:
-        lines += ["", *_note_lines(entry), *registration_lines(entry)]
+        lines += ["", *_write_notes(entry), *registration_lines(entry)]
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def registration_lines(entry: Entry) -> list[str]:
     """Return the lines that register one backend; comments where that is impossible."""
-    key = _source_text(entry.key)
+    key = _write_literal(entry.key)
     if entry.refused:
-        return [f"# {_comment_text(key)}: stays an FSSpecBackend."]
+        return [f"# {_escape_comment(key)}: stays an FSSpecBackend."]
     if entry.per_row:
         return [
             "# Each row names its own place: this opens a store for each, once the old backend is registered.",
             f"storages.register_backend(ObstoreBackend.from_fsspec(storages.get_backend({key})))",
         ]
-    arguments = [f"key={key}", f"fs={_source_text(entry.fs)}"]
+    arguments = [f"key={key}", f"fs={_write_literal(entry.fs)}"]
     plain = {name: value for name, value in entry.options.items() if name.isidentifier() and not iskeyword(name)}
-    arguments += [f"{name}={_source_text(value)}" for name, value in plain.items()]
+    arguments += [f"{name}={_write_literal(value)}" for name, value in plain.items()]
     if others := {name: value for name, value in entry.options.items() if name not in plain}:
-        arguments.append(f"config={_source_text(others)}")
+        arguments.append(f"config={_write_literal(others)}")
     if entry.credentials and not _needs_completion(entry):
-        options = f", options={_source_text(entry.credential_options)}" if entry.credential_options else ""
-        arguments.append(f"credential_provider=CredentialSource(kind={_source_text(entry.credentials)}{options})")
+        options = f", options={_write_literal(entry.credential_options)}" if entry.credential_options else ""
+        arguments.append(f"credential_provider=CredentialSource(kind={_write_literal(entry.credentials)}{options})")
     if entry.client_options:
-        arguments.append(f"client_options={_source_text(entry.client_options)}")
+        arguments.append(f"client_options={_write_literal(entry.client_options)}")
     if entry.retry:
-        arguments.append(f"retry_config={_source_text(entry.retry)}")
+        arguments.append(f"retry_config={_write_literal(entry.retry)}")
     lines = [
         "storages.register_backend(",
         "    ObstoreBackend(",
@@ -72,22 +72,22 @@ def _needs_completion(entry: Entry) -> bool:
     return entry.credentials in ("object", "static")
 
 
-def _note_lines(entry: Entry) -> Iterator[str]:
+def _write_notes(entry: Entry) -> Iterator[str]:
     for note in entry.notes:
-        yield f"# {note.severity.value}: {_comment_text(note.message)} [{note.code}]"
+        yield f"# {note.severity.value}: {_escape_comment(note.message)} [{note.code}]"
         if note.todo and note.severity is not Severity.INFO:
-            yield f"#   {_comment_text(note.todo)}"
+            yield f"#   {_escape_comment(note.todo)}"
 
 
-def _comment_text(text: str) -> str:
+def _escape_comment(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _source_text(value: Any) -> str:
+def _write_literal(value: Any) -> str:
     if isinstance(value, Reference):
-        return f"os.environ[{_source_text(value.name)}]"
+        return f"os.environ[{_write_literal(value.name)}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_source_text(name)}: {_source_text(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_write_literal(name)}: {_write_literal(item)}" for name, item in value.items()) + "}"
     if isinstance(value, str):
         plain = '"' + value + '"'
         return plain if value.isprintable() and not set('"\\') & set(value) else ascii(value)

@@ -24,18 +24,20 @@ def as_toml(written: Sequence[Entry]) -> str:
     if several:
         lines += ["# A configuration file has one [destination]: uncomment the one that you mean.", ""]
     for entry in written:
-        lines += [f"# {note.severity.value}: {_printable(note.message)} [{note.code}]" for note in entry.notes]
+        lines += [
+            f"# {note.severity.value}: {_replace_unprintable(note.message)} [{note.code}]" for note in entry.notes
+        ]
         if not entry.fs:
             why = "each row names its own place" if entry.per_row else "it stays an FSSpecBackend"
-            lines += [f"# {_quoted(entry.key)}: {why}.", ""]
+            lines += [f"# {_quote_text(entry.key)}: {why}.", ""]
             continue
         if entry.credentials:
             lines.append(f"# The credentials came from {entry.credentials}: here they come from the environment.")
-        lines += [*(f"# {line}" if several else line for line in _table_lines(entry)), ""]
+        lines += [*(f"# {line}" if several else line for line in _write_table(entry)), ""]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _table_lines(entry: Entry) -> list[str]:
+def _write_table(entry: Entry) -> list[str]:
     options: dict[str, Any] = dict(entry.options)
     if profile := entry.credential_options.get("profile_name"):
         options["aws_profile"] = profile
@@ -43,31 +45,31 @@ def _table_lines(entry: Entry) -> list[str]:
         options["client_options"] = entry.client_options
     if entry.retry:
         options["retry_config"] = entry.retry
-    lines = ["[destination]", f"key = {_quoted(entry.key)}", f"fs = {_quoted(entry.fs)}"]
+    lines = ["[destination]", f"key = {_quote_text(entry.key)}", f"fs = {_quote_text(entry.fs)}"]
     if options:
         lines += [
             "",
             "[destination.options]",
-            *(f"{_toml_name(name)} = {_toml_value(value)}" for name, value in options.items()),
+            *(f"{_write_name(name)} = {_write_value(value)}" for name, value in options.items()),
         ]
     return lines
 
 
-def _toml_value(value: Any) -> str:
+def _write_value(value: Any) -> str:
     if isinstance(value, Reference):
         return f'"${{{value.name}}}"'
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_quoted(name)} = {_toml_value(item)}" for name, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_quote_text(name)} = {_write_value(item)}" for name, item in value.items()) + " }"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _quoted(value) if isinstance(value, str) else repr(value)
+    return _quote_text(value) if isinstance(value, str) else repr(value)
 
 
-def _toml_name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+def _write_name(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote_text(name)
 
 
-def _quoted(text: str) -> str:
+def _quote_text(text: str) -> str:
     """Return a TOML basic string; JSON's escapes are valid in TOML.
 
     A literal ``${`` is written as ``$${``.
@@ -76,5 +78,5 @@ def _quoted(text: str) -> str:
     return json.dumps(safe, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$${")
 
 
-def _printable(text: str) -> str:
+def _replace_unprintable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)

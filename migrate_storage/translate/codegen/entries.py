@@ -129,7 +129,7 @@ def _make_entry(key: str, translation: Translation, taken: dict[str, tuple[str, 
             return str(value)
         if isinstance(value, str) and pattern is not None and re.fullmatch(pattern, value):
             return value
-        return Reference(_variable_name(key, name, taken))
+        return Reference(_make_variable_name(key, name, taken))
 
     prefix = _PREFIXES.get(config.service, "")
     client = {
@@ -162,7 +162,7 @@ def _make_entry(key: str, translation: Translation, taken: dict[str, tuple[str, 
     )
 
 
-def _variable_name(key: str, option: str, taken: dict[str, tuple[str, str]]) -> str:
+def _make_variable_name(key: str, option: str, taken: dict[str, tuple[str, str]]) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{key}_{option}").upper().strip("_")
     name = f"STORE_{name}" if not name or name[0].isdigit() else name
     owner, number, free = (key, option), 1, name

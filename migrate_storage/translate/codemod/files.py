@@ -42,13 +42,13 @@ def sources(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if not path.exists():
             raise ConfigurationError(f"{path}: no such file or folder")
-        for file in sorted(_python_files(path)) if path.is_dir() else [path]:
+        for file in sorted(_find_python_files(path)) if path.is_dir() else [path]:
             if file not in seen:
                 seen.add(file)
                 yield file
 
 
-def _python_files(folder: Path) -> Iterator[Path]:
+def _find_python_files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*.py"):
         if not _SKIPPED & set(path.relative_to(folder).parts):
             yield path

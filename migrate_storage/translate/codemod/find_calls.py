@@ -142,7 +142,7 @@ def literals(call: cst.Call, finder: Finder) -> set[str]:
             if not isinstance(part, cst.Arg | cst.DictElement) or not isinstance(part.value, cst.SimpleString):
                 continue
             # The key of the backend is not the key of an S3 filesystem.
-            name = "prefix" if part in call.args and _argument_name(part) == "key" else _argument_name(part)
+            name = "prefix" if part in call.args and _get_argument_name(part) == "key" else _get_argument_name(part)
             text = part.value.evaluated_value
             if name not in _SHOWN and isinstance(text, str) and text:
                 found.add(text)
@@ -153,7 +153,7 @@ def literals(call: cst.Call, finder: Finder) -> set[str]:
 _SHOWN = frozenset({"fs", "prefix", "protocol", "path", "region_name", "addressing_style", "endpoint_url", "", None})
 
 
-def _argument_name(node: cst.CSTNode) -> str | None:
+def _get_argument_name(node: cst.CSTNode) -> str | None:
     if isinstance(node, cst.Arg):
         return node.keyword.value if node.keyword else "key" if node.star else None
     if isinstance(node, cst.DictElement) and isinstance(node.key, cst.SimpleString):

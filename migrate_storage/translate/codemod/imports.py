@@ -33,7 +33,7 @@ def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[Import]) -> 
         AddImportsVisitor.add_needed_import(context, source, plain, alias or None)
     new = AddImportsVisitor(context).transform_module(new)
     context = CodemodContext()
-    for source, imported, other in _fsspec_imports(old):
+    for source, imported, other in _find_fsspec_imports(old):
         RemoveImportsVisitor.remove_unused_import(context, source, imported, other)
     return _keep_leading_lines(new, RemoveImportsVisitor(context).transform_module(new))
 
@@ -72,7 +72,7 @@ def _import_same_module(one: cst.CSTNode, other: cst.CSTNode) -> bool:
     return modules[0].deep_equals(modules[1])
 
 
-def _fsspec_imports(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
+def _find_fsspec_imports(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
     """Return the imports of fsspec and its filesystems.
 
     They are removed where nothing uses them.

@@ -105,7 +105,7 @@ def lost_comments(call: cst.Call, found: Found, new: cst.Call) -> list[cst.Comme
     old: list[cst.Comment] = []
     for node in (
         *found.obsolete,
-        *(i for i in found.inner if not any(i in _calls_in(s) for s in found.obsolete)),
+        *(i for i in found.inner if not any(i in _find_calls(s) for s in found.obsolete)),
         call,
     ):
         old += [comment for comment in matchers.findall(node, matchers.Comment()) if isinstance(comment, cst.Comment)]
@@ -119,5 +119,5 @@ def lost_comments(call: cst.Call, found: Found, new: cst.Call) -> list[cst.Comme
     return lost
 
 
-def _calls_in(statement: cst.SimpleStatementLine) -> Sequence[cst.CSTNode]:
+def _find_calls(statement: cst.SimpleStatementLine) -> Sequence[cst.CSTNode]:
     return matchers.findall(statement, matchers.Call())

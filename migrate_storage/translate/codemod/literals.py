@@ -52,7 +52,7 @@ class Values:
         if isinstance(node, cst.Name) and node.value in ("True", "False", "None"):
             return {"True": True, "False": False, "None": None}[node.value]
         if isinstance(node, cst.Dict):
-            return {key: self.of(key, value) for key, value in _dict_items(name, node)}
+            return {key: self.of(key, value) for key, value in _read_dict(name, node)}
         if name not in _UNCHANGED or _has_side_effects(node):
             raise NotLiteralError(f"the value of {name} is not written out, and what to write depends on it")
         return self.placeholder(node, name)
@@ -63,7 +63,7 @@ class Values:
         Placeholders represent what is known only at run time.
         """
         if isinstance(node, cst.FormattedString) and "r" not in node.prefix.lower():
-            return "".join(self._piece_text(name, part) for part in node.parts)
+            return "".join(self._read_piece(name, part) for part in node.parts)
         if isinstance(node, cst.Name) and node.value == "None":
             return ""
         if isinstance(node, cst.SimpleString | cst.ConcatenatedString):
@@ -74,7 +74,7 @@ class Values:
             raise NotLiteralError(f"the value of {name} is not written out")
         return self.placeholder(node, name)
 
-    def _piece_text(self, name: str, part: cst.BaseFormattedStringContent) -> str:
+    def _read_piece(self, name: str, part: cst.BaseFormattedStringContent) -> str:
         if isinstance(part, cst.FormattedStringText):
             if "\\" in part.value:
                 raise NotLiteralError(f"the value of {name} holds a backslash")
@@ -131,7 +131,7 @@ def literal(value: Any) -> str:
     return ascii(value) if isinstance(value, str) else repr(value)
 
 
-def _dict_items(name: str, node: cst.Dict) -> list[tuple[str, cst.BaseExpression]]:
+def _read_dict(name: str, node: cst.Dict) -> list[tuple[str, cst.BaseExpression]]:
     found = []
     for element in node.elements:
         if not isinstance(element, cst.DictElement) or not isinstance(element.key, cst.SimpleString):

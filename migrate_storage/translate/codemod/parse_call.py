@@ -54,7 +54,7 @@ def read_call(call: cst.Call, values: Values, lookup: Lookup, qualified: Qualifi
     Raises:
         NotLiteralError: it cannot be read for certain.
     """
-    arguments = _arguments_by_name(call, ("key", "fs", "prefix"))
+    arguments = _name_arguments(call, ("key", "fs", "prefix"))
     if "key" not in arguments or "fs" not in arguments:
         raise NotLiteralError("key or fs is not given by name or position")
     fs = arguments.pop("fs").value
@@ -71,7 +71,7 @@ def read_call(call: cst.Call, values: Values, lookup: Lookup, qualified: Qualifi
     return found
 
 
-def _arguments_by_name(call: cst.Call, names: tuple[str, ...]) -> dict[str, cst.Arg]:
+def _name_arguments(call: cst.Call, names: tuple[str, ...]) -> dict[str, cst.Arg]:
     found: dict[str, cst.Arg] = {}
     for position, argument in enumerate(call.args):
         if argument.star:
@@ -103,20 +103,20 @@ def _read_filesystem(
     names = qualified(fs.func)
     found.inner.append(fs)
     if names & _FACTORIES:
-        arguments = _arguments_by_name(fs, ("protocol",))
+        arguments = _name_arguments(fs, ("protocol",))
         protocol = arguments.pop("protocol", None)
         if protocol is None or not isinstance(protocol.value, cst.SimpleString):
             raise NotLiteralError("the protocol of the filesystem is not written out")
         found.protocol = str(protocol.value.evaluated_value)
         _add_options(found, arguments, values)
     elif names & _FOLDERS:
-        arguments = _arguments_by_name(fs, ("path", "fs"))
+        arguments = _name_arguments(fs, ("path", "fs"))
         if set(arguments) != {"path", "fs"}:
             raise NotLiteralError("a DirFileSystem is made with more than a path and a filesystem")
         found.folders.append(values.text("path", arguments["path"].value))
         _read_filesystem(arguments["fs"].value, found, values, lookup, qualified)
     elif protocol_name := next((_CLASSES[name] for name in names if name in _CLASSES), None):
         found.protocol = protocol_name
-        _add_options(found, _arguments_by_name(fs, ()), values)
+        _add_options(found, _name_arguments(fs, ()), values)
     else:
         raise NotLiteralError("the filesystem is made by something that is not known")

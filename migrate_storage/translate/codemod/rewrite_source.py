@@ -80,17 +80,17 @@ def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder) -> Co
         except NotLiteralError as error:
             left.append(Left(finder.line(call), str(error), _PASTE))
     if not plans:
-        return Converted(source, left=_by_line(left), secrets=frozenset(secrets))
+        return Converted(source, left=_sort_by_line(left), secrets=frozenset(secrets))
     code = _rewrite_module(wrapper, plans)
     try:
         compile(code, "converted", "exec", dont_inherit=True)
     except SyntaxError:
         left += [Left(plan.line, "the result would not compile", _PASTE) for plan in plans]
-        return Converted(source, left=_by_line(left))
-    return Converted(code, tuple((plan.line, plan.notes) for plan in plans), _by_line(left), frozenset(secrets))
+        return Converted(source, left=_sort_by_line(left))
+    return Converted(code, tuple((plan.line, plan.notes) for plan in plans), _sort_by_line(left), frozenset(secrets))
 
 
-def _by_line(left: list[Left]) -> tuple[Left, ...]:
+def _sort_by_line(left: list[Left]) -> tuple[Left, ...]:
     return tuple(sorted(left, key=lambda registration: registration.line))
 
 
@@ -121,17 +121,17 @@ def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
     values = Values()
     found = read_call(call, values, finder.lookup, finder.qualified)
     prefix = _join_folders(found, values)
-    translation = translate(found.protocol, _translatable_options(found, values), prefix, {})
+    translation = translate(found.protocol, _replace_unknown_options(found, values), prefix, {})
     config = _require_config(translation)
-    where, imports = _where_argument(config, found, prefix, values)
+    where, imports = _make_fs_argument(config, found, prefix, values)
     arguments = [
         Argument("fs", where, argument_of(call, "fs", 1)),
-        *_option_arguments(config, translation, found, values),
+        *_make_option_arguments(config, translation, found, values),
     ]
     if config.credentials is not None and not found.options.get("connection_string"):
-        arguments.append(_credentials_argument(config.credentials, values))
+        arguments.append(_make_credentials_argument(config.credentials, values))
         imports.append(("migrate_storage.backend", "CredentialSource"))
-    arguments += _client_arguments(config, values)
+    arguments += _make_client_arguments(config, values)
     upstream = any(not name.startswith("migrate_storage.") for name in finder.bound)
     imports.append(("migrate_storage.backend", "ObstoreBackend as MigratedBackend" if upstream else "ObstoreBackend"))
     for source, name in imports:
@@ -151,7 +151,7 @@ def _join_folders(found: Found, values: Values) -> str:
     return prefix
 
 
-def _translatable_options(found: Found, values: Values) -> dict[str, Any]:
+def _replace_unknown_options(found: Found, values: Values) -> dict[str, Any]:
     """Return the options, with an example for a connection string of run time."""
     options = dict(found.options)
     connection, token = options.get("connection_string"), options.get("token")
@@ -163,10 +163,12 @@ def _translatable_options(found: Found, values: Values) -> dict[str, Any]:
     return options
 
 
-def _option_arguments(config: StoreConfig, translation: Translation, found: Found, values: Values) -> list[Argument]:
+def _make_option_arguments(
+    config: StoreConfig, translation: Translation, found: Found, values: Values
+) -> list[Argument]:
     """Write the store's options, each with the comment of its old argument."""
     connection = found.options.get("connection_string")
-    options = {"connection_string": connection} if connection else _explicit_options(config, translation)
+    options = {"connection_string": connection} if connection else _select_options(config, translation)
     arguments = []
     for name, value in options.items():
         node = values.back(value)
@@ -175,7 +177,7 @@ def _option_arguments(config: StoreConfig, translation: Translation, found: Foun
     return arguments
 
 
-def _credentials_argument(source: CredentialSource, values: Values) -> Argument:
+def _make_credentials_argument(source: CredentialSource, values: Values) -> Argument:
     if source.kind not in ("boto3", "google", "azure"):
         raise NotLiteralError("its credentials are an object")
     given = {name: value for name, value in source.options.items() if value is not None}
@@ -184,7 +186,7 @@ def _credentials_argument(source: CredentialSource, values: Values) -> Argument:
     return Argument("credential_provider", cst.parse_expression(code), None)
 
 
-def _client_arguments(config: StoreConfig, values: Values) -> list[Argument]:
+def _make_client_arguments(config: StoreConfig, values: Values) -> list[Argument]:
     client: dict[str, Any] = {name: value for name, value in config.client_options.items() if name != "allow_http"}
     client = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in client.items()}
     given = {"client_options": client, "retry_config": dict(config.retry)}
@@ -203,7 +205,7 @@ def _require_config(translation: Translation) -> StoreConfig:
     return config
 
 
-def _explicit_options(config: StoreConfig, translation: Translation) -> dict[str, Any]:
+def _select_options(config: StoreConfig, translation: Translation) -> dict[str, Any]:
     options = dict(config.options) if config.service not in ("file", "memory", "http") else {}
     if any(note.code == "s3.region.missing" for note in translation.notes):
         # The region is not known here. obstore reads AWS_REGION, and its error names the right region.
@@ -211,23 +213,23 @@ def _explicit_options(config: StoreConfig, translation: Translation) -> dict[str
     return options
 
 
-def _where_argument(
+def _make_fs_argument(
     config: StoreConfig, found: Found, prefix: str, values: Values
 ) -> tuple[cst.BaseExpression, list[Import]]:
     """Return the ``fs`` argument, and what it needs imported."""
     if config.service == "file":
-        return _folder_argument(config, found, prefix, values)
+        return _make_folder_argument(config, found, prefix, values)
     url = store_url(config)
     node, quoted = values.url(url)
     return node, [("urllib.parse", "quote")] if quoted else []
 
 
-def _folder_argument(
+def _make_folder_argument(
     config: StoreConfig, found: Found, prefix: str, values: Values
 ) -> tuple[cst.BaseExpression, list[Import]]:
     if not values.is_unknown(prefix):
         bare = prefix.startswith(("/", "file:", "local:"))
-        return cst.parse_expression(literal(store_url(config) if bare else _relative_path(prefix))), []
+        return cst.parse_expression(literal(store_url(config) if bare else _make_relative(prefix))), []
     if found.folders or found.prefix is None:
         raise NotLiteralError("the value of prefix is not written out")
     node = found.prefix
@@ -242,7 +244,7 @@ def _folder_argument(
 _PATHS = frozenset({"str", "os.path.join", "os.path.abspath", "os.path.realpath", "os.fspath"})
 
 
-def _relative_path(prefix: str) -> str:
+def _make_relative(prefix: str) -> str:
     return prefix if prefix.startswith(("./", "../", "~")) else f"./{prefix}"
 
 

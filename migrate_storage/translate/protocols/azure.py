@@ -141,8 +141,8 @@ def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]
     credential = options.get("credential")
     if credential is not None:
         return _read_credential_object(credential)
-    key = _given_or_environment(options, environment, "account_key", "AZURE_STORAGE_ACCOUNT_KEY", notes)
-    sas = _given_or_environment(options, environment, "sas_token", "AZURE_STORAGE_SAS_TOKEN", notes)
+    key = _read_or_environment(options, environment, "account_key", "AZURE_STORAGE_ACCOUNT_KEY", notes)
+    sas = _read_or_environment(options, environment, "sas_token", "AZURE_STORAGE_SAS_TOKEN", notes)
     principal = {
         name: text(options.get(name)) or environment.get(f"AZURE_STORAGE_{name.upper()}", "")
         for name in ("tenant_id", "client_id", "client_secret")
@@ -174,7 +174,7 @@ def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]
     )
 
 
-def _given_or_environment(
+def _read_or_environment(
     options: Mapping[str, Any], environment: Mapping[str, str], name: str, variable: str, notes: list[Note]
 ) -> str:
     given = text(options.get(name))

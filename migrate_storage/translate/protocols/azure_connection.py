@@ -68,7 +68,7 @@ def parse_connection_string(text: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: it cannot be read; the message never contains a value.
     """
-    parts = _split(text)
+    parts = _split_pairs(text)
     if parts.get("UseDevelopmentStorage", "").lower() == "true":
         proxy = parts.get("DevelopmentStorageProxyUri")
         return emulator(f"{proxy.rstrip('/')}:10000" if proxy and urlsplit(proxy).port is None else proxy)
@@ -85,7 +85,7 @@ def parse_connection_string(text: str) -> dict[str, Any]:
         options["endpoint"] = endpoint.rstrip("/")
         if query and "SharedAccessSignature" not in parts:
             parts["SharedAccessSignature"] = query
-    account = account or _account(endpoint)
+    account = account or _read_account(endpoint)
     if not account:
         raise ConfigurationError("Azure connection string: it names no account; add AccountName=… or BlobEndpoint=…")
     options["account_name"] = account
@@ -99,7 +99,7 @@ def parse_connection_string(text: str) -> dict[str, Any]:
     return options
 
 
-def _split(text: str) -> dict[str, str]:
+def _split_pairs(text: str) -> dict[str, str]:
     parts: dict[str, str] = {}
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
@@ -120,7 +120,7 @@ def _split(text: str) -> dict[str, str]:
     return parts
 
 
-def _account(endpoint: str) -> str | None:
+def _read_account(endpoint: str) -> str | None:
     """Return the account in an endpoint.
 
     It is the first label of a vendor's host, and the first path segment of any other.

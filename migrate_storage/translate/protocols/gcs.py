@@ -114,7 +114,7 @@ def _read_credentials(token: Any, environment: Mapping[str, str]) -> Part:
 
 def _read_token(token: Any, environment: Mapping[str, str]) -> Part:
     if token is None or token == "google_default":  # noqa: S105 - a value of gcsfs, no secret
-        return _default_credentials(environment, silent=token is None)
+        return _read_default(environment, silent=token is None)
     if token in ("anon", "cloud"):
         if token == "cloud":  # noqa: S105
             return Part(notes=(note("gcs.token.cloud", "token"),))
@@ -133,7 +133,7 @@ def _read_token(token: Any, environment: Mapping[str, str]) -> Part:
     return Part(credentials=CredentialSource(kind="object", provider=token), notes=(note("gcs.token.object", "token"),))
 
 
-def _default_credentials(environment: Mapping[str, str], *, silent: bool) -> Part:
+def _read_default(environment: Mapping[str, str], *, silent: bool) -> Part:
     notes = [note("gcs.token.default", "token")]
     if silent:
         notes.append(note("gcs.token.silent", "token"))

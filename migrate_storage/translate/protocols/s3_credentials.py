@@ -37,7 +37,7 @@ def credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> P
     client = mapping(options.get("client_kwargs"))
     signature = mapping(options.get("config_kwargs")).get("signature_version")
     if truth(options.get("anon")) or _is_unsigned(signature):
-        return _anonymous_part(options, client)
+        return _make_anonymous_part(options, client)
     given: dict[str, str] = {}
     notes: list[Note] = []
     for of_client, own_names, ours in _KEYS:
@@ -49,24 +49,24 @@ def credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> P
         if values:
             given[ours] = (own or [theirs])[0]
     if "access_key_id" in given or "secret_access_key" in given:
-        return _static_part(given, notes, environment)
+        return _make_static_part(given, notes, environment)
     if "session_token" in given:
         notes.append(note("s3.credentials.token_alone", "token"))
-    return _chain_part(options, tuple(notes), environment)
+    return _make_chain_part(options, tuple(notes), environment)
 
 
 def _is_unsigned(signature: Any) -> bool:
     return signature is not None and not isinstance(signature, str) and "UNSIGNED" in type(signature).__name__.upper()
 
 
-def _anonymous_part(options: Mapping[str, Any], client: Mapping[str, Any]) -> Part:
+def _make_anonymous_part(options: Mapping[str, Any], client: Mapping[str, Any]) -> Part:
     ignored = any(options.get(name) for _, names, _ in _KEYS for name in names)
     ignored = ignored or any(client.get(name) for name, _, _ in _KEYS)
     notes = (note("s3.credentials.anonymous", "anon"),) if ignored else ()
     return Part(options={"skip_signature": True}, notes=notes)
 
 
-def _static_part(given: dict[str, str], notes: list[Note], environment: Mapping[str, str]) -> Part:
+def _make_static_part(given: dict[str, str], notes: list[Note], environment: Mapping[str, str]) -> Part:
     if "access_key_id" not in given or "secret_access_key" not in given:
         return Part(notes=(*notes, note("s3.credentials.incomplete", "key")))
     result: dict[str, Any] = dict(given)
@@ -80,7 +80,7 @@ def _static_part(given: dict[str, str], notes: list[Note], environment: Mapping[
     return Part(options=result, notes=tuple(notes))
 
 
-def _chain_part(options: Mapping[str, Any], notes: tuple[Note, ...], environment: Mapping[str, str]) -> Part:
+def _make_chain_part(options: Mapping[str, Any], notes: tuple[Note, ...], environment: Mapping[str, str]) -> Part:
     if options.get("session") is not None:
         return Part(notes=(*notes, note("s3.session", "session")))
     profile = text(options.get("profile"))

@@ -35,8 +35,12 @@ def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, 
     virtual = text(mapping(config.get("s3")).get("addressing_style")) == "virtual"
     result: dict[str, Any] = {}
     if custom is None:
-        result |= _vendor_options(config, region, bucket, virtual=virtual, notes=notes)
-        if _ignores_environment(config, environment) and "endpoint" not in result and _environment_url(environment):
+        result |= _make_vendor_options(config, region, bucket, virtual=virtual, notes=notes)
+        if (
+            _ignores_environment(config, environment)
+            and "endpoint" not in result
+            and _read_environment_url(environment)
+        ):
             result["endpoint"] = f"https://s3.{region or 'us-east-1'}.amazonaws.com"
         if not region:
             notes.append(note("s3.region.missing", "client_kwargs.region_name"))
@@ -78,7 +82,7 @@ def access_point(bucket: str) -> Part:
     )
 
 
-def _environment_url(environment: Mapping[str, str]) -> str:
+def _read_environment_url(environment: Mapping[str, str]) -> str:
     return environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
 
 
@@ -95,7 +99,7 @@ def _read_endpoint(
         return own, [note("option.conflict", "endpoint_url")]
     if own or of_client:
         return own or of_client, []
-    if not _ignores_environment(config, environment) and (url := _environment_url(environment)):
+    if not _ignores_environment(config, environment) and (url := _read_environment_url(environment)):
         return url, [note("s3.endpoint.environment", "AWS_ENDPOINT_URL")]
     return "", []
 
@@ -133,7 +137,7 @@ def _read_region(
 _HOSTS = ("use_accelerate_endpoint", "use_dualstack_endpoint", "use_fips_endpoint")
 
 
-def _vendor_options(
+def _make_vendor_options(
     config: Mapping[str, Any], region: str, bucket: str, *, virtual: bool, notes: list[Note]
 ) -> dict[str, Any]:
     accelerate, dualstack, fips = (

@@ -20,13 +20,16 @@ def endpoint_of(config: StoreConfig, environment: Mapping[str, str] = {}) -> str
         config: the store. An explicit endpoint takes precedence, as in a store that this package opens.
         environment: the variables that obstore would also read; empty for a complete configuration.
     """
-    rule = {"s3": _s3_endpoint, "gcs": _gcs_endpoint, "azure": _azure_endpoint, "http": _http_endpoint}.get(
-        config.service
-    )
+    rule = {
+        "s3": _read_s3_endpoint,
+        "gcs": _read_gcs_endpoint,
+        "azure": _read_azure_endpoint,
+        "http": _read_http_endpoint,
+    }.get(config.service)
     return rule(config, environment) if rule else ""
 
 
-def _s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
+def _read_s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     options = config.options
     endpoint = options.get("endpoint_url_s3") or options.get("endpoint") or options.get("endpoint_url")
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
@@ -34,32 +37,34 @@ def _s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     region = options.get("region") or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     virtual = str(options.get("virtual_hosted_style_request", "")).lower() in ("true", "1", "yes", "on", "y")
     bucket = config.root
-    return s3_endpoint(_text(endpoint), region=_text(region), bucket=bucket, virtual=virtual)
+    return s3_endpoint(_to_text(endpoint), region=_to_text(region), bucket=bucket, virtual=virtual)
 
 
-def _gcs_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
+def _read_gcs_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     url = (
-        _text(config.options.get("base_url")) or _account_url(config.options) or environment.get("GOOGLE_BASE_URL", "")
+        _to_text(config.options.get("base_url"))
+        or _read_account_url(config.options)
+        or environment.get("GOOGLE_BASE_URL", "")
     )
     normal = normalise_endpoint(url) if url else ""
     return "" if normal == "https://storage.googleapis.com" else normal
 
 
-def _account_url(options: Mapping[str, Any]) -> str:
+def _read_account_url(options: Mapping[str, Any]) -> str:
     """Return the server that a service account names itself, as those of emulators do."""
-    content = _text(options.get("service_account_key"))
-    path = _text(options.get("service_account"))
+    content = _to_text(options.get("service_account_key"))
+    path = _to_text(options.get("service_account"))
     try:
         account = json.loads(content or (Path(path).expanduser().read_text() if path else "{}"))
     except (OSError, ValueError):
         return ""
-    return _text(account.get("gcs_base_url")) if isinstance(account, dict) else ""
+    return _to_text(account.get("gcs_base_url")) if isinstance(account, dict) else ""
 
 
-def _azure_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
+def _read_azure_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     options = config.options
-    account = _text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
-    endpoint = _text(options.get("endpoint"))
+    account = _to_text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    endpoint = _to_text(options.get("endpoint"))
     if str(options.get("use_emulator", "")).lower() in ("true", "1"):
         endpoint = "http://127.0.0.1:10000/devstoreaccount1"
     for name in ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"):
@@ -75,9 +80,9 @@ def _azure_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
     return f"{scheme}://{rest}"
 
 
-def _http_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature for all
+def _read_http_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature for all
     return config.root
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else ""

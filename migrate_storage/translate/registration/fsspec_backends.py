@@ -102,14 +102,14 @@ def _unwrap(filesystem: Any, path: Callable[[str], str]) -> _Chain:
         if inner is None or (name != "DirFileSystem" and name not in _CACHES):
             break
         if name == "DirFileSystem":
-            path = functools.partial(_path_in_folder, str(getattr(filesystem, "path", "")), path)
+            path = functools.partial(_join_in_folder, str(getattr(filesystem, "path", "")), path)
         else:
             notes.append(note("wrapper.cache", _protocol_of(filesystem)))
         filesystem = inner
     return _Chain(filesystem, path, tuple(notes))
 
 
-def _path_in_folder(folder: str, path: Callable[[str], str], filename: str) -> str:
+def _join_in_folder(folder: str, path: Callable[[str], str], filename: str) -> str:
     return join_folder(folder, path(filename))
 
 
@@ -121,7 +121,7 @@ def _protocol_of(filesystem: Any) -> str:
     return str(protocol if isinstance(protocol, str) else next(iter(protocol or ()), ""))
 
 
-def _constructor_options(filesystem: Any) -> dict[str, Any]:
+def _read_constructor_options(filesystem: Any) -> dict[str, Any]:
     """Return all arguments of the instance by name: positional ones, then keywords."""
     options = dict(getattr(filesystem, "storage_options", None) or {})
     arguments = tuple(getattr(filesystem, "storage_args", None) or ())
@@ -134,7 +134,7 @@ def _constructor_options(filesystem: Any) -> dict[str, Any]:
     return {**dict(zip(names, arguments, strict=False)), **options}
 
 
-def _whole_prefix(path: Callable[[str], str]) -> str | None:
+def _find_whole_prefix(path: Callable[[str], str]) -> str | None:
     """Return everything that a path has before the filename."""
     return path("x")[:-1].rstrip("/") or None
 
@@ -142,10 +142,12 @@ def _whole_prefix(path: Callable[[str], str]) -> str | None:
 def _read_plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
     protocol = _protocol_of(filesystem)
     canonical = PROTOCOLS.get(protocol, protocol)
-    options: Mapping[str, Any] = instance_options(canonical, filesystem, _constructor_options(filesystem), environment)
+    options: Mapping[str, Any] = instance_options(
+        canonical, filesystem, _read_constructor_options(filesystem), environment
+    )
     if canonical == "s3":
-        options, environment = _with_profile(options, environment)
-    base = _whole_prefix(chain.path)
+        options, environment = _add_profile(options, environment)
+    base = _find_whole_prefix(chain.path)
     translation = translate(canonical, options, base, environment)
     root, inner = root_and_prefix(canonical, base) if canonical in PROTOCOLS else ("", "")
     endpoint = _read_endpoint(canonical, filesystem, options, environment)
@@ -187,7 +189,7 @@ def _split_foreign(strip: Callable[[str], str], path: str) -> Split:
         return Split("/", path.lstrip("/"))
 
 
-def _with_profile(
+def _add_profile(
     options: Mapping[str, Any], environment: Mapping[str, str]
 ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     profile = options.get("profile") if isinstance(options.get("profile"), str) else None
@@ -219,7 +221,7 @@ def _read_fsspec_store(key: str, filesystem: Any, chain: _Chain, environment: Ma
         translation = Translation(config=None, notes=(note("protocol.source_only", protocol),))
         return Registration(key=key, driver="fsspec", protocol=protocol, translation=translation)
     config = instance_options("obstore", filesystem, {"service": service}, environment)["config"]
-    base = _whole_prefix(chain.path)
+    base = _find_whole_prefix(chain.path)
     root, inner = root_and_prefix(service, base)
     config = replace(config, root=f"/{inner}" if service == "file" else root, prefix="" if service == "file" else inner)
     found = config_registration(key, config, filesystem, environment)
@@ -247,7 +249,9 @@ def _read_generic(key: str, filesystem: Any, chain: _Chain, environment: Mapping
         return inner(path).place(path)
 
     def config_at(where: Place) -> StoreConfig | None:
-        return _read_options(key, where.service, _options_of(of_protocol, where.service), environment).config_at(where)
+        return _read_options(key, where.service, _find_options(of_protocol, where.service), environment).config_at(
+            where
+        )
 
     translation = Translation(config=None, notes=(note("wrapper.generic"),))
     return Registration(
@@ -255,7 +259,7 @@ def _read_generic(key: str, filesystem: Any, chain: _Chain, environment: Mapping
     )
 
 
-def _options_of(of_protocol: Any, service: str) -> Mapping[str, Any]:
+def _find_options(of_protocol: Any, service: str) -> Mapping[str, Any]:
     items = of_protocol.items() if isinstance(of_protocol, Mapping) else ()
     return next((options for protocol, options in items if PROTOCOLS.get(protocol, protocol) == service), {})
 
@@ -272,7 +276,7 @@ def protocol_registration(
         prefix: the backend's prefix.
         environment: environment variables.
     """
-    options = {**_fsspec_configuration(protocol), **options}
+    options = {**_read_fsspec_configuration(protocol), **options}
     if protocol in WRAPPERS:
         below = unwrap(protocol, options, prefix)
         found = protocol_registration(key, below.protocol, below.options, below.prefix, environment)
@@ -282,7 +286,7 @@ def protocol_registration(
     return replace(found, prefix=prefix)
 
 
-def _fsspec_configuration(protocol: str) -> dict[str, Any]:
+def _read_fsspec_configuration(protocol: str) -> dict[str, Any]:
     """Return fsspec's configuration of a protocol, merged in fsspec's order."""
     from fsspec.config import conf
 
@@ -309,7 +313,7 @@ def _read_options(
 ) -> Registration:
     """Read a filesystem that is not instantiated, from its arguments."""
     if service == "s3":
-        options, environment = _with_profile(options, environment)
+        options, environment = _add_profile(options, environment)
     anywhere = translate(service, options, None, environment).config
     endpoint = endpoint_of(anywhere) if anywhere else ""
     root, inner = root_and_prefix(service, prefix) if service in PROTOCOLS else ("", "")

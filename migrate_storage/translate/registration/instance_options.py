@@ -25,7 +25,12 @@ def instance_options(
         options: its arguments.
         environment: environment variables, to leave out values that came from there.
     """
-    rule = {"s3": _s3_options, "gcs": _gcs_options, "azure": _azure_options, "obstore": _obstore_options}.get(protocol)
+    rule = {
+        "s3": _read_s3_options,
+        "gcs": _read_gcs_options,
+        "azure": _read_azure_options,
+        "obstore": _read_obstore_options,
+    }.get(protocol)
     return rule(filesystem, dict(options), environment) if rule else dict(options)
 
 
@@ -35,7 +40,7 @@ _S3 = (
 )
 
 
-def _s3_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+def _read_s3_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
     for name in _S3:
         value = getattr(filesystem, name, None)
         # A default value is no explicit option.
@@ -54,10 +59,10 @@ def _s3_options(filesystem: Any, options: dict[str, Any], environment: Mapping[s
         if value is not None and value != getattr(base, name, None):
             options.setdefault(name, value)
     session = options.pop("session", None)
-    return {**options, **_session_options(session)} if session is not None else options
+    return {**options, **_read_session_options(session)} if session is not None else options
 
 
-def _session_options(session: Any) -> dict[str, Any]:
+def _read_session_options(session: Any) -> dict[str, Any]:
     """Return the keys or the profile of a botocore session.
 
     The session itself where it has neither.
@@ -76,7 +81,7 @@ def _session_options(session: Any) -> dict[str, Any]:
     return {"profile": profile} if isinstance(profile, str) else {"session": session}
 
 
-def _gcs_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+def _read_gcs_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
     for name, attribute in (
         ("endpoint_url", "_endpoint"),
         ("requester_pays", "requester_pays"),
@@ -91,13 +96,13 @@ def _gcs_options(filesystem: Any, options: dict[str, Any], environment: Mapping[
     token = options.get("token", getattr(credentials, "token", None))
     live = getattr(credentials, "credentials", None)
     if isinstance(token, str) and live is not None and token not in ("google_default", "cloud", "cache", "browser"):
-        kind = _kind_of_file(live)
+        kind = _guess_file_kind(live)
         if kind:
             token = CredentialFile(token, kind)
     return {**options, "token": token}
 
 
-def _kind_of_file(live: Any) -> str:
+def _guess_file_kind(live: Any) -> str:
     """Return the kind of a ``token`` file, by the credentials made from it."""
     module = type(live).__module__
     if module == "google.oauth2.service_account":
@@ -113,7 +118,7 @@ _AZURE = (
 )
 
 
-def _azure_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_azure_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     for name in _AZURE:
         value = getattr(filesystem, name, None)
         if value is None or (name == "location_mode" and value == "primary"):
@@ -126,7 +131,7 @@ def _azure_options(filesystem: Any, options: dict[str, Any], environment: Mappin
     return options
 
 
-def _obstore_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
+def _read_obstore_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
     """Return the configuration of an ``FsspecStore``.
 
     Its plain arguments may include client options.

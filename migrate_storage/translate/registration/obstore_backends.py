@@ -86,10 +86,10 @@ def store_registration(key: str, store: Any, environment: Mapping[str, str]) -> 
         driver="obstore",
         protocol=service,
         translation=Translation(config=None, notes=(note("backend.unreadable", key),)),
-        root=_root_of_repr(store),
+        root=_read_root_from_repr(store),
         # A unique endpoint: whether it equals another one remains in doubt.
         _place=lambda filename: Place(
-            service=service, endpoint=f"unknown-{id(store)}", root=_root_of_repr(store), key=filename.strip("/")
+            service=service, endpoint=f"unknown-{id(store)}", root=_read_root_from_repr(store), key=filename.strip("/")
         ),
     )
 
@@ -148,7 +148,7 @@ def _strip_prefix(service: str, name: str) -> str:
     return bare.removeprefix(_PREFIXES[service])
 
 
-def _root_of_repr(store: Any) -> str:
+def _read_root_from_repr(store: Any) -> str:
     """Return the bucket in the ``repr`` of a store that hides its configuration.
 
     Nothing else is read of it.

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from migrate_storage.core.model import Place
 from migrate_storage.translate.model import StoreConfig, Translation
+from migrate_storage.translate.places import resolve_links
 
 __all__ = ("Registration",)
 
 
-def _nowhere(filename: str) -> Place:
+def _place_nowhere(filename: str) -> Place:
     return Place(service="", endpoint="", root="", key=filename)
 
 
-def _unchanged(filename: str) -> str:
+def _keep_filename(filename: str) -> str:
     return filename
 
 
-def _no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - one signature for all rules
+def _find_no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - one signature for all rules
     return None
 
 
@@ -44,9 +44,9 @@ class Registration:
     below: str = ""
     #: The live fsspec filesystem below all wrappers, caches included; ``None`` for an obstore backend.
     filesystem: Any = field(default=None, repr=False, compare=False)
-    _path: Callable[[str], str] = field(default=_unchanged, repr=False, compare=False)
-    _place: Callable[[str], Place] = field(default=_nowhere, repr=False, compare=False)
-    _config_at: Callable[[Place], StoreConfig | None] = field(default=_no_store, repr=False, compare=False)
+    _path: Callable[[str], str] = field(default=_keep_filename, repr=False, compare=False)
+    _place: Callable[[str], Place] = field(default=_place_nowhere, repr=False, compare=False)
+    _config_at: Callable[[Place], StoreConfig | None] = field(default=_find_no_store, repr=False, compare=False)
 
     @property
     def base(self) -> Place:
@@ -57,11 +57,7 @@ class Registration:
         place = self._place("x")
         if not self.root:
             return replace(place, root="", key="")
-        base = replace(place, root=self.root, key=self.below)
-        if base.service != "file":
-            return base
-        folder = _without_links(base).key
-        return replace(base, key=f"{folder}/" if folder else "")
+        return resolve_links(replace(place, root=self.root, key=self.below))
 
     def path(self, filename: str) -> str:
         """Return the path of a row's filename in :attr:`filesystem`."""
@@ -77,8 +73,7 @@ class Registration:
             The place with the full key; links on a local disk are resolved. obstore may be unable to address that key: see
             :func:`migrate_storage.translate.unaddressable`.
         """
-        place = self._place(filename)
-        return _without_links(place) if place.service == "file" else place
+        return resolve_links(self._place(filename))
 
     def relative(self, filename: str) -> str:
         """Return the key without the registration's bucket and prefix.
@@ -114,11 +109,3 @@ class Registration:
             ``None`` where obstore has no counterpart, and for the memory of a process.
         """
         return self._config_at(place)
-
-
-def _without_links(place: Place) -> Place:
-    try:
-        return replace(place, key=os.path.realpath(f"/{place.key}").lstrip("/"))
-    except (OSError, ValueError):
-        # No disk can have such a name.
-        return place
