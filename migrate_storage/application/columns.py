@@ -24,28 +24,23 @@ __all__ = (
 
 def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, StorageBackend | None]]:
     """Yield the StoredObject columns by name, each with its own backend if any."""
-    all_metadata = [only] if only is not None else _find_metadata()
     described: dict[tuple[str, str, str], tuple[Column, StorageBackend | None]] = {}
-    for metadata in all_metadata:
+    for metadata in [only] if only is not None else _find_metadata():
         for table in list(metadata.tables.values()):
             for column in table.columns:
-                kind = _unwrap_stored_object(column.type)
                 name = (table.schema or "", table.name, column.name)
-                if kind is None or name in described:
-                    continue
-                backend = kind._raw_backend  # noqa: SLF001 - the property would resolve the backend and cache it
-                described[name] = (
-                    Column(
-                        table=table.name,
-                        column=column.name,
-                        schema=table.schema,
-                        key=tuple(part.name for part in table.primary_key.columns),
-                        backend=backend if isinstance(backend, str) else backend.key,
-                        multiple=kind.multiple,
-                    ),
-                    None if isinstance(backend, str) else backend,
-                )
+                if name not in described and (kind := _unwrap_stored_object(column.type)) is not None:
+                    described[name] = _describe_column(table, column.name, kind)
     return iter(described[name] for name in sorted(described))
+
+
+def _describe_column(table: sa.Table, name: str, kind: StoredObject) -> tuple[Column, StorageBackend | None]:
+    backend = kind._raw_backend  # noqa: SLF001 - the property would resolve the backend and cache it
+    column = Column(
+        table=table.name, column=name, schema=table.schema, key=tuple(part.name for part in table.primary_key.columns),
+        backend=backend if isinstance(backend, str) else backend.key, multiple=kind.multiple,
+    )  # fmt: skip
+    return column, None if isinstance(backend, str) else backend
 
 
 def _find_metadata() -> list[sa.MetaData]:

@@ -26,21 +26,7 @@ def import_target(spec: str) -> tuple[ModuleType, Any]:
     name, _, attribute = spec.partition(":")
     if not name or not all(part.isidentifier() for part in name.split(".")):
         raise ApplicationError(f"--app {masked(spec)}: write it as module or module:name, such as myapp.storage:app")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ApplicationError(
-                f"--app {spec}: there is no module {error.name!r} in {here} or on the Python path"
-            ) from None
-        raise ApplicationError(
-            f"--app {spec}: importing it needs {error.name!r}, which is not installed here"
-        ) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is imported
-        raise ApplicationError(f"--app {spec}: importing it raised {one_line(error)}") from None
+    module = _import_module(spec, name)
     target: Any = module
     for part in attribute.split(".") if attribute else ():
         try:
@@ -55,6 +41,24 @@ def import_target(spec: str) -> tuple[ModuleType, Any]:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is built
             raise ApplicationError(f"--app {spec}: calling it raised {one_line(error)}") from None
     return module, target
+
+
+def _import_module(spec: str, name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ApplicationError(
+                f"--app {spec}: there is no module {error.name!r} in {here} or on the Python path"
+            ) from None
+        raise ApplicationError(
+            f"--app {spec}: importing it needs {error.name!r}, which is not installed here"
+        ) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is imported
+        raise ApplicationError(f"--app {spec}: importing it raised {one_line(error)}") from None
 
 
 def _is_factory(target: object) -> bool:

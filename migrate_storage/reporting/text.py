@@ -122,21 +122,25 @@ def _render_facts(report: Report) -> Iterator[str]:
     if report.sample:
         seen, all_ = report.sample
         yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
-    if report.kind == "run" and not report.dry_run:
-        left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
-        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
-        yield f"  {'bytes':<10} {size(report.bytes_moved)}{_describe_rate(report)}"
-    elif report.bytes_moved and not report.dry_run:
-        done = {"purge": "freed", "orphans": "moved", "sync": f"read{_describe_rate(report)}"}.get(
-            report.kind, "copied back"
-        )
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
-    if report.evidence and not report.dry_run:
-        proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
-        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
+    if not report.dry_run:
+        yield from _render_done(report)
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
     yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"
+
+
+def _render_done(report: Report) -> Iterator[str]:
+    rate = _describe_rate(report)
+    if report.kind == "run":
+        left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
+        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
+        yield f"  {'bytes':<10} {size(report.bytes_moved)}{rate}"
+    elif report.bytes_moved:
+        done = {"purge": "freed", "orphans": "moved", "sync": f"read{rate}"}.get(report.kind, "copied back")
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
+    if report.evidence:
+        proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
+        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
 
 
 def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
