@@ -127,7 +127,7 @@ class Job(ABC, Generic[F]):
     def begin_pass(self) -> int:
         """Announce one more pass over the rows or listings; its number, from 1."""
         self._passes += 1
-        self.context.stats.tell(PassStarted(number=self._passes))
+        self.context.stats.send(PassStarted(number=self._passes))
         return self._passes
 
     def hold_lease(
@@ -188,14 +188,14 @@ class Job(ABC, Generic[F]):
         ends: dict[str, Any] = {"source": what.source, "destination": what.destination, "way": what.way}
         if journal is not None and share is None:
             journal.runs.begin(self.new_record(what.run, **ends, began=began))
-        stats.tell(
+        stats.send(
             RunStarted(
                 kind=self.kind, run=what.run, reason=what.reason, dry_run=what.dry_run or what.read_only, resumed=what.resumed,
                 same_run=what.resumed and share is not None, rows=what.rows, **ends,
             )
         )  # fmt: skip
         for note in what.notes:
-            stats.tell(Noted(note=note))
+            stats.send(Noted(note=note))
         state, error, refusal = "finished", "", None
         try:
             with self._steered(facts, what.run, journal, load):
@@ -226,7 +226,7 @@ class Job(ABC, Generic[F]):
                 )
         if refusal is not None:
             raise refusal
-        stats.tell(RunFinished(run=what.run, state=report.state))
+        stats.send(RunFinished(run=what.run, state=report.state))
         return report
 
     # -- inside
@@ -252,7 +252,7 @@ class Job(ABC, Generic[F]):
         return self.context.stats.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
     def _report_throttle(self, limiter: ConcurrencyLimiter) -> None:
-        self.context.stats.tell(
+        self.context.stats.send(
             PaceChanged(concurrency=limiter.limit, most_concurrency=limiter.max_limit, paused=limiter.paused)
         )
 

@@ -100,10 +100,10 @@ class Check(Job[None]):
             Listing.of_backend(side, self.context.retry, self.context.note_fallback)
             for side in (self._source, self._destination)
         )
-        left = replace(left, on_end=lambda count: self.context.stats.tell(Listed(objects=count)))
+        left = replace(left, on_end=lambda count: self.context.stats.send(Listed(objects=count)))
         try:
             for compared in self._compare(merge(left, right)):
-                self.context.stats.ended(self._outcome(compared))
+                self.context.stats.add_outcome(self._outcome(compared))
                 if self.context.stop.is_set():
                     return "stopped"
         except StoppedError:

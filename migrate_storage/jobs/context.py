@@ -67,7 +67,7 @@ class JobContext:
         """Announce that another library had to list a store."""
         todo = "a key in it is none that obstore can list; it is listed with the error that names it, if it cannot be copied"
         note = Note(severity=Severity.WARNING, code="listing.fallback", message=message, todo=todo)
-        self.stats.tell(Noted(note=note))
+        self.stats.send(Noted(note=note))
 
     def copy_resources(self, memory: int) -> CopyResources:
         """Return what all copies of the job share.
@@ -76,5 +76,8 @@ class JobContext:
             memory: bytes of content held at once.
         """
         return CopyResources(
-            retry=self.retry, memory=MemoryBudget(memory).reserve, on_bytes=self.stats.moved, checkpoint=self.checkpoint
+            retry=self.retry,
+            memory=MemoryBudget(memory).reserve,
+            on_bytes=self.stats.add_bytes,
+            checkpoint=self.checkpoint,
         )

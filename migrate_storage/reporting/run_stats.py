@@ -48,25 +48,25 @@ class RunStats:
                 "bytes": self.bytes,
             }
 
-    def tell(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
         """Pass an event to the listener."""
         with self._lock:
             self._listener(event)
 
-    def moved(self, count: int) -> None:
+    def add_bytes(self, count: int) -> None:
         """Count transferred bytes."""
         with self._lock:
             self.bytes += count
             self._listener(BytesMoved(count=count))
 
-    def ended_alike(self, kind: OutcomeKind, evidence: str, *, objects: int, rows: int) -> None:
+    def add_outcomes(self, kind: OutcomeKind, evidence: str, *, objects: int, rows: int) -> None:
         """Count many objects that are done, and were proved in the same way."""
         with self._lock:
             self.counts[kind] = self.counts.get(kind, 0) + objects
             self.evidence[evidence] = self.evidence.get(evidence, 0) + objects
             self._listener(ItemsFinished(objects=objects, rows=rows, kind=kind, evidence=evidence))
 
-    def ended(self, outcome: Outcome) -> None:
+    def add_outcome(self, outcome: Outcome) -> None:
         """Count one outcome."""
         with self._lock:
             if not outcome.kind.done:

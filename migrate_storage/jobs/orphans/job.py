@@ -171,7 +171,7 @@ class Orphans(Job[_Facts]):
             run=new_run_id(), database=database, journal=known, sides=sides, keys=keys, prefix=prefix, restore_run=restore_run,
             reachability=None,
             quarantine=QuarantineBatches(
-                quarantine, journal, sides, limiter=context.limiter, stopping=context.stop, on_outcome=context.stats.ended
+                quarantine, journal, sides, limiter=context.limiter, stopping=context.stop, on_outcome=context.stats.add_outcome
             ),
         )  # fmt: skip
         if options.restore is not None or options.unmark is not None:
@@ -252,7 +252,7 @@ class Orphans(Job[_Facts]):
                 if journal is not None and self._options.yes and len(losses) >= KNOWN_LOSSES_BATCH:
                     journal.known_losses.add(losses)
                     losses.clear()
-            context.stats.ended(outcome)
+            context.stats.add_outcome(outcome)
         if journal is not None and self._options.yes:
             journal.known_losses.add(losses)
         if known:
@@ -292,9 +292,9 @@ class Orphans(Job[_Facts]):
                     f"--quarantine {prefix}: there is {listed.location} already, which no quarantine put there; choose another prefix: nothing was moved"
                 )
             if in_use:
-                self.context.stats.ended(_in_use(listed, in_use))
+                self.context.stats.add_outcome(_in_use(listed, in_use))
             elif prefix is None or (obstacle := reason_not_to_move(listed, facts.sides[listed.location.backend])):
-                self.context.stats.ended(_orphan(listed, "" if prefix is None else obstacle))
+                self.context.stats.add_outcome(_orphan(listed, "" if prefix is None else obstacle))
             else:
                 chosen += 1
                 reachability.inventory.choose(listed)
@@ -304,7 +304,7 @@ class Orphans(Job[_Facts]):
             )
         if prefix is not None and not self._options.yes:
             for listed in reachability.inventory.chosen:
-                self.context.stats.ended(
+                self.context.stats.add_outcome(
                     replace(_orphan(listed), kind=OutcomeKind.QUARANTINED, reason="", evidence="no row names it")
                 )
 
@@ -326,7 +326,7 @@ class Orphans(Job[_Facts]):
                 continue
             if self._options.yes:
                 journal.known_losses.remove([loss.id])
-            self.context.stats.ended(
+            self.context.stats.add_outcome(
                 Outcome(
                     kind=OutcomeKind.SKIPPED, source=loss.location, destination=_NOWHERE,
                     evidence=f"unmarked: {reason}" if reason else "unmarked",
@@ -336,7 +336,7 @@ class Orphans(Job[_Facts]):
     def _note_fallback(self, message: str) -> None:
         note = Note(severity=Severity.INFO, code="listing.fallback", message=message)
         self._notes.append(note)
-        self.context.stats.tell(Noted(note=note))
+        self.context.stats.send(Noted(note=note))
 
 
 def _note_quarantined(outcome: Outcome, sides: Mapping[str, ResolvedBackend], reachability: Reachability) -> Outcome:

@@ -199,7 +199,7 @@ class Purge(Job[_Facts]):
             objects.set_state(record.id, "leftover" if leftover else "held")
         if decision.kind is OutcomeKind.SKIPPED:
             self._kept[decision.reason] += 1
-        self.context.stats.ended(
+        self.context.stats.add_outcome(
             Outcome(
                 kind=decision.kind,
                 source=record.destination if leftover else record.source,

@@ -112,7 +112,7 @@ class Revert(Job[_Facts]):
             first = journal.runs.migration_run(self._wanted)
             runs = [first.id] if self._wanted else [run.id for run in journal.runs.migration_runs(first)]
             resources = CopyResources(
-                retry=self.context.retry, memory=MemoryBudget(64 * MiB).reserve, on_bytes=self.context.stats.moved
+                retry=self.context.retry, memory=MemoryBudget(64 * MiB).reserve, on_bytes=self.context.stats.add_bytes
             )  # fmt: skip
             source, destination = self._side(first.source), self._side(first.destination)
             restorer = RowRestorer(source, destination, resources, dry_run=options.dry_run)
@@ -162,7 +162,7 @@ class Revert(Job[_Facts]):
             stop.wait(options.settle)
             recheck = DestinationRecheck(facts.restorer, facts.database, facts.journal, self._application.columns)
             for outcome in recheck.run(began, options.concurrency, stop):
-                self.context.stats.ended(outcome)
+                self.context.stats.add_outcome(outcome)
         if not options.dry_run:
             facts.journal.release_objects()
         return "stopped" if stop.is_set() else "finished"
@@ -258,7 +258,7 @@ class Revert(Job[_Facts]):
     def _report(self, decision: RestoreDecision) -> None:
         task = decision.task
         done = decision.kind is OutcomeKind.REWRITTEN
-        self.context.stats.ended(
+        self.context.stats.add_outcome(
             Outcome(
                 kind=decision.kind, source=_first_location(task, task.now), destination=_first_location(task, task.before),
                 reason="" if done else decision.reason, refs=(task.ref,), evidence=decision.evidence if done else "",

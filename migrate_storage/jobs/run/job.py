@@ -265,7 +265,7 @@ class Migration(Job[RunPasses]):
             known, before = losses.mark_known(outcome), self._losses.get(outcome.source, True)
             all_marked = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and before
             outcome = known if all_marked else outcome
-        self.context.stats.ended(outcome)
+        self.context.stats.add_outcome(outcome)
 
     # -- the report
 

@@ -118,7 +118,7 @@ class RunPasses:
 
         def report(objects: int, rows: int) -> None:
             self._scheduler.rows_repointed += rows
-            stats.ended_alike(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=rows)
+            stats.add_outcomes(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=rows)
 
         rekey = PostgresRekey if first.database.dialect.repoints_ranges else BatchedRekey
         listing = PrefixListing(self._plan, rule, self._context.retry)

@@ -140,7 +140,7 @@ class Sync(Job[_Facts]):
             while True:
                 context.limiter.wait()
                 number = self.begin_pass()
-                context.stats.tell(reconciler.run_pass(quiet=number > 1, exclude_runs=facts.exclude_runs))
+                context.stats.send(reconciler.run_pass(quiet=number > 1, exclude_runs=facts.exclude_runs))
                 if context.stop.is_set():
                     return "stopped"
                 if self.run_limits.spent:

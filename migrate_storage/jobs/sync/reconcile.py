@@ -81,7 +81,7 @@ class Reconciler:
         self._retry, self._stats, self._breaker = context.retry, context.stats, CircuitBreaker()
         sides = (route.source, route.destination)
         source, self._other = (Listing.of_backend(side, context.retry, context.note_fallback) for side in sides)
-        self._listed = replace(source, on_end=lambda count: context.stats.tell(Listed(objects=count)))
+        self._listed = replace(source, on_end=lambda count: context.stats.send(Listed(objects=count)))
         self._deleter = ExtraneousDeleter(*sides, context.retry, min_age=options.min_age, dry_run=options.dry_run)
         self._guesses_content_type = route.source.registration.protocol not in _CLOUDS
 
@@ -137,7 +137,7 @@ class Reconciler:
             compared = self._compare_listed(pair)
             if compared is not None and compared.relation is Relation.MATCHED:
                 if not seen.quiet:
-                    self._stats.ended(self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence))
+                    self._stats.add_outcome(self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence))
             elif self._rows is not None and pair.destination is not None:
                 seen.deferred.add(pair)
             else:
@@ -178,7 +178,7 @@ class Reconciler:
                 times = [moment for moment in (seen.oldest, pair.source.last_modified) if moment is not None]
                 seen.oldest = min(times, default=None)
             if not (outcome.kind is OutcomeKind.SKIPPED and seen.quiet):
-                self._stats.ended(outcome)
+                self._stats.add_outcome(outcome)
         if seen.incomplete:
             raise StoppedError("not all was begun")
 
@@ -279,7 +279,7 @@ class Reconciler:
         """The pairs whose destination no row names; of the others it is told why they are left."""
         for pair in pairs:
             if named is not None and named.names(self._route.destination.place(pair.key)):
-                self._stats.ended(instead(pair))
+                self._stats.add_outcome(instead(pair))
             else:
                 yield pair
 
@@ -304,7 +304,7 @@ class Reconciler:
         if seen.failed:
             message = f"{amount(seen.failed, 'object')} could not be brought level, so nothing was deleted"
             note = Note(severity=Severity.WARNING, code="sync.kept", message=message, todo="mend that, and sync again")
-            self._stats.tell(Noted(note=note))
+            self._stats.send(Noted(note=note))
             return
         most = self._options.most_deleted(seen.at_destination)
         if count > most:

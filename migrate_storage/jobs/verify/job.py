@@ -138,7 +138,7 @@ class Audit(Job[_Facts]):
                 return facts.check.check(given)
 
         for _, outcome in parallel_map(check, self._read_slots(facts), self._options.concurrency):
-            self.context.stats.ended(outcome)
+            self.context.stats.add_outcome(outcome)
             if self.context.stop.is_set():
                 return "stopped"
         return "finished"
