@@ -163,10 +163,10 @@ def test_errors_can_be_handed_to_another_process() -> None:
 
 def test_panics_of_rust_never_reach_the_caller(gcs: GCSServer) -> None:
     """A live store of the caller's own may panic in any call; what comes out is an Exception."""
-    from migrate_storage.backend.errors import Explaining
+    from migrate_storage.backend.errors import ErrorTranslator
 
     class PanicException(BaseException):
         __module__ = "pyo3_runtime"
 
-    with pytest.raises(OSError, match="reading 'x'"), Explaining("reading", "x", "s3://b", ()):
+    with pytest.raises(OSError, match="reading 'x'"), ErrorTranslator("reading", "x", "s3://b", ()):
         raise PanicException("called `Option::unwrap()` on a `None` value")
