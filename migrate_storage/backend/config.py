@@ -109,10 +109,7 @@ def _join_prefix(target: Target, prefix: str | None) -> str:
 
 
 def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
-    """Replace a connection string and ``use_emulator`` by plain options.
-
-    obstore does not read them as Azure's SDK does.
-    """
+    """Replace a connection string and ``use_emulator`` by options that obstore reads."""
     text = store.pop("connection_string", None)
     if text is not None:
         parsed = parse_connection_string(str(text))
@@ -138,10 +135,7 @@ def _make_credential_source(provider: Any, profile: Any) -> CredentialSource | N
 
 
 def read_store(store: Any) -> StoreConfig | None:
-    """Return the configuration and credentials of a live obstore store.
-
-    ``None`` where obstore does not show them.
-    """
+    """Return the configuration of a live obstore store; ``None`` where it is hidden."""
     config = store_config(store)
     if config is None or config.service not in PREFIXES:
         return config

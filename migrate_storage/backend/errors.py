@@ -49,10 +49,7 @@ class ErrorTranslator:
         return text
 
     def _mask_cause(self, error: BaseException, failure: Failure) -> BaseException:
-        """Return the cause without secrets.
-
-        Services repeat signatures and tokens in their answers.
-        """
+        """Return the cause without the secrets that services repeat in their answers."""
         text = self._mask(failure.message)
         try:
             return type(error)(text) if isinstance(error, Exception) else RuntimeError(text)

@@ -12,6 +12,7 @@ from migrate_storage.core.object_keys import unaddressable
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.translate.model import StoreConfig
 from migrate_storage.translate.registration import Registration
+from migrate_storage.translate.registration.obstore_backends import service_of
 
 __all__ = ("BucketLocator", "StoreLocator")
 
@@ -20,14 +21,6 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}(?:/[A-Za-z0-9_][A-Z
 #: Sources: Amazon S3 "Naming objects"; Cloud Storage "Object naming"; Azure "Naming blobs".
 _MAX_KEY_BYTES = 1024
 _SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
-_PROTOCOLS = {
-    "S3Store": "s3",
-    "GCSStore": "gcs",
-    "AzureStore": "azure",
-    "LocalStore": "file",
-    "HTTPStore": "http",
-    "MemoryStore": "memory",
-}
 
 
 class StoreLocator:
@@ -44,7 +37,7 @@ class StoreLocator:
     def __init__(self, store: Any, config: StoreConfig | None) -> None:
         self.store = store
         self.config = config
-        self.protocol = config.service if config else _PROTOCOLS.get(type(store).__name__, "obstore")
+        self.protocol = config.service if config else service_of(store) or "obstore"
         #: The store's name in messages.
         self.where = _name_store(config, self.protocol)
 

@@ -73,10 +73,7 @@ _ONE_REQUEST = {"use_multipart": False}
 
 
 def prepare_small(data: Any, use_multipart: bool | None, chunk_size: int) -> Upload | None:
-    """Return the upload of small ``bytes``; ``None`` for other content.
-
-    Most saves are small.
-    """
+    """Return the upload of small ``bytes``, as most are; ``None`` for other content."""
     if type(data) is bytes and not use_multipart and len(data) <= _HASH_INLINE_BYTES and len(data) <= chunk_size:
         return Upload(data, _ONE_REQUEST, Measure(content=data))
     return None
@@ -228,10 +225,7 @@ async def _read_pieces_async(pieces: Any) -> AsyncIterator[bytes]:
 
 
 async def _read_beginning(caller: Caller, source: Any, most: int | None) -> tuple[bytes, bool]:
-    """Return the beginning of a source, and whether there may be more.
-
-    ``most`` is ``None`` to read to the end.
-    """
+    """Return at most so many bytes (``None``: all), and whether there may be more."""
     pieces: list[bytes] = []
     size = 0
     if isinstance(source, AsyncIterator):

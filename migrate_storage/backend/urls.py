@@ -25,25 +25,10 @@ class Target:
 
 
 _SCHEMES = {
-    "s3": "s3",
-    "s3a": "s3",
-    "s3n": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "azure": "azure",
-    "adl": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-    "wasb": "azure",
-    "wasbs": "azure",
-    "r2": "r2",
-    "file": "file",
-    "local": "file",
-    "memory": "memory",
-    "http": "http",
-    "https": "http",
-}
+    "s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "azure": "azure",
+    "adl": "azure", "abfs": "azure", "abfss": "azure", "wasb": "azure", "wasbs": "azure", "r2": "r2",
+    "file": "file", "local": "file", "memory": "memory", "http": "http", "https": "http",
+}  # fmt: skip
 
 _EXAMPLES = "s3://BUCKET/, gs://BUCKET/, az://CONTAINER/, file:///DIRECTORY/, memory:// or ./DIRECTORY"
 
@@ -219,10 +204,7 @@ def _service_of(read: _Reader) -> str:
 
 
 def _parse_azure_path(parts: SplitResult) -> Target:
-    """Read a URL with the account in its path, as of emulators.
-
-    For example ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``.
-    """
+    """Read ``http://127.0.0.1:10000/ACCOUNT/CONTAINER``, as emulators have it."""
     account, _, rest = parts.path.lstrip("/").partition("/")
     container, _, prefix = rest.partition("/")
     if not container:

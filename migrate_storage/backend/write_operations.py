@@ -184,10 +184,7 @@ class Writes(Located):
             ) from first
 
     async def _delete_at_once(self, caller: Caller, located: Sequence[tuple[Any, str]]) -> bool:
-        """Delete many objects by one request, on S3.
-
-        After a failure the caller deletes one by one, to learn which object failed.
-        """
+        """Delete by one request on S3; ``False`` asks the caller to delete one by one."""
         stores = {id(store) for store, _ in located}
         if len(stores) > 1 or self.protocol != "s3":
             return False

@@ -11,10 +11,7 @@ __all__ = ("ObjectAt", "Opened", "Store")
 
 
 class Opened(Protocol):
-    """An object that a GET opened, with its bytes still to come.
-
-    ``meta`` and ``attributes`` belong to these bytes.
-    """
+    """An object that a GET opened; ``meta`` and ``attributes`` belong to its bytes."""
 
     meta: ObjectMeta
     attributes: Attributes

@@ -113,10 +113,7 @@ def classify(error: BaseException) -> Failure:
 
 
 def describe(text: str) -> str:
-    """Return a store's message as one line that is safe to show.
-
-    Query strings (signatures, SAS tokens) and control characters are removed.
-    """
+    """Return a message as one line without query strings and control characters."""
     code = _CODE.search(text)
     line = text.split("<?xml", 1)[0].split("<Error", 1)[0]
     line = _NOISE.sub(" ", _USERINFO.sub("://", _QUERY.sub("", line))).strip(" :-")

@@ -23,10 +23,7 @@ _ADVICE = (
 
 
 class ForkedAfterUseError(RuntimeError):
-    """obstore was used before this process was forked.
-
-    Every call in the child would hang for ever.
-    """
+    """obstore was used before the fork, so every call would hang for ever."""
 
     def __init__(self, message: str = _ADVICE) -> None:
         super().__init__(message)

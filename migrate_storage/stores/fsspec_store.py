@@ -53,10 +53,7 @@ def usable(fs: Any) -> Any:
 
 
 def _get_lock(fs: Any) -> AbstractContextManager[Any]:
-    """Return the lock of a filesystem that only one thread may use at a time.
-
-    All stores of the filesystem share it.
-    """
+    """Return the lock that all stores of a single-connection filesystem share."""
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
     return nullcontext() if _SINGLE_CONNECTION.isdisjoint(protocols) else _LOCKS.setdefault(fs, threading.Lock())
 
@@ -123,10 +120,7 @@ class FsspecStore:
         part_size: int | None,
         stat_after: bool = True,  # noqa: ARG002 - fsspec's answer to a write has no metadata
     ) -> ObjectMeta:
-        """See :class:`migrate_storage.stores.base.Store`.
-
-        Only a revert of a changed object writes here. Attributes stay in the row.
-        """
+        """Write one object: only for a revert. Attributes stay in the row."""
         self._check_path(path)
         with self._lock:
             if create and self._fs.exists(path):
@@ -140,10 +134,7 @@ class FsspecStore:
         return self.head(path)
 
     def delete(self, path: str) -> None:
-        """See :class:`migrate_storage.stores.base.Store`.
-
-        ``rm`` is not used: it reads ``*`` and ``[`` as patterns.
-        """
+        """Delete one object; not by ``rm``, which reads ``*`` and ``[`` as patterns."""
         self._check_path(path)
         try:
             with self._lock:
@@ -152,10 +143,7 @@ class FsspecStore:
             return
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
-        """See :class:`migrate_storage.stores.base.Store`.
-
-        The filesystem lists all keys in any case.
-        """
+        """List objects; the filesystem lists all keys in any case."""
         return (meta for meta in self._list_folders(prefix) if meta.path > after)
 
     def _list_folders(self, prefix: str) -> Iterator[ObjectMeta]:
@@ -183,10 +171,7 @@ class FsspecStore:
                     yield self._make_meta(str(info["name"]), info)
 
     def _is_file(self, info: Mapping[str, Any]) -> bool:
-        """Whether an entry is a file or, on a disk, a link to a file.
-
-        A pipe would be read for ever.
-        """
+        """Whether an entry is a file or a link to one: a pipe would be read for ever."""
         return not self._local or info.get("type") != "other" or Path(info["name"]).is_file()
 
     def _require_bucket(self, path: str) -> None:

@@ -48,10 +48,7 @@ class ResolvedBackend:
 
     @property
     def root(self) -> Place:
-        """The place below which all files of this backend are.
-
-        Its ``root`` is empty where each row names a bucket.
-        """
+        """The place below which all files are; no ``root`` where each row names a bucket."""
         return self.registration.base
 
     def capabilities(self, probe: Callable[[], Capabilities]) -> Capabilities:
@@ -118,10 +115,7 @@ class ResolvedBackend:
         return ServerSideCopier(prepared, endpoint, place.root, pace=self._pace)
 
     def resolve_place(self, place: Place) -> ObjectAt | None:
-        """Return the object of this side at a place that any backend named.
-
-        ``None`` where this side cannot address it.
-        """
+        """Return the object at a place that any backend named; ``None`` if unreachable."""
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
             if config is not None:
@@ -156,10 +150,7 @@ class ResolvedBackend:
                 yield candidate
 
     def fallback(self, filename: str) -> ObjectAt | None:
-        """Return the same file through fsspec, for when obstore fails for good.
-
-        ``None`` where there is no such way.
-        """
+        """Return the same file through fsspec, for when obstore fails; ``None``: no way."""
         if self.registration.driver != "fsspec" or self.registration.filesystem is None:
             return None
         if self.registration.config_at(self.place(filename)) is None:

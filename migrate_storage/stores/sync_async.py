@@ -72,10 +72,7 @@ class Awaiting:
 
     @classmethod
     def _delay_exit(cls) -> None:
-        """Let obstore's threads release the last results before the interpreter exits.
-
-        Otherwise the process may abort.
-        """
+        """Let obstore's threads release the last results: else the process may abort."""
         cls._registered = True
         atexit.register(time.sleep, _EXIT_DELAY_SECONDS)
 

@@ -71,10 +71,7 @@ class ThrottledStore:
         part_size: int | None,
         stat_after: bool = True,
     ) -> ObjectMeta:
-        """See :class:`migrate_storage.stores.base.Store`.
-
-        It counts as a PUT and, with ``stat_after``, a HEAD.
-        """
+        """Write one object; it counts as a PUT and, with ``stat_after``, a HEAD."""
         self._pace.requests.acquire(1 + stat_after)
         return self._store.put(
             path, content, attributes=attributes, create=create, part_size=part_size, stat_after=stat_after

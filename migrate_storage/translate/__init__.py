@@ -34,21 +34,10 @@ _Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Trans
 
 #: Every protocol with a counterpart, and its service.
 PROTOCOLS: dict[str, str] = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-    "adl": "azure",
-    "azure": "azure",
-    "file": "file",
-    "local": "file",
-    "memory": "memory",
-    "http": "http",
+    "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
+    "adl": "azure", "azure": "azure", "file": "file", "local": "file", "memory": "memory", "http": "http",
     "https": "http",
-}
+}  # fmt: skip
 
 _TRANSLATORS: dict[str, _Translator] = {
     "s3": s3.translate,

@@ -13,10 +13,7 @@ _INFO, _WARNING, _REFUSED = Severity.INFO, Severity.WARNING, Severity.REFUSED
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One kind of note.
-
-    ``message`` and ``todo`` are formats; their fields never contain a secret.
-    """
+    """One kind of note: formats, whose fields never contain a secret."""
 
     severity: Severity
     message: str

@@ -29,10 +29,7 @@ __all__ = (
 
 
 def resolve_links(place: Place) -> Place:
-    """Resolve the links of a place on a local disk.
-
-    Two paths to one file are then one place.
-    """
+    """Resolve the links of a place on a disk: two paths to one file are one place."""
     if place.service != "file":
         return place
     try:
@@ -56,20 +53,14 @@ class Split:
 
 
 def join_prefix(prefix: str | None, filename: str) -> str:
-    """Join as ``FSSpecBackend`` does.
-
-    With a prefix, the leading slashes of the filename are removed.
-    """
+    """Join as ``FSSpecBackend`` does: a prefix removes leading slashes of the name."""
     if not prefix:
         return filename
     return f"{prefix.rstrip('/')}/{filename.lstrip('/')}"
 
 
 def join_folder(folder: str, path: str) -> str:
-    """Join as ``DirFileSystem`` does.
-
-    A leading slash of the path is kept, trailing ones are removed.
-    """
+    """Join as ``DirFileSystem`` does: only trailing slashes of the path are removed."""
     if not folder:
         return path
     if not path:

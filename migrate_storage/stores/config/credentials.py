@@ -39,10 +39,7 @@ class StaticCredentials:
 
 
 class _Lazy:
-    """Reads credentials from a source that is built on the first call.
-
-    Constructing a store therefore requests nothing.
-    """
+    """Reads credentials from a source that the first request builds."""
 
     def __init__(self, build: Callable[[], Any], ask: Callable[[Any], Mapping[str, Any]]) -> None:
         self._build = build
@@ -169,10 +166,7 @@ def _to_utc(moment: datetime | None) -> datetime | None:
 
 
 def _await_result(answer: Any) -> Any:
-    """Return the answer, awaited on another thread where it is awaitable.
-
-    This thread may run an event loop.
-    """
+    """Return the answer; await it on another thread: this one may run a loop."""
     if not inspect.isawaitable(answer):
         return answer
 

@@ -55,10 +55,7 @@ def environment_options(service: str, environment: Mapping[str, str] | None = No
 
 
 def environment_client_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the client options in the environment.
-
-    obstore ignores them as soon as one is given explicitly.
-    """
+    """Return the environment's client options: obstore ignores them beside a given one."""
     return {name: value for name, value in environment_options(service, environment).items() if name in CLIENT}
 
 
@@ -70,10 +67,7 @@ class StoreParts(NamedTuple):
 
 
 def isolate_s3(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StoreParts:
-    """Keep the environment from changing what explicit S3 options mean.
-
-    No session token, endpoint or addressing style of the environment is used beside explicit ones.
-    """
+    """Keep tokens, endpoint and style of the environment away from explicit options."""
     options, source = parts
     ambient = environment_options("s3")
     endpoint = options.get("endpoint")
@@ -115,10 +109,7 @@ def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
 
 
 def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack) -> StoreParts:
-    """Keep the environment from changing what explicit Google options mean.
-
-    No token or key file of the environment replaces an explicit one.
-    """
+    """Keep tokens and key files of the environment away from explicit options."""
     options, source = parts
     ambient = environment_options("gcs")
     if base := options.get("base_url"):
@@ -148,10 +139,7 @@ def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack)
 
 
 def _avoid_key_beside_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
-    """Avoid a service account's key beside a path, which obstore refuses.
-
-    One of them may come from the environment: the explicit one is then given in the form of the other.
-    """
+    """Give a key as a path, or a path as a key: obstore refuses one beside the other."""
     if "service_account" in options and "service_account_key" in ambient:
         options["service_account_key"] = Path(options.pop("service_account")).read_text()
     elif "service_account_key" in options and "service_account" in ambient:
@@ -182,10 +170,7 @@ def _load_service_account(account: str) -> Any:
 
 
 def _make_default_provider(ambient: Mapping[str, str]) -> Provider | None:
-    """Return google.auth's provider for default credentials that obstore cannot read.
-
-    These are federated or impersonated credentials.
-    """
+    """Return a provider for federated and impersonated default credentials."""
     path = ambient.get("application_credentials")
     if path is None:
         path = str(Path("~/.config/gcloud/application_default_credentials.json").expanduser())

@@ -21,38 +21,17 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
 """Prefixes of an option's name, longest first. Its environment variable has the last one in upper case."""
 
 _S3: Mapping[str, tuple[str, ...]] = {
-    "access_key_id": (),
-    "secret_access_key": (),
-    "session_token": ("token",),
-    "region": (),
-    "default_region": (),
-    "endpoint": ("endpoint_url", "endpoint_url_s3"),
-    "bucket": ("bucket_name",),
-    "virtual_hosted_style_request": (),
-    "skip_signature": (),
-    "s3_express": (),
-    "imdsv1_fallback": (),
-    "metadata_endpoint": (),
-    "unsigned_payload": (),
-    "checksum_algorithm": (),
-    "container_credentials_relative_uri": (),
-    "container_credentials_full_uri": (),
-    "container_authorization_token_file": (),
-    "web_identity_token_file": (),
-    "role_arn": (),
-    "role_session_name": (),
-    "endpoint_url_sts": ("sts_endpoint",),
-    "copy_if_not_exists": (),
-    "conditional_put": (),
-    "disable_tagging": (),
-    "disable_bulk_delete": (),
-    "request_payer": ("requester_pays",),
-    "server_side_encryption": (),
-    "sse_kms_key_id": (),
-    "sse_bucket_key_enabled": (),
-    "sse_customer_key_base64": (),
-    "profile": ("profile_name",),
-}
+    "access_key_id": (), "secret_access_key": (), "session_token": ("token",), "region": (),
+    "default_region": (), "endpoint": ("endpoint_url", "endpoint_url_s3"), "bucket": ("bucket_name",),
+    "virtual_hosted_style_request": (), "skip_signature": (), "s3_express": (), "imdsv1_fallback": (),
+    "metadata_endpoint": (), "unsigned_payload": (), "checksum_algorithm": (),
+    "container_credentials_relative_uri": (), "container_credentials_full_uri": (),
+    "container_authorization_token_file": (), "web_identity_token_file": (), "role_arn": (),
+    "role_session_name": (), "endpoint_url_sts": ("sts_endpoint",), "copy_if_not_exists": (),
+    "conditional_put": (), "disable_tagging": (), "disable_bulk_delete": (),
+    "request_payer": ("requester_pays",), "server_side_encryption": (), "sse_kms_key_id": (),
+    "sse_bucket_key_enabled": (), "sse_customer_key_base64": (), "profile": ("profile_name",),
+}  # fmt: skip
 
 _GCS: Mapping[str, tuple[str, ...]] = {
     "service_account": ("service_account_path",),
@@ -65,33 +44,15 @@ _GCS: Mapping[str, tuple[str, ...]] = {
 }
 
 _AZURE: Mapping[str, tuple[str, ...]] = {
-    "account_name": (),
-    "account_key": ("access_key", "master_key"),
-    "sas_key": ("sas_token",),
-    "token": ("bearer_token",),
-    "client_id": (),
-    "client_secret": (),
-    "tenant_id": ("authority_id",),
-    "authority_host": (),
-    "federated_token_file": (),
-    "credential_type": (),
-    "use_azure_cli": (),
-    "use_emulator": (),
-    "use_fabric_endpoint": (),
-    "skip_signature": (),
-    "endpoint": (),
-    "container_name": ("container",),
-    "msi_endpoint": ("identity_endpoint",),
-    "msi_resource_id": (),
-    "object_id": (),
-    "disable_tagging": (),
-    "encryption_key": (),
-    "fabric_token_service_url": (),
-    "fabric_workload_host": (),
-    "fabric_session_token": (),
-    "fabric_cluster_identifier": (),
+    "account_name": (), "account_key": ("access_key", "master_key"), "sas_key": ("sas_token",),
+    "token": ("bearer_token",), "client_id": (), "client_secret": (), "tenant_id": ("authority_id",),
+    "authority_host": (), "federated_token_file": (), "credential_type": (), "use_azure_cli": (),
+    "use_emulator": (), "use_fabric_endpoint": (), "skip_signature": (), "endpoint": (),
+    "container_name": ("container",), "msi_endpoint": ("identity_endpoint",), "msi_resource_id": (),
+    "object_id": (), "disable_tagging": (), "encryption_key": (), "fabric_token_service_url": (),
+    "fabric_workload_host": (), "fabric_session_token": (), "fabric_cluster_identifier": (),
     "connection_string": (),
-}
+}  # fmt: skip
 
 OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "s3": _S3,
@@ -104,51 +65,22 @@ OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """By service: obstore's name without a prefix, and its other spellings. Only this package has ``profile`` and
 ``connection_string``."""
 
-CLIENT = frozenset(
-    {
-        "allow_http",
-        "allow_invalid_certificates",
-        "connect_timeout",
-        "default_content_type",
-        "default_headers",
-        "http1_only",
-        "http2_keep_alive_interval",
-        "http2_keep_alive_timeout",
-        "http2_keep_alive_while_idle",
-        "http2_only",
-        "pool_idle_timeout",
-        "pool_max_idle_per_host",
-        "proxy_ca_certificate",
-        "proxy_excludes",
-        "proxy_url",
-        "randomize_addresses",
-        "read_timeout",
-        "root_certificate",
-        "timeout",
-        "user_agent",
-    }
-)
+CLIENT = frozenset({
+    "allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type", "default_headers",
+    "http1_only", "http2_keep_alive_interval", "http2_keep_alive_timeout", "http2_keep_alive_while_idle",
+    "http2_only", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes",
+    "proxy_url", "randomize_addresses", "read_timeout", "root_certificate", "timeout", "user_agent",
+})  # fmt: skip
 """Names of ``ClientConfig``."""
 
 RETRY = frozenset({"backoff", "max_retries", "retry_timeout"})
 """Names of ``RetryConfig``."""
 
-SECRETS = frozenset(
-    {
-        "secret_access_key",
-        "session_token",
-        "sse_customer_key_base64",
-        "service_account_key",
-        "bearer_token",
-        "account_key",
-        "sas_key",
-        "token",
-        "client_secret",
-        "encryption_key",
-        "fabric_session_token",
-        "connection_string",
-    }
-)
+SECRETS = frozenset({
+    "secret_access_key", "session_token", "sse_customer_key_base64", "service_account_key", "bearer_token",
+    "account_key", "sas_key", "token", "client_secret", "encryption_key", "fabric_session_token",
+    "connection_string",
+})  # fmt: skip
 """Options whose value must never be shown."""
 
 _OTHER_TOOLS = {

@@ -70,10 +70,7 @@ def _write_name(name: str) -> str:
 
 
 def _quote_text(text: str) -> str:
-    """Return a TOML basic string; JSON's escapes are valid in TOML.
-
-    A literal ``${`` is written as ``$${``.
-    """
+    """Return a TOML basic string, with JSON's escapes and ``${`` as ``$${``."""
     safe = text.encode(errors="replace").decode()
     return json.dumps(safe, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$${")
 

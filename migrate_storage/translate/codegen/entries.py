@@ -12,7 +12,7 @@ from urllib.parse import quote
 from migrate_storage.core.model import Note
 from migrate_storage.translate.model import StoreConfig, Translation
 
-__all__ = ("Entry", "Reference", "entries", "store_url", "variables")
+__all__ = ("OPTION_PREFIXES", "Entry", "Reference", "entries", "store_url", "variables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Entry:
         return bool(self.service) and not self.fs
 
 
-_PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_storage_"}
+OPTION_PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_storage_"}
 
 #: Options that are not secret, with patterns of their values. All other values become references.
 _PUBLIC = {
@@ -100,10 +100,7 @@ def variables(written: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def store_url(config: StoreConfig) -> str:
-    """Return the URL of a store; empty where each row names its own root.
-
-    The prefix is percent-encoded.
-    """
+    """Return a store's URL, percent-encoded; empty where each row names its root."""
     if config.service == "memory":
         return "memory://"
     if config.service == "file":
@@ -131,7 +128,7 @@ def _make_entry(key: str, translation: Translation, taken: dict[str, tuple[str, 
             return value
         return Reference(_make_variable_name(key, name, taken))
 
-    prefix = _PREFIXES.get(config.service, "")
+    prefix = OPTION_PREFIXES.get(config.service, "")
     client = {
         name: shown(name, value, _PUBLIC_CLIENT.get(name))
         for name, value in config.client_options.items()

@@ -73,10 +73,7 @@ def _import_same_module(one: cst.CSTNode, other: cst.CSTNode) -> bool:
 
 
 def _find_fsspec_imports(module: cst.Module) -> list[tuple[str, str | None, str | None]]:
-    """Return the imports of fsspec and its filesystems.
-
-    They are removed where nothing uses them.
-    """
+    """Return the imports of fsspec and its filesystems, removed if unused."""
     found: list[tuple[str, str | None, str | None]] = []
     for node in matchers.findall(module, matchers.ImportFrom() | matchers.Import()):
         if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):

@@ -33,10 +33,7 @@ def argument_of(call: cst.Call, name: str, position: int) -> cst.Arg | None:
 
 
 def write_call(call: cst.Call, found: Found, name: str, arguments: Sequence[Argument]) -> cst.Call:
-    """Return the new call in the layout of the old one.
-
-    It has one argument a line where the old call had that.
-    """
+    """Return the new call, with one argument a line where the old call had that."""
     layout = next((candidate for candidate in (call, *found.inner) if _is_folded(candidate)), call)
     own = argument_of(call, "key", 0)
     assert own is not None
@@ -73,10 +70,7 @@ def _read_spacing(
 ) -> tuple[
     cst.BaseParenthesizableWhitespace, cst.BaseParenthesizableWhitespace | None, cst.BaseParenthesizableWhitespace
 ]:
-    """Return the white space of a call.
-
-    It is the space between arguments, after the last comma (``None``: no comma), and before the first argument.
-    """
+    """Return the spaces between arguments, after the last comma and before the first."""
     if not isinstance(layout.whitespace_before_args, cst.ParenthesizedWhitespace):
         return cst.SimpleWhitespace(" "), None, call.whitespace_before_args
     before = layout.whitespace_before_args

@@ -58,10 +58,7 @@ class Values:
         return self.placeholder(node, name)
 
     def text(self, name: str, node: cst.BaseExpression) -> str:
-        """Return the text of a prefix or folder.
-
-        Placeholders represent what is known only at run time.
-        """
+        """Return the text of a prefix, with placeholders for what run time decides."""
         if isinstance(node, cst.FormattedString) and "r" not in node.prefix.lower():
             return "".join(self._read_piece(name, part) for part in node.parts)
         if isinstance(node, cst.Name) and node.value == "None":

@@ -12,7 +12,7 @@ from libcst.metadata import MetadataWrapper
 
 from migrate_storage.core.model import Severity
 from migrate_storage.translate import PROTOCOLS, translate
-from migrate_storage.translate.codegen.entries import store_url
+from migrate_storage.translate.codegen.entries import OPTION_PREFIXES, store_url
 from migrate_storage.translate.codemod.find_calls import Finder, literals
 from migrate_storage.translate.codemod.imports import Import, with_imports
 from migrate_storage.translate.codemod.layout import Argument, argument_of, lost_comments, write_call
@@ -109,9 +109,6 @@ class _Plan:
     notes: tuple[str, ...]
 
 
-_PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_storage_"}
-
-
 def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
     """Plan what is written in place of one call.
 
@@ -173,7 +170,7 @@ def _make_option_arguments(
     for name, value in options.items():
         node = values.back(value)
         origin = next((argument for argument in found.arguments.values() if argument.value is node), None)
-        arguments.append(Argument(f"{_PREFIXES.get(config.service, '')}{name}", node, origin))
+        arguments.append(Argument(f"{OPTION_PREFIXES.get(config.service, '')}{name}", node, origin))
     return arguments
 
 

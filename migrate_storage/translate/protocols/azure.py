@@ -133,10 +133,7 @@ _AUTHORITIES = {
 
 
 def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
-    """Read the credentials in the order of adlfs.
-
-    The order is: credential, account key, SAS, service principal, anonymous, default.
-    """
+    """Read what adlfs prefers: credential, key, SAS, principal, anonymous, default."""
     notes: list[Note] = []
     credential = options.get("credential")
     if credential is not None:

@@ -20,25 +20,12 @@ EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K
 _NAMES = {
     name.lower(): name
     for name in (
-        "AccountName",
-        "AccountKey",
-        "SharedAccessSignature",
-        "BlobEndpoint",
-        "BlobSecondaryEndpoint",
-        "DefaultEndpointsProtocol",
-        "EndpointSuffix",
-        "UseDevelopmentStorage",
-        "DevelopmentStorageProxyUri",
-        "FileEndpoint",
-        "FileSecondaryEndpoint",
-        "QueueEndpoint",
-        "QueueSecondaryEndpoint",
-        "TableEndpoint",
-        "TableSecondaryEndpoint",
-        "DfsEndpoint",
-        "WebEndpoint",
+        "AccountName", "AccountKey", "SharedAccessSignature", "BlobEndpoint", "BlobSecondaryEndpoint",
+        "DefaultEndpointsProtocol", "EndpointSuffix", "UseDevelopmentStorage", "DevelopmentStorageProxyUri",
+        "FileEndpoint", "FileSecondaryEndpoint", "QueueEndpoint", "QueueSecondaryEndpoint", "TableEndpoint",
+        "TableSecondaryEndpoint", "DfsEndpoint", "WebEndpoint",
     )
-}
+}  # fmt: skip
 
 
 def emulator(endpoint: str | None = None) -> dict[str, Any]:
@@ -121,10 +108,7 @@ def _split_pairs(text: str) -> dict[str, str]:
 
 
 def _read_account(endpoint: str) -> str | None:
-    """Return the account in an endpoint.
-
-    It is the first label of a vendor's host, and the first path segment of any other.
-    """
+    """Return the first label of a vendor's host, the first path segment of another."""
     address = urlsplit(endpoint)
     host = address.hostname or ""
     if ".blob." in host or ".dfs." in host:

@@ -40,10 +40,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class CredentialFile:
-    """A credential file whose kind a live object has shown.
-
-    It is given in place of a ``token`` path.
-    """
+    """A credential file of a kind that a live object has shown, as ``token``."""
 
     path: str
     #: The ``type`` in the file: ``service_account``, ``authorized_user``, ``external_account``, …

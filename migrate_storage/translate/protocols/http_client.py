@@ -32,10 +32,7 @@ def duration(seconds: Any) -> str | None:
 
 
 def pem(path: str) -> Path:
-    """Return the path of a certificate.
-
-    obstore takes its contents, which are read when the store is opened.
-    """
+    """Return the path of a certificate, which is read when the store is opened."""
     return Path(path)
 
 

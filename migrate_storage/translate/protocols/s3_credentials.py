@@ -30,10 +30,7 @@ _OWN_CHAIN = (
 
 
 def credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
-    """Translate the credentials.
-
-    Explicit keys come first, then a profile, then what botocore would find.
-    """
+    """Translate keys first, then a profile, then what botocore would find."""
     client = mapping(options.get("client_kwargs"))
     signature = mapping(options.get("config_kwargs")).get("signature_version")
     if truth(options.get("anon")) or _is_unsigned(signature):

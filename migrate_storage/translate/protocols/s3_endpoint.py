@@ -61,10 +61,7 @@ def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, 
 
 
 def access_point(bucket: str) -> Part:
-    """Translate an access point's ARN as a bucket into its own host.
-
-    Other ARNs have no counterpart.
-    """
+    """Translate an access point's ARN into its own host; other ARNs are refused."""
     if not bucket.startswith("arn:"):
         return Part()
     match = _ACCESS_POINT.fullmatch(bucket)

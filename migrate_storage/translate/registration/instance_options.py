@@ -63,10 +63,7 @@ def _read_s3_options(filesystem: Any, options: dict[str, Any], environment: Mapp
 
 
 def _read_session_options(session: Any) -> dict[str, Any]:
-    """Return the keys or the profile of a botocore session.
-
-    The session itself where it has neither.
-    """
+    """Return the keys or profile of a botocore session; else the session itself."""
     credentials: Any = getattr(session, "_credentials", None)
     if isinstance(getattr(credentials, "access_key", None), str):
         return {
@@ -132,10 +129,7 @@ def _read_azure_options(filesystem: Any, options: dict[str, Any], environment: M
 
 
 def _read_obstore_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
-    """Return the configuration of an ``FsspecStore``.
-
-    Its plain arguments may include client options.
-    """
+    """Return an ``FsspecStore``'s configuration; arguments may be client options."""
     service = options["service"]
     plain: dict[str, Any] = {}
     client = dict(getattr(filesystem, "_client_options", None) or {})

@@ -14,7 +14,7 @@ from migrate_storage.translate.places import normalise_endpoint, split
 from migrate_storage.translate.registration.endpoints import endpoint_of
 from migrate_storage.translate.registration.registration import Registration
 
-__all__ = ("config_registration", "store_config", "store_registration")
+__all__ = ("config_registration", "service_of", "store_config", "store_registration")
 
 _SERVICES = {
     "S3Store": "s3",
@@ -80,7 +80,7 @@ def store_registration(key: str, store: Any, environment: Mapping[str, str]) -> 
             # In a store that this package did not open, this variable takes precedence over explicit options.
             config = replace(config, options={**config.options, "endpoint": url})
         return config_registration(key, config, store, environment)
-    service = _service_of(store) or "obstore"
+    service = service_of(store) or "obstore"
     return Registration(
         key=key,
         driver="obstore",
@@ -104,7 +104,7 @@ def store_config(store: Any) -> StoreConfig | None:
         Its explicit options; none from the environment. ``None`` where the store does not show them: one whose client
         options were given as plain arguments panics when its configuration is read.
     """
-    service = _service_of(store)
+    service = service_of(store)
     if service is None:
         return None
     if service == "memory":
@@ -137,7 +137,8 @@ def store_config(store: Any) -> StoreConfig | None:
     )
 
 
-def _service_of(store: Any) -> str | None:
+def service_of(store: Any) -> str | None:
+    """Return the service of a live obstore store; ``None`` for any other object."""
     return next((_SERVICES[kind.__name__] for kind in type(store).__mro__ if kind.__name__ in _SERVICES), None)
 
 
@@ -149,10 +150,7 @@ def _strip_prefix(service: str, name: str) -> str:
 
 
 def _read_root_from_repr(store: Any) -> str:
-    """Return the bucket in the ``repr`` of a store that hides its configuration.
-
-    Nothing else is read of it.
-    """
+    """Return the bucket, and nothing else, in the ``repr`` of a store."""
     found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _safe_repr(store))
     return found[1] if found else ""
 

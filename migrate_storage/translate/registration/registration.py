@@ -50,10 +50,7 @@ class Registration:
 
     @property
     def base(self) -> Place:
-        """The place below which all files are; its key ends in a slash.
-
-        It has no root where each row names one.
-        """
+        """The place below which all files are, ending in a slash; no root if per row."""
         place = self._place("x")
         if not self.root:
             return replace(place, root="", key="")
