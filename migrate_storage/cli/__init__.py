@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from migrate_storage import __version__
 from migrate_storage.cli.commands.check import check
 from migrate_storage.cli.commands.control import control
 from migrate_storage.cli.commands.convert import convert
@@ -33,7 +32,7 @@ __all__ = ("add_storage_commands", "cli")
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example("migrate-storage demo", "migrate-storage plan --app myapp.storage --from old --to new"),
 )
-@click.version_option(__version__, prog_name="migrate-storage")
+@click.version_option(package_name="migrate-storage", prog_name="migrate-storage")
 def cli() -> None:
     """Move an application's stored files from fsspec to obstore without losing one.
 
