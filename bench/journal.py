@@ -68,7 +68,7 @@ def fill(journal: Journal, rows: int) -> None:
         ]  # fmt: skip
         journal.database.transaction(
             lambda connection, lines=lines, settled=settled: (
-                journal.rows.write(connection, lines),
+                journal.rows.add_missing(connection, lines),
                 journal.objects.record_results(connection, settled),
             )
         )

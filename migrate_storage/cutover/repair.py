@@ -17,6 +17,7 @@ from advanced_alchemy.types.file_object import FileObject
 from advanced_alchemy.types.file_object.base import StorageBackend
 
 from migrate_storage.core.errors import KeyRefusedError, PhaseLostError
+from migrate_storage.core.model import Location
 from migrate_storage.core.text import visible
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.backend import CutoverBackend
@@ -280,7 +281,8 @@ def _written_by_us(backend: CutoverBackend, outbox: Outbox, journal: Journal, pa
     """Return whether a cutover or a run wrote the destination object of a key."""
     if outbox.written_by_us(path):
         return True
-    record = journal.objects.at_destination(backend.destination.key, path)
+    location = Location(backend.destination.key, path)
+    record = journal.objects.at_destinations([location]).get(location)
     if record is None or not record.ours:
         return False
     try:

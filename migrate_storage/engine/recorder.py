@@ -139,7 +139,7 @@ class ShardRecorder(RunRecorder):
             record.id
             for record in others
             if record.run == self.run
-            and (record.part in leased or not self._journal.objects.take_over(record, int(self.part or 0)))
+            and (record.part in leased or not self._journal.objects.take_over_intent(record, int(self.part or 0)))
         )
         return taken
 

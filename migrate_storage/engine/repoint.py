@@ -91,12 +91,12 @@ def repoint_rows(
         )
 
     def record_intents(connection: Connection) -> None:
-        journal.rows.write(connection, [_row_record(run, update, "intent") for update in updates])
+        journal.rows.add_missing(connection, [_row_record(run, update, "intent") for update in updates])
         journal.objects.record_results(connection, results)
 
     def settle_intents(connection: Connection) -> None:
         for update, ok in zip(updates, done, strict=True):
-            journal.rows.settle(connection, _row_record(run, update, "swapped" if ok else "kept"))
+            journal.rows.complete_intent(connection, _row_record(run, update, "swapped" if ok else "kept"))
 
     journal.database.transaction(record_intents)
     done = database.transaction(lambda connection: _update_rows(connection, updates, ordered))

@@ -11,7 +11,7 @@ from typing import Any
 from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
-from migrate_storage.core.model import Column, Evidence, OutcomeKind
+from migrate_storage.core.model import Column, Evidence, Location, OutcomeKind
 from migrate_storage.core.text import MiB
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
@@ -89,7 +89,8 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
         yield f"the backend {file['backend']!r} is not registered: nothing can be said of it"
         return
     yield from _describe_object(side, file["filename"], retry, None, "it")
-    copy = None if journal is None else journal.objects.at_destination(file["backend"], file["filename"])
+    location = Location(file["backend"], file["filename"])
+    copy = None if journal is None else journal.objects.at_destinations([location]).get(location)
     if copy is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(copy.updated))
         yield f"run {copy.run} copied it from {copy.source} ({copy.outcome}, proved by {copy.evidence or 'nothing'}, {when})"
@@ -126,7 +127,7 @@ def _predict_revert(
     journal: Journal, column: Column, pk: tuple[Any, ...], rows: FileColumn, sides: dict[str, ResolvedBackend]
 ) -> Iterator[str]:
     """Describe what a revert would do with the row now, by a dry run."""
-    records = [record for record in journal.rows.history(row_id(column, pk)) if record["state"] == "swapped"]
+    records = [record for record in journal.rows.of_row(row_id(column, pk)) if record["state"] == "swapped"]
     if not records:
         return
     before, used = value_before_runs(records)
@@ -179,7 +180,7 @@ def _describe_object(
 
 
 def _list_history(journal: Journal, column: Column, pk: tuple[Any, ...]) -> Iterator[str]:
-    for record in journal.rows.history(row_id(column, pk)):
+    for record in journal.rows.of_row(row_id(column, pk)):
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record["at"]))
         old, new = json.loads(record["old_value"]), json.loads(record["new_value"])
         yield f"{when} run {record['run']}: {record['state']}, from {_format_files(old)} to {_format_files(new)}"

@@ -1,30 +1,32 @@
-"""How the journal's tables are reached: short transactions, each tried again where that is safe."""
+"""Access to the journal's tables in short transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import ColumnElement, Connection, Executable, Select
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.core.errors import RefusedError
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.schema import Tables
 
-__all__ = ("BATCH", "Repository", "parts")
+__all__ = ("IN_LIST_IDS", "Repository", "id_batches")
 
 T = TypeVar("T")
 
-BATCH = 400
+IN_LIST_IDS = 400
 """Ids in one IN list: below every database's limit on parameters."""
 
 
 class Repository:
-    """Reads and writes some of the journal's tables, each call in a short transaction of its own.
+    """Reads and writes the records of one of the journal's tables. Each call is a short transaction of its own.
+
+    Methods with a ``connection`` run in the transaction of the caller.
 
     Args:
-        database: where the tables are kept.
+        database: the database of the tables.
         tables: the journal's tables.
     """
 
@@ -32,8 +34,37 @@ class Repository:
         self.database = database
         self.tables = tables
 
+    def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        return self.database.transaction(
+            lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
+        )
+
+    def _read_batches(
+        self, statement: Select[Any], key: ColumnElement[Any], start: str | int, size: int
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The rows of a statement in the order of a selected unique column, in lists of at most ``size``.
+
+        Args:
+            statement: a SELECT without an order.
+            key: the unique column.
+            start: a value below every value of the column.
+            size: rows in a list; a transaction reads each list.
+        """
+        last = start
+        while True:
+            batch = self._read(statement.where(key > last).order_by(key).limit(size))
+            if batch:
+                yield batch
+            if len(batch) < size:
+                return
+            last = batch[-1][str(key.key)]
+
+    def _write(self, statement: Executable) -> int:
+        """Run one statement; return how many rows it changed."""
+        return self.database.transaction(lambda connection: int(connection.execute(statement).rowcount))
+
     def _retry_on_conflict(self, work: Callable[[Connection], T]) -> T:
-        """A transaction that is done once more where somebody else inserted the same line first."""
+        """Run a transaction, once more if another process inserted the same record first."""
         try:
             return self.database.transaction(work)
         except RefusedError as error:
@@ -41,13 +72,8 @@ class Repository:
                 raise
             return self.database.transaction(work)
 
-    def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
-        return self.database.transaction(
-            lambda connection: [dict(row) for row in connection.execute(statement).mappings()]
-        )
 
-
-def parts(ids: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Ids cut into lists that fit into one statement."""
-    for start in range(0, len(ids), BATCH):
-        yield ids[start : start + BATCH]
+def id_batches(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Ids in lists that fit into one statement each."""
+    for start in range(0, len(ids), IN_LIST_IDS):
+        yield ids[start : start + IN_LIST_IDS]

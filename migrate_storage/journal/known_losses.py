@@ -1,4 +1,4 @@
-"""Marks of known losses: rows whose object is missing, and somebody knows."""
+"""The records of known losses: rows whose object is missing, which a person acknowledged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from migrate_storage.core.model import Column, Location
 from migrate_storage.database.primary_keys import dump_key, load_key, row_id
-from migrate_storage.journal.base import Repository, parts
+from migrate_storage.journal.base import Repository, id_batches
 from migrate_storage.journal.records import digest
 
 __all__ = ("KnownLoss", "KnownLossRepository")
@@ -18,9 +18,9 @@ __all__ = ("KnownLoss", "KnownLossRepository")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownLoss:
-    """One row and filename whose object is lost, and known to be."""
+    """One reference to an object that is missing and acknowledged."""
 
-    #: Schema, table and column; the key's names are the application's to tell.
+    #: Schema, table and column.
     column: tuple[str | None, str, str]
     pk: tuple[Any, ...]
     location: Location
@@ -32,73 +32,67 @@ class KnownLoss:
 
     @staticmethod
     def id_of(column: Column, pk: Sequence[Any], location: Location) -> str:
-        """The name of a mark: another file in the same row has another one."""
+        """The id of a known loss. Each file of a row has another one."""
         return digest("mark", row_id(column, pk), location.backend, location.path)
 
 
 class KnownLossRepository(Repository):
-    """The lines of marks."""
+    """The records of known losses."""
 
-    def add(self, marks: Sequence[KnownLoss]) -> None:
-        """Write marks; what is marked already keeps who marked it, when and why."""
-        table = self.tables.mark
+    def add(self, losses: Sequence[KnownLoss]) -> None:
+        """Insert known losses. One that exists keeps its person, time and reason."""
+        table = self.tables.known_loss
 
         def write(connection: Connection) -> None:
             known: set[str] = set()
-            for part in parts([mark.id for mark in marks]):
-                known.update(connection.execute(select(table.c.id).where(table.c.id.in_(part))).scalars())
-            fresh = {mark.id: mark for mark in marks if mark.id not in known}
-            if fresh:
-                connection.execute(insert(table), [_line(mark) for mark in fresh.values()])
+            for batch in id_batches([loss.id for loss in losses]):
+                known.update(connection.execute(select(table.c.id).where(table.c.id.in_(batch))).scalars())
+            new = {loss.id: loss for loss in losses if loss.id not in known}
+            if new:
+                connection.execute(insert(table), [_values(loss) for loss in new.values()])
 
         self._retry_on_conflict(write)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take marks away."""
-        table = self.tables.mark
+        """Delete known losses."""
+        table = self.tables.known_loss
 
         def write(connection: Connection) -> None:
-            for part in parts(ids):
-                connection.execute(delete(table).where(table.c.id.in_(part)))
+            for batch in id_batches(ids):
+                connection.execute(delete(table).where(table.c.id.in_(batch)))
 
         self.database.transaction(write)
 
     def all(self, size: int = 500) -> Iterator[list[KnownLoss]]:
-        """All marks in the order of their ids, batch by batch."""
-        table = self.tables.mark
-        last = ""
-        while True:
-            found = self._read(select(table).where(table.c.id > last).order_by(table.c.id).limit(size))
-            if found:
-                yield [_mark(line) for line in found]
-            if len(found) < size:
-                return
-            last = found[-1]["id"]
+        """All known losses in batches in the order of their ids."""
+        table = self.tables.known_loss
+        for batch in self._read_batches(select(table), table.c.id, "", size):
+            yield [_known_loss(row) for row in batch]
 
 
-def _line(mark: KnownLoss) -> dict[str, Any]:
-    schema, table, column = mark.column
+def _values(loss: KnownLoss) -> dict[str, Any]:
+    schema, table, column = loss.column
     return {
-        "id": mark.id,
+        "id": loss.id,
         "table_schema": schema,
         "table_name": table,
         "column_name": column,
-        "pk": dump_key(mark.pk),
-        "backend": mark.location.backend,
-        "path": mark.location.path,
-        "reason": mark.reason,
-        "marked_by": mark.by,
-        "at": mark.at,
+        "pk": dump_key(loss.pk),
+        "backend": loss.location.backend,
+        "path": loss.location.path,
+        "reason": loss.reason,
+        "marked_by": loss.by,
+        "at": loss.at,
     }
 
 
-def _mark(line: dict[str, Any]) -> KnownLoss:
+def _known_loss(row: dict[str, Any]) -> KnownLoss:
     return KnownLoss(
-        column=(line["table_schema"], line["table_name"], line["column_name"]),
-        pk=load_key(line["pk"]),
-        location=Location(line["backend"], line["path"]),
-        reason=line["reason"],
-        by=line["marked_by"],
-        at=line["at"],
-        id=line["id"],
+        column=(row["table_schema"], row["table_name"], row["column_name"]),
+        pk=load_key(row["pk"]),
+        location=Location(row["backend"], row["path"]),
+        reason=row["reason"],
+        by=row["marked_by"],
+        at=row["at"],
+        id=row["id"],
     )

@@ -1,4 +1,4 @@
-"""The lease by which run, revert and purge exclude each other: a heartbeat in the journal's database, never a pid."""
+"""A lease and the thread that renews it: run, revert and purge exclude each other by one lease."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from migrate_storage.journal import Journal
 
 __all__ = ("Lease", "hold_lease")
 
+RENEWALS_PER_TERM = 3
+"""Renewals in the time for which a lease is valid."""
+ACQUIRE_POLL_SECONDS = 0.5
+"""Seconds between two attempts to acquire the lease of another process."""
+
 
 class Lease:
-    """A lease that is held, as its holder knows it by its own clock.
+    """An acquired lease, which expires by the monotonic clock of this process.
 
     Args:
-        renew: the heartbeat; raises where somebody else took the lease.
-        seconds: how long it is good for.
+        renew: renews the lease in the database; raises where another process has it.
+        seconds: how long it is valid without a renewal.
         lost: called once, when it could not be renewed.
     """
 
@@ -32,31 +37,31 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether it is lost for good."""
+        """Whether it could not be renewed."""
         return self._over
 
     def beat(self) -> bool:
-        """Renew it; whether it still is held."""
+        """Renew it; return whether that succeeded."""
         with self._lock:
-            return self._again()
+            return self._renew_once()
 
     def check(self) -> None:
-        """Make sure, right before something is written, that it is held: whoever slept past it asks first.
+        """Make sure that the lease is valid, right before a write; renew it if it has expired.
 
         Raises:
-            StoppedError: somebody else has it now.
+            StoppedError: another process has it now.
         """
         if time.monotonic() < self._until:
             return
         with self._lock:
-            if time.monotonic() < self._until or self._again():
+            if time.monotonic() < self._until or self._renew_once():
                 return
         raise StoppedError("somebody else took the lease meanwhile")
 
-    def _again(self) -> bool:
+    def _renew_once(self) -> bool:
         if self._over:
             return False
-        # From before it was sent: it ends for us no later than in the database.
+        # The time before the request counts, so that it expires here no later than in the database.
         began = time.monotonic()
         try:
             self._renew()
@@ -78,60 +83,61 @@ def hold_lease(
     name: str = "engine",
     owner: str | None = None,
 ) -> Iterator[Lease]:
-    """Hold the lease while the block runs.
+    """Acquire a lease, and renew it while the block runs.
 
-    One whose holder died is waited out: it is not renewed. One that is renewed belongs to somebody at work.
+    The lease of a process that died is not renewed, so it is acquired once it expires. A lease that is renewed for longer
+    belongs to a process at work.
 
     Args:
-        journal: where it is kept.
-        seconds: how long it is good for without a heartbeat; it is renewed three times in that time.
-        stopping: set to give up waiting.
-        lost: called, from another thread, when it could not be renewed: whatever runs must stop.
+        journal: the journal with the lease.
+        seconds: how long it is valid without a renewal; it is renewed three times in that time.
+        stopping: set to end the wait.
+        lost: called in another thread when it could not be renewed; the job must stop.
         name: which lease; run, revert and purge share one.
-        owner: held together with everybody who gives the same name; then it is not given back at the end, for others may
-            be at work, but ends by itself.
+        owner: processes with one owner share the lease. It is not released at the end but expires, for the others may be
+            at work.
 
     Raises:
-        LeaseHeldError: somebody else holds it.
-        StoppedError: told to stop while waiting.
+        LeaseHeldError: another process has it.
+        StoppedError: ``stopping`` was set during the wait.
     """
     mine = owner or uuid.uuid4().hex
-    _take(journal, mine, seconds, stopping, name)
+    _acquire(journal, mine, seconds, stopping, name)
     over = threading.Event()
-    held = Lease(lambda: journal.leases.renew(mine, name=name, seconds=seconds), seconds, lost)
+    lease = Lease(lambda: journal.leases.renew(mine, name=name, seconds=seconds), seconds, lost)
 
     def beat() -> None:
-        while not over.wait(seconds / 3):
-            if not held.beat():
+        while not over.wait(seconds / RENEWALS_PER_TERM):
+            if not lease.beat():
                 return
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()
     try:
-        yield held
+        yield lease
     finally:
         over.set()
         thread.join()
-        if not held.lost and owner is None:
-            # Where the database is gone, the lease ends by itself.
+        if not lease.lost and owner is None:
+            # Without the database the lease expires.
             with contextlib.suppress(RunError):
                 journal.leases.release(mine, name=name)
 
 
-def _take(journal: Journal, owner: str, seconds: float, stopping: threading.Event, name: str) -> None:
+def _acquire(journal: Journal, owner: str, seconds: float, stopping: threading.Event, name: str) -> None:
     until: float | None = None
     while left := journal.leases.acquire(owner, name=name, seconds=seconds):
-        # Whoever holds it may have asked for longer than we do.
+        # The other process may have acquired it for longer than we would.
         until = until or time.monotonic() + max(seconds, left) + 1
         if time.monotonic() > until:
             raise LeaseHeldError(
-                f"another {_WHO.get(name.partition('-')[0], name)} is at work on {journal.database}: see 'migrate-storage status', then wait for it or stop it"
+                f"another {_JOBS.get(name.partition('-')[0], name)} is at work on {journal.database}: see 'migrate-storage status', then wait for it or stop it"
             )
-        if stopping.wait(min(left, 0.5)):
+        if stopping.wait(min(left, ACQUIRE_POLL_SECONDS)):
             raise StoppedError("stopped while waiting for the lease")
 
 
-_WHO = {
+_JOBS = {
     "engine": "run, revert or purge",
     "sync": "sync of these two stores",
     "verify": "verify of the same",

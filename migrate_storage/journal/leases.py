@@ -1,4 +1,4 @@
-"""The lease that keeps two runs apart: a heartbeat in the database, never a pid or a host name."""
+"""The leases by which processes exclude each other: an owner and an expiry, by the database's clock."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from migrate_storage.journal.base import Repository
 
 __all__ = ("LeaseRepository",)
 
+_MIN_WAIT_SECONDS = 0.001
+"""A wait for a lease that ends this moment: 0.0 means that it was acquired."""
+
 
 class LeaseRepository(Repository):
-    """The lines of leases."""
+    """The records of leases."""
 
     def acquire(self, owner: str, *, name: str = "engine", seconds: float) -> float:
-        """Take the lease if nobody holds it.
+        """Acquire the lease if it is free or expired, or belongs to this owner.
 
         Args:
-            owner: who we are: a fresh random name.
+            owner: a name that no other process uses.
             name: which lease.
-            seconds: how long it is good for without a heartbeat.
+            seconds: how long it is valid without a renewal.
 
         Returns:
-            0.0 when it is ours now, else the seconds until the other's lease ends unless they renew it.
+            0.0 when it was acquired, else the seconds until the other owner's lease expires.
         """
 
-        def take(connection: Connection) -> float:
+        def acquire(connection: Connection) -> float:
             table = self.tables.lease
             now = self.database.now(connection)
             mine = update(table).where(table.c.name == name, (table.c.expires < now) | (table.c.owner == owner))
@@ -35,15 +38,15 @@ class LeaseRepository(Repository):
             if expires is None:
                 connection.execute(insert(table).values(name=name, owner=owner, expires=now + seconds))
                 return 0.0
-            return max(0.001, float(expires) - now)
+            return max(_MIN_WAIT_SECONDS, float(expires) - now)
 
-        return self._retry_on_conflict(take)
+        return self._retry_on_conflict(acquire)
 
     def renew(self, owner: str, *, name: str = "engine", seconds: float) -> None:
-        """Heartbeat.
+        """Extend the lease.
 
         Raises:
-            LeaseHeldError: it ran out and somebody else took it.
+            LeaseHeldError: it expired and another process acquired it.
         """
         table = self.tables.lease
 
@@ -56,8 +59,13 @@ class LeaseRepository(Repository):
                 "another run took the lease while this one was held up; what it did is journaled, this one stops"
             )
 
+    def release(self, owner: str, *, name: str = "engine") -> None:
+        """End the lease now."""
+        table = self.tables.lease
+        self._write(update(table).where(table.c.name == name, table.c.owner == owner).values(expires=0.0))
+
     def seconds_left(self) -> float:
-        """Seconds that a lease is still good for; 0.0 when nobody is at work."""
+        """Seconds until the last lease expires; 0.0 when all are expired."""
         expires = func.max(self.tables.lease.c.expires)
 
         def read(connection: Connection) -> float:
@@ -65,9 +73,3 @@ class LeaseRepository(Repository):
             return 0.0 if latest is None else max(0.0, float(latest) - self.database.now(connection))
 
         return self.database.transaction(read)
-
-    def release(self, owner: str, *, name: str = "engine") -> None:
-        """Give the lease back."""
-        table = self.tables.lease
-        statement = update(table).where(table.c.name == name, table.c.owner == owner).values(expires=0.0)
-        self.database.transaction(lambda connection: connection.execute(statement))

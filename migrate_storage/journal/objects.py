@@ -1,4 +1,4 @@
-"""The lines of objects: the intent before the first byte, and what became of it."""
+"""The records of objects: an intent before the first byte, and then the result."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import fields
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, bindparam, func, insert, or_, select, update
 
 from migrate_storage.core.model import Location, OutcomeKind
-from migrate_storage.journal.base import Repository, parts
+from migrate_storage.journal.base import Repository, id_batches
 from migrate_storage.journal.records import ObjectRecord, digest
 
 __all__ = ("ObjectRepository",)
 
-_ENTRY = tuple(column.name for column in fields(ObjectRecord))
-_INTENT = (
+_COLUMNS = tuple(column.name for column in fields(ObjectRecord))
+_INTENT_COLUMNS = (
     "run",
     "part",
     "state",
@@ -29,204 +29,45 @@ _INTENT = (
     "destination_path",
     "destination_id",
 )
-"""What an intent says anew; the evidence of an earlier copy stays."""
+"""Columns that a new intent changes in an earlier record. The evidence of the earlier copy stays."""
 
 
 class ObjectRepository(Repository):
-    """The lines of objects."""
+    """The records of objects."""
 
     def find(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
-        """The lines of these objects, where they have one."""
+        """The records of these objects, by id, where there are any."""
 
         def read(connection: Connection) -> dict[str, ObjectRecord]:
             found: dict[str, ObjectRecord] = {}
-            for part in parts(ids):
-                table = self.tables.object
-                statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.id.in_(part))
-                for row in connection.execute(statement).mappings():
-                    entry = ObjectRecord(**row)
-                    found[entry.id] = entry
+            for batch in id_batches(ids):
+                statement = self._select().where(self.tables.object.c.id.in_(batch))
+                records = (ObjectRecord(**row) for row in connection.execute(statement).mappings())
+                found.update((record.id, record) for record in records)
             return found
 
         return self.database.transaction(read)
 
-    def record_intents(self, entries: Sequence[ObjectRecord]) -> set[str]:
-        """Write the intent to put these objects, before the first byte of any of them.
-
-        Returns:
-            Ids whose destination belongs to another source object already: they must not be written.
-        """
-        if not entries:
-            return set()
-        by_id = {entry.id: entry for entry in entries}
-
-        def write(connection: Connection) -> set[str]:
-            taken = self._taken(connection, _destinations(entries))
-            fresh = [_line(entry) for entry in entries if entry.id not in taken]
-            ids = [line["id"] for line in fresh]
-            known: dict[str, str] = {}
-            apart: set[str] = set()
-            for part in parts(ids):
-                table = self.tables.object
-                wanted = select(table.c.id, table.c.state, table.c.run, table.c.part).where(table.c.id.in_(part))
-                # Of two ranges that would begin the same object, one is to see the other's intent.
-                for row in connection.execute(wanted.with_for_update() if entries[0].part is not None else wanted):
-                    known[row.id] = row.state
-                    mine = by_id[row.id]
-                    if row.state == "intent" and row.run == mine.run and row.part != mine.part:
-                        apart.add(row.id)
-            new = [line for line in fresh if line["id"] not in known]
-            if new:
-                connection.execute(insert(self.tables.object), new)
-            # Who slept past its lease does not know what another run verified meanwhile: that line stays as it is.
-            # Nor does one range of a run touch what another one has in hand.
-            old = [
-                line
-                for line in fresh
-                if line["id"] not in apart
-                and (known.get(line["id"], "held") != "held" or (line["id"] in known and line["state"] == "held"))
-            ]
-            if old:
-                self._update(connection, old, _INTENT)
-            return taken
-
-        # Another shard may write one of them in between: what it wrote is there to be read the second time.
-        return self._retry_on_conflict(write)
-
-    def take_over(self, entry: ObjectRecord, part: int) -> bool:
-        """Take an intent over from a range that nobody is at work in; whether it still was that range's."""
-        table = self.tables.object
-        same = table.c.part.is_(None) if entry.part is None else table.c.part == entry.part
-        statement = update(table).where(
-            table.c.id == entry.id, table.c.state == "intent", table.c.run == entry.run, same
-        )
-        statement = statement.values(part=part, updated=time.time())
-        return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
-
-    def owned_by_others(self, entries: Sequence[ObjectRecord]) -> set[str]:
-        """Ids of entries whose destination belongs to another source object."""
-        return self.database.transaction(lambda connection: self._taken(connection, _destinations(entries)))
-
-    def _taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
-        """Of objects, each with the id of its destination, those whose destination is another's."""
-        table = self.tables.object
-        wanted: dict[str, str] = {}
-        taken: set[str] = set()
-        for id_, destination in destinations:
-            if wanted.setdefault(destination, id_) != id_:
-                taken.add(id_)
-        for part in parts(list(wanted)):
-            rows = connection.execute(
-                select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(part))
-            )
-            taken.update(wanted[row.destination_id] for row in rows if wanted[row.destination_id] != row.id)
-        return taken
-
-    def insert_verified(self, connection: Connection, entries: Sequence[ObjectRecord]) -> tuple[set[str], int]:
-        """Write the lines of objects that are held already and were never intended, in the caller's transaction.
-
-        Args:
-            connection: in a transaction.
-            entries: their lines; one that comes twice is written once.
-
-        Returns:
-            The ids of those whose line now says so, by this or by an earlier call of the same run, and how many were
-            written. What another run wrote down, or whose destination is another object's, wants to be weighed first.
-        """
-        table = self.tables.object
-        lines = {entry.id: _line(entry) for entry in entries}
-        taken = self._taken(connection, [(id_, line["destination_id"]) for id_, line in lines.items()])
-        known: dict[str, Any] = {}
-        for part in parts(list(lines)):
-            wanted = select(table.c.id, table.c.run, table.c.state, table.c.destination_id).where(table.c.id.in_(part))
-            known.update((row["id"], row) for row in connection.execute(wanted).mappings())
-        fresh = [line for id_, line in lines.items() if id_ not in known and id_ not in taken]
-        if fresh:
-            connection.execute(insert(table), sorted(fresh, key=itemgetter("id")))
-        same = {
-            id_
-            for id_, row in known.items()
-            if id_ not in taken and all(row[name] == lines[id_][name] for name in ("run", "state", "destination_id"))
-        }
-        return same | {line["id"] for line in fresh}, len(fresh)
-
-    def record_results(self, connection: Connection, entries: Sequence[ObjectRecord]) -> None:
-        """Bring the lines of these objects up to date, in the caller's transaction."""
-        if entries:
-            columns = (*(name for name in _ENTRY if name != "id"), "destination_id")
-            self._update(connection, [_line(entry) for entry in entries], columns)
-
-    def _update(self, connection: Connection, lines: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-        table = self.tables.object
-        statement = (
-            update(table)
-            .where(table.c.id == bindparam("line"))
-            .values({name: bindparam(f"v_{name}") for name in columns})
-        )
-        connection.execute(
-            statement, [{"line": line["id"], **{f"v_{name}": line[name] for name in columns}} for line in lines]
-        )
-
-    def at_destination(self, key: str, path: str) -> ObjectRecord | None:
-        """The line of the copy that stands under a backend key and filename."""
-        return self._first(self.tables.object.c.destination_id == digest(key, path))
-
-    def at_destinations(self, locations: Sequence[Location]) -> dict[Location, ObjectRecord]:
-        """The lines of the copies that stand at these locations, where they have one."""
-        table = self.tables.object
+    def at_destinations(self, locations: Iterable[Location]) -> dict[Location, ObjectRecord]:
+        """The records of the copies at these locations, where there are any."""
         found = {}
-        for part in parts(list({digest(each.backend, each.path) for each in locations})):
-            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.destination_id.in_(part))
-            for row in self._read(statement):
-                entry = ObjectRecord(**row)
-                found[entry.destination] = entry
+        for batch in id_batches(list({digest(location.backend, location.path) for location in locations})):
+            for row in self._read(self._select().where(self.tables.object.c.destination_id.in_(batch))):
+                record = ObjectRecord(**row)
+                found[record.destination] = record
         return found
 
-    def claim(self, entries: Sequence[ObjectRecord], before: str) -> set[str]:
-        """Write lines where they still are in the state ``before``; returns the ids of those that were."""
-        table = self.tables.object
-
-        def write(connection: Connection) -> set[str]:
-            return {
-                entry.id
-                for entry in entries
-                if connection.execute(
-                    update(table).where(table.c.id == entry.id, table.c.state == before).values(**_line(entry))
-                ).rowcount
-            }
-
-        return self.database.transaction(write)
-
     def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[ObjectRecord]]:
-        """The objects of all runs, or of one, in one of these states, batch by batch in the order of their ids."""
-        table = self.tables.object
-        last = ""
-        while True:
-            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.state.in_(states), table.c.id > last)
-            if run is not None:
-                statement = statement.where(table.c.run == run)
-            batch = [ObjectRecord(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
-            if batch:
-                yield batch
-            if len(batch) < size:
-                return
-            last = batch[-1].id
+        """The objects of all runs, or of one, in one of these states, in batches in the order of their ids."""
+        statement = self._select().where(self.tables.object.c.state.in_(states))
+        if run is not None:
+            statement = statement.where(self.tables.object.c.run == run)
+        return self._records(statement, size)
 
     def any_in(self, *states: str) -> bool:
         """Whether any object is in one of these states."""
         table = self.tables.object
         return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
-
-    def _first(self, condition: ColumnElement[bool]) -> ObjectRecord | None:
-        table = self.tables.object
-        found = self._read(select(*(table.c[name] for name in _ENTRY)).where(condition).limit(1))
-        return ObjectRecord(**found[0]) if found else None
-
-    def set_state(self, id_: str, state: str) -> None:
-        """Say that an object is about to be deleted (``purging``), or was (``purged``)."""
-        table = self.tables.object
-        statement = update(table).where(table.c.id == id_).values(state=state, updated=time.time())
-        self.database.transaction(lambda connection: connection.execute(statement))
 
     def of_run(
         self,
@@ -238,62 +79,206 @@ class ObjectRepository(Repository):
         part: int | None = None,
         size: int = 500,
     ) -> Iterator[list[ObjectRecord]]:
-        """The objects of a run, or of one range of it, batch by batch by their ids, each read in a transaction of its own.
+        """The objects of a run, or of one shard of it, in batches in the order of their ids.
 
         Args:
             run: the run's id.
-            state: only those in this state.
-            outcomes: only those that ended so.
-            without: not those that were proved so.
-            part: the range.
-            size: of a batch.
+            state: only objects in this state.
+            outcomes: only objects with one of these outcomes.
+            without: evidence; objects with it are left out.
+            part: the shard's number.
+            size: objects in a batch; a transaction reads each batch.
         """
-        table = self.tables.object
-        outcomes = tuple(outcomes)
-        last = ""
-        while True:
-            statement = select(*(table.c[name] for name in _ENTRY)).where(table.c.run == run, table.c.id > last)
-            if state is not None:
-                statement = statement.where(table.c.state == state)
-            if outcomes:
-                statement = statement.where(table.c.outcome.in_(outcomes))
-            if without:
-                statement = statement.where(or_(table.c.evidence.is_(None), table.c.evidence.not_in(without)))
-            if part is not None:
-                statement = statement.where(table.c.part == part)
-            batch = [ObjectRecord(**row) for row in self._read(statement.order_by(table.c.id).limit(size))]
-            if batch:
-                yield batch
-            if len(batch) < size:
-                return
-            last = batch[-1].id
+        table, outcomes = self.tables.object, tuple(outcomes)
+        statement = self._select().where(table.c.run == run)
+        if state is not None:
+            statement = statement.where(table.c.state == state)
+        if outcomes:
+            statement = statement.where(table.c.outcome.in_(outcomes))
+        if without:
+            statement = statement.where(or_(table.c.evidence.is_(None), table.c.evidence.not_in(without)))
+        if part is not None:
+            statement = statement.where(table.c.part == part)
+        return self._records(statement, size)
 
     def count(self, run: str, part: int | None = None) -> dict[str, int]:
-        """Objects of a run, or of one range of it, by outcome."""
+        """The number of objects of a run, or of one shard of it, by outcome."""
         return self._count_by(self.tables.object.c.outcome, run, part)
 
     def count_evidence(self, run: str, part: int | None = None) -> dict[str, int]:
-        """Count the done objects of a run, or of one shard of it, by how equality was proved."""
+        """The number of done objects of a run, or of one shard of it, by how equality was proved."""
         done = self.tables.object.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
         return self._count_by(self.tables.object.c.evidence, run, part, done)
 
     def _count_by(self, column: Column[Any], run: str, part: int | None, *where: ColumnElement[bool]) -> dict[str, int]:
         table = self.tables.object
-        statement = select(column, func.count()).where(table.c.run == run, column.is_not(None), *where).group_by(column)
+        statement = select(column.label("value"), func.count().label("objects"))
+        statement = statement.where(table.c.run == run, column.is_not(None), *where).group_by(column)
         if part is not None:
             statement = statement.where(table.c.part == part)
-        return self.database.transaction(
-            lambda connection: {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+        return {str(row["value"]): int(row["objects"]) for row in self._read(statement)}
+
+    def record_intents(self, records: Sequence[ObjectRecord]) -> set[str]:
+        """Write the intent to copy these objects, before the first byte of any of them.
+
+        Returns:
+            Ids whose destination belongs to another source object already. They must not be copied.
+        """
+        if not records:
+            return set()
+        # Another shard may insert one of them at the same time. The second attempt reads its record.
+        return self._retry_on_conflict(lambda connection: self._record_intents(connection, records))
+
+    def _record_intents(self, connection: Connection, records: Sequence[ObjectRecord]) -> set[str]:
+        taken = self._taken(connection, _destinations(records))
+        records = [record for record in records if record.id not in taken]
+        earlier = self._earlier(connection, records)
+        new = [_values(record) for record in records if record.id not in earlier]
+        if new:
+            connection.execute(insert(self.tables.object), new)
+        changed = [record for record in records if record.id in earlier and _may_replace(earlier[record.id], record)]
+        self._update(connection, changed, _INTENT_COLUMNS)
+        return taken
+
+    def _earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
+        """State, run and shard of the records that exist."""
+        table = self.tables.object
+        earlier: dict[str, Any] = {}
+        for batch in id_batches([record.id for record in records]):
+            statement = select(table.c.id, table.c.state, table.c.run, table.c.part).where(table.c.id.in_(batch))
+            if records[0].part is not None:
+                # If two shards begin the same object, one of them must wait for the intent of the other.
+                statement = statement.with_for_update()
+            earlier.update((row.id, row) for row in connection.execute(statement))
+        return earlier
+
+    def take_over_intent(self, record: ObjectRecord, part: int) -> bool:
+        """Give an intent of a shard without a process to another shard; return whether it still had the intent."""
+        table = self.tables.object
+        same = table.c.part.is_(None) if record.part is None else table.c.part == record.part
+        statement = update(table).where(
+            table.c.id == record.id, table.c.state == "intent", table.c.run == record.run, same
+        )
+        return self._write(statement.values(part=part, updated=time.time())) == 1
+
+    def owned_by_others(self, records: Sequence[ObjectRecord]) -> set[str]:
+        """Ids of the records whose destination belongs to another source object."""
+        return self.database.transaction(lambda connection: self._taken(connection, _destinations(records)))
+
+    def _taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
+        """Ids of objects, each given with the id of its destination, whose destination belongs to another object."""
+        table = self.tables.object
+        owners: dict[str, str] = {}
+        taken: set[str] = set()
+        for id_, destination in destinations:
+            if owners.setdefault(destination, id_) != id_:
+                taken.add(id_)
+        for batch in id_batches(list(owners)):
+            statement = select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(batch))
+            rows = connection.execute(statement)
+            taken.update(owners[row.destination_id] for row in rows if owners[row.destination_id] != row.id)
+        return taken
+
+    def insert_verified(self, connection: Connection, records: Sequence[ObjectRecord]) -> tuple[set[str], int]:
+        """Insert the records of objects that are verified without a copy, and so had no intent.
+
+        Args:
+            connection: in a transaction.
+            records: what is inserted; a record that comes twice is inserted once.
+
+        Returns:
+            The ids whose record has these values now, from this call or an earlier one of the same run, and the number
+            of inserted records. Other ids have a record of another run, or a destination of another object.
+        """
+        table = self.tables.object
+        values = {record.id: _values(record) for record in records}
+        taken = self._taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
+        earlier: dict[str, Any] = {}
+        for batch in id_batches(list(values)):
+            statement = select(table.c.id, table.c.run, table.c.state, table.c.destination_id)
+            rows = connection.execute(statement.where(table.c.id.in_(batch))).mappings()
+            earlier.update((row["id"], row) for row in rows)
+        new = [each for id_, each in values.items() if id_ not in earlier and id_ not in taken]
+        if new:
+            connection.execute(insert(table), sorted(new, key=itemgetter("id")))
+        same = {
+            id_
+            for id_, row in earlier.items()
+            if id_ not in taken and all(row[name] == values[id_][name] for name in ("run", "state", "destination_id"))
+        }
+        return same | {each["id"] for each in new}, len(new)
+
+    def record_results(self, connection: Connection, records: Sequence[ObjectRecord]) -> None:
+        """Update the records of these objects in all columns."""
+        self._update(connection, records, (*(name for name in _COLUMNS if name != "id"), "destination_id"))
+
+    def _update(self, connection: Connection, records: Sequence[ObjectRecord], columns: Sequence[str]) -> None:
+        if not records:
+            return
+        table = self.tables.object
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("line"))
+            .values({name: bindparam(f"v_{name}") for name in columns})
+        )
+        rows = [_values(record) for record in records]
+        connection.execute(
+            statement, [{"line": row["id"], **{f"v_{name}": row[name] for name in columns}} for row in rows]
         )
 
+    def claim(self, records: Sequence[ObjectRecord], before: str) -> set[str]:
+        """Update the records whose state still is ``before``; return the ids of those."""
+        table = self.tables.object
 
-def _destinations(entries: Sequence[ObjectRecord]) -> Iterator[tuple[str, str]]:
-    return ((entry.id, _destination_id(entry)) for entry in entries)
+        def write(connection: Connection) -> set[str]:
+            return {
+                record.id
+                for record in records
+                if connection.execute(
+                    update(table).where(table.c.id == record.id, table.c.state == before).values(**_values(record))
+                ).rowcount
+            }
+
+        return self.database.transaction(write)
+
+    def set_state(self, id_: str, state: str) -> None:
+        """Change the state of one record."""
+        table = self.tables.object
+        self._write(update(table).where(table.c.id == id_).values(state=state, updated=time.time()))
+
+    def release(self, ids: Sequence[str]) -> int:
+        """Mark copies that no row names any more as leftovers; return how many there are. Safe to repeat."""
+        table = self.tables.object
+        statement = update(table).where(
+            table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed"))
+        )
+        return self._write(statement.values(state="leftover", updated=time.time()))
+
+    def _select(self) -> Select[Any]:
+        return select(*(self.tables.object.c[name] for name in _COLUMNS))
+
+    def _records(self, statement: Select[Any], size: int) -> Iterator[list[ObjectRecord]]:
+        for batch in self._read_batches(statement, self.tables.object.c.id, "", size):
+            yield [ObjectRecord(**row) for row in batch]
 
 
-def _destination_id(entry: ObjectRecord) -> str:
-    return digest(entry.destination_key, entry.destination_path)
+def _may_replace(earlier: Any, record: ObjectRecord) -> bool:
+    """Whether a new intent may replace an earlier record.
+
+    A process that was suspended beyond its lease does not know what another run verified meanwhile. So a verified object
+    keeps its record. An intent of another shard of the same run is in progress there.
+    """
+    other_shard = earlier.state == "intent" and earlier.run == record.run and earlier.part != record.part
+    return not other_shard and (earlier.state != "held" or record.state == "held")
 
 
-def _line(entry: ObjectRecord) -> dict[str, Any]:
-    return {**{name: getattr(entry, name) for name in _ENTRY}, "destination_id": _destination_id(entry)}
+def _destinations(records: Sequence[ObjectRecord]) -> Iterator[tuple[str, str]]:
+    return ((record.id, _destination_id(record)) for record in records)
+
+
+def _destination_id(record: ObjectRecord) -> str:
+    return digest(record.destination_key, record.destination_path)
+
+
+def _values(record: ObjectRecord) -> dict[str, Any]:
+    return {**{name: getattr(record, name) for name in _COLUMNS}, "destination_id": _destination_id(record)}

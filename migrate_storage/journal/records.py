@@ -1,4 +1,4 @@
-"""What the journal's lines say: an object's, a row's, a run's; and how they are named."""
+"""The journal's records of objects, rows, runs and shards, and their ids."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ __all__ = (
 
 
 SAME_PLACE = "same place"
-"""Proof that both keys name one object: a look through each."""
+"""Evidence that both keys name one object: a HEAD through each key."""
 SAME_PLACE_LISTED = "same place, listed"
-"""The same, and a listing in place of the looks."""
+"""The same evidence, from a listing in place of the HEAD requests."""
 
 
 def digest(*parts: str) -> str:
-    """A short name for a tuple of strings that no other tuple shares."""
+    """A short id of a tuple of texts, which no other tuple has."""
     return digest_of(json.dumps(parts))
 
 
 def object_id(place: Place, destination: str) -> str:
-    """The name of an object's line: its physical place and the backend key it goes to, however rows spell it."""
+    """The id of an object's record: a digest of its physical place and of the backend key it goes to."""
     return digest_of(object_name(place, destination))
 
 
 def object_name(place: Place, destination: str) -> str:
-    """What :func:`object_id` is the digest of, as JSON."""
+    """The JSON text of which :func:`object_id` is the digest."""
     return json.dumps([place.service, place.endpoint, place.root, place.key, destination])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectRecord:
-    """One object's line."""
+    """The record of one object. The fields are columns of the table of objects."""
 
     id: str
     run: str
@@ -71,22 +71,22 @@ class ObjectRecord:
     destination_version: str | None = None
     seconds: float | None = None
     updated: float = field(default_factory=time.time)
-    #: The range of the run in which it was carried; ``None`` in a run that is one process's.
+    #: The shard of the run that copied it; ``None`` in a run of one process.
     part: int | None = None
 
     @property
     def same_place(self) -> bool:
-        """Whether both keys name one object: nothing was copied, and what is deleted here is gone there."""
+        """Whether both keys name one object: nothing was copied, and a deleted source is a deleted destination."""
         return self.evidence in (SAME_PLACE, SAME_PLACE_LISTED)
 
     @property
     def source(self) -> Location:
-        """Where it came from."""
+        """The backend key and filename of the source."""
         return Location(self.source_key, self.source_path)
 
     @property
     def destination(self) -> Location:
-        """Where it went."""
+        """The backend key and filename of the destination."""
         return Location(self.destination_key, self.destination_path)
 
     @property
@@ -109,7 +109,7 @@ class ObjectRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowRecord:
-    """One rewritten column of one row."""
+    """The record of one re-pointed column of one row."""
 
     run: str
     column: Column
@@ -122,7 +122,7 @@ class RowRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """One run's line. ``report`` is its report as JSON, once there is one."""
+    """The record of one run."""
 
     id: str
     kind: str
@@ -133,22 +133,23 @@ class RunRecord:
     started: float
     updated: float
     finished: float | None = None
+    #: The report as JSON.
     report: str | None = None
-    #: What ``control`` wants of it, as JSON.
+    #: What ``control`` requested, as JSON.
     wanted: str | None = None
-    #: What it was doing when it last wrote, as JSON.
+    #: The last progress as JSON.
     doing: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardRecord:
-    """One range of a job that several processes share. The one whose number is ``total`` is the job's end."""
+    """The record of one shard of a run. The shard whose number is ``total`` ends the run."""
 
     run: str
     number: int
     total: int
     plan: str
-    #: By column, as JSON, the keys between which it lies.
+    #: By column, the keys that bound the shard, as JSON.
     bounds: str = "{}"
     state: str = "open"
     report: str | None = None
@@ -156,10 +157,10 @@ class ShardRecord:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do in it."""
+        """Whether all work of the shard is done."""
         return self.state == "done"
 
 
 def new_run_id() -> str:
-    """A fresh name for a run, sortable by time."""
+    """A new id of a run. Ids sort by time."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"

@@ -1,4 +1,4 @@
-"""The lines of rows: what was re-pointed and what was put back, in the transaction that does it."""
+"""The records of rows: re-points and reverts, written in the transaction of the UPDATE."""
 
 from __future__ import annotations
 
@@ -10,164 +10,156 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.core.model import Column
+from migrate_storage.core.spill import SpilledSet
 from migrate_storage.database.primary_keys import dump_key, row_id, row_id_of
-from migrate_storage.journal.base import Repository, parts
+from migrate_storage.journal.base import IN_LIST_IDS, Repository, id_batches
 from migrate_storage.journal.records import RowRecord
 
 __all__ = ("RowRepository",)
 
 
 class RowRepository(Repository):
-    """The lines of rewritten rows."""
+    """The records of re-pointed rows. One that is read is a dictionary of the table's columns."""
 
-    def write(self, connection: Connection, entries: Sequence[RowRecord]) -> None:
-        """Add lines of rewritten rows, in the caller's transaction.
-
-        What a line of the same run says already is not said twice: a commit whose answer was lost is tried again.
-        Another run's line is no reason to be silent: the row may have come back word for word between the two, and
-        each run is undone by its own lines.
-        """
-        said = self.runs_that_recorded(connection, entries)
-        self.add(connection, [each for each, runs in zip(entries, said, strict=True) if each.run not in runs])
-
-    def add(self, connection: Connection, entries: Sequence[RowRecord]) -> None:
-        """Add lines that were found not to be there, see :meth:`said`, in the caller's transaction."""
-        if entries:
+    def add(self, connection: Connection, records: Sequence[RowRecord]) -> None:
+        """Insert records."""
+        if records:
             now = time.time()
-            connection.execute(insert(self.tables.row), [_line(entry, now) for entry in entries])
+            connection.execute(insert(self.tables.row), [_values(record, now) for record in records])
 
-    def runs_that_recorded(self, connection: Connection, entries: Sequence[RowRecord]) -> list[set[str]]:
-        """For each of these rewrites the runs whose lines say it, in the caller's transaction."""
+    def add_missing(self, connection: Connection, records: Sequence[RowRecord]) -> None:
+        """Insert the records that the same run has not written yet.
+
+        A commit whose answer was lost is tried again, and must not write a record twice. A record of another run does not
+        count. The row may have got its old value back between the two, and each run is reverted by its own records.
+        """
+        runs = self.runs_that_recorded(connection, records)
+        self.add(connection, [record for record, known in zip(records, runs, strict=True) if record.run not in known])
+
+    def runs_that_recorded(self, connection: Connection, records: Sequence[RowRecord]) -> list[set[str]]:
+        """For each of these re-points the runs that recorded it."""
         table = self.tables.row
-        states = {"swapped", *(entry.state for entry in entries)}
-        ids = [row_id(entry.column, entry.pk) for entry in entries]
+        states = {"swapped", *(record.state for record in records)}
+        ids = [row_id(record.column, record.pk) for record in records]
         found: dict[tuple[str, str, str], set[str]] = {}
-        for part in parts(ids):
+        for batch in id_batches(ids):
             statement = select(table.c.run, table.c.row_id, table.c.old_value, table.c.new_value)
-            for line in connection.execute(statement.where(table.c.row_id.in_(part), table.c.state.in_(states))):
-                found.setdefault((line.row_id, line.old_value, line.new_value), set()).add(line.run)
+            for row in connection.execute(statement.where(table.c.row_id.in_(batch), table.c.state.in_(states))):
+                found.setdefault((row.row_id, row.old_value, row.new_value), set()).add(row.run)
         return [
-            found.get((id_, entry.old_value, entry.new_value), set()) for id_, entry in zip(ids, entries, strict=True)
+            found.get((id_, record.old_value, record.new_value), set())
+            for id_, record in zip(ids, records, strict=True)
         ]
 
-    def settle(self, connection: Connection, entry: RowRecord) -> None:
-        """Bring a row's line that still is an intent of its run up to date, in the caller's transaction."""
+    def complete_intent(self, connection: Connection, record: RowRecord) -> None:
+        """Set the state and the new value of a record that still is an intent of its run."""
         table = self.tables.row
         statement = update(table).where(
-            table.c.row_id == row_id(entry.column, entry.pk), table.c.run == entry.run, table.c.state == "intent"
+            table.c.row_id == row_id(record.column, record.pk), table.c.run == record.run, table.c.state == "intent"
         )
-        connection.execute(statement.values(state=entry.state, new_value=entry.new_value))
+        connection.execute(statement.values(state=record.state, new_value=record.new_value))
 
-    def set_state(self, line: int, state: str) -> None:
-        """Change the state of one line of a row, by the line's own id."""
+    def mark_reverted(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Mark records as reverted now."""
         table = self.tables.row
-        statement = update(table).where(table.c.id == line).values(state=state)
-        self.database.transaction(lambda connection: connection.execute(statement))
+        for batch in id_batches(ids):
+            connection.execute(update(table).where(table.c.id.in_(batch)).values(state="reverted", at=time.time()))
+
+    def set_state(self, id_: int, state: str) -> None:
+        """Change the state of one record."""
+        table = self.tables.row
+        self._write(update(table).where(table.c.id == id_).values(state=state))
 
     def in_state(
         self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
     ) -> Iterator[list[dict[str, Any]]]:
-        """Lines of rows in one state, in the order they were written, batch by batch; each has the table's columns."""
+        """The records in one state, in batches in the order in which they were written."""
         table = self.tables.row
-        last = 0
-        while True:
-            statement = select(table).where(table.c.state == state, table.c.id > last).order_by(table.c.id).limit(size)
-            if run is not None:
-                statement = statement.where(table.c.run == run)
-            if since is not None:
-                statement = statement.where(table.c.at >= since)
-            batch = self._read(statement)
-            if batch:
-                yield batch
-            if len(batch) < size:
-                return
-            last = batch[-1]["id"]
+        statement = select(table).where(table.c.state == state)
+        if run is not None:
+            statement = statement.where(table.c.run == run)
+        if since is not None:
+            statement = statement.where(table.c.at >= since)
+        return self._read_batches(statement, table.c.id, 0, size)
 
-    def repointed(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
-        """The lines of each row that these runs re-pointed, row by row: all of its lines that were not undone."""
+    def of_row(self, row: str) -> list[dict[str, Any]]:
+        """All records of one row by its digest, the oldest first."""
         table = self.tables.row
-        last = ""
-        while True:
-            wanted = select(table.c.row_id).where(
-                table.c.run.in_(runs), table.c.state == "swapped", table.c.row_id > last
-            )
-            names = [line["row_id"] for line in self._read(wanted.distinct().order_by(table.c.row_id).limit(size))]
-            if not names:
-                return
-            statement = select(table).where(
-                table.c.row_id.in_(names), table.c.run.in_(runs), table.c.state == "swapped"
-            )
-            groups: dict[str, list[dict[str, Any]]] = {}
-            for line in self._read(statement.order_by(table.c.row_id, table.c.id)):
-                groups.setdefault(line["row_id"], []).append(line)
-            yield from groups.values()
-            last = names[-1]
+        return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
 
-    def reverted(self, connection: Connection, lines: Sequence[int]) -> None:
-        """Mark lines of rows as undone just now, in the caller's transaction."""
+    def of_object(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
+        """The records of the rows that were re-pointed to one object, by one run or any."""
         table = self.tables.row
-        for part in parts(lines):
-            connection.execute(update(table).where(table.c.id.in_(part)).values(state="reverted", at=time.time()))
+        statement = select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%'))
+        if run is not None:
+            statement = statement.where(table.c.run == run)
+        return self._read(statement.order_by(table.c.id))
+
+    def repointed_by(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
+        """For each row that these runs re-pointed its records that were not reverted."""
+        table = self.tables.row
+        repointed = (table.c.run.in_(runs), table.c.state == "swapped")
+        for batch in self._read_batches(select(table.c.row_id).where(*repointed).distinct(), table.c.row_id, "", size):
+            statement = select(table).where(table.c.row_id.in_([row["row_id"] for row in batch]), *repointed)
+            by_row: dict[str, list[dict[str, Any]]] = {}
+            for record in self._read(statement.order_by(table.c.row_id, table.c.id)):
+                by_row.setdefault(record["row_id"], []).append(record)
+            yield from by_row.values()
 
     def count_by_column(self, run: str) -> list[tuple[Column, str, int]]:
-        """How many lines of rows a run has for each column, by their state."""
+        """The number of records of a run for each column and state."""
         table = self.tables.row
         names = (table.c.table_schema, table.c.table_name, table.c.column_name, table.c.state)
-        statement = select(*names, func.count().label("lines")).where(table.c.run == run)
+        statement = select(*names, func.count().label("records")).where(table.c.run == run)
         return [
             (
-                Column(table=line["table_name"], column=line["column_name"], schema=line["table_schema"], key=()),
-                str(line["state"]),
-                int(line["lines"]),
+                Column(table=row["table_name"], column=row["column_name"], schema=row["table_schema"], key=()),
+                str(row["state"]),
+                int(row["records"]),
             )
-            for line in self._read(statement.group_by(*names).order_by(*names))
+            for row in self._read(statement.group_by(*names).order_by(*names))
         ]
 
     def count_repointed(self, run: str) -> int:
         """How many columns of rows a run re-pointed."""
         table = self.tables.row
-        statement = select(func.count(table.c.row_id.distinct()).label("moved"))
-        return int(self._read(statement.where(table.c.run == run, table.c.state == "swapped"))[0]["moved"])
-
-    def of_object(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
-        """Lines of the rows that were re-pointed to one object, by one run or any."""
-        table = self.tables.row
-        statement = (
-            select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%')).order_by(table.c.id)
-        )
-        if run is not None:
-            statement = statement.where(table.c.run == run)
-        return self._read(statement)
-
-    def history(self, row: str) -> list[dict[str, Any]]:
-        """All lines of one row, oldest first."""
-        table = self.tables.row
-        return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
+        statement = select(func.count(table.c.row_id.distinct()).label("repointed"))
+        return int(self._read(statement.where(table.c.run == run, table.c.state == "swapped"))[0]["repointed"])
 
     def last_repointed(self, runs: Sequence[str]) -> float | None:
         """When one of these runs last re-pointed a row, in seconds since the epoch."""
         table = self.tables.row
-        found: list[Any] = []
-        for part in parts(runs):
-            statement = select(func.max(table.c.at).label("last")).where(
-                table.c.run.in_(part), table.c.state == "swapped"
-            )
-            found.extend(line["last"] for line in self._read(statement))
-        return max((float(each) for each in found if each is not None), default=None)
+        times: list[Any] = []
+        for batch in id_batches(runs):
+            statement = select(func.max(table.c.at).label("last"))
+            rows = self._read(statement.where(table.c.run.in_(batch), table.c.state == "swapped"))
+            times.extend(row["last"] for row in rows)
+        return max((float(time_) for time_ in times if time_ is not None), default=None)
+
+    def released_objects(self) -> Iterator[list[str]]:
+        """Ids of the objects that only reverted rows named, in batches that fit into one statement."""
+        with SpilledSet() as released:
+            released.add(self._objects_in("reverted"))
+            for state in ("swapped", "intent"):
+                released.discard(self._objects_in(state))
+            yield from released.batches(IN_LIST_IDS)
+
+    def _objects_in(self, state: str) -> Iterator[str]:
+        return (id_ for batch in self.in_state(state) for row in batch for id_ in json.loads(row["objects"]))
 
 
-def _line(entry: RowRecord, now: float) -> dict[str, Any]:
-    pk, of = dump_key(entry.pk), entry.column
+def _values(record: RowRecord, now: float) -> dict[str, Any]:
+    pk, column = dump_key(record.pk), record.column
     return {
-        "run": entry.run,
-        "table_schema": of.schema,
-        "table_name": of.table,
-        "column_name": of.column,
+        "run": record.run,
+        "table_schema": column.schema,
+        "table_name": column.table,
+        "column_name": column.column,
         "pk": pk,
-        "row_id": row_id_of(of, pk),
-        "objects": json.dumps(entry.objects),
-        "old_value": entry.old_value,
-        "new_value": entry.new_value,
-        "state": entry.state,
+        "row_id": row_id_of(column, pk),
+        "objects": json.dumps(record.objects),
+        "old_value": record.old_value,
+        "new_value": record.new_value,
+        "state": record.state,
         "at": now,
     }

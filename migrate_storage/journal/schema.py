@@ -1,6 +1,6 @@
-"""Our tables in a database: one module, one schema version.
+"""Our tables in a database, and the version of their schema. All tables are defined here.
 
-They stand in the application's own database unless told otherwise, so that a rewritten row and its entry commit
+They are in the application's own database unless ``--journal`` is given, so that a row and its journal record commit
 together. Alembic's autogenerate proposes to drop tables that it does not know: pass :func:`include_object` to
 ``context.configure``.
 """
@@ -24,243 +24,273 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.connection import is_transient
 from migrate_storage.database.dialects.mysql import LONG_TEXT, TABLE_OPTIONS
 from migrate_storage.database.dialects.sqlite import AUTO_ID
 
-__all__ = ("PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
+__all__ = ("LAST_PHASE", "PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
 
 PREFIX = "migrate_storage_"
 SCHEMA_VERSION = 1
 LAST_PHASE = "destination"
-"""The phase of a cutover that is over, as its table says it."""
+"""The phase of a finished cutover, as the table of phases has it."""
+_NEEDED_STATES = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
+"""States of objects that are not pruned."""
+
+
+def _version_table(metadata: MetaData) -> Table:
+    """The version of these tables, in one row."""
+    return _table(
+        metadata, "version",
+        Column("version", Integer, primary_key=True),
+        Column("created", Double, nullable=False),
+    )  # fmt: skip
+
+
+def _lease_table(metadata: MetaData) -> Table:
+    """One row a lease: run, revert and purge exclude each other by it, and so do processes with one shard."""
+    return _table(
+        metadata, "lease",
+        Column("name", String(64), primary_key=True),
+        Column("owner", String(64), nullable=False),
+        Column("expires", Double, nullable=False),
+    )  # fmt: skip
+
+
+def _run_table(metadata: MetaData) -> Table:
+    """One row a run."""
+    return _table(
+        metadata, "run",
+        Column("id", String(36), primary_key=True),
+        Column("kind", String(16), nullable=False),
+        Column("source", String(255), nullable=False),
+        Column("destination", String(255), nullable=False),
+        Column("way", String(16), nullable=False),
+        Column("state", String(16), nullable=False),
+        Column("started", Double, nullable=False),
+        Column("updated", Double, nullable=False),
+        Column("finished", Double),
+        #: The report as JSON, updated during the run.
+        Column("report", LONG_TEXT),
+        #: What ``control`` requested, as JSON: ``paused``, ``stop``, ``concurrency``, ``bandwidth``.
+        Column("wanted", LONG_TEXT),
+        #: The progress as JSON, updated about once per second.
+        Column("doing", LONG_TEXT),
+        _index("run_started", "started"),
+    )  # fmt: skip
+
+
+def _object_table(metadata: MetaData) -> Table:
+    """One row an object, written before the first byte and updated for as long as the journal exists."""
+    return _table(
+        metadata, "object",
+        #: Digest of the source's place and the destination's key: one object has one row, however many rows name it.
+        Column("id", String(32), primary_key=True),
+        Column("run", String(36), nullable=False),
+        #: The shard of the run that copied it last; ``NULL`` in a run of one process.
+        Column("part", Integer),
+        Column("source_key", String(255), nullable=False),
+        Column("source_path", LONG_TEXT, nullable=False),
+        Column("destination_key", String(255), nullable=False),
+        Column("destination_path", LONG_TEXT, nullable=False),
+        #: Digest of the destination's key and path: two sources never share a destination.
+        Column("destination_id", String(32), nullable=False),
+        #: ``intent``, ``held`` (verified at the destination), ``leftover`` (a copy that no row names), ``listed``; of the
+        #: source object ``purging`` and ``purged``, of a leftover ``removing`` and ``removed``; of an object without a
+        #: row ``moving``, ``deleting``, ``quarantined``, ``restoring`` and ``restored``.
+        Column("state", String(16), nullable=False),
+        #: Whether we wrote the object at the destination; ``NULL`` when a killed run did not record it.
+        Column("ours", Boolean),
+        Column("outcome", String(16)),
+        Column("reason", LONG_TEXT),
+        Column("evidence", String(64)),
+        Column("size", BigInteger),
+        Column("sha256", String(64)),
+        Column("source_etag", String(255)),
+        Column("source_modified", Double),
+        Column("source_version", String(1024)),
+        Column("destination_etag", String(255)),
+        Column("destination_modified", Double),
+        Column("destination_version", String(1024)),
+        Column("seconds", Double),
+        Column("updated", Double, nullable=False),
+        _index("object_destination", "destination_id", unique=True),
+        _index("object_run", "run", "state"),
+    )  # fmt: skip
+
+
+def _shard_table(metadata: MetaData) -> Table:
+    """One row a shard of a job of several processes. The shard whose number is the total ends the job."""
+    return _table(
+        metadata, "range",
+        Column("run", String(36), primary_key=True),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("total", Integer, nullable=False),
+        #: Digest of the job and its options: a process with the same plan joins the job.
+        Column("plan", String(32), nullable=False),
+        #: By column, as JSON, the key behind which it begins and the key with which it ends.
+        Column("bounds", LONG_TEXT, nullable=False),
+        #: ``open`` or ``done``.
+        Column("state", String(16), nullable=False),
+        #: What was done in it, as JSON, once it is done.
+        Column("report", LONG_TEXT),
+        #: The progress as JSON, updated about once per second.
+        Column("doing", LONG_TEXT),
+        _index("range_plan", "plan"),
+    )  # fmt: skip
+
+
+def _row_table(metadata: MetaData) -> Table:
+    """One row a re-pointed column of an application's row, with the values before and after: what a revert needs."""
+    return _table(
+        metadata, "row",
+        Column("id", AUTO_ID, primary_key=True, autoincrement=True),
+        Column("run", String(36), nullable=False),
+        Column("table_schema", String(255)),
+        Column("table_name", String(255), nullable=False),
+        Column("column_name", String(255), nullable=False),
+        #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
+        Column("pk", LONG_TEXT, nullable=False),
+        #: Digest of table, column and key.
+        Column("row_id", String(32), nullable=False),
+        #: JSON list of the ``object.id`` of each re-pointed slot.
+        Column("objects", LONG_TEXT, nullable=False),
+        Column("old_value", LONG_TEXT, nullable=False),
+        Column("new_value", LONG_TEXT, nullable=False),
+        #: ``intent`` (before an UPDATE in another database), ``swapped``, ``kept`` (the application wrote first), ``reverted``.
+        Column("state", String(16), nullable=False),
+        Column("at", Double, nullable=False),
+        _index("row_row", "row_id"),
+        _index("row_run", "run", "state"),
+    )  # fmt: skip
+
+
+def _known_loss_table(metadata: MetaData) -> Table:
+    """One row a reference to a lost object that a person acknowledged."""
+    return _table(
+        metadata, "mark",
+        #: Digest of the row's column, the backend's key and the filename.
+        Column("id", String(32), primary_key=True),
+        Column("table_schema", String(255)),
+        Column("table_name", String(255), nullable=False),
+        Column("column_name", String(255), nullable=False),
+        #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
+        Column("pk", LONG_TEXT, nullable=False),
+        Column("backend", String(255), nullable=False),
+        Column("path", LONG_TEXT, nullable=False),
+        Column("reason", LONG_TEXT, nullable=False),
+        #: Who acknowledged it.
+        Column("marked_by", String(255), nullable=False),
+        Column("at", Double, nullable=False),
+    )  # fmt: skip
+
+
+def _outbox_table(metadata: MetaData) -> Table:
+    """One row a key that a cutover wrote on both sides, open while they may differ."""
+    return _table(
+        metadata, "outbox",
+        #: Digest of the backend's key and the path.
+        Column("id", String(32), primary_key=True),
+        Column("backend", String(255), nullable=False),
+        Column("path", LONG_TEXT, nullable=False),
+        #: A closed entry only records that we wrote the objects under this key.
+        Column("open", Boolean, nullable=False),
+        #: New whenever the entry is opened or its side changes. A process with another epoch has read an older entry.
+        Column("epoch", String(32), nullable=False),
+        #: 1 for the process that opened the entry, one more for each process that used it since.
+        Column("sequence", BigInteger, nullable=False),
+        #: The side to trust.
+        Column("side", String(16), nullable=False),
+        Column("tombstone", Boolean, nullable=False),
+        #: Content type and metadata of the save, as JSON: not every store keeps them.
+        Column("about", LONG_TEXT),
+        Column("opened", Double, nullable=False),
+        #: A process may be writing until then, and repair waits for it.
+        Column("busy_until", Double, nullable=False),
+        #: A client may upload to a signed URL until then, so the entry is not closed before.
+        Column("expires", Double, nullable=False),
+        Column("claimed_by", String(32)),
+        Column("claimed_until", Double, nullable=False),
+        #: Why the last repair failed.
+        Column("failure", LONG_TEXT),
+        _index("outbox_backend", "backend", "open", "id"),
+    )  # fmt: skip
+
+
+def _phase_table(metadata: MetaData) -> Table:
+    """One row a cutover backend with a shared phase, in which its processes act."""
+    return _table(
+        metadata, "phase",
+        Column("backend", String(255), primary_key=True),
+        Column("phase", String(20), nullable=False),
+        #: One more with each change.
+        Column("generation", BigInteger, nullable=False),
+        #: When it changed, by the database's clock, as all times of this table and of the processes.
+        Column("changed", Double, nullable=False),
+        #: The result of the last full comparison of both sides, as JSON.
+        Column("compared", LONG_TEXT),
+    )  # fmt: skip
+
+
+def _process_table(metadata: MetaData) -> Table:
+    """One row a process that may act in a shared phase."""
+    return _table(
+        metadata, "process",
+        Column("id", String(32), primary_key=True),
+        Column("backend", String(255), nullable=False),
+        #: Host and process id, only shown to people.
+        Column("name", String(255), nullable=False),
+        #: The process may be acting in any phase from this one
+        Column("lowest", String(20), nullable=False),
+        #: to this one.
+        Column("highest", String(20), nullable=False),
+        Column("seen", Double, nullable=False),
+        #: Until then no process may act in a phase that is more than one transition away.
+        Column("expires", Double, nullable=False),
+        #: Reads that the second side had to answer, and when the last of them was reported.
+        Column("fallbacks", BigInteger, nullable=False),
+        Column("fallback_at", Double, nullable=False),
+        _index("process_backend", "backend", "expires"),
+    )  # fmt: skip
+
+
+def _table(metadata: MetaData, name: str, *items: SchemaItem) -> Table:
+    return Table(PREFIX + name, metadata, *items, **TABLE_OPTIONS)
+
+
+def _index(name: str, *columns: str, unique: bool = False) -> Index:
+    return Index(PREFIX + name, *columns, unique=unique)
 
 
 class Tables:
     """The tables as SQLAlchemy Core objects.
 
     Args:
-        schema: the database schema to keep them in; ``None`` is the connection's default.
+        schema: the database schema of the tables; ``None`` is the connection's default.
     """
 
     def __init__(self, schema: str | None = None) -> None:
         self.schema = schema
-        self.metadata = metadata = MetaData(schema=schema)
-
-        self.version = Table(
-            f"{PREFIX}version",
-            metadata,
-            Column("version", Integer, primary_key=True),
-            Column("created", Double, nullable=False),
-            **TABLE_OPTIONS,
-        )
-        #: One line a lease: run, revert and purge exclude each other by it, and so do those who would do one range.
-        self.lease = Table(
-            f"{PREFIX}lease",
-            metadata,
-            Column("name", String(64), primary_key=True),
-            Column("owner", String(64), nullable=False),
-            Column("expires", Double, nullable=False),
-            **TABLE_OPTIONS,
-        )
-        #: One line a run.
-        self.run = Table(
-            f"{PREFIX}run",
-            metadata,
-            Column("id", String(36), primary_key=True),
-            Column("kind", String(16), nullable=False),
-            Column("source", String(255), nullable=False),
-            Column("destination", String(255), nullable=False),
-            Column("way", String(16), nullable=False),
-            Column("state", String(16), nullable=False),
-            Column("started", Double, nullable=False),
-            Column("updated", Double, nullable=False),
-            Column("finished", Double),
-            #: The report as JSON, kept up to date while the run goes on.
-            Column("report", LONG_TEXT),
-            #: What ``control`` wants of it, as JSON: ``paused``, ``stop``, ``concurrency``, ``bandwidth``.
-            Column("wanted", LONG_TEXT),
-            #: What it does now, as JSON, about once a second.
-            Column("doing", LONG_TEXT),
-            Index(f"{PREFIX}run_started", "started"),
-            **TABLE_OPTIONS,
-        )
-        #: One line an object: from the intent before the first byte is written to the end of its story.
-        self.object = Table(
-            f"{PREFIX}object",
-            metadata,
-            #: Digest of the source's place and the destination's key: one object has one line however many rows name it.
-            Column("id", String(32), primary_key=True),
-            Column("run", String(36), nullable=False),
-            #: The range of the run in which it was carried last; ``NULL`` in a run that is one process's.
-            Column("part", Integer),
-            Column("source_key", String(255), nullable=False),
-            Column("source_path", LONG_TEXT, nullable=False),
-            Column("destination_key", String(255), nullable=False),
-            Column("destination_path", LONG_TEXT, nullable=False),
-            #: Digest of the destination's key and path: two sources never share a destination.
-            Column("destination_id", String(32), nullable=False),
-            #: ``intent``, ``held`` (verified at the destination), ``leftover`` (copied in vain), ``listed``; ``purging`` and
-            #: ``purged`` (the source object), ``removing`` and ``removed`` (a leftover); ``moving``, ``deleting``, ``quarantined``,
-            #: ``restoring`` and ``restored`` (an object that no row named).
-            Column("state", String(16), nullable=False),
-            #: Whether we wrote what stands at the destination; ``NULL`` when a killed run left that open.
-            Column("ours", Boolean),
-            Column("outcome", String(16)),
-            Column("reason", LONG_TEXT),
-            Column("evidence", String(64)),
-            Column("size", BigInteger),
-            Column("sha256", String(64)),
-            Column("source_etag", String(255)),
-            Column("source_modified", Double),
-            Column("source_version", String(1024)),
-            Column("destination_etag", String(255)),
-            Column("destination_modified", Double),
-            Column("destination_version", String(1024)),
-            Column("seconds", Double),
-            Column("updated", Double, nullable=False),
-            Index(f"{PREFIX}object_destination", "destination_id", unique=True),
-            Index(f"{PREFIX}object_run", "run", "state"),
-            **TABLE_OPTIONS,
-        )
-        #: One line a range of a job that several processes share; the last one, whose number is their total, is its end.
-        self.range = Table(
-            f"{PREFIX}range",
-            metadata,
-            Column("run", String(36), primary_key=True),
-            Column("number", Integer, primary_key=True, autoincrement=False),
-            Column("total", Integer, nullable=False),
-            #: Digest of what is done how: who asks for the same joins in.
-            Column("plan", String(32), nullable=False),
-            #: By column, as JSON, the key behind which it begins and the key with which it ends.
-            Column("bounds", LONG_TEXT, nullable=False),
-            #: ``open`` or ``done``.
-            Column("state", String(16), nullable=False),
-            #: What was done in it, as JSON, once it is done.
-            Column("report", LONG_TEXT),
-            #: What is done in it now, as JSON, about once a second.
-            Column("doing", LONG_TEXT),
-            Index(f"{PREFIX}range_plan", "plan"),
-            **TABLE_OPTIONS,
-        )
-        #: One line a rewritten column of a row, with the value before and after: what an undo needs.
-        self.row = Table(
-            f"{PREFIX}row",
-            metadata,
-            Column("id", AUTO_ID, primary_key=True, autoincrement=True),
-            Column("run", String(36), nullable=False),
-            Column("table_schema", String(255)),
-            Column("table_name", String(255), nullable=False),
-            Column("column_name", String(255), nullable=False),
-            #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
-            Column("pk", LONG_TEXT, nullable=False),
-            #: Digest of table, column and key.
-            Column("row_id", String(32), nullable=False),
-            #: JSON list of the ``object.id`` of each re-pointed slot.
-            Column("objects", LONG_TEXT, nullable=False),
-            Column("old_value", LONG_TEXT, nullable=False),
-            Column("new_value", LONG_TEXT, nullable=False),
-            #: ``intent`` (journal in another database, not yet settled), ``swapped``, ``kept`` (their write stood), ``reverted``.
-            Column("state", String(16), nullable=False),
-            Column("at", Double, nullable=False),
-            Index(f"{PREFIX}row_row", "row_id"),
-            Index(f"{PREFIX}row_run", "run", "state"),
-            **TABLE_OPTIONS,
-        )
-        #: One line a row and filename whose object is lost, and known to be.
-        self.mark = Table(
-            f"{PREFIX}mark",
-            metadata,
-            #: Digest of the row's column, the backend's key and the filename.
-            Column("id", String(32), primary_key=True),
-            Column("table_schema", String(255)),
-            Column("table_name", String(255), nullable=False),
-            Column("column_name", String(255), nullable=False),
-            #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
-            Column("pk", LONG_TEXT, nullable=False),
-            Column("backend", String(255), nullable=False),
-            Column("path", LONG_TEXT, nullable=False),
-            Column("reason", LONG_TEXT, nullable=False),
-            #: Who marked it.
-            Column("marked_by", String(255), nullable=False),
-            Column("at", Double, nullable=False),
-            **TABLE_OPTIONS,
-        )
-        #: One line a key that a cutover wrote on both sides; open while they may differ.
-        self.outbox = Table(
-            f"{PREFIX}outbox",
-            metadata,
-            #: Digest of the backend's key and the path.
-            Column("id", String(32), primary_key=True),
-            Column("backend", String(255), nullable=False),
-            Column("path", LONG_TEXT, nullable=False),
-            #: Closed, it only says that what stands under this key is ours.
-            Column("open", Boolean, nullable=False),
-            #: New whenever the line is opened and whenever its side changes: whoever holds another saw a line that is gone.
-            Column("epoch", String(32), nullable=False),
-            #: 1 for whoever made it, and one more for everybody who touched it since.
-            Column("sequence", BigInteger, nullable=False),
-            #: The side to trust.
-            Column("side", String(16), nullable=False),
-            Column("tombstone", Boolean, nullable=False),
-            #: Content type and metadata of the save, as JSON: what not every store keeps.
-            Column("about", LONG_TEXT),
-            Column("opened", Double, nullable=False),
-            #: A writer is at work, probably: until then repair lets it be.
-            Column("busy_until", Double, nullable=False),
-            #: Until then somebody may upload to a signed URL: never closed before.
-            Column("expires", Double, nullable=False),
-            Column("claimed_by", String(32)),
-            Column("claimed_until", Double, nullable=False),
-            #: Why the last repair failed.
-            Column("failure", LONG_TEXT),
-            Index(f"{PREFIX}outbox_backend", "backend", "open", "id"),
-            **TABLE_OPTIONS,
-        )
-        #: One line a cutover backend whose phase is shared: the phase that processes are to act in.
-        self.phase = Table(
-            f"{PREFIX}phase",
-            metadata,
-            Column("backend", String(255), primary_key=True),
-            Column("phase", String(20), nullable=False),
-            #: One more with each change.
-            Column("generation", BigInteger, nullable=False),
-            #: When it changed, by the database's clock, as all times of these two tables.
-            Column("changed", Double, nullable=False),
-            #: What the last full comparison of both sides found, as JSON.
-            Column("compared", LONG_TEXT),
-            **TABLE_OPTIONS,
-        )
-        #: One line a process that acts in a shared phase, for as long as it may.
-        self.process = Table(
-            f"{PREFIX}process",
-            metadata,
-            Column("id", String(32), primary_key=True),
-            Column("backend", String(255), nullable=False),
-            #: What a person would call it: host and process id. Never relied on.
-            Column("name", String(255), nullable=False),
-            #: It may be acting in any phase from this one
-            Column("lowest", String(20), nullable=False),
-            #: to this one.
-            Column("highest", String(20), nullable=False),
-            Column("seen", Double, nullable=False),
-            #: Until then nobody may act in a phase that is more than a step away.
-            Column("expires", Double, nullable=False),
-            #: Reads that the second side had to answer, and when the last of them was told.
-            Column("fallbacks", BigInteger, nullable=False),
-            Column("fallback_at", Double, nullable=False),
-            Index(f"{PREFIX}process_backend", "backend", "expires"),
-            **TABLE_OPTIONS,
-        )
+        self.metadata = MetaData(schema=schema)
+        self.version = _version_table(self.metadata)
+        self.lease = _lease_table(self.metadata)
+        self.run = _run_table(self.metadata)
+        self.object = _object_table(self.metadata)
+        self.shard = _shard_table(self.metadata)
+        self.row = _row_table(self.metadata)
+        self.known_loss = _known_loss_table(self.metadata)
+        self.outbox = _outbox_table(self.metadata)
+        self.phase = _phase_table(self.metadata)
+        self.process = _process_table(self.metadata)
 
     def create(self, connection: Connection) -> None:
-        """Create what is missing, and check the schema version.
+        """Create the missing tables, and check the schema version.
 
         Raises:
-            ConfigurationError: no right to create tables, or tables of another version stand there.
+            ConfigurationError: no right to create tables, or the tables have another version.
         """
         try:
             existing = inspect(connection).get_table_names(schema=self.schema)
@@ -284,53 +314,54 @@ class Tables:
             ) from error
 
     def exist(self, connection: Connection) -> bool:
-        """Whether the tables are there, all of them: not every database creates them at once."""
+        """Whether all of the tables exist. Not every database creates them in one transaction."""
         existing = inspect(connection).get_table_names(schema=self.schema)
         return all(table.name in existing for table in self.metadata.tables.values())
 
     def drop(self, connection: Connection) -> None:
-        """Drop all of them: the journal is gone, and with it every way back."""
+        """Drop all tables. Without the journal no run can be reverted."""
         self.metadata.drop_all(connection)
 
     def prune(self, connection: Connection, before: float, size: int = 400) -> int:
-        """Forget some objects and rows of runs that finished before a moment, and keys that a cutover settled before it.
+        """Delete some records of runs that finished before a moment, and some outbox entries closed before it.
 
-        To be called until it finds none. Reports stay, and so do the lines of leftovers, of what a purge has in hand, and
-        of what is in quarantine. An open entry of a cutover always stays, and so does a closed one while the shared phase
-        of its backend is not its last, or was not for all that time: it tells that what both sides hold was written by us.
+        It is called until it returns 0. Reports are kept. So are the records of leftovers, of objects that a purge is
+        deleting, and of objects in quarantine. An open outbox entry is kept. A closed one is kept until the shared phase
+        of its backend has been the last phase since ``before``: the entry records that we wrote the objects of both sides.
 
         Args:
-            connection: in a transaction of its own: each is short.
+            connection: in a transaction of its own, so that each is short.
             before: seconds since the epoch.
-            size: lines at most.
+            size: records to delete at most.
 
         Returns:
-            How many lines went.
+            How many records were deleted.
         """
-        kept = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
         old = select(self.run.c.id).where(self.run.c.finished < before)
-        on = select(self.phase.c.backend).where((self.phase.c.phase != LAST_PHASE) | (self.phase.c.changed >= before))
-        settled = ~self.outbox.c.open & (self.outbox.c.opened < before) & self.outbox.c.backend.not_in(on)
+        unfinished = select(self.phase.c.backend).where(
+            (self.phase.c.phase != LAST_PHASE) | (self.phase.c.changed >= before)
+        )
+        closed = ~self.outbox.c.open & (self.outbox.c.opened < before) & self.outbox.c.backend.not_in(unfinished)
         for table, condition in (
             (self.row, self.row.c.run.in_(old)),
-            (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(kept)),
-            (self.outbox, settled),
+            (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(_NEEDED_STATES)),
+            (self.outbox, closed),
         ):
             ids = list(connection.execute(select(table.c.id).where(condition).limit(size)).scalars())
             if ids:
-                # Once more with the condition: one may have been opened meanwhile.
-                gone = int(connection.execute(table.delete().where(table.c.id.in_(ids), condition)).rowcount)
-                if gone:
-                    return gone
-        passing = self.lease.c.name.like("range-%") | self.lease.c.name.like("cut-%")
-        over = passing & (self.lease.c.expires < before)
+                # The condition is repeated, for an entry may have been opened meanwhile.
+                deleted = int(connection.execute(table.delete().where(table.c.id.in_(ids), condition)).rowcount)
+                if deleted:
+                    return deleted
+        name = self.lease.c.name
+        expired = (name.like("range-%") | name.like("cut-%")) & (self.lease.c.expires < before)
         return sum(
             int(connection.execute(statement).rowcount)
-            for statement in (self.range.delete().where(self.range.c.run.in_(old)), self.lease.delete().where(over))
+            for statement in (self.shard.delete().where(self.shard.c.run.in_(old)), self.lease.delete().where(expired))
         )
 
     def sql(self, connection: Connection) -> str:
-        """The statements that :meth:`create` would run, for someone who has the rights."""
+        """The statements that :meth:`create` would run, for a person who has the rights."""
         statements = []
         for table in self.metadata.sorted_tables:
             statements.append(str(CreateTable(table).compile(connection)).strip())
@@ -343,7 +374,7 @@ class Tables:
 
 
 def include_object(object_: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:  # noqa: ARG001
-    """For Alembic's ``context.configure(include_object=…)``: leave our tables alone."""
+    """Exclude our tables from Alembic's autogenerate, by ``context.configure(include_object=…)``."""
     if type_ == "table":
         return not (name or "").startswith(PREFIX)
     table = getattr(object_, "table", None)

@@ -1,4 +1,4 @@
-"""The lines of ranges: into what a job was cut for several processes, and how far each of them came."""
+"""The records of shards: the parts of a job of several processes, and the progress of each."""
 
 from __future__ import annotations
 
@@ -10,39 +10,37 @@ from sqlalchemy import Connection, insert, select, update
 
 from migrate_storage.journal.base import Repository
 from migrate_storage.journal.records import RunRecord, ShardRecord
+from migrate_storage.journal.runs import RUN_COLUMNS
 
-__all__ = ("UNCUT", "ShardRepository", "shard_lease")
+__all__ = ("NO_BOUNDS", "ShardRepository", "shard_lease")
 
-UNCUT = ""
-"""The bounds of a range of which nobody has said them yet."""
+NO_BOUNDS = ""
+"""The bounds of a shard before they are computed."""
 
-_RANGE = tuple(column.name for column in fields(ShardRecord))
+_SHARD_COLUMNS = tuple(column.name for column in fields(ShardRecord))
 
 
 def shard_lease(run: str, number: int) -> str:
-    """The name of the lease on one range."""
+    """The name of the lease on one shard."""
     return f"range-{run}-{number}"
 
 
 class ShardRepository(Repository):
-    """The lines of ranges."""
+    """The records of shards."""
 
-    def divide(self, run: RunRecord, ranges: Sequence[ShardRecord]) -> None:
-        """Write the line of a job together with those of its ranges: from then on others join in."""
+    def begin(self, run: RunRecord, shards: Sequence[ShardRecord]) -> None:
+        """Insert a run together with its shards. From then on other processes may join."""
 
         def write(connection: Connection) -> None:
-            connection.execute(
-                insert(self.tables.run), {each.name: getattr(run, each.name) for each in fields(RunRecord)}
-            )
-            connection.execute(
-                insert(self.tables.range), [{name: getattr(each, name) for name in _RANGE} for each in ranges]
-            )
+            connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in RUN_COLUMNS})
+            rows = [{name: getattr(shard, name) for name in _SHARD_COLUMNS} for shard in shards]
+            connection.execute(insert(self.tables.shard), rows)
 
         self.database.transaction(write)
 
     def open_runs(self, plan: str, total: int | None = None) -> list[str]:
-        """The jobs of a plan that are not at their end, the latest first; only those cut into ``total`` ranges where given."""
-        table, run = self.tables.range, self.tables.run
+        """The unfinished runs of a plan, the latest first; only those with ``total`` shards where given."""
+        table, run = self.tables.shard, self.tables.run
         statement = (
             select(run.c.id)
             .join(table, table.c.run == run.c.id)
@@ -50,45 +48,45 @@ class ShardRepository(Repository):
         )
         if total is not None:
             statement = statement.where(table.c.total == total)
-        return [str(line["id"]) for line in self._read(statement.order_by(run.c.started.desc()))]
+        return [str(row["id"]) for row in self._read(statement.order_by(run.c.started.desc()))]
 
     def of_run(self, run: str) -> list[ShardRecord]:
-        """The ranges of a job by their number, its end the last."""
-        table = self.tables.range
-        statement = select(*(table.c[name] for name in _RANGE)).where(table.c.run == run).order_by(table.c.number)
-        return [ShardRecord(**line) for line in self._read(statement)]
+        """The shards of a run by their number. The last one ends the job."""
+        table = self.tables.shard
+        columns = (table.c[name] for name in _SHARD_COLUMNS)
+        statement = select(*columns).where(table.c.run == run).order_by(table.c.number)
+        return [ShardRecord(**row) for row in self._read(statement)]
+
+    def states(self, run: str) -> dict[int, bool]:
+        """Whether each shard of a run is done, by number."""
+        table = self.tables.shard
+        rows = self._read(select(table.c.number, table.c.state).where(table.c.run == run).order_by(table.c.number))
+        return {int(row["number"]): row["state"] == "done" for row in rows}
+
+    def progress_of(self, run: str) -> dict[int, str | None]:
+        """The progress of each shard of a run as JSON, by number."""
+        table = self.tables.shard
+        rows = self._read(select(table.c.number, table.c.doing).where(table.c.run == run))
+        return {int(row["number"]): row["doing"] for row in rows}
 
     def set_bounds(self, run: str, bounds: Sequence[str]) -> None:
-        """Say between which keys the ranges of a job lie, where that was not said yet."""
-        table = self.tables.range
+        """Set the bounds of the first shards of a run, where they are not set."""
+        table = self.tables.shard
 
         def write(connection: Connection) -> None:
             for number, each in enumerate(bounds):
-                statement = update(table).where(table.c.run == run, table.c.number == number, table.c.bounds == UNCUT)
-                connection.execute(statement.values(bounds=each))
+                unset = (table.c.run == run, table.c.number == number, table.c.bounds == NO_BOUNDS)
+                connection.execute(update(table).where(*unset).values(bounds=each))
 
         self.database.transaction(write)
 
-    def states(self, run: str) -> dict[int, bool]:
-        """By number, whether a range of a job is done; its end is the last."""
-        table = self.tables.range
-        found = self._read(select(table.c.number, table.c.state).where(table.c.run == run).order_by(table.c.number))
-        return {int(line["number"]): line["state"] == "done" for line in found}
-
-    def progress_of(self, run: str) -> dict[int, str | None]:
-        """By number, what is done in each range of a job, as JSON."""
-        table = self.tables.range
-        found = self._read(select(table.c.number, table.c.doing).where(table.c.run == run))
-        return {int(line["number"]): line["doing"] for line in found}
-
     def update(self, run: str, number: int, **values: Any) -> None:
-        """Change a range's line: ``state``, ``report``, ``doing``."""
-        table = self.tables.range
-        statement = update(table).where(table.c.run == run, table.c.number == number).values(**values)
-        self.database.transaction(lambda connection: connection.execute(statement))
+        """Change a shard's ``state``, ``report`` or ``doing``."""
+        table = self.tables.shard
+        self._write(update(table).where(table.c.run == run, table.c.number == number).values(**values))
 
     def leased(self, run: str) -> set[int]:
-        """The ranges in which somebody is at work."""
+        """The numbers of the shards that a process has a lease on."""
         table, prefix = self.tables.lease, shard_lease(run, 0)[:-1]
 
         def read(connection: Connection) -> set[int]:

@@ -21,7 +21,7 @@ from migrate_storage.core.errors import ConfigurationError, LeaseHeldError, RunE
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import dump_key
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
-from migrate_storage.journal import UNCUT, Journal, ShardRecord, digest, new_run_id, shard_lease
+from migrate_storage.journal import NO_BOUNDS, Journal, ShardRecord, digest, new_run_id, shard_lease
 from migrate_storage.journal.lease_holder import Lease, hold_lease
 
 __all__ = ("ShardCoordinator", "ShardRef", "cut_rows", "plan_of", "uncut")
@@ -116,9 +116,9 @@ class ShardCoordinator:
         run = self._joined(total, into)
         # Whoever comes first cuts it, which takes a while where there are many rows; the others wait, or do it where he died.
         with self._held(name=self._work.lease, owner=run) as job:
-            while any(each.bounds == UNCUT for each in self._journal.shards.of_run(run)):
+            while any(each.bounds == NO_BOUNDS for each in self._journal.shards.of_run(run)):
                 with contextlib.suppress(LeaseHeldError), self._held(name=f"cut-{run}"):
-                    if any(each.bounds == UNCUT for each in self._journal.shards.of_run(run)):
+                    if any(each.bounds == NO_BOUNDS for each in self._journal.shards.of_run(run)):
                         bounds = self._work.cut(self._journal.shards.of_run(run)[0].total)
                         job.check()
                         self._journal.shards.set_bounds(run, bounds)
@@ -147,10 +147,10 @@ class ShardCoordinator:
             self._work.before()
             held.check()
             made = [
-                ShardRecord(run=mine, number=n, total=into, plan=self._work.plan, bounds=UNCUT) for n in range(into)
+                ShardRecord(run=mine, number=n, total=into, plan=self._work.plan, bounds=NO_BOUNDS) for n in range(into)
             ]
             end = [ShardRecord(run=mine, number=into, total=into, plan=self._work.plan)] if self._work.ends else []
-            self._journal.shards.divide(self._work.line(mine), made + end)
+            self._journal.shards.begin(self._work.line(mine), made + end)
         return mine
 
     @contextmanager

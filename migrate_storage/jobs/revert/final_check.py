@@ -85,7 +85,7 @@ class DestinationRecheck:
         for column, pk in naming:
             update(column, pk, verified)
         result = [updated_record(record, verified)]
-        self._journal.database.transaction(partial(self._journal.objects.record_results, entries=result))
+        self._journal.database.transaction(partial(self._journal.objects.record_results, records=result))
         return None
 
     def _update_row(

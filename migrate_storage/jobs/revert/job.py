@@ -136,7 +136,7 @@ class Revert(Job[_Facts]):
         if not journal.objects.any_in("purging", "purged"):
             return
         purged = 0
-        for groups in _batches(journal.rows.repointed(runs), RESTORE_BATCH_ROWS):
+        for groups in _batches(journal.rows.repointed_by(runs), RESTORE_BATCH_ROWS):
             found = journal.objects.find(object_ids(record for group in groups for record in group))
             gone = {id_ for id_, record in found.items() if record.state in ("purging", "purged")}
             purged += sum(1 for group in groups if gone & set(object_ids(group)))
@@ -164,7 +164,8 @@ class Revert(Job[_Facts]):
             for outcome in recheck.run(began, options.concurrency, stop):
                 self.context.stats.add_outcome(outcome)
         if not options.dry_run:
-            facts.journal.release_objects()
+            for ids in facts.journal.rows.released_objects():
+                facts.journal.objects.release(ids)
         return "stopped" if stop.is_set() else "finished"
 
     def next_command(self, report: Report) -> str:
@@ -188,7 +189,7 @@ class Revert(Job[_Facts]):
         """Yield each re-pointed row once: what is to be undone of it, or why that cannot be."""
         tables: dict[tuple[str | None, str, str], FileColumn] = {}
         columns = {(column.schema, column.table, column.column): column for column in self._application.columns}
-        for groups in _batches(facts.journal.rows.repointed(facts.runs), RESTORE_BATCH_ROWS):
+        for groups in _batches(facts.journal.rows.repointed_by(facts.runs), RESTORE_BATCH_ROWS):
             known = facts.journal.objects.find(object_ids(record for group in groups for record in group))
             tasks: list[RestoreTask | RestoreDecision] = []
             for group in groups:
@@ -232,7 +233,7 @@ class Revert(Job[_Facts]):
 
         def mark(connection: Connection, done: Sequence[bool]) -> None:
             numbers = [number for each, ok in zip(going, done, strict=True) if ok for number in each.task.record_ids]
-            journal.rows.reverted(connection, [*numbers, *already])
+            journal.rows.mark_reverted(connection, [*numbers, *already])
             journal.objects.record_results(connection, records)
 
         if journal.database is database:

@@ -97,7 +97,7 @@ def test_each_row_is_in_one_range_whatever_its_key(worlds: World, total: int) ->
         journal = Journal(database)
         journal.prepare()
         run = new_run_id()
-        journal.shards.divide(
+        journal.shards.begin(
             _line(run),
             [ShardRecord(run=run, number=n, total=total, plan="p", bounds=each) for n, each in enumerate(bounds)],
         )

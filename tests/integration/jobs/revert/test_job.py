@@ -480,7 +480,7 @@ def test_killed_between_rows_and_journal_a_revert_goes_on(
     world.fill(6)
     world.run(journal=journal)
     with monkeypatch.context() as patch:
-        patch.setattr(RowRepository, "reverted", _dies)
+        patch.setattr(RowRepository, "mark_reverted", _dies)
         with pytest.raises(_Death):
             revert(world, journal=journal)
     assert world.check(backend="old") == 6
@@ -556,7 +556,7 @@ def test_rows_whose_swap_was_not_settled_when_the_run_died_go_back_too(
     journal = f"sqlite:///{tmp_path / 'journal.db'}"
     world.fill(6)
     with monkeypatch.context() as patch:
-        patch.setattr(RowRepository, "settle", _dies)
+        patch.setattr(RowRepository, "complete_intent", _dies)
         with pytest.raises(_Death):
             world.run(journal=journal, lease=1.0)
     # On a slow machine the first rows go by themselves, a second after they were read.
