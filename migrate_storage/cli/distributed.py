@@ -181,18 +181,12 @@ def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str
         ConfigurationError: the command line has a value that must not be sent, or workers cannot find the application.
     """
     words, variables = [context.info_name or ""], {}
-    for parameter in context.command.params:
-        assert parameter.name is not None
-        source, value = context.get_parameter_source(parameter.name), context.params.get(parameter.name)
-        if parameter.name in _DRIVER_ONLY or value is None or source in (None, ParameterSource.DEFAULT):
-            continue
-        if not isinstance(parameter, click.Option):
-            continue
+    for parameter, value in _collect_given_options(context):
         text = _format_value(parameter, value)
         flag = next(word for word in parameter.opts if word.startswith("--"))
         if parameter.name in _KEPT_OUT_OF_TASKS:
             variable = f"MIGRATE_STORAGE_{parameter_variable(flag.removeprefix('--'))}"
-            if travels and source is ParameterSource.COMMANDLINE:
+            if travels and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
                 raise ConfigurationError(
                     f"{flag} may hold a secret, and stays out of tasks: set {variable}, here and for the workers"
                 )
@@ -206,6 +200,16 @@ def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str
     if context.params.get("app") is None and context.obj is not None:
         raise ConfigurationError("workers find the application by its name: say --app module[:name]")
     return [*words, *_compose_arguments(context)], variables
+
+
+def _collect_given_options(context: click.Context) -> Iterator[tuple[click.Option, Any]]:
+    """Yield the options that were set anywhere, but not those of the driver."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value, source = context.params.get(name), context.get_parameter_source(name)
+        given = value is not None and source not in (None, ParameterSource.DEFAULT)
+        if given and isinstance(parameter, click.Option) and name not in _DRIVER_ONLY:
+            yield parameter, value
 
 
 def _compose_arguments(context: click.Context) -> list[str]:
