@@ -45,3 +45,8 @@ def test_quotes_in_what_is_said_stay_text(project: Project) -> None:
     nasty = 'a"]\n[evil]\\'
     project("init", "--from", nasty)
     assert tomllib.loads((project.directory / "migrate-storage.toml").read_text()) == {"from": nasty}
+
+
+def test_the_next_command_names_a_file_that_was_named(project: Project) -> None:
+    project.write('app = "app"\n', "mine.toml")
+    assert project("inspect", "--config", "mine.toml").stdout.endswith("translate --config mine.toml\n")
