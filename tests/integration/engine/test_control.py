@@ -79,7 +79,7 @@ def test_paused_nothing_moves_and_resumed_it_goes_on(world: World) -> None:
     with running(world) as run:
         run.want(paused=True)
         run.until(lambda: run.doing.get("paused") == PAUSED)
-        run.until(lambda: not run.migration._gate._inside)
+        run.until(lambda: not run.migration.context.limiter._inside)
         before, journaled = run.moved, run.doing["rows_moved"]
         time.sleep(1.5)
         assert run.moved == before < 150
@@ -88,7 +88,7 @@ def test_paused_nothing_moves_and_resumed_it_goes_on(world: World) -> None:
         run.until(lambda: run.moved > before)
         run.until(lambda: run.doing["most_concurrency"] == 16)
         assert (run.doing["paused"], run.doing["bandwidth"]) == ("", 10**9)
-        run.migration._pace.requests.set(None)
+        run.migration.context.limits.requests.set(None)
         report = run.future.result(60)
     assert report.exit_code == 0, report
     assert world.check(backend="new") == 150
@@ -101,9 +101,9 @@ def test_more_at_once_than_it_began_with(world: World) -> None:
     with running(world, concurrency=1) as run:
         run.want(concurrency=12)
         run.until(lambda: run.doing["concurrency"] == 12)
-        run.until(lambda: run.migration._gate._inside > 4)
+        run.until(lambda: run.migration.context.limiter._inside > 4)
         names.update(thread.name for thread in threading.enumerate())
-        run.migration._pace.requests.set(None)
+        run.migration.context.limits.requests.set(None)
         assert run.future.result(60).exit_code == 0
     # Five were at it at once, one of them at most in the old pool, which names its only thread as the new one its first.
     assert len([name for name in names if name.startswith("copy")]) >= 4
@@ -136,7 +136,7 @@ def test_the_database_is_left_in_peace_while_the_query_says_so(world: World) -> 
     with running(world, throttle_query="SELECT busy FROM load") as run:
         world.sql("UPDATE load SET busy = 7")
         run.until(lambda: run.doing.get("paused") == "--throttle-query answers 7")
-        run.until(lambda: not run.migration._gate._inside)
+        run.until(lambda: not run.migration.context.limiter._inside)
         before = run.moved
         time.sleep(1.2)
         assert run.moved == before < 150
@@ -145,7 +145,7 @@ def test_the_database_is_left_in_peace_while_the_query_says_so(world: World) -> 
         assert run.moved == before
         world.sql("CREATE TABLE load (busy INTEGER)")
         run.until(lambda: not run.doing["paused"])
-        run.migration._pace.requests.set(None)
+        run.migration.context.limits.requests.set(None)
         assert run.future.result(60).exit_code == 0
     assert world.check(backend="new") == 150
 
