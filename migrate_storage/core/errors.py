@@ -1,23 +1,23 @@
-"""The errors of the toolkit, as a tree. Every message is one line: what was being done to what, and what to do next.
+"""The errors of this package. Every message is one line: what failed, why, and what to do.
 
 ::
 
     MigrateStorageError            the base: catch this to catch all of ours
     ├── ConfigurationError         bad usage or configuration; nothing was changed   (exit code 2)
     │   ├── UnknownOptionError     an option that no store knows, with the nearest known name
-    │   └── ApplicationError       the application failed to import or holds no such thing
-    ├── KeyRefusedError            a key that the store cannot address, never silently normalised
-    ├── ConditionFailedError       a read's condition (if_match and the like) did not hold
-    ├── DeleteFailedError          some of several objects could not be deleted; ``failures`` says which and why
+    │   └── ApplicationError       the application failed to import or lacks what was named
+    ├── KeyRefusedError            a key that the store cannot address exactly
+    ├── ConditionFailedError       a condition of a read, such as if_match, is not met
+    ├── DeleteFailedError          some of several objects could not be deleted; ``failures`` has the reasons
     ├── MissingBucketError         the bucket or container itself does not exist
-    ├── PhaseLostError             this process may not act now: its lease on the cutover's phase is over
-    ├── RunError                   a run cannot go on; what was done is journaled       (exit code 3)
+    ├── PhaseLostError             the lease of this process on the cutover's phase has expired
+    ├── RunError                   a job cannot continue; its work is journaled          (exit code 3)
     │   ├── RefusedError           the database refuses a statement, and would again
-    │   ├── PreflightError         found before anything was touched                    (exit code 2)
-    │   └── LeaseHeldError         another run holds the lease                          (exit code 2)
-    └── StoppedError               the person (or a signal) asked the run to stop       (exit code 130)
+    │   ├── PreflightError         found before anything was changed                    (exit code 2)
+    │   └── LeaseHeldError         another job has the lease                            (exit code 2)
+    └── StoppedError               a person or a signal stopped the job                  (exit code 130)
 
-One item's failure is a value (:class:`migrate_storage.core.model.Outcome`), never raised out of a run. Backends raise
+The failure of one object is a value (:class:`migrate_storage.core.model.Outcome`), and no job raises it. Backends raise
 Python's own types where there is one: ``FileNotFoundError``, ``PermissionError``, ``FileExistsError``.
 """
 
@@ -52,40 +52,43 @@ class ConfigurationError(MigrateStorageError, ValueError):
 
 
 class UnknownOptionError(ConfigurationError, TypeError):
-    """An option that the store does not know."""
+    """An option that no store knows."""
 
 
 class ApplicationError(ConfigurationError):
-    """The application could not be imported, or does not hold what was asked of it."""
+    """The application could not be imported, or lacks what was named."""
 
 
 class KeyRefusedError(MigrateStorageError, ValueError):
-    """A key that the store cannot address exactly; it is refused rather than normalised into another object."""
+    """A key that the store cannot address exactly. It is refused, not normalised into another object's key."""
 
 
 class ConditionFailedError(MigrateStorageError, OSError):
-    """The object is not as the condition of the request says."""
+    """The object does not meet the condition of the request."""
 
 
 class DeleteFailedError(MigrateStorageError, OSError):
-    """Some of several objects could not be deleted; all others were."""
+    """Some of several objects could not be deleted. All others were."""
 
     def __init__(self, message: str, failures: Mapping[str, Exception] | None = None) -> None:
         super().__init__(message)
-        #: By the path as it was given: why that one could not be deleted.
+        #: The exception of each object that could not be deleted, by its path as given.
         self.failures = dict(failures or {})
 
 
 class MissingBucketError(MigrateStorageError, OSError):
-    """The bucket or container does not exist. Never a ``FileNotFoundError``: nothing in it can be missing or deleted."""
+    """The bucket or container does not exist.
+
+    It is no ``FileNotFoundError``, which would mean that one object is missing or was deleted.
+    """
 
 
 class PhaseLostError(MigrateStorageError, OSError):
-    """This process does not know the phase of the cutover, so it may not act. Nothing more is written; try again later."""
+    """This process does not know the phase of the cutover, so it may not write. Try again later."""
 
 
 class RunError(MigrateStorageError):
-    """The run cannot go on. All that was done is journaled: the same command goes on from here."""
+    """The job cannot continue. Its work is journaled, and the same command resumes it."""
 
 
 class RefusedError(RunError):
@@ -93,7 +96,7 @@ class RefusedError(RunError):
 
     Args:
         message: one line.
-        reason: the database's own words within it.
+        reason: the database's own message, which is part of it.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -102,12 +105,12 @@ class RefusedError(RunError):
 
 
 class PreflightError(RunError, ConfigurationError):
-    """Something that would make the run fail was found before anything was touched."""
+    """Something that would make the job fail was found before anything was changed."""
 
 
 class LeaseHeldError(RunError, ConfigurationError):
-    """Another run, revert or purge holds the lease."""
+    """Another run, revert or purge has the lease."""
 
 
 class StoppedError(RunError):
-    """The run was asked to stop. All that was done is journaled: the same command goes on from here."""
+    """The job was stopped. Its work is journaled, and the same command resumes it."""

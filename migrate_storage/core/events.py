@@ -1,4 +1,4 @@
-"""What the engine tells while it works. The only way out for news: below the face nothing prints or logs progress."""
+"""The events of a job. Only listeners of events show progress; no other code below the command line prints or logs it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStarted:
-    """The facts are in and the way is chosen; the first object comes next."""
+    """The pre-flight is done and the strategy is chosen; the first object comes next."""
 
     run: str
     source: str
     destination: str
     way: Way
-    #: Why this way, in one line.
+    #: Why the strategy was chosen, in one line.
     reason: str
     dry_run: bool
     #: Whether earlier runs between the same two ends did a part of the work.
@@ -55,89 +55,92 @@ class PassStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
-    """The source of a sync or a check was listed to its end, so that it is known how much there is to go through."""
+    """The listing of the source of a sync or a check has ended, so that the number of objects is known."""
 
     objects: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BytesMoved:
-    """That many bytes of an object's content were read since the last such event of its worker."""
+    """A worker read this many bytes of content since its last such event."""
 
     count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemFinished:
-    """One item ended."""
+    """One object is finished."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemsFinished:
-    """Many items ended alike, and are not told one by one."""
+    """Many objects finished with one outcome, without an event for each."""
 
     #: Objects.
     objects: int
     #: Rows that were re-pointed to them.
     rows: int
     kind: OutcomeKind
-    #: How each was proved.
+    #: How the equality of each was proved.
     evidence: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noted:
-    """Something a person should know."""
+    """A diagnostic for a person."""
 
     note: Note
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaceChanged:
-    """The run was paused or resumed, or lets another number of objects be under way at once."""
+    """The run was paused or resumed, or its concurrency changed."""
 
-    #: How many may be under way at once from here on.
+    #: Objects in progress at once from now on, at most.
     concurrency: int
-    #: How many were asked for; fewer are let through while a service asks to slow down.
+    #: The concurrency that was requested. It is reduced while a service asks to slow down.
     most_concurrency: int
-    #: Why nothing is begun, in one line; empty while the run goes on.
+    #: Why no object is begun, in one line; empty while the run is not paused.
     paused: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Behind:
-    """How far the destination of a sync was behind its source when a pass looked."""
+    """The lag of a sync's destination behind its source, found by one pass."""
 
     #: Objects that had to be copied or deleted.
     objects: int
-    #: Their bytes, of those that were copied.
+    #: The bytes of the copied ones.
     bytes: int
-    #: Seconds since the oldest of the copied ones was written at the source; 0.0 where nothing was behind.
+    #: Seconds since the oldest copied object was written at the source; 0.0 where none was copied.
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangesAdvanced:
-    """What all processes of a job did so far: they tell no single object. A range that is done again counts from anew."""
+    """The work of all processes of a job so far, in place of an event for each object.
+
+    A shard that is done again counts from 0.
+    """
 
     objects: int
-    #: Those of the objects that a person must look at.
+    #: The objects with a problem.
     listed: int
     bytes: int
     #: Rows that were re-pointed.
     rows: int
-    #: Into how many the job was cut, its end included, and how many are done.
+    #: Shards of the job, its last step included, and the shards that are done.
     ranges: int
     done: int
-    #: How many are given to a worker now.
+    #: Shards that a worker has now.
     under_way: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFinished:
-    """The run is over; the report tells the rest."""
+    """The run has ended. Its report has the details."""
 
     run: str
     #: ``finished``, ``stopped``, ``limited`` or ``failed``.
@@ -163,4 +166,4 @@ Listener = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The default listener: says nothing."""
+    """The default listener, which ignores the event."""

@@ -1,4 +1,4 @@
-r"""Which names a job deals with, in rclone's filter language.
+r"""Filters of names in rclone's filter language.
 
 =============  ==============================================================
 pattern        matches
@@ -14,8 +14,8 @@ pattern        matches
 ``x/``         everything below a folder ``x``
 =============  ==============================================================
 
-Include patterns of several segments are looked for where rclone would look: it does not enter a folder in which none of
-them could match. Case matters. Source of the rules: rclone's "Filtering" page, and rclone itself, which the tests ask.
+rclone does not enter a folder in which no include pattern could match, and neither do these filters. Case matters.
+The rules are from rclone's "Filtering" page, and the tests compare with rclone itself.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ class Filters:
     """Include and exclude patterns, or a list of names.
 
     Args:
-        include: only names that match one of these; none at all includes every name.
-        exclude: names that match one of these are left alone, included or not.
-        only: exactly these names; ``None`` sets no such bound.
+        include: only names that match one of these; no pattern includes every name.
+        exclude: no name that matches one of these, even if it is included.
+        only: exactly these names; ``None`` filters by the patterns.
 
     Raises:
-        ConfigurationError: a pattern is empty, or something in it is not closed or not in order.
+        ConfigurationError: a pattern is empty or malformed.
     """
 
     def __init__(
         self, include: Iterable[str] = (), exclude: Iterable[str] = (), only: Collection[str] | None = None
     ) -> None:
         include, exclude = tuple(include), tuple(exclude)
-        self._include = tuple(_compiled("--include", pattern) for pattern in include)
-        self._exclude = tuple(_compiled("--exclude", pattern) for pattern in exclude)
-        self._folders = tuple(_regex(folder) for pattern in include for folder in _folders(pattern))
+        self._include = tuple(_compile("--include", pattern) for pattern in include)
+        self._exclude = tuple(_compile("--exclude", pattern) for pattern in exclude)
+        self._folders = tuple(_to_regex(folder) for pattern in include for folder in _derive_folders(pattern))
         self._only = only
-        #: All of it, as it was given.
+        #: The patterns and names as they were given.
         self.given = (include, exclude, None if only is None else tuple(sorted(only)))
 
     def __bool__(self) -> bool:
-        """Whether anything is left out."""
+        """Whether any name may be filtered out."""
         return bool(self._include or self._exclude or self._only is not None)
 
     def matches(self, name: str) -> bool:
-        """Whether a job deals with this name."""
+        """Whether a name passes the filters."""
         if self._only is not None:
             return name in self._only
         name = name.removeprefix("/")
@@ -65,19 +65,19 @@ class Filters:
             return False
         if not self._include:
             return True
-        return any(pattern.search(name) for pattern in self._include) and self._entered(name)
+        return any(pattern.search(name) for pattern in self._include) and self._folders_match(name)
 
-    def _entered(self, name: str) -> bool:
+    def _folders_match(self, name: str) -> bool:
         return all(
             any(folder.search(name[: slash.end()]) for folder in self._folders) for slash in re.finditer("/", name)
         )
 
 
 def names_in(path: Path) -> frozenset[str]:
-    """The names in a file, one a line, as rclone's ``--files-from`` reads it: ``#`` and ``;`` begin a comment.
+    """The names in a file, one on each line, as rclone's ``--files-from`` reads it. ``#`` and ``;`` begin a comment.
 
     Raises:
-        ConfigurationError: it cannot be read.
+        ConfigurationError: the file cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -101,13 +101,13 @@ def patterns_in(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in found if part.strip())
 
 
-_TOO_HARD = re.compile(r"\{[^{}]*/|\{\{")
-"""What tells nobody in which folders it may match."""
+_MATCHES_IN_ANY_FOLDER = re.compile(r"\{[^{}]*/|\{\{")
+"""Patterns whose folders cannot be derived: with a slash in braces, or a regular expression."""
 
 
-def _folders(pattern: str) -> Iterator[str]:
+def _derive_folders(pattern: str) -> Iterator[str]:
     """The folders in which an include pattern could match something, as patterns that end with a slash."""
-    if _TOO_HARD.search(pattern):
+    if _MATCHES_IN_ANY_FOLDER.search(pattern):
         yield "/**"
         return
     rest, deepest = re.sub(r"/{2,}", "/", pattern + "**" * pattern.endswith("/")), True
@@ -120,11 +120,11 @@ def _folders(pattern: str) -> Iterator[str]:
         yield "/**"
 
 
-def _compiled(option: str, pattern: str) -> re.Pattern[str]:
+def _compile(option: str, pattern: str) -> re.Pattern[str]:
     if not pattern.removeprefix("/"):
         raise ConfigurationError(f"{option} {pattern!r} is no pattern: give one such as '*.jpg' or 'uploads/**'")
     try:
-        return _regex(pattern + "**" * pattern.endswith("/"))
+        return _to_regex(pattern + "**" * pattern.endswith("/"))
     except (re.error, ValueError) as error:
         reason = error if type(error) is ValueError else "a set or a regular expression in it is not in order"
         raise ConfigurationError(f"{option} {pattern!r} is no pattern: {reason}") from None
@@ -137,8 +137,8 @@ _TOKENS = re.compile(
 )
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression. What is open and never closed raises ``ValueError``."""
+def _to_regex(pattern: str) -> re.Pattern[str]:
+    """A pattern as a regular expression. A brace or set that is not closed raises ``ValueError``."""
     glob = pattern.removeprefix("/")
     parts, inside = ["^" if glob != pattern else "(?:^|/)"], False
     for found in _TOKENS.finditer(glob):

@@ -1,4 +1,4 @@
-"""Names that a package exports and imports only when they are used: a command starts without obstore and SQLAlchemy."""
+"""Exported names that are imported on first use, so that a command starts without obstore and SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""The words of the house: frozen values that the steps hand on. Standard library only.
-
-One value goes through the pipeline, and each step returns the next one::
-
-    registration -> translate -> plan -> transfer -> verify -> rewrite -> journal -> report
-    Column, Route   StoreConfig  Item    Copied      Verified  Rewritten  Outcome    Report
-"""
+"""Immutable value types that every package uses. Standard library only."""
 
 from __future__ import annotations
 
@@ -35,23 +29,23 @@ class Severity(enum.StrEnum):
     """How much a :class:`Note` matters."""
 
     INFO = "info"
-    """Good to know; nothing to do."""
+    """Nothing to do."""
     WARNING = "warning"
-    """Works, but something differs from before: read it."""
+    """It works, but something differs from before."""
     REFUSED = "refused"
-    """Cannot be carried over; ``todo`` says what to do instead."""
+    """It cannot be translated; ``todo`` has the alternative."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """Something a person should know, from translation, plan or pre-flight."""
+    """A diagnostic for a person, from translation, plan or pre-flight."""
 
     severity: Severity
-    #: A stable, dotted code that the docs explain, such as ``s3.region.missing``.
+    #: A stable, dotted code that the documentation explains, such as ``s3.region.missing``.
     code: str
-    #: What it is, in one line, without any secret.
+    #: The finding in one line, without any secret.
     message: str
-    #: The option, column or store that it speaks of; empty where there is none.
+    #: The option, column or store that it is about; empty where there is none.
     subject: str = ""
     #: What to do, in one line; empty where there is nothing to do.
     todo: str = ""
@@ -59,7 +53,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Place:
-    """Where bytes physically are, whatever registration names them. Equal places hold the same bytes."""
+    """Where an object physically is, whatever registration names it. Equal places are one object."""
 
     #: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http``, or an fsspec protocol.
     service: str
@@ -78,7 +72,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """Where a row says that one object sits: a backend key, and the filename in the row."""
+    """An object as a row names it: by a backend key and a filename."""
 
     backend: str
     path: str
@@ -89,7 +83,7 @@ class Location:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectMeta:
-    """What ``head`` tells about one object."""
+    """The metadata of one object that HEAD returns."""
 
     path: str
     #: Bytes.
@@ -99,18 +93,18 @@ class ObjectMeta:
     #: Seconds since the epoch.
     last_modified: float | None = None
     version: str | None = None
-    #: MD5 of the whole content in hex, where the store says that it is one (never guessed from an ETag).
+    #: MD5 of the whole content in hex, where the store gives one. It is not derived from an ETag.
     md5: str | None = None
 
     @property
     def evidence(self) -> Evidence:
-        """What would differ if the object had been replaced."""
+        """What would differ if the object were replaced."""
         return Evidence(size=self.size, e_tag=self.e_tag, last_modified=self.last_modified, version=self.version)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """The state of one object at one moment: equal evidence at two moments says it was not replaced between."""
+    """The state of an object at one moment. If it is equal at two moments, the object was not replaced in between."""
 
     size: int
     e_tag: str | None = None
@@ -120,7 +114,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attributes:
-    """What an object carries beside its bytes. ``None`` where the store told nothing."""
+    """Headers and user metadata of an object. ``None`` where the store gave nothing."""
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -133,7 +127,7 @@ class Attributes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """What one store was seen to do, by probing it. Never deduced from its type."""
+    """Capabilities of one store, found by a probe and not derived from its type."""
 
     #: ``put`` with ``mode="create"`` refuses to replace an object.
     create_only: bool = False
@@ -141,7 +135,7 @@ class Capabilities:
     etag_is_md5: bool = False
     #: Content type and user metadata are kept.
     attributes: bool = False
-    #: A listing shows at once what stands, what replaced it and that it is gone, with all that a look tells.
+    #: Listings are strongly consistent and include size, ETag and last-modified.
     listing: bool = False
     #: The ETag of an upload in parts is the MD5 of the bytes.
     large_etag_is_md5: bool = False
@@ -170,7 +164,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class RowRef:
-    """One slot of one row. ``index`` is the position in a list of files, ``None`` in a single one."""
+    """A slot: one file reference of one row. ``index`` is the position in a list of files, else ``None``."""
 
     column: Column
     pk: tuple[Any, ...]
@@ -184,64 +178,64 @@ class RowRef:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A slot of a row with the file that it names, as the row's JSON has it."""
+    """A slot with its file, as the row's JSON has it."""
 
     ref: RowRef
     file: Mapping[str, Any]
 
 
 class Way(enum.StrEnum):
-    """The four ways to leave fsspec."""
+    """The four strategies of a migration."""
 
     SWAP = "swap"
-    """Same place, same key, same paths: rows and bytes stay; every row is opened through the new registration."""
+    """Same place, same key, same paths: rows and bytes stay. Every object is opened through the new registration."""
     REKEY = "rekey"
     """Same place, other key or path: only rows change."""
     MOVE = "move"
     """Another place: copy, verify, re-point each row."""
     TAKE_OVER = "take over"
-    """Another place, rows kept: copy everything; the new store is then registered under the old key."""
+    """Another place, rows stay: copy everything. The new store is then registered under the old key."""
 
 
 class OutcomeKind(enum.StrEnum):
-    """How an item ended."""
+    """The kind of an outcome."""
 
     REWRITTEN = "rewritten"
     """Copied where needed, verified, and every row that names it re-pointed."""
     COPIED = "copied"
-    """Copied and verified; the rows were left as they are, as asked."""
+    """Copied and verified. The rows stay, as requested."""
     SKIPPED = "skipped"
-    """Nothing had to change: opened and found equal, or done before."""
+    """Nothing had to change: the objects are equal, or it was done before."""
     PURGED = "purged"
-    """Deleted, after everything was looked at once more."""
+    """Deleted, after both objects were checked once more."""
     QUARANTINED = "quarantined"
-    """No row names it: moved aside, after everything was looked at once more."""
+    """Moved to the quarantine, after a last check that no row names it."""
     RESTORED = "restored"
-    """Back from the quarantine, byte for byte."""
+    """Copied back from the quarantine, byte for byte."""
     KNOWN = "known"
-    """The row names an object that is missing, and somebody marked that as known."""
+    """The row names a missing object, which a person acknowledged."""
     ORPHAN = "orphan"
-    """The store holds it, and no row names it."""
+    """The store has it, and no row names it."""
     CHANGED = "changed"
-    """The row or the source was changed by somebody else; theirs stands, and the next pass looks again."""
+    """Another process changed the row or the source. Its change is kept, and the next pass tries again."""
     MISSING = "missing"
-    """The row names an object that the source does not hold."""
+    """The row names an object that the source does not have."""
     OCCUPIED = "occupied"
-    """Something else stands at the destination; it was not overwritten."""
+    """The destination has another object under the key, which was not overwritten."""
     CONFLICT = "conflict"
-    """Source and destination were both changed since the copy; both are kept."""
+    """Source and destination were both changed since the copy. Both are kept."""
     ARCHIVED = "archived"
-    """The source keeps it in an archive class that must be restored first."""
+    """The source has it in an archive class, from which it must be restored first."""
     UNVERIFIED = "unverified"
-    """Copied, but equality could not be proved; the row was left."""
+    """Copied, but equality could not be proved. The row was not changed."""
     DIFFERS = "differs"
-    """Read back, the destination's bytes are not the source's; the row was left."""
+    """The destination's bytes, read back, are not the source's. The row was not changed."""
     FAILED = "failed"
-    """It could not be moved; the reason says why."""
+    """It failed for the given reason."""
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do, so that the item is not listed and does not make the exit code 1."""
+        """Whether no work is left, so that the object is not reported as a problem and the exit code is 0."""
         return self in _DONE
 
 
@@ -260,14 +254,14 @@ _DONE = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How one item ended, as a value."""
+    """The outcome of one object."""
 
     kind: OutcomeKind
     source: Location
     destination: Location
-    #: One line for a person, without secrets; empty only when ``kind.done``.
+    #: The reason in one line, without secrets; it may be empty when ``kind.done``.
     reason: str = ""
-    #: Bytes of the object, where known.
+    #: Bytes of the object, where the size is known.
     size: int | None = None
     #: How equality was proved: ``md5``, ``etag``, ``read back``, ``same place``, ``journal``; empty when it was not.
     evidence: str = ""

@@ -1,7 +1,7 @@
-"""Which keys obstore can address exactly.
+"""Keys that obstore can address exactly, and an encoding for the others.
 
-Everything else is refused by obstore or, worse, silently normalised into another object: ``/a`` and ``a/`` become
-``a``. Tried on S3, Azure, local and memory stores with the keys of ``tests/support/translate/hostile_keys.py``.
+obstore refuses other keys, or normalises them into another object's key: ``/a`` and ``a/`` become ``a``. This was tested
+on S3, Azure, local and memory stores with the keys of ``tests/support/translate/hostile_keys.py``.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import urllib.parse
 
 __all__ = ("decode_key", "encode_key", "unaddressable")
 
-#: LocalStore stages an upload of ``x`` as ``x#1``, and hides and refuses every file so named: first ``#``, ASCII digits.
+#: LocalStore stages an upload of ``x`` as ``x#1``, and hides and refuses names with only digits after the first ``#``.
 _STAGING_NAME = re.compile(r"[^#]*#[0-9]+")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 #: File systems allow 255 bytes for a name, and LocalStore needs two of them for ``#1``.
-_LONGEST_LOCAL_NAME = 253
+_MAX_LOCAL_NAME_BYTES = 253
 
 
 def unaddressable(key: str, *, local: bool = False) -> str | None:
-    r"""Tell why obstore cannot address a key exactly.
+    r"""Return why obstore cannot address a key exactly.
 
     Args:
-        key: The key as it would be handed to obstore, raw: never percent-encoded.
+        key: The raw key as obstore would get it, not percent-encoded.
         local: Whether the store is a directory on a local disk, which has two more rules.
 
     Returns:
@@ -61,8 +61,8 @@ def _unaddressable_file(key: str) -> str | None:
     *folders, name = key.split("/")
     if _STAGING_NAME.fullmatch(name):
         return "has a file name that a local store keeps for uploads under way"
-    if len(name.encode()) > _LONGEST_LOCAL_NAME:
-        return f"has a file name longer than {_LONGEST_LOCAL_NAME} bytes"
+    if len(name.encode()) > _MAX_LOCAL_NAME_BYTES:
+        return f"has a file name longer than {_MAX_LOCAL_NAME_BYTES} bytes"
     if any(len(folder.encode()) > 255 for folder in folders):
         return "has a folder name longer than 255 bytes"
     return None
@@ -73,10 +73,10 @@ def encode_key(key: str, *, local: bool = False) -> str:
 
     Only what cannot be addressed is percent-encoded (RFC 3986, over UTF-8), and ``%`` itself, so that
     :func:`decode_key` gives the key back. A key that can be addressed stays as it is, and so does one that no encoding
-    helps: an empty one, or a name that is too long for a disk.
+    helps: an empty key, or a name that is too long for a disk.
 
     Args:
-        key: The key as it would be handed to obstore, raw.
+        key: The raw key as obstore would get it.
         local: Whether the store is a directory on a local disk.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Ask the same of many, several at a time, in bounded memory and in order."""
+"""Parallel work on a stream of inputs, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Got = TypeVar("Got")
 
 
 def parallel_map(work: Callable[[Given], Got], given: Iterable[Given], workers: int) -> Iterator[tuple[Given, Got]]:
-    """Do ``work`` for each of a stream.
+    """Do ``work`` for each input of a stream, and keep the order.
 
     Args:
-        work: what is done, on a thread of its own; what it raises is raised here.
-        given: taken as it is needed, never far ahead.
-        workers: how many at once.
+        work: called in a worker thread; its exception is raised here.
+        given: the inputs, read only a few ahead of the work.
+        workers: inputs in progress at once.
 
     Yields:
-        Each of the stream with what ``work`` returned for it, in the stream's order.
+        Each input with the result of ``work``, in the order of the stream.
     """
     waiting: deque[tuple[Given, Future[Got]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="ask") as pool:
         try:
-            for each in given:
-                waiting.append((each, pool.submit(work, each)))
+            for item in given:
+                waiting.append((item, pool.submit(work, item)))
                 if len(waiting) >= 4 * workers:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -41,43 +41,43 @@ def parallel_map(work: Callable[[Given], Got], given: Iterable[Given], workers: 
                 future.cancel()
 
 
-_MOST = 1024
-"""Threads at most; a thread is made when there is work for it."""
+_MAX_THREADS = 1024
+"""A thread is started when there is work for it."""
 
 
 def parallel_unordered(
     work: Callable[[Given], Got], given: Iterable[Given], at_once: Callable[[], int]
 ) -> Iterator[Got]:
-    """Do ``work`` for each of a stream; one that takes long holds up no other.
+    """Do ``work`` for each input of a stream. A slow one does not delay the others.
 
     Args:
-        work: what is done, on a thread of its own; what it raises is raised here.
-        given: taken as it is needed, never far ahead.
-        at_once: how many at once, asked again and again: twice as many are taken.
+        work: called in a worker thread; its exception is raised here.
+        given: the inputs, read only a few ahead of the work.
+        at_once: returns how many inputs are in progress at once. It is called for each input; twice as many are read.
 
     Yields:
-        What ``work`` returned, in the order in which it ended.
+        The results of ``work``, in the order in which they are done.
     """
     done: queue.SimpleQueue[Future[Got]] = queue.SimpleQueue()
-    under_way = 0
-    pool = ThreadPoolExecutor(_MOST, thread_name_prefix="carry")
+    in_progress = 0
+    pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="carry")
     failure: Exception | None = None
     stream = iter(given)
     try:
         while True:
             try:
-                each = next(stream)
+                item = next(stream)
             except StopIteration:
                 break
-            except Exception as error:  # noqa: BLE001 - it waits until all that was begun is told
+            except Exception as error:  # noqa: BLE001 - it is raised after the results of the inputs before it
                 failure = error
                 break
-            pool.submit(work, each).add_done_callback(done.put)
-            under_way += 1
-            while under_way and (under_way >= 2 * at_once() or not done.empty()):
-                under_way -= 1
+            pool.submit(work, item).add_done_callback(done.put)
+            in_progress += 1
+            while in_progress and (in_progress >= 2 * at_once() or not done.empty()):
+                in_progress -= 1
                 yield done.get().result()
-        for _ in range(under_way):
+        for _ in range(in_progress):
             yield done.get().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Text that came from data, made safe to show: one line, no terminal escapes, no secrets. Standard library only."""
+"""Text from data made safe to show: one line, no terminal escapes, no secrets. Standard library only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def masked(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what ``error`` says in one line: its type and the first line of its message, without secrets."""
+    """Return an error in one line: its type and the first line of its message, without secrets."""
     name = type(error).__name__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return visible(masked(f"{name}: {lines[0]}")) if lines else name

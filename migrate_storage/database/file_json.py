@@ -1,4 +1,4 @@
-"""What a row of a StoredObject column holds: the JSON of one file, or of a list of them, read and changed as it was written."""
+"""The JSON of one file, or of a list of files, in a StoredObject column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ("BrokenValueError", "Row", "exchange_files", "parse_slots", "rewrite_
 
 
 class BrokenValueError(ValueError):
-    """A row's value is not JSON that a FileObject could have written; the message says what is wrong with it."""
+    """A row's value is not JSON that a FileObject could have written. The message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
 
 
 def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -> str:
-    """The row's JSON with some of its files changed; all else stays as it was, in its order.
+    """The row's JSON with some of its files changed. All other values and the order stay.
 
     Args:
         value: the JSON text as read.
-        changes: what to set, by slot index (``None`` for a single file).
+        changes: the fields to set, by slot index (``None`` for a single file).
     """
     loaded = _load(value)
     for index, change in changes.items():
@@ -65,29 +65,29 @@ def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -
 
 
 def exchange_files(value: str, given: str, taken: str) -> str | None:
-    """A row's list of files with some of them exchanged, wherever in it they are now.
+    """A row's list of files with some of them replaced, at their present positions.
 
     Args:
         value: the list as JSON text.
-        given: a list that holds, at some positions, other files than ``taken``: these are looked for.
-        taken: what is put in their places.
+        given: a list of files. Those that differ from ``taken`` at the same position are replaced.
+        taken: the list of their replacements.
 
     Returns:
-        ``None`` when none of them is there, or one of the values is no list.
+        ``None`` when the value has none of them, or one of the values is no list.
     """
-    now, wanted, files = _load(value), _load(given), _load(taken)
-    if not (isinstance(now, list) and isinstance(wanted, list) and isinstance(files, list)):
+    files, old_files, new_files = _load(value), _load(given), _load(taken)
+    if not (isinstance(files, list) and isinstance(old_files, list) and isinstance(new_files, list)):
         return None
-    found = False
-    for old, new in zip(wanted, files, strict=False):
-        if old != new and old in now:
-            now[now.index(old)] = new
-            found = True
-    return json.dumps(now) if found else None
+    replaced = False
+    for old, new in zip(old_files, new_files, strict=False):
+        if old != new and old in files:
+            files[files.index(old)] = new
+            replaced = True
+    return json.dumps(files) if replaced else None
 
 
 def same_json(one: str, other: str) -> bool:
-    """Whether two texts are the same value: a database may give it back in an order and spacing of its own."""
+    """Whether two texts are the same JSON value. A database may change its order and spacing."""
     try:
         return bool(json.loads(one) == json.loads(other))
     except ValueError:
@@ -103,22 +103,24 @@ def _load(value: str) -> Any:
         raise BrokenValueError(f"its value is not JSON: {str(error)[:80]}") from error
 
 
-def _exact_float(literal: str) -> float:
+def _parse_exact_float(literal: str) -> float:
     number = float(literal)
     if decimal.Decimal(literal) != decimal.Decimal(repr(number)):
         raise BrokenValueError(f"its JSON holds a number that cannot be kept exactly: {literal[:40]}")
     return number
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise BrokenValueError("its JSON holds the same key twice")
     return value
 
 
-def _constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise BrokenValueError(f"its JSON holds {name}")
 
 
-_decoder = json.JSONDecoder(parse_float=_exact_float, object_pairs_hook=_unique, parse_constant=_constant)
+_decoder = json.JSONDecoder(
+    parse_float=_parse_exact_float, object_pairs_hook=_parse_unique_keys, parse_constant=_refuse_constant
+)

@@ -1,4 +1,4 @@
-"""Primary keys as the journal holds them, and as a person types them."""
+"""Primary keys as the journal stores them and as a person types them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def dump_key(pk: Sequence[Any]) -> str:
-    """A primary key as JSON that keeps the types of its parts: what the journal holds."""
+    """A primary key as JSON that keeps the types of its parts, for the journal."""
     return _encode([_dump_part(part) for part in pk])
 
 
@@ -32,23 +32,23 @@ def load_key(dumped: str) -> tuple[Any, ...]:
 
 
 def row_id(of: Column, pk: Sequence[Any]) -> str:
-    """A digest that names one column of one row in the journal."""
+    """The journal's id of one column of one row: a digest."""
     return row_id_of(of, dump_key(pk))
 
 
 def row_id_of(of: Column, dumped: str) -> str:
-    """The same of a key that :func:`dump_key` wrote."""
+    """The same for a key that :func:`dump_key` wrote."""
     return digest_of(f"{row_head(of)}{_encode(dumped)}]")
 
 
 @functools.cache
 def row_head(of: Column) -> str:
-    """What a row's name begins with: a JSON list of table and column, to which the key as JSON text is added."""
+    """The beginning of the JSON list whose digest is a row's id. The key as JSON text and ``]`` follow."""
     return json.dumps([of.schema, of.table, of.column], ensure_ascii=False)[:-1] + ", "
 
 
 def digest_of(name: str) -> str:
-    """A short name that no other text shares; PostgreSQL can tell it too."""
+    """A short digest of a text. PostgreSQL can compute it too."""
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -90,7 +90,7 @@ _LOADERS: dict[str, Callable[[str], Any]] = {
 
 
 def spellings(typed: str) -> Iterator[Any]:
-    """What a typed key may be in the database."""
+    """The values that a typed key may be in the database."""
     if typed.lstrip("-").isdigit():
         yield int(typed)
     yield typed

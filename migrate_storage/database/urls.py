@@ -1,4 +1,4 @@
-"""Engines made from a database URL."""
+"""Engines from database URLs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def engine_from_url(url: str) -> AnyEngine:
 
 
 def in_memory(url: sa.URL) -> bool:
-    """Whether the database ends with the process, or even with its connection."""
+    """Whether the database exists only in this process, or only in one connection."""
     file = (url.database or "").removeprefix("file:")
     named = file.partition("?")[0] in {"", ":memory:"} or "mode=memory" in file or url.query.get("mode") == "memory"
     return url.get_backend_name() == "sqlite" and named
