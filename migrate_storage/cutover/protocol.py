@@ -90,15 +90,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class FindEntry(Step):
-    """Read the key's open entry. Answer: the :class:`Entry`, or ``None``."""
+    """Read the key's open entry. Answer: the entry, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEntry(Step):
-    """Open an entry, or join the open one. Answer: the :class:`Entry`.
-
-    An open entry keeps its side, and its sequence grows.
-    """
+    """Open an entry, or join the open one, which keeps its side. Answer: the entry."""
 
     side: Side
     tombstone: bool = False
@@ -106,10 +103,7 @@ class OpenEntry(Step):
 
 @dataclass(frozen=True, slots=True)
 class CloseEntry(Step):
-    """Close an entry that only this writer used. Answer: its :class:`EntryFate`.
-
-    An entry that another process used is left to repair.
-    """
+    """Close an entry that only this writer used, else leave it. Answer: its fate."""
 
     entry: Entry
     #: Both sides have the content of this writer.
@@ -118,10 +112,7 @@ class CloseEntry(Step):
 
 @dataclass(frozen=True, slots=True)
 class LeaveForRepair(Step):
-    """Leave an entry to repair. Answer: its :class:`EntryFate`.
-
-    The sequence grows, so that a running repair starts again.
-    """
+    """Leave an entry to repair; a running repair starts again. Answer: its fate."""
 
     entry: Entry
     #: The trusted side has the new content. The other side's object is old and must not be read.
@@ -137,18 +128,12 @@ class RequestRepair(Step):
 
 @dataclass(frozen=True, slots=True)
 class ClaimEntry(Step):
-    """Acquire the key's lease for repair. Answer: the :class:`Entry`, or ``None``.
-
-    The sequence grows. ``None`` means that the key has no entry, or that another repair has the lease.
-    """
+    """Acquire the key's lease for repair. Answer: the entry, or ``None`` without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchTrustedSide(Step):
-    """Make the other side the trusted one. Answer: the :class:`Entry`, or ``None``.
-
-    ``None`` means that another process has used the entry since.
-    """
+    """Trust the other side. Answer: the entry, or ``None`` if it was used since."""
 
     entry: Entry
 

@@ -120,13 +120,7 @@ class SharedPhase:
 
     @property
     def phase(self) -> Phase:
-        """The phase of an operation that starts now.
-
-        Without a valid lease one query is sent.
-
-        Raises:
-            PhaseLostError: the phase cannot be read.
-        """
+        """The phase of an operation that starts now; without a lease it takes one query."""
         with self.acquire(writing=False) or self.renew(writing=False) as lease:
             return lease.phase
 
@@ -145,11 +139,7 @@ class SharedPhase:
             return LimitedLease(lease, self._check_lease, self._end_operation)
 
     def renew(self, *, writing: bool) -> OperationLease:
-        """Renew the process lease in this thread, and acquire an operation lease.
-
-        Raises:
-            PhaseLostError: there is no lease, and ``on_lost`` does not allow the operation without one.
-        """
+        """Renew the process lease in this thread, and acquire an operation lease."""
         self._start_renewing()
         # One thread at a time. A renewal that just failed in another thread is not repeated at once.
         if not self._closed and self._renewal_lock.acquire(timeout=self._lease_seconds / 10):
