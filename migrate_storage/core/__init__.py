@@ -1,1 +1,1 @@
-"""Value types, errors, events, filters and spill files. They import nothing of this package."""
+"""Value types, errors, events, filters and spill files."""

@@ -1,4 +1,6 @@
-"""The errors of this package. Every message is one line: what failed, why, and what to do.
+"""The errors of this package.
+
+Every message is one line: what failed, why, and what to do.
 
 ::
 
@@ -60,7 +62,7 @@ class ApplicationError(ConfigurationError):
 
 
 class KeyRefusedError(MigrateStorageError, ValueError):
-    """A key that the store cannot address exactly. It is refused, not normalised into another object's key."""
+    """A key that the store cannot address exactly, and that is not normalised."""
 
 
 class ConditionFailedError(MigrateStorageError, OSError):
@@ -84,7 +86,7 @@ class MissingBucketError(MigrateStorageError, OSError):
 
 
 class PhaseLostError(MigrateStorageError, OSError):
-    """This process does not know the phase of the cutover, so it may not write. Try again later."""
+    """This process does not know the phase of the cutover, so it may not write."""
 
 
 class RunError(MigrateStorageError):
@@ -92,7 +94,7 @@ class RunError(MigrateStorageError):
 
 
 class RefusedError(RunError):
-    """The database refuses a statement, and would refuse it again. Its transaction was rolled back.
+    """The database refuses a statement, and its transaction was rolled back.
 
     Args:
         message: one line.

@@ -1,4 +1,4 @@
-"""The events of a job. Only listeners of events show progress; no other code below the command line prints or logs it."""
+"""The events of a job. Only their listeners print or log its progress."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PassStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
-    """The listing of the source of a sync or a check has ended, so that the number of objects is known."""
+    """The source of a sync or a check is listed, and its number of objects is known."""
 
     objects: int
 

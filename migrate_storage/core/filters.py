@@ -74,7 +74,9 @@ class Filters:
 
 
 def names_in(path: Path) -> frozenset[str]:
-    """The names in a file, one on each line, as rclone's ``--files-from`` reads it. ``#`` and ``;`` begin a comment.
+    """The names in a file, one a line, in the format of rclone's ``--files-from``.
+
+    A line that begins with ``#`` or ``;`` is a comment.
 
     Raises:
         ConfigurationError: the file cannot be read.
@@ -88,7 +90,10 @@ def names_in(path: Path) -> frozenset[str]:
 
 
 def patterns_in(text: str) -> tuple[str, ...]:
-    r"""The patterns of a list separated by commas; a comma in braces, in a set or after ``\`` is part of a pattern."""
+    r"""The patterns of a list separated by commas.
+
+    A comma in braces, in a set or after ``\`` is part of a pattern.
+    """
     found, depth, escaped = [""], 0, False
     for character in text:
         if not escaped:
@@ -106,7 +111,7 @@ _MATCHES_IN_ANY_FOLDER = re.compile(r"\{[^{}]*/|\{\{")
 
 
 def _derive_folders(pattern: str) -> Iterator[str]:
-    """The folders in which an include pattern could match something, as patterns that end with a slash."""
+    """The folders in which an include pattern could match, as patterns with a slash."""
     if _MATCHES_IN_ANY_FOLDER.search(pattern):
         yield "/**"
         return
@@ -138,7 +143,7 @@ _TOKENS = re.compile(
 
 
 def _to_regex(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression. A brace or set that is not closed raises ``ValueError``."""
+    """A pattern as a regular expression; ``ValueError`` if it is malformed."""
     glob = pattern.removeprefix("/")
     parts, inside = ["^" if glob != pattern else "(?:^|/)"], False
     for found in _TOKENS.finditer(glob):

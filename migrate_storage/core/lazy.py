@@ -1,4 +1,4 @@
-"""Exported names that are imported on first use, so that a command starts without obstore and SQLAlchemy."""
+"""Imports on first use, so that a command starts without obstore and SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ("lazy_attributes",)
 
 
 def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a module's ``__getattr__`` (PEP 562) that imports a name from the module where it is defined.
+    """Return a module's ``__getattr__`` (PEP 562) that imports a name on first use.
 
     Args:
         package: the ``__name__`` of the module.

@@ -53,7 +53,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Place:
-    """Where an object physically is, whatever registration names it. Equal places are one object."""
+    """The physical place of an object. Equal places are one object."""
 
     #: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http``, or an fsspec protocol.
     service: str
@@ -104,7 +104,7 @@ class ObjectMeta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """The state of an object at one moment. If it is equal at two moments, the object was not replaced in between."""
+    """The state of an object at one moment; equal if it was not replaced."""
 
     size: int
     e_tag: str | None = None
@@ -164,10 +164,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class RowRef:
-    """A slot: one file reference of one row. ``index`` is the position in a list of files, else ``None``."""
+    """A slot: one file reference of one row."""
 
     column: Column
     pk: tuple[Any, ...]
+    #: The position in a list of files; ``None`` for a single file.
     index: int | None = None
 
     def __str__(self) -> str:
@@ -235,7 +236,7 @@ class OutcomeKind(enum.StrEnum):
 
     @property
     def done(self) -> bool:
-        """Whether no work is left, so that the object is not reported as a problem and the exit code is 0."""
+        """Whether no work is left. Other objects are problems, and the exit code is 1."""
         return self in _DONE
 
 

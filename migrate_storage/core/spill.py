@@ -1,4 +1,4 @@
-"""Collections in temporary SQLite files, for what may not fit in memory. One thread at a time may use each."""
+"""Collections in temporary SQLite files, each for one thread at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NoRoomError(RunError):
 
 
 class SpillFile:
-    """One table, ``item``, in a temporary SQLite file, which is deleted when it is closed.
+    """One table, ``item``, in a temporary SQLite file that is deleted on close.
 
     Every method raises :class:`NoRoomError` where the disk is full or fails.
 
@@ -61,7 +61,7 @@ class SpillFile:
         self._folder.cleanup()
 
     def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """Run a statement for each of many parameter rows, in one transaction for each batch."""
+        """Run a statement for each of many parameter rows, in a transaction a batch."""
         given = iter(rows)
         while batch := list(itertools.islice(given, _WRITE_BATCH_ROWS)):
             with _disk_errors():
@@ -73,7 +73,7 @@ class SpillFile:
             return self._connection.execute(statement, parameters).fetchall()
 
     def _pages(self, condition: str = "TRUE", size: int = _READ_PAGE_ROWS) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of a table whose ``key`` is text or a blob, in lists of at most ``size`` in the order of the key.
+        """The rows in the order of ``key``, a text or blob, in lists of at most ``size``.
 
         Rows may change between two lists.
         """

@@ -1,4 +1,4 @@
-"""Text from data made safe to show: one line, no terminal escapes, no secrets. Standard library only."""
+"""Text from data made safe to show: one line, no terminal escapes, no secrets."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def visible(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` with the passwords of URLs, and values assigned to names of secrets, replaced by ``***``."""
+    """Return ``text`` with ``***`` for passwords of URLs and values of secrets."""
     text = _URL_PASSWORD.sub(r"\g<head>:***@", text)
     return _ASSIGNED.sub(r"\g<name>\g<sign>\g<quote>***\g<quote>", text)
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error in one line: its type and the first line of its message, without secrets."""
+    """Return an error's type and the first line of its message, without secrets."""
     name = type(error).__name__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return visible(masked(f"{name}: {lines[0]}")) if lines else name
@@ -67,7 +67,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for a person, such as ``0.8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    """Return seconds for a person, such as ``0.8 s`` or ``2 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

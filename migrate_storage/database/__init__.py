@@ -1,1 +1,1 @@
-"""The application's database: connection, dialects, file columns, compare-and-swap."""
+"""The application's database: connection, dialects, columns, compare-and-swap."""

@@ -1,4 +1,4 @@
-"""Compare-and-swap of one column's values: an UPDATE whose WHERE clause compares the old value.
+"""Compare-and-swap of one column: an UPDATE whose WHERE compares the old value.
 
 It is SQLAlchemy Core on the bare columns of :mod:`migrate_storage.database.file_column`, and changes no other column.
 """
@@ -80,7 +80,7 @@ class CompareAndSwap:
         return [self.equals(connection, pk, new) for pk, _, new in swaps]
 
     def swap_each(self, connection: Connection, swaps: Sequence[_Swap]) -> bool:
-        """Set rows to their new values where they still have the old ones; return whether each of them had.
+        """Set all rows that still have their old values; return whether all had.
 
         Args:
             connection: in a transaction, which the caller rolls back if one had not.
@@ -118,7 +118,7 @@ class CompareAndSwap:
 
 
 def key_equals(key: Sequence[ColumnElement[Any]], pk: Sequence[Any], name: str = "key") -> list[ColumnElement[bool]]:
-    """Conditions that a row's primary key is ``pk``, with parameters of this name and a number."""
+    """Conditions that a row's primary key is ``pk``, with numbered parameters."""
     return [part == untyped(f"{name}{i}", value) for i, (part, value) in enumerate(zip(key, pk, strict=True))]
 
 
@@ -138,7 +138,10 @@ def _batches(swaps: Sequence[_Swap], rows: int, characters: int) -> Iterator[lis
 
 
 def _parameters(swaps: Sequence[_Swap], rows: int = 1) -> dict[str, Any]:
-    """The parameters of a statement for so many rows. Those of missing rows match no row, for no key is NULL."""
+    """The parameters of a statement for so many rows.
+
+    Those of missing rows match no row, for no key is NULL.
+    """
     parameters: dict[str, Any] = {}
     missing = ((None,) * len(swaps[0][0]), "null", "null")
     for n in range(rows):

@@ -1,4 +1,4 @@
-"""The application's database on our own connections: short transactions, retried where that is safe.
+"""The application's database on our own connections, in short transactions.
 
 :meth:`Database.transaction` runs a function on an async engine too. So all other code is written once, against
 SQLAlchemy Core's synchronous :class:`~sqlalchemy.engine.Connection`.
@@ -51,7 +51,7 @@ _CONNECTION_WORDS = ("connection", "server closed", "timeout", "timed out", "sta
 
 
 def describe_failure(error: BaseException) -> str:
-    """One line about a database error, without the statement, its parameters or a password."""
+    """One line about a database error, without statement, parameters or password."""
     original = getattr(error, "orig", None) or error
     lines = str(original).strip().splitlines() or [type(original).__name__]
     return f"{type(original).__name__}: {' '.join(line.strip() for line in lines[:2])[:300]}"
@@ -146,7 +146,7 @@ class Database:
         self.dialect = dialect_of(self._sync_engine.dialect)
 
     def transaction(self, work: Callable[[Connection], T], *, attempts: int | None = None) -> T:
-        """Run ``work`` in one short READ COMMITTED transaction, and again after a transient failure.
+        """Run ``work`` in one READ COMMITTED transaction; retry transient failures.
 
         Args:
             work: called with the connection, once for each attempt.
@@ -196,7 +196,7 @@ class Database:
             return work(connection)
 
     def now(self, connection: Connection) -> float:
-        """The database's clock, in seconds since the epoch: leases compare times of one clock only."""
+        """The database's clock in seconds since the epoch, which all leases use."""
         return float(connection.exec_driver_sql(self.dialect.clock).scalar_one())
 
     def close(self) -> None:

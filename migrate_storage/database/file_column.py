@@ -77,7 +77,7 @@ class FileColumn:
             self._try_condition()
 
     def _describe(self, connection: Connection) -> tuple[str, tuple[str, ...]]:
-        """The column's type as the server calls it, and the columns that an UPDATE must set to themselves."""
+        """The column's type, and the columns that the server sets on UPDATE."""
         schema, name = self.column.schema, self.column.table
         try:
             columns = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=schema)}
@@ -149,7 +149,7 @@ class FileColumn:
         return narrowed
 
     def split_points(self, into: int) -> list[tuple[Any, ...]]:
-        """Keys that divide the rows into ranges of about one size, read in one pass in key order.
+        """Keys that divide the rows into ranges of about one size, read in one pass.
 
         Args:
             into: the number of ranges; there are fewer where there are fewer rows.
@@ -170,7 +170,7 @@ class FileColumn:
         return keys
 
     def ranges(self, size: int) -> Iterator[FileColumn]:
-        """The same rows in ranges of ``size`` rows by their keys. A row that is added meanwhile is in one of them."""
+        """The same rows in ranges of ``size`` rows, which include rows that are added."""
         after: tuple[Any, ...] | None = None
         while True:
             until = self._nth_key(size, after)
@@ -193,7 +193,7 @@ class FileColumn:
         return None if found is None else tuple(found)
 
     def windows(self, backend: str | None, size: int, *, after: tuple[Any, ...] | None = None) -> Iterator[list[Row]]:
-        """The rows that may name ``backend`` in key order, in windows that one short transaction reads.
+        """The rows that may name ``backend`` in key order, a transaction a window.
 
         Args:
             backend: the backend key. The database filters by text, :func:`parse_slots` decides. ``None`` means all rows
@@ -214,7 +214,7 @@ class FileColumn:
     def _read_window(
         self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None]:
-        """The matching rows among the next ``span`` rows, and the key of the last of them if there may be more."""
+        """The matching rows of the next ``span`` rows, and the last key if more follow."""
         keys, matching = self._nth(span), self._matching(backend, self._text.label("value"))
         if after is not None:
             keys, matching = keys.where(self._after(after)), matching.where(self._after(after))
@@ -224,7 +224,7 @@ class FileColumn:
         return _rows(connection, matching), None if until is None else tuple(until)
 
     def _matching(self, backend: str | None, *more: ColumnElement[Any]) -> Any:
-        """A statement that selects the keys of the rows that may name ``backend``, in key order."""
+        """A SELECT of the keys of the rows that may name ``backend``, in key order."""
         return self._that_name(backend, self.select(*more).where(self.raw.is_not(None)).order_by(*self.key))
 
     def _that_name(self, backend: str | None, statement: Any) -> Any:
@@ -234,7 +234,7 @@ class FileColumn:
         return statement.where(self._text.like(bindparam("pattern", pattern), escape="!"))
 
     def sample_windows(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
-        """Windows at even distances among the rows that may name ``backend``, each read in one short transaction.
+        """Windows at even distances among the rows that may name ``backend``.
 
         Args:
             backend: the backend key, as in :meth:`windows`.
@@ -268,13 +268,13 @@ class FileColumn:
         return self.database.transaction(partial(_rows, statement=statement))
 
     def estimate(self, backend: str) -> int:
-        """How many rows may name ``backend``, counted by text: enough for progress, not for a decision."""
+        """How many rows may name ``backend``, counted by text: enough for progress."""
         count = select(func.count()).select_from(self.table).where(self.raw.is_not(None))
         statement = self._that_name(backend, self._restricted(count))
         return int(self.database.transaction(lambda connection: connection.execute(statement).scalar_one()))
 
     def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
-        """The key of one row as the database has it, and its value; ``None`` when there is no such row.
+        """The key of one row as the database has it, and its value; ``None`` if missing.
 
         Args:
             typed: the key's parts as a person types them: numbers, texts, UUIDs with or without dashes, bytes in hex.
@@ -295,7 +295,7 @@ def _rows(connection: Connection, statement: Any) -> list[Row]:
 
 
 def _pattern(backend: str | None) -> str | None:
-    """A LIKE pattern for the key as JSON text; ``None`` where JSON has several spellings of the key."""
+    """A LIKE pattern for the key as JSON; ``None`` where JSON may spell it otherwise."""
     if backend is None or not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
         return None
     escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")

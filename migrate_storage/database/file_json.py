@@ -14,7 +14,7 @@ __all__ = ("BrokenValueError", "Row", "exchange_files", "parse_slots", "rewrite_
 
 
 class BrokenValueError(ValueError):
-    """A row's value is not JSON that a FileObject could have written. The message has the reason."""
+    """A row's value is not JSON of a FileObject, for the reason in the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
 
 
 def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -> str:
-    """The row's JSON with some of its files changed. All other values and the order stay.
+    """The row's JSON with some of its files changed. All else stays, in its order.
 
     Args:
         value: the JSON text as read.
@@ -87,7 +87,7 @@ def exchange_files(value: str, given: str, taken: str) -> str | None:
 
 
 def same_json(one: str, other: str) -> bool:
-    """Whether two texts are the same JSON value. A database may change its order and spacing."""
+    """Whether two texts are the same JSON value, in any order and spacing."""
     try:
         return bool(json.loads(one) == json.loads(other))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Decides whether the rows' database is overloaded: by a query of the user, and by the lag of its replicas."""
+"""The load of the rows' database: a query of the user, and the replicas' lag."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class LoadMonitor:
                 ) from error
 
     def ask(self) -> str:
-        """The reason for which the run should pause now, in one line; empty when there is none."""
+        """Why the run should pause now, in one line; empty when it should not."""
         try:
             if self._query is not None and (answer := self._answer()):
                 return f"--throttle-query answers {answer}"

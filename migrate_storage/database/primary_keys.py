@@ -43,7 +43,7 @@ def row_id_of(of: Column, dumped: str) -> str:
 
 @functools.cache
 def row_head(of: Column) -> str:
-    """The beginning of the JSON list whose digest is a row's id. The key as JSON text and ``]`` follow."""
+    """The JSON list of a row's id up to its key, which follows as JSON text."""
     return json.dumps([of.schema, of.table, of.column], ensure_ascii=False)[:-1] + ", "
 
 

@@ -1,4 +1,4 @@
-"""The journal: records of objects and rows in the application's database, so that a row and its records commit together.
+"""The journal: records of objects and rows, committed together with the rows.
 
 The intent to copy an object is recorded before the first byte. The result is recorded in the transaction that re-points
 its rows. Leases in the database exclude two runs from each other; no process id and no host name is used.

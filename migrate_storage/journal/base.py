@@ -21,7 +21,7 @@ IN_LIST_IDS = 400
 
 
 class Repository:
-    """Reads and writes the records of one of the journal's tables. Each call is a short transaction of its own.
+    """Reads and writes the records of one table, in a short transaction each call.
 
     Methods with a ``connection`` run in the transaction of the caller.
 
@@ -42,7 +42,7 @@ class Repository:
     def _read_batches(
         self, statement: Select[Any], key: ColumnElement[Any], start: str | int, size: int
     ) -> Iterator[list[dict[str, Any]]]:
-        """The rows of a statement in the order of a selected unique column, in lists of at most ``size``.
+        """The rows in the order of a selected unique column, at most ``size`` in a list.
 
         Args:
             statement: a SELECT without an order.

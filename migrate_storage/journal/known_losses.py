@@ -1,4 +1,4 @@
-"""The records of known losses: rows whose object is missing, which a person acknowledged."""
+"""The records of known losses: missing objects that a person acknowledged."""
 
 from __future__ import annotations
 

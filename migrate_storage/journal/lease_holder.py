@@ -1,4 +1,4 @@
-"""A lease and the thread that renews it: run, revert and purge exclude each other by one lease."""
+"""A lease with its renewals. One lease excludes run, revert and purge."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Lease:
             return self._renew_once()
 
     def check(self) -> None:
-        """Make sure that the lease is valid, right before a write; renew it if it has expired.
+        """Make sure right before a write that the lease is valid; renew it if expired.
 
         Raises:
             StoppedError: another process has it now.

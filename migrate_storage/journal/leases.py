@@ -1,4 +1,4 @@
-"""The leases by which processes exclude each other: an owner and an expiry, by the database's clock."""
+"""The records of leases: owner and expiry, by the database's clock."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ObjectRepository(Repository):
         return found
 
     def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[ObjectRecord]]:
-        """The objects of all runs, or of one, in one of these states, in batches in the order of their ids."""
+        """The objects in one of these states, of all runs or one, in batches by id."""
         statement = self._select().where(self.tables.object.c.state.in_(states))
         if run is not None:
             statement = statement.where(self.tables.object.c.run == run)
@@ -79,7 +79,7 @@ class ObjectRepository(Repository):
         part: int | None = None,
         size: int = 500,
     ) -> Iterator[list[ObjectRecord]]:
-        """The objects of a run, or of one shard of it, in batches in the order of their ids.
+        """The objects of a run, or of one shard of it, in batches by id.
 
         Args:
             run: the run's id.
@@ -106,7 +106,7 @@ class ObjectRepository(Repository):
         return self._count_by(self.tables.object.c.outcome, run, part)
 
     def count_evidence(self, run: str, part: int | None = None) -> dict[str, int]:
-        """The number of done objects of a run, or of one shard of it, by how equality was proved."""
+        """The number of done objects of a run, or of one shard of it, by evidence."""
         done = self.tables.object.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
         return self._count_by(self.tables.object.c.evidence, run, part, done)
 
@@ -153,7 +153,7 @@ class ObjectRepository(Repository):
         return earlier
 
     def take_over_intent(self, record: ObjectRecord, part: int) -> bool:
-        """Give an intent of a shard without a process to another shard; return whether it still had the intent."""
+        """Give an intent to another shard; return whether its shard still had it."""
         table = self.tables.object
         same = table.c.part.is_(None) if record.part is None else table.c.part == record.part
         statement = update(table).where(
@@ -166,7 +166,7 @@ class ObjectRepository(Repository):
         return self.database.transaction(lambda connection: self._taken(connection, _destinations(records)))
 
     def _taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
-        """Ids of objects, each given with the id of its destination, whose destination belongs to another object."""
+        """Ids of those objects, given with their destinations, that another one owns."""
         table = self.tables.object
         owners: dict[str, str] = {}
         taken: set[str] = set()
@@ -180,7 +180,7 @@ class ObjectRepository(Repository):
         return taken
 
     def insert_verified(self, connection: Connection, records: Sequence[ObjectRecord]) -> tuple[set[str], int]:
-        """Insert the records of objects that are verified without a copy, and so had no intent.
+        """Insert the records of objects that are verified without a copy or an intent.
 
         Args:
             connection: in a transaction.
@@ -247,7 +247,7 @@ class ObjectRepository(Repository):
         self._write(update(table).where(table.c.id == id_).values(state=state, updated=time.time()))
 
     def release(self, ids: Sequence[str]) -> int:
-        """Mark copies that no row names any more as leftovers; return how many there are. Safe to repeat."""
+        """Mark copies that no row names as leftovers; return how many. Safe to repeat."""
         table = self.tables.object
         statement = update(table).where(
             table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed"))

@@ -37,7 +37,7 @@ def digest(*parts: str) -> str:
 
 
 def object_id(place: Place, destination: str) -> str:
-    """The id of an object's record: a digest of its physical place and of the backend key it goes to."""
+    """The id of an object's record: a digest of its place and its destination key."""
     return digest_of(object_name(place, destination))
 
 
@@ -76,7 +76,7 @@ class ObjectRecord:
 
     @property
     def same_place(self) -> bool:
-        """Whether both keys name one object: nothing was copied, and a deleted source is a deleted destination."""
+        """Whether both keys name one object, so that nothing was copied."""
         return self.evidence in (SAME_PLACE, SAME_PLACE_LISTED)
 
     @property
@@ -143,7 +143,7 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardRecord:
-    """The record of one shard of a run. The shard whose number is ``total`` ends the run."""
+    """The record of one shard of a run. The last one, number ``total``, ends the run."""
 
     run: str
     number: int

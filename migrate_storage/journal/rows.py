@@ -1,4 +1,4 @@
-"""The records of rows: re-points and reverts, written in the transaction of the UPDATE."""
+"""The records of rows, written in the transaction that updates the rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ("RowRepository",)
 
 
 class RowRepository(Repository):
-    """The records of re-pointed rows. One that is read is a dictionary of the table's columns."""
+    """The records of re-pointed rows, read as dictionaries of the table's columns."""
 
     def add(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert records."""
@@ -137,7 +137,7 @@ class RowRepository(Repository):
         return max((float(time_) for time_ in times if time_ is not None), default=None)
 
     def released_objects(self) -> Iterator[list[str]]:
-        """Ids of the objects that only reverted rows named, in batches that fit into one statement."""
+        """Ids of the objects that only reverted rows named, in batches for a statement."""
         with SpilledSet() as released:
             released.add(self._objects_in("reverted"))
             for state in ("swapped", "intent"):

@@ -1,4 +1,4 @@
-"""The records of runs: what each run is, its state and progress, and what ``control`` requests of it."""
+"""The records of runs, with their progress and the requests of ``control``."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class RunRepository(Repository):
         return found[0]
 
     def migration_run(self, name: str | None = None) -> RunRecord:
-        """One run from one key to another, by its id or the beginning of it; the latest when ``None``.
+        """One run between two keys by its id or the beginning of it, else the latest.
 
         Raises:
             ConfigurationError: there is none, or the named one is another job or re-points no row.

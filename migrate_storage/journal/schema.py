@@ -1,4 +1,4 @@
-"""Our tables in a database, and the version of their schema. All tables are defined here.
+"""Our tables in a database, and the version of their schema.
 
 They are in the application's own database unless ``--journal`` is given, so that a row and its journal record commit
 together. Alembic's autogenerate proposes to drop tables that it does not know: pass :func:`include_object` to
@@ -51,7 +51,7 @@ def _version_table(metadata: MetaData) -> Table:
 
 
 def _lease_table(metadata: MetaData) -> Table:
-    """One row a lease: run, revert and purge exclude each other by it, and so do processes with one shard."""
+    """One row a lease of processes that exclude each other."""
     return _table(
         metadata, "lease",
         Column("name", String(64), primary_key=True),
@@ -84,7 +84,7 @@ def _run_table(metadata: MetaData) -> Table:
 
 
 def _object_table(metadata: MetaData) -> Table:
-    """One row an object, written before the first byte and updated for as long as the journal exists."""
+    """One row an object, written before its first byte is."""
     return _table(
         metadata, "object",
         #: Digest of the source's place and the destination's key: one object has one row, however many rows name it.
@@ -123,7 +123,7 @@ def _object_table(metadata: MetaData) -> Table:
 
 
 def _shard_table(metadata: MetaData) -> Table:
-    """One row a shard of a job of several processes. The shard whose number is the total ends the job."""
+    """One row a shard of a run. The last one, whose number is the total, ends it."""
     return _table(
         metadata, "range",
         Column("run", String(36), primary_key=True),
@@ -144,7 +144,7 @@ def _shard_table(metadata: MetaData) -> Table:
 
 
 def _row_table(metadata: MetaData) -> Table:
-    """One row a re-pointed column of an application's row, with the values before and after: what a revert needs."""
+    """One row a re-pointed column of a row, with the values that a revert needs."""
     return _table(
         metadata, "row",
         Column("id", AUTO_ID, primary_key=True, autoincrement=True),
@@ -314,7 +314,7 @@ class Tables:
             ) from error
 
     def exist(self, connection: Connection) -> bool:
-        """Whether all of the tables exist. Not every database creates them in one transaction."""
+        """Whether all tables exist: not every database creates them at once."""
         existing = inspect(connection).get_table_names(schema=self.schema)
         return all(table.name in existing for table in self.metadata.tables.values())
 
@@ -323,7 +323,7 @@ class Tables:
         self.metadata.drop_all(connection)
 
     def prune(self, connection: Connection, before: float, size: int = 400) -> int:
-        """Delete some records of runs that finished before a moment, and some outbox entries closed before it.
+        """Delete some records of runs and outbox entries that ended before a moment.
 
         It is called until it returns 0. Reports are kept. So are the records of leftovers, of objects that a purge is
         deleting, and of objects in quarantine. An open outbox entry is kept. A closed one is kept until the shared phase
@@ -374,7 +374,7 @@ class Tables:
 
 
 def include_object(object_: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:  # noqa: ARG001
-    """Exclude our tables from Alembic's autogenerate, by ``context.configure(include_object=…)``."""
+    """Exclude our tables from Alembic, by ``context.configure(include_object=…)``."""
     if type_ == "table":
         return not (name or "").startswith(PREFIX)
     table = getattr(object_, "table", None)

@@ -1,4 +1,4 @@
-"""The records of shards: the parts of a job of several processes, and the progress of each."""
+"""The records of shards: parts of a run of several processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ShardRepository(Repository):
         self.database.transaction(write)
 
     def open_runs(self, plan: str, total: int | None = None) -> list[str]:
-        """The unfinished runs of a plan, the latest first; only those with ``total`` shards where given."""
+        """The unfinished runs of a plan, of ``total`` shards where given, latest first."""
         table, run = self.tables.shard, self.tables.run
         statement = (
             select(run.c.id)

@@ -1,4 +1,4 @@
-"""The supported databases. A module for each has all that this package does differently there."""
+"""The supported databases, each with all that is done differently there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIALECTS: dict[str, Dialect] = {each.name: each for each in (SQLite(), PostgreSQ
 
 
 def dialect_of(dialect: sqlalchemy.Dialect) -> Dialect:
-    """Our dialect for SQLAlchemy's. A MariaDB server behind a ``mysql`` URL is known after the first connection.
+    """Our dialect for SQLAlchemy's, which must have connected to know MariaDB.
 
     Raises:
         ConfigurationError: this database is not supported.

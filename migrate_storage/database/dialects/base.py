@@ -1,4 +1,4 @@
-"""What a database may do in its own way, with the way of most databases as the default."""
+"""What may differ between databases, with the most common way as the default."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Dialect:
         """
 
     def limit_lock_wait(self, connection: Connection, seconds: int) -> None:
-        """Shorten the wait for locks in this transaction, where the server keeps all locks during the wait."""
+        """Shorten the wait for locks of a transaction that has locks itself."""
 
     def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
-        """Names of the columns that the server changes in every UPDATE that does not set them."""
+        """Names of the columns that the server changes if an UPDATE does not set them."""
         return ()
 
     def text_of(self, column: ColumnElement[Any]) -> ColumnElement[str]:
@@ -67,7 +67,7 @@ class Dialect:
         return cast(column, types.Text())
 
     def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
-        """A text parameter that can be stored in a column of a type, which is the server's name in capitals."""
+        """A text parameter for a column of a type, which the server names in capitals."""
         return untyped(name, value)
 
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:

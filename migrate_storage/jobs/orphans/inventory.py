@@ -1,4 +1,4 @@
-"""The listed objects of all backends in a temporary file: each physical object once, whichever keys reach it."""
+"""The listed objects of all backends, each once, in a temporary file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extraneous objects of a sync: collected from the listings, deleted when both listings have ended.
+"""Extraneous objects of a sync, deleted when both listings have ended.
 
 Two HEAD requests precede each DELETE. The source must lack the key, and the destination must have what was listed.
 """
