@@ -152,13 +152,13 @@ def _to_regex(pattern: str) -> re.Pattern[str]:
             if inside is (kind == "open"):
                 raise ValueError("braces in it are not closed, or one stands in another: write it as {jpg,png}")
             inside = kind == "open"
-        parts.append(_part(kind, text, found["regex"], inside=inside))
+        parts.append(_translate_token(kind, text, found["regex"], inside=inside))
     if inside:
         raise ValueError("braces in it are not closed: write it as {jpg,png}")
     return re.compile("".join(parts) + r"\Z", re.DOTALL | re.ASCII)
 
 
-def _part(kind: str, text: str, regex: str | None, *, inside: bool) -> str:
+def _translate_token(kind: str, text: str, regex: str | None, *, inside: bool) -> str:
     if kind == "regex":
         return f"(?:{regex})"
     if kind == "stars":

@@ -53,11 +53,11 @@ def unaddressable(key: str, *, local: bool = False) -> str | None:
     if _SURROGATE.search(key):
         return "is not valid Unicode"
     if local:
-        return _unaddressable_file(key)
+        return _check_file_name(key)
     return None
 
 
-def _unaddressable_file(key: str) -> str | None:
+def _check_file_name(key: str) -> str | None:
     *folders, name = key.split("/")
     if _STAGING_NAME.fullmatch(name):
         return "has a file name that a local store keeps for uploads under way"
@@ -93,7 +93,7 @@ def encode_key(key: str, *, local: bool = False) -> str:
     text = _SLASHES.sub(lambda found: found[0][:1] + "%2F" * (len(found[0]) - 1), text)
     if text.endswith("/"):
         text = f"{text[:-1]}%2F"
-    segments = [_encoded(segment) for segment in ("%2F" * lead + text).split("/")]
+    segments = [_encode_segment(segment) for segment in ("%2F" * lead + text).split("/")]
     encoded = "/".join(segments)
     if local and _STAGING_NAME.fullmatch(segments[-1]):
         encoded = "/".join((*segments[:-1], segments[-1].replace("#", "%23", 1)))
@@ -108,7 +108,7 @@ def decode_key(encoded: str) -> str:
 _SLASHES = re.compile(r"/{2,}")
 
 
-def _encoded(segment: str) -> str:
+def _encode_segment(segment: str) -> str:
     if segment in (".", ".."):
         return segment.replace(".", "%2E")
     return "".join(

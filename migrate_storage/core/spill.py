@@ -40,7 +40,7 @@ class SpillFile:
     """
 
     def __init__(self, columns: str) -> None:
-        with _disk_errors():
+        with _report_disk_errors():
             self._folder = tempfile.TemporaryDirectory(prefix="migrate-storage-")
             self._connection = sqlite3.connect(Path(self._folder.name) / "spill.db", check_same_thread=False)
             for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF"):
@@ -64,12 +64,12 @@ class SpillFile:
         """Run a statement for each of many parameter rows, in a transaction a batch."""
         given = iter(rows)
         while batch := list(itertools.islice(given, _WRITE_BATCH_ROWS)):
-            with _disk_errors():
+            with _report_disk_errors():
                 self._connection.executemany(statement, batch)
                 self._connection.commit()
 
     def _read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with _disk_errors():
+        with _report_disk_errors():
             return self._connection.execute(statement, parameters).fetchall()
 
     def _pages(self, condition: str = "TRUE", size: int = _READ_PAGE_ROWS) -> Iterator[list[tuple[Any, ...]]]:
@@ -118,7 +118,7 @@ class SpilledMap(SpillFile):
     def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:
         """All of them, in the order of their keys' UTF-8 bytes."""
         self._flush()
-        return (_object(row) for page in self._pages() for row in page)
+        return (_to_object(row) for page in self._pages() for row in page)
 
     def add(self, key: str, meta: ObjectMeta) -> None:
         """Add an object."""
@@ -135,7 +135,7 @@ class SpilledMap(SpillFile):
         for start in range(0, len(keys), _FIND_BATCH_KEYS):
             batch = [to_blob(key) for key in keys[start : start + _FIND_BATCH_KEYS]]
             marks = ", ".join("?" * len(batch))
-            found.update(map(_object, self._read(f"SELECT * FROM item WHERE key IN ({marks})", batch)))
+            found.update(map(_to_object, self._read(f"SELECT * FROM item WHERE key IN ({marks})", batch)))
         return found
 
     def discard(self, keys: Iterable[str]) -> None:
@@ -196,7 +196,7 @@ def from_blob(stored: bytes) -> str:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def _report_disk_errors() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -205,7 +205,7 @@ def _disk_errors() -> Iterator[None]:
         ) from error
 
 
-def _object(row: tuple[Any, ...]) -> tuple[str, ObjectMeta]:
+def _to_object(row: tuple[Any, ...]) -> tuple[str, ObjectMeta]:
     key, path, size, e_tag, modified, version, md5 = row
     return from_blob(key), ObjectMeta(
         path=from_blob(path), size=size, e_tag=e_tag, last_modified=modified, version=version, md5=md5

@@ -61,7 +61,7 @@ class CompareAndSwap:
         Returns:
             Whether the row has ``new`` now. An earlier attempt may have set it, if the answer to its commit was lost.
         """
-        if connection.execute(self._swap_one(pk, old, new)).rowcount == 1:
+        if connection.execute(self._build_swap(pk, old, new)).rowcount == 1:
             return True
         return old != new and self.equals(connection, pk, new)
 
@@ -88,13 +88,17 @@ class CompareAndSwap:
         """
         rows = self._dialect.swap_rows
         if rows == 1:
-            changed = connection.execute(self._swap_one(*swaps[0]), [_parameters([swap]) for swap in swaps]).rowcount
+            changed = connection.execute(
+                self._build_swap(*swaps[0]), [_name_parameters([swap]) for swap in swaps]
+            ).rowcount
         else:
-            batches = _batches(swaps, rows, self._dialect.swap_characters)
-            changed = sum(connection.execute(self._swap_many, _parameters(batch, rows)).rowcount for batch in batches)
+            batches = _split_swaps(swaps, rows, self._dialect.swap_characters)
+            changed = sum(
+                connection.execute(self._swap_many, _name_parameters(batch, rows)).rowcount for batch in batches
+            )
         return bool(changed == len(swaps))
 
-    def _swap_one(self, pk: Sequence[Any], old: str, new: str) -> Any:
+    def _build_swap(self, pk: Sequence[Any], old: str, new: str) -> Any:
         unchanged = (*key_equals(self._key, pk, "swap_key0_"), self._is_value("swap_old0", old))
         return update(self._table).where(*unchanged).values(self._changes(self._parameter("swap_new0", new)))
 
@@ -122,7 +126,7 @@ def key_equals(key: Sequence[ColumnElement[Any]], pk: Sequence[Any], name: str =
     return [part == untyped(f"{name}{i}", value) for i, (part, value) in enumerate(zip(key, pk, strict=True))]
 
 
-def _batches(swaps: Sequence[_Swap], rows: int, characters: int) -> Iterator[list[_Swap]]:
+def _split_swaps(swaps: Sequence[_Swap], rows: int, characters: int) -> Iterator[list[_Swap]]:
     """Swaps in lists that fit into one statement each."""
     batch: list[_Swap] = []
     length = 0
@@ -137,7 +141,7 @@ def _batches(swaps: Sequence[_Swap], rows: int, characters: int) -> Iterator[lis
         yield batch
 
 
-def _parameters(swaps: Sequence[_Swap], rows: int = 1) -> dict[str, Any]:
+def _name_parameters(swaps: Sequence[_Swap], rows: int = 1) -> dict[str, Any]:
     """The parameters of a statement for so many rows.
 
     Those of missing rows match no row, for no key is NULL.

@@ -63,7 +63,7 @@ def is_transient(error: BaseException) -> bool:
         return isinstance(error, (ConnectionError, TimeoutError, OSError))
     if error.connection_invalidated:
         return True
-    code = _code(error)
+    code = _get_code(error)
     if code is not None:
         return code in _TRANSIENT_CODES
     message = str(error.orig).lower()
@@ -79,10 +79,10 @@ def is_full(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     message = str(error.orig).lower()
-    return _code(error) in _FULL_CODES or any(words in message for words in _FULL_WORDS)
+    return _get_code(error) in _FULL_CODES or any(words in message for words in _FULL_WORDS)
 
 
-def _code(error: DBAPIError) -> int | str | None:
+def _get_code(error: DBAPIError) -> int | str | None:
     """The server's error number or SQLSTATE; ``None`` where the driver gives none."""
     original: Any = error.orig
     code = original.args[0] if original is not None and original.args else None
@@ -114,7 +114,7 @@ class Database:
             engine = engine_from_url(engine)
             self._engine, self._owned = engine, True
         else:
-            self._engine, self._owned = _private(engine)
+            self._engine, self._owned = _make_private(engine)
         # SQLite in memory has one connection for all threads, and each must wait for it.
         self._turn: AbstractContextManager[Any] = nullcontext() if self._owned else threading.RLock()
         self.url = self._sync_engine.url
@@ -220,7 +220,7 @@ class Database:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _private(engine: Engine | AsyncEngine) -> tuple[Engine | AsyncEngine, bool]:
+def _make_private(engine: Engine | AsyncEngine) -> tuple[Engine | AsyncEngine, bool]:
     sync = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
     if isinstance(sync.pool, (StaticPool, SingletonThreadPool)):
         return engine, False

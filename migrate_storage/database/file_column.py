@@ -103,9 +103,9 @@ class FileColumn:
 
     def select(self, *more: ColumnElement[Any]) -> Any:
         """A statement that selects the keys of the rows, and more columns of the table."""
-        return self._restricted(select(*self.key, *more).select_from(self.table))
+        return self._restrict(select(*self.key, *more).select_from(self.table))
 
-    def _restricted(self, statement: Any) -> Any:
+    def _restrict(self, statement: Any) -> Any:
         return statement if self._condition is None else statement.where(self._condition)
 
     def _after(self, key: Sequence[Any], name: str = "after") -> ColumnElement[Any]:
@@ -154,7 +154,7 @@ class FileColumn:
         Args:
             into: the number of ranges; there are fewer where there are fewer rows.
         """
-        count = self._restricted(select(func.count()).select_from(self.table))
+        count = self._restrict(select(func.count()).select_from(self.table))
         total = int(self.database.transaction(lambda connection: connection.execute(count).scalar_one()))
         keys: list[tuple[Any, ...]] = []
         passed = 0
@@ -162,7 +162,7 @@ class FileColumn:
             position = total * number // into
             if position <= passed:
                 continue
-            key = self._nth_key(position - passed, keys[-1] if keys else None)
+            key = self._read_nth_key(position - passed, keys[-1] if keys else None)
             if key is None:
                 break
             keys.append(key)
@@ -173,22 +173,22 @@ class FileColumn:
         """The same rows in ranges of ``size`` rows, which include rows that are added."""
         after: tuple[Any, ...] | None = None
         while True:
-            until = self._nth_key(size, after)
+            until = self._read_nth_key(size, after)
             yield self.between_keys(after, until)
             if until is None:
                 return
             after = until
 
-    def _nth_key(self, number: int, after: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-        statement = self._nth(number)
+    def _read_nth_key(self, number: int, after: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        statement = self._select_nth(number)
         if after is not None:
             statement = statement.where(self._after(after, "low"))
-        return self._first(statement)
+        return self._read_first(statement)
 
-    def _nth(self, number: int) -> Any:
+    def _select_nth(self, number: int) -> Any:
         return self.select().order_by(*self.key).offset(number - 1).limit(1)
 
-    def _first(self, statement: Any) -> tuple[Any, ...] | None:
+    def _read_first(self, statement: Any) -> tuple[Any, ...] | None:
         found = self.database.transaction(lambda connection: connection.execute(statement).first())
         return None if found is None else tuple(found)
 
@@ -215,20 +215,20 @@ class FileColumn:
         self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None]:
         """The matching rows of the next ``span`` rows, and the last key if more follow."""
-        keys, matching = self._nth(span), self._matching(backend, self._text.label("value"))
+        keys, matching = self._select_nth(span), self._select_matching(backend, self._text.label("value"))
         if after is not None:
             keys, matching = keys.where(self._after(after)), matching.where(self._after(after))
         until = connection.execute(keys).first()
         if until is not None:
             matching = matching.where(self._up_to(tuple(until)))
-        return _rows(connection, matching), None if until is None else tuple(until)
+        return _read_rows(connection, matching), None if until is None else tuple(until)
 
-    def _matching(self, backend: str | None, *more: ColumnElement[Any]) -> Any:
+    def _select_matching(self, backend: str | None, *more: ColumnElement[Any]) -> Any:
         """A SELECT of the keys of the rows that may name ``backend``, in key order."""
-        return self._that_name(backend, self.select(*more).where(self.raw.is_not(None)).order_by(*self.key))
+        return self._filter_by_backend(backend, self.select(*more).where(self.raw.is_not(None)).order_by(*self.key))
 
-    def _that_name(self, backend: str | None, statement: Any) -> Any:
-        pattern = _pattern(backend)
+    def _filter_by_backend(self, backend: str | None, statement: Any) -> Any:
+        pattern = _like_pattern(backend)
         if pattern is None:
             return statement
         return statement.where(self._text.like(bindparam("pattern", pattern), escape="!"))
@@ -246,31 +246,31 @@ class FileColumn:
         after: tuple[Any, ...] | None = None
 
         def statement(*more: ColumnElement[Any]) -> Any:
-            matching = self._matching(backend, *more)
+            matching = self._select_matching(backend, *more)
             return matching if after is None else matching.where(self._after(after))
 
         for _ in range(parts):
             window = statement(self._text.label("value")).limit(size)
-            rows = self.database.transaction(partial(_rows, statement=window))
+            rows = self.database.transaction(partial(_read_rows, statement=window))
             if rows:
                 yield rows
             if len(rows) < size:
                 return
             after = rows[-1].pk
             if skipped:
-                after = self._first(statement().offset(skipped - 1).limit(1))
+                after = self._read_first(statement().offset(skipped - 1).limit(1))
                 if after is None:
                     return
 
     def sample(self, size: int) -> list[Row]:
         """The first rows whose value is not NULL."""
-        statement = self._matching(None, self._text.label("value")).limit(size)
-        return self.database.transaction(partial(_rows, statement=statement))
+        statement = self._select_matching(None, self._text.label("value")).limit(size)
+        return self.database.transaction(partial(_read_rows, statement=statement))
 
     def estimate(self, backend: str) -> int:
         """How many rows may name ``backend``, counted by text: enough for progress."""
         count = select(func.count()).select_from(self.table).where(self.raw.is_not(None))
-        statement = self._that_name(backend, self._restricted(count))
+        statement = self._filter_by_backend(backend, self._restrict(count))
         return int(self.database.transaction(lambda connection: connection.execute(statement).scalar_one()))
 
     def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
@@ -282,7 +282,7 @@ class FileColumn:
         for key in itertools.product(*(spellings(part) for part in typed)):
             statement = select(*self.key, self._text).select_from(self.table).where(*key_equals(self.key, key))
             try:
-                found = self._first(statement)
+                found = self._read_first(statement)
             except (SQLAlchemyError, RefusedError):
                 continue  # not of the column's type
             if found is not None:
@@ -290,11 +290,11 @@ class FileColumn:
         return None
 
 
-def _rows(connection: Connection, statement: Any) -> list[Row]:
+def _read_rows(connection: Connection, statement: Any) -> list[Row]:
     return [Row(tuple(entry[:-1]), as_text(entry[-1])) for entry in connection.execute(statement)]
 
 
-def _pattern(backend: str | None) -> str | None:
+def _like_pattern(backend: str | None) -> str | None:
     """A LIKE pattern for the key as JSON; ``None`` where JSON may spell it otherwise."""
     if backend is None or not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
         return None

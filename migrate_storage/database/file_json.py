@@ -32,7 +32,7 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
         BrokenValueError: the value is not what a FileObject writes: not JSON, not an object or a list of them, or
             without a filename or backend.
     """
-    value = _load(row.value)
+    value = _parse(row.value)
     if value is None:
         return ()
     entries: list[tuple[int | None, Any]] = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
@@ -57,7 +57,7 @@ def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -
         value: the JSON text as read.
         changes: the fields to set, by slot index (``None`` for a single file).
     """
-    loaded = _load(value)
+    loaded = _parse(value)
     for index, change in changes.items():
         target = loaded if index is None else loaded[index]
         target.update(change)
@@ -75,7 +75,7 @@ def exchange_files(value: str, given: str, taken: str) -> str | None:
     Returns:
         ``None`` when the value has none of them, or one of the values is no list.
     """
-    files, old_files, new_files = _load(value), _load(given), _load(taken)
+    files, old_files, new_files = _parse(value), _parse(given), _parse(taken)
     if not (isinstance(files, list) and isinstance(old_files, list) and isinstance(new_files, list)):
         return None
     replaced = False
@@ -94,7 +94,7 @@ def same_json(one: str, other: str) -> bool:
         return one == other
 
 
-def _load(value: str) -> Any:
+def _parse(value: str) -> Any:
     try:
         return _decoder.decode(value)
     except BrokenValueError:

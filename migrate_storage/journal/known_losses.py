@@ -49,7 +49,7 @@ class KnownLossRepository(Repository):
                 known.update(connection.execute(select(table.c.id).where(table.c.id.in_(batch))).scalars())
             new = {loss.id: loss for loss in losses if loss.id not in known}
             if new:
-                connection.execute(insert(table), [_values(loss) for loss in new.values()])
+                connection.execute(insert(table), [_to_row(loss) for loss in new.values()])
 
         self._retry_on_conflict(write)
 
@@ -67,10 +67,10 @@ class KnownLossRepository(Repository):
         """All known losses in batches in the order of their ids."""
         table = self.tables.known_loss
         for batch in self._read_batches(select(table), table.c.id, "", size):
-            yield [_known_loss(row) for row in batch]
+            yield [_from_row(row) for row in batch]
 
 
-def _values(loss: KnownLoss) -> dict[str, Any]:
+def _to_row(loss: KnownLoss) -> dict[str, Any]:
     schema, table, column = loss.column
     return {
         "id": loss.id,
@@ -86,7 +86,7 @@ def _values(loss: KnownLoss) -> dict[str, Any]:
     }
 
 
-def _known_loss(row: dict[str, Any]) -> KnownLoss:
+def _from_row(row: dict[str, Any]) -> KnownLoss:
     return KnownLoss(
         column=(row["table_schema"], row["table_name"], row["column_name"]),
         pk=load_key(row["pk"]),

@@ -62,7 +62,7 @@ class ObjectRepository(Repository):
         statement = self._select().where(self.tables.object.c.state.in_(states))
         if run is not None:
             statement = statement.where(self.tables.object.c.run == run)
-        return self._records(statement, size)
+        return self._read_records(statement, size)
 
     def any_in(self, *states: str) -> bool:
         """Whether any object is in one of these states."""
@@ -99,7 +99,7 @@ class ObjectRepository(Repository):
             statement = statement.where(or_(table.c.evidence.is_(None), table.c.evidence.not_in(without)))
         if part is not None:
             statement = statement.where(table.c.part == part)
-        return self._records(statement, size)
+        return self._read_records(statement, size)
 
     def count(self, run: str, part: int | None = None) -> dict[str, int]:
         """The number of objects of a run, or of one shard of it, by outcome."""
@@ -130,17 +130,17 @@ class ObjectRepository(Repository):
         return self._retry_on_conflict(lambda connection: self._record_intents(connection, records))
 
     def _record_intents(self, connection: Connection, records: Sequence[ObjectRecord]) -> set[str]:
-        taken = self._taken(connection, _destinations(records))
+        taken = self._find_taken(connection, _destination_ids(records))
         records = [record for record in records if record.id not in taken]
-        earlier = self._earlier(connection, records)
-        new = [_values(record) for record in records if record.id not in earlier]
+        earlier = self._read_earlier(connection, records)
+        new = [_to_row(record) for record in records if record.id not in earlier]
         if new:
             connection.execute(insert(self.tables.object), new)
         changed = [record for record in records if record.id in earlier and _may_replace(earlier[record.id], record)]
         self._update(connection, changed, _INTENT_COLUMNS)
         return taken
 
-    def _earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
+    def _read_earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
         """State, run and shard of the records that exist."""
         table = self.tables.object
         earlier: dict[str, Any] = {}
@@ -163,9 +163,9 @@ class ObjectRepository(Repository):
 
     def owned_by_others(self, records: Sequence[ObjectRecord]) -> set[str]:
         """Ids of the records whose destination belongs to another source object."""
-        return self.database.transaction(lambda connection: self._taken(connection, _destinations(records)))
+        return self.database.transaction(lambda connection: self._find_taken(connection, _destination_ids(records)))
 
-    def _taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
+    def _find_taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
         """Ids of those objects, given with their destinations, that another one owns."""
         table = self.tables.object
         owners: dict[str, str] = {}
@@ -191,8 +191,8 @@ class ObjectRepository(Repository):
             of inserted records. Other ids have a record of another run, or a destination of another object.
         """
         table = self.tables.object
-        values = {record.id: _values(record) for record in records}
-        taken = self._taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
+        values = {record.id: _to_row(record) for record in records}
+        taken = self._find_taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
         earlier: dict[str, Any] = {}
         for batch in id_batches(list(values)):
             statement = select(table.c.id, table.c.run, table.c.state, table.c.destination_id)
@@ -221,7 +221,7 @@ class ObjectRepository(Repository):
             .where(table.c.id == bindparam("line"))
             .values({name: bindparam(f"v_{name}") for name in columns})
         )
-        rows = [_values(record) for record in records]
+        rows = [_to_row(record) for record in records]
         connection.execute(
             statement, [{"line": row["id"], **{f"v_{name}": row[name] for name in columns}} for row in rows]
         )
@@ -235,7 +235,7 @@ class ObjectRepository(Repository):
                 record.id
                 for record in records
                 if connection.execute(
-                    update(table).where(table.c.id == record.id, table.c.state == before).values(**_values(record))
+                    update(table).where(table.c.id == record.id, table.c.state == before).values(**_to_row(record))
                 ).rowcount
             }
 
@@ -257,7 +257,7 @@ class ObjectRepository(Repository):
     def _select(self) -> Select[Any]:
         return select(*(self.tables.object.c[name] for name in _COLUMNS))
 
-    def _records(self, statement: Select[Any], size: int) -> Iterator[list[ObjectRecord]]:
+    def _read_records(self, statement: Select[Any], size: int) -> Iterator[list[ObjectRecord]]:
         for batch in self._read_batches(statement, self.tables.object.c.id, "", size):
             yield [ObjectRecord(**row) for row in batch]
 
@@ -272,7 +272,7 @@ def _may_replace(earlier: Any, record: ObjectRecord) -> bool:
     return not other_shard and (earlier.state != "held" or record.state == "held")
 
 
-def _destinations(records: Sequence[ObjectRecord]) -> Iterator[tuple[str, str]]:
+def _destination_ids(records: Sequence[ObjectRecord]) -> Iterator[tuple[str, str]]:
     return ((record.id, _destination_id(record)) for record in records)
 
 
@@ -280,5 +280,5 @@ def _destination_id(record: ObjectRecord) -> str:
     return digest(record.destination_key, record.destination_path)
 
 
-def _values(record: ObjectRecord) -> dict[str, Any]:
+def _to_row(record: ObjectRecord) -> dict[str, Any]:
     return {**{name: getattr(record, name) for name in _COLUMNS}, "destination_id": _destination_id(record)}

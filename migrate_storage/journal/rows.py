@@ -25,7 +25,7 @@ class RowRepository(Repository):
         """Insert records."""
         if records:
             now = time.time()
-            connection.execute(insert(self.tables.row), [_values(record, now) for record in records])
+            connection.execute(insert(self.tables.row), [_to_row(record, now) for record in records])
 
     def add_missing(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert the records that the same run has not written yet.
@@ -139,16 +139,16 @@ class RowRepository(Repository):
     def released_objects(self) -> Iterator[list[str]]:
         """Ids of the objects that only reverted rows named, in batches for a statement."""
         with SpilledSet() as released:
-            released.add(self._objects_in("reverted"))
+            released.add(self._read_objects("reverted"))
             for state in ("swapped", "intent"):
-                released.discard(self._objects_in(state))
+                released.discard(self._read_objects(state))
             yield from released.batches(IN_LIST_IDS)
 
-    def _objects_in(self, state: str) -> Iterator[str]:
+    def _read_objects(self, state: str) -> Iterator[str]:
         return (id_ for batch in self.in_state(state) for row in batch for id_ in json.loads(row["objects"]))
 
 
-def _values(record: RowRecord, now: float) -> dict[str, Any]:
+def _to_row(record: RowRecord, now: float) -> dict[str, Any]:
     pk, column = dump_key(record.pk), record.column
     return {
         "run": record.run,

@@ -32,12 +32,12 @@ class StoreInventory(SpillFile):
         return bool(self._read("SELECT 1 FROM item WHERE key = ?", (self._services.digest(place),)))
 
     def __iter__(self) -> Iterator[ListedObject]:
-        return (_object(row) for page in self._pages() for row in page)
+        return (_to_listed(row) for page in self._pages() for row in page)
 
     def add(self, objects: Iterator[ListedObject]) -> None:
         """Add objects. One that was listed before, through another key, stays as it is."""
         marks = ", ".join("?" * 12)
-        self._write(f"INSERT OR IGNORE INTO item VALUES ({marks}, FALSE)", map(self._row, objects))
+        self._write(f"INSERT OR IGNORE INTO item VALUES ({marks}, FALSE)", map(self._to_row, objects))
 
     def choose(self, listed: ListedObject) -> None:
         """Mark an object for :attr:`chosen`."""
@@ -46,9 +46,9 @@ class StoreInventory(SpillFile):
     @property
     def chosen(self) -> Iterator[ListedObject]:
         """The marked objects."""
-        return (_object(row) for page in self._pages("chosen") for row in page)
+        return (_to_listed(row) for page in self._pages("chosen") for row in page)
 
-    def _row(self, listed: ListedObject) -> tuple[object, ...]:
+    def _to_row(self, listed: ListedObject) -> tuple[object, ...]:
         place, meta = listed.place, listed.meta
         # A link has the place of its target, and must not hide the target.
         key = digest("link", str(place)) if listed.link else self._services.digest(place)
@@ -58,7 +58,7 @@ class StoreInventory(SpillFile):
         )  # fmt: skip
 
 
-def _object(row: tuple[Any, ...]) -> ListedObject:
+def _to_listed(row: tuple[Any, ...]) -> ListedObject:
     _, backend, name, service, endpoint, root, path, size, e_tag, modified, version, link, _ = row
     return ListedObject(
         location=Location(backend, from_blob(name)),
