@@ -55,18 +55,9 @@ def digest_of(name: str) -> str:
 def _dump_part(part: Any) -> Any:
     if isinstance(part, bool) or part is None or isinstance(part, (int, str)):
         return part
-    if isinstance(part, float):
-        return {"float": part.hex()}
-    if isinstance(part, (bytes, bytearray, memoryview)):
-        return {"bytes": base64.b64encode(bytes(part)).decode()}
-    if isinstance(part, uuid.UUID):
-        return {"uuid": str(part)}
-    if isinstance(part, decimal.Decimal):
-        return {"decimal": str(part)}
-    if isinstance(part, datetime.datetime):
-        return {"datetime": part.isoformat()}
-    if isinstance(part, datetime.date):
-        return {"date": part.isoformat()}
+    for kind, (types, dump, _) in _KINDS.items():
+        if isinstance(part, types):
+            return {kind: dump(part)}
     raise ConfigurationError(
         f"a primary key of type {type(part).__name__} cannot be journaled: leave this table out with --column"
     )
@@ -76,17 +67,21 @@ def _load_part(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     ((kind, value),) = part.items()
-    return _LOADERS[kind](value)
+    return _KINDS[kind][2](value)
 
 
-_LOADERS: dict[str, Callable[[str], Any]] = {
-    "float": float.fromhex,
-    "bytes": base64.b64decode,
-    "uuid": uuid.UUID,
-    "decimal": decimal.Decimal,
-    "datetime": datetime.datetime.fromisoformat,
-    "date": datetime.date.fromisoformat,
-}
+_KINDS: dict[str, tuple[tuple[type, ...], Callable[[Any], str], Callable[[str], Any]]] = {
+    "float": ((float,), float.hex, float.fromhex),
+    "bytes": (
+        (bytes, bytearray, memoryview), lambda part: base64.b64encode(bytes(part)).decode(), base64.b64decode,
+    ),
+    "uuid": ((uuid.UUID,), str, uuid.UUID),
+    "decimal": ((decimal.Decimal,), str, decimal.Decimal),
+    # Before "date", for a datetime is a date.
+    "datetime": ((datetime.datetime,), lambda part: str(part.isoformat()), datetime.datetime.fromisoformat),
+    "date": ((datetime.date,), lambda part: str(part.isoformat()), datetime.date.fromisoformat),
+}  # fmt: skip
+"""By JSON key: types of a key's part, and how such a part is written and read."""
 
 
 def spellings(typed: str) -> Iterator[Any]:

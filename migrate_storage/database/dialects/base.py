@@ -55,7 +55,7 @@ class Dialect:
             idle_seconds: after how long the server ends a transaction that sends no statement.
         """
 
-    def limit_lock_wait(self, connection: Connection, seconds: int) -> None:
+    def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         """Shorten the wait for locks of a transaction that has locks itself."""
 
     def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:

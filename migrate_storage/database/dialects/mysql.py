@@ -45,9 +45,9 @@ class MySQL(Dialect):
     swap_characters = 250_000
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
-        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}")
+        self.limit_lock_wait(connection, lock_seconds)
 
-    def limit_lock_wait(self, connection: Connection, seconds: int) -> None:
+    def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
 
     def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
