@@ -147,36 +147,52 @@ def _read_plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[s
     )
     if canonical == "s3":
         options, environment = _add_profile(options, environment)
-    base = _find_whole_prefix(chain.path)
-    translation = translate(canonical, options, base, environment)
-    root, inner = root_and_prefix(canonical, base) if canonical in PROTOCOLS else ("", "")
     endpoint = _read_endpoint(canonical, filesystem, options, environment)
-    stripped = None if canonical in PROTOCOLS else getattr(type(filesystem), "_strip_protocol", None)
+    strip = None if canonical in PROTOCOLS else getattr(type(filesystem), "_strip_protocol", None)
 
     def place(filename: str) -> Place:
         path = chain.path(filename)
-        parts = _split_foreign(stripped, path) if stripped else split(canonical, path)
-        if canonical == "http":
-            return Place(service="http", endpoint=parts.root, root="", key=parts.key)
-        return Place(service=canonical, endpoint=endpoint, root=parts.root, key=parts.key)
+        return _make_place(canonical, endpoint, _split_foreign(strip, path) if strip else split(canonical, path))
+
+    return _make_registration(key, canonical, options, environment, _find_whole_prefix(chain.path), chain.path, place)
+
+
+def _make_place(service: str, endpoint: str, parts: Split) -> Place:
+    if service == "http":
+        return Place(service="http", endpoint=parts.root, root="", key=parts.key)
+    return Place(service=service, endpoint=endpoint, root=parts.root, key=parts.key)
+
+
+def _make_registration(
+    key: str,
+    service: str,
+    options: Mapping[str, Any],
+    environment: Mapping[str, str],
+    prefix: str | None,
+    path: Callable[[str], str],
+    place: Callable[[str], Place],
+) -> Registration:
+    """Make the registration of a filesystem with its options and path rules."""
+    root, inner = root_and_prefix(service, prefix) if service in PROTOCOLS else ("", "")
 
     @functools.cache
     def configured(bucket: str) -> StoreConfig | None:
-        return translate(canonical, options, bucket, environment).config
+        return translate(service, options, bucket, environment).config
 
     def config_at(where: Place) -> StoreConfig | None:
-        if canonical == "memory" or canonical not in PROTOCOLS:
+        if service == "memory" or service not in PROTOCOLS:
             return None
-        config = configured(where.endpoint if canonical == "http" else where.root or "/")
+        config = configured(where.endpoint if service == "http" else where.root or "/")
         return None if config is None else replace(config, prefix="")
 
     return Registration(
         key=key,
         driver="fsspec",
-        protocol=canonical,
-        translation=translation,
+        protocol=service,
+        translation=translate(service, options, prefix, environment),
         root=root,
         below=f"{inner}/" if inner else "",
+        _path=path,
         _place=place,
         _config_at=config_at,
     )
@@ -316,31 +332,9 @@ def _read_options(
         options, environment = _add_profile(options, environment)
     anywhere = translate(service, options, None, environment).config
     endpoint = endpoint_of(anywhere) if anywhere else ""
-    root, inner = root_and_prefix(service, prefix) if service in PROTOCOLS else ("", "")
     path = functools.partial(join_prefix, prefix)
 
     def place(filename: str) -> Place:
-        parts = split(service, path(filename))
-        if service == "http":
-            return Place(service="http", endpoint=parts.root, root="", key=parts.key)
-        return Place(service=service, endpoint=endpoint, root=parts.root, key=parts.key)
+        return _make_place(service, endpoint, split(service, path(filename)))
 
-    def config_at(where: Place) -> StoreConfig | None:
-        if service == "memory" or service not in PROTOCOLS:
-            return None
-        found = translate(
-            service, options, where.endpoint if service == "http" else where.root or "/", environment
-        ).config
-        return replace(found, prefix="") if found else None
-
-    return Registration(
-        key=key,
-        driver="fsspec",
-        protocol=service,
-        translation=translate(service, options, prefix, environment),
-        root=root,
-        below=f"{inner}/" if inner else "",
-        _path=path,
-        _place=place,
-        _config_at=config_at,
-    )
+    return _make_registration(key, service, options, environment, prefix, path, place)
