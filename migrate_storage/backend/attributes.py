@@ -1,8 +1,8 @@
 """Encode content type and user metadata so that a store returns them exactly.
 
-obstore reads a metadata key spelled ``Content-Type``, ``cachecontrol`` or ``Storage-Class`` as the header itself. Some stores
-change the case of a name, the blanks of a value or characters outside ASCII. All pairs that would not be returned exactly are
-sent together, as JSON in ASCII, under one reserved key.
+obstore reads a metadata key spelled ``Content-Type``, ``cachecontrol`` or ``Storage-Class`` as the header itself. Some
+stores change the case of a name, the blanks of a value or characters outside ASCII. All pairs that would not be
+returned exactly are sent together, as JSON in ASCII, under one reserved key.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ _MIN_MASKED_CHARACTERS = 4
 class ObstoreBackend(Reads, Writes):
     """Files on S3, Google Cloud Storage, Azure, a local disk or in memory.
 
-    Replaces advanced-alchemy's class of the same name. Every operation has two forms with the same behaviour, ``name`` and
-    ``name_async``.
+    Replaces advanced-alchemy's class of the same name. Every operation has two forms with the same behaviour, ``name``
+    and ``name_async``.
 
     Args:
         key: the name by which rows and columns refer to the backend.
@@ -42,7 +42,8 @@ class ObstoreBackend(Reads, Writes):
         store_metadata: whether the user metadata of a file is stored with the object; the row always has it.
         exact_last_modified: whether to send a HEAD for the time of a save; otherwise it is the time of this machine.
         **options: store options in any spelling of obstore, with or without ``aws_``, ``google_``, ``azure_``;
-            client options; ``config``, ``client_options``, ``retry_config``, ``credential_provider``. ``None`` means not given.
+            client options; ``config``, ``client_options``, ``retry_config``, ``credential_provider``. ``None`` means
+            not given.
 
     Raises:
         ConfigurationError: it cannot work; one line with what to write instead.
@@ -83,8 +84,8 @@ class ObstoreBackend(Reads, Writes):
     ) -> ObstoreBackend:
         """Make a backend for the files of an ``FSSpecBackend``, through obstore.
 
-        Every filename means the object that it meant: ``/x``, ``bucket/x``, ``s3://bucket/x``, below the backend's prefix
-        and the folders of its filesystem. One store for each bucket, made when it is first needed.
+        Every filename means the object that it meant: ``/x``, ``bucket/x``, ``s3://bucket/x``, below the backend's
+        prefix and the folders of its filesystem. One store for each bucket, made when it is first needed.
 
         Args:
             backend: the ``FSSpecBackend``; it is read, never used.

@@ -1,8 +1,8 @@
 """Signed URLs, also for keys that obstore signs wrongly.
 
-obstore signs wrongly where a key needs percent-encoding. On Google Cloud Storage it reads ``#`` and ``?`` in a key as the end
-of the path; on Azure it signs the encoded name, where the service checks the plain one. Keys for Google are encoded before
-they are signed. For Azure with an account key the URL is signed here.
+obstore signs wrongly where a key needs percent-encoding. On Google Cloud Storage it reads ``#`` and ``?`` in a key as
+the end of the path; on Azure it signs the encoded name, where the service checks the plain one. Keys for Google are
+encoded before they are signed. For Azure with an account key the URL is signed here.
 """
 
 from __future__ import annotations

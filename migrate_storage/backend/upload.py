@@ -84,8 +84,8 @@ async def prepare(
 ) -> Upload:
     """Prepare content for an upload.
 
-    Content of one part or less is read whole and sent in one request. Larger content is streamed in parts, which grow with
-    the size, so that there are never more parts than a service accepts.
+    Content of one part or less is read whole and sent in one request. Larger content is streamed in parts, which grow
+    with the size, so that there are never more parts than a service accepts.
 
     Args:
         caller: whether asynchronous sources can be read.

@@ -1,7 +1,7 @@
 """Classify the errors of stores, and clean their messages.
 
-obstore gives the HTTP status only inside the text of an error. fsspec's filesystems give it as an attribute of the error or
-of its cause. Only this module reads either of them.
+obstore gives the HTTP status only inside the text of an error. fsspec's filesystems give it as an attribute of the
+error or of its cause. Only this module reads either of them.
 """
 
 from __future__ import annotations

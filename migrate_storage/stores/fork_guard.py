@@ -1,8 +1,8 @@
 """Refuse to use obstore in a process that was forked after obstore was used.
 
-obstore runs on one runtime of threads for the whole process. Threads do not survive ``fork``. A child of a process
-that had already used obstore would therefore wait for ever, even with a store of its own. Constructing a store starts no threads: a store
-that was made before the fork and is first used after it works.
+obstore runs on one runtime of threads for the whole process. Threads do not survive ``fork``. A child of a process that
+had already used obstore would therefore wait for ever, even with a store of its own. Constructing a store starts no
+threads: a store that was made before the fork and is first used after it works.
 """
 
 from __future__ import annotations

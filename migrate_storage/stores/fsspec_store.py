@@ -22,7 +22,7 @@ from migrate_storage.stores.obstore_store import plain_e_tag, to_attributes
 __all__ = ("FsspecStore", "usable")
 
 _SINGLE_CONNECTION = frozenset({"sftp", "ssh", "ftp", "ftps", "smb", "tar", "zip", "libarchive"})
-"""Protocols of one connection or one file: two threads at once may read each other's answers, and paramiko then waits for ever."""
+"""Protocols of one connection or one file: threads would read each other's answers, and paramiko would wait for ever."""
 _LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 _WRAPPERS = ("fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.implementations.chained")
 _BLOCK_BYTES = 4 * 1024 * 1024

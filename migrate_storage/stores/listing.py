@@ -1,7 +1,8 @@
 """List a store, with retry and with fsspec as the fallback.
 
-A listing that breaks off is started again. Where obstore cannot list a key, fsspec lists all. A key that was not listed is
-unknown, not missing: a listing that ends early raises :class:`IncompleteError`. The objects that it returned before are valid.
+A listing that breaks off is started again. Where obstore cannot list a key, fsspec lists all. A key that was not listed
+is unknown, not missing: a listing that ends early raises :class:`IncompleteError`. The objects that it returned before
+are valid.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def _get_folder(path: str) -> str:
 def _promises_order(root: Place) -> bool:
     """Whether a service promises to list in the order of UTF-8 bytes.
 
-    Amazon's general purpose buckets and Google's do. Sources: Amazon S3 API, ListObjectsV2 (and its note on directory buckets); Cloud Storage, "Objects: list".
+    Amazon's general purpose buckets and Google's do. Sources: Amazon S3 API, ListObjectsV2 (and its note on directory
+    buckets); Cloud Storage, "Objects: list".
     """
     return root.endpoint == "" and (
         root.service == "gcs" or (root.service == "s3" and not root.root.endswith("--x-s3"))

@@ -1,7 +1,7 @@
 """Let an S3 service copy objects from one of its buckets to another.
 
-obstore copies within one store only. A store of the source's bucket whose endpoint is that of the destination's bucket sends
-``PUT /destination/key`` with ``x-amz-copy-source: source/key``. S3 defines that as a copy between buckets
+obstore copies within one store only. A store of the source's bucket whose endpoint is that of the destination's bucket
+sends ``PUT /destination/key`` with ``x-amz-copy-source: source/key``. S3 defines that as a copy between buckets
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html).
 """
 

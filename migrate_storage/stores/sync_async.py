@@ -1,8 +1,8 @@
 """Operations written once for synchronous and asynchronous callers.
 
-An operation is a coroutine that sends its requests through a :class:`Caller`. :class:`Awaiting` awaits obstore's asynchronous
-methods. :class:`Blocking` calls the synchronous ones and never suspends, so that :func:`run` can drive the coroutine on the
-current thread, without an event loop.
+An operation is a coroutine that sends its requests through a :class:`Caller`. :class:`Awaiting` awaits obstore's
+asynchronous methods. :class:`Blocking` calls the synchronous ones and never suspends, so that :func:`run` can drive the
+coroutine on the current thread, without an event loop.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def translate(
         environment: environment variables that the filesystem would read.
 
     Returns:
-        The configuration, or ``None`` where there is no counterpart, and a note for each option without one. Never raises:
-        what cannot be read becomes a note.
+        The configuration, or ``None`` where there is no counterpart, and a note for each option without one. Never
+        raises: what cannot be read becomes a note.
     """
     try:
         return _translate_unwrapped(unwrap(protocol, mapping(storage_options), prefix), environment)

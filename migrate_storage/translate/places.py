@@ -1,7 +1,7 @@
 """The path rules of ``FSSpecBackend`` and of each fsspec filesystem.
 
-Each rule does what the installed filesystem does, quirks included; ``tests/unit/translate/test_places.py`` compares them with
-the real classes.
+Each rule does what the installed filesystem does, quirks included; ``tests/unit/translate/test_places.py`` compares
+them with the real classes.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def root_and_prefix(protocol: str, prefix: str | None) -> tuple[str, str]:
     """Return the root and the inner prefix that the prefix of a backend names.
 
     Returns:
-        An empty root where each row names its own. The inner prefix has no slash at its end, but obstore may be unable to
-        address it.
+        An empty root where each row names its own. The inner prefix has no slash at its end, but obstore may be unable
+        to address it.
     """
     parts = split(protocol, join_prefix(prefix, "x"))
     if not prefix or parts.key[-1:] != "x" or not prefix.strip("/"):
@@ -303,9 +303,9 @@ def same_service(a: Place, b: Place) -> bool | None:
     Then equal root and key are the same object.
 
     Returns:
-        ``True`` where they are; ``False`` where they cannot be; ``None`` in doubt. Two endpoints may be two names of one
-        server, and a server may serve a disk or a bucket that is also reached in another way. Then only a probe of the
-        objects decides.
+        ``True`` where they are; ``False`` where they cannot be; ``None`` in doubt. Two endpoints may be two names of
+        one server, and a server may serve a disk or a bucket that is also reached in another way. Then only a probe of
+        the objects decides.
     """
     if a.service == b.service and a.endpoint == b.endpoint:
         return True

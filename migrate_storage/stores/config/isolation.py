@@ -1,8 +1,8 @@
 """Complete explicit options so that the environment cannot change what they mean.
 
 obstore merges explicit options with environment variables one by one, so that a variable can change where or as whom an
-explicit configuration connects. For each such variable an explicit option or a credential provider is added here. Where that
-is not possible the configuration is refused.
+explicit configuration connects. For each such variable an explicit option or a credential provider is added here. Where
+that is not possible the configuration is refused.
 """
 
 from __future__ import annotations

@@ -22,16 +22,16 @@ from migrate_storage.stores.config.isolation import StoreParts, isolate_azure, i
 from migrate_storage.stores.config.option_names import OPTIONS, unknown
 from migrate_storage.translate.model import StoreConfig
 
-__all__ = ("Store", "is_panic", "open_across", "open_store")
+__all__ = ("LiveStore", "is_panic", "open_across", "open_store")
 
-Store = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore | HTTPStore
+LiveStore = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore | HTTPStore
 
 
-def open_store(config: StoreConfig) -> Store:
+def open_store(config: StoreConfig) -> LiveStore:
     """Open the store of a configuration.
 
-    Explicit configuration takes precedence over the environment, source by source. It does not start obstore's runtime, so
-    that a process may fork afterwards.
+    Explicit configuration takes precedence over the environment, source by source. It does not start obstore's runtime,
+    so that a process may fork afterwards.
 
     Args:
         config: what to open. ``root`` must name the bucket, container, directory or base URL.
@@ -95,23 +95,23 @@ _ROOTS = {
 }
 
 
-def _open_memory(_: StoreConfig) -> Store:
+def _open_memory(_: StoreConfig) -> LiveStore:
     return MemoryStore()
 
 
-def _open_file(config: StoreConfig) -> Store:
+def _open_file(config: StoreConfig) -> LiveStore:
     folder = Path(config.root).expanduser().absolute() / config.prefix
     options = {"mkdir": True, **config.options}
     return _construct_store(config, lambda: LocalStore(folder, **options))
 
 
-def _open_http(config: StoreConfig) -> Store:
+def _open_http(config: StoreConfig) -> LiveStore:
     url = config.root.rstrip("/") + (f"/{config.prefix}" if config.prefix else "")
     client: Any = client_options(config, allow_http=url.startswith("http:"))
     return _construct_store(config, lambda: HTTPStore(url, client_options=client, retry_config=retry_options(config)))
 
 
-def _open_cloud(config: StoreConfig, **forced: str) -> Store:
+def _open_cloud(config: StoreConfig, **forced: str) -> LiveStore:
     factory: Any
     factory, root_name, isolate = _CLOUDS[config.service]
     given = _to_text(config.options)
@@ -153,7 +153,7 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException" and not isinstance(error, Exception)
 
 
-def _construct_store(config: StoreConfig, construct: Callable[[], Store]) -> Store:
+def _construct_store(config: StoreConfig, construct: Callable[[], LiveStore]) -> LiveStore:
     try:
         return construct()
     except UnknownConfigurationKeyError as error:
@@ -173,7 +173,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200]
 
 
-_OPENERS: Mapping[str, Callable[[StoreConfig], Store]] = {
+_OPENERS: Mapping[str, Callable[[StoreConfig], LiveStore]] = {
     "s3": _open_cloud,
     "gcs": _open_cloud,
     "azure": _open_cloud,
@@ -183,7 +183,7 @@ _OPENERS: Mapping[str, Callable[[StoreConfig], Store]] = {
 }
 
 _Isolate = Callable[[StoreConfig, StoreParts, ExitStack], StoreParts]
-_CLOUDS: Mapping[str, tuple[type[Store], str, _Isolate]] = {
+_CLOUDS: Mapping[str, tuple[type[LiveStore], str, _Isolate]] = {
     "s3": (S3Store, "bucket", isolate_s3),
     "gcs": (GCSStore, "bucket", isolate_gcs),
     "azure": (AzureStore, "container_name", isolate_azure),

@@ -24,7 +24,8 @@ def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, 
     Args:
         options: those of the filesystem, with the profile's ``region`` and ``endpoint_url`` merged in.
         bucket: empty where each row names its own.
-        environment: the variables that botocore would read: ``AWS_DEFAULT_REGION`` but not ``AWS_REGION``, and the endpoint URLs.
+        environment: the variables that botocore reads: ``AWS_DEFAULT_REGION`` but not ``AWS_REGION``, and the endpoint
+            URLs.
     """
     client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     notes: list[Note] = []

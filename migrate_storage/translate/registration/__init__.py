@@ -1,7 +1,7 @@
 """Read registered backends: kind, translation, and the places of their files.
 
-Live objects are read without being used: no filesystem is instantiated and no request is sent. Only two kinds of files are
-read: the AWS configuration of a profile, and a service account that names its own server.
+Live objects are read without being used: no filesystem is instantiated and no request is sent. Only two kinds of files
+are read: the AWS configuration of a profile, and a service account that names its own server.
 """
 
 from __future__ import annotations

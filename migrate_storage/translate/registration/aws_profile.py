@@ -21,8 +21,8 @@ def profile_environment(profile: str | None, environment: Mapping[str, str]) -> 
         environment: environment variables, which take precedence over the profile.
 
     Returns:
-        ``environment`` and, where it lacks them, ``AWS_DEFAULT_REGION``, ``AWS_ENDPOINT_URL`` and ``AWS_CA_BUNDLE`` of the
-        profile.
+        ``environment`` and, where it lacks them, ``AWS_DEFAULT_REGION``, ``AWS_ENDPOINT_URL`` and ``AWS_CA_BUNDLE`` of
+        the profile.
     """
     section, everything = _read_section(profile, environment)
     found: dict[str, str] = {}

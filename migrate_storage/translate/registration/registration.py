@@ -67,8 +67,8 @@ class Registration:
             filename: as in the row.
 
         Returns:
-            The place with the full key; links on a local disk are resolved. obstore may be unable to address that key: see
-            :func:`migrate_storage.translate.unaddressable`.
+            The place with the full key; links on a local disk are resolved. obstore may be unable to address that key:
+            see :func:`migrate_storage.translate.unaddressable`.
         """
         return resolve_links(self._place(filename))
 
