@@ -11,12 +11,7 @@ if TYPE_CHECKING:
     from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
     from migrate_storage.translate.model import CredentialSource
 
-__all__ = (
-    "ConfigurationError",
-    "CredentialSource",
-    "KeyRefusedError",
-    "ObstoreBackend",
-)
+__all__ = ("ConfigurationError", "CredentialSource", "KeyRefusedError", "ObstoreBackend")
 
 __getattr__ = lazy_attributes(
     __name__,

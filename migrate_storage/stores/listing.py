@@ -24,14 +24,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
 
-__all__ = (
-    "IncompleteError",
-    "ListedKey",
-    "ListedObject",
-    "Listing",
-    "ListingStream",
-    "StoreLister",
-)
+__all__ = ("IncompleteError", "ListedKey", "ListedObject", "Listing", "ListingStream", "StoreLister")
 
 _BUCKETED = frozenset({"s3", "gcs", "azure"})
 

@@ -8,10 +8,7 @@ from collections.abc import Callable
 
 from migrate_storage.core.errors import StoppedError
 
-__all__ = (
-    "RateLimiter",
-    "StoreLimits",
-)
+__all__ = ("RateLimiter", "StoreLimits")
 
 _BURST_SECONDS = 0.5
 """An unused rate may be used later for so long."""

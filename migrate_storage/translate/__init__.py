@@ -19,15 +19,7 @@ from migrate_storage.translate.protocols import azure, gcs, http, local, memory,
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
 from migrate_storage.translate.wrappers import Unwrapped, unwrap
 
-__all__ = (
-    "CODES",
-    "PROTOCOLS",
-    "decode_key",
-    "encode_key",
-    "same_service",
-    "translate",
-    "unaddressable",
-)
+__all__ = ("CODES", "PROTOCOLS", "decode_key", "encode_key", "same_service", "translate", "unaddressable")
 
 _Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]
 

@@ -8,11 +8,7 @@ from typing import Any
 
 from migrate_storage.core.model import Note, Severity
 
-__all__ = (
-    "CredentialSource",
-    "StoreConfig",
-    "Translation",
-)
+__all__ = ("CredentialSource", "StoreConfig", "Translation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,9 +27,7 @@ CODES: dict[str, Code] = {
     "option.unknown": Code(_WARNING, "{subject} is no option that this translation knows; it is left out"),
     "option.invalid": Code(_WARNING, "{subject} is not {expected}; it is left out", "Correct the value in the source"),
     "option.conflict": Code(
-        _REFUSED,
-        "{subject} is given twice with different values; the source fails at first use",
-        "Keep one of the two",
+        _REFUSED, "{subject} is given twice with different values; the source fails at first use", "Keep one of the two"
     ),
     "translation.failed": Code(
         _REFUSED,

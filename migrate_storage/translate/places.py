@@ -265,23 +265,13 @@ def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str 
 
 #: Hosts that belong to one vendor only: two different vendors are two different services.
 _VENDORS = (
-    ("amazonaws.com", "aws"),
-    ("amazonaws.com.cn", "aws"),
-    ("r2.cloudflarestorage.com", "cloudflare"),
-    ("digitaloceanspaces.com", "digitalocean"),
-    ("backblazeb2.com", "backblaze"),
-    ("wasabisys.com", "wasabi"),
-    ("googleapis.com", "google"),
-    ("core.windows.net", "azure"),
-    ("core.chinacloudapi.cn", "azure"),
-    ("core.usgovcloudapi.net", "azure"),
-    ("fabric.microsoft.com", "azure"),
-    ("aliyuncs.com", "alibaba"),
-    ("oraclecloud.com", "oracle"),
-    ("linodeobjects.com", "linode"),
-    ("scw.cloud", "scaleway"),
+    ("amazonaws.com", "aws"), ("amazonaws.com.cn", "aws"), ("r2.cloudflarestorage.com", "cloudflare"),
+    ("digitaloceanspaces.com", "digitalocean"), ("backblazeb2.com", "backblaze"), ("wasabisys.com", "wasabi"),
+    ("googleapis.com", "google"), ("core.windows.net", "azure"), ("core.chinacloudapi.cn", "azure"),
+    ("core.usgovcloudapi.net", "azure"), ("fabric.microsoft.com", "azure"), ("aliyuncs.com", "alibaba"),
+    ("oraclecloud.com", "oracle"), ("linodeobjects.com", "linode"), ("scw.cloud", "scaleway"),
     ("storage.yandexcloud.net", "yandex"),
-)
+)  # fmt: skip
 _VENDOR_OF_SERVICE = {"s3": "aws", "gcs": "google", "azure": "azure"}
 #: Services that give access to a disk, perhaps to that of this machine.
 _REMOTE_DISKS = frozenset({"sftp", "ssh", "ftp", "smb", "webdav", "http", "hdfs", "webhdfs", "nfs", "jupyter"})

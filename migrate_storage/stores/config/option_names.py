@@ -13,11 +13,7 @@ from migrate_storage.core.errors import UnknownOptionError
 
 __all__ = ("CLIENT", "OPTIONS", "PREFIXES", "RETRY", "SECRETS", "canonical", "unknown")
 
-PREFIXES: Mapping[str, tuple[str, ...]] = {
-    "s3": ("aws_",),
-    "gcs": ("google_",),
-    "azure": ("azure_storage_", "azure_"),
-}
+PREFIXES: Mapping[str, tuple[str, ...]] = {"s3": ("aws_",), "gcs": ("google_",), "azure": ("azure_storage_", "azure_")}
 """Prefixes of an option's name, longest first. Its environment variable has the last one in upper case."""
 
 _S3: Mapping[str, tuple[str, ...]] = {
@@ -84,18 +80,11 @@ SECRETS = frozenset({
 """Options whose value must never be shown."""
 
 _OTHER_TOOLS = {
-    "secret": "aws_secret_access_key",
-    "username": "aws_access_key_id",
-    "password": "aws_secret_access_key",
-    "anon": "skip_signature",
-    "client_kwargs": "aws_endpoint and aws_region",
-    "region_name": "aws_region",
-    "verify": "client_options={'root_certificate': …}",
-    "use_ssl": "an endpoint with https:// or http://",
-    "credential": "credential_provider",
-    "account_host": "azure_storage_endpoint",
-    "max_attempts": "max_retries",
-}
+    "secret": "aws_secret_access_key", "username": "aws_access_key_id", "password": "aws_secret_access_key",
+    "anon": "skip_signature", "client_kwargs": "aws_endpoint and aws_region", "region_name": "aws_region",
+    "verify": "client_options={'root_certificate': …}", "use_ssl": "an endpoint with https:// or http://",
+    "credential": "credential_provider", "account_host": "azure_storage_endpoint", "max_attempts": "max_retries",
+}  # fmt: skip
 
 
 def canonical(service: str, name: str) -> str:

@@ -166,8 +166,7 @@ def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]
     known = {option.name.partition(".")[0] for option in OPTIONS}
     extra = {name: value for name, value in options.items() if name not in known and isinstance(value, str | bool)}
     return Part(
-        credentials=CredentialSource(kind="azure", options=extra),
-        notes=(*notes, note("azure.credentials.default")),
+        credentials=CredentialSource(kind="azure", options=extra), notes=(*notes, note("azure.credentials.default"))
     )
 
 
