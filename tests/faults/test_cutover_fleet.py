@@ -60,7 +60,7 @@ class Fleet:
 
     def wait(self, number: int) -> None:
         """Until it answers, with a part in the phase."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while True:
             log = (self._folder / f"web-{number}.log").read_text()
             assert self.processes[number].poll() is None, log
@@ -246,8 +246,10 @@ def test_what_a_fleet_was_acknowledged_is_true_forth_and_back_and_forth_again(
     switch = own.phase_source
     assert isinstance(switch, SharedPhase)
     for phase in WAY:
-        until = time.monotonic() + dwell
-        while time.monotonic() < until:
+        until, here = time.monotonic() + dwell, switch.table.snapshot()[0].phase
+        # Clients have been told that they acted in this phase.
+        while time.monotonic() < until or not told(clients)[f"in {here}"]:
+            assert time.monotonic() < until + 240, here
             web = [each for each in switch.table.snapshot()[1] if each.alive and each.name.startswith("web-")]
             mixed += len({each.phases for each in web}) > 1
             time.sleep(0.05)
@@ -255,7 +257,12 @@ def test_what_a_fleet_was_acknowledged_is_true_forth_and_back_and_forth_again(
         taken.append(phase)
         if disturbed:
             fleet.disturb(taken, dice)
-    time.sleep(dwell)
+    until = time.monotonic() + dwell
+    while time.monotonic() < until or not (
+        backfill.settled and all(sum(each.counts.values()) > 10 for each in proxies)
+    ):
+        assert time.monotonic() < until + 240, (backfill.settled, [each.counts for each in proxies])
+        time.sleep(0.05)
     over.set()
     for client in clients:
         client.join(120)

@@ -227,6 +227,13 @@ def test_rows_that_the_application_holds_locked(
     world.close()
 
 
+WAITING = {
+    "postgres": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+}
+"""How many transactions wait for a lock."""
+
+
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])
 def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another transaction takes the rows of the batch from the other end."""
@@ -250,8 +257,12 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
         if pk == (1,) and not other:
             other.append(threading.Thread(target=backwards))
             other[0].start()
-            first.wait(10)
-            time.sleep(0.3)  # it waits for row 1 by now; we go for row 60
+            assert first.wait(60)
+            # The other one waits for row 1 before this one goes for row 60.
+            deadline = time.monotonic() + 60
+            while not world.sql(WAITING[kind])[0][0]:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
         return done
 
     monkeypatch.setattr(CompareAndSwap, "swap", swap)
@@ -284,17 +295,18 @@ def test_postgresql_becomes_read_only_for_a_while(
         with admin(postgres_url) as connection:
             connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
             connection.execute(end)
+            failed_over.set()
             time.sleep(1)
             connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'.encode())
             connection.execute(end)
 
-    thread = threading.Thread(target=fail_over)
+    thread, failed_over = threading.Thread(target=fail_over), threading.Event()
 
     def swap(self: CompareAndSwap, *args: Any) -> bool:
         swaps.append(1)
         if len(swaps) == 33:
             thread.start()
-            time.sleep(0.3)
+            assert failed_over.wait(60)
         return bool(original(self, *args))
 
     monkeypatch.setattr(CompareAndSwap, "swap", swap)

@@ -207,7 +207,7 @@ def test_an_answer_without_a_body_does_not_end_the_connection(rclone_s3: S3Serve
         request = AWSRequest("HEAD", url, headers={"x-amz-content-sha256": hashlib.sha256(b"").hexdigest()})
         key = Credentials(rclone_s3.key, rclone_s3.secret)
         S3SigV4Auth(key, "s3", "us-east-1").add_auth(request)
-        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
         connection.connect()
         line = connection.sock
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What tests share: servers, applications, proxies that fail, and processes that are killed."""
+"""Code that tests share: servers, applications, proxies that fail, and processes that are killed."""
 
 from pathlib import Path
 

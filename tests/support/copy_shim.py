@@ -1,6 +1,6 @@
 """Stands before an S3 server and does with copies what vendors do and no server here does.
 
-It refuses a copy with ``If-None-Match: *`` onto what stands there (as Amazon documents for CopyObject), refuses copies of some
+It refuses a copy with ``If-None-Match: *`` onto an existing object (as Amazon documents for CopyObject), refuses copies of some
 keys as a missing right does, and counts all. It also answers as Amazon does where an ``x-amz-`` header is not signed. All else
 passes through as it is.
 """
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 
     def _stands(self) -> bool:
-        # The server behind checks no signature: any look at it will do.
+        # The server behind checks no signature, so any HEAD serves.
         with contextlib.closing(HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)) as upstream:
             upstream.request("HEAD", self.path, headers={"Authorization": self.headers.get("authorization", "")})
             return upstream.getresponse().status == 200

@@ -1,7 +1,7 @@
-"""What the soak tests showed, in one file: each fact with its numbers, the commit, the date and the seed that it is of.
+"""The results of the soak tests in one file: each fact with its numbers, commit, date and seed.
 
-A plugin of the test run: ``--evidence PATH`` names the file, ``--seed N`` repeats a run. A run says anew what the tests that
-it ran show, and leaves what others showed before: so a soak can be run in parts.
+A plugin of the test run: ``--evidence PATH`` names the file, ``--seed N`` repeats a run. A run replaces the facts of the tests
+that it ran, and keeps those of other tests: so a soak can be run in parts.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ _KEY = "evidence"
 
 
 class Evidence:
-    """Takes down what a test shows; only what a passed test took down is kept."""
+    """Records facts of one test; only those of a passed test are kept."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
 
     def record(self, what: str, **numbers: Any) -> None:
-        """Say in one sentence what was shown, with the counts that show it."""
+        """Record one sentence, with the counts that support it."""
         json.dumps(numbers)
         self._item.user_properties.append((_KEY, {"what": what, **numbers}))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--evidence", metavar="PATH", help="write what the passed tests showed to this file")
-    parser.addoption(
-        "--seed", type=int, help="the seed of everything random; the header of a run tells the one it used"
-    )
+    parser.addoption("--seed", type=int, help="the seed of everything random; the header of a run shows it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,7 +55,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Evidence:
-    """Takes down what this test shows."""
+    """Records facts of this test."""
     return Evidence(request.node)
 
 
@@ -86,14 +84,14 @@ class _Writer:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seed": self._config.option.seed,
         }
-        # What failed now is no longer shown, whatever an earlier run showed.
+        # The facts of a test that failed now are dropped, also those of earlier runs.
         shown = [fact for fact in before if fact["test"] not in self._ran]
         shown += [{**run, **fact} for fact in self._shown if fact["test"] not in self._failed]
         path.write_text(json.dumps({"shown": sorted(shown, key=lambda fact: str(fact["test"]))}, indent=2) + "\n")
 
 
 def _commit(root: Path) -> str:
-    """The commit, marked when the tree held more than it."""
+    """Return the commit, marked when the tree has uncommitted changes."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="], cwd=root, capture_output=True, text=True
     )

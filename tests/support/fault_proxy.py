@@ -147,7 +147,7 @@ def fault_proxy(
         yield proxy
     finally:
         here.close()
-        process.join(10)
+        process.join(60)
         if process.is_alive():
             process.kill()
             process.join()

@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         bucket, _, name = unquote(url.path).lstrip("/").partition("/")
         writes = self.command in {"PUT", "POST"} and not url.path.startswith(("/storage/v1", "/upload/", "/download/"))
         if url.path == "/token":
-            # What Google's OAuth server says to a service account; fake-gcs-server asks nobody for it.
+            # The answer of Google's OAuth server to a service account; fake-gcs-server checks no token.
             self._answer(200, b'{"access_token": "test", "expires_in": 3600}', {"Content-Type": "application/json"})
         elif not writes and "uploadId" not in query:
             self._pass(self.path, self.command, body, self.headers)

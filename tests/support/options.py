@@ -1,8 +1,14 @@
-"""Options of the test run: ``--store URL`` and ``--no-skips``."""
+"""Options of the test run: ``--store URL`` and ``--no-skips``, and how many examples Hypothesis tries."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+settings.register_profile("few", max_examples=30, deadline=None, database=None)
+settings.register_profile("many", max_examples=2000, deadline=None, database=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,8 +16,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", metavar="URL", help="run only the tests of a store, on this one of your own")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Load ``HYPOTHESIS_PROFILE``: without it, few examples, and many in a soak."""
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("many" if _soaks(config) else "few"))
+
+
+def _soaks(config: pytest.Config) -> bool:
+    return config.getoption("markexpr") == "soak"
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select the tests of ``--store`` when it is given, and all others when it is not."""
+    if _soaks(config):
+        # Tests of Hypothesis have another size in a soak, without a parameter of their own.
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker("soak")
     wanted = bool(config.getoption("--store"))
     dropped = [item for item in items if ("store_url" in getattr(item, "fixturenames", ())) is not wanted]
     if dropped:

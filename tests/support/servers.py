@@ -1,4 +1,4 @@
-"""What a test holds in its hand: a server's address and credentials, and what opens stores and filesystems on it."""
+"""A server's address and credentials, and the stores and filesystems that a test opens on it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = (
 
 
 def fresh(prefix: str) -> str:
-    """A name that was never used."""
+    """Return a name that was never used."""
     return f"{prefix}-{uuid.uuid4().hex[:16]}"
 
 
@@ -67,7 +67,7 @@ class S3Server:
 
     @property
     def by_another_name(self) -> S3Server:
-        """The same server as one that nobody takes for it: what goes between the two goes through the client."""
+        """The same server under another name: bytes between the two names go through the client."""
         return self.behind(self.endpoint.replace(HOST, "localhost"))
 
     def options(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The real servers that the tests talk to, as processes on loopback: how each is started, and which are shared.
+"""The real servers of the tests, as processes on loopback: how each is started, and which are shared.
 
 ``scripts/services`` is the command line of this module. Shared servers outlive a test run and are used by every worker;
-``.services/state.json`` says where they are. Private ones, for tests that break them, come from :func:`launched`.
+``.services/state.json`` has their addresses. Private ones, for tests that break them, come from :func:`launched`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Service:
     name: str
     port: int
     pid: int
-    #: When the process was born, as the kernel says it: a pid alone may be somebody else's by now.
+    #: The start time of the process by the kernel's clock: a process id may be used again.
     born: float
     #: Holds the server's data and its ``log``.
     directory: str
@@ -72,7 +72,7 @@ class Service:
         process = self.process
         if process is None:
             return
-        # PostgreSQL's children outlive their parent for a moment, and hold what a new server wants.
+        # PostgreSQL's children outlive their parent for a moment, and lock files that a new server needs.
         processes = [process, *process.children(recursive=True)]
         for each in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -81,7 +81,7 @@ class Service:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port on which no process listens at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -109,8 +109,8 @@ def launch(name: str, directory: Path, *, port: int | None = None) -> Service:
     if not (directory / "data").exists():
         recipe.prepare(directory)
     if port and answers(port):
-        raise ServiceError(f"{name} cannot listen on {HOST}:{port}: somebody else does")
-    # Between choosing a free port and listening on it, somebody else may take it: then choose again.
+        raise ServiceError(f"{name} cannot listen on {HOST}:{port}: another process does")
+    # Another process may take a free port before the server listens on it: then choose again.
     for attempt in range(3):
         chosen = port or free_port()
         service = _spawn(name, recipe, directory, chosen)
@@ -204,7 +204,7 @@ def _discard(service: Service) -> None:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[dict[str, Service]]:
-    """The state file's content, held exclusively, and written back."""
+    """Lock the state file, yield its content, and write it back."""
     HOME.mkdir(exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.playbooks.names import BUCKETS, public_names
 from tests.support.playbooks.page import Page
+from tests.support.processes.forked import run_forked, write_command
 from tests.support.recipes import S3_REGION
 from tests.support.services import free_port, launched
 
@@ -28,8 +28,11 @@ def environment(tmp_path: Path, postgres_url: str) -> Iterator[dict[str, str]]:
     with launched("rclone", tmp_path / "s3") as service:
         for bucket in BUCKETS:
             (tmp_path / "s3" / "data" / bucket).mkdir(parents=True)
+        commands = tmp_path / "bin"
+        commands.mkdir()
+        write_command(commands)
         yield {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(tmp_path),
             "LANG": "C.UTF-8",
             "COLUMNS": "100",
@@ -58,7 +61,8 @@ def playbook(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[.
     def opened(name: str, called: Mapping[str, str] | None = None) -> Page:
         for part in ("common", name):
             shutil.copytree(Path(__file__).parent / part, folder, dirs_exist_ok=True)
-        subprocess.run([sys.executable, "prepare.py"], cwd=folder, env=environment, check=True)
+        prepared = run_forked(["prepare.py"], environment, folder)
+        assert prepared.returncode == 0, prepared.stderr
         return Page(PAGES / f"{name}.md", folder, environment, {**(called or {}), **public_names(environment, folder)})
 
     yield opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,12 +30,16 @@ def test_nobody_notices(playbook: Callable[[str], Page], seed: int) -> None:
         client.start()
     try:
         page.follow()
+        deadline = time.monotonic() + 120
+        while told(clients)["save acknowledged"] <= 20:
+            assert time.monotonic() < deadline, told(clients)
+            time.sleep(0.1)
     finally:
         stop.set()
         for client in clients:
             client.join(60)
     counts: Any = told(clients)
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=120) as http:
         for endpoint in endpoints:
             for key in everything:
                 found = look(http, endpoint, key, "files")

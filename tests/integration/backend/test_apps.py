@@ -47,14 +47,14 @@ def application(
     ]
     with (
         running_process(command, environment, tmp_path / "log") as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client,
     ):
         _wait(client, process, tmp_path / "log")
         yield client, ObstoreBackend("check", url, **options)
 
 
 def _wait(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         assert process.poll() is None, log.read_text()
         try:
@@ -76,7 +76,7 @@ def test_upload_and_download(application: tuple[httpx.Client, ObstoreBackend]) -
     assert document["file"]["filename"] == "report.pdf"
     assert document["file"]["backend"] == "s3"
     # advanced-alchemy's asynchronous listener does not wait for its own upload.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not backend.exists("report.pdf"):
         assert time.monotonic() < deadline
         time.sleep(0.05)

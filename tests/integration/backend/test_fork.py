@@ -39,10 +39,10 @@ def store(rclone_s3: S3Server) -> dict[str, Any]:
 
 
 def _answer_when_up(url: str, log: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
-            answer: dict[str, Any] = httpx.get(url, timeout=15).json()
+            answer: dict[str, Any] = httpx.get(url, timeout=60).json()
             return answer
         except httpx.ConnectError:
             assert time.monotonic() < deadline, log.read_text()

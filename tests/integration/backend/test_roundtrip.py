@@ -41,12 +41,6 @@ def bed(request: pytest.FixtureRequest) -> Bed:
     return BEDS[request.param](request)
 
 
-def slow(examples: int) -> Any:
-    return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
-    )
-
-
 def _somewhere(bed: Bed, **options: Any) -> ObstoreBackend:
     """An empty place in the same bucket."""
     if bed.name == "memory":
@@ -56,7 +50,7 @@ def _somewhere(bed: Bed, **options: Any) -> ObstoreBackend:
     return bed.backend(prefix=uuid.uuid4().hex, **options)
 
 
-@slow(40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=keys)
 @example("a#1")
 @example("a b")
@@ -95,7 +89,7 @@ def test_any_key_round_trips_or_is_refused(bed: Bed, key: str) -> None:
     assert list(backend.list()) == []
 
 
-@slow(40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(metadata=st.dictionaries(names, values, max_size=4))
 @example({"a": " x "})
 @example({"a": "x  y"})
@@ -125,7 +119,7 @@ def test_any_metadata_round_trips_or_is_refused(bed: Bed, metadata: dict[str, An
     assert repr(sorted(found.items())) == repr(sorted(metadata.items()))
 
 
-@slow(40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.one_of(st.text(max_size=15), st.from_regex(r"[a-z]+/[a-z.+-]+(; ?[a-z]+=[ -~]*)?", fullmatch=True)))
 @example("text/plain; charset=utf-8")
 @example("a/b;  c=d")

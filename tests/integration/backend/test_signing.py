@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate_storage import ObstoreBackend
@@ -64,7 +64,6 @@ odd = st.text(alphabet="aZ09 #?%&+=@:()~'!*$,;[]|^`{}\"<>é日", min_size=1, max
 )
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(key=odd, prefix=st.one_of(st.none(), odd))
 def test_every_key_under_every_prefix(key: str, prefix: str | None) -> None:
     whole = f"{prefix}/{key}" if prefix else key

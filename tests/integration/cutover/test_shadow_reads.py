@@ -64,7 +64,7 @@ def test_a_read_waits_for_nothing_and_fails_for_nothing(sides: Sides, monkeypatc
 
     def look(*_: object) -> None:
         begun.set()
-        held.wait(30)
+        held.wait(60)
         raise OSError("a side is down")
 
     monkeypatch.setattr(Comparison, "compare_key", look)
@@ -72,7 +72,7 @@ def test_a_read_waits_for_nothing_and_fails_for_nothing(sides: Sides, monkeypatc
     backend.shadow = ShadowReads(backend._executor, 1.0, waiting=2)
     sides.put(trusted_side(backend.phase), b"1")
     assert backend.get_content("k") == b"1"
-    assert begun.wait(30)
+    assert begun.wait(60)
     for _ in range(5):
         assert backend.get_content("k") == b"1"
     assert backend.counters.get("shadow_dropped") == 3

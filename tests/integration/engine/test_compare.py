@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore
 
@@ -104,7 +104,6 @@ def test_keys_meet_whatever_the_order_of_either_side(tmp_path):
     assert all(pair.source and pair.destination for pair in pairs)
 
 
-@settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_every_key_comes_once_with_all_that_either_side_lists(data):
     """Listed out of order, with keys again and again, or broken off and begun anew: a key is never alone that has a partner."""

@@ -262,7 +262,7 @@ def test_a_row_that_somebody_holds_is_not_waited_for(world: World, in_bulk: None
     with world.engine.connect() as connection:
         connection.execute(sa.text("UPDATE documents SET title = 'mine' WHERE id = 3"))
         running.start()
-        assert moved.wait(30)
+        assert moved.wait(60)
         connection.commit()
     running.join(60)
     assert world.sql("SELECT title FROM documents WHERE id = 3") == [("mine",)]

@@ -1,4 +1,4 @@
-"""Where the contract is run: one bed for each server, with what that server cannot do."""
+"""Places where the contract is run: one for each server, with the features that the server lacks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ("BEDS", "Bed", "of_the_user")
 
 @dataclass(frozen=True, kw_only=True)
 class Bed:
-    """One place to keep files, empty when a test gets it."""
+    """One store of a server, empty at the start of a test."""
 
     name: str
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: fsspec's view of the same place: a filesystem, and the prefix for it.
+    #: An fsspec filesystem of the same store, and its prefix.
     fsspec: Callable[[], tuple[Any, str]] | None = None
     #: What the server cannot do: ``ranges``, ``suffix``, ``create``, ``signatures``, ``metadata``, ``sign``, ``version``,
     #: ``conditions``, ``buckets`` (telling a missing bucket from a missing object).

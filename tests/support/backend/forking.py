@@ -23,7 +23,7 @@ if os.environ.get("USE_BEFORE_FORK"):
 
 
 def work(content: bytes) -> str:
-    """Save, read, and say in which process."""
+    """Save and read an object; return the process id too."""
     try:
         FileObject(backend=backend, filename="forked.txt").save(content)
         return json.dumps({"content": backend.get_content("forked.txt").decode(), "pid": os.getpid()})

@@ -1,4 +1,4 @@
-"""A backend that fails when told to, over one that works."""
+"""A backend that fails on demand, over one that works."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Breaking(ObstoreBackend):
         return iter(self._harm("list", lambda: [*super(Breaking, self).list(*arguments, **options)]))
 
     def sign(self, paths: Any, **options: Any) -> Any:
-        """A memory store has no URLs; this one tells which store and key it would be for."""
+        """Return a URL with the store and key, as a memory store has none."""
         return self._harm("sign", lambda: f"https://{self.key}/{paths}{'?upload' if options.get('for_upload') else ''}")
 
     async def head_async(self, *arguments: Any, **options: Any) -> Any:

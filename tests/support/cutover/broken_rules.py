@@ -52,7 +52,7 @@ def save_and_tell_after(phase: Phase, content: Any) -> Protocol:
 
 
 def save_in_own_order(phase: Phase, content: Any) -> Protocol:
-    """Write in the phase's order, whatever side an open entry names."""
+    """Write in the phase's order, also when an open entry names the other side."""
     if not TABLE[phase].entries:
         return (yield protocol.Put(TABLE[phase].writes[0], content))
     first, second = TABLE[phase].writes

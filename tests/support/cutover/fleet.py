@@ -1,4 +1,4 @@
-"""Clients of an application in several processes, and what each of their operations says about every other one.
+"""Clients of an application in several processes, and the check of each operation against every other one.
 
 A key is a register that several clients write and read. A write that was acknowledged is seen by every read that begins after
 it; one that failed may have happened or not, but only until its answer came: after the next acknowledged write neither
@@ -26,7 +26,7 @@ Value = str | None
 class Write:
     value: Value
     began: float
-    #: When it was over, whatever became of it.
+    #: When it ended, acknowledged or not.
     ended: float
     acknowledged: bool
 
@@ -45,19 +45,19 @@ BEFORE = Write(value=None, began=-math.inf, ended=-math.inf, acknowledged=True)
 
 @dataclass(slots=True)
 class History:
-    """What happened to one key."""
+    """All writes and reads of one key."""
 
     writes: list[Write] = field(default_factory=lambda: [BEFORE])
     reads: list[Read] = field(default_factory=list)
 
     def possible(self, began: float, ended: float) -> set[Value]:
-        """What a read in this time may find."""
+        """Return the values that a read in this time may find."""
         # The last begun of those that were over, and acknowledged, when the read began: what had ended before it is no more.
         newest = max(each.began for each in self.writes if each.acknowledged and each.ended < began)
         return {each.value for each in self.writes if each.began < ended and each.ended >= newest}
 
     def wrong(self) -> list[tuple[Read, set[Value]]]:
-        """Reads that found what they must not, with what they might have found."""
+        """Return each read of a wrong value, with the values that it might have found."""
         looked = [(each, self.possible(each.began, each.ended)) for each in self.reads]
         return [(read, possible) for read, possible in looked if read.value not in possible]
 
@@ -84,7 +84,7 @@ class Histories:
 
 
 class Client(threading.Thread):
-    """Uploads, replaces, deletes and reads until told to stop.
+    """Uploads, replaces, deletes and reads until ``stop`` is set.
 
     Args:
         number: of this client.
@@ -149,7 +149,7 @@ class Client(threading.Thread):
             self._avoided[key], fine = ended, False
             self.counts[f"{what} lost"] += 1
         else:
-            # What is not there was deleted: a side may say so, and a delete that failed may have happened.
+            # The object was deleted: a side may answer so, and a delete that failed may have happened.
             ended, fine = time.monotonic(), answer.status_code in (200, 404)
             self.counts[f"{what} {'acknowledged' if fine else 'failed'}"] += 1
             self.counts[f"in {answer.headers.get('x-phase')}"] += 1
@@ -170,7 +170,7 @@ class Client(threading.Thread):
 
 
 def look(http: httpx.Client, endpoint: str, key: str, how: str) -> Read | None:
-    """What a process answers; ``None`` for an error, which says nothing of the object. ``ConnectError`` where none is there."""
+    """Return what a process answers; ``None`` for an error. Raises ``ConnectError`` when no process listens."""
     began = time.monotonic()
     try:
         answer = http.get(f"{endpoint}/{how}/{key}")
@@ -192,7 +192,7 @@ def digest(content: bytes) -> str:
 
 
 def told(clients: Iterable[Client]) -> Counter[str]:
-    """The counts of all clients, who must all have come to their end by themselves."""
+    """Return the counts of all clients; raise the error of one that failed."""
     counts: Counter[str] = Counter()
     for client in clients:
         if client.broken is not None:

@@ -88,7 +88,7 @@ class Rules:
     delete: Callable[[Phase], Protocol] = protocol.delete
     read: Callable[[Phase], Protocol] = protocol.read
     repair: Callable[..., Protocol] = protocol.repair
-    #: Whether a repair closes only an entry that nobody touched since.
+    #: Whether a repair closes only an entry that has not changed since.
     settle_looks: bool = True
     #: Whether a writer closes only an entry that is its alone.
     close_looks: bool = True
@@ -206,13 +206,13 @@ class Search:
         return left, self._reads(state.source, state.destination, state.row)
 
     def _never_came(self, state: State) -> bool:
-        """What nobody deleted and the destination never got waits until repair may write there."""
+        """Check that an object that was not deleted, and is missing at the destination, waits for a repair there."""
         row = state.row
         waits = row is not None and row.side is D and not row.tombstone and state.destination is None
         return waits and D not in self.writable
 
     def _alone(self, state: State, op: Op) -> tuple[State, Value]:
-        """Run an operation to its end, nobody else doing anything and nothing failing."""
+        """Run an operation to its end, alone and without failures."""
         state = replace(state, ops=(None, None, None, None), left=0)
         while True:
             kind, asked = self._step(op.kind, op.phase, op.value, op.answers)
@@ -395,7 +395,7 @@ def _with(state: State, agent: int, op: Op | None) -> State:
 
 
 def _vanished(state: State, row: Row | None) -> State:
-    """The entry that operations under way hold is no more the one that stands."""
+    """Mark the entry of operations under way as no longer the current one."""
 
     def old(answer: Any) -> Any:
         return replace(answer, epoch=OLD) if isinstance(answer, Entry) else answer

@@ -47,7 +47,7 @@ class Harm:
     """What happens at one request of an operation."""
 
     request: int
-    #: ``before``, ``after`` its effect it fails; ``killed`` before it, ``dead`` after it; ``meanwhile`` somebody else acts.
+    #: ``before``, ``after`` its effect it fails; ``killed`` before it, ``dead`` after it; ``meanwhile`` another client acts.
     how: str
     #: For ``meanwhile``: who, and what.
     who: int = 0
@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
             self.harms = {}
 
     def late(self) -> None:
-        """So late that repair lets nobody be, and no lease of a key stands."""
+        """Advance the clock so far that no writer is waited for and no lease is valid."""
         self.time += WRITER_GRACE_SECONDS + KEY_LEASE_SECONDS + 1
 
     # What each does, and what it means
@@ -174,7 +174,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 client.save_object(FileObject(backend=client, filename=key), value)
         except FileNotFoundError:
-            # The outer phases say so.
+            # The outer phases show it.
             assert value is None
             acknowledged = True
         except (OSError, KilledError):

@@ -1,7 +1,7 @@
 """A process of an application under a shared phase, for tests: ``python -m tests.support.cutover.worker URL FOLDER LEASE DRAIN WHAT``.
 
-``act`` holds the phase again and again, and says when it was certainly acting in which; ``sleep`` saves a stream in the middle
-of which the process is stopped. One JSON line each; the monotonic clock is the same for all processes of a machine.
+``act`` takes a lease on the phase again and again, and prints when it acted in which phase. ``sleep`` saves a stream in the
+middle of which the process is stopped. Each prints JSON lines; all processes of a machine share one monotonic clock.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def act(backend: CutoverBackend) -> None:
                 held.check()
                 for _ in range(random.randrange(1, 6)):  # noqa: S311 - jitter
                     time.sleep(0.01)
-                    # Read before the check: whoever may act now could act then.
+                    # Read the clock before the check: a process that may act now could act then.
                     now = time.monotonic()
                     held.check()
                     last = now

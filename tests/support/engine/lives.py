@@ -46,7 +46,7 @@ BATCH = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """One life of a job."""
+    """One process that runs a job, until a step at which it is killed."""
 
     url: str
     backends: tuple[places.Registration, places.Registration]
@@ -55,7 +55,7 @@ class Life:
     #: Where it notes each copy that it begins, a path a line, and at its end the number of its steps and how it ended.
     notes: Path
     options: dict[str, Any]
-    #: Whether the last looks are by listings, however few objects there are.
+    #: Whether the last checks use listings, however few the objects are.
     listed: bool = False
 
     def live(self) -> tuple[int, list[str]]:
@@ -94,7 +94,7 @@ class _Steps:
 def _live(life: Life) -> None:
     engine = sa.create_engine(life.url)
     if sa.inspect(engine).has_table("migrate_storage_lease"):
-        # The one before was killed: whoever knows that need not wait until its lease ends.
+        # The life before was killed, so its lease need not be waited out.
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE migrate_storage_lease SET expires = 0"))
     backends = {each.key: each.build() for each in life.backends}

@@ -21,7 +21,7 @@ from tests.support.engine.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aside:
+class OrphansLife:
     """One life of a job on two folders."""
 
     url: str
@@ -40,13 +40,13 @@ class Aside:
         return process.exitcode == 0
 
 
-def _live(aside: Aside) -> None:
+def _live(life: OrphansLife) -> None:
     count = 0
 
     def step() -> None:
         nonlocal count
         count += 1
-        if count == aside.steps:
+        if count == life.steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(owner: Any, name: str) -> None:
@@ -67,5 +67,5 @@ def _live(aside: Aside) -> None:
     }.items():
         for name in names:
             around(owner, name)
-    world = World(aside.url, places.old_local(aside.old).build(), places.new_local(aside.new).build())
-    Orphans(world.application, OrphansOptions(concurrency=1, yes=True, keys=("old",), **aside.options)).run()
+    world = World(life.url, places.old_local(life.old).build(), places.new_local(life.new).build())
+    Orphans(world.application, OrphansOptions(concurrency=1, yes=True, keys=("old",), **life.options)).run()

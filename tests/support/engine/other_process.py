@@ -1,7 +1,7 @@
 """The World's application as another process imports it, for tests that kill, stop or measure that process.
 
-``WORLD`` in the environment says where its rows and files are, ``AT`` what the process does to itself and when: a
-number of steps (requests to a store, statements of a database, pieces of a body) after which it sends itself a signal.
+``WORLD`` in the environment names its rows and files. ``AT`` names a signal, and the number of steps after which the process
+sends it to itself. A step is a request to a store, a statement of a database, or a piece of a body.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def forked(
 
 
 def told(done: subprocess.CompletedProcess[str], event: str) -> dict[str, Any]:
-    """The last event of a kind that a process told."""
+    """Return the last event of a kind that a process printed."""
     found = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == event]
     assert found, done.stderr
     return found[-1]

@@ -46,7 +46,7 @@ def old_local(directory: Path, key: str = "old") -> Registration:
 
 
 def old_s3(server: S3Server, root: str | None, key: str = "old") -> Registration:
-    """``root`` is a bucket with or without a prefix, or None for filenames that hold their bucket."""
+    """``root`` is a bucket with or without a prefix, or None when filenames begin with their bucket."""
     return Registration(key=key, driver="fsspec", fs="s3", prefix=root, options=server.fs_options())
 
 

@@ -84,7 +84,7 @@ COLUMNS = (
 
 @dataclass
 class World:
-    """An application's database and storage, with what each file must hold."""
+    """An application's database and storage, with the right bytes of each file."""
 
     url: str
     old: StorageBackend
@@ -193,7 +193,7 @@ class World:
     # -- what is there now
 
     def sql(self, statement: str, **values: Any) -> list[Any]:
-        """Run a statement as somebody else's program would."""
+        """Run a statement as another program would."""
         with self.engine.begin() as connection:
             result = connection.execute(sa.text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []

@@ -120,7 +120,7 @@ class Writer:
         self.model[row] = content
 
     def load(self, session: Session) -> None:
-        """Load a file that is saved later: whatever becomes of its row meanwhile."""
+        """Load a file that is saved later, whether or not its row changes meanwhile."""
         row = self.alive()
         if row is not None:
             self.stale[row] = session.get_one(Document, row).file

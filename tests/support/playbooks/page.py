@@ -3,9 +3,9 @@
 - ``python`` with a first line ``# acme/storage.py`` makes it that file; any other is run, by an interpreter of its own;
 - ``toml``, ``ini`` and ``yaml`` are files, named in the same way;
 - ``console`` has commands, ``$ command`` (and ``> more of it``), each followed by what it prints;
-- ``text`` is only shown. Any other kind is refused, so that nothing stands on a page that nobody did.
+- ``text`` is only shown. Any other kind is refused, so that every block of a page is tested.
 
-All happens in one folder. A command that ends with another code than 0 fails; where the page wants one it says
+All happens in one folder. A command that ends with another code than 0 fails; where the page expects one it has
 ``|| echo "exit code $?"``.
 """
 
@@ -15,14 +15,15 @@ import difflib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-#: What differs each time, by name: it stands on the page as it came out once, and is not compared.
+from tests.support.processes.forked import run_forked
+
+#: Patterns of what differs in each run, by name: the page shows one run, and they are not compared.
 MASKS: Mapping[str, str] = {
     "run": r"\b\d{8}-\d{6}-[0-9a-f]{8}\b",
     "moment": r"\b\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d UTC)?",
@@ -32,12 +33,12 @@ MASKS: Mapping[str, str] = {
     # Who writes meanwhile settles some keys itself.
     "settled": r"\b[\d,]+ keys? settled\b",
 }
-#: What the page says, and what stands in for it where nobody has the time.
+#: Words of the page, and the shorter waits that replace them in tests.
 STAND_INS: Mapping[str, str] = {
-    "lease=30, drain=60": "lease=1, drain=1",
+    "lease=30, drain=60": "lease=4, drain=1",
     "--quiet-for 10m": "--quiet-for 1s",
 }
-#: How far a command has come, which a slow machine says more often: not compared.
+#: Lines of progress, which a slow machine prints more often: not compared.
 _PROGRESS = re.compile(r"(\d+%, )?[\d,]+ objects?, .*/s(, .* left)?")
 _NAME = re.compile(r"# ([\w./-]+\.\w+)\n")
 _PATIENCE = 240
@@ -57,11 +58,11 @@ class Page:
         self, path: Path, folder: Path, environment: Mapping[str, str], names: Mapping[str, str] | None = None
     ) -> None:
         self._path, self._folder, self.environment, self._names = path, folder, environment, names or {}
-        #: What would stand in a block instead, by where the block is.
+        #: The new text of each block, by its position.
         self._came_out: dict[tuple[int, int], str] = {}
 
     def follow(self) -> None:
-        """Do what the page says; with ``PLAYBOOKS=write`` in the environment, write what came out to the page, for you to read.
+        """Do what the page describes. With ``PLAYBOOKS=write`` in the environment, write what came out to the page.
 
         Raises:
             sybil.example.SybilFailure: something else came out than the page shows.
@@ -103,8 +104,8 @@ class Page:
     def _python(self, example: Example) -> str | None:
         if _NAME.match(example.parsed):
             return self._file(example)
-        code, said = self._run([sys.executable, "-c", self._meant(example.parsed)])
-        return said if code else None
+        done = run_forked(["-c", self._meant(example.parsed)], self.environment, self._folder, _PATIENCE)
+        return done.stdout + done.stderr if done.returncode else None
 
     def _console(self, example: Example) -> str | None:
         came_out, wrong = "", []

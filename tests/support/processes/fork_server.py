@@ -113,6 +113,8 @@ def become(request: dict[str, Any]) -> None:
     elif kind == "-c":
         sys.path.insert(0, "")
         sys.argv = ["-c", *arguments[1:]]
+        # As without ``-m``: click reads the name of the program there.
+        sys.modules["__main__"].__package__ = sys.modules["__main__"].__spec__ = None
         exec(compile(arguments[0], "<string>", "exec"), sys.modules["__main__"].__dict__)  # noqa: S102
     else:
         sys.path.insert(0, str(Path(kind).resolve().parent))

@@ -155,3 +155,34 @@ def run_forked(
         process.send_signal(signal.SIGABRT)
         raise
     return subprocess.CompletedProcess(process.args, process.wait(), out, err)
+
+
+_COMMAND = """#!{python} -IS
+import json, os, signal, socket, sys
+
+server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+server.connect({path!r})
+server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, {longest})
+program = "import sys; from migrate_storage.__main__ import main; sys.argv[0] = {program!r}; sys.exit(main())"
+request = dict(arguments=["-c", program, *sys.argv[1:]], environment=dict(os.environ), folder=os.getcwd())
+socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+pid = int.from_bytes(server.recv(8), "little")
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: os.kill(pid, number))
+code = os.waitstatus_to_exitcode(int.from_bytes(server.recv(8), "little"))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+def write_command(folder: Path) -> None:
+    """Write a program ``migrate-storage`` into a folder, for shells: it has the command forked, and forwards signals to it."""
+    path, process = server()
+    while not Path(path).exists():
+        assert process.poll() is None, "the server that forks has ended"
+        time.sleep(0.01)
+    program = folder / "migrate-storage"
+    program.write_text(_COMMAND.format(python=sys.executable, path=path, program=str(program), longest=LONGEST_REQUEST))
+    program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A journal as a run of any size leaves it, written line by line, and a real browser to look at the page."""
+"""A journal of a run of any size, written record by record, and a browser that opens the page."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _insert(parts: Sequence[tuple[sa.Table, list[dict[str, object]]]], connectio
 
 
 def _stored(entry: ObjectRecord) -> dict[str, object]:
-    """An entry as a database can hold it: no database keeps a lone surrogate or, PostgreSQL, a NUL."""
+    """Return an entry that a database accepts: without lone surrogates, and without NUL for PostgreSQL."""
     values = asdict(entry)
     for name in ("source_path", "destination_path", "reason"):
         if values[name]:

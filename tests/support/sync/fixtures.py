@@ -27,7 +27,7 @@ Run = Callable[..., Report]
 
 @pytest.fixture
 def events() -> list[Event]:
-    """What the syncs of this test told."""
+    """The events of all syncs of this test."""
     return []
 
 
@@ -87,7 +87,7 @@ def sshd(tmp_path: Path) -> Iterator[tuple[Path, Any]]:
 def _serving(command: list[str], port: int, **how: Any) -> Iterator[None]:
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL, **how)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not answers(port):
             assert server.poll() is None
             assert time.monotonic() < deadline
@@ -95,4 +95,4 @@ def _serving(command: list[str], port: int, **how: Any) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)

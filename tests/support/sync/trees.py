@@ -1,4 +1,4 @@
-"""Pairs of trees of files, generated from a seed, and what two programs make of them."""
+"""Pairs of trees of files, generated from a seed, and what rclone makes of them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Keys that go wrong somewhere."""
 
+import obstore
+
 HOSTILE = (
     *(
         "plain.txt",
@@ -50,3 +52,13 @@ HOSTILE = (
     ),
     *("x?versionId=v", "x?versionid=v", "", "k" * 254, "col:on", "br[1]", "abfs://c/x", "gs://b/x", "file:///x", "~/x"),
 )
+
+
+def addressed(store, key: str) -> bool:
+    """Return whether a PUT makes exactly this key, and a GET reads it back."""
+    try:
+        obstore.put(store, key, b"x")
+        listed = [meta["path"] for page in obstore.list(store) for meta in page]
+        return listed == [key] and obstore.get(store, key).bytes() == b"x"
+    except Exception:
+        return False

@@ -93,7 +93,7 @@ def test_a_pause_keeps_everybody_out_until_it_ends_and_says_why() -> None:
         assert not begun.wait(0.3)
         assert gate.paused == "the database is busy"
         gate.pause("")
-        done.result(10)
+        done.result(60)
     assert begun.is_set()
     gate.wait()
 
@@ -106,8 +106,8 @@ def test_who_waits_is_sent_away_when_the_run_stops() -> None:
         worker, reader = pool.submit(passed, gate, 1), pool.submit(gate.wait)
         stopping.set()
         with pytest.raises(StoppedError):
-            worker.result(10)
-        assert reader.result(10) is None
+            worker.result(60)
+        assert reader.result(60) is None
 
 
 def test_it_can_be_made_wider_and_narrower() -> None:

@@ -43,10 +43,10 @@ def test_a_new_rate_is_for_those_who_wait_too() -> None:
         assert not waiting[0].done()
         rate.set(10_000)
         for each in waiting:
-            each.result(10)
+            each.result(60)
         slow = pool.submit(rate.acquire, 10**9)
         rate.set(None)
-        slow.result(10)
+        slow.result(60)
 
 
 def test_who_waits_is_sent_away_when_the_run_stops() -> None:
@@ -56,7 +56,7 @@ def test_who_waits_is_sent_away_when_the_run_stops() -> None:
         waiting = pool.submit(rate.acquire, 10)
         stopping.set()
         with pytest.raises(StoppedError):
-            waiting.result(10)
+            waiting.result(60)
 
 
 def test_an_allowance_is_spent_by_bytes_or_by_time() -> None:

@@ -82,13 +82,13 @@ def test_places_on_s3_are_those_of_obstore(backend, filename, key, relative):
     assert (at.root, at.prefix, at.options["endpoint"]) == ("b", "", "http://127.0.0.1:9000")
 
 
-@pytest.mark.parametrize("filename", HOSTILE)
 @pytest.mark.parametrize("prefix", [None, "b", "b/pre", "s3://b/pre/"])
-def test_no_filename_makes_a_place_raise(filename, prefix):
+def test_no_filename_makes_a_place_raise(prefix):
     for filesystem in (s3(), DirFileSystem("b/dd", s3()), LocalFileSystem(), MemoryFileSystem(), GenericFileSystem()):
         registration = read_filesystem(filesystem, prefix, environment={})
-        assert registration.place(filename)
-        assert isinstance(registration.relative(filename), str)
+        for filename in HOSTILE:
+            assert registration.place(filename), filename
+            assert isinstance(registration.relative(filename), str), filename
 
 
 def test_local_places_follow_links(tmp_path):

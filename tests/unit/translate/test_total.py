@@ -1,6 +1,6 @@
 """Whatever stands in the options, translation answers."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate_storage.translate import CODES, PROTOCOLS, translate
@@ -86,13 +86,11 @@ def answers(translation) -> None:
         assert "\n" not in note.message
 
 
-@settings(max_examples=1500, deadline=None)
 @given(protocol=protocols, given_options=options, prefix=prefixes, environment=environments)
 def test_translate_never_raises(protocol, given_options, prefix, environment):
     answers(translate(protocol, given_options, prefix, environment))
 
 
-@settings(max_examples=300, deadline=None)
 @given(protocol=st.sampled_from(list(PROTOCOLS)), given_options=values, prefix=values)
 def test_arguments_of_the_wrong_kind_are_answered_too(protocol, given_options, prefix):
     answers(translate(protocol, given_options, prefix))

@@ -39,7 +39,7 @@ from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.engine import registrations as places
 from tests.support.engine.hostile_keys import hostile_names
-from tests.support.engine.orphans_lives import Aside
+from tests.support.engine.orphans_lives import OrphansLife
 from tests.support.engine.other_process import ROOT
 from tests.support.engine.world import Document, World
 from tests.support.evidence import Evidence
@@ -426,7 +426,7 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
         if "restore" in job:
             assert orphans(world, quarantine="q", yes=True).exit_code == 0
         options = {"min_age": 0.0, "lease": 1.0, **job}
-        lived = Aside(
+        lived = OrphansLife(
             url=world.url, old=Path(world.old.prefix), new=tmp_path / "new", steps=number, options=options
         ).live()
         assert set(disk(world).values()) == set(before.values()), "no content is lost at any moment"

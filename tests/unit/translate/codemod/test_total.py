@@ -2,7 +2,7 @@
 
 import ast
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate_storage.translate.codemod import convert_source
@@ -103,7 +103,6 @@ def modules(draw):
     return HEAD + ("\n\ndef f():\n    " + body.replace("\n", "\n    ") + "\n" if inside else f"\n{body}\n")
 
 
-@settings(max_examples=100, deadline=None)
 @given(source=modules())
 def test_the_result_compiles(source):
     try:
