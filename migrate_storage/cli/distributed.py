@@ -100,7 +100,7 @@ class Distribution:
         """
         from migrate_storage.cli.dask_worker import work
         from migrate_storage.jobs.distributed.dask_cluster import connected_to, local
-        from migrate_storage.jobs.distributed.dask_driver import DaskDriver
+        from migrate_storage.jobs.distributed.dask_driver import DaskDriver, DriverTimes
         from migrate_storage.jobs.distributed.dask_task import assigned_shard
 
         if (assigned := assigned_shard.get()) is not None:
@@ -126,8 +126,8 @@ class Distribution:
 
         return run_and_report(
             lambda listener: DaskDriver(
-                make(listener, None), arguments, work=work, cluster=cluster, journal=journal, lease=lease, grace=grace,
-                listener=listener,
+                make(listener, None), arguments, work=work, cluster=cluster, journal=journal,
+                times=DriverTimes(lease=lease, grace=grace), listener=listener,
             ),
             output,
             grace,

@@ -1,4 +1,4 @@
-"""A Dask cluster: one that runs already, or processes of this machine; and which of its workers answer."""
+"""A Dask cluster, running already or made of processes on this machine, and the workers of it that answer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = (
 
 @contextmanager
 def connected_to(address: str) -> Iterator[Client]:
-    """A cluster that runs already.
+    """Connect to a cluster that runs already.
 
     Raises:
-        ConfigurationError: Dask is not installed, or nobody answers there.
+        ConfigurationError: Dask is not installed, or no scheduler answers.
     """
     distributed = _dask()
     try:
@@ -40,8 +40,7 @@ def connected_to(address: str) -> Iterator[Client]:
 
 @contextmanager
 def local(workers: int) -> Iterator[Client]:
-    """A cluster of processes on this machine, for as long as the block runs. Nobody else on it can speak to them: they use
-    TLS, with a key of their own.
+    """Run a cluster of processes on this machine for the block. It uses TLS with a key of its own, against other users.
 
     Raises:
         ConfigurationError: Dask is not installed.
@@ -62,7 +61,7 @@ def local(workers: int) -> Iterator[Client]:
 
 def _dask() -> Any:
     try:
-        import cryptography  # noqa: F401 - what the keys of a local cluster are made with
+        import cryptography  # noqa: F401 - makes the keys of a local cluster
         import distributed
     except ImportError as error:
         raise ConfigurationError("Dask is not installed: pip install 'migrate-storage[dask]'") from error
@@ -71,26 +70,26 @@ def _dask() -> Any:
 
 @dataclass
 class WorkerHealth:
-    """Which workers answer: by changes of what the scheduler knows, so that no clocks are compared."""
+    """Finds the workers that answer, by changes of what the scheduler knows: no clocks are compared."""
 
     silent: float
     _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def live_threads(self, workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-        """The threads of those that gave a sign of life lately, by address."""
+        """Return the threads of the workers with a recent heartbeat, by address."""
         now = time.monotonic()
         self._seen = {
-            address: before if (before := self._seen.get(address)) and before[0] == told["last_seen"] else (told["last_seen"], now)
-            for address, told in workers.items()
+            address: before if (before := self._seen.get(address)) and before[0] == worker["last_seen"] else (worker["last_seen"], now)
+            for address, worker in workers.items()
         }  # fmt: skip
         return {
-            address: int(told["nthreads"])
-            for address, told in workers.items()
+            address: int(worker["nthreads"])
+            for address, worker in workers.items()
             if now - self._seen[address][1] < self.silent
         }
 
 
 def workers_of(client: Client) -> Mapping[str, Mapping[str, Any]]:
-    """What the scheduler knows of its workers, by address."""
+    """Return what the scheduler knows of its workers, by address."""
     found: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
     return found

@@ -1,8 +1,8 @@
-"""One job on a Dask cluster: each range is a task, and the journal says which of them are left to do.
+"""One job on a Dask cluster: each shard is a task, and the journal records which are left to do.
 
-A task says what to do as a person would type it, the run and the number of the range; what opens a database or a store stays
-out of it, and the worker finds that in its own environment or file. The driver gives each worker as many ranges as it has
-threads, and gives a range to another one where its worker is gone, silent, or came back without having done it.
+A task has the command as it would be typed, the run, and the number of the shard. It has nothing that opens a database or a
+store: the worker finds that in its own environment or file. The driver gives each worker as many shards as it has threads.
+It gives a shard to another worker where the first is gone, is silent, or ended the task without finishing the shard.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
@@ -30,33 +30,33 @@ from migrate_storage.jobs.distributed.dask_task import Task, TaskResult
 
 __all__ = (
     "DaskDriver",
+    "DriverTimes",
     "Shared",
 )
 
 
-_LOOK = 0.3
-"""Seconds between two looks at the journal and the cluster."""
+POLL_SECONDS = 0.3
+"""Seconds between two polls of the journal and the cluster."""
 
 
-_TRIES = 3
-"""How often a range may fail before the job does."""
+MAX_SHARD_FAILURES = 3
+"""How often a shard may fail before the job fails."""
 
 
-_LOSSES = 10
-"""How often a range may lose its worker before the job fails: a worker may be taken away for reasons of its own."""
+MAX_LOST_WORKERS = 10
+"""How often a shard may lose its worker before the job fails. A cluster may remove a worker for its own reasons."""
 
 
-_RANGES = 4
-"""Ranges for each thread of the cluster: a lost worker loses little, and none waits long for the last one."""
+SHARDS_PER_THREAD = 4
+"""Shards for each thread of the cluster: a lost worker loses little, and no thread idles long at the end."""
 
 
-_SILENT = 5.0
-"""Seconds without a heartbeat, or the lease's if those are more, after which a worker gets no range any more, and those
-it has go to others."""
+MIN_SILENT_SECONDS = 5.0
+"""Seconds without a heartbeat after which a worker gets no shard and loses those it has; at least the lease's."""
 
 
 class Shared(Protocol):
-    """A job that can be cut: a migration, a verify, a sync."""
+    """A job that can be cut into shards: a migration, a verify, a sync."""
 
     def begin(self, ranges: int) -> tuple[str, str]:
         """Join the one that is under way or begin one; its id and the name of its lease."""
@@ -65,8 +65,18 @@ class Shared(Protocol):
         """End soon."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriverTimes:
+    """How long a driver waits."""
+
+    #: Seconds for which leases are good.
+    lease: float
+    #: Seconds that objects in flight get when the job is to stop.
+    grace: float
+
+
 class DaskDriver:
-    """Sees to it that all ranges of a job are done.
+    """Gives the shards of a job to the workers of a cluster until all are done.
 
     Args:
         job: makes the run, and does none of it.
@@ -74,8 +84,7 @@ class DaskDriver:
         work: what a worker runs for a task.
         cluster: reaches the workers.
         journal: opens the journal.
-        lease: seconds for which leases are good.
-        grace: seconds that objects in flight get when it is to stop.
+        times: how long leases and objects in flight last.
         listener: called with each event.
     """
 
@@ -87,24 +96,23 @@ class DaskDriver:
         work: Callable[[Task], TaskResult],
         cluster: Callable[[], AbstractContextManager[Client]],
         journal: Callable[[], AbstractContextManager[tuple[Any, Journal]]],
-        lease: float,
-        grace: float,
+        times: DriverTimes,
         listener: Listener,
     ) -> None:
         self._job, self._arguments, self._tell = job, tuple(arguments), listener
         self._work = work
-        self._cluster, self._opened, self._lease, self._grace = cluster, journal, lease, grace
-        self._stopping, self._landing = threading.Event(), threading.Event()
+        self._cluster, self._opened, self._times = cluster, journal, times
+        self._stopping, self._task_done = threading.Event(), threading.Event()
         self._fatal: RunError | None = None
         self._worked = False
-        self._flying: dict[int, tuple[Any, str]] = {}
-        self._tries: dict[int, int] = {}
+        self._under_way: dict[int, tuple[Any, str]] = {}
+        self._attempts: dict[int, int] = {}
         self._failures: dict[int, int] = {}
         self._losses: dict[int, int] = {}
-        self._resting: dict[int, float] = {}
+        self._not_before: dict[int, float] = {}
 
     def stop(self) -> None:
-        """End soon: the workers are told through the journal."""
+        """End soon: the workers read that in the journal."""
         self._stopping.set()
         self._job.stop()
 
@@ -119,25 +127,29 @@ class DaskDriver:
         """
         with self._cluster() as client:
             threads = sum(int(told["nthreads"]) for told in workers_of(client).values())
-            run, lease = self._job.begin(max(1, threads) * _RANGES)
+            run, lease = self._job.begin(max(1, threads) * SHARDS_PER_THREAD)
             with (
                 self._opened() as (_, journal),
-                hold_lease(journal, self._lease, stopping=self._stopping, lost=self._lost, name=lease, owner=run),
+                hold_lease(
+                    journal, self._times.lease, stopping=self._stopping, lost=self._on_lease_lost, name=lease, owner=run
+                ),
             ):
                 line = journal.runs.find(run)
+                # A run of this id that is found begun is taken up again.
+                resumed = any(journal.shards.progress_of(run).values())
                 self._tell(
                     RunStarted(
                         run=run, source=line.source, destination=line.destination, way=Way(line.way), dry_run=False,
-                        reason=f"{threads} threads of a cluster", resumed=False, rows=None, kind=line.kind,
+                        reason=f"{threads} threads of a cluster", resumed=resumed, same_run=resumed, rows=None, kind=line.kind,
                     )
                 )  # fmt: skip
-                return self._driven(client, journal, line)
+                return self._drive_to_end(client, journal, line)
 
-    def _lost(self, error: RunError) -> None:
+    def _on_lease_lost(self, error: RunError) -> None:
         self._fatal = error
         self._stopping.set()
 
-    def _driven(self, client: Client, journal: Journal, line: RunRecord) -> Report:
+    def _drive_to_end(self, client: Client, journal: Journal, line: RunRecord) -> Report:
         state, error = "finished", ""
         try:
             self._drive(client, journal, line)
@@ -168,63 +180,63 @@ class DaskDriver:
         return report
 
     def _drive(self, client: Client, journal: Journal, line: RunRecord) -> None:
-        """Give ranges to workers until the journal calls all of them done, or the run is at its end otherwise."""
-        fit = WorkerHealth(max(_SILENT, self._lease))
+        """Give shards to workers until the journal records all as done, or the run ends otherwise."""
+        fit = WorkerHealth(max(MIN_SILENT_SECONDS, self._times.lease))
         while True:
-            self._show(journal, line.id)
+            self._report_progress(journal, line.id)
             if self._fatal is not None:
                 raise self._fatal
             if self._stopping.is_set():
                 raise StoppedError("stopped")
-            for number, (future, _) in list(self._flying.items()):
+            for number, (future, _) in list(self._under_way.items()):
                 if future.done():
-                    del self._flying[number]
+                    del self._under_way[number]
                     self._collect(number, future)
             if journal.runs.state_of(line.id)[0] != "running":
-                return  # all is done; or a limit was reached, or somebody stopped it
+                return  # all is done, a limit was reached, or the run was stopped
             able = fit.live_threads(workers_of(client))
-            for number, (future, address) in list(self._flying.items()):
+            for number, (future, address) in list(self._under_way.items()):
                 if address not in able:
-                    # Gone, or silent. Its lease runs out, and if it wakes up it finds that.
-                    del self._flying[number]
+                    # Gone, or silent. Its lease expires; should it wake up, it finds that before it writes.
+                    del self._under_way[number]
                     future.cancel(force=True)
                     losses = self._losses[number] = self._losses.get(number, 0) + 1
-                    if losses >= _LOSSES:
+                    if losses >= MAX_LOST_WORKERS:
                         raise RunError(
                             f"range {number} lost its worker {losses} times: see whether workers run out of memory, then run the same command again to go on"
                         )
-            self._send(client, journal, line, able)
-            # Until a task comes back, or it is time for another look.
-            self._landing.wait(_LOOK)
-            self._landing.clear()
+            self._submit_shards(client, journal, line, able)
+            # Until a task ends, or the next poll is due.
+            self._task_done.wait(POLL_SECONDS)
+            self._task_done.clear()
 
-    def _send(self, client: Client, journal: Journal, line: RunRecord, able: Mapping[str, int]) -> None:
-        """Give those that have a thread free what is left to do."""
+    def _submit_shards(self, client: Client, journal: Journal, line: RunRecord, able: Mapping[str, int]) -> None:
+        """Submit the shards that are left to workers with a free thread."""
         states = journal.shards.states(line.id)
         total = max(states) if line.kind == "run" else len(states)
         left = [number for number, done in states.items() if not done and number < total]
         if not left:
-            # The end; or one that is done, so that its worker finds the whole job done and says so.
+            # The end of the job; or a done shard, so that its worker finds the whole job done and writes so.
             left = [max(states)]
         now = time.monotonic()
-        waiting = [each for each in left if each not in self._flying and self._resting.get(each, 0.0) <= now]
+        waiting = [each for each in left if each not in self._under_way and self._not_before.get(each, 0.0) <= now]
         free = [
             address
             for address, threads in able.items()
-            for _ in range(threads - sum(address == at for _, at in self._flying.values()))
+            for _ in range(threads - sum(address == at for _, at in self._under_way.values()))
         ]
         for number, address in zip(waiting, free, strict=False):
             task = Task(arguments=self._arguments, run=line.id, number=number)
-            attempt = self._tries[number] = self._tries.get(number, 0) + 1
+            attempt = self._attempts[number] = self._attempts.get(number, 0) + 1
             future = client.submit(
                 self._work, task, key=task.key(line.kind, total, attempt), workers=[address], allow_other_workers=False,
                 pure=False, retries=0,
             )  # fmt: skip
-            self._flying[number] = (future, address)
-            future.add_done_callback(lambda _: self._landing.set())  # type: ignore[no-untyped-call]
+            self._under_way[number] = (future, address)
+            future.add_done_callback(lambda _: self._task_done.set())  # type: ignore[no-untyped-call]
 
     def _collect(self, number: int, future: Any) -> None:
-        """Take what a task brought back; whether its range is done, only the journal says."""
+        """Take the result of a task; whether its shard is done, only the journal records."""
         ended = TaskResult(state="failed", error="its worker was lost")
         with contextlib.suppress(Exception):
             ended = future.result()
@@ -233,35 +245,35 @@ class DaskDriver:
             message = f"a worker cannot do it: {ended.error}"
             raise RunError(f"{message}, and others did") if self._worked else ConfigurationError(message)
         if ended.state == "held":
-            self._resting[number] = time.monotonic() + 1.0
+            self._not_before[number] = time.monotonic() + 1.0
         elif ended.state == "failed":
             failures = self._failures[number] = self._failures.get(number, 0) + 1
-            self._resting[number] = time.monotonic() + 1.0
-            if failures >= _TRIES:
+            self._not_before[number] = time.monotonic() + 1.0
+            if failures >= MAX_SHARD_FAILURES:
                 raise RunError(ended.error)
 
     def _wait_for_tasks(self, client: Client, journal: Journal, line: RunRecord) -> None:
-        """Wait for what is under way yet where the job is over, or was told to stop."""
-        until = time.monotonic() + self._grace + 5.0
-        fit = WorkerHealth(max(_SILENT, self._lease))
-        while self._flying and time.monotonic() < until:
+        """Wait for the tasks that are still under way when the job is over or stopped."""
+        until = time.monotonic() + self._times.grace + 5.0
+        fit = WorkerHealth(max(MIN_SILENT_SECONDS, self._times.lease))
+        while self._under_way and time.monotonic() < until:
             able = fit.live_threads(workers_of(client))
-            self._flying = {
+            self._under_way = {
                 number: (future, address)
-                for number, (future, address) in self._flying.items()
+                for number, (future, address) in self._under_way.items()
                 if not future.done() and address in able
             }
-            self._show(journal, line.id)
-            time.sleep(_LOOK)
+            self._report_progress(journal, line.id)
+            time.sleep(POLL_SECONDS)
 
-    def _show(self, journal: Journal, run: str) -> None:
-        """Tell the sum of what all of them did."""
+    def _report_progress(self, journal: Journal, run: str) -> None:
+        """Report the sum of what all shards did."""
         told = [json.loads(each) for each in journal.shards.progress_of(run).values() if each]
         states = journal.shards.states(run)
         self._tell(
             RangesAdvanced(
                 objects=sum(each["objects"] for each in told), listed=sum(each["listed"] for each in told),
                 bytes=sum(each["bytes"] for each in told), rows=sum(each["rows_moved"] for each in told),
-                ranges=len(states), done=sum(states.values()), under_way=len(self._flying),
+                ranges=len(states), done=sum(states.values()), under_way=len(self._under_way),
             )
         )  # fmt: skip

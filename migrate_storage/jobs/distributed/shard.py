@@ -1,4 +1,4 @@
-"""One range of a job that several processes share, while it is held: what of the job is in it, and how it is told of."""
+"""One shard of a job that several processes share, while its lease is held: what belongs to it, and its progress."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from migrate_storage.core.model import Note, OutcomeKind, Severity
+from migrate_storage.core.model import Note, Severity
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.distributed.merge_reports import merge_reports
 from migrate_storage.journal import Journal, RunRecord, ShardRecord
 from migrate_storage.journal.lease_holder import Lease
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.reporting import Report
 
 __all__ = ("ShardRun", "ShardedJob")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedJob:
-    """A job that is to be shared."""
+    """What the processes that share a job must agree on."""
 
     #: Name of the job's lease.
     lease: str
@@ -32,18 +33,18 @@ class ShardedJob:
     plan: str
     #: The limits of the whole job, which its shards divide.
     limits: JobPace
-    #: The line of a run that begins, by its id.
+    #: Makes the journal record of a run that begins, from its id.
     line: Callable[[str], RunRecord]
-    #: Cuts the job into so many ranges; what bounds each of them.
+    #: Cuts the job into so many shards; returns the bounds of each.
     cut: Callable[[int], Sequence[str]]
-    #: Whether something is left to do when all ranges are done.
+    #: Whether something is left to do when all shards are done.
     ends: bool
-    #: Called before a run begins, while nobody else is at work.
+    #: Called before a run begins, while no other process is at work.
     before: Callable[[], None] = lambda: None
 
 
 class ShardRun:
-    """One range of a job, while it is held. For a :class:`migrate_storage.engine.control.ControlLoop` it is the desk."""
+    """One shard of a job, while its lease is held. It is the control channel of the job's control loop."""
 
     def __init__(self, journal: Journal, work: ShardedJob, range_: ShardRecord, leases: Sequence[Lease]) -> None:
         self._journal, self._work, self._range, self._leases = journal, work, range_, leases
@@ -52,43 +53,43 @@ class ShardRun:
         self.done = range_.done
         #: When the whole job began, in seconds since the epoch.
         _, self.began = journal.runs.state_of(range_.run)
-        #: Whether somebody was at work in it before, and left copies that are to be looked at once more.
+        #: Whether another process worked on it before, and left copies that are to be checked once more.
         self.again = range_.doing is not None
-        #: Bytes that whoever had this range before moved.
+        #: Bytes that earlier holders of this shard moved.
         self.bytes_before = int(json.loads(range_.doing)["bytes"]) if range_.doing else 0
-        #: Bytes that the other ranges moved.
+        #: Bytes that the other shards moved.
         self.bytes_elsewhere = 0
         self._stopped = False
-        self._told: dict[str, Any] = {}
+        self._progress: dict[str, Any] = {}
 
     def __str__(self) -> str:
         return f"{self.number}/{self.total}" if self.number < self.total else "the end"
 
     def found(self) -> Report:
-        """The report of a range that was done when it was taken, or of the whole job where all of it is."""
+        """Return the report of a shard that was done when it was taken, or of the whole job where all shards are."""
         report = Report.from_dict(json.loads(self._range.report or "{}"))
-        return self._concluded(report) or report
+        return self._conclude_job(report) or report
 
     @property
     def closes(self) -> bool:
-        """Whether it is the end of the job, and not one of its ranges."""
+        """Whether this is the end of the job, and not one of its shards."""
         return self.number == self.total
 
     def left(self, seconds: float | None) -> float | None:
-        """What is left now of a limit that counts from the beginning of the whole job; ``None`` for no limit."""
+        """Return the seconds left of a limit that counts from the beginning of the whole job; ``None`` for no limit."""
         return None if seconds is None else max(0.0, self.began + seconds - time.time())
 
     def check(self) -> None:
-        """Make sure, right before something is written, that the range still is ours.
+        """Make sure, right before a write, that the lease of the shard is still held.
 
         Raises:
-            StoppedError: it is not.
+            StoppedError: it is lost.
         """
         for lease in self._leases:
             lease.check()
 
     def rows(self, rows: Sequence[FileColumn]) -> tuple[FileColumn, ...]:
-        """What of each column belongs to it."""
+        """Return the rows of each column that belong to the shard."""
         if self.closes:
             return tuple(rows)
         bounds = json.loads(self._range.bounds)
@@ -100,49 +101,49 @@ class ShardRun:
         return tuple(found)
 
     def has(self, key: str) -> bool:
-        """Whether an object's key belongs to it, by the digest of the key: a rule on which all agree without a word."""
+        """Whether an object's key belongs to the shard, by the digest of the key: all processes compute the same."""
         name = key.encode("utf-8", "surrogateescape")
         place = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
         return place * self.total >> 64 == self.number
 
-    # -- a hand on it
+    # -- the control channel
 
     def control(self, run: str) -> Mapping[str, Any]:
-        """What is asked of the run; of what limits it, the share of this range."""
-        wishes, limits = self._journal.runs.control(run), self._work.limits
-        self._stopped = bool(wishes.get("stop"))
+        """Return what is requested of the run, its limits divided by the shards at work."""
+        requested, limits = self._journal.runs.control(run), self._work.limits
+        self._stopped = bool(requested.get("stop"))
         at_work = sorted({*self._journal.shards.leased(run), self.number})
-        whole = int(wishes.get("concurrency", limits.concurrency))
+        whole = int(requested.get("concurrency", limits.concurrency))
         more = at_work.index(self.number) < whole % len(at_work)
         rates = {
-            "bandwidth": wishes.get("bandwidth", limits.bandwidth),
+            "bandwidth": requested.get("bandwidth", limits.bandwidth),
             "requests_per_second": limits.max_requests_per_second,
         }
         return {
-            **wishes,
+            **requested,
             "concurrency": max(1, whole // len(at_work) + more),
             **{name: rate and rate / len(at_work) for name, rate in rates.items()},
         }
 
     def update(self, run: str, *, doing: str) -> None:
-        """Say what is done in this range, and in all of them."""
+        """Write the progress of this shard, and of all of them."""
         if any(lease.lost for lease in self._leases):
             return
-        told = json.loads(doing)
-        self._told = {**told, "bytes": told["bytes"] + self.bytes_before}
-        self._journal.shards.update(run, self.number, doing=json.dumps(self._told))
+        own = json.loads(doing)
+        self._progress = {**own, "bytes": own["bytes"] + self.bytes_before}
+        self._journal.shards.update(run, self.number, doing=json.dumps(self._progress))
         ranges = self._journal.shards.progress_of(run)
         at_work = sorted(self._journal.shards.leased(run) & ranges.keys())
-        everywhere = {number: json.loads(each) for number, each in ranges.items() if each}
-        self.bytes_elsewhere = sum(each["bytes"] for number, each in everywhere.items() if number != self.number)
+        progress = {number: json.loads(each) for number, each in ranges.items() if each}
+        self.bytes_elsewhere = sum(each["bytes"] for number, each in progress.items() if number != self.number)
         if at_work and at_work[0] == self.number:
-            self._journal.runs.update(run, doing=json.dumps(_sum(everywhere, at_work)))
+            self._journal.runs.update(run, doing=json.dumps(_sum_progress(progress, at_work)))
 
     def finish(self, report: Report) -> Report:
-        """Write down how it ended.
+        """Write how the shard ended.
 
         Returns:
-            The report of the whole job where that is over, else what was given.
+            The report of the whole job where that is over, else of the shard.
         """
         if any(lease.lost for lease in self._leases):
             return report
@@ -150,21 +151,21 @@ class ShardRun:
         report = replace(report, bytes_moved=report.bytes_moved + self.bytes_before)
         state = "done" if report.state == "finished" else "open"
         doing = {
-            **(self._told or _NOTHING), "bytes": report.bytes_moved,
+            **(self._progress or PROGRESS_AT_START), "bytes": report.bytes_moved,
             "objects": report.objects, "listed": report.listed_total, "rows_moved": report.rows_moved,
         }  # fmt: skip
         self._journal.shards.update(
             self.run, self.number, state=state, report=json.dumps(report.to_dict()), doing=json.dumps(doing)
         )
-        return self._concluded(report) or self._noted(report)
+        return self._conclude_job(report) or self._note_shard(report)
 
-    def _concluded(self, report: Report) -> Report | None:
-        """Write down how the whole job ended, where it did; its report where it was brought to its end."""
-        ranges = self._journal.shards.of_run(self.run)
-        over = all(each.done for each in ranges)
+    def _conclude_job(self, report: Report) -> Report | None:
+        """Write how the whole job ended, where it did; return its report where all shards are done."""
+        shards = self._journal.shards.of_run(self.run)
+        over = all(shard.done for shard in shards)
         if not over and report.state != "limited" and not (report.state == "stopped" and self._stopped):
             return None
-        whole = self._whole(ranges, report)
+        whole = merge_reports(self._journal, shards, report, closes=self.closes, ends=self._work.ends, began=self.began)
         self._journal.runs.update(
             self.run, state=whole.state, report=json.dumps(whole.to_dict()), finished=whole.finished
         )
@@ -173,57 +174,28 @@ class ShardRun:
         self._journal.leases.release(self.run, name=self._work.lease)
         return whole
 
-    def _noted(self, report: Report) -> Report:
-        """A range's report, which says that it is one."""
+    def _note_shard(self, report: Report) -> Report:
+        """Return a shard's report, with a note that it is one."""
         left = sum(not each for each in self._journal.shards.states(self.run).values())
         message = f"this is range {self} of run {self.run}; {left} are not done yet, its end included"
         note = Note(severity=Severity.INFO, code="shard", subject=str(self), message=message)
         return replace(report, notes=(*report.notes, note), next_command="migrate-storage status")
 
-    def _whole(self, ranges: Sequence[ShardRecord], last: Report) -> Report:
-        """The report of the job: the last one, with the sums of all."""
-        reports = [Report.from_dict(json.loads(each.report)) for each in ranges if each.report]
-        counts: dict[OutcomeKind, int] = {}
-        evidence: dict[str, int] = {}
-        for report in reports:
-            for kind, count in report.counts.items():
-                counts[kind] = counts.get(kind, 0) + count
-            for name, count in report.evidence.items():
-                evidence[name] = evidence.get(name, 0) + count
-        if self._work.ends:
-            counts = {OutcomeKind(kind): count for kind, count in self._journal.objects.count(self.run).items()}
-            counts |= {OutcomeKind.KNOWN: known} if (known := last.counts.get(OutcomeKind.KNOWN)) else {}
-            if known:
-                counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
-        listed = {str(each.source): each for report in reports for each in report.listed}
-        if self._work.ends and listed:
-            named = (each for batch in self._journal.objects.of_run(self.run) for each in batch if each.outcome)
-            kinds = {str(each.source): str(each.outcome) for each in named if str(each.source) in listed}
-            listed = {
-                source: each for source, each in listed.items() if not OutcomeKind(kinds.get(source, each.kind)).done
-            }
-        return replace(
-            last,
-            started=self.began,
-            finished=time.time(),
-            passes=max(report.passes for report in reports),
-            counts=counts,
-            evidence=evidence,
-            rows_moved=self._journal.rows.count_repointed(self.run) if self._work.ends else 0,
-            bytes_moved=sum(report.bytes_moved for report in reports),
-            rows_filtered=last.rows_filtered if self.closes else sum(report.rows_filtered for report in reports),
-            listed=tuple(listed.values())[:LISTED],
-        )
+
+PROGRESS_AT_START = {
+    "paused": "",
+    "concurrency": 0,
+    "most_concurrency": 0,
+    "bandwidth": None,
+    "requests_per_second": None,
+}
+"""Progress of a shard that ended before its control loop ran."""
+SUMMED_COUNTS = ("objects", "listed", "bytes", "rows_moved")
 
 
-_NOTHING = {"paused": "", "concurrency": 0, "most_concurrency": 0, "bandwidth": None, "requests_per_second": None}
-"""What is told of a range that ended before it was looked at."""
-_SUMMED = ("objects", "listed", "bytes", "rows_moved")
-
-
-def _sum(told: Mapping[int, Mapping[str, Any]], at_work: Sequence[int]) -> dict[str, Any]:
-    """What is done in all ranges: counts of all of them, the pace of those in which somebody is at work."""
-    now = [told[number] for number in at_work if number in told]
+def _sum_progress(progress: Mapping[int, Mapping[str, Any]], at_work: Sequence[int]) -> dict[str, Any]:
+    """Sum the progress of all shards: the counts of all, the pace of those at work."""
+    now = [progress[number] for number in at_work if number in progress]
     rates = {
         name: sum(each[name] for each in now) if now and all(each[name] for each in now) else None
         for name in ("bandwidth", "requests_per_second")
@@ -233,6 +205,6 @@ def _sum(told: Mapping[int, Mapping[str, Any]], at_work: Sequence[int]) -> dict[
         "concurrency": sum(each["concurrency"] for each in now),
         "most_concurrency": sum(each["most_concurrency"] for each in now),
         **rates,
-        **{name: sum(each.get(name, 0) for each in told.values()) for name in _SUMMED},
+        **{name: sum(each.get(name, 0) for each in progress.values()) for name in SUMMED_COUNTS},
         "ranges": len(at_work),
     }

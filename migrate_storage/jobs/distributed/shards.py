@@ -1,8 +1,8 @@
-"""One job, several processes: it is cut into ranges once, each is one process's at a time, and the journal knows how far they are.
+"""One job, several processes: the job is cut into shards once, and the journal records how far each shard is.
 
-A range may run twice without harm. Who does it holds a lease on it and makes sure of that right before each write; what
-is done is found done. The job's own lease is held by all of them together, in the name of the run: whoever takes it for
-something else has ended the job, and the next shard begins another.
+A shard may run twice without harm. Its process has a lease on it, and checks the lease right before each write. The lease of
+the job is shared by all its processes, in the name of the run. A process that takes this lease for something else has ended
+the job, and the next shard begins a new one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ("ShardCoordinator", "ShardRef", "cut_rows", "plan_of", "uncut")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardRef:
-    """Which range of a job a process does: of a run that is named, or of the one that is under way."""
+    """Which shard of a job a process does: of a named run, or of the one that is under way."""
 
     #: From 0; in a run that is named, ``total`` is its end.
     number: int
@@ -45,10 +45,10 @@ class ShardRef:
 
     @classmethod
     def read(cls, text: str) -> ShardRef:
-        """What ``I/N`` says.
+        """Parse ``I/N``.
 
         Raises:
-            ConfigurationError: it says nothing of the kind.
+            ConfigurationError: the text has another form.
         """
         number, sign, total = text.partition("/")
         if not (sign and number.isdecimal() and total.isdecimal()):
@@ -57,15 +57,15 @@ class ShardRef:
 
 
 def plan_of(kind: str, *values: Any) -> str:
-    """A digest of what is done, and how: only those who would do the same share it."""
+    """Return a digest of what a job does, and how: only processes with the same one share a run."""
     return digest(kind, *map(repr, values))
 
 
 def cut_rows(rows: Sequence[FileColumn], into: int) -> list[str]:
-    """Cut each column's rows into ranges of about one size.
+    """Cut each column's rows into shards of about one size.
 
     Returns:
-        For each range its bounds as JSON: by column the key behind which it begins and the key with which it ends.
+        For each shard its bounds as JSON: by column the key after which it begins and the key with which it ends.
     """
     found: list[dict[str, list[str | None]]] = [{} for _ in range(into)]
     for each in rows:
@@ -76,12 +76,12 @@ def cut_rows(rows: Sequence[FileColumn], into: int) -> list[str]:
 
 
 def uncut(into: int) -> list[str]:
-    """Ranges that need no bounds: those of digests of keys, see :meth:`ShardRun.has`."""
+    """Return the bounds of shards that need none: those of digests of keys, see :meth:`ShardRun.has`."""
     return ["{}"] * into
 
 
 class ShardCoordinator:
-    """Shares a job out over processes, of which this is one.
+    """Divides a job among processes, of which this is one.
 
     Args:
         journal: of all of them.
@@ -96,15 +96,15 @@ class ShardCoordinator:
         self._journal, self._work, self._stopping = journal, work, stopping
         self._waiting: dict[str, Any] = {"stopping": stopping, "lost": lost}
 
-    def _held(self, **how: Any) -> AbstractContextManager[Lease]:
+    def _hold_lease(self, **how: Any) -> AbstractContextManager[Lease]:
         return hold_lease(self._journal, self._work.seconds, **self._waiting, **how)
 
     def begin(self, *, total: int | None, into: int) -> str:
-        """The run that is under way, or a new one.
+        """Join the run that is under way, or begin a new one.
 
         Args:
-            total: joined is only a run of so many ranges; ``None`` joins any.
-            into: into how many a new one is cut.
+            total: join only a run of so many shards; ``None`` joins any.
+            into: how many shards a new one gets.
 
         Returns:
             Its id.
@@ -113,23 +113,23 @@ class ShardCoordinator:
             LeaseHeldError: something else is at work.
             StoppedError: told to stop while waiting.
         """
-        run = self._joined(total, into)
-        # Whoever comes first cuts it, which takes a while where there are many rows; the others wait, or do it where he died.
-        with self._held(name=self._work.lease, owner=run) as job:
+        run = self._join_or_begin(total, into)
+        # The first process computes the bounds, one pass over the keys. Others wait for its lease, or take over if it expires.
+        with self._hold_lease(name=self._work.lease, owner=run) as job:
             while any(each.bounds == NO_BOUNDS for each in self._journal.shards.of_run(run)):
-                with contextlib.suppress(LeaseHeldError), self._held(name=f"cut-{run}"):
+                with contextlib.suppress(LeaseHeldError), self._hold_lease(name=f"cut-{run}"):
                     if any(each.bounds == NO_BOUNDS for each in self._journal.shards.of_run(run)):
                         bounds = self._work.cut(self._journal.shards.of_run(run)[0].total)
                         job.check()
                         self._journal.shards.set_bounds(run, bounds)
         return run
 
-    def _joined(self, total: int | None, into: int) -> str:
-        """The run that is under way, or a new one, which need not be cut yet."""
+    def _join_or_begin(self, total: int | None, into: int) -> str:
+        """Return the run that is under way, or a new one, which may have no bounds yet."""
         mine, until = new_run_id(), 0.0
         while True:
             for run in self._journal.shards.open_runs(self._work.plan, total):
-                # The lease tells whether anything else was at work since: then what that run did is past.
+                # Another owner of the lease means that another job was at work since: then that run is over.
                 with contextlib.suppress(LeaseHeldError):
                     self._journal.leases.renew(run, name=self._work.lease, seconds=self._work.seconds)
                     return run
@@ -138,12 +138,12 @@ class ShardCoordinator:
                 break
             until = until or time.monotonic() + max(self._work.seconds, left) + 1
             if time.monotonic() > until:
-                # It says who.
-                with self._held(name=self._work.lease, owner=mine):
+                # Raises an error that names the holder.
+                with self._hold_lease(name=self._work.lease, owner=mine):
                     break
             if self._stopping.wait(min(left, 0.5)):
                 raise StoppedError("stopped while waiting for the lease")
-        with self._held(name=self._work.lease, owner=mine) as held:
+        with self._hold_lease(name=self._work.lease, owner=mine) as held:
             self._work.before()
             held.check()
             made = [
@@ -155,16 +155,16 @@ class ShardCoordinator:
 
     @contextmanager
     def take(self, run: str, number: int) -> Iterator[ShardRun]:
-        """Hold one range of a run while the block runs.
+        """Take the lease of one shard of a run while the block runs.
 
         Raises:
-            LeaseHeldError: somebody else has this range, or something else was at work since the run was.
+            LeaseHeldError: another process has this shard, or another job was at work since the run was.
             StoppedError: told to stop while waiting.
         """
         self._journal.leases.renew(run, name=self._work.lease, seconds=self._work.seconds)
         with (
-            self._held(name=self._work.lease, owner=run) as job,
-            self._held(name=shard_lease(run, number)) as own,
+            self._hold_lease(name=self._work.lease, owner=run) as job,
+            self._hold_lease(name=shard_lease(run, number)) as own,
         ):
             ranges = {each.number: each for each in self._journal.shards.of_run(run)}
             if number not in ranges:

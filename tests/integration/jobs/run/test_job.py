@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from migrate_storage import ObstoreBackend
 from migrate_storage.core.events import Event, ItemFinished, PassStarted
 from migrate_storage.core.model import OutcomeKind, Way
 from migrate_storage.database.file_column import FileColumn
+from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.options import RunOptions
 from tests.support.engine.world import Document, World
 
 
@@ -61,6 +64,20 @@ def test_every_row_of_a_missing_object_is_listed_in_whatever_window_it_comes(wor
         if event.outcome.kind is OutcomeKind.MISSING
     ]
     assert len(told) == len(set(told)) == 32
+
+
+def test_an_interrupted_run_counts_its_objects_and_their_proofs_from_one_source(world: World) -> None:
+    """Interrupted while it reports a batch that is in the journal already: the journal knows more than was reported."""
+    world.fill(30)
+    reported = itertools.count(1)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, ItemFinished) and next(reported) == 3:
+            raise KeyboardInterrupt
+
+    report = Migration(world.application, RunOptions(source="old", destination="new"), interrupt).run()
+    assert report.state == "stopped"
+    assert sum(report.evidence.values()) == report.counts[OutcomeKind.REWRITTEN] > 3
 
 
 def test_a_finished_job_is_run_again_without_reading_the_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,79 @@
+"""The report of a whole job, from the reports of its shards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from migrate_storage.core.model import Outcome, OutcomeKind
+from migrate_storage.journal import Journal, ShardRecord
+from migrate_storage.reporting import LISTED, Report
+
+__all__ = ("merge_reports",)
+
+K = TypeVar("K")
+
+
+def merge_reports(
+    journal: Journal, shards: Sequence[ShardRecord], last: Report, *, closes: bool, ends: bool, began: float
+) -> Report:
+    """Return the report of the whole job: the last one, with the sums of all.
+
+    Args:
+        journal: of the job.
+        shards: all shards of the job, with their reports.
+        last: the report of the shard that ended last.
+        closes: whether that one was the end of the job.
+        ends: whether the job has such an end. Then the journal has an object record of each object, and is counted.
+        began: when the job began, in seconds since the epoch.
+    """
+    reports = [Report.from_dict(json.loads(shard.report)) for shard in shards if shard.report]
+    listed = {str(outcome.source): outcome for report in reports for outcome in report.listed}
+    if ends:
+        counts, evidence = _count_journaled(journal, last)
+        listed = _without_done(journal, last.run, listed)
+    else:
+        counts, evidence = _sum(report.counts for report in reports), _sum(report.evidence for report in reports)
+    return replace(
+        last,
+        started=began,
+        finished=time.time(),
+        passes=max(report.passes for report in reports),
+        counts=counts,
+        evidence=evidence,
+        rows_moved=journal.rows.count_repointed(last.run) if ends else 0,
+        bytes_moved=sum(report.bytes_moved for report in reports),
+        rows_filtered=last.rows_filtered if closes else sum(report.rows_filtered for report in reports),
+        listed=tuple(listed.values())[:LISTED],
+    )
+
+
+def _count_journaled(journal: Journal, last: Report) -> tuple[dict[OutcomeKind, int], dict[str, int]]:
+    """Count the objects of the whole job in the journal; missing ones that are known losses as the last report does."""
+    counts = {OutcomeKind(kind): count for kind, count in journal.objects.count(last.run).items()}
+    if known := last.counts.get(OutcomeKind.KNOWN):
+        counts[OutcomeKind.KNOWN] = known
+        counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
+    return counts, journal.objects.count_evidence(last.run)
+
+
+def _without_done(journal: Journal, run: str, listed: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    """Leave out the problems of one shard that another shard solved."""
+    if not listed:
+        return {}
+    records = (record for batch in journal.objects.of_run(run) for record in batch if record.outcome)
+    kinds = {str(record.source): str(record.outcome) for record in records if str(record.source) in listed}
+    return {
+        source: outcome for source, outcome in listed.items() if not OutcomeKind(kinds.get(source, outcome.kind)).done
+    }
+
+
+def _sum(counts: Iterable[Mapping[K, int]]) -> dict[K, int]:
+    found: Counter[K] = Counter()
+    for each in counts:
+        found.update(each)
+    return dict(found)
