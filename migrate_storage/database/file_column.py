@@ -78,20 +78,20 @@ class FileColumn:
 
     def _describe(self, connection: Connection) -> tuple[str, tuple[str, ...]]:
         """The column's type, and the columns that the server sets on UPDATE."""
-        schema, name = self.column.schema, self.column.table
+        of, name = self.column, self.column.table
         try:
-            columns = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=schema)}
+            columns = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=of.schema)}
         except NoSuchTableError as error:
             raise ConfigurationError(
                 f"no such table {name} in {self.database}: check --database, or create the table"
             ) from error
-        missing = [name for name in (*self.column.key, self.column.column) if name not in columns]
+        missing = [part for part in (*of.key, of.column) if part not in columns]
         if missing:
             raise ConfigurationError(
                 f"table {name} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
             )
-        set_on_update = self.database.dialect.columns_set_on_update(connection, schema, name)
-        return type(columns[self.column.column]["type"]).__name__.upper(), set_on_update
+        set_on_update = self.database.dialect.columns_set_on_update(connection, of.schema, name)
+        return type(columns[of.column]["type"]).__name__.upper(), set_on_update
 
     def _try_condition(self) -> None:
         try:
@@ -141,10 +141,12 @@ class FileColumn:
             after: a key as the database gave it, itself excluded.
             until: another one, itself included.
         """
-        bounds = [self._after(after, "low")] if after is not None else []
-        bounds += [self._up_to(until, "high")] if until is not None else []
+        conditions = [] if self._condition is None else [self._condition]
+        if after is not None:
+            conditions.append(self._after(after, "low"))
+        if until is not None:
+            conditions.append(self._up_to(until, "high"))
         narrowed = copy.copy(self)
-        conditions = [*([self._condition] if self._condition is not None else []), *bounds]
         narrowed._condition = and_(*conditions) if conditions else None  # noqa: SLF001 - of this very class
         return narrowed
 
