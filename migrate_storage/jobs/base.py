@@ -179,7 +179,7 @@ class Job(ABC, Generic[F]):
         Args:
             facts: what the job found before its first object.
             journal: where the run's record is written; ``None`` writes none.
-            load: tells whether the database is overloaded. With it, the job obeys ``migrate-storage control``.
+            load: reports whether the database is overloaded. With it, the job obeys ``migrate-storage control``.
 
         Raises:
             ConfigurationError: the job refused to begin.
@@ -216,7 +216,7 @@ class Job(ABC, Generic[F]):
         )  # fmt: skip
         report = self.complete(facts, report)
         report = replace(report, next_command=self.next_command(report))
-        # A job may fail because of the journal's database. Its record then says "running" until the next run.
+        # A job may fail because of the journal's database. Its record then stays at ``running`` until the next run.
         with suppress(RunError) if state == "failed" else nullcontext():
             if share is not None:
                 report = share.finish(report)

@@ -39,7 +39,7 @@ class CheckOptions:
     """What is compared, and how closely."""
 
     by: By = By.EVIDENCE
-    #: Leave alone what only the destination holds.
+    #: Ignore what only the destination has.
     one_way: bool = False
     filters: Filters = field(default_factory=Filters)
     concurrency: int = 32
@@ -129,7 +129,7 @@ class Check(Job[None]):
     def _outcome(self, compared: Compared) -> Outcome:
         pair, relation = compared.pair, compared.relation
         kind, reason = _KINDS.get(relation, (OutcomeKind.DIFFERS, f"they differ ({compared.evidence})"))
-        # A size told with MISSING says that the other side holds it, see ``differences``.
+        # A size beside MISSING means that the other side has the object, see ``reporting.diff_files``.
         meta = pair.destination if relation is Relation.EXTRA else pair.source
         return Outcome(
             kind=kind,

@@ -1,4 +1,4 @@
-"""The database and the journal of a job, opened together and closed together."""
+"""Open and close the database and the journal of a job together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ("connected", "journaled", "own_journal")
 def connected(
     application: Application, journal: str | None = None, schema: str | None = None
 ) -> Iterator[tuple[Database, Journal]]:
-    """The application's database, and the journal there or elsewhere.
+    """Open the application's database, and the journal there or elsewhere.
 
     Args:
         application: whose engine is taken.
@@ -35,7 +35,7 @@ def connected(
     try:
         database.connect()
         if journal:
-            other = _kept(journal)
+            other = _open_lasting(journal)
             other.connect()
         yield database, Journal(other, schema)
     finally:
@@ -45,7 +45,7 @@ def connected(
 
 
 def own_journal() -> Path:
-    """Where a job without an application keeps its journal: a SQLite file below ``XDG_STATE_HOME``, else ``~/.local/state``."""
+    """Return the journal of a job without an application: a file below ``XDG_STATE_HOME``, else ``~/.local/state``."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "migrate-storage" / "journal.db"
 
@@ -54,7 +54,7 @@ def own_journal() -> Path:
 def journaled(
     application: Application | None, journal: str | None = None, schema: str | None = None
 ) -> Iterator[tuple[Database | None, Journal]]:
-    """The application's database where there is an application, and the journal: there, elsewhere, or in a file of our own.
+    """Open the application's database where there is one, and the journal: there, elsewhere, or in a file of our own.
 
     Args:
         application: whose rows are read; ``None`` where there is none.
@@ -72,12 +72,12 @@ def journaled(
     if journal is None:
         own_journal().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         journal = f"sqlite:///{own_journal()}"
-    with closing(_kept(journal)) as database:
+    with closing(_open_lasting(journal)) as database:
         database.connect()
         yield None, Journal(database, schema)
 
 
-def _kept(journal: str) -> Database:
+def _open_lasting(journal: str) -> Database:
     database = Database(journal)
     if in_memory(database.url):
         raise ConfigurationError(

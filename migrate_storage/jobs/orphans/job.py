@@ -39,7 +39,7 @@ _NOWHERE = Location("", "")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrphansOptions:
-    """What is looked at, and what is done with what is found.
+    """What is checked, and what is done with orphans and missing objects.
 
     Raises:
         ConfigurationError: two options contradict each other, or a number is out of its range.
@@ -51,17 +51,17 @@ class OrphansOptions:
     min_age: float = 86400.0
     #: A file with a filename a line, or a SELECT: names that something other than rows uses.
     references: tuple[str, ...] = ()
-    #: Move orphans aside, below this prefix of their backend.
+    #: Move orphans below this prefix of their backend.
     quarantine: str | None = None
     #: More orphans than this, and none is moved.
     max_quarantine: int = 1000
-    #: Put back what this run moved aside, by its id or the beginning of it; ``all`` for every run.
+    #: Put back what this run quarantined, by its id or the beginning of it; ``all`` for every run.
     restore: str | None = None
     #: Mark the missing objects of rows as known losses, for this reason.
     mark_missing: str | None = None
-    #: Take marks away: ``all``, or the ``stale`` ones, which say nothing any more.
+    #: Forget known losses: ``all``, or the ``stale`` ones, whose rows or objects changed since.
     unmark: str | None = None
-    #: Really move, mark or unmark; without it everything is only looked at.
+    #: Really move, mark or unmark; without it nothing is changed.
     yes: bool = False
     concurrency: int = 16
     bandwidth: int | None = None
@@ -72,7 +72,7 @@ class OrphansOptions:
 
     @property
     def acts(self) -> bool:
-        """Whether anything is to be done but look."""
+        """Whether the options ask for more than a report."""
         done = (self.quarantine, self.restore, self.mark_missing, self.unmark)
         return any(each is not None for each in done)
 

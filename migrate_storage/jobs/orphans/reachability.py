@@ -1,7 +1,7 @@
-"""What keeps each object of some backends alive: a row, a list, the journal, its age. What nothing keeps is an orphan.
+"""The reason why each object of some backends is in use: a row, a list, the journal, its age. Without one it is an orphan.
 
-The order is the whole point. Objects are listed first; then rows, lists and journal are read. An object that is saved
-meanwhile is not listed, or the row that names it is read after it; where neither holds yet, its age keeps it.
+Objects are listed first; then rows, lists and journal are read. An object that is saved meanwhile is not listed, or its row
+is read after the listing. Where its row is not committed yet, the object is younger than the minimum age.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 __all__ = ("IN_QUARANTINE", "Reachability")
 
 IN_QUARANTINE = "in quarantine"
-"""What keeps alive that was moved aside."""
+"""The reason of a quarantined object."""
 
-_SOURCE = frozenset({"intent", "held", "purging", "leftover"})
-"""States of a line whose source object a run, a revert or a purge may still need."""
-_ASIDE = ("moving", "deleting", "quarantined", "restoring")
+SOURCE_NEEDED_STATES = frozenset({"intent", "held", "purging", "leftover"})
+"""States of a record whose source object a run, a revert or a purge may still need."""
+QUARANTINE_STATES = ("moving", "deleting", "quarantined", "restoring")
 
 
 class Reachability:
-    """Tells why an object is not an orphan. Kept on disk, whatever the number of objects and rows; for one thread.
+    """Finds the reason why an object is in use. It keeps its sets in temporary files, and is used by one thread.
 
     Args:
         sides: every registered backend, by key.
-        keys: those whose objects are looked at.
+        keys: those whose objects are checked.
         database: where the rows are.
         columns: all StoredObject columns of the application.
         journal: what runs still need; ``None`` where there is none.
@@ -57,9 +57,9 @@ class Reachability:
         self._services = services = ServiceIdentity(sides.values())
         self._stack = ExitStack()
         self._min_age, self._listed_at = min_age, time.time()
-        #: What the stores hold.
+        #: All listed objects.
         self.inventory = self._stack.enter_context(StoreInventory(services))
-        #: What rows and lists name.
+        #: The places that rows and lists name.
         self.references = self._stack.enter_context(ReferencedPlaces(services))
         self._journaled = self._stack.enter_context(ReferencedPlaces(services))
         self._aside = self._stack.enter_context(ReferencedPlaces(services))
@@ -72,11 +72,11 @@ class Reachability:
         self._stack.close()
 
     def list(self, tell: Callable[[str], None], stop: Callable[[], None]) -> None:
-        """List everything. Comes first.
+        """List everything. Call this first.
 
         Args:
-            tell: told in one line when a listing had to be begun again with another library.
-            stop: called for each object; it raises to end the listing.
+            tell: called with one line when another library had to repeat a listing.
+            stop: called for each object; an exception from it ends the listing.
 
         Raises:
             RunError: a listing broke off.
@@ -86,7 +86,7 @@ class Reachability:
             self.inventory.add(_checked(lister.list_objects(tell), stop))
 
     def read(self, lists: Sequence[str], keys: Sequence[str]) -> None:
-        """Read rows, lists and journal. Comes after the listing.
+        """Read rows, lists and journal. Call this after the listing.
 
         Args:
             lists: files and queries of more filenames in use, see :meth:`ReferencedPlaces.add_listed`.
@@ -100,34 +100,34 @@ class Reachability:
         for source in lists:
             self.references.add_listed(source, self._database, [self._sides[key] for key in keys])
         if self._journal is not None:
-            for batch in self._journal.objects.in_states(*_SOURCE, "removing", *_ASIDE):
-                self._take_in(batch)
+            for batch in self._journal.objects.in_states(*SOURCE_NEEDED_STATES, "removing", *QUARANTINE_STATES):
+                self._add_records(batch)
 
     def read_rows(self) -> None:
-        """Read the rows once more, for what they name by now. Nothing that was named is forgotten.
+        """Read the rows once more, and add the places that they name now.
 
         Raises:
             RunError: as :meth:`read`.
         """
         self.references.add_rows(self._database, self._columns, self._sides)
 
-    def _take_in(self, batch: Sequence[ObjectRecord]) -> None:
+    def _add_records(self, batch: Sequence[ObjectRecord]) -> None:
         for entry in batch:
             # Of a key that is not registered any more, nothing is run, reverted or purged.
             here = _place(self._sides, entry.source_key, entry.source_path)
             there = _place(self._sides, entry.destination_key, entry.destination_path)
-            if entry.state in _ASIDE:
+            if entry.state in QUARANTINE_STATES:
                 self._moved.add_places([here] if here else [])
                 self._aside.add_places([there] if there else [])
                 continue
-            if here and entry.state in _SOURCE:
+            if here and entry.state in SOURCE_NEEDED_STATES:
                 self._journaled.add_places([here])
             # The copy of a row that was re-pointed lives as long as a row names it.
             if there and not (entry.state in ("held", "purging") and entry.outcome == "rewritten"):
                 self._journaled.add_places([there])
 
     def reason_in_use(self, held: ListedObject) -> str:
-        """What keeps an object alive, in a few words; empty for an orphan."""
+        """Return why an object is in use, in a few words; empty for an orphan."""
         spellings = list(_spellings(held.place))
         if any(self.references.names(place) for place in spellings):
             return "named by a row or list"
@@ -140,7 +140,7 @@ class Reachability:
         return self.young(held)
 
     def young(self, held: ListedObject) -> str:
-        """Why an object may belong to an upload under way; empty where it cannot."""
+        """Return why an object may belong to an upload under way; empty where it cannot."""
         if not self._min_age:
             return ""
         if held.meta.last_modified is None:
@@ -148,11 +148,11 @@ class Reachability:
         return "younger than --min-age" if self._listed_at - held.meta.last_modified < self._min_age else ""
 
     def in_quarantine(self, place: Place) -> bool:
-        """Whether what was at a place is in quarantine."""
+        """Whether the object of a place is in quarantine."""
         return self._moved.names(place)
 
     def unlisted(self, keys: Sequence[str]) -> Iterator[Slot]:
-        """Slots of rows that name an object of these backends which no listing showed.
+        """Yield the slots of rows that name an unlisted object of these backends.
 
         Raises:
             RunError: as :meth:`read`.
@@ -175,7 +175,7 @@ def _place(sides: Mapping[str, ResolvedBackend], key: str, path: str) -> Place |
 
 
 def _spellings(place: Place) -> Iterator[Place]:
-    """The keys that one listed key may stand for: obstore shows ``/a`` and ``a/`` as ``a``."""
+    """Yield the keys that one listed key may mean: obstore lists ``/a`` and ``a/`` as ``a``."""
     yield place
     if place.service != "file":
         for key in (f"/{place.key}", f"{place.key}/", f"/{place.key}/"):

@@ -1,4 +1,4 @@
-"""What may be purged: judged for each object, by everything that could still need it."""
+"""The rules of a purge: an object may be deleted only where nothing can still need it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PurgeOptions:
-    """What is to be deleted, and within which bounds."""
+    """What a purge deletes, and its limits."""
 
-    #: Copies made in vain, at the destination, instead of source objects.
+    #: Delete destination copies that no row names, instead of source objects.
     leftovers: bool = False
     #: Also source objects whose rows the application has deleted since.
     deleted: bool = False
@@ -35,7 +35,7 @@ class PurgeOptions:
     max_delete: int = 1000
     #: A file with a filename a line, or a SELECT: names that something other than rows uses.
     references: tuple[str, ...] = ()
-    #: Really delete; without it everything is only looked at.
+    #: Really delete; without it nothing is changed.
     yes: bool = False
     journal: str | None = None
     journal_schema: str | None = None
@@ -44,19 +44,19 @@ class PurgeOptions:
 
 @dataclass(frozen=True, slots=True)
 class PurgeDecision:
-    """What is to be done with one object."""
+    """The decision about one object."""
 
     kind: OutcomeKind
-    #: Why not; for ``PURGED``, what speaks for it.
+    #: Why the object is kept; for ``PURGED``, why it may be deleted.
     reason: str
     #: Its store keeps old versions.
     versioned: bool = False
-    #: A purge that was killed deleted it, and could not write that down.
+    #: A killed purge deleted it, and could not record that.
     gone: bool = False
 
 
 class PurgeRules:
-    """Decides about one object, from the outside in: cheap tests first, the stores last, just before the delete."""
+    """Decides about one object: cheap tests first, requests to the stores last, right before the DELETE."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class PurgeRules:
         self._now = time.time()
 
     def candidate(self, entry: ObjectRecord) -> bool:
-        """Whether nothing but the stores could still speak against it."""
+        """Whether the object passes all tests that need no request to a store."""
         return not self._reason_to_keep(entry)
 
     def decide(self, entry: ObjectRecord) -> PurgeDecision:
-        """What is to be done with it."""
+        """Decide about one object."""
         kept = self._reason_to_keep(entry)
         if kept:
             return PurgeDecision(OutcomeKind.SKIPPED, kept)
@@ -86,7 +86,7 @@ class PurgeRules:
             return PurgeDecision(OutcomeKind.FAILED, str(error))
 
     def delete(self, entry: ObjectRecord) -> None:
-        """Delete it."""
+        """Delete the object."""
         side, path = (
             (self._destination, entry.destination_path)
             if self._options.leftovers
@@ -136,9 +136,11 @@ class PurgeRules:
             return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
         if found is None and not orphan:
             return PurgeDecision(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
-        if not self._is(source, here, entry.source_evidence, entry.sha256):
+        if not self._is_as_journaled(source, here, entry.source_evidence, entry.sha256):
             return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
-        if found is not None and not self._is(destination, found, entry.destination_evidence, entry.sha256):
+        if found is not None and not self._is_as_journaled(
+            destination, found, entry.destination_evidence, entry.sha256
+        ):
             return PurgeDecision(
                 OutcomeKind.CHANGED,
                 f"its copy {entry.destination} was replaced since: look at both before you delete one",
@@ -146,8 +148,8 @@ class PurgeRules:
         why = "row deleted" if orphan else "copy verified again"
         return PurgeDecision(OutcomeKind.PURGED, why, versioned=here.version is not None)
 
-    def _is(self, at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
-        """Whether an object is what was journaled, by what its store tells of it or else by its bytes."""
+    def _is_as_journaled(self, at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
+        """Whether an object is as journaled, by the evidence of a HEAD or else by its bytes."""
         if proven_unchanged(then, now.evidence):
             return True
         return sha256 is not None and now.size == then.size and self._retry.call(lambda: sha256_of(at)) == sha256

@@ -1,4 +1,4 @@
-"""Count what a run would take, from the lines of its rehearsal, and read a few objects to see how fast that goes."""
+"""Estimate a run from the journal records of its dry run, and read a few objects to measure the speed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("estimate",)
 
-_LOOKS = 3
+HEADS_PER_OBJECT = 3
 """HEAD requests for each source object: after the copy, after the row's commit, and at the end."""
-_READ = 8 * MiB
-"""Bytes that are read of one object, at most, to see how fast that goes."""
-_SECONDS = 10.0
-"""Time after which nothing more is read for that, and what a limited bandwidth may take."""
+PROBE_BYTES_PER_OBJECT = 8 * MiB
+"""Bytes read of one object, at most, to measure the speed."""
+PROBE_SECONDS = 10.0
+"""Time after which no more bytes are read for that, also with a limited bandwidth."""
 
 
 def estimate(
@@ -43,35 +43,35 @@ def estimate(
 
     Args:
         route: from where to where.
-        journal: holds the lines of the rehearsal.
-        run: the rehearsal's id.
-        options: ``probe`` says how many objects are read.
+        journal: has the records of the dry run.
+        run: the dry run's id.
+        options: ``probe`` is the number of objects to read.
         context: the job's retries, and its request to stop.
-        share: how much of all rows was rehearsed, where that was a sample: what is counted is reckoned up to all.
+        share: the share of all rows that the dry run read as a sample: counts are extrapolated to all.
     """
     copied = (
-        entry
+        record
         for batch in journal.objects.of_run(run, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), size=2000)
-        for entry in batch
-        if entry.evidence == "dry run"
+        for record in batch
+        if record.evidence == "dry run"
     )
     # Ids are digests, so the first of them are a fair sample.
     sample = list(islice(copied, options.probe))
     counted = Estimate(by_service=route.shared and route.destination.root.service == "s3")
     local = route.source.root.service in ("file", "memory"), route.destination.root.service in ("file", "memory")
     proved = route.destination.root.service == "s3"
-    for entry in (*sample, *copied):
-        counted = _with(counted, entry, local=local, proved=proved)
+    for record in (*sample, *copied):
+        counted = _add_object(counted, record, local=local, proved=proved)
     if not counted.objects:
         return None
-    return _probed(counted.times(1 / share), sample, route, options, context)
+    return _probe_speed(counted.times(1 / share), sample, route, options, context)
 
 
-def _with(sum_: Estimate, entry: ObjectRecord, *, local: tuple[bool, bool], proved: bool) -> Estimate:
-    """One more object. A disk's requests cost nothing, so they are not counted; S3's tags prove what was written."""
-    length = entry.size or 0
+def _add_object(sum_: Estimate, record: ObjectRecord, *, local: tuple[bool, bool], proved: bool) -> Estimate:
+    """Add one object. A disk's requests cost nothing and are not counted; S3's ETags prove what was written."""
+    length = record.size or 0
     large = length > SMALL_BYTES
-    twice = not local[0] and not _tells_digest(entry.source_etag)
+    twice = not local[0] and not _is_digest(record.source_etag)
     back = not local[1] and not proved
     writes = 2 + math.ceil(length / part_size(length)) if large else 1
     return replace(
@@ -79,7 +79,7 @@ def _with(sum_: Estimate, entry: ObjectRecord, *, local: tuple[bool, bool], prov
         objects=sum_.objects + 1,
         bytes=sum_.bytes + length,
         in_parts=sum_.in_parts + large,
-        source_reads=sum_.source_reads + (0 if local[0] else 1 + twice + _LOOKS),
+        source_reads=sum_.source_reads + (0 if local[0] else 1 + twice + HEADS_PER_OBJECT),
         source_bytes=sum_.source_bytes + length * (1 + twice),
         twice=sum_.twice + twice,
         destination_writes=sum_.destination_writes + (0 if local[1] else writes),
@@ -88,12 +88,12 @@ def _with(sum_: Estimate, entry: ObjectRecord, *, local: tuple[bool, bool], prov
     )
 
 
-def _tells_digest(tag: str | None) -> bool:
-    """Whether a source's tag is likely to be the MD5 of the bytes, or that of an upload in parts."""
+def _is_digest(tag: str | None) -> bool:
+    """Whether a source's ETag is likely to be the MD5 of the bytes, or of a multipart upload."""
     return bool(MD5.fullmatch((tag or "").partition("-")[0]))
 
 
-def _probed(
+def _probe_speed(
     counted: Estimate,
     sample: list[ObjectRecord],
     route: MigrationPlan,
@@ -103,17 +103,17 @@ def _probed(
     read: list[int] = []
     archived: list[str] = []
 
-    def one(entry: ObjectRecord) -> int | None:
-        """Bytes read; ``None`` of what is archived, less than nothing of what could not be read or came too late."""
-        if time.monotonic() - began > _SECONDS:
+    def read_piece(record: ObjectRecord) -> int | None:
+        """Return the bytes read; ``None`` for an archived object, -1 for one that failed or came too late."""
+        if time.monotonic() - began > PROBE_SECONDS:
             return -1
         try:
-            opened = context.retry.call(route.source.resolve(entry.source_path).open)
+            opened = context.retry.call(route.source.resolve(record.source_path).open)
             count = 0
             for piece in opened.chunks():
                 context.checkpoint()
                 count += len(piece)
-                if count >= _READ or time.monotonic() - began > _SECONDS:
+                if count >= PROBE_BYTES_PER_OBJECT or time.monotonic() - began > PROBE_SECONDS:
                     break
         except StoreRequestError as error:
             return None if error.failure.kind is FailureKind.ARCHIVED else -1
@@ -122,10 +122,10 @@ def _probed(
         return count
 
     began = time.monotonic()
-    sample = _within(sample, options.bandwidth)
-    for entry, count in parallel_map(one, sample, max(1, min(options.concurrency, len(sample)))):
+    sample = _fit_bandwidth(sample, options.bandwidth)
+    for record, count in parallel_map(read_piece, sample, max(1, min(options.concurrency, len(sample)))):
         if count is None:
-            archived.append(entry.source_path)
+            archived.append(record.source_path)
         elif count >= 0:
             read.append(count)
     took = time.monotonic() - began
@@ -143,9 +143,9 @@ def _probed(
     return replace(done, seconds=max(least, default=None))
 
 
-def _within(sample: list[ObjectRecord], bandwidth: int | None) -> list[ObjectRecord]:
-    """As many of the sample as a limited bandwidth lets through in time."""
+def _fit_bandwidth(sample: list[ObjectRecord], bandwidth: int | None) -> list[ObjectRecord]:
+    """Return as much of the sample as a limited bandwidth lets through in time."""
     if bandwidth is None:
         return sample
-    sizes = accumulate(min(_READ, entry.size or 0) for entry in sample)
-    return [entry for entry, total in zip(sample, sizes, strict=True) if total <= bandwidth * _SECONDS]
+    sizes = accumulate(min(PROBE_BYTES_PER_OBJECT, record.size or 0) for record in sample)
+    return [record for record, total in zip(sample, sizes, strict=True) if total <= bandwidth * PROBE_SECONDS]

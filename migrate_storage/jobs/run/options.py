@@ -1,4 +1,4 @@
-"""The options of a run: one frozen value, all defaults here. The command line builds it; the engine reads it."""
+"""The options of a run, with all defaults."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ class RunOptions:
     keep_rows: bool = False
     #: Objects that a dry run reads to see how fast that goes, and whether they are archived; 0 reads none.
     probe: int = 0
-    #: Say what would happen, change nothing.
+    #: Report what would happen; change nothing.
     dry_run: bool = False
-    #: Rows that a dry run looks at, spread over each column, where more name ``source``; 0 looks at each.
+    #: Rows that a dry run reads, spread over each column, where more name ``source``; 0 reads all.
     sample: int = 1000
-    #: Seconds to wait before the last look at sources and before a missing object is listed as missing.
+    #: Seconds to wait before the final check of sources, and before a missing object is reported as missing.
     settle: float = 2.0
     #: Attempts for one request, the first included.
     attempts: int = 5
-    #: Bytes of object content held in memory at once, over all workers.
+    #: Bytes of object content in memory at once, over all workers.
     memory: int = 64 * MiB
     #: URL of another database for the journal; ``None`` keeps it in the application's own.
     journal: str | None = None
     #: Database schema of the journal's tables.
     journal_schema: str | None = None
-    #: Seconds after which a run that died without a word no longer holds up the next one.
+    #: Seconds after which a killed run no longer blocks the next one.
     lease: float = 15.0
     #: Seconds given to objects in flight after the first interrupt.
     grace: float = 20.0

@@ -1,4 +1,4 @@
-"""Find what would make a run fail before anything is touched: options, database, rows and, by ``probe``, the stores."""
+"""Check everything that would make a run fail, before anything is changed: options, database, rows and stores."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ __all__ = (
 )
 
 _SAMPLE = 50
-_ROOTS = 20
-"""Buckets of a source that are looked at before the run, at most."""
+MAX_CHECKED_BUCKETS = 20
+"""Buckets of a source that are checked before the run, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPreflight:
-    """What is known before the first object: the way, the rows, and what the destination can do."""
+    """What is known before the first object: the strategy, the rows, and the capabilities of the destination."""
 
     route: MigrationPlan
     rows: tuple[FileColumn, ...]
     capabilities: Capabilities
-    #: What listings may tell in place of looks; ``None`` where nothing is copied.
+    #: Listings that may replace HEAD requests; ``None`` where nothing is copied.
     sights: SideListings | None = None
-    #: How a filename becomes another, where that is so simple that a database can do it; ``None`` where it is not.
+    #: How one prefix of filenames replaces another, where a database can do that; ``None`` where it cannot.
     rule: PrefixRule | None = None
     notes: tuple[Note, ...]
-    #: What objects may have that no copy carries, by the kind of their source.
+    #: What copies do not preserve, by the kind of the source.
     not_carried: tuple[Note, ...]
 
 
 def examine(
     application: Application, options: RunOptions, database: Database, retry: Retry, pace: StoreLimits | None = None
 ) -> RunPreflight:
-    """Look at everything a run needs.
+    """Check everything that a run needs.
 
     Args:
         application: its columns and backends.
         options: the run's options.
         database: where the rows are, connected.
         retry: how a failed request is sent again.
-        pace: how fast the stores are spoken to; ``None`` sets no limit.
+        pace: limits the requests to the stores; ``None`` sets no limit.
 
     Raises:
         ConfigurationError: bad options, no such key or column, values that are no JSON.
@@ -77,9 +77,9 @@ def examine(
         FileColumn(database, column, where=options.where)
         for column in select_columns(application.columns, options.columns)
     )
-    samples, filenames = _samples(rows, source)
-    roots = _roots(samples, source)
-    notes = [*source.registration.translation.notes, *_triggers(rows, database)]
+    samples, filenames = _sample_files(rows, source)
+    roots = _find_buckets(samples, source)
+    notes = [*source.registration.translation.notes, *_note_triggers(rows, database)]
     check_source(source, roots, retry)
     if options.destination is None:
         swap = ResolvedBackend(_translated(source), pace=pace)
@@ -107,7 +107,7 @@ def examine(
             ListingEvidence.probe(source, retry, filenames if capabilities.listing else ()),
             ListingEvidence(destination, retry, trusted=capabilities.listing),
         )
-        # A disk is walked: that it shows what stands needs no probe.
+        # A disk is walked: its listing needs no probe.
         rule = (
             find_prefix_rule(route, filenames) if capabilities.listing or destination.root.service == "file" else None
         )
@@ -117,15 +117,15 @@ def examine(
             route = replace(route, copiers=copiers)
             notes.extend(found)
     return RunPreflight(
-        route=route, rows=rows, capabilities=capabilities, sights=sights, rule=rule, notes=tuple(notes), not_carried=_not_carried(source),
+        route=route, rows=rows, capabilities=capabilities, sights=sights, rule=rule, notes=tuple(notes), not_carried=_note_not_preserved(source),
     )  # fmt: skip
 
 
 def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
-    """The pre-flight of a run by itself.
+    """Run only the preflight of a run.
 
     Returns:
-        What was found, the way first.
+        What was found, the strategy first.
 
     Raises:
         ConfigurationError: what would keep the run from beginning.
@@ -174,8 +174,8 @@ def _translated(source: ResolvedBackend) -> ObstoreBackend:
         ) from error
 
 
-def _samples(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[list[Place], list[str]]:
-    """Where the first rows' files are, and their filenames; also proof that the columns hold what they should."""
+def _sample_files(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[list[Place], list[str]]:
+    """Return places and filenames of the first rows' files; check that the columns have files at all."""
     found: list[str] = []
     for table in rows:
         sample = table.sample(_SAMPLE)
@@ -194,16 +194,16 @@ def _samples(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[list[
     return [source.place(filename) for filename in found], found
 
 
-def _roots(samples: Sequence[Place], source: ResolvedBackend) -> list[Place]:
-    """The source's own bucket, or those in which the first rows' files are."""
+def _find_buckets(samples: Sequence[Place], source: ResolvedBackend) -> list[Place]:
+    """Return the source's own bucket, or those of the first rows' files."""
     found = {source.root.root: source.root} if source.root.root else {}
     for place in samples:
-        if len(found) < _ROOTS:
+        if len(found) < MAX_CHECKED_BUCKETS:
             found.setdefault(place.root, replace(place, key=""))
     return list(found.values())
 
 
-def _triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:
+def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:
     notes = []
     for table in dict.fromkeys(each.column.table for each in rows):
 
@@ -226,7 +226,7 @@ def _triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:
     return notes
 
 
-_CARRIED_NOT = {
+_NOT_PRESERVED = {
     "s3": "object tags, ACLs, storage class, retention and legal holds, encryption settings, older versions and Last-Modified",
     "gcs": "ACLs, storage class, holds, encryption keys, older generations and update time",
     "azure": "blob tags, access tier, immutability, snapshots, older versions and Last-Modified",
@@ -234,9 +234,9 @@ _CARRIED_NOT = {
 }
 
 
-def _not_carried(source: ResolvedBackend) -> tuple[Note, ...]:
+def _note_not_preserved(source: ResolvedBackend) -> tuple[Note, ...]:
     service = source.root.service
-    what = _CARRIED_NOT.get(service, "anything but bytes, content type, the usual headers and user metadata")
+    what = _NOT_PRESERVED.get(service, "anything but bytes, content type, the usual headers and user metadata")
     return (
         Note(
             severity=Severity.INFO,

@@ -1,4 +1,4 @@
-"""How many rows name the source of a run: counted when it begins, and afresh at its end."""
+"""The number of rows that name the source of a run: counted when it begins, and again at its end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from migrate_storage.engine.plan import MigrationPlan
 
 __all__ = ("RowCounts", "concerned")
 
-_WINDOW = 5000
-"""Rows that are read at once to count all of them."""
-_FEW = 500
-"""The same, where the first of them may be enough."""
+COUNT_ALL_WINDOW_ROWS = 5000
+"""Rows read in one transaction to count all of them."""
+COUNT_SOME_WINDOW_ROWS = 500
+"""Rows read in one transaction where the first of them may be enough."""
 
 
 class RowCounts:
@@ -36,23 +36,23 @@ class RowCounts:
         self._none = False
 
     def nothing_names(self) -> bool:
-        """Whether no row named the source at first, and none does now: there is nothing to settle or look at."""
+        """Whether no row named the source at first, and none does now: no second pass and no final check is needed."""
         self._none = not self.expected and not any(each.estimate(self._source) for each in self._rows)
         return self._none
 
     def left(self) -> int:
-        """Rows that still name the source, and that the run deals with."""
-        return 0 if self._none else sum(self._naming(_WINDOW))
+        """Count the rows that still name the source, and that the run deals with."""
+        return 0 if self._none else sum(self._naming(COUNT_ALL_WINDOW_ROWS))
 
     def more_than(self, number: int) -> bool:
         """Whether more rows than so many still name it."""
-        return any(count > number for count, _ in enumerate(filter(None, self._naming(_FEW)), 1))
+        return any(count > number for count, _ in enumerate(filter(None, self._naming(COUNT_SOME_WINDOW_ROWS)), 1))
 
     def lost(self, known: KnownLosses) -> int:
-        """Rows that still name it, and of which every file there is marked as lost."""
+        """Count the rows that still name it, and whose every file there is a known loss."""
         count = 0
         for rows in self._rows:
-            for window in rows.windows(self._source, _WINDOW):
+            for window in rows.windows(self._source, COUNT_ALL_WINDOW_ROWS):
                 for row in window:
                     with contextlib.suppress(BrokenValueError):
                         wanted = [slot for slot in parse_slots(rows.column, row) if self._route.includes(slot)]
@@ -63,14 +63,14 @@ class RowCounts:
         return count
 
     def _naming(self, size: int) -> Iterator[bool]:
-        """For each row that may be left, whether it is one that the run deals with."""
+        """Yield for each row that may be left whether the run deals with it."""
         for rows in self._rows:
             for window in rows.windows(self._source, size):
                 yield from (concerned(rows, row, self._route) for row in window)
 
 
 def concerned(rows: FileColumn, row: Row, route: MigrationPlan) -> bool:
-    """Whether a run deals with a row; one that cannot be read is for it to tell."""
+    """Whether a run deals with a row. A row that cannot be parsed counts: the run reports it."""
     try:
         return any(route.includes(slot) for slot in parse_slots(rows.column, row))
     except BrokenValueError:

@@ -53,8 +53,8 @@ class Sync(Job[_Facts]):
         source: a storage backend, see :func:`migrate_storage.application.endpoints.backend_at`.
         destination: another one, which obstore reaches.
         options: how.
-        application: whose rows say what must stay at the destination, and whose database holds the journal; ``None``
-            where there is none.
+        application: its rows protect objects at the destination, and its database has the journal; ``None`` where there
+            is none.
         listener: called with each event, one at a time.
         part: the shard of the keys' digests that this one does, where several processes share the sync; ``None`` does
             all.

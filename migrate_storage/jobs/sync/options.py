@@ -21,10 +21,10 @@ class SyncOptions:
 
     #: The keys that the sync deals with.
     filters: Filters = field(default_factory=Filters)
-    #: ``None`` takes a digest that both sides tell, else their times; ``checksum`` reads both instead; ``size`` is content
+    #: ``None`` compares a digest that both sides report, else their times; ``checksum`` reads both instead; ``size`` is content
     #: with equal sizes.
     by: str | None = None
-    #: Delete what only the destination holds.
+    #: Delete what only the destination has.
     delete: bool = False
     #: More than this, and nothing is deleted: a number, or a share of the destination's objects such as ``50%``.
     max_delete: str = "50%"
@@ -63,7 +63,7 @@ class SyncOptions:
         self.most_deleted(0)
 
     def most_deleted(self, held: int) -> int:
-        """How many objects may be deleted where the destination holds so many."""
+        """Return how many objects may be deleted where the destination has so many."""
         text = self.max_delete.strip()
         try:
             most = int(held * float(text[:-1]) / 100) if text.endswith("%") else int(text)

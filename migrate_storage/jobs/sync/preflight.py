@@ -1,4 +1,4 @@
-"""The way from one side of a sync to the other, with all that would make it fail found before anything is touched."""
+"""The plan of a sync, and the checks of both sides before anything is changed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from migrate_storage.stores.server_side_copy import ServerSideCopier
 
 __all__ = ("SyncPreflight", "between")
 
-_SAMPLES = 20
-"""Objects of the source that are looked at to find one with which a copy can be tried."""
-_HELD = ("s3", "gcs", "azure", "file", "memory")
-"""Services that obstore writes to, each object whole or not at all; fsspec's memory is one dictionary."""
+MAX_COPY_SAMPLES = 20
+"""Objects of the source that are listed to find one for a probe of the server-side copy."""
+DESTINATION_SERVICES = ("s3", "gcs", "azure", "file", "memory")
+"""Services to which obstore writes each object whole or not at all; fsspec's memory is one dictionary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,21 +31,21 @@ class SyncPreflight:
     """What is known before the first object of a sync."""
 
     route: MigrationPlan
-    #: What the destination was seen to do.
+    #: What the destination can do, as probed.
     capabilities: Capabilities
     #: What a person should know.
     notes: tuple[Note, ...]
 
 
 def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, dry_run: bool) -> SyncPreflight:
-    """Look at both sides.
+    """Check both sides.
 
     Raises:
         ConfigurationError: the destination is the source, inside of it or around it, or cannot be written whole.
         PreflightError: a side cannot be reached, read or written.
     """
     kind = destination.registration.protocol
-    if kind not in _HELD:
+    if kind not in DESTINATION_SERVICES:
         raise ConfigurationError(
             f"TO {destination.key}: obstore does not reach {kind}, and fsspec would show half-written objects there; "
             "name a folder, or a store of S3, Google Cloud Storage or Azure"
@@ -78,11 +78,11 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
 
 
 def _samples(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry) -> Iterator[Place]:
-    """A few objects of the source, where its service may copy them by itself."""
+    """Yield a few objects of the source, where its service may copy them by itself."""
     if destination.copier(source.root) is None:
         return
     listed = Listing.of_backend(source, retry)
-    # What a listing cannot tell goes through this process; why it cannot, the sync itself will say.
+    # Where the listing fails, bytes pass through this process; the sync itself reports the failure.
     with suppress(Exception):
-        for meta in itertools.islice(listed.store.list(listed.prefix), _SAMPLES):
+        for meta in itertools.islice(listed.store.list(listed.prefix), MAX_COPY_SAMPLES):
             yield replace(source.root, key=meta.path)

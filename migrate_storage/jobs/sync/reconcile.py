@@ -39,7 +39,7 @@ _CLOUDS = ("s3", "gcs", "azure")
 
 @dataclass
 class _Pass:
-    """What one pass saw so far."""
+    """Counts and collected pairs of one pass."""
 
     quiet: bool
     incomplete: bool = False
@@ -53,7 +53,7 @@ class _Pass:
 
 
 class Reconciler:
-    """Brings a destination level with its source, pass by pass.
+    """Makes a destination equal to its source, pass by pass.
 
     Args:
         route: from where to where.
@@ -118,7 +118,7 @@ class Reconciler:
     # -- what is to be done
 
     def _plan(self, pairs: Iterable[Pair], seen: _Pass) -> Iterator[Pair]:
-        """The pairs of which something is to be copied, or that must be read to know."""
+        """Yield the pairs that must be copied, or read to compare them."""
         for pair in pairs:
             if self._is_over():
                 seen.incomplete = True
@@ -144,7 +144,7 @@ class Reconciler:
                 yield pair
 
     def _compare_listed(self, pair: Pair) -> Compared | None:
-        """What the listings alone say; ``None`` where the objects must be read."""
+        """Compare by the listings alone; ``None`` where the objects must be read."""
         held, found = pair.source, pair.destination
         compared = judge_at(
             pair, self._route.source, self._route.destination,
@@ -164,7 +164,7 @@ class Reconciler:
     # -- what is done
 
     def _process(self, work: Callable[[Pair], Outcome], pairs: Iterable[Pair], seen: _Pass) -> None:
-        """Do it, several at once, and tell how each ended."""
+        """Do ``work`` for each pair, several at once, and report the outcomes."""
         for pair, outcome in parallel_unordered(
             partial(self._process_one, work), pairs, lambda: self._context.limiter.max_limit
         ):
@@ -183,7 +183,7 @@ class Reconciler:
             raise StoppedError("not all was begun")
 
     def _process_one(self, work: Callable[[Pair], Outcome], pair: Pair) -> tuple[Pair, Outcome | None]:
-        """Do one piece of work when its turn comes; ``None`` where none is begun any more."""
+        """Do ``work`` for one pair under the limiter; ``None`` once no further object is to be begun."""
         try:
             with self._context.limiter.acquire():
                 return pair, None if self._is_over() else work(pair)
@@ -191,7 +191,7 @@ class Reconciler:
             return pair, None
 
     def _reconcile(self, pair: Pair) -> Outcome:
-        """Bring one key level. What was listed as different is replaced while it still is what was listed."""
+        """Make one key equal. A different destination object is replaced only while it is as it was listed."""
         began = time.monotonic()
         for _ in range(MAX_RECONCILE_ATTEMPTS):
             compared = self._compare_listed(pair) or judge_at(
@@ -218,7 +218,7 @@ class Reconciler:
         return self._outcome(pair, OutcomeKind.CHANGED, reason)
 
     def _task_for(self, pair: Pair) -> CopyTask:
-        """The engine's job of one key."""
+        """Return the copy task of one key."""
         here, there = (Location(side.key, pair.key) for side in (self._route.source, self._route.destination))
         item = Item(source=here, destination=there, action=self._action_for(pair.key), slots=())
         guessed = mimetypes.guess_type(pair.key)[0] if self._guesses_content_type else None
@@ -226,19 +226,19 @@ class Reconciler:
         return CopyTask(pair.key, item, replaces=replaces, content_type=guessed)
 
     def _action_for(self, key: str) -> Action:
-        """Within one service the service copies by itself, where that was seen to work."""
+        """Return ``COPY`` where a probe showed that the service copies by itself."""
         place = self._route.source.place(key)
         by_itself = place.root in self._route.copiers and unaddressable(place.key) is None
         return Action.COPY if by_itself else Action.TRANSFER
 
     def _stat_both(self, key: str) -> Pair:
-        """A key as both sides tell it now."""
+        """Send HEAD for a key to both sides."""
         sides = (self._route.source, self._route.destination)
         source, destination = (self._retry.or_none_if_missing(side.resolve(key).head) for side in sides)
         return Pair(key=key, source=source, destination=destination)
 
     def _delete_own_copy(self, key: str, left: ObjectMeta) -> None:
-        """Take away what we wrote and do not believe: by size and time the next pass would."""
+        """Delete an unverified copy of ours: by size and time the next pass would take it as equal."""
         at = self._route.destination.resolve(key)
         with suppress(StoreRequestError):
             found = self._retry.or_none_if_missing(at.head)
@@ -276,7 +276,7 @@ class Reconciler:
     def _without_named(
         self, pairs: Iterable[Pair], named: ReferencedPlaces | None, instead: Callable[[Pair], Outcome]
     ) -> Iterator[Pair]:
-        """The pairs whose destination no row names; of the others it is told why they are left."""
+        """Yield the pairs whose destination no row names; report the outcome of all others."""
         for pair in pairs:
             if named is not None and named.names(self._route.destination.place(pair.key)):
                 self._stats.add_outcome(instead(pair))
@@ -284,7 +284,7 @@ class Reconciler:
                 yield pair
 
     def _outcome_of_named(self, pair: Pair) -> Outcome:
-        """A row names what would be replaced: the application writes there now."""
+        """Return the outcome of a pair whose destination a row names: the application writes there now."""
         if self._compare_listed(pair) is None:
             compared = judge_at(pair, self._route.source, self._route.destination, By.CHECKSUM, self._retry)
             if compared.relation is Relation.MATCHED:
@@ -318,14 +318,14 @@ class Reconciler:
 
 
 def _contradict(held: ObjectMeta, found: ObjectMeta) -> bool:
-    """Whether both tell what looks like a digest of the whole, and not the same: only the bytes can settle it."""
+    """Whether both report a digest of the whole object, and they differ: then only the bytes decide."""
     tags = [meta.md5 or meta.e_tag or "" for meta in (held, found)]
     return tags[0] != tags[1] and all(len(tag) == 32 and not set(tag) - set("0123456789abcdef") for tag in tags)
 
 
 def _newer(here: float, there: float) -> bool:
-    """Whether the source was written after the destination. Of equal times only those that hold fractions are one moment.
+    """Whether the source was written after the destination.
 
-    Services tell whole seconds: what was written twice within one is copied once more rather than missed.
+    Most services report whole seconds. Equal times without a fraction count as newer: one copy too many is harmless.
     """
     return here > there or (here == there and here == int(here))
