@@ -1,7 +1,7 @@
 """Keys that obstore can address exactly, and an encoding for the others.
 
-obstore refuses other keys, or normalises them into another object's key: ``/a`` and ``a/`` become ``a``. This was tested
-on S3, Azure, local and memory stores with the keys of ``tests/support/translate/hostile_keys.py``.
+obstore refuses other keys, or normalises them into another object's key: ``/a`` and ``a/`` become ``a``. This was
+tested on S3, Azure, local and memory stores with the keys of ``tests/support/translate/hostile_keys.py``.
 """
 
 from __future__ import annotations

@@ -201,7 +201,8 @@ def _report_disk_errors() -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise NoRoomError(
-            f"a listing cannot be kept in {tempfile.gettempdir()}: {error}; make room there, or set TMPDIR to another folder, and run the same command again"
+            f"a listing cannot be kept in {tempfile.gettempdir()}: {error}; make room there, or set TMPDIR to another "
+            "folder, and run the same command again"
         ) from error
 
 

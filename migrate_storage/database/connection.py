@@ -141,7 +141,8 @@ class Database:
             self._run(lambda connection: connection.execute(text("SELECT 1")))
         except Exception as error:
             raise ConfigurationError(
-                f"cannot reach the database {self}: {describe_failure(error)}; check the URL, that the server runs and that this user may connect"
+                f"cannot reach the database {self}: {describe_failure(error)}; check the URL, that the server runs "
+                "and that this user may connect"
             ) from error
         self.dialect = dialect_of(self._sync_engine.dialect)
 
@@ -163,19 +164,23 @@ class Database:
             except (SQLAlchemyError, OSError) as error:
                 if is_full(error):
                     raise RunError(
-                        f"the database {self} cannot write to its disk: {describe_failure(error)}; nothing is half done: make room there, then run the same command again to go on"
+                        f"the database {self} cannot write to its disk: {describe_failure(error)}; nothing is half "
+                        "done: make room there, then run the same command again to go on"
                     ) from error
                 if isinstance(error, DBAPIError) and not is_transient(error):
                     reason = describe_failure(error)
                     raise RefusedError(
-                        f"the database {self} refuses: {reason}; nothing is half done: mend that, then run the same command again to go on",
+                        f"the database {self} refuses: {reason}; nothing is half done: mend that, then run the same "
+                        "command again to go on",
                         reason,
                     ) from error
                 if not is_transient(error) or attempt == attempts:
                     raise RunError(
-                        f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half done, run the same command again to go on"
+                        f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half "
+                        "done, run the same command again to go on"
                     ) from error
-                time.sleep(min(MAX_RETRY_SECONDS, 0.05 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                longest = min(MAX_RETRY_SECONDS, 0.05 * 2**attempt)
+                time.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
     def _run(self, work: Callable[[Connection], T]) -> T:

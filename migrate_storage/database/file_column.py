@@ -98,7 +98,8 @@ class FileColumn:
             self.database.transaction(lambda connection: connection.execute(self.select().limit(0)))
         except (SQLAlchemyError, RefusedError) as error:
             raise ConfigurationError(
-                f"--where is not a condition on {self.column.table}: {getattr(error, 'reason', None) or describe_failure(error)}"
+                f"--where is not a condition on {self.column.table}: "
+                f"{getattr(error, 'reason', None) or describe_failure(error)}"
             ) from error
 
     def select(self, *more: ColumnElement[Any]) -> Any:

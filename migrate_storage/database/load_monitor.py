@@ -48,7 +48,8 @@ class LoadMonitor:
                 self._answer()
             except (SQLAlchemyError, RunError, ValueError) as error:
                 raise ConfigurationError(
-                    f"--throttle-query cannot be asked: {describe_failure(error)}; try it in a database shell as this user"
+                    f"--throttle-query cannot be asked: {describe_failure(error)}; try it in a database shell as this "
+                    "user"
                 ) from error
         if self._max_lag is None:
             return

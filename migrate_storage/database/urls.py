@@ -38,7 +38,8 @@ def engine_from_url(url: str) -> AnyEngine:
         raise ConfigurationError(f"{shown}: SQLAlchemy knows no database called {parsed.drivername!r}") from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"{shown}: the driver {error.name!r} is not installed: pip install it, or migrate-storage[postgres] or [mysql]"
+            f"{shown}: the driver {error.name!r} is not installed: pip install it, or migrate-storage[postgres] or "
+            "[mysql]"
         ) from None
     except (sa.exc.ArgumentError, TypeError) as error:
         raise ConfigurationError(f"{shown}: {one_line(error)}") from None

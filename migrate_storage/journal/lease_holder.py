@@ -85,8 +85,8 @@ def hold_lease(
 ) -> Iterator[Lease]:
     """Acquire a lease, and renew it while the block runs.
 
-    The lease of a process that died is not renewed, so it is acquired once it expires. A lease that is renewed for longer
-    belongs to a process at work.
+    The lease of a process that died is not renewed, so it is acquired once it expires. A lease that is renewed for
+    longer belongs to a process at work.
 
     Args:
         journal: the journal with the lease.
@@ -94,8 +94,8 @@ def hold_lease(
         stopping: set to end the wait.
         lost: called in another thread when it could not be renewed; the job must stop.
         name: which lease; run, revert and purge share one.
-        owner: processes with one owner share the lease. It is not released at the end but expires, for the others may be
-            at work.
+        owner: processes with one owner share the lease. It is not released at the end but expires, for the others may
+            be at work.
 
     Raises:
         LeaseHeldError: another process has it.
@@ -131,7 +131,8 @@ def _acquire(journal: Journal, owner: str, seconds: float, stopping: threading.E
         until = until or time.monotonic() + max(seconds, left) + 1
         if time.monotonic() > until:
             raise LeaseHeldError(
-                f"another {_JOBS.get(name.partition('-')[0], name)} is at work on {journal.database}: see 'migrate-storage status', then wait for it or stop it"
+                f"another {_JOBS.get(name.partition('-')[0], name)} is at work on {journal.database}: see "
+                "'migrate-storage status', then wait for it or stop it"
             )
         if stopping.wait(min(left, ACQUIRE_POLL_SECONDS)):
             raise StoppedError("stopped while waiting for the lease")

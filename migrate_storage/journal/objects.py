@@ -265,8 +265,8 @@ class ObjectRepository(Repository):
 def _may_replace(earlier: Any, record: ObjectRecord) -> bool:
     """Whether a new intent may replace an earlier record.
 
-    A process that was suspended beyond its lease does not know what another run verified meanwhile. So a verified object
-    keeps its record. An intent of another shard of the same run is in progress there.
+    A process that was suspended beyond its lease does not know what another run verified meanwhile. So a verified
+    object keeps its record. An intent of another shard of the same run is in progress there.
     """
     other_shard = earlier.state == "intent" and earlier.run == record.run and earlier.part != record.part
     return not other_shard and (earlier.state != "held" or record.state == "held")

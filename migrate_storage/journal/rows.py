@@ -30,8 +30,8 @@ class RowRepository(Repository):
     def add_missing(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert the records that the same run has not written yet.
 
-        A commit whose answer was lost is tried again, and must not write a record twice. A record of another run does not
-        count. The row may have got its old value back between the two, and each run is reverted by its own records.
+        A commit whose answer was lost is tried again, and must not write a record twice. A record of another run does
+        not count. The row may have got its old value back between the two, and each run is reverted by its own records.
         """
         runs = self.runs_that_recorded(connection, records)
         self.add(connection, [record for record, known in zip(records, runs, strict=True) if record.run not in known])

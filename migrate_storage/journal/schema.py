@@ -98,9 +98,9 @@ def _object_table(metadata: MetaData) -> Table:
         Column("destination_path", LONG_TEXT, nullable=False),
         #: Digest of the destination's key and path: two sources never share a destination.
         Column("destination_id", String(32), nullable=False),
-        #: ``intent``, ``held`` (verified at the destination), ``leftover`` (a copy that no row names), ``listed``; of the
-        #: source object ``purging`` and ``purged``, of a leftover ``removing`` and ``removed``; of an object without a
-        #: row ``moving``, ``deleting``, ``quarantined``, ``restoring`` and ``restored``.
+        #: ``intent``, ``held`` (verified at the destination), ``leftover`` (a copy that no row names), ``listed``;
+        #: of the source object ``purging`` and ``purged``, of a leftover ``removing`` and ``removed``;
+        #: of an object without a row ``moving``, ``deleting``, ``quarantined``, ``restoring`` and ``restored``.
         Column("state", String(16), nullable=False),
         #: Whether we wrote the object at the destination; ``NULL`` when a killed run did not record it.
         Column("ours", Boolean),
@@ -160,7 +160,8 @@ def _row_table(metadata: MetaData) -> Table:
         Column("objects", LONG_TEXT, nullable=False),
         Column("old_value", LONG_TEXT, nullable=False),
         Column("new_value", LONG_TEXT, nullable=False),
-        #: ``intent`` (before an UPDATE in another database), ``swapped``, ``kept`` (the application wrote first), ``reverted``.
+        #: ``intent`` (before an UPDATE in another database), ``swapped``, ``kept`` (the application wrote first) or
+        #: ``reverted``.
         Column("state", String(16), nullable=False),
         Column("at", Double, nullable=False),
         _index("row_row", "row_id"),
@@ -301,7 +302,8 @@ class Tables:
                     return
                 if found is not None:
                     raise ConfigurationError(
-                        f"the journal's tables are of version {found}, this program writes version {SCHEMA_VERSION}: finish with the version that made them, or 'migrate-storage tables drop'"
+                        f"the journal's tables are of version {found}, this program writes version {SCHEMA_VERSION}: "
+                        "finish with the version that made them, or 'migrate-storage tables drop'"
                     )
             self.metadata.create_all(connection)
             connection.execute(self.version.insert().values(version=SCHEMA_VERSION, created=time.time()))
@@ -310,7 +312,8 @@ class Tables:
                 raise
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(
-                f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage tables sql' run by someone who may, or keep them elsewhere with --journal URL"
+                f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage "
+                "tables sql' run by someone who may, or keep them elsewhere with --journal URL"
             ) from error
 
     def exist(self, connection: Connection) -> bool:
@@ -326,8 +329,9 @@ class Tables:
         """Delete some records of runs and outbox entries that ended before a moment.
 
         It is called until it returns 0. Reports are kept. So are the records of leftovers, of objects that a purge is
-        deleting, and of objects in quarantine. An open outbox entry is kept. A closed one is kept until the shared phase
-        of its backend has been the last phase since ``before``: the entry records that we wrote the objects of both sides.
+        deleting, and of objects in quarantine. An open outbox entry is kept. A closed one is kept until the shared
+        phase of its backend has been the last phase since ``before``: it records that we wrote the objects of both
+        sides.
 
         Args:
             connection: in a transaction of its own, so that each is short.
@@ -373,7 +377,13 @@ class Tables:
         return "".join(statement + ";\n" for statement in statements)
 
 
-def include_object(object_: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:  # noqa: ARG001
+def include_object(
+    object_: object,
+    name: str | None,
+    type_: str,
+    reflected: bool,  # noqa: ARG001
+    compare_to: object,  # noqa: ARG001
+) -> bool:
     """Exclude our tables from Alembic, by ``context.configure(include_object=…)``."""
     if type_ == "table":
         return not (name or "").startswith(PREFIX)

@@ -31,7 +31,10 @@ class MySQL(Dialect):
 
     name = "mysql"
     clock = "SELECT UNIX_TIMESTAMP(NOW(6))"
-    update_triggers = "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"
+    update_triggers = (
+        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
+        " AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"
+    )
     # Serialization failures, deadlocks, lock timeouts, restarts, lost connections.
     transient_codes = frozenset(
         {1020, 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1412, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 4031}
@@ -52,7 +55,8 @@ class MySQL(Dialect):
 
     def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
         statement = text(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t AND extra LIKE '%on update%'"
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = COALESCE(:s, DATABASE()) AND "
+            "table_name = :t AND extra LIKE '%on update%'"
         )
         return tuple(connection.execute(statement, {"s": schema, "t": table}).scalars())
 
@@ -103,7 +107,8 @@ class _StatusLag(ReplicaLag):
                     raise
         if not rows:
             raise ConfigurationError(
-                f"{server} is no replica, and a primary of this kind does not know how far its replicas lag: name them with --replicas URL"
+                f"{server} is no replica, and a primary of this kind does not know how far its replicas lag: name "
+                "them with --replicas URL"
             )
         lags = [next((row[name] for name in _LAG_COLUMNS if name in row), None) for row in rows]
         return None if None in lags else max(float(seconds) for seconds in lags if seconds is not None)

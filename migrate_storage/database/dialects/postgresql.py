@@ -34,7 +34,10 @@ class PostgreSQL(Dialect):
 
     name = "postgresql"
     clock = "SELECT extract(epoch FROM clock_timestamp())"
-    update_triggers = "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t AND event_manipulation = 'UPDATE'"
+    update_triggers = (
+        "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
+        " AND event_manipulation = 'UPDATE'"
+    )
     # Serialization failures, deadlocks, lock timeouts, restarts, lost connections.
     transient_codes = frozenset(
         {"40001", "40P01", "40003", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"}
@@ -54,7 +57,8 @@ class PostgreSQL(Dialect):
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(
-            f"SELECT set_config('lock_timeout', '{lock_seconds}s', true), set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true)"
+            f"SELECT set_config('lock_timeout', '{lock_seconds}s', true), "
+            f"set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true)"
         )
 
     def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
@@ -102,7 +106,8 @@ class _WalLag(ReplicaLag):
             return None
         if not standby and replicas != visible:
             raise ConfigurationError(
-                f"this user may not see how far the replicas of {server} lag: GRANT pg_monitor to it, or name the replicas with --replicas"
+                f"this user may not see how far the replicas of {server} lag: GRANT pg_monitor to it, or name the "
+                "replicas with --replicas"
             )
         if written is None or replayed is None:
             return 0.0

@@ -53,8 +53,9 @@ class StoreInventory(SpillFile):
         # A link has the place of its target, and must not hide the target.
         key = digest("link", str(place)) if listed.link else self._services.digest(place)
         return (
-            key, listed.location.backend, to_blob(listed.location.path), place.service, place.endpoint, to_blob(place.root),
-            to_blob(place.key), meta.size, meta.e_tag, meta.last_modified, meta.version, listed.link,
+            key, listed.location.backend, to_blob(listed.location.path),
+            place.service, place.endpoint, to_blob(place.root), to_blob(place.key),
+            meta.size, meta.e_tag, meta.last_modified, meta.version, listed.link,
         )  # fmt: skip
 
 

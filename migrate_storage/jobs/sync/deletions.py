@@ -70,10 +70,9 @@ class ExtraneousDeleter:
 
     def outcome(self, pair: Pair, kind: OutcomeKind, reason: str = "") -> Outcome:
         """The outcome of a pair."""
-        return Outcome(
-            kind=kind, source=Location(self._source.key, pair.key), reason=reason,
-            destination=Location(self._destination.key, pair.key), size=pair.destination.size if pair.destination is not None else None,
-        )  # fmt: skip
+        source, destination = (Location(side.key, pair.key) for side in (self._source, self._destination))
+        size = pair.destination.size if pair.destination is not None else None
+        return Outcome(kind=kind, source=source, destination=destination, size=size, reason=reason)
 
     def _reason_to_keep(self, pair: Pair, listed: ObjectMeta) -> str:
         try:
