@@ -1,6 +1,7 @@
 """Runs the sections of ``scripts/bench [NAME …]``.
 
-``scripts/bench NAME`` calls ``main`` of ``bench/NAME.py`` with the other arguments; without a name all sections run in turn.
+``scripts/bench NAME`` calls ``main`` of ``bench/NAME.py`` with the other arguments; without a name all sections run in
+turn.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A contest: processes that do the same work in turns, measured from outside.
 
-Rounds are interleaved, and each begins with another contestant. So other load of the machine affects all in the same way. Figures
-are medians with their spread; a ratio is the median of the ratios within each round.
+Rounds are interleaved, and each begins with another contestant. So other load of the machine affects all in the same
+way. Figures are medians with their spread; a ratio is the median of the ratios within each round.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 Raw obstore comes twice: as it is, and measured, when it also computes the SHA-256 and returns all attributes of a save.
 
-All save and get the same objects on the same server, in interleaved rounds, so that other load affects all alike. Figures are medians; a
-ratio is the median of the ratios within each round. Requests per second are by the wall clock. CPU is that of this process with all its
-threads, without the server.
+All save and get the same objects on the same server, in interleaved rounds, so that other load affects all alike.
+Figures are medians; a ratio is the median of the ratios within each round. Requests per second are by the wall clock.
+CPU is that of this process with all its threads, without the server.
 
-On one machine the server takes most of the CPU. So a request that a client saves is worth only the server's work for it. The latency of a
-request is measured in a second setting. Each answer comes 10 ms later there, as from a store in the same region, and few callers run
-at once, so that none waits for a core.
+On one machine the server takes most of the CPU. So a request that a client saves is worth only the server's work for
+it. The latency of a request is measured in a second setting. Each answer comes 10 ms later there, as from a store in
+the same region, and few callers run at once, so that none waits for a core.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Many small objects with rows: one S3 server (case 1) and two (case 2).
 
-migrate-storage copies, verifies, re-points each row and keeps its journal, with its default settings. The others do what they do by
-default. The rows are in PostgreSQL. The objects were written by FSSpecBackend, which stores no content type; on the destination it must be
-the row's.
+migrate-storage copies, verifies, re-points each row and keeps its journal, with its default settings. The others do
+what they do by default. The rows are in PostgreSQL. The objects were written by FSSpecBackend, which stores no content
+type; on the destination it must be the row's.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
 All save and read the same objects on the same server.
 
 There is one CutoverBackend for each phase, with a shared phase and an outbox, both on PostgreSQL. Both of its sides are
-ObstoreBackends. The side that is written first is the bare backend itself, so that all use the same connections. They take turns with
-the bare backend; figures and ratios are computed as in ``bench backend``. The bare backend has two turns in each round, and each phase
-is compared with both. The difference between these two turns is the error of the measurement. SOURCE and DESTINATION have many
-rounds without the middle phases, because long turns of those would change the state of the server and its caches. The CPU is that of this
-process, with its database statements, without the database and the server.
+ObstoreBackends. The side that is written first is the bare backend itself, so that all use the same connections. They
+take turns with the bare backend; figures and ratios are computed as in ``bench backend``. The bare backend has two
+turns in each round, and each phase is compared with both. The difference between these two turns is the error of the
+measurement. SOURCE and DESTINATION have many rounds without the middle phases, because long turns of those would change
+the state of the server and its caches. The CPU is that of this process, with its database statements, without the
+database and the server.
 
-In a second setting each answer of the store comes 10 ms later, as from a store in the same region. Few callers run at once. A
-fourth of the rounds is enough there.
+In a second setting each answer of the store comes 10 ms later, as from a store in the same region. Few callers run at
+once. A fourth of the rounds is enough there.
 """
 
 from __future__ import annotations

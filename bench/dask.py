@@ -1,8 +1,8 @@
 """Two Dask workers against one, where the client's CPU is the bound (case 11).
 
-Every row's file is opened through two keys of one folder, and both are read and hashed (``verify --with``). The files are in memory, and
-the database is rarely queried, so the worker's CPU is the bound. Each worker is pinned to one core with its threads. The cluster runs
-before the clock starts; the start of the driver counts for both.
+Every row's file is opened through two keys of one folder, and both are read and hashed (``verify --with``). The files
+are in memory, and the database is rarely queried, so the worker's CPU is the bound. Each worker is pinned to one core
+with its threads. The cluster runs before the clock starts; the start of the driver counts for both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Large objects between servers (case 3), mixed sizes from disk to S3 (case 4).
 
-Case 3 has 4 objects of 1 GiB through the client, case 4 has 2 GB. Rows are in PostgreSQL as in ``copy``. rclone has its defaults, except
-that it sends a large file in one PUT. In several streams, its own server makes it wait for minutes, twice, which would flatter us
-tenfold.
+Case 3 has 4 objects of 1 GiB through the client, case 4 has 2 GB. Rows are in PostgreSQL as in ``copy``. rclone has its
+defaults, except that it sends a large file in one PUT. In several streams, its own server makes it wait for minutes,
+twice, which would flatter us tenfold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rows without bytes: re-keying (5 and 6), planning (7), a resumed run (8).
 
-Case 5 is on PostgreSQL, case 6 on SQLite and MariaDB. The files were written by FSSpecBackend into one folder; for the rows in PostgreSQL
-that folder is a bucket of an S3 server. Both keys reach it, so only rows change. migrate-storage checks that every file exists, keeps its
-journal, and can revert; the others do not.
+Case 5 is on PostgreSQL, case 6 on SQLite and MariaDB. The files were written by FSSpecBackend into one folder; for the
+rows in PostgreSQL that folder is a bucket of an S3 server. Both keys reach it, so only rows change. migrate-storage
+checks that every file exists, keeps its journal, and can revert; the others do not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """``sync`` with nothing to do, between two equal buckets of one server (case 9).
 
-The objects were written by FSSpecBackend into the folder that the server serves, and are in both buckets. Both tools compare sizes and
-the digests of the listings. rclone does so with ``--checksum``; without it, it requests each object's time.
+The objects were written by FSSpecBackend into the folder that the server serves, and are in both buckets. Both tools
+compare sizes and the digests of the listings. rclone does so with ``--checksum``; without it, it requests each object's
+time.
 """
 
 from __future__ import annotations

@@ -34,17 +34,17 @@ _Urls = str | list[str]
 class CutoverBackend(StorageBackend):
     """Storage backend that writes and reads two stores in the order of a phase.
 
-    Register it under the key that the models name. The table in ``docs/cutover.md`` gives the sides and their order in each
-    phase. Every operation has two methods, ``name`` and ``name_async``. Where a save writes both sides, the content is read to
-    its end before the first PUT. It is kept in memory up to 8 MiB, and in a temporary file beyond.
+    Register it under the key that the models name. The table in ``docs/cutover.md`` gives the sides and their order in
+    each phase. Every operation has two methods, ``name`` and ``name_async``. Where a save writes both sides, the
+    content is read to its end before the first PUT. It is kept in memory up to 8 MiB, and in a temporary file beyond.
 
     Args:
         key: the backend key in the rows.
         source: the backend to move from.
         destination: the backend to move to.
-        phase: the phase of this process. ``"shared"`` or a :class:`~migrate_storage.cutover.phase.source.SharedPhase` means the
-            phase that all processes share. A function is called once per operation. ``None`` means the environment variable
-            ``MIGRATE_STORAGE_PHASE``, which is ``source`` if unset.
+        phase: the phase of this process. ``"shared"`` or a :class:`~migrate_storage.cutover.phase.source.SharedPhase`
+            means the phase that all processes share. A function is called once per operation. ``None`` means the
+            environment variable ``MIGRATE_STORAGE_PHASE``, which is ``source`` if unset.
         outbox: stores the entries; required in every phase but SOURCE.
         counters: the metrics, see ``docs/metrics.md``.
         shadow: the share of reads, from 0 to 1, that a background thread compares on both sides.
@@ -162,7 +162,8 @@ class CutoverBackend(StorageBackend):
     def list(self, prefix: PathLike = "") -> Iterator[Any]:
         """List all objects below a folder, unsorted, if both sides can list.
 
-        Where both sides are listed, each object of the second is checked with HEAD on the first. No listing is kept in memory.
+        Where both sides are listed, each object of the second is checked with HEAD on the first. No listing is kept in
+        memory.
 
         Args:
             prefix: whole path segments; empty for all objects.
@@ -310,7 +311,8 @@ class CutoverBackend(StorageBackend):
     ) -> _Urls:
         """Sign URLs for reads, or for uploads.
 
-        A URL for reads is for the side that has the object, one for uploads for the side that is written first. Where only one side can have an object, no request is sent to find it.
+        A URL for reads is for the side that has the object, one for uploads for the side that is written first. Where
+        only one side can have an object, no request is sent to find it.
 
         Args:
             paths: key or keys.

@@ -31,8 +31,8 @@ def find_differences(
 ) -> Iterator[Compared]:
     """Yield every key whose two sides differ, except keys with an open entry.
 
-    Objects are equal if their sizes and hashes are equal. Without hashes in the listings the content of both sides is read.
-    Keys with an open entry are left to repair.
+    Objects are equal if their sizes and hashes are equal. Without hashes in the listings the content of both sides is
+    read. Keys with an open entry are left to repair.
 
     Args:
         source: the backend to move from.

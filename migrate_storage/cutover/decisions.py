@@ -1,11 +1,12 @@
 """The decision table of a cutover: the sides of each operation in each phase.
 
-All are pure values. :data:`TABLE` has the rules, :func:`decide` applies them, and ``docs/cutover.md`` is generated from them. The
-search in ``tests/unit/cutover/test_protocol.py`` proves that under them no acknowledged write is lost, stale or resurrected.
+All are pure values. :data:`TABLE` has the rules, :func:`decide` applies them, and ``docs/cutover.md`` is generated from
+them. The search in ``tests/unit/cutover/test_protocol.py`` proves that under them no acknowledged write is lost, stale
+or resurrected.
 
-An *entry* is a key's open row in the outbox. It means that the two sides of the key may differ, and names the side to trust.
-While it is open, all processes read that side and write it first, in every phase. So repair never overwrites the side that has
-the acknowledged object.
+An *entry* is a key's open row in the outbox. It means that the two sides of the key may differ, and names the side to
+trust. While it is open, all processes read that side and write it first, in every phase. So repair never overwrites the
+side that has the acknowledged object.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ class Operation(StrEnum):
 class Rule:
     """What one phase does with a key that has no entry."""
 
-    #: Sides in the order of the writes. A save is acknowledged when the first side has the object, and either the second
-    #: side has it or the entry is open.
+    #: Sides in the order of the writes. A save is acknowledged when the first side has the object, and either the
+    #: second side has it or the entry is open.
     writes: tuple[Side, ...]
-    #: Sides in the order of the reads. The second is read only if the first answers "not found" and there is no tombstone.
+    #: Sides in the order of the reads. The second is read only if the first answers "not found" and there is no
+    #: tombstone.
     reads: tuple[Side, ...]
     #: Whether a write opens an entry before its first request, and a read queries for one.
     entries: bool

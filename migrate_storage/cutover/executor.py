@@ -82,8 +82,8 @@ class ProtocolExecutor:
     ) -> Any:
         """Perform all steps of a protocol.
 
-        ``lease`` is checked before each step that writes. ``get`` and ``put`` read and write the object of a side. ``about``
-        contains content type and metadata of a save, for its entry.
+        ``lease`` is checked before each step that writes. ``get`` and ``put`` read and write the object of a side.
+        ``about`` contains content type and metadata of a save, for its entry.
 
         Returns:
             The result of the protocol.

@@ -21,8 +21,8 @@ def list_objects(executor: ProtocolExecutor, phase: Phase, prefix: PathLike) -> 
     """Yield all objects below a folder, unsorted.
 
     The side that is read first is listed. Where the other side is listed too, each of its objects is checked
-    with HEAD on the first side. So no listing is kept in memory. Keys with an open entry are read one by one, as their entries decide.
-    ``prefix`` contains whole path segments, and is empty for all objects.
+    with HEAD on the first side. So no listing is kept in memory. Keys with an open entry are read one by one, as their
+    entries decide. ``prefix`` contains whole path segments, and is empty for all objects.
     """
     decision = decide(phase, Operation.LIST)
     pending = {entry.path for entry in executor.outbox.pending_entries()} if decision.entry else set()

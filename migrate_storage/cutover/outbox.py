@@ -1,7 +1,7 @@
 """The outbox: one table row for each key whose two sides may differ.
 
-The table is in the application's database, and is written on separate connections. The row of a closed entry is kept as long as
-the object exists: it proves that a cutover wrote the objects of that key on both sides.
+The table is in the application's database, and is written on separate connections. The row of a closed entry is kept as
+long as the object exists: it proves that a cutover wrote the objects of that key on both sides.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Outbox:
     def leave_for_repair(self, path: str, entry: Entry, *, first_written: bool = False) -> EntryFate:
         """Leave an entry to repair.
 
-        ``first_written`` means that the trusted side has the new content, so the object of the other side must not be read.
+        ``first_written`` means that the trusted side has the new content, so the other side's must not be read.
         """
         table = self._table
         alone = table.c.sequence == entry.sequence

@@ -1,8 +1,9 @@
 """The protocols of a cutover: the steps of one operation on one key.
 
-Each protocol is a generator without input or output. It yields a :class:`Step`; its executor performs the step and sends the
-answer back, or throws the error in. The backend executes the protocols on two stores and a database. The search in
-``tests/unit/cutover/test_protocol.py`` executes the same ones in every order of steps, with every failure and every kill.
+Each protocol is a generator without input or output. It yields a :class:`Step`; its executor performs the step and
+sends the answer back, or throws the error in. The backend executes the protocols on two stores and a database. The
+search in ``tests/unit/cutover/test_protocol.py`` executes the same ones in every order of steps, with every failure and
+every kill.
 """
 
 from __future__ import annotations
@@ -319,8 +320,8 @@ def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
     """Copy the trusted side of a key to the other side.
 
     Args:
-        writable: the sides that no process writes without an entry. Not the source while a process may be in SOURCE, not the
-            destination while one may be in DESTINATION.
+        writable: the sides that no process writes without an entry. Not the source while a process may be in SOURCE,
+            not the destination while one may be in DESTINATION.
         backfill: the side to trust if the key has no entry. With ``None`` such a key is left alone.
 
     Returns:

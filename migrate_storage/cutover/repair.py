@@ -50,8 +50,8 @@ KEY_LEASE_SECONDS = 300.0
 def writable_sides(phases: Iterable[Phase]) -> frozenset[Side]:
     """Return the sides that repair may write while processes are in these phases.
 
-    A process in SOURCE writes the source without an entry, and one in DESTINATION the destination. Repair could not detect
-    such a write during its copy.
+    A process in SOURCE writes the source without an entry, and one in DESTINATION the destination. Repair could not
+    detect such a write during its copy.
     """
     outer = {Phase.SOURCE: Side.SOURCE, Phase.DESTINATION: Side.DESTINATION}
     return frozenset(Side) - {outer[phase] for phase in phases if phase in outer}
@@ -252,9 +252,9 @@ def repair_all(
 ) -> RepairAllResult:
     """Compare both sides in full, and copy the trusted side to the other.
 
-    The application may write meanwhile. If the source is trusted, an object of the destination alone is deleted where the outbox or the journal proves that we wrote
-    it. If the destination is trusted, nothing is deleted: an object of the source alone is copied to the destination, if that
-    may be written now.
+    The application may write meanwhile. If the source is trusted, an object of the destination alone is deleted where
+    the outbox or the journal proves that we wrote it. If the destination is trusted, nothing is deleted: an object of
+    the source alone is copied to the destination, if that may be written now.
     ``side`` is the trusted one; ``stopping`` is called before each key, and ``True`` ends the repair.
     """
     outcome = RepairAllResult()

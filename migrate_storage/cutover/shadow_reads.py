@@ -29,9 +29,9 @@ MAX_QUEUED_KEYS = 100
 class ShadowReads:
     """Compares a sample of the read keys on both sides, in the phases that write both.
 
-    A key that differs is counted, logged, and gets an entry for repair that trusts the side of the phase. A key with an open
-    entry is not compared, because repair works on it. The first sampled read starts one thread. Keys in the queue are dropped
-    when the process ends.
+    A key that differs is counted, logged, and gets an entry for repair that trusts the side of the phase. A key with an
+    open entry is not compared, because repair works on it. The first sampled read starts one thread. Keys in the queue
+    are dropped when the process ends.
 
     Args:
         executor: of the backend.

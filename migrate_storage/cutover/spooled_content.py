@@ -95,7 +95,7 @@ class _SpoolWriter:
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise TypeError(f"the content gives {type(piece).__name__}, not bytes; open files in binary mode")
         if self._file is None and self._size + len(piece) > MAX_MEMORY_BYTES:
-            self._file = tempfile.NamedTemporaryFile(prefix="migrate-storage-", delete=False)  # noqa: SIM115 - closed in finish
+            self._file = tempfile.NamedTemporaryFile(prefix="migrate-storage-", delete=False)  # noqa: SIM115
             self._file.writelines(self._pieces)
             self._pieces.clear()
         self._size += len(piece)

@@ -74,7 +74,8 @@ def explain(
 def _find_row(rows: FileColumn, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
     if len(pk) != len(rows.column.key):
         raise ConfigurationError(
-            f"{rows.column.table} has a key of {len(rows.column.key)} parts ({', '.join(rows.column.key)}): give {len(rows.column.key)}"
+            f"{rows.column.table} has a key of {len(rows.column.key)} parts ({', '.join(rows.column.key)}): "
+            f"give {len(rows.column.key)}"
         )
     found = rows.find(pk)
     if found is None:
@@ -93,7 +94,8 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
     copy = None if journal is None else journal.objects.at_destinations([location]).get(location)
     if copy is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(copy.updated))
-        yield f"run {copy.run} copied it from {copy.source} ({copy.outcome}, proved by {copy.evidence or 'nothing'}, {when})"
+        proof = copy.evidence or "nothing"
+        yield f"run {copy.run} copied it from {copy.source} ({copy.outcome}, proved by {proof}, {when})"
         yield from _describe_object(side, file["filename"], retry, copy.destination_evidence, "the copy")
         origin = sides.get(copy.source_key)
         if origin is not None:
@@ -105,7 +107,8 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
         yield "the journal knows nothing of it: a run from this key would copy it"
     for record in sorted(records, key=lambda record: record.updated):
         why = f" ({record.reason})" if record.reason else ""
-        yield f"run {record.run} to {record.destination_key or 'nowhere'}: {record.state}, {record.outcome or 'not concluded'}{why}"
+        outcome = f"{record.outcome or 'not concluded'}{why}"
+        yield f"run {record.run} to {record.destination_key or 'nowhere'}: {record.state}, {outcome}"
         if record.destination_key and record.size is not None and record.destination_key in sides:
             destination = sides[record.destination_key]
             yield from _describe_object(
@@ -150,7 +153,8 @@ def _predict_revert(
         RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=records[-1]["new_value"], before=before, records=known)
     )
     if decision.kind is OutcomeKind.REWRITTEN:
-        yield f"now: a revert would name {_format_files(json.loads(before))} again, if the row still holds what the run wrote"
+        files = _format_files(json.loads(before))
+        yield f"now: a revert would name {files} again, if the row still holds what the run wrote"
     else:
         yield f"now: a revert would leave it: {decision.kind}, {decision.reason}"
 

@@ -43,8 +43,8 @@ def ready_to_unregister(
     Args:
         application: has the rows; all its columns are read.
         key: the backend key; ``None`` means the source of the latest run.
-        soak: required seconds since the last row was re-pointed. Choose it longer than the validity of any signed URL, and than
-            the life of any process that loaded a row before.
+        soak: required seconds since the last row was re-pointed. Choose it longer than the validity of any signed URL,
+            and than the life of any process that loaded a row before.
         journal: URL of another database that has the journal.
         schema: database schema of the journal's tables.
 
@@ -130,7 +130,8 @@ def _check_latest_run(runs: list[RunRecord]) -> Iterator[ReadinessCheck]:
         yield ReadinessCheck(
             "run",
             False,
-            f"the latest run from it lists {amount(report.listed_total, 'object')}: see 'migrate-storage report {latest.id}'",
+            f"the latest run from it lists {amount(report.listed_total, 'object')}: "
+            f"see 'migrate-storage report {latest.id}'",
         )
     else:
         yield ReadinessCheck("run", True, f"the latest run from it ({latest.id}) finished, with nothing listed")

@@ -1,8 +1,8 @@
 """SharedPhase: one phase for all processes of an application, each under a lease.
 
-The process measures its lease on its own clock, from before it sent its report. The database measures a longer time on its
-clock, from after the report arrived. So a process stops before the others count it as expired. The clocks need not agree, they
-must only run at about the same speed.
+The process measures its lease on its own clock, from before it sent its report. The database measures a longer time on
+its clock, from after the report arrived. So a process stops before the others count it as expired. The clocks need not
+agree, they must only run at about the same speed.
 """
 
 from __future__ import annotations
@@ -57,20 +57,21 @@ class SharedPhase:
         outbox.prepare()
         CutoverBackend("documents", old, new, outbox=outbox, phase=SharedPhase(outbox))
 
-    or ``phase="shared"``, or ``MIGRATE_STORAGE_PHASE=shared`` in the environment, which both mean this with its defaults.
-    ``migrate-storage cutover advance`` and ``retreat`` change the phase.
+    or ``phase="shared"``, or ``MIGRATE_STORAGE_PHASE=shared`` in the environment, which both mean this with its
+    defaults. ``migrate-storage cutover advance`` and ``retreat`` change the phase.
 
-    The constructor sends no query. The first operation acquires a lease, and a thread renews it from then on, so further
-    operations need no query. After a change, new operations act in the new phase as soon as the process has reported it.
-    Running operations end in the old phase, and the process reports when the last of them has ended. A forked child does not
-    share its parent's lease. Neither obstore nor database connections survive a fork, so use it only after the fork.
+    The constructor sends no query. The first operation acquires a lease, and a thread renews it from then on, so
+    further operations need no query. After a change, new operations act in the new phase as soon as the process has
+    reported it. Running operations end in the old phase, and the process reports when the last of them has ended. A
+    forked child does not share its parent's lease. Neither obstore nor database connections survive a fork, so use it
+    only after the fork.
 
     Args:
         outbox: of the same backend; its database has the table.
-        lease: seconds for which a process may act without having reached the database. It tries three times in that time,
-            so it also reads a change within a third of it.
-        drain: seconds in which a request to a store may take effect after its process lost the lease, because the process was
-            suspended or disconnected. No phase two steps away is entered before that.
+        lease: seconds for which a process may act without having reached the database. It tries three times in that
+            time, so it also reads a change within a third of it.
+        drain: seconds in which a request to a store may take effect after its process lost the lease, because the
+            process was suspended or disconnected. No phase two steps away is entered before that.
         on_lost: what a process does without a lease.
         name: display name of this process.
         clock: monotonic seconds, for tests.

@@ -1,8 +1,9 @@
 """The tables of a shared phase: the phase, and the processes that act in it.
 
-They are in the application's database, and all times are of the database's clock. Every report and every change of the phase
-first locks the phase's row, so they are serialized. The row of a process names all phases in which it may be acting, from before
-its first operation until after its last. So if no row is more than one step from a new phase, no process is either.
+They are in the application's database, and all times are of the database's clock. Every report and every change of the
+phase first locks the phase's row, so they are serialized. The row of a process names all phases in which it may be
+acting, from before its first operation until after its last. So if no row is more than one step from a new phase, no
+process is either.
 """
 
 from __future__ import annotations
@@ -160,7 +161,8 @@ class PhaseTable:
             fallbacks: number of reads since the last report that the second side answered.
 
         Returns:
-            The current phase. ``None`` if the report is too late: the row has expired, or the phase is more than one step away.
+            The current phase. ``None`` if the report is too late: the row has expired, or the phase is more than one
+            step away.
         """
         table, shared = self._process, self.lock_phase(connection)
         now = self.database.now(connection)

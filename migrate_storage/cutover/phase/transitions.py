@@ -52,7 +52,8 @@ _S, _D = Side.SOURCE, Side.DESTINATION
 _LEFT_TO_REPAIR = frozenset({("repair", _S), ("repair", _D)})
 PRECONDITIONS: Mapping[tuple[Phase, Phase], Preconditions] = MappingProxyType(
     {
-        # SOURCE and DESTINATION write without reading entries, so their objects are newer than an entry for the other side.
+        # SOURCE and DESTINATION write without reading entries, so their objects are newer than an entry for the other
+        # side.
         (Phase.SOURCE, Phase.DUAL_WRITE): Preconditions(entries=frozenset((kind, _D) for kind in _ALL_KINDS)),
         (Phase.DUAL_WRITE, Phase.DESTINATION_FIRST): Preconditions(entries=_LEFT_TO_REPAIR, needs_comparison=True),
         (Phase.DESTINATION_FIRST, Phase.DESTINATION): Preconditions(
@@ -132,7 +133,8 @@ class PhaseController:
     ) -> None:
         if not isinstance(backend.phase_source, SharedPhase) or backend.outbox is None:
             raise ConfigurationError(
-                f"the phase of {backend.key} is fixed in code or in the environment: change it there, process by process, "
+                f"the phase of {backend.key} is fixed in code or in the environment: change it there, "
+                "process by process, "
                 "or share it with phase='shared'"
             )
         self._backend = backend
@@ -242,11 +244,16 @@ class PhaseController:
         late = [each for each in processes if each.fallbacks and each.seconds_since_fallback < self._quiet]
         reads = sum(each.fallbacks for each in late)
         if late:
-            message = f"{amount(reads, 'read')} by {amount(len(late), 'process', 'processes')} fell back to the source, the last {duration(min(each.seconds_since_fallback for each in late))} ago: {span} must pass without one"
+            last = duration(min(each.seconds_since_fallback for each in late))
+            message = (
+                f"{amount(reads, 'read')} by {amount(len(late), 'process', 'processes')} fell back to the source, "
+                f"the last {last} ago: {span} must pass without one"
+            )
             return Condition(name="fallbacks", count=reads, message=message)
         lasted = self._table.transaction(lambda connection: self._table.database.now(connection)) - shared.changed_at
         if lasted < self._quiet:
-            message = f"no read fell back, but the phase lasts only {duration(max(0.0, lasted))}: {span} must pass without one"
+            lasted_only = duration(max(0.0, lasted))
+            message = f"no read fell back, but the phase lasts only {lasted_only}: {span} must pass without one"
             return Condition(name="fallbacks", count=1, message=message)
         return Condition(name="fallbacks", count=0, message=f"no read fell back to the source for {span}")
 
@@ -295,7 +302,10 @@ class PhaseController:
             own_phase.close()
         result = outcome.result
         left = result.left + len(result.failures) + len(outcome.foreign) + self._stopping()
-        message = f"{amount(result.settled, 'object')} brought level on the {side.other}, {result.left:,} left, {len(result.failures):,} failed, {len(outcome.foreign):,} extra"
+        message = (
+            f"{amount(result.settled, 'object')} brought level on the {side.other}, {result.left:,} left, "
+            f"{len(result.failures):,} failed, {len(outcome.foreign):,} extra"
+        )
         return Condition(name="level", count=left, message=message)
 
 
@@ -309,7 +319,8 @@ def _check_processes(processes: Iterable[ProcessRecord], after: Phase, force: bo
     if not preventing:
         return Condition(name="processes", count=0, message=f"no process is more than a step from {after.name}")
     names = ", ".join(
-        f"{process.name} in {' and '.join(phase.name for phase in process.phases)}, silent for {duration(process.seconds_since_report)}"
+        f"{process.name} in {' and '.join(phase.name for phase in process.phases)}, "
+        f"silent for {duration(process.seconds_since_report)}"
         for process in preventing[:5]
     )
     more = f" and {len(preventing) - 5:,} more" if len(preventing) > 5 else ""
