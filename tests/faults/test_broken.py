@@ -118,10 +118,18 @@ def test_credentials_that_end_half_way_and_are_renewed(
 
 
 def drop(server: S3Server, bucket: str) -> None:
-    for page in server.client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for each in page.get("Contents", ()):
-            server.client.delete_object(Bucket=bucket, Key=each["Key"])
-    server.client.delete_bucket(Bucket=bucket)
+    """Delete a bucket into which other threads write: one that is not empty is emptied again."""
+    while True:
+        for page in server.client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for each in page.get("Contents", ()):
+                server.client.delete_object(Bucket=bucket, Key=each["Key"])
+        try:
+            server.client.delete_bucket(Bucket=bucket)
+        except server.client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+        else:
+            return
 
 
 def test_a_destination_bucket_that_disappears(tmp_path: Path, sqlite_url: str, moto_s3: S3Server) -> None:
