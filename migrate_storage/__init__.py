@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = (
-    "CutoverBackend",
-    "ObstoreBackend",
-    "__version__",
-    "add_storage_commands",
-    "dual_register",
-)
+__all__ = ("CutoverBackend", "ObstoreBackend", "__version__", "add_storage_commands", "dual_register")
 
 __getattr__ = lazy_attributes(
     __name__,

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from advanced_alchemy.types.file_object import StorageBackend
 
-from migrate_storage.application.columns import (
-    backends_of,
-    described_columns,
-    inspected_columns,
-    select_columns,
-)
+from migrate_storage.application.columns import backends_of, described_columns, inspected_columns, select_columns
 from migrate_storage.application.discovery import choose_database, find_databases
 from migrate_storage.application.importing import enter_lifespan, import_target
 from migrate_storage.application.lifespan import Lifespan
@@ -26,12 +21,7 @@ from migrate_storage.core.model import Column
 from migrate_storage.core.text import one_line
 from migrate_storage.database.urls import AnyEngine, engine_from_url
 
-__all__ = (
-    "Application",
-    "from_database",
-    "load_application",
-    "running_application",
-)
+__all__ = ("Application", "from_database", "load_application", "running_application")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
 from migrate_storage.database.urls import AnyEngine
 
-__all__ = (
-    "backends_of",
-    "described_columns",
-    "inspected_columns",
-    "select_columns",
-)
+__all__ = ("backends_of", "described_columns", "inspected_columns", "select_columns")
 
 
 def described_columns(only: sa.MetaData | None) -> Iterator[tuple[Column, StorageBackend | None]]:

@@ -16,10 +16,7 @@ from migrate_storage.core.errors import ApplicationError
 from migrate_storage.core.text import one_line
 from migrate_storage.database.urls import AnyEngine, in_memory
 
-__all__ = (
-    "choose_database",
-    "find_databases",
-)
+__all__ = ("choose_database", "find_databases")
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,7 @@ if TYPE_CHECKING:
     from migrate_storage.database.urls import AnyEngine
     from migrate_storage.journal import Journal
 
-__all__ = (
-    "ApplicationOptions",
-    "JournalOptions",
-    "JournalRequest",
-    "JournaledApplication",
-    "warn_of_password",
-)
+__all__ = ("ApplicationOptions", "JournalOptions", "JournalRequest", "JournaledApplication", "warn_of_password")
 
 _SETTINGS = "migrate_storage.settings"
 """Key of the configuration file's content in the metadata of click's context."""

@@ -23,16 +23,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = (
-    "PARAMETERS",
-    "argument",
-    "example",
-    "fill",
-    "group",
-    "option",
-    "options",
-    "parameter_variable",
-)
+__all__ = ("PARAMETERS", "argument", "example", "fill", "group", "option", "options", "parameter_variable")
 
 Request = TypeVar("Request")
 Value = TypeVar("Value")

@@ -5,15 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = (
-    "MiB",
-    "amount",
-    "duration",
-    "masked",
-    "one_line",
-    "size",
-    "visible",
-)
+__all__ = ("MiB", "amount", "duration", "masked", "one_line", "size", "visible")
 
 MiB = 1024 * 1024
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@'\"]*):(?P<password>[^\s'\"]*)@")

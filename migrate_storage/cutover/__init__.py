@@ -15,15 +15,7 @@ if TYPE_CHECKING:
     from migrate_storage.database.connection import Database
     from migrate_storage.reporting.metrics import Counters
 
-__all__ = (
-    "Counters",
-    "CutoverBackend",
-    "Database",
-    "Outbox",
-    "Phase",
-    "PhaseController",
-    "SharedPhase",
-)
+__all__ = ("Counters", "CutoverBackend", "Database", "Outbox", "Phase", "PhaseController", "SharedPhase")
 
 __getattr__ = lazy_attributes(
     __name__,

@@ -33,14 +33,7 @@ from migrate_storage.journal import Journal
 from migrate_storage.reporting.metrics import Counters
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
-__all__ = (
-    "Repair",
-    "RepairAllResult",
-    "RepairResult",
-    "RepairRights",
-    "repair_all",
-    "writable_sides",
-)
+__all__ = ("Repair", "RepairAllResult", "RepairResult", "RepairRights", "repair_all", "writable_sides")
 
 _log = logging.getLogger("migrate_storage.cutover")
 KEY_LEASE_SECONDS = 300.0

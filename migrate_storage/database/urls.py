@@ -8,11 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import one_line
 
-__all__ = (
-    "AnyEngine",
-    "engine_from_url",
-    "in_memory",
-)
+__all__ = ("AnyEngine", "engine_from_url", "in_memory")
 
 AnyEngine = sa.Engine | AsyncEngine
 

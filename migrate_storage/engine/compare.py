@@ -26,17 +26,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate.places import resolve_links
 
-__all__ = (
-    "By",
-    "Compared",
-    "Pair",
-    "Relation",
-    "is_ours",
-    "judge",
-    "judge_at",
-    "merge",
-    "nested",
-)
+__all__ = ("By", "Compared", "Pair", "Relation", "is_ours", "judge", "judge_at", "merge", "nested")
 
 _DIGEST = re.compile(r"[0-9a-f]{32}(-\d+)?")
 """An ETag that may be a digest of the content, or of its parts' digests."""

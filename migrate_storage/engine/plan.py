@@ -14,12 +14,7 @@ from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import encode_key, unaddressable
 from migrate_storage.translate.places import resolve_links
 
-__all__ = (
-    "Action",
-    "Item",
-    "MigrationPlan",
-    "choose_strategy",
-)
+__all__ = ("Action", "Item", "MigrationPlan", "choose_strategy")
 
 
 class Action(enum.StrEnum):

@@ -10,13 +10,7 @@ from migrate_storage.engine.verify import Verified, proven_unchanged
 from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.failures import FailureKind
 
-__all__ = (
-    "CopyResult",
-    "CopyTask",
-    "confirm_copy",
-    "is_copy",
-    "with_objects",
-)
+__all__ = ("CopyResult", "CopyTask", "confirm_copy", "is_copy", "with_objects")
 
 
 @dataclass(frozen=True, slots=True)

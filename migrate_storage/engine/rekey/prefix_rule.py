@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from migrate_storage.core.model import Way
 from migrate_storage.engine.plan import MigrationPlan
 
-__all__ = (
-    "PLAIN_KEY",
-    "PrefixRule",
-    "find_prefix_rule",
-)
+__all__ = ("PLAIN_KEY", "PrefixRule", "find_prefix_rule")
 
 PLAIN_KEY = re.compile("[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*(/[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*)*")
 """Names that every library and database spells alike: no part between slashes begins with a dot."""

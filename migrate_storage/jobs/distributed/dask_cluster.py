@@ -14,12 +14,7 @@ from migrate_storage.core.text import masked, one_line
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = (
-    "WorkerHealth",
-    "connected_to",
-    "local",
-    "workers_of",
-)
+__all__ = ("WorkerHealth", "connected_to", "local", "workers_of")
 
 
 @contextmanager

@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 from migrate_storage.jobs.distributed.dask_cluster import WorkerHealth, workers_of
 from migrate_storage.jobs.distributed.dask_task import Task, TaskResult
 
-__all__ = (
-    "DaskDriver",
-    "DriverTimes",
-    "Shared",
-)
+__all__ = ("DaskDriver", "DriverTimes", "Shared")
 
 
 POLL_SECONDS = 0.3

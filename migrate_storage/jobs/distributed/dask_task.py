@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 from migrate_storage.jobs.distributed.shards import ShardRef
 
-__all__ = (
-    "Task",
-    "TaskResult",
-    "assigned_shard",
-)
+__all__ = ("Task", "TaskResult", "assigned_shard")
 
 
 @dataclass(frozen=True, kw_only=True)

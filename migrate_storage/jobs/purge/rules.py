@@ -15,10 +15,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
 
-__all__ = (
-    "PurgeOptions",
-    "PurgeRules",
-)
+__all__ = ("PurgeOptions", "PurgeRules")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,10 +20,7 @@ from migrate_storage.jobs.run.session import RunSession
 from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, ObjectRecord
 from migrate_storage.stores.retry import StoreRequestError
 
-__all__ = (
-    "recheck_sources",
-    "rows_repointed_to",
-)
+__all__ = ("recheck_sources", "rows_repointed_to")
 
 HEAD_BATCH_OBJECTS = 500
 """Journal records read at once, to be checked one by one with HEAD."""

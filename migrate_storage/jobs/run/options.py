@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
 
-__all__ = (
-    "KEY_RULES",
-    "RunOptions",
-)
+__all__ = ("KEY_RULES", "RunOptions")
 
 KEY_RULES = ("refuse", "encode")
 

@@ -28,11 +28,7 @@ from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
-__all__ = (
-    "RunPreflight",
-    "check",
-    "examine",
-)
+__all__ = ("RunPreflight", "check", "examine")
 
 _SAMPLE = 50
 MAX_CHECKED_BUCKETS = 20

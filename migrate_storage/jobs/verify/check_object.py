@@ -16,14 +16,7 @@ from migrate_storage.stores.failures import classify
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 
-__all__ = (
-    "VERIFIED_STATES",
-    "AuditOptions",
-    "NamedObject",
-    "ObjectCheck",
-    "location_of",
-    "outcome_of_broken_row",
-)
+__all__ = ("VERIFIED_STATES", "AuditOptions", "NamedObject", "ObjectCheck", "location_of", "outcome_of_broken_row")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

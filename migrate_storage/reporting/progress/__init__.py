@@ -16,10 +16,7 @@ from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.live import LiveDisplay
 from migrate_storage.reporting.progress.plain import Lines, Quiet
 
-__all__ = (
-    "Shown",
-    "shown_on",
-)
+__all__ = ("Shown", "shown_on")
 
 
 class Shown(Protocol):

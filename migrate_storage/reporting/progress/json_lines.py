@@ -25,10 +25,7 @@ from migrate_storage.core.events import (
 from migrate_storage.reporting import Report, outcome_to_dict
 from migrate_storage.reporting.progress.plain import Periodic
 
-__all__ = (
-    "JsonLines",
-    "describe",
-)
+__all__ = ("JsonLines", "describe")
 
 
 SECONDS_BETWEEN_JSON = 1.0

@@ -11,11 +11,7 @@ from migrate_storage.core.model import Note, Severity
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.progress.state import ProgressState
 
-__all__ = (
-    "Lines",
-    "Periodic",
-    "Quiet",
-)
+__all__ = ("Lines", "Periodic", "Quiet")
 
 
 class Periodic:
