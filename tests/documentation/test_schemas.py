@@ -96,9 +96,9 @@ def test_what_every_command_says(project: Project) -> None:
     prices = project.directory / "prices.toml"
     prices.write_text((ROOT / "docs" / "prices.toml").read_text())
     say("plan", *app, "--from", "old", "--to", "new", "--prices", str(prices))
-    # Ten bytes a second leave the time to look at it while it goes on.
-    slow = project.start("run", *app, "--from", "old", "--to", "new", "--bandwidth", "10", "--json")
-    until = time.monotonic() + 60
+    # At 5 bytes a second the run lasts for 20 seconds, in which the next commands find it at work.
+    slow = project.start("run", *app, "--from", "old", "--to", "new", "--bandwidth", "5", "--json")
+    until = time.monotonic() + 120
     while '"doing": {' not in project("status", *app, "--json").stdout:
         assert time.monotonic() < until, "it never said what it does"
     say("status", *app, schema="run.json")
