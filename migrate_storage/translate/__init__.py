@@ -17,9 +17,18 @@ from migrate_storage.translate.option_tables import mapping, printable
 from migrate_storage.translate.places import same_service
 from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
-from migrate_storage.translate.wrappers import Unwrapped, unwrap
+from migrate_storage.translate.wrappers import Unwrapped, unwrap, unwrap_url
 
-__all__ = ("CODES", "PROTOCOLS", "decode_key", "encode_key", "same_service", "translate", "unaddressable")
+__all__ = (
+    "CODES",
+    "PROTOCOLS",
+    "decode_key",
+    "encode_key",
+    "same_service",
+    "translate",
+    "translate_url",
+    "unaddressable",
+)
 
 _Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]
 
@@ -61,6 +70,25 @@ def translate(
     try:
         return _translate_unwrapped(unwrap(protocol, mapping(storage_options), prefix), environment)
     except Exception as error:  # noqa: BLE001 - an option may be any object; the answer is a note, never a traceback
+        return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
+
+
+def translate_url(
+    url: str, storage_options: Mapping[str, Any] | None = None, environment: Mapping[str, str] = {}
+) -> Translation:
+    """Translate a URL, also a chained one, with the options of ``url_to_fs``.
+
+    Args:
+        url: for example ``s3://bucket/folder`` or ``simplecache::s3://bucket``.
+        storage_options: options of the first protocol; those of further ones under their names.
+        environment: environment variables that the filesystem would read.
+
+    Returns:
+        As :func:`translate`.
+    """
+    try:
+        return _translate_unwrapped(unwrap_url(url, mapping(storage_options)), environment)
+    except Exception as error:  # noqa: BLE001 - as in translate
         return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
 
 

@@ -1,4 +1,4 @@
-"""Unwrap filesystems around another one: directories and caches."""
+"""Unwrap filesystems around another one: directories, caches and chained URLs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from migrate_storage.core.model import Note
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.option_tables import mapping, text
-from migrate_storage.translate.places import join_folder
+from migrate_storage.translate.places import join_folder, join_prefix
 
-__all__ = ("Unwrapped", "unwrap")
+__all__ = ("Unwrapped", "unwrap", "unwrap_url")
 
 _CACHES = frozenset({"simplecache", "filecache", "blockcache", "cached", "asyncwrapper", "async_wrapper"})
 
@@ -48,3 +48,29 @@ def unwrap(protocol: str, options: Mapping[str, Any], prefix: str | None) -> Unw
             break
         protocol, options = text(options.get("target_protocol")), mapping(options.get("target_options"))
     return Unwrapped(protocol, options, prefix, tuple(notes))
+
+
+def unwrap_url(url: str, storage_options: Mapping[str, Any]) -> Unwrapped:
+    """Read a URL with storage options, chained ones included.
+
+    For example ``simplecache::s3://bucket/folder``.
+
+    The options of an inner protocol are given under its name, as in fsspec.
+    """
+    notes: list[Note] = []
+    links = url.split("::")
+    names = [link.partition("://")[0] if "://" in link else (link if len(links) > 1 else "file") for link in links]
+    outer = {key: value for key, value in storage_options.items() if key not in names[1:]}
+    folder = ""
+    for position, (name, link) in enumerate(zip(names, links, strict=True)):
+        options = outer if position == 0 else mapping(storage_options.get(name))
+        path = link if "://" in link or len(links) == 1 else ""
+        if name in _CACHES:
+            notes.append(note("wrapper.cache", name))
+        if name == "dir" or name in _CACHES:
+            inner = path.partition("://")[2]
+            folder = join_folder(inner, folder) if inner else folder
+            continue
+        bare = name.lower()
+        return Unwrapped(bare, options, join_prefix(path, folder) if folder else path or None, tuple(notes))
+    return Unwrapped("", {}, None, tuple(notes))

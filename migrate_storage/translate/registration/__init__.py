@@ -22,7 +22,7 @@ from migrate_storage.translate.registration.obstore_backends import (
 )
 from migrate_storage.translate.registration.registration import Registration
 
-__all__ = ("Registration", "protocol_registration", "read", "same_service", "store_config")
+__all__ = ("Registration", "protocol_registration", "read", "read_filesystem", "same_service", "store_config")
 
 
 def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registration:
@@ -58,3 +58,17 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
         protocol=driver,
         translation=Translation(config=None, notes=(note("backend.unknown", driver),)),
     )
+
+
+def read_filesystem(
+    filesystem: Any, prefix: str | None = None, *, key: str = "", environment: Mapping[str, str] | None = None
+) -> Registration:
+    """Read an fsspec filesystem as if a backend used it.
+
+    Args:
+        filesystem: a live fsspec filesystem.
+        prefix: the prefix of the backend.
+        key: the key of the backend.
+        environment: environment variables; ``None`` for those of this process.
+    """
+    return filesystem_registration(key, filesystem, prefix, os.environ if environment is None else environment)

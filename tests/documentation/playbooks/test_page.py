@@ -38,7 +38,7 @@ pathlib.Path("said").write_text(acme.storage.WHAT)
 
 ```console
 $ cat said; echo
-lease=1, drain=1
+lease=4, drain=1
 $ echo one \\
 > two; echo at localhost
 one two

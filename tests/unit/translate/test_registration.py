@@ -20,8 +20,7 @@ from obstore.fsspec import FsspecStore
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store
 
 from migrate_storage import backend as ours
-from migrate_storage.translate.registration import read, same_service
-from migrate_storage.translate.registration.fsspec_backends import filesystem_registration
+from migrate_storage.translate.registration import read, read_filesystem, same_service
 from tests.support.translate.hostile_keys import HOSTILE
 
 KEY = "c2VjcmV0LWtleS1mb3ItdGVzdHM="
@@ -40,10 +39,6 @@ def offline(monkeypatch):
 def s3(**options) -> s3fs.S3FileSystem:
     options = {"key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:9000/", **options}
     return s3fs.S3FileSystem(**options, skip_instance_cache=True)
-
-
-def read_filesystem(filesystem, prefix=None, *, environment):
-    return filesystem_registration("", filesystem, prefix, environment)
 
 
 def config(filesystem, prefix="b", environment=None):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrate_storage.translate import CODES, PROTOCOLS, translate
+from migrate_storage.translate import CODES, PROTOCOLS, translate, translate_url
 from migrate_storage.translate.model import StoreConfig
 from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY, WRAPPERS
@@ -89,6 +89,11 @@ def answers(translation) -> None:
 @given(protocol=protocols, given_options=options, prefix=prefixes, environment=environments)
 def test_translate_never_raises(protocol, given_options, prefix, environment):
     answers(translate(protocol, given_options, prefix, environment))
+
+
+@given(url=st.text(max_size=30) | st.lists(protocols, max_size=4).map("::".join), given_options=options)
+def test_translate_url_never_raises(url, given_options):
+    answers(translate_url(url, given_options))
 
 
 @given(protocol=st.sampled_from(list(PROTOCOLS)), given_options=values, prefix=values)

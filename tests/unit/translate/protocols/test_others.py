@@ -2,7 +2,7 @@
 
 import pytest
 
-from migrate_storage.translate import CODES, translate
+from migrate_storage.translate import CODES, translate, translate_url
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
 from tests.support.translate.option_row import Row
 
@@ -128,6 +128,32 @@ def test_wrappers_without_an_end():
     options["target_options"] = options
     assert translate("dir", options).refused
     assert [note.code for note in translate("generic", {}).refused] == ["wrapper.generic"]
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "expected"),
+    [
+        ("s3://b/p", KEYS, ("s3", "b", "p")),
+        ("simplecache::s3://b/p", {"s3": KEYS}, ("s3", "b", "p")),
+        ("dir::s3://b/p", {"s3": KEYS}, ("s3", "b", "p")),
+        ("dir://sub::s3://b/p", {"s3": KEYS}, ("s3", "b", "p/sub")),
+        ("filecache::dir://sub::s3://b", {"s3": KEYS}, ("s3", "b", "sub")),
+        ("/tmp/x", {}, ("file", "/tmp/x", "")),
+        ("file:///tmp/x", {}, ("file", "/tmp/x", "")),
+        ("memory://m", {}, ("memory", "", "m")),
+    ],
+)
+def test_urls(url, options, expected):
+    config = translate_url(url, options).config
+    assert (config.service, config.root, config.prefix) == expected
+    if expected[0] == "s3":
+        assert config.options["access_key_id"] == "K"
+
+
+@pytest.mark.parametrize("url", ["zip://a::s3://b/x.zip", "sftp://h/x", "reference::s3://b", "::", ""])
+def test_urls_without_counterpart(url):
+    translation = translate_url(url)
+    assert (translation.config is None) is bool(translation.refused)
 
 
 def test_every_code_says_what_to_do_when_it_refuses():
