@@ -129,7 +129,7 @@ def test_a_shared_server_that_died_is_started_again(tmp_path: Path, monkeypatch:
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, rclone_s3: S3Server) -> None:
     with (
-        pytest.raises(services.ServiceError, match="somebody else does"),
+        pytest.raises(services.ServiceError, match="another process does"),
         start_rclone(tmp_path, port=rclone_s3.service.port),
     ):
         pass

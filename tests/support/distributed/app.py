@@ -1,7 +1,7 @@
 """The World's application, made anew at each call: a worker of a cluster serves one world after another.
 
 ``WORLD_FILE`` names a file that says where the rows and files are, and a second file, the gate. While the gate exists, a process
-that has re-pointed some rows waits before its next request to a store.
+that has re-pointed some rows waits before it re-points another one, and before its next request to a store.
 """
 
 from __future__ import annotations

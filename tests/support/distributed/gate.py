@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from migrate_storage.database.compare_and_swap import CompareAndSwap
-from migrate_storage.engine import repoint_batches
+from migrate_storage.engine.repoint_batches import BatchRepointer, RepointedBatch
 from migrate_storage.stores.rate_limit import RateLimiter
 
 ROWS_BEFORE_GATE = 5
@@ -15,24 +15,39 @@ GATE_POLL_SECONDS = 0.02
 
 
 class Gate:
-    """Where this process waits."""
+    """Where this process waits: once it has re-pointed some rows, no further row and no request to a store."""
 
     def __init__(self) -> None:
         self.file = Path()
         self.rows = 0
-        # Rows are re-pointed a few at a time, so that many are left when the gate is reached.
-        repoint_batches.REPOINT_BATCH_ROWS = ROWS_BEFORE_GATE + 1
-        swap_all, acquire = CompareAndSwap.swap_all, RateLimiter.acquire
+        self._stopping = threading.Event()
+        flush, acquire = BatchRepointer.flush, RateLimiter.acquire
 
-        def counted(column: Any, connection: Any, swaps: Any) -> Any:
-            done = swap_all(column, connection, swaps)
-            self.rows += len(swaps)
-            return done
+        def flush_before_gate(repointer: Any) -> RepointedBatch:
+            if not self._is_closed():
+                return self._count(flush(repointer))
+            if self.rows > ROWS_BEFORE_GATE:
+                time.sleep(GATE_POLL_SECONDS)
+                return RepointedBatch([])
+            # What is written at once is so little that most rows are left when the gate is reached.
+            ready, results = repointer._ready, repointer._results
+            repointer._ready, repointer._results = ready[: ROWS_BEFORE_GATE + 1], {}
+            batch = self._count(flush(repointer))
+            repointer._ready, repointer._results = ready[ROWS_BEFORE_GATE + 1 :], results
+            return batch
 
-        def gated(limiter: Any, amount: float) -> None:
-            while self.rows > ROWS_BEFORE_GATE and self.file.exists() and not limiter._stopping.is_set():
+        def acquire_before_gate(limiter: Any, amount: float) -> None:
+            self._stopping = limiter._stopping
+            while self.rows > ROWS_BEFORE_GATE and self._is_closed():
                 time.sleep(GATE_POLL_SECONDS)
             acquire(limiter, amount)
 
-        CompareAndSwap.swap_all = counted  # type: ignore[method-assign]
-        RateLimiter.acquire = gated  # type: ignore[method-assign]
+        BatchRepointer.flush = flush_before_gate  # type: ignore[method-assign]
+        RateLimiter.acquire = acquire_before_gate  # type: ignore[method-assign]
+
+    def _is_closed(self) -> bool:
+        return self.file.exists() and not self._stopping.is_set()
+
+    def _count(self, batch: RepointedBatch) -> RepointedBatch:
+        self.rows += len(batch.tried)
+        return batch

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from migrate_storage.database.connection import Database
@@ -166,9 +167,13 @@ def until(true: Callable[[], object], seconds: float = 120.0) -> None:
 
 
 def start_halfway(site: Site, *commands: Sequence[str]) -> list[ForkedProcess]:
-    """Start commands with the gate closed, and wait until some rows are re-pointed, and most are not."""
+    """Start commands with the gate closed, and wait until some rows are re-pointed, and most are not.
+
+    Few objects are under way at once, so that most have not begun when the gate is reached.
+    """
     site.close_gate()
-    processes = [site.start(*command) for command in commands]
+    few = {"run": ("--concurrency", "2"), "sync": ("--concurrency", "2")}
+    processes = [site.start(*command, *few.get(command[0], ())) for command in commands]
 
     def some_moved() -> bool:
         for process in processes:
@@ -178,6 +183,23 @@ def start_halfway(site: Site, *commands: Sequence[str]) -> list[ForkedProcess]:
 
     until(some_moved)
     return processes
+
+
+def suspend_between_transactions(site: Site, process: psutil.Process) -> None:
+    """Suspend a process at a moment when no transaction is open: its locks would keep every other process waiting."""
+    open_transactions = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    )
+
+    def suspended() -> bool:
+        process.suspend()
+        if site.world.sql(open_transactions)[0][0] == 0:
+            return True
+        process.resume()
+        return False
+
+    until(suspended)
 
 
 Sites = Callable[[], Site]

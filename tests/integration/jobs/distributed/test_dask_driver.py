@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 
 from migrate_storage.cli import cli, dask_worker
 from migrate_storage.jobs.distributed import dask_driver, dask_task
-from tests.support.distributed.sites import ROOT, Site, Sites, ended, start_halfway, until
+from tests.support.distributed.sites import ROOT, Site, Sites, ended, start_halfway, suspend_between_transactions, until
 from tests.support.evidence import Evidence
 from tests.support.schemas import check_record, check_schema
 
@@ -135,7 +135,7 @@ def test_a_worker_that_slept_past_its_lease_wakes_up_without_harm(
     site.fill(COUNT)
     [driver] = start_halfway(site, ("run", *cluster.serve(site)))
     sleeper = cluster.at_work()
-    sleeper.suspend()
+    suspend_between_transactions(site, sleeper)
     site.open_gate()
     try:
         ended(driver, 0)

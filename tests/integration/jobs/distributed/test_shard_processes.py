@@ -8,7 +8,7 @@ import signal
 import psutil
 import pytest
 
-from tests.support.distributed.sites import Site, Sites, ended, start_halfway, until
+from tests.support.distributed.sites import Site, Sites, ended, start_halfway, suspend_between_transactions, until
 
 COUNT = 64
 
@@ -72,7 +72,7 @@ def test_one_that_slept_past_its_lease_wakes_up_without_harm(site: Site) -> None
     site.fill(COUNT)
     [sleeper] = start_halfway(site, ("run", "--shard", "0/1", "--json"))
     process = psutil.Process(sleeper.pid)
-    process.suspend()
+    suspend_between_transactions(site, process)
     site.open_gate()
     try:
         before = site.moved()
