@@ -29,11 +29,16 @@ class Gate:
             if self.rows > ROWS_BEFORE_GATE:
                 time.sleep(GATE_POLL_SECONDS)
                 return RepointedBatch([])
-            # What is written at once is so little that most rows are left when the gate is reached.
-            ready, results = repointer._ready, repointer._results
-            repointer._ready, repointer._results = ready[: ROWS_BEFORE_GATE + 1], {}
+            # What is written at once is so little that most rows are left when the gate is reached. An object's record is
+            # written with the first of its rows, as without a gate.
+            first, later = repointer._ready[: ROWS_BEFORE_GATE + 1], repointer._ready[ROWS_BEFORE_GATE + 1 :]
+            results = repointer._results
+            waiting = {id_ for row in later for id_ in row.objects} - {id_ for row in first for id_ in row.objects}
+            repointer._ready = first
+            repointer._results = {id_: record for id_, record in results.items() if id_ not in waiting}
             batch = self._count(flush(repointer))
-            repointer._ready, repointer._results = ready[ROWS_BEFORE_GATE + 1 :], results
+            repointer._ready = later
+            repointer._results = {id_: record for id_, record in results.items() if id_ in waiting}
             return batch
 
         def acquire_before_gate(limiter: Any, amount: float) -> None:
