@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from migrate_storage.core.errors import LeaseHeldError, RunError, StoppedError
-from migrate_storage.core.model import Location
+from migrate_storage.core.model import Location, Way
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.engine.plan import Action, Item
@@ -24,6 +25,7 @@ from migrate_storage.jobs.distributed.shards import ShardCoordinator, cut_rows, 
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, RunRecord, ShardRecord, new_run_id, shard_lease
 from migrate_storage.journal.lease_holder import hold_lease
+from migrate_storage.reporting import Report
 from migrate_storage.stores.rate_limit import StoreLimits
 from tests.support.engine.world import Album, Document, Note, Page, World
 
@@ -294,6 +296,21 @@ def test_the_time_that_a_job_may_take_counts_from_its_beginning(journal: Journal
         assert 0 < late.left(3600) <= 600  # type: ignore[operator]
         assert late.left(2000) == 0.0
         assert late.left(None) is None
+
+
+def test_who_slept_while_the_job_ended_leaves_its_report(journal: Journal) -> None:
+    """Suspended between the record of its shard and that of the job, a process wakes up when all is done."""
+    told = {"stopping": threading.Event(), "lost": lambda _: None}
+    work = _work(journal)
+    run = ShardCoordinator(journal, work, **told).begin(total=2, into=2)  # type: ignore[arg-type]
+    ends = {"kind": "run", "run": run, "way": Way.MOVE, "way_reason": "", "source": "old", "destination": "new"}
+    with ShardCoordinator(journal, work, **told).take(run, 0) as slept:  # type: ignore[arg-type]
+        whole = Report(**ends, state="finished", started=1.0, finished=2.0, rows_left=0)
+        for shard in journal.shards.of_run(run):
+            journal.shards.update(run, shard.number, state="done", report=json.dumps(whole.to_dict()))
+        journal.runs.update(run, state="finished", report=json.dumps(whole.to_dict()), finished=2.0)
+        assert slept.finish(Report(**ends, state="finished", started=1.0, finished=3.0)) == whole
+    assert journal.runs.find(run).report == json.dumps(whole.to_dict())
 
 
 def test_ranges_are_forgotten_with_their_run(journal: Journal) -> None:
