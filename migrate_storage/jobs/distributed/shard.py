@@ -165,8 +165,7 @@ class ShardRun:
         over = all(shard.done for shard in shards)
         if not over and report.state != "limited" and not (report.state == "stopped" and self._stopped):
             return None
-        run = self._journal.runs.find(self.run)
-        if over and run.state != "running" and run.report is not None:
+        if over and (run := self._journal.runs.find(self.run)).state != "running" and run.report is not None:
             # Another process ended the job while this one slept between its two writes: that report is the whole one.
             return Report.from_dict(json.loads(run.report))
         whole = merge_reports(self._journal, shards, report, closes=self.closes, ends=self._work.ends, began=self.began)
