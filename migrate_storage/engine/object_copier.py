@@ -12,10 +12,16 @@ from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
 from migrate_storage.engine.server_side_copy import can_server_side_copy, verify_server_side_copy
 from migrate_storage.engine.task import CopyResult, CopyTask, confirm_copy, is_copy
-from migrate_storage.engine.transfer import CopyResources, DigestPlan, SourceMissingError
-from migrate_storage.engine.verify import (
+from migrate_storage.engine.transfer import (
     COPY_ROUNDS,
     CopyPolicy,
+    CopyResources,
+    DigestPlan,
+    SentBody,
+    SourceMissingError,
+)
+from migrate_storage.engine.verify import (
+    DestinationExistsError,
     DiffersError,
     SourceChangedError,
     UnverifiedError,
@@ -23,6 +29,7 @@ from migrate_storage.engine.verify import (
     compare_content,
     consistent_with,
     copy_verified,
+    holds_damaged_copy,
 )
 from migrate_storage.journal import SAME_PLACE, ObjectRecord
 from migrate_storage.stores.base import ObjectAt
@@ -281,10 +288,8 @@ class ObjectCopier:
         )
         try:
             verified = copy_verified(copy.source, copy.destination, policy, self._resources)
-        except StoreRequestError as error:
-            if error.failure.kind is FailureKind.EXISTS and create:
-                return self._destination_exists(copy)
-            raise
+        except DestinationExistsError as error:
+            return self._destination_exists(copy, error.sent)
         except (DiffersError, UnverifiedError, SourceChangedError) as problem:
             reason, left = f"{problem} ({COPY_ROUNDS} times)", self._head(copy.destination)
             return CopyResult(task=task, kind=_KIND_OF_PROBLEM[type(problem)], reason=reason, left=left)
@@ -323,12 +328,14 @@ class ObjectCopier:
         )
         return CopyResult(task=copy.task, verified=verified)
 
-    def _destination_exists(self, copy: _Copy) -> CopyResult:
-        """Use an object at the destination that is not ours if it is equal, else leave it."""
+    def _destination_exists(self, copy: _Copy, sent: tuple[SentBody, ...] = ()) -> CopyResult:
+        """Use an object at the destination if it is equal; replace it if it is what we sent, damaged; else leave it."""
         self._head_source(copy.source)
         verified = self._retry.call(lambda: compare_content(copy.source, copy.destination))
         if verified is not None:
             return CopyResult(task=copy.task, verified=verified)
+        if self._retry.call(lambda: holds_damaged_copy(sent, copy.source, copy.destination)):
+            return self._copy_with_retries(copy, replace_existing=True)
         if _has_known_copy(copy.task.record):
             kind = OutcomeKind.CONFLICT
             reason = "source and destination were both changed since the copy; both are kept: decide by hand which one is right"

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.text import MiB
@@ -16,12 +16,14 @@ from migrate_storage.stores.failures import FailureKind, ObjectCheckError, class
 from migrate_storage.stores.retry import Retry
 
 __all__ = (
-    "ALL_DIGESTS",
+    "COPY_ROUNDS",
     "MD5",
     "SMALL_BYTES",
+    "CopyPolicy",
     "CopyResources",
     "DigestPlan",
     "Digests",
+    "SentBody",
     "SourceMissingError",
     "UnverifiedCopy",
     "copy_bytes",
@@ -31,6 +33,8 @@ __all__ = (
 
 MD5 = re.compile("[0-9a-f]{32}")
 """An ETag that may be the MD5 of the bytes."""
+COPY_ROUNDS = 4
+"""How often one object is copied at most because its source changed meanwhile or the copy could not be verified."""
 SMALL_BYTES = 8 * MiB
 """Objects up to this size are read into memory whole and written by one PUT."""
 MAX_PARTS = 9000
@@ -115,7 +119,33 @@ class DigestPlan:
     parts: bool = True
 
 
-ALL_DIGESTS = DigestPlan()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyPolicy:
+    """How a copy writes one object, and when it copies it again."""
+
+    #: The row's content type, for a source without one.
+    content_type: str | None = None
+    #: Refuse in the first round to replace an object, where the destination supports that.
+    create: bool
+    #: Send a HEAD for what the answer to the PUT lacks.
+    stat_after_put: bool = True
+    #: What the destination may report of an object that was uploaded in parts.
+    digests: DigestPlan = field(default_factory=DigestPlan)
+    #: HEAD the source after the copy, and copy again where it changed.
+    recheck_source: bool = True
+    #: How often the object is copied at most.
+    rounds: int = COPY_ROUNDS
+    #: Called before each attempt, repeated ones included.
+    before_attempt: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentBody:
+    """What one PUT sent."""
+
+    #: The source as the GET reported it.
+    source: ObjectMeta
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,23 +179,19 @@ class UnverifiedCopy:
 def copy_bytes(
     source: ObjectAt,
     destination: ObjectAt,
+    policy: CopyPolicy,
     resources: CopyResources,
     *,
-    content_type: str | None,
-    create: bool,
-    stat_after_put: bool = True,
-    digests: DigestPlan = ALL_DIGESTS,
+    on_send: Callable[[SentBody], None] = lambda _: None,
 ) -> UnverifiedCopy:
     """GET an object and PUT it elsewhere, in bounded memory.
 
     Args:
         source: the object to read.
         destination: where to write it.
+        policy: how to write it.
         resources: memory, byte counter and checkpoint; failed requests are not repeated here.
-        content_type: the row's content type, for a source without one.
-        create: refuse to replace an object, where the destination supports that.
-        stat_after_put: send a HEAD for what the answer to the PUT lacks, such as the time.
-        digests: what the destination may report of an object that was uploaded in parts.
+        on_send: called when the whole body was read and is sent, before the answer to the PUT is known.
 
     Returns:
         What was read and written, with its digests.
@@ -173,7 +199,7 @@ def copy_bytes(
     Raises:
         SourceMissingError: there is no such source object.
         ConnectionError: the body ended early.
-        FileExistsError: ``create`` was given, and the destination has an object.
+        FileExistsError: the policy says ``create``, and the destination has an object.
         Exception: what the stores raise.
     """
     try:
@@ -183,29 +209,34 @@ def copy_bytes(
             raise SourceMissingError(source) from error
         raise
     size = opened.meta.size
-    attributes = merge_attributes(opened.attributes, content_type)
+    attributes = merge_attributes(opened.attributes, policy.content_type)
     in_parts = size > SMALL_BYTES
+
+    def sent() -> None:
+        on_send(SentBody(source=opened.meta, sha256=taken.sha256))
+
     with resources.memory(min(size, PARTS_IN_MEMORY * part_size(size))):
         if in_parts:
             taken = Digests(
-                *((part_size(size),) if digests.parts else ()),
+                *((part_size(size),) if policy.digests.parts else ()),
                 *_part_sizes_of(opened.meta),
-                whole=digests.whole or (not source.store.is_local and _may_report_md5(opened.meta)),
+                whole=policy.digests.whole or (not source.store.is_local and _may_report_md5(opened.meta)),
             )
-            body: bytes | Iterator[bytes] = _read_pieces(opened, source.key, taken, resources)
+            body: bytes | Iterator[bytes] = _read_pieces(opened, source.key, taken, resources, sent)
         else:
             taken = Digests(*_part_sizes_of(opened.meta))
             body = opened.read()
             taken.update(body)
             _check_length(source.key, taken.count, size)
             resources.on_bytes(len(body))
+            sent()
         written = destination.store.put(
             destination.key,
             body,
             attributes=attributes,
-            create=create,
+            create=policy.create,
             part_size=part_size(size) if in_parts else None,
-            stat_after=stat_after_put,
+            stat_after=policy.stat_after_put,
         )
     return UnverifiedCopy(source=opened.meta, destination=written, sha256=taken.sha256, e_tags=taken.e_tags)
 
@@ -215,13 +246,16 @@ def merge_attributes(found: Attributes, content_type: str | None) -> Attributes:
     return replace(found, content_type=found.content_type or content_type)
 
 
-def _read_pieces(opened: Opened, key: str, digests: Digests, resources: CopyResources) -> Iterator[bytes]:
+def _read_pieces(
+    opened: Opened, key: str, digests: Digests, resources: CopyResources, at_end: Callable[[], None]
+) -> Iterator[bytes]:
     for piece in opened.chunks():
         resources.checkpoint()
         digests.update(piece)
         resources.on_bytes(len(piece))
         yield piece
     _check_length(key, digests.count, opened.meta.size)
+    at_end()
 
 
 def _check_length(key: str, count: int, size: int) -> None:

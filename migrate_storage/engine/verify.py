@@ -9,25 +9,25 @@ One that differs proves nothing, because KMS, SSE-C and Azure tags are no digest
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from migrate_storage.core.model import Evidence, ObjectMeta
 from migrate_storage.engine.transfer import (
-    ALL_DIGESTS,
     SMALL_BYTES,
+    CopyPolicy,
     CopyResources,
-    DigestPlan,
+    SentBody,
     SourceMissingError,
     UnverifiedCopy,
     copy_bytes,
 )
 from migrate_storage.stores.base import ObjectAt
-from migrate_storage.stores.failures import ObjectCheckError
+from migrate_storage.stores.failures import FailureKind, ObjectCheckError
+from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = (
-    "COPY_ROUNDS",
-    "CopyPolicy",
+    "DestinationExistsError",
     "DiffersError",
     "SourceChangedError",
     "UnverifiedError",
@@ -35,13 +35,12 @@ __all__ = (
     "compare_content",
     "consistent_with",
     "copy_verified",
+    "holds_damaged_copy",
     "proven_unchanged",
     "sha256_of",
     "verify",
 )
 
-COPY_ROUNDS = 4
-"""How often one object is copied at most because its source changed meanwhile or the copy could not be verified."""
 _SAME_TIME_SECONDS = 1e-4
 """Seconds by which a timestamp may differ after it was stored in a database."""
 _MAX_READS = 3
@@ -62,6 +61,17 @@ class SourceChangedError(ObjectCheckError):
     """The source changed during each round of a copy."""
 
 
+class DestinationExistsError(StoreRequestError):
+    """The destination has an object, and the policy does not allow to replace it.
+
+    ``sent`` is what this call sent before: the answer to an earlier PUT may have been lost.
+    """
+
+    def __init__(self, error: StoreRequestError, sent: Sequence[SentBody]) -> None:
+        super().__init__(error.failure)
+        self.sent = tuple(sent)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
     """Two objects with equal bytes. Rows are re-pointed only to such a destination."""
@@ -76,26 +86,6 @@ class Verified:
     ours: bool | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CopyPolicy:
-    """How :func:`copy_verified` writes one object, and when it copies it again."""
-
-    #: The row's content type, for a source without one.
-    content_type: str | None = None
-    #: Refuse in the first round to replace an object, where the destination supports that.
-    create: bool
-    #: Send a HEAD for what the answer to the PUT lacks.
-    stat_after_put: bool = True
-    #: What the destination may report of an object that was uploaded in parts.
-    digests: DigestPlan = ALL_DIGESTS
-    #: HEAD the source after the copy, and copy again where it changed.
-    recheck_source: bool = True
-    #: How often the object is copied at most.
-    rounds: int = COPY_ROUNDS
-    #: Called before each attempt, repeated ones included.
-    before_attempt: Callable[[], None] = lambda: None
-
-
 def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, resources: CopyResources) -> Verified:
     """Copy an object until the copy is verified and its source is unchanged.
 
@@ -104,18 +94,17 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
         DiffersError: in the last round the destination had other bytes.
         UnverifiedError: in the last round the source gave other bytes each time.
         SourceChangedError: in the last round the source changed.
-        StoreRequestError: a request failed for good; ``EXISTS`` where the policy does not allow to replace an object.
+        DestinationExistsError: the destination has an object, and the policy does not allow to replace it.
+        StoreRequestError: a request failed for good.
         StoppedError: the run was asked to stop; a multipart upload was aborted.
     """
     retry, create = resources.retry, policy.create
     problem: ObjectCheckError = SourceChangedError("the source kept changing while it was copied")
+    sent: list[SentBody] = []
 
     def copy_once() -> Verified:
         policy.before_attempt()
-        copied = copy_bytes(
-            source, destination, resources, content_type=policy.content_type, create=create,
-            stat_after_put=policy.stat_after_put, digests=policy.digests,
-        )  # fmt: skip
+        copied = copy_bytes(source, destination, replace(policy, create=create), resources, on_send=sent.append)
         return retry.call(lambda: verify(copied, source, destination))
 
     for _ in range(policy.rounds):
@@ -124,6 +113,10 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
         except (DiffersError, UnverifiedError) as error:
             problem, create = error, False
             continue
+        except StoreRequestError as error:
+            if error.failure.kind is FailureKind.EXISTS and create:
+                raise DestinationExistsError(error, sent) from error
+            raise
         if not policy.recheck_source:
             return verified
         now = retry.or_none_if_missing(source.head)
@@ -217,6 +210,17 @@ def compare_content(source: ObjectAt, destination: ObjectAt) -> Verified | None:
         if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break
     return None
+
+
+def holds_damaged_copy(sent: Sequence[SentBody], source: ObjectAt, destination: ObjectAt) -> bool:
+    """Whether a destination whose bytes differ from the source's has what we sent: a bit flipped, and the answer was lost.
+
+    The source must be unchanged since, so that no other program can have copied these bytes from it.
+    """
+    if not sent:
+        return False
+    now, found = source.head().evidence, sha256_of(destination)
+    return any(body.sha256 == found and consistent_with(body.source.evidence, now) for body in sent)
 
 
 def consistent_with(before: Evidence, now: Evidence) -> bool:

@@ -15,9 +15,8 @@ from migrate_storage.core.model import Attributes, ObjectMeta, Outcome, OutcomeK
 from migrate_storage.engine.probe import SCRATCH, refuses_to_replace
 from migrate_storage.engine.references import ServiceIdentity
 from migrate_storage.engine.task import with_objects
-from migrate_storage.engine.transfer import CopyResources
+from migrate_storage.engine.transfer import CopyPolicy, CopyResources
 from migrate_storage.engine.verify import (
-    CopyPolicy,
     Verified,
     compare_content,
     copy_verified,

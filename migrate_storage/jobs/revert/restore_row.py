@@ -21,9 +21,8 @@ from migrate_storage.database.file_json import (
 from migrate_storage.engine.probe import refuses_to_replace
 from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.task import with_objects
-from migrate_storage.engine.transfer import CopyResources
+from migrate_storage.engine.transfer import CopyPolicy, CopyResources
 from migrate_storage.engine.verify import (
-    CopyPolicy,
     SourceChangedError,
     Verified,
     compare_content,

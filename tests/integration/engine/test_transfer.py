@@ -18,6 +18,7 @@ from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.text import MiB
 from migrate_storage.engine.transfer import (
     SMALL_BYTES,
+    CopyPolicy,
     CopyResources,
     DigestPlan,
     Digests,
@@ -115,8 +116,8 @@ def test_an_object_of_every_size_arrives_with_what_it_carries(
     obstore.put(one, "a/b c", whole, attributes=headers)
     moved: list[int] = []
     copied = copy_bytes(
-        ObjectAt(ObstoreStore(one, "one"), "a/b c"), ObjectAt(ObstoreStore(two, "two"), "d"), resources(moved.append),
-        content_type="text/plain", create=False,
+        ObjectAt(ObstoreStore(one, "one"), "a/b c"), ObjectAt(ObstoreStore(two, "two"), "d"),
+        CopyPolicy(content_type="text/plain", create=False), resources(moved.append),
     )  # fmt: skip
     assert bytes(obstore.get(two, "d").bytes()) == whole
     assert sum(moved) == copied.source.size == copied.destination.size == size
@@ -136,8 +137,8 @@ def test_a_large_copy_is_proved_with_the_digests_that_both_sides_tell_or_by_read
     bytes_ = content(2 * SMALL_BYTES + 1)
     one.put("a", iter((bytes_,)), attributes=Attributes(), create=False, part_size=5 * MiB)
     copied = copy_bytes(
-        ObjectAt(one, "a"), ObjectAt(two, "b"), resources(), content_type=None, create=False,
-        digests=DigestPlan(whole=whole, parts=parts),
+        ObjectAt(one, "a"), ObjectAt(two, "b"),
+        CopyPolicy(create=False, digests=DigestPlan(whole=whole, parts=parts)), resources(),
     )  # fmt: skip
     # rclone tells the MD5 of the whole, moto that of the parts.
     told = whole if server == "rclone_s3" else parts
@@ -153,11 +154,11 @@ def test_a_large_copy_is_proved_with_the_digests_that_both_sides_tell_or_by_read
 def test_a_source_that_is_not_there(moto_s3: S3Server) -> None:
     store = ObstoreStore(moto_s3.store(moto_s3.new_bucket()), "the old one")
     with pytest.raises(SourceMissingError, match="the old one holds no object 'gone'"):
-        copy_bytes(ObjectAt(store, "gone"), ObjectAt(store, "d"), resources(), content_type=None, create=False)
+        copy_bytes(ObjectAt(store, "gone"), ObjectAt(store, "d"), CopyPolicy(create=False), resources())
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_object(moto_s3: S3Server) -> None:
     store = ObstoreStore(moto_s3.store("no-such-bucket"), "the old one")
     with pytest.raises(FileNotFoundError) as caught:
-        copy_bytes(ObjectAt(store, "x"), ObjectAt(store, "d"), resources(), content_type=None, create=False)
+        copy_bytes(ObjectAt(store, "x"), ObjectAt(store, "d"), CopyPolicy(create=False), resources())
     assert classify(caught.value).kind is FailureKind.NO_BUCKET

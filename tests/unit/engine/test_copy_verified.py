@@ -12,12 +12,18 @@ import pytest
 from obstore.store import MemoryStore
 
 from migrate_storage.core.model import Attributes, ObjectMeta
-from migrate_storage.engine.transfer import CopyResources, SourceMissingError
-from migrate_storage.engine.verify import COPY_ROUNDS, CopyPolicy, DiffersError, SourceChangedError, copy_verified
+from migrate_storage.engine.transfer import COPY_ROUNDS, CopyPolicy, CopyResources, SourceMissingError
+from migrate_storage.engine.verify import (
+    DestinationExistsError,
+    DiffersError,
+    SourceChangedError,
+    copy_verified,
+    holds_damaged_copy,
+)
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.obstore_store import ObstoreStore
-from migrate_storage.stores.retry import Retry, StoreRequestError
+from migrate_storage.stores.retry import Retry
 
 RESOURCES = CopyResources(
     retry=Retry(3, threading.Event()), memory=lambda _: contextlib.nullcontext(), on_bytes=lambda _: None
@@ -91,10 +97,38 @@ def test_an_object_that_exists_is_not_replaced() -> None:
     source, _ = source_of(b"1")
     destination = Recorded()
     ObstoreStore.put(destination, "b", b"other", attributes=Attributes(), create=False, part_size=None)
-    with pytest.raises(StoreRequestError) as refused:
+    with pytest.raises(DestinationExistsError) as refused:
         copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
     assert refused.value.failure.kind is FailureKind.EXISTS
     assert destination.creates == [True]
+    assert not holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"))
+
+
+def test_what_was_sent_damaged_and_never_answered_is_known_as_ours() -> None:
+    """A bit flips while the source is read, the destination stores it, and the answer to the PUT is lost."""
+    source, change = source_of(b"right", b"other")
+    flips = iter([b"wrong", b"right"])
+
+    def open_flipped(path: str) -> Any:
+        opened = ObstoreStore.open(source.store, path)
+        opened.read = lambda: next(flips)
+        return opened
+
+    source.store.open = open_flipped
+    destination, answers = Recorded(), iter([ConnectionError("reset after the PUT")])
+
+    def lose_answer() -> None:
+        raise next(answers)
+
+    destination._after_put = lose_answer
+    with pytest.raises(DestinationExistsError) as refused:
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
+    assert destination.creates == [True, True]
+    assert holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"))
+    change()
+    assert not holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b")), (
+        "the source changed: another program may have copied the earlier bytes"
+    )
 
 
 def test_a_missing_source_is_no_failure_of_its_store() -> None:
