@@ -166,10 +166,7 @@ class _Reader:
             if side in backends:
                 options.setdefault(option, backends[side].key)
         return Settings(
-            path=self.path,
-            options=options,
-            source=backends.get("source"),
-            destination=backends.get("destination"),
+            path=self.path, options=options, source=backends.get("source"), destination=backends.get("destination")
         )
 
     def _read_backend(self, side: str, table: object) -> BackendSettings:

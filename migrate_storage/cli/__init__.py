@@ -30,7 +30,7 @@ __all__ = ("add_storage_commands", "cli")
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=example("migrate-storage demo", "migrate-storage plan --app myapp.storage --from old --to new"),
+    epilog=example("demo", "plan --app myapp.storage --from old --to new"),
 )
 @click.version_option(package_name="migrate-storage", prog_name="migrate-storage")
 def cli() -> None:

@@ -4,14 +4,13 @@ An option has one name: on the command line, in the environment and in the confi
 of options that several commands share::
 
     @dataclass(frozen=True, kw_only=True)
-    class VerifyRequest:
+    class _VerifyRequest:
         application: JournaledApplication = group(JournaledApplication)
         where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
         output: JobOutput = group(JobOutput)
 
-    @click.command()
-    @options(VerifyRequest)
-    def verify(request: VerifyRequest) -> int: ...
+    @command(_VerifyRequest, "Look at what rows name.", "verify --app myapp.storage")
+    def verify(request: _VerifyRequest) -> int: ...
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ("PARAMETERS", "argument", "example", "fill", "group", "option", "options", "parameter_variable")
+__all__ = ("PARAMETERS", "argument", "command", "example", "fill", "group", "option", "parameter_variable")
 
 Request = TypeVar("Request")
 Value = TypeVar("Value")
@@ -65,21 +64,30 @@ def group(kind: type) -> Any:
     return field(metadata={_GROUP: kind})
 
 
-def options(kind: type[Request]) -> Callable[[Callable[[Request], Any]], Callable[..., Any]]:
-    """Give a command the options of a dataclass, and call it with one value.
+def command(
+    kind: type[Request], summary: str, *examples: str, parent: click.Group | None = None
+) -> Callable[[Callable[[Request], Any]], click.Command]:
+    """Make a function a command, which is called with one value of its options.
 
     ``--help`` lists the options in the order of the fields.
+
+    Args:
+        kind: The dataclass of the options.
+        summary: The command's line in the list of commands.
+        examples: What a user types, without the program's name.
+        parent: The group that the command belongs to, if it is not the program itself.
     """
 
-    def decorate(command: Callable[[Request], Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
+    def decorate(function: Callable[[Request], Any]) -> click.Command:
+        @functools.wraps(function)
         def call_with_request(**parameters: Any) -> Any:
-            return command(_build_request(kind, parameters))
+            return function(_build_request(kind, parameters))
 
         declared: Callable[..., Any] = call_with_request
         for declare in reversed(list(_collect_declarations(kind))):
             declared = declare(declared)
-        return declared
+        make = click.command if parent is None else parent.command
+        return make(short_help=summary, epilog=example(*examples))(declared)
 
     return decorate
 
@@ -99,7 +107,7 @@ def fill(kind: type[Value], request: object, **others: Any) -> Value:
 
 def example(*commands: str) -> str:
     """Return the example at the end of a command's help, which click does not wrap."""
-    return "\n".join(("\b", "Example:", *(f"  {command}" for command in commands)))
+    return "\n".join(("\b", "Example:", *(f"  migrate-storage {command}" for command in commands)))
 
 
 def parameter_variable(name: str) -> str:

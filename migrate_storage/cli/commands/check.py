@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import click
-
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput, PaceOptions, attempts_option
 from migrate_storage.cli.store_arguments import StoreArguments
@@ -18,9 +16,7 @@ __all__ = ("check",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckRequest:
-    """The options of ``check``."""
-
+class _CheckRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     stores: StoreArguments = group(StoreArguments)
     size_only: bool = option(is_flag=True, help="Two objects of one size are equal.")
@@ -33,16 +29,14 @@ class CheckRequest:
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Say how two stores differ, object by object.",
-    epilog=example(
-        "migrate-storage check old new --app myapp.storage",
-        "migrate-storage check ./uploads s3://bucket/uploads --combined differences.txt",
-        "migrate-storage check sftp://host/uploads s3://bucket/uploads --one-way --download",
-    ),
+@command(
+    _CheckRequest,
+    "Say how two stores differ, object by object.",
+    "check old new --app myapp.storage",
+    "check ./uploads s3://bucket/uploads --combined differences.txt",
+    "check sftp://host/uploads s3://bucket/uploads --one-way --download",
 )
-@options(CheckRequest)
-def check(request: CheckRequest) -> int:
+def check(request: _CheckRequest) -> int:
     """Compare all objects of FROM and TO, and change nothing.
 
     FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication
-from migrate_storage.cli.option import argument, example, group, option, options
+from migrate_storage.cli.option import argument, command, group, option
 from migrate_storage.cli.param_types import BYTES
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
@@ -23,9 +23,7 @@ PROBABLY_DEAD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlRequest:
-    """The options of ``control``."""
-
+class _ControlRequest:
     words: tuple[str, ...] = argument(nargs=-1, metavar="[RUN] pause|resume|set|stop")
     concurrency: int | None = option(
         in_file=False, metavar="N", type=click.IntRange(1, 1024), help="With set: objects at once."
@@ -60,15 +58,13 @@ class ControlRequest:
         return run, action, asked.get(action, {"paused": action == "pause"})
 
 
-@click.command(
-    short_help="Pause, resume, retune or stop a run that is under way.",
-    epilog=example(
-        "migrate-storage control pause --app myapp.storage",
-        "migrate-storage control set --concurrency 8 --bandwidth 10M --app myapp.storage",
-    ),
+@command(
+    _ControlRequest,
+    "Pause, resume, retune or stop a run that is under way.",
+    "control pause --app myapp.storage",
+    "control set --concurrency 8 --bandwidth 10M --app myapp.storage",
 )
-@options(ControlRequest)
-def control(request: ControlRequest) -> None:
+def control(request: _ControlRequest) -> None:
     """Pause, resume, retune or stop a run that is under way, from any machine that reaches its journal.
 
     RUN defaults to the latest. The run looks about once a second, and no port is open. While it is paused nothing is

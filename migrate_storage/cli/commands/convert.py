@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.option import argument, example, group, option, options
+from migrate_storage.cli.option import argument, command, group, option
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
@@ -23,9 +23,7 @@ __all__ = ("convert",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertRequest:
-    """The options of ``convert``."""
-
+class _ConvertRequest:
     paths: tuple[Path, ...] = argument(nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
     diff: bool = option(
         "--diff/--write", in_file=False, default=True, help="Show the change, or make it.  [default: --diff]"
@@ -44,12 +42,8 @@ class _Remark:
     paste: str = ""
 
 
-@click.command(
-    short_help="Rewrite fsspec registrations in source files.",
-    epilog=example("migrate-storage convert src/", "migrate-storage convert src/ --write"),
-)
-@options(ConvertRequest)
-def convert(request: ConvertRequest) -> int:
+@command(_ConvertRequest, "Rewrite fsspec registrations in source files.", "convert src/", "convert src/ --write")
+def convert(request: _ConvertRequest) -> int:
     """Rewrite the fsspec registrations in Python files and folders for obstore.
 
     What is not certain is left as it was, and listed with its line, the reason and what to paste. The difference is for

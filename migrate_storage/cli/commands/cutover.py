@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.output import stopped_by_signals
 from migrate_storage.cli.param_types import SECONDS
 from migrate_storage.cli.shared_options import JobOutput, Output
@@ -65,20 +65,19 @@ _force_option = partial(
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusRequest:
-    """The options of ``cutover status``."""
-
+class _StatusRequest:
     backend: str | None = _backend_option()
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
 
-@cutover.command(
-    short_help="Say the phase, who acts in it, and which keys are not settled.",
-    epilog=example("migrate-storage cutover status --app myapp.storage"),
+@command(
+    _StatusRequest,
+    "Say the phase, who acts in it, and which keys are not settled.",
+    "cutover status --app myapp.storage",
+    parent=cutover,
 )
-@options(StatusRequest)
-def status(request: StatusRequest) -> int:
+def status(request: _StatusRequest) -> int:
     """Say the phase, which processes act in it, and which keys wait for repair. Exit code 1 where some do.
 
     A phase that is fixed in code or in the environment is the one that a new process would be in.
@@ -113,9 +112,7 @@ def _render_entries(entries: list[PendingEntry]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadyRequest:
-    """The options of ``cutover ready``."""
-
+class _ReadyRequest:
     backend: str | None = _backend_option()
     back: bool = option(in_file=False, is_flag=True, help="Of the step back.")
     quiet_for: float = _quiet_for_option()
@@ -124,12 +121,10 @@ class ReadyRequest:
     output: Output = group(Output)
 
 
-@cutover.command(
-    short_help="Say what the next step of the phase waits for.",
-    epilog=example("migrate-storage cutover ready --app myapp.storage"),
+@command(
+    _ReadyRequest, "Say what the next step of the phase waits for.", "cutover ready --app myapp.storage", parent=cutover
 )
-@options(ReadyRequest)
-def ready(request: ReadyRequest) -> int:
+def ready(request: _ReadyRequest) -> int:
     """Say what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
 
     Where the step needs it both sides are listed and compared in full; `advance` takes what was found, while the phase lasts.
@@ -138,9 +133,7 @@ def ready(request: ReadyRequest) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdvanceRequest:
-    """The options of ``cutover advance``."""
-
+class _AdvanceRequest:
     backend: str | None = _backend_option()
     quiet_for: float = _quiet_for_option()
     wait: float = _wait_option()
@@ -149,15 +142,14 @@ class AdvanceRequest:
     output: Output = group(Output)
 
 
-@cutover.command(
-    short_help="Take the next step of the phase, if its conditions hold.",
-    epilog=example(
-        "migrate-storage cutover advance --app myapp.storage",
-        "migrate-storage cutover advance --wait 15m --app myapp.storage",
-    ),
+@command(
+    _AdvanceRequest,
+    "Take the next step of the phase, if its conditions hold.",
+    "cutover advance --app myapp.storage",
+    "cutover advance --wait 15m --app myapp.storage",
+    parent=cutover,
 )
-@options(AdvanceRequest)
-def advance(request: AdvanceRequest) -> int:
+def advance(request: _AdvanceRequest) -> int:
     """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
 
     The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
@@ -166,9 +158,7 @@ def advance(request: AdvanceRequest) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetreatRequest:
-    """The options of ``cutover retreat``."""
-
+class _RetreatRequest:
     backend: str | None = _backend_option()
     wait: float = _wait_option()
     force: bool = _force_option()
@@ -176,12 +166,13 @@ class RetreatRequest:
     output: Output = group(Output)
 
 
-@cutover.command(
-    short_help="Take one step of the phase back, if its conditions hold.",
-    epilog=example("migrate-storage cutover retreat --app myapp.storage"),
+@command(
+    _RetreatRequest,
+    "Take one step of the phase back, if its conditions hold.",
+    "cutover retreat --app myapp.storage",
+    parent=cutover,
 )
-@options(RetreatRequest)
-def retreat(request: RetreatRequest) -> int:
+def retreat(request: _RetreatRequest) -> int:
     """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
@@ -190,7 +181,7 @@ def retreat(request: RetreatRequest) -> int:
 
 
 def _take_step(
-    request: ReadyRequest | AdvanceRequest | RetreatRequest,
+    request: _ReadyRequest | _AdvanceRequest | _RetreatRequest,
     quiet_for: float,
     take: Callable[[PhaseController], Transition],
 ) -> int:
@@ -262,9 +253,7 @@ def _describe_process(process: ProcessRecord) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepairRequest:
-    """The options of ``cutover repair``."""
-
+class _RepairRequest:
     backend: str | None = _backend_option()
     phases: str | None = option(
         metavar="NAMES", in_file=False,
@@ -284,16 +273,15 @@ class RepairRequest:
     output: JobOutput = group(JobOutput)
 
 
-@cutover.command(
-    short_help="Make both sides of every unsettled key the same.",
-    epilog=example(
-        "migrate-storage cutover repair --app myapp.storage",
-        "migrate-storage cutover repair --all --app myapp.storage",
-        "migrate-storage cutover repair --watch --phases dual_write,destination_first --app myapp.storage",
-    ),
+@command(
+    _RepairRequest,
+    "Make both sides of every unsettled key the same.",
+    "cutover repair --app myapp.storage",
+    "cutover repair --all --app myapp.storage",
+    "cutover repair --watch --phases dual_write,destination_first --app myapp.storage",
+    parent=cutover,
 )
-@options(RepairRequest)
-def repair(request: RepairRequest) -> int:
+def repair(request: _RepairRequest) -> int:
     """Make both sides of every key that waits the same, as its entry says. Exit code 1 where some are left.
 
     Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to

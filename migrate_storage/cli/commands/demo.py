@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.output import interpreter, print_report, program
 from migrate_storage.cli.run_job import run_with_progress
 from migrate_storage.cli.shared_options import Output
@@ -33,9 +33,7 @@ _NEXT_COMMANDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoRequest:
-    """The options of ``demo``."""
-
+class _DemoRequest:
     directory: Path = option(
         in_file=False, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
         default=Path("migrate-storage-demo"), show_default=True, help="Folder that it makes, and keeps everything in.",
@@ -43,11 +41,8 @@ class DemoRequest:
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="See a whole run on an example application, in a few seconds.", epilog=example("migrate-storage demo")
-)
-@options(DemoRequest)
-def demo(request: DemoRequest) -> int:
+@command(_DemoRequest, "See a whole run on an example application, in a few seconds.", "demo")
+def demo(request: _DemoRequest) -> int:
     """Make a small application with 500 files, and move it from fsspec to obstore.
 
     SQLite and local disk, no server, nothing outside of its folder. Afterwards every row is opened through

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrate_storage.cli.option import example, group, options
+from migrate_storage.cli.option import command, group
 from migrate_storage.cli.output import next_command
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
@@ -33,18 +33,16 @@ _CAPABILITIES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorRequest(RunRequest):
-    """The options of ``doctor``."""
-
+class _DoctorRequest(RunRequest):
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="Probe the stores, the rights and the rows, as `run` does first.",
-    epilog=example("migrate-storage doctor --app myapp.storage --from old --to new"),
+@command(
+    _DoctorRequest,
+    "Probe the stores, the rights and the rows, as `run` does first.",
+    "doctor --app myapp.storage --from old --to new",
 )
-@options(DoctorRequest)
-def doctor(request: DoctorRequest) -> None:
+def doctor(request: _DoctorRequest) -> None:
     """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import click
-
 from migrate_storage.cli.application_options import JournalRequest
-from migrate_storage.cli.option import argument, example, options
+from migrate_storage.cli.option import argument, command
 
 __all__ = ("explain",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainRequest(JournalRequest):
-    """The options of ``explain``."""
-
+class _ExplainRequest(JournalRequest):
     column: str = argument()
     key: tuple[str, ...] = argument(nargs=-1, required=True)
 
 
-@click.command(
-    short_help="Tell one row's whole story.",
-    epilog=example("migrate-storage explain --app myapp.storage documents.file 42"),
-)
-@options(ExplainRequest)
-def explain(request: ExplainRequest) -> None:
+@command(_ExplainRequest, "Tell one row's whole story.", "explain --app myapp.storage documents.file 42")
+def explain(request: _ExplainRequest) -> None:
     """Say where a row's files are on each side, what the journal and the stores say of them, and what a run would do.
 
     COLUMN is table.column, KEY the parts of the primary key.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
-from migrate_storage.cli.option import argument, example, group, option, options
+from migrate_storage.cli.option import argument, command, group, option
 from migrate_storage.cli.output import next_command, print_report, program
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 __all__ = ("report", "runs", "status")
 
 
-@click.command(short_help="List the runs.", epilog=example("migrate-storage runs --app myapp.storage"))
-@options(JournalRequest)
+@command(JournalRequest, "List the runs.", "runs --app myapp.storage")
 def runs(request: JournalRequest) -> None:
     """List the runs that the journal knows, the latest first."""
     with request.application.opened_journal() as journal:
@@ -47,9 +46,7 @@ def runs(request: JournalRequest) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusRequest:
-    """The options of ``status``."""
-
+class _StatusRequest:
     run: str | None = argument(required=False)
     application: JournaledApplication = group(JournaledApplication)
     ready_to_unregister: bool = option(
@@ -65,11 +62,8 @@ class StatusRequest:
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="Say in a few lines where a run stands.", epilog=example("migrate-storage status --app myapp.storage")
-)
-@options(StatusRequest)
-def status(request: StatusRequest) -> int:
+@command(_StatusRequest, "Say in a few lines where a run stands.", "status --app myapp.storage")
+def status(request: _StatusRequest) -> int:
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
 
     With --ready-to-unregister: whether any row still names the old key, somebody is at work, the latest run left
@@ -101,7 +95,7 @@ def _render_status(record: RunRecord, stored: Report | None, doing: Mapping[str,
         )
 
 
-def _print_readiness(request: StatusRequest) -> int:
+def _print_readiness(request: _StatusRequest) -> int:
     from migrate_storage.jobs.readiness import ready_to_unregister
 
     named = request.application
@@ -142,9 +136,7 @@ def _decode_report(record: RunRecord) -> Report | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRequest:
-    """The options of ``report``."""
-
+class _ReportRequest:
     run: str | None = argument(required=False)
     application: JournaledApplication = group(JournaledApplication)
     page_path: Path | None = option(
@@ -154,16 +146,14 @@ class ReportRequest:
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="Show a run's report: as text, JSON or a page.",
-    epilog=example(
-        "migrate-storage report --app myapp.storage",
-        "migrate-storage report --app myapp.storage --html report.html",
-        "migrate-storage report --app myapp.storage --json",
-    ),
+@command(
+    _ReportRequest,
+    "Show a run's report: as text, JSON or a page.",
+    "report --app myapp.storage",
+    "report --app myapp.storage --html report.html",
+    "report --app myapp.storage --json",
 )
-@options(ReportRequest)
-def report(request: ReportRequest) -> int:
+def report(request: _ReportRequest) -> int:
     """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
 
     To what the run said at its end it adds what the journal's lines sum up to: rows by column, throughput and failures over

@@ -6,11 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from migrate_storage.application.config_file import DEFAULT_FILE
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.shared_options import Output, RouteOptions
 from migrate_storage.core.errors import ConfigurationError
 
@@ -18,21 +16,17 @@ __all__ = ("init",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitRequest:
-    """The options of ``init``."""
-
+class _InitRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     route: RouteOptions = group(RouteOptions)
     force: bool = option(in_file=False, is_flag=True, help="Replace a file that is there.")
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="Write a commented configuration file to fill in.",
-    epilog=example("migrate-storage init --app myapp.storage --from old --to new"),
+@command(
+    _InitRequest, "Write a commented configuration file to fill in.", "init --app myapp.storage --from old --to new"
 )
-@options(InitRequest)
-def init(request: InitRequest) -> None:
+def init(request: _InitRequest) -> None:
     """Write ./migrate-storage.toml, with what is said on the command line already filled in."""
     path = Path(DEFAULT_FILE)
     if path.exists() and not request.force:

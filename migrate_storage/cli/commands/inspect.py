@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import example, group, options
+from migrate_storage.cli.option import command, group
 from migrate_storage.cli.output import next_command
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.model import Severity
@@ -23,19 +21,17 @@ __all__ = ("inspect",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectRequest:
-    """The options of ``inspect``."""
-
+class _InspectRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="Show every backend, column and row count, and what needs attention.",
-    epilog=example("migrate-storage inspect --app myapp.storage"),
+@command(
+    _InspectRequest,
+    "Show every backend, column and row count, and what needs attention.",
+    "inspect --app myapp.storage",
 )
-@options(InspectRequest)
-def inspect(request: InspectRequest) -> None:
+def inspect(request: _InspectRequest) -> None:
     """Show what the application holds: backends, columns, rows by backend key, and what each translates to.
 
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication
-from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import BYTES, Age
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import JobOutput, file_option, references_option
@@ -29,9 +29,7 @@ class OrphanFileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrphansRequest:
-    """The options of ``orphans``."""
-
+class _OrphansRequest:
     application: JournaledApplication = group(JournaledApplication)
     keys: tuple[str, ...] = option(
         "--key", metavar="KEY", multiple=True, help="Backends whose objects are listed.  [default: all]"
@@ -75,17 +73,15 @@ class OrphansRequest:
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Find objects that no row names and rows whose object is missing; move the former aside.",
-    epilog=example(
-        "migrate-storage orphans --app myapp.storage --key uploads",
-        "migrate-storage orphans --app myapp.storage --key uploads --quarantine .quarantine --yes",
-        "migrate-storage orphans --app myapp.storage --restore --yes",
-        "migrate-storage orphans --app myapp.storage --mark-missing 'lost with the disk in May' --yes",
-    ),
+@command(
+    _OrphansRequest,
+    "Find objects that no row names and rows whose object is missing; move the former aside.",
+    "orphans --app myapp.storage --key uploads",
+    "orphans --app myapp.storage --key uploads --quarantine .quarantine --yes",
+    "orphans --app myapp.storage --restore --yes",
+    "orphans --app myapp.storage --mark-missing 'lost with the disk in May' --yes",
 )
-@options(OrphansRequest)
-def orphans(request: OrphansRequest) -> int:
+def orphans(request: _OrphansRequest) -> int:
     """Find what no row names, and what rows name in vain.
 
     Objects are listed first and rows are read after, under every key and in every column, so that what is saved

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import click
-
 from migrate_storage.cli.application_options import JournaledApplication
-from migrate_storage.cli.option import argument, example, fill, group, option, options
+from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import JobOutput, references_option
@@ -16,9 +14,7 @@ __all__ = ("purge",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PurgeRequest:
-    """The options of ``purge``."""
-
+class _PurgeRequest:
     run: str | None = argument(required=False)
     application: JournaledApplication = group(JournaledApplication)
     older_than: float = option(
@@ -34,16 +30,14 @@ class PurgeRequest:
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Delete source objects whose copies serve, after everything is looked at again.",
-    epilog=example(
-        "migrate-storage purge --app myapp.storage --older-than 30d",
-        "migrate-storage purge --app myapp.storage --older-than 30d --max-delete 50000 --yes",
-        "migrate-storage purge --app myapp.storage --leftovers --older-than 1d --yes",
-    ),
+@command(
+    _PurgeRequest,
+    "Delete source objects whose copies serve, after everything is looked at again.",
+    "purge --app myapp.storage --older-than 30d",
+    "purge --app myapp.storage --older-than 30d --max-delete 50000 --yes",
+    "purge --app myapp.storage --leftovers --older-than 1d --yes",
 )
-@options(PurgeRequest)
-def purge(request: PurgeRequest) -> int:
+def purge(request: _PurgeRequest) -> int:
     """Delete the source objects of a run, or of all runs between its keys, where nothing speaks against it.
 
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import click
-
 from migrate_storage.cli.application_options import JournaledApplication
-from migrate_storage.cli.option import argument, example, fill, group, option, options
+from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import JobOutput, dry_run_option
 
@@ -15,9 +13,7 @@ __all__ = ("revert",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RevertRequest:
-    """The options of ``revert``."""
-
+class _RevertRequest:
     run: str | None = argument(required=False)
     application: JournaledApplication = group(JournaledApplication)
     concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
@@ -29,14 +25,13 @@ class RevertRequest:
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Undo: put rows back as they were.",
-    epilog=example(
-        "migrate-storage revert --app myapp.storage --dry-run", "migrate-storage revert --app myapp.storage"
-    ),
+@command(
+    _RevertRequest,
+    "Undo: put rows back as they were.",
+    "revert --app myapp.storage --dry-run",
+    "revert --app myapp.storage",
 )
-@options(RevertRequest)
-def revert(request: RevertRequest) -> int:
+def revert(request: _RevertRequest) -> int:
     """Put rows back to the key that they named before, wherever that is still right; list the others.
 
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.

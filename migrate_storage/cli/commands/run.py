@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migrate_storage.cli.distributed import Distribution
-from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.run_job import Job, run_and_report
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import JobOutput, dry_run_option
@@ -25,20 +25,16 @@ __all__ = ("plan", "run")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MigrationRequest(RunRequest):
-    """The options of ``run``."""
-
+class _MigrationRequest(RunRequest):
     distribution: Distribution = group(Distribution)
     dry_run: bool = dry_run_option()
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Move the files, verify each, re-point the rows.",
-    epilog=example("migrate-storage run --app myapp.storage --from old --to new"),
+@command(
+    _MigrationRequest, "Move the files, verify each, re-point the rows.", "run --app myapp.storage --from old --to new"
 )
-@options(MigrationRequest)
-def run(request: MigrationRequest) -> object:
+def run(request: _MigrationRequest) -> object:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
     Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
@@ -57,9 +53,7 @@ def run(request: MigrationRequest) -> object:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanRequest(RunRequest):
-    """The options of ``plan``."""
-
+class _PlanRequest(RunRequest):
     probe: int = option(
         metavar="N", type=int, in_file=False, default=20, show_default=True,
         help="Objects to read, to see how fast that goes and whether they are archived; 0 reads none.",
@@ -75,15 +69,13 @@ class PlanRequest(RunRequest):
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Say what a run would do and take; change nothing.",
-    epilog=example(
-        "migrate-storage plan --app myapp.storage --from old --to new",
-        "migrate-storage plan --app myapp.storage --from old --to new --prices prices.toml",
-    ),
+@command(
+    _PlanRequest,
+    "Say what a run would do and take; change nothing.",
+    "plan --app myapp.storage --from old --to new",
+    "plan --app myapp.storage --from old --to new --prices prices.toml",
 )
-@options(PlanRequest)
-def plan(request: PlanRequest) -> int:
+def plan(request: _PlanRequest) -> int:
     """Say what `run` with the same options would do, in the same counts, and change nothing.
 
     Of more than --sample rows it looks at a sample, says so, and reckons from it. Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import click
-
 from migrate_storage.cli.application_options import ApplicationOptions, JournalOptions
 from migrate_storage.cli.distributed import Distribution
-from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import SECONDS, Age
 from migrate_storage.cli.shared_options import (
     JobOutput,
@@ -31,9 +29,7 @@ _DEFAULT = SyncOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncRequest:
-    """The options of ``sync``."""
-
+class _SyncRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     stores: StoreArguments = group(StoreArguments)
     checksum: bool = option(
@@ -65,17 +61,15 @@ class SyncRequest:
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Bring one store level with another.",
-    epilog=example(
-        "migrate-storage sync old new --app myapp.storage --dry-run",
-        "migrate-storage sync ./uploads s3://bucket/uploads --exclude '*.tmp'",
-        "migrate-storage sync s3://bucket/uploads az://container/uploads --delete --max-delete 10%",
-        "migrate-storage sync old new --app myapp.storage --watch 1m",
-    ),
+@command(
+    _SyncRequest,
+    "Bring one store level with another.",
+    "sync old new --app myapp.storage --dry-run",
+    "sync ./uploads s3://bucket/uploads --exclude '*.tmp'",
+    "sync s3://bucket/uploads az://container/uploads --delete --max-delete 10%",
+    "sync old new --app myapp.storage --watch 1m",
 )
-@options(SyncRequest)
-def sync(request: SyncRequest) -> object:
+def sync(request: _SyncRequest) -> object:
     """Copy to TO what it lacks of FROM or holds otherwise, each copy verified as by `run`. No row is changed.
 
     FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
-from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.text import amount, duration
@@ -24,8 +24,7 @@ def tables() -> None:
     """
 
 
-@tables.command(short_help="Create the tables.", epilog=example("migrate-storage tables create --app myapp.storage"))
-@options(JournalRequest)
+@command(JournalRequest, "Create the tables.", "tables create --app myapp.storage", parent=tables)
 def create(request: JournalRequest) -> None:
     """Create what is missing of the journal's tables."""
     from migrate_storage.journal.schema import Tables
@@ -36,18 +35,17 @@ def create(request: JournalRequest) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SqlRequest:
-    """The options of ``tables sql``."""
-
+class _SqlRequest:
     application: JournaledApplication = group(JournaledApplication)
 
 
-@tables.command(
-    short_help="Print the statements that create the tables.",
-    epilog=example("migrate-storage tables sql --app myapp.storage | psql appdb"),
+@command(
+    _SqlRequest,
+    "Print the statements that create the tables.",
+    "tables sql --app myapp.storage | psql appdb",
+    parent=tables,
 )
-@options(SqlRequest)
-def sql(request: SqlRequest) -> None:
+def sql(request: _SqlRequest) -> None:
     """Print the statements that create the journal's tables, for someone who has the rights."""
     from migrate_storage.journal.schema import Tables
 
@@ -56,20 +54,19 @@ def sql(request: SqlRequest) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropRequest:
-    """The options of ``tables drop``."""
-
+class _DropRequest:
     application: JournaledApplication = group(JournaledApplication)
     yes: bool = option(in_file=False, is_flag=True, help="Do not ask.")
     output: Output = group(Output)
 
 
-@tables.command(
-    short_help="Drop the tables: the journal is gone, and every way back.",
-    epilog=example("migrate-storage tables drop --app myapp.storage --yes"),
+@command(
+    _DropRequest,
+    "Drop the tables: the journal is gone, and every way back.",
+    "tables drop --app myapp.storage --yes",
+    parent=tables,
 )
-@options(DropRequest)
-def drop(request: DropRequest) -> None:
+def drop(request: _DropRequest) -> None:
     """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
     from migrate_storage.journal.schema import Tables
 
@@ -81,9 +78,7 @@ def drop(request: DropRequest) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneRequest:
-    """The options of ``tables prune``."""
-
+class _PruneRequest:
     application: JournaledApplication = group(JournaledApplication)
     older_than: float = option(
         type=Age(), in_file=False, default="90d", show_default=True, metavar="AGE",
@@ -92,12 +87,13 @@ class PruneRequest:
     output: Output = group(Output)
 
 
-@tables.command(
-    short_help="Forget the objects and rows of old runs.",
-    epilog=example("migrate-storage tables prune --app myapp.storage --older-than 90d"),
+@command(
+    _PruneRequest,
+    "Forget the objects and rows of old runs.",
+    "tables prune --app myapp.storage --older-than 90d",
+    parent=tables,
 )
-@options(PruneRequest)
-def prune(request: PruneRequest) -> None:
+def prune(request: _PruneRequest) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
     Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose

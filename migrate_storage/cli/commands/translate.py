@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import example, group, option, options
+from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
@@ -28,9 +28,7 @@ COMPARED_OBJECTS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslateRequest:
-    """The options of ``translate``."""
-
+class _TranslateRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     source: str | None = option("--from", metavar="KEY", help="Only this backend.  [default: every fsspec backend]")
     form: str = option(
@@ -43,14 +41,13 @@ class TranslateRequest:
     output: Output = group(Output)
 
 
-@click.command(
-    short_help="Write the obstore registration for each fsspec one.",
-    epilog=example(
-        "migrate-storage translate --app myapp.storage", "migrate-storage translate --app myapp.storage --check"
-    ),
+@command(
+    _TranslateRequest,
+    "Write the obstore registration for each fsspec one.",
+    "translate --app myapp.storage",
+    "translate --app myapp.storage --check",
 )
-@options(TranslateRequest)
-def translate(request: TranslateRequest) -> int:
+def translate(request: _TranslateRequest) -> int:
     """Write what each fsspec registration is for obstore, with notes about all that differs.
 
     Secrets become references to environment variables, whose names are listed first. Nothing is sent unless --check

@@ -9,7 +9,7 @@ import click
 
 from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.distributed import Distribution
-from migrate_storage.cli.option import example, fill, group, option, options
+from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput
 from migrate_storage.reporting.diff_files import Differences, write_differences
 
@@ -27,9 +27,7 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyRequest:
-    """The options of ``verify``."""
-
+class _VerifyRequest:
     application: JournaledApplication = group(JournaledApplication)
     key: str | None = option(metavar="KEY", help="Only rows that name this backend.  [default: all]")
     where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
@@ -46,16 +44,14 @@ class VerifyRequest:
     output: JobOutput = group(JobOutput)
 
 
-@click.command(
-    short_help="Look at what rows name: is it there, and is it what it should be?",
-    epilog=example(
-        "migrate-storage verify --app myapp.storage",
-        "migrate-storage verify --app myapp.storage --deep --sample 5% --combined differences.txt",
-        "migrate-storage verify --app myapp.storage --key old --with new",
-    ),
+@command(
+    _VerifyRequest,
+    "Look at what rows name: is it there, and is it what it should be?",
+    "verify --app myapp.storage",
+    "verify --app myapp.storage --deep --sample 5% --combined differences.txt",
+    "verify --app myapp.storage --key old --with new",
 )
-@options(VerifyRequest)
-def verify(request: VerifyRequest) -> object:
+def verify(request: _VerifyRequest) -> object:
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the

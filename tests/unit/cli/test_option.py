@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from migrate_storage.cli import option as module
-from migrate_storage.cli.option import argument, fill, group, option, options
+from migrate_storage.cli.option import argument, fill, group, option
+from migrate_storage.cli.option import command as make_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class JobOptions:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> click.Command:
     monkeypatch.setattr(module, "PARAMETERS", {})
-    return click.command()(options(Request)(asked.append))
+    return make_command(Request, "Ask.", "ask")(asked.append)
 
 
 asked: list[Request] = []
