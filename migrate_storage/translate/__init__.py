@@ -20,17 +20,8 @@ from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONL
 from migrate_storage.translate.wrappers import Unwrapped, unwrap, unwrap_url
 
 __all__ = (
-    "CODES",
-    "PROTOCOLS",
-    "decode_key",
-    "encode_key",
-    "same_service",
-    "translate",
-    "translate_url",
-    "unaddressable",
-)
-
-_Translator = Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]
+    "CODES", "PROTOCOLS", "decode_key", "encode_key", "same_service", "translate", "translate_url", "unaddressable",
+)  # fmt: skip
 
 #: Every protocol with a counterpart, and its service.
 PROTOCOLS: dict[str, str] = {
@@ -39,14 +30,10 @@ PROTOCOLS: dict[str, str] = {
     "https": "http",
 }  # fmt: skip
 
-_TRANSLATORS: dict[str, _Translator] = {
-    "s3": s3.translate,
-    "gcs": gcs.translate,
-    "azure": azure.translate,
-    "file": local.translate,
-    "memory": memory.translate,
-    "http": http.translate,
-}
+_TRANSLATORS: dict[str, Callable[[Mapping[str, Any], str | None, Mapping[str, str]], Translation]] = {
+    "s3": s3.translate, "gcs": gcs.translate, "azure": azure.translate,
+    "file": local.translate, "memory": memory.translate, "http": http.translate,
+}  # fmt: skip
 
 
 def translate(
@@ -67,10 +54,7 @@ def translate(
         The configuration, or ``None`` where there is no counterpart, and a note for each option without one. Never
         raises: what cannot be read becomes a note.
     """
-    try:
-        return _translate_unwrapped(unwrap(protocol, mapping(storage_options), prefix), environment)
-    except Exception as error:  # noqa: BLE001 - an option may be any object; the answer is a note, never a traceback
-        return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
+    return _translate_unwrapped(lambda: unwrap(protocol, mapping(storage_options), prefix), environment)
 
 
 def translate_url(
@@ -86,18 +70,19 @@ def translate_url(
     Returns:
         As :func:`translate`.
     """
+    return _translate_unwrapped(lambda: unwrap_url(url, mapping(storage_options)), environment)
+
+
+def _translate_unwrapped(find: Callable[[], Unwrapped], environment: Mapping[str, str]) -> Translation:
     try:
-        return _translate_unwrapped(unwrap_url(url, mapping(storage_options)), environment)
-    except Exception as error:  # noqa: BLE001 - as in translate
+        found = find()
+        translator = _TRANSLATORS.get(PROTOCOLS.get(found.protocol, ""))
+        if translator is None:
+            return Translation(config=None, notes=(*found.notes, _note_no_counterpart(found.protocol)))
+        translation = translator(found.options, found.prefix, environment)
+        return replace(translation, notes=(*found.notes, *translation.notes))
+    except Exception as error:  # noqa: BLE001 - an option may be any object; the answer is a note, never a traceback
         return Translation(config=None, notes=(note("translation.failed", why=type(error).__name__),))
-
-
-def _translate_unwrapped(found: Unwrapped, environment: Mapping[str, str]) -> Translation:
-    translator = _TRANSLATORS.get(PROTOCOLS.get(found.protocol, ""))
-    if translator is None:
-        return Translation(config=None, notes=(*found.notes, _note_no_counterpart(found.protocol)))
-    translation = translator(found.options, found.prefix, environment)
-    return replace(translation, notes=(*found.notes, *translation.notes))
 
 
 def _note_no_counterpart(protocol: str) -> Note:

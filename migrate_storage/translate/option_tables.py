@@ -9,15 +9,7 @@ from typing import Any
 from migrate_storage.core.model import Note
 from migrate_storage.translate.notes import note
 
-__all__ = ("NO_EFFECT", "Option", "mapping", "printable", "text", "truth", "unmatched_notes")
-
-_SHOWN_CHARACTERS = 80
-
-#: Options of every fsspec filesystem, about its caches and its event loop.
-NO_EFFECT = (
-    *("use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"),
-    *("asynchronous", "loop", "batch_size"),
-)
+__all__ = ("Option", "mapping", "printable", "text", "truth", "unmatched_notes", "without_effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +26,12 @@ class Option:
     code: str = ""
     #: One line for the documentation, and the reason in the note.
     says: str = ""
+
+
+def without_effect(*names: str) -> tuple[Option, ...]:
+    """Return the options of every filesystem, about its caches and its event loop, and those of one filesystem."""
+    common = ("use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "asynchronous", "loop")
+    return tuple(Option(name, code="option.no_effect") for name in (*common, "batch_size", *names))
 
 
 def unmatched_notes(
@@ -66,14 +64,12 @@ def unmatched_notes(
 
 def printable(name: str) -> str:
     """Return an option's name for a message, with printable characters only."""
-    return "".join(character if character.isprintable() else "?" for character in name[:_SHOWN_CHARACTERS])
+    return "".join(character if character.isprintable() else "?" for character in name[:80])
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return a value as a mapping with text keys; an empty one for any other value."""
-    if not isinstance(value, Mapping):
-        return {}
-    return {str(key): item for key, item in value.items()}
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
 def text(value: Any) -> str:

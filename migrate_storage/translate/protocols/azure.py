@@ -11,7 +11,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble, rooted
 from migrate_storage.translate.model import CredentialSource, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, unmatched_notes
+from migrate_storage.translate.option_tables import Option, mapping, text, unmatched_notes, without_effect
 from migrate_storage.translate.places import normalise_endpoint
 from migrate_storage.translate.protocols.azure_connection import parse_connection_string
 from migrate_storage.translate.protocols.http_client import duration
@@ -35,13 +35,9 @@ OPTIONS = (
     Option("timeout", code="option.no_effect", says="it is for one operation of the SDK"),
     Option("request_session", code="option.dropped"),
     Option("version_aware", code="azure.version_aware"),
-    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
-    *(
-        Option(name, code="option.no_effect")
-        for name in (
-            *("blocksize", "max_concurrency", "assume_container_exists", "socket_timeout"),
-            *("default_fill_cache", "default_cache_type", "default_block_size"),
-        )
+    *without_effect(
+        *("blocksize", "max_concurrency", "assume_container_exists", "socket_timeout"),
+        *("default_fill_cache", "default_cache_type", "default_block_size"),
     ),
 )
 
@@ -57,19 +53,11 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
         account = _read_connection_string(options, connection)
     else:
         account = _merge_parts(_read_account(options, environment), _read_credentials(options, environment))
+    # adlfs passes unknown options to DefaultAzureCredential where it makes one, and ignores them otherwise.
     default = account.credentials is not None and account.credentials.kind == "azure"
-    parts = (
-        place,
-        account,
-        _read_client_options(options),
-        # adlfs passes unknown options to DefaultAzureCredential where it makes one, and ignores them otherwise.
-        Part(
-            notes=tuple(
-                unmatched_notes(OPTIONS, options, unknown="azure.default_credential" if default else "option.unknown")
-            )
-        ),
-    )
-    return assemble("azure", container, inner, parts)
+    unknown = "azure.default_credential" if default else "option.unknown"
+    rest = Part(notes=tuple(unmatched_notes(OPTIONS, options, unknown=unknown)))
+    return assemble("azure", container, inner, (place, account, _read_client_options(options), rest))
 
 
 def _merge_parts(one: Part, other: Part) -> Part:
@@ -85,8 +73,7 @@ def _read_connection_string(options: Mapping[str, Any], connection: str) -> Part
     notes: list[Note] = []
     if not options.get("connection_string"):
         notes.append(note("azure.connection.environment", "AZURE_STORAGE_CONNECTION_STRING"))
-    ignored = [name for name in ("account_name", "account_key", "sas_token", "credential") if options.get(name)]
-    if ignored:
+    if any(options.get(name) for name in ("account_name", "account_key", "sas_token", "credential")):
         notes.append(note("azure.connection.wins", "connection_string"))
     try:
         parsed = parse_connection_string(connection)
@@ -105,20 +92,17 @@ def _read_account(options: Mapping[str, Any], environment: Mapping[str, str]) ->
     name = text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
     if not name and isinstance(credential, Mapping):
         name = text(mapping(credential).get("account_name"))
-    result: dict[str, Any] = {}
-    host = text(options.get("account_host"))
     if not name:
         return Part(notes=(note("azure.account.missing", "account_name"),))
-    result["account_name"] = name
-    secondary = text(options.get("location_mode")) == "secondary"
-    if host:
+    result: dict[str, Any] = {"account_name": name}
+    if host := text(options.get("account_host")):
         if "://" in host or "@" in host:
             return Part(notes=(note("azure.host", "account_host"),))
         result["endpoint"] = normalise_endpoint(f"https://{host}")
         authority = next((login for suffix, login in _AUTHORITIES.items() if host.endswith(suffix)), None)
         if authority:
             result["authority_host"] = authority
-    if secondary:
+    if text(options.get("location_mode")) == "secondary":
         notes.append(note("azure.secondary", "location_mode"))
         first, dot, rest = (host or f"{name}.blob.core.windows.net").partition(".")
         result["endpoint"] = f"https://{first.removesuffix('-secondary')}-secondary{dot}{rest}"
@@ -134,10 +118,9 @@ _AUTHORITIES = {
 
 def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
     """Read what adlfs prefers: credential, key, SAS, principal, anonymous, default."""
+    if options.get("credential") is not None:
+        return _read_credential_object(options["credential"])
     notes: list[Note] = []
-    credential = options.get("credential")
-    if credential is not None:
-        return _read_credential_object(credential)
     key = _read_or_environment(options, environment, "account_key", "AZURE_STORAGE_ACCOUNT_KEY", notes)
     sas = _read_or_environment(options, environment, "sas_token", "AZURE_STORAGE_SAS_TOKEN", notes)
     principal = {
@@ -194,10 +177,9 @@ def _read_credential_object(credential: Any) -> Part:
             return Part(options={"sas_key": credential.lstrip("?")}, notes=(note("credentials.expires", "credential"),))
         return Part(options={"account_key": credential})
     if isinstance(credential, Mapping):
-        key = text(mapping(credential).get("account_key"))
-        return (
-            Part(options={"account_key": key}) if key else Part(notes=(note("azure.credential.unknown", "credential"),))
-        )
+        if key := text(mapping(credential).get("account_key")):
+            return Part(options={"account_key": key})
+        return Part(notes=(note("azure.credential.unknown", "credential"),))
     kind = type(credential).__name__
     if kind == "AzureNamedKeyCredential":
         return Part(options={"account_key": text(credential.named_key.key)})
@@ -213,9 +195,5 @@ def _read_credential_object(credential: Any) -> Part:
 
 
 def _read_client_options(options: Mapping[str, Any]) -> Part:
-    result: dict[str, Any] = {}
-    if written := duration(options.get("connection_timeout")):
-        result["connect_timeout"] = written
-    if written := duration(options.get("read_timeout")):
-        result["read_timeout"] = written
-    return Part(client_options=result)
+    given = {"connect_timeout": options.get("connection_timeout"), "read_timeout": options.get("read_timeout")}
+    return Part(client_options={name: written for name, value in given.items() if (written := duration(value))})

@@ -11,7 +11,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble, rooted
 from migrate_storage.translate.model import CredentialSource, Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, truth, unmatched_notes
+from migrate_storage.translate.option_tables import Option, mapping, text, truth, unmatched_notes, without_effect
 from migrate_storage.translate.places import normalise_endpoint
 from migrate_storage.translate.protocols.http_client import duration
 
@@ -27,13 +27,9 @@ OPTIONS = (
     Option("requests_timeout", "timeout"),
     Option("version_aware", code="gcs.version_aware"),
     Option("session_kwargs", code="option.dropped", says="arguments of aiohttp's session; say them as client_options"),
-    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
-    *(
-        Option(name, code="option.no_effect")
-        for name in (
-            *("block_size", "default_block_size", "consistency", "cache_timeout", "secure_serialize"),
-            *("check_connection", "default_location", "finalize_on_close", "cache_type", "on_google"),
-        )
+    *without_effect(
+        *("block_size", "default_block_size", "consistency", "cache_timeout", "secure_serialize"),
+        *("check_connection", "default_location", "finalize_on_close", "cache_type", "on_google"),
     ),
 )
 
@@ -71,7 +67,7 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
     elif not given and universe and universe != "googleapis.com":
         given = f"https://storage.{universe}"
         notes.append(note("gcs.endpoint.environment", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"))
-    if truth(environment.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower() == "true"):
+    if environment.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower() == "true":
         notes.append(note("client.certificate", "GOOGLE_API_USE_CLIENT_CERTIFICATE"))
     if not given:
         return Part(notes=tuple(notes))
@@ -84,6 +80,8 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
     return Part(options={"base_url": url}, client_options=allow_http, notes=tuple(notes))
 
 
+#: Variables that obstore would use instead of the explicit token.
+_TRAPS = ("GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY", "SERVICE_ACCOUNT")
 _KINDS_OF_FILE = {"service_account": "service_account", "authorized_user": "application_credentials"}
 
 
@@ -96,25 +94,16 @@ def _read_credentials(token: Any, environment: Mapping[str, str]) -> Part:
         options["skip_signature"] = False
         notes.append(note("gcs.trap", "GOOGLE_SKIP_SIGNATURE"))
     if explicit:
-        notes.extend(
-            note("gcs.trap", name)
-            for name in (
-                "GOOGLE_BEARER_TOKEN",
-                "GOOGLE_SERVICE_ACCOUNT",
-                "GOOGLE_SERVICE_ACCOUNT_KEY",
-                "SERVICE_ACCOUNT",
-            )
-            if name in environment
-        )
+        notes += [note("gcs.trap", name) for name in _TRAPS if name in environment]
     return Part(options=options, credentials=part.credentials, notes=tuple(notes))
 
 
 def _read_token(token: Any, environment: Mapping[str, str]) -> Part:
     if token is None or token == "google_default":  # noqa: S105 - a value of gcsfs, no secret
         return _read_default(environment, silent=token is None)
-    if token in ("anon", "cloud"):
-        if token == "cloud":  # noqa: S105
-            return Part(notes=(note("gcs.token.cloud", "token"),))
+    if token == "cloud":  # noqa: S105
+        return Part(notes=(note("gcs.token.cloud", "token"),))
+    if token == "anon":  # noqa: S105
         return Part(options={"skip_signature": True}, notes=(note("gcs.token.anon", "token"),))
     if token in ("cache", "browser"):
         return Part(notes=(note("gcs.token.interactive", "token"),))
@@ -134,8 +123,7 @@ def _read_default(environment: Mapping[str, str], *, silent: bool) -> Part:
     notes = [note("gcs.token.default", "token")]
     if silent:
         notes.append(note("gcs.token.silent", "token"))
-    path = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
-    if path:
+    if environment.get("GOOGLE_APPLICATION_CREDENTIALS"):
         notes.append(note("gcs.token.environment", "GOOGLE_APPLICATION_CREDENTIALS"))
     return Part(credentials=CredentialSource(kind="google"), notes=tuple(notes))
 

@@ -1,7 +1,4 @@
-"""HTTP: ``HTTPFileSystem`` to ``HTTPStore``, the prefix being the base URL.
-
-No fragment is sent.
-"""
+"""HTTP: ``HTTPFileSystem`` to ``HTTPStore``, the prefix being the base URL; no fragment is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble
 from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, unmatched_notes
+from migrate_storage.translate.option_tables import Option, mapping, text, unmatched_notes, without_effect
 from migrate_storage.translate.places import normalise_endpoint
 
 __all__ = ("OPTIONS", "translate")
@@ -32,7 +29,7 @@ OPTIONS = (
     Option("cache_type", code="option.no_effect"),
     Option("cache_options", code="option.no_effect"),
     Option("get_client", code="option.dropped"),
-    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
+    *without_effect(),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,17 @@ from migrate_storage.translate.assemble import Part
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.option_tables import mapping, text
 
-__all__ = ("duration", "pem", "retries", "shared_client")
+__all__ = ("duration", "retries", "shared_client")
 
 
 def duration(seconds: Any) -> str | None:
-    """Return seconds as a duration of obstore, such as ``15s`` or ``2500ms``.
-
-    ``None`` unless a positive number is given.
+    """Return seconds as a duration of obstore, such as ``15s``; ``None`` unless a positive number is given.
 
     ``0s`` would fail at once in obstore, where botocore and aiohttp read zero as "no limit".
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 1e9:
         return None
-    if seconds <= 0 or seconds > 1e9:
-        return None
-    if float(seconds).is_integer():
-        return f"{int(seconds)}s"
-    return f"{max(1, round(seconds * 1000))}ms"
-
-
-def pem(path: str) -> Path:
-    """Return the path of a certificate, which is read when the store is opened."""
-    return Path(path)
+    return f"{int(seconds)}s" if float(seconds).is_integer() else f"{max(1, round(seconds * 1000))}ms"
 
 
 def retries(settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ...]]:
@@ -41,14 +29,12 @@ def retries(settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ..
 
     ``max_attempts`` counts retries, ``total_max_attempts`` the first request too.
     """
-    notes: list[Note] = []
-    if "mode" in settings:
-        notes.append(note("option.no_effect", "config_kwargs.retries.mode"))
+    notes = (note("option.no_effect", "config_kwargs.retries.mode"),) if "mode" in settings else ()
     total, most = settings.get("total_max_attempts"), settings.get("max_attempts")
     count = total - 1 if isinstance(total, int) else most
     if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31:
-        return {"max_retries": count}, tuple(notes)
-    return {}, tuple(notes)
+        return {"max_retries": count}, notes
+    return {}, notes
 
 
 def shared_client(config: Mapping[str, Any], *, https: bool) -> Part:
@@ -68,7 +54,7 @@ def shared_client(config: Mapping[str, Any], *, https: bool) -> Part:
         notes.append(note("client.proxy", "config_kwargs.proxies"))
     proxy_ca = text(mapping(config.get("proxies_config")).get("proxy_ca_bundle"))
     if proxy_ca:
-        result["proxy_ca_certificate"] = pem(proxy_ca)
+        result["proxy_ca_certificate"] = Path(proxy_ca)
     pool = config.get("max_pool_connections")
     if isinstance(pool, int) and not isinstance(pool, bool) and 0 < pool < 2**31:
         result["pool_max_idle_per_host"] = str(pool)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part, assemble, rooted
 from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import note
-from migrate_storage.translate.option_tables import NO_EFFECT, Option, mapping, text, truth, unmatched_notes
-from migrate_storage.translate.protocols.http_client import duration, pem, retries, shared_client
+from migrate_storage.translate.option_tables import Option, mapping, text, truth, unmatched_notes, without_effect
+from migrate_storage.translate.protocols.http_client import duration, retries, shared_client
 from migrate_storage.translate.protocols.s3_credentials import credentials
 from migrate_storage.translate.protocols.s3_endpoint import access_point, endpoint
 
@@ -106,13 +107,9 @@ OPTIONS = (
     ),
     Option("version_aware", code="s3.version_aware"),
     Option("cache_regions", "region", "option.dropped", "obstore does not look for a bucket's region: name it"),
-    *(Option(name, code="option.no_effect") for name in NO_EFFECT),
-    *(
-        Option(name, code="option.no_effect")
-        for name in (
-            *("default_block_size", "default_fill_cache", "default_cache_type", "max_concurrency"),
-            *("fixed_upload_size", "local_expiry_check", "retries", "connect_timeout", "read_timeout"),
-        )
+    *without_effect(
+        *("default_block_size", "default_fill_cache", "default_cache_type", "max_concurrency"),
+        *("fixed_upload_size", "local_expiry_check", "retries", "connect_timeout", "read_timeout"),
     ),
 )
 
@@ -137,14 +134,13 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
 
 def _read_signature(options: Mapping[str, Any]) -> Part:
     config = mapping(options.get("config_kwargs"))
-    result: dict[str, Any] = {}
-    notes: list[Note] = []
     version = config.get("signature_version")
-    if isinstance(version, str) and version in ("s3", "s3-query"):
-        notes.append(note("s3.signature", "config_kwargs.signature_version"))
-    if mapping(config.get("s3")).get("payload_signing_enabled") is False:
-        result["unsigned_payload"] = True
-    return Part(options=result, notes=tuple(notes))
+    refused = isinstance(version, str) and version in ("s3", "s3-query")
+    unsigned = mapping(config.get("s3")).get("payload_signing_enabled") is False
+    return Part(
+        options={"unsigned_payload": True} if unsigned else {},
+        notes=(note("s3.signature", "config_kwargs.signature_version"),) if refused else (),
+    )
 
 
 def _read_request_options(options: Mapping[str, Any]) -> Part:
@@ -192,7 +188,7 @@ def _read_client_options(options: Mapping[str, Any], environment: Mapping[str, s
         result["allow_invalid_certificates"] = True
         notes.append(note("client.unverified", "client_kwargs.verify"))
     elif bundle := text(verify) or environment.get("AWS_CA_BUNDLE", ""):
-        result["root_certificate"] = pem(bundle)
+        result["root_certificate"] = Path(bundle)
         notes.append(note("client.ca_file", "client_kwargs.verify"))
     for name in ("connect_timeout", "read_timeout"):
         # The reader of live filesystems adds class attributes of a subclass as options of that name.

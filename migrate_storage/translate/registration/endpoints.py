@@ -20,13 +20,10 @@ def endpoint_of(config: StoreConfig, environment: Mapping[str, str] = {}) -> str
         config: the store. An explicit endpoint takes precedence, as in a store that this package opens.
         environment: the variables that obstore would also read; empty for a complete configuration.
     """
-    rule = {
-        "s3": _read_s3_endpoint,
-        "gcs": _read_gcs_endpoint,
-        "azure": _read_azure_endpoint,
-        "http": _read_http_endpoint,
-    }.get(config.service)
-    return rule(config, environment) if rule else ""
+    if config.service == "http":
+        return config.root
+    rules = {"s3": _read_s3_endpoint, "gcs": _read_gcs_endpoint, "azure": _read_azure_endpoint}
+    return rules[config.service](config, environment) if config.service in rules else ""
 
 
 def _read_s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
@@ -36,16 +33,12 @@ def _read_s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> st
         endpoint = endpoint or environment.get(name)
     region = options.get("region") or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     virtual = str(options.get("virtual_hosted_style_request", "")).lower() in ("true", "1", "yes", "on", "y")
-    bucket = config.root
-    return s3_endpoint(_to_text(endpoint), region=_to_text(region), bucket=bucket, virtual=virtual)
+    return s3_endpoint(_to_text(endpoint), region=_to_text(region), bucket=config.root, virtual=virtual)
 
 
 def _read_gcs_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:
-    url = (
-        _to_text(config.options.get("base_url"))
-        or _read_account_url(config.options)
-        or environment.get("GOOGLE_BASE_URL", "")
-    )
+    url = _to_text(config.options.get("base_url")) or _read_account_url(config.options)
+    url = url or environment.get("GOOGLE_BASE_URL", "")
     normal = normalise_endpoint(url) if url else ""
     return "" if normal == "https://storage.googleapis.com" else normal
 
@@ -78,10 +71,6 @@ def _read_azure_endpoint(config: StoreConfig, environment: Mapping[str, str]) ->
         # The secondary and the hierarchical endpoint serve the same blobs.
         rest = f"{first.removesuffix('-secondary')}{dot}blob.{others.partition('.')[2]}"
     return f"{scheme}://{rest}"
-
-
-def _read_http_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:  # noqa: ARG001 - one signature for all
-    return config.root
 
 
 def _to_text(value: Any) -> str:

@@ -51,21 +51,11 @@ def filesystem_registration(
     """
     chain = _unwrap(filesystem, prepare or functools.partial(join_prefix, prefix))
     innermost = chain.innermost
-    name = class_name(innermost)
-    if name == "FsspecStore":
-        found = _read_fsspec_store(key, innermost, chain, environment)
-    elif name == "GenericFileSystem":
-        found = _read_generic(key, innermost, chain, environment)
-    else:
-        found = _read_plain(key, innermost, chain, environment)
+    readers = {"FsspecStore": _read_fsspec_store, "GenericFileSystem": _read_generic}
+    found = readers.get(class_name(innermost), _read_plain)(key, innermost, chain, environment)
     notes = (*chain.notes, *found.translation.notes)
-    return replace(
-        found,
-        prefix=prefix,
-        translation=replace(found.translation, notes=notes),
-        filesystem=innermost,
-        _path=chain.path,
-    )
+    translation = replace(found.translation, notes=notes)
+    return replace(found, prefix=prefix, translation=translation, filesystem=innermost, path=chain.path)
 
 
 _CACHES = frozenset(
@@ -74,24 +64,18 @@ _CACHES = frozenset(
 
 #: Canonical protocol by the name of the class, so that nothing must be imported.
 _CLASSES = {
-    "S3FileSystem": "s3",
-    "GCSFileSystem": "gcs",
-    "AzureBlobFileSystem": "azure",
-    "LocalFileSystem": "file",
-    "MemoryFileSystem": "memory",
-    "HTTPFileSystem": "http",
+    "S3FileSystem": "s3", "GCSFileSystem": "gcs", "AzureBlobFileSystem": "azure",
+    "LocalFileSystem": "file", "MemoryFileSystem": "memory", "HTTPFileSystem": "http",
     **dict.fromkeys(("DirFileSystem", "GenericFileSystem", "FsspecStore", *_CACHES), ""),
-}
+}  # fmt: skip
 
 _MAX_DEPTH = 32
 
 
 def class_name(filesystem: Any) -> str:
     """Return the name of a filesystem's known base class, or of its own class."""
-    for kind in type(filesystem).__mro__:
-        if kind.__name__ in _CLASSES:
-            return kind.__name__
-    return type(filesystem).__name__
+    names = (kind.__name__ for kind in type(filesystem).__mro__)
+    return next((name for name in names if name in _CLASSES), type(filesystem).__name__)
 
 
 def _unwrap(filesystem: Any, path: Callable[[str], str]) -> _Chain:
@@ -142,9 +126,8 @@ def _find_whole_prefix(path: Callable[[str], str]) -> str | None:
 def _read_plain(key: str, filesystem: Any, chain: _Chain, environment: Mapping[str, str]) -> Registration:
     protocol = _protocol_of(filesystem)
     canonical = PROTOCOLS.get(protocol, protocol)
-    options: Mapping[str, Any] = instance_options(
-        canonical, filesystem, _read_constructor_options(filesystem), environment
-    )
+    given = _read_constructor_options(filesystem)
+    options: Mapping[str, Any] = instance_options(canonical, filesystem, given, environment)
     if canonical == "s3":
         options, environment = _add_profile(options, environment)
     endpoint = _read_endpoint(canonical, filesystem, options, environment)
@@ -192,9 +175,9 @@ def _make_registration(
         translation=translate(service, options, prefix, environment),
         root=root,
         below=f"{inner}/" if inner else "",
-        _path=path,
+        path=path,
         _place=place,
-        _config_at=config_at,
+        config_at=config_at,
     )
 
 
@@ -265,13 +248,12 @@ def _read_generic(key: str, filesystem: Any, chain: _Chain, environment: Mapping
         return inner(path).place(path)
 
     def config_at(where: Place) -> StoreConfig | None:
-        return _read_options(key, where.service, _find_options(of_protocol, where.service), environment).config_at(
-            where
-        )
+        options = _find_options(of_protocol, where.service)
+        return _read_options(key, where.service, options, environment).config_at(where)
 
     translation = Translation(config=None, notes=(note("wrapper.generic"),))
     return Registration(
-        key=key, driver="fsspec", protocol="generic", translation=translation, _place=place, _config_at=config_at
+        key=key, driver="fsspec", protocol="generic", translation=translation, _place=place, config_at=config_at
     )
 
 
@@ -315,13 +297,9 @@ def _read_fsspec_configuration(protocol: str) -> dict[str, Any]:
 
 #: The names of each filesystem's class, in its own order.
 _NAMES = {
-    "s3": ("s3", "s3a"),
-    "gcs": ("gs", "gcs"),
-    "azure": ("abfs", "az", "abfss"),
-    "file": ("file", "local"),
-    "memory": ("memory",),
-    "http": ("http", "https"),
-}
+    "s3": ("s3", "s3a"), "gcs": ("gs", "gcs"), "azure": ("abfs", "az", "abfss"),
+    "file": ("file", "local"), "memory": ("memory",), "http": ("http", "https"),
+}  # fmt: skip
 
 
 def _read_options(

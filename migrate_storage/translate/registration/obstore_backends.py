@@ -17,13 +17,9 @@ from migrate_storage.translate.registration.registration import Registration
 __all__ = ("config_registration", "service_of", "store_config", "store_registration")
 
 _SERVICES = {
-    "S3Store": "s3",
-    "GCSStore": "gcs",
-    "AzureStore": "azure",
-    "LocalStore": "file",
-    "MemoryStore": "memory",
-    "HTTPStore": "http",
-}
+    "S3Store": "s3", "GCSStore": "gcs", "AzureStore": "azure",
+    "LocalStore": "file", "MemoryStore": "memory", "HTTPStore": "http",
+}  # fmt: skip
 
 #: Prefixes of obstore's option names, and the variables that name a bucket.
 _PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_"}
@@ -65,7 +61,7 @@ def config_registration(key: str, config: StoreConfig, store: Any, environment: 
         root=root,
         below=below,
         _place=place,
-        _config_at=config_at,
+        config_at=config_at,
     )
 
 

@@ -13,18 +13,6 @@ from migrate_storage.translate.places import resolve_links
 __all__ = ("Registration",)
 
 
-def _place_nowhere(filename: str) -> Place:
-    return Place(service="", endpoint="", root="", key=filename)
-
-
-def _keep_filename(filename: str) -> str:
-    return filename
-
-
-def _find_no_store(place: Place) -> StoreConfig | None:  # noqa: ARG001 - one signature for all rules
-    return None
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
     """One registered backend, read."""
@@ -44,9 +32,14 @@ class Registration:
     below: str = ""
     #: The live fsspec filesystem below all wrappers, caches included; ``None`` for an obstore backend.
     filesystem: Any = field(default=None, repr=False, compare=False)
-    _path: Callable[[str], str] = field(default=_keep_filename, repr=False, compare=False)
-    _place: Callable[[str], Place] = field(default=_place_nowhere, repr=False, compare=False)
-    _config_at: Callable[[Place], StoreConfig | None] = field(default=_find_no_store, repr=False, compare=False)
+    #: Returns the path of a row's filename in :attr:`filesystem`.
+    path: Callable[[str], str] = field(default=lambda filename: filename, repr=False, compare=False)
+    #: Returns the store for the root of one of its places, without a prefix: the place's key is then the key in it.
+    #: ``None`` where obstore has no counterpart, and for the memory of a process.
+    config_at: Callable[[Place], StoreConfig | None] = field(default=lambda _: None, repr=False, compare=False)
+    _place: Callable[[str], Place] = field(
+        default=lambda filename: Place(service="", endpoint="", root="", key=filename), repr=False, compare=False
+    )
 
     @property
     def base(self) -> Place:
@@ -55,10 +48,6 @@ class Registration:
         if not self.root:
             return replace(place, root="", key="")
         return resolve_links(replace(place, root=self.root, key=self.below))
-
-    def path(self, filename: str) -> str:
-        """Return the path of a row's filename in :attr:`filesystem`."""
-        return self._path(filename)
 
     def place(self, filename: str) -> Place:
         """Return where the bytes of a row's filename physically are.
@@ -93,16 +82,3 @@ class Registration:
     def contains(self, filename: str) -> bool:
         """Whether a filename stays below the prefix: ``../x`` on a disk does not."""
         return self._place(filename).key.startswith(self.below)
-
-    def config_at(self, place: Place) -> StoreConfig | None:
-        """Return the store for a place's root, without a prefix.
-
-        ``place.key`` is then the key in it.
-
-        Args:
-            place: a place of this registration.
-
-        Returns:
-            ``None`` where obstore has no counterpart, and for the memory of a process.
-        """
-        return self._config_at(place)
