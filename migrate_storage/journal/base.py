@@ -42,14 +42,7 @@ class Repository:
     def _read_batches(
         self, statement: Select[Any], key: ColumnElement[Any], start: str | int, size: int
     ) -> Iterator[list[dict[str, Any]]]:
-        """The rows in the order of a selected unique column, at most ``size`` in a list.
-
-        Args:
-            statement: a SELECT without an order.
-            key: the unique column.
-            start: a value below every value of the column.
-            size: rows in a list; a transaction reads each list.
-        """
+        """The rows in the order of a unique column from above ``start``, at most ``size`` in a list and a transaction."""
         last = start
         while True:
             batch = self._read(statement.where(key > last).order_by(key).limit(size))

@@ -73,26 +73,14 @@ class KnownLossRepository(Repository):
 def _to_row(loss: KnownLoss) -> dict[str, Any]:
     schema, table, column = loss.column
     return {
-        "id": loss.id,
-        "table_schema": schema,
-        "table_name": table,
-        "column_name": column,
-        "pk": dump_key(loss.pk),
-        "backend": loss.location.backend,
-        "path": loss.location.path,
-        "reason": loss.reason,
-        "marked_by": loss.by,
-        "at": loss.at,
-    }
+        "id": loss.id, "table_schema": schema, "table_name": table, "column_name": column, "pk": dump_key(loss.pk),
+        "backend": loss.location.backend, "path": loss.location.path,
+        "reason": loss.reason, "marked_by": loss.by, "at": loss.at,
+    }  # fmt: skip
 
 
 def _from_row(row: dict[str, Any]) -> KnownLoss:
     return KnownLoss(
-        column=(row["table_schema"], row["table_name"], row["column_name"]),
-        pk=load_key(row["pk"]),
-        location=Location(row["backend"], row["path"]),
-        reason=row["reason"],
-        by=row["marked_by"],
-        at=row["at"],
-        id=row["id"],
-    )
+        id=row["id"], column=(row["table_schema"], row["table_name"], row["column_name"]), pk=load_key(row["pk"]),
+        location=Location(row["backend"], row["path"]), reason=row["reason"], by=row["marked_by"], at=row["at"],
+    )  # fmt: skip

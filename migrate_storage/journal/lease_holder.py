@@ -33,12 +33,8 @@ class Lease:
         self._renew, self._seconds, self._lost = renew, seconds, lost
         self._lock = threading.Lock()
         self._until = time.monotonic() + seconds
-        self._over = False
-
-    @property
-    def lost(self) -> bool:
-        """Whether it could not be renewed."""
-        return self._over
+        #: Whether it could not be renewed.
+        self.lost = False
 
     def beat(self) -> bool:
         """Renew it; return whether that succeeded."""
@@ -59,14 +55,14 @@ class Lease:
         raise StoppedError("somebody else took the lease meanwhile")
 
     def _renew_once(self) -> bool:
-        if self._over:
+        if self.lost:
             return False
         # The time before the request counts, so that it expires here no later than in the database.
         began = time.monotonic()
         try:
             self._renew()
         except RunError as error:
-            self._over, self._until = True, 0.0
+            self.lost, self._until = True, 0.0
             self._lost(error)
             return False
         self._until = began + self._seconds

@@ -18,17 +18,9 @@ __all__ = ("ObjectRepository",)
 
 _COLUMNS = tuple(column.name for column in fields(ObjectRecord))
 _INTENT_COLUMNS = (
-    "run",
-    "part",
-    "state",
-    "outcome",
-    "reason",
-    "updated",
-    "source_path",
-    "destination_key",
-    "destination_path",
-    "destination_id",
-)
+    "run", "part", "state", "outcome", "reason", "updated",
+    "source_path", "destination_key", "destination_path", "destination_id",
+)  # fmt: skip
 """Columns that a new intent changes in an earlier record. The evidence of the earlier copy stays."""
 
 
@@ -156,10 +148,8 @@ class ObjectRepository(Repository):
         """Give an intent to another shard; return whether its shard still had it."""
         table = self.tables.object
         same = table.c.part.is_(None) if record.part is None else table.c.part == record.part
-        statement = update(table).where(
-            table.c.id == record.id, table.c.state == "intent", table.c.run == record.run, same
-        )
-        return self._write(statement.values(part=part, updated=time.time())) == 1
+        intent = (table.c.id == record.id, table.c.state == "intent", table.c.run == record.run, same)
+        return self._write(update(table).where(*intent).values(part=part, updated=time.time())) == 1
 
     def owned_by_others(self, records: Sequence[ObjectRecord]) -> set[str]:
         """Ids of the records whose destination belongs to another source object."""
@@ -216,14 +206,11 @@ class ObjectRepository(Repository):
         if not records:
             return
         table = self.tables.object
-        statement = (
-            update(table)
-            .where(table.c.id == bindparam("line"))
-            .values({name: bindparam(f"v_{name}") for name in columns})
-        )
+        statement = update(table).where(table.c.id == bindparam("line"))
         rows = [_to_row(record) for record in records]
         connection.execute(
-            statement, [{"line": row["id"], **{f"v_{name}": row[name] for name in columns}} for row in rows]
+            statement.values({name: bindparam(f"v_{name}") for name in columns}),
+            [{"line": row["id"], **{f"v_{name}": row[name] for name in columns}} for row in rows],
         )
 
     def claim(self, records: Sequence[ObjectRecord], before: str) -> set[str]:
@@ -231,13 +218,9 @@ class ObjectRepository(Repository):
         table = self.tables.object
 
         def write(connection: Connection) -> set[str]:
-            return {
-                record.id
-                for record in records
-                if connection.execute(
-                    update(table).where(table.c.id == record.id, table.c.state == before).values(**_to_row(record))
-                ).rowcount
-            }
+            unchanged = update(table).where(table.c.state == before)
+            updates = ((each.id, unchanged.where(table.c.id == each.id).values(**_to_row(each))) for each in records)
+            return {id_ for id_, statement in updates if connection.execute(statement).rowcount}
 
         return self.database.transaction(write)
 
@@ -249,10 +232,8 @@ class ObjectRepository(Repository):
     def release(self, ids: Sequence[str]) -> int:
         """Mark copies that no row names as leftovers; return how many. Safe to repeat."""
         table = self.tables.object
-        statement = update(table).where(
-            table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed"))
-        )
-        return self._write(statement.values(state="leftover", updated=time.time()))
+        held = (table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed")))
+        return self._write(update(table).where(*held).values(state="leftover", updated=time.time()))
 
     def _select(self) -> Select[Any]:
         return select(*(self.tables.object.c[name] for name in _COLUMNS))

@@ -24,7 +24,6 @@ __all__ = (
     "object_name",
 )
 
-
 SAME_PLACE = "same place"
 """Evidence that both keys name one object: a HEAD through each key."""
 SAME_PLACE_LISTED = "same place, listed"
@@ -92,19 +91,14 @@ class ObjectRecord:
     @property
     def source_evidence(self) -> Evidence:
         """The source object as it was when it was copied."""
-        return Evidence(
-            size=self.size or 0, e_tag=self.source_etag, last_modified=self.source_modified, version=self.source_version
-        )
+        etag, modified, version = self.source_etag, self.source_modified, self.source_version
+        return Evidence(size=self.size or 0, e_tag=etag, last_modified=modified, version=version)
 
     @property
     def destination_evidence(self) -> Evidence:
         """The copy as it was when it was verified."""
-        return Evidence(
-            size=self.size or 0,
-            e_tag=self.destination_etag,
-            last_modified=self.destination_modified,
-            version=self.destination_version,
-        )
+        etag, modified, version = self.destination_etag, self.destination_modified, self.destination_version
+        return Evidence(size=self.size or 0, e_tag=etag, last_modified=modified, version=version)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,10 +46,8 @@ class RowRepository(Repository):
             statement = select(table.c.run, table.c.row_id, table.c.old_value, table.c.new_value)
             for row in connection.execute(statement.where(table.c.row_id.in_(batch), table.c.state.in_(states))):
                 found.setdefault((row.row_id, row.old_value, row.new_value), set()).add(row.run)
-        return [
-            found.get((id_, record.old_value, record.new_value), set())
-            for id_, record in zip(ids, records, strict=True)
-        ]
+        keys = ((id_, each.old_value, each.new_value) for id_, each in zip(ids, records, strict=True))
+        return [found.get(key, set()) for key in keys]
 
     def complete_intent(self, connection: Connection, record: RowRecord) -> None:
         """Set the state and the new value of a record that still is an intent of its run."""
@@ -111,14 +109,11 @@ class RowRepository(Repository):
         table = self.tables.row
         names = (table.c.table_schema, table.c.table_name, table.c.column_name, table.c.state)
         statement = select(*names, func.count().label("records")).where(table.c.run == run)
-        return [
-            (
-                Column(table=row["table_name"], column=row["column_name"], schema=row["table_schema"], key=()),
-                str(row["state"]),
-                int(row["records"]),
-            )
-            for row in self._read(statement.group_by(*names).order_by(*names))
-        ]
+        found = []
+        for row in self._read(statement.group_by(*names).order_by(*names)):
+            column = Column(table=row["table_name"], column=row["column_name"], schema=row["table_schema"], key=())
+            found.append((column, str(row["state"]), int(row["records"])))
+        return found
 
     def count_repointed(self, run: str) -> int:
         """How many columns of rows a run re-pointed."""
@@ -151,15 +146,8 @@ class RowRepository(Repository):
 def _to_row(record: RowRecord, now: float) -> dict[str, Any]:
     pk, column = dump_key(record.pk), record.column
     return {
-        "run": record.run,
-        "table_schema": column.schema,
-        "table_name": column.table,
-        "column_name": column.column,
-        "pk": pk,
-        "row_id": row_id_of(column, pk),
-        "objects": json.dumps(record.objects),
-        "old_value": record.old_value,
-        "new_value": record.new_value,
-        "state": record.state,
-        "at": now,
-    }
+        "run": record.run, "state": record.state, "at": now,
+        "table_schema": column.schema, "table_name": column.table, "column_name": column.column,
+        "pk": pk, "row_id": row_id_of(column, pk),
+        "objects": json.dumps(record.objects), "old_value": record.old_value, "new_value": record.new_value,
+    }  # fmt: skip

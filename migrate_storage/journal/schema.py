@@ -377,13 +377,7 @@ class Tables:
         return "".join(statement + ";\n" for statement in statements)
 
 
-def include_object(
-    object_: object,
-    name: str | None,
-    type_: str,
-    reflected: bool,  # noqa: ARG001
-    compare_to: object,  # noqa: ARG001
-) -> bool:
+def include_object(object_: object, name: str | None, type_: str, *_: object) -> bool:
     """Exclude our tables from Alembic, by ``context.configure(include_object=…)``."""
     if type_ == "table":
         return not (name or "").startswith(PREFIX)
