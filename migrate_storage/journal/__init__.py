@@ -66,13 +66,13 @@ class Journal:
 
     def __init__(self, database: Database, schema: str | None = None) -> None:
         self.database = database
-        self.tables = Tables(schema)
-        self.runs = RunRepository(database, self.tables)
-        self.shards = ShardRepository(database, self.tables)
-        self.objects = ObjectRepository(database, self.tables)
-        self.rows = RowRepository(database, self.tables)
-        self.leases = LeaseRepository(database, self.tables)
-        self.known_losses = KnownLossRepository(database, self.tables)
+        self.tables = tables = Tables(schema)
+        self.runs = RunRepository(database, tables, tables.run)
+        self.shards = ShardRepository(database, tables, tables.shard)
+        self.objects = ObjectRepository(database, tables, tables.object)
+        self.rows = RowRepository(database, tables, tables.row)
+        self.leases = LeaseRepository(database, tables, tables.lease)
+        self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
 
     def prepare(self) -> None:
         """Create the missing tables.

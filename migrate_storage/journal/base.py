@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Executable, Select
+from sqlalchemy import ColumnElement, Connection, Executable, Select, Table
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.core.errors import RefusedError
@@ -28,11 +28,13 @@ class Repository:
     Args:
         database: the database of the tables.
         tables: the journal's tables.
+        table: the table of the records.
     """
 
-    def __init__(self, database: Database, tables: Tables) -> None:
-        self.database = database
-        self.tables = tables
+    def __init__(self, database: Database, tables: Tables, table: Table) -> None:
+        self.database, self.tables, self.table = database, tables, table
+        #: Its columns.
+        self.c = table.c
 
     def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         return self.database.transaction(

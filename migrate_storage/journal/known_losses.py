@@ -41,32 +41,29 @@ class KnownLossRepository(Repository):
 
     def add(self, losses: Sequence[KnownLoss]) -> None:
         """Insert known losses. One that exists keeps its person, time and reason."""
-        table = self.tables.known_loss
 
         def write(connection: Connection) -> None:
             known: set[str] = set()
             for batch in id_batches([loss.id for loss in losses]):
-                known.update(connection.execute(select(table.c.id).where(table.c.id.in_(batch))).scalars())
+                known.update(connection.execute(select(self.c.id).where(self.c.id.in_(batch))).scalars())
             new = {loss.id: loss for loss in losses if loss.id not in known}
             if new:
-                connection.execute(insert(table), [_to_row(loss) for loss in new.values()])
+                connection.execute(insert(self.table), [_to_row(loss) for loss in new.values()])
 
         self._retry_on_conflict(write)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete known losses."""
-        table = self.tables.known_loss
 
         def write(connection: Connection) -> None:
             for batch in id_batches(ids):
-                connection.execute(delete(table).where(table.c.id.in_(batch)))
+                connection.execute(delete(self.table).where(self.c.id.in_(batch)))
 
         self.database.transaction(write)
 
     def all(self, size: int = 500) -> Iterator[list[KnownLoss]]:
         """All known losses in batches in the order of their ids."""
-        table = self.tables.known_loss
-        for batch in self._read_batches(select(table), table.c.id, "", size):
+        for batch in self._read_batches(select(self.table), self.c.id, "", size):
             yield [_from_row(row) for row in batch]
 
 

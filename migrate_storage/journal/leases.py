@@ -29,14 +29,13 @@ class LeaseRepository(Repository):
         """
 
         def acquire(connection: Connection) -> float:
-            table = self.tables.lease
             now = self.database.now(connection)
-            mine = update(table).where(table.c.name == name, (table.c.expires < now) | (table.c.owner == owner))
+            mine = update(self.table).where(self.c.name == name, (self.c.expires < now) | (self.c.owner == owner))
             if connection.execute(mine.values(owner=owner, expires=now + seconds)).rowcount == 1:
                 return 0.0
-            expires = connection.execute(select(table.c.expires).where(table.c.name == name)).scalar()
+            expires = connection.execute(select(self.c.expires).where(self.c.name == name)).scalar()
             if expires is None:
-                connection.execute(insert(table).values(name=name, owner=owner, expires=now + seconds))
+                connection.execute(insert(self.table).values(name=name, owner=owner, expires=now + seconds))
                 return 0.0
             return max(_MIN_WAIT_SECONDS, float(expires) - now)
 
@@ -48,10 +47,9 @@ class LeaseRepository(Repository):
         Raises:
             LeaseHeldError: it expired and another process acquired it.
         """
-        table = self.tables.lease
 
         def write(connection: Connection) -> int:
-            statement = update(table).where(table.c.name == name, table.c.owner == owner)
+            statement = update(self.table).where(self.c.name == name, self.c.owner == owner)
             return connection.execute(statement.values(expires=self.database.now(connection) + seconds)).rowcount
 
         if self.database.transaction(write) != 1:
@@ -61,12 +59,11 @@ class LeaseRepository(Repository):
 
     def release(self, owner: str, *, name: str = "engine") -> None:
         """End the lease now."""
-        table = self.tables.lease
-        self._write(update(table).where(table.c.name == name, table.c.owner == owner).values(expires=0.0))
+        self._write(update(self.table).where(self.c.name == name, self.c.owner == owner).values(expires=0.0))
 
     def seconds_left(self) -> float:
         """Seconds until the last lease expires; 0.0 when all are expired."""
-        expires = func.max(self.tables.lease.c.expires)
+        expires = func.max(self.c.expires)
 
         def read(connection: Connection) -> float:
             latest = connection.execute(select(expires)).scalar()

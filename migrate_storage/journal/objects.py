@@ -33,7 +33,7 @@ class ObjectRepository(Repository):
         def read(connection: Connection) -> dict[str, ObjectRecord]:
             found: dict[str, ObjectRecord] = {}
             for batch in id_batches(ids):
-                statement = self._select().where(self.tables.object.c.id.in_(batch))
+                statement = self._select().where(self.c.id.in_(batch))
                 records = (ObjectRecord(**row) for row in connection.execute(statement).mappings())
                 found.update((record.id, record) for record in records)
             return found
@@ -44,22 +44,21 @@ class ObjectRepository(Repository):
         """The records of the copies at these locations, where there are any."""
         found = {}
         for batch in id_batches(list({digest(location.backend, location.path) for location in locations})):
-            for row in self._read(self._select().where(self.tables.object.c.destination_id.in_(batch))):
+            for row in self._read(self._select().where(self.c.destination_id.in_(batch))):
                 record = ObjectRecord(**row)
                 found[record.destination] = record
         return found
 
     def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[ObjectRecord]]:
         """The objects in one of these states, of all runs or one, in batches by id."""
-        statement = self._select().where(self.tables.object.c.state.in_(states))
+        statement = self._select().where(self.c.state.in_(states))
         if run is not None:
-            statement = statement.where(self.tables.object.c.run == run)
+            statement = statement.where(self.c.run == run)
         return self._read_records(statement, size)
 
     def any_in(self, *states: str) -> bool:
         """Whether any object is in one of these states."""
-        table = self.tables.object
-        return bool(self._read(select(table.c.id).where(table.c.state.in_(states)).limit(1)))
+        return bool(self._read(select(self.c.id).where(self.c.state.in_(states)).limit(1)))
 
     def of_run(
         self,
@@ -81,33 +80,32 @@ class ObjectRepository(Repository):
             part: the shard's number.
             size: objects in a batch; a transaction reads each batch.
         """
-        table, outcomes = self.tables.object, tuple(outcomes)
-        statement = self._select().where(table.c.run == run)
+        outcomes = tuple(outcomes)
+        statement = self._select().where(self.c.run == run)
         if state is not None:
-            statement = statement.where(table.c.state == state)
+            statement = statement.where(self.c.state == state)
         if outcomes:
-            statement = statement.where(table.c.outcome.in_(outcomes))
+            statement = statement.where(self.c.outcome.in_(outcomes))
         if without:
-            statement = statement.where(or_(table.c.evidence.is_(None), table.c.evidence.not_in(without)))
+            statement = statement.where(or_(self.c.evidence.is_(None), self.c.evidence.not_in(without)))
         if part is not None:
-            statement = statement.where(table.c.part == part)
+            statement = statement.where(self.c.part == part)
         return self._read_records(statement, size)
 
     def count(self, run: str, part: int | None = None) -> dict[str, int]:
         """The number of objects of a run, or of one shard of it, by outcome."""
-        return self._count_by(self.tables.object.c.outcome, run, part)
+        return self._count_by(self.c.outcome, run, part)
 
     def count_evidence(self, run: str, part: int | None = None) -> dict[str, int]:
         """The number of done objects of a run, or of one shard of it, by evidence."""
-        done = self.tables.object.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
-        return self._count_by(self.tables.object.c.evidence, run, part, done)
+        done = self.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
+        return self._count_by(self.c.evidence, run, part, done)
 
     def _count_by(self, column: Column[Any], run: str, part: int | None, *where: ColumnElement[bool]) -> dict[str, int]:
-        table = self.tables.object
         statement = select(column.label("value"), func.count().label("objects"))
-        statement = statement.where(table.c.run == run, column.is_not(None), *where).group_by(column)
+        statement = statement.where(self.c.run == run, column.is_not(None), *where).group_by(column)
         if part is not None:
-            statement = statement.where(table.c.part == part)
+            statement = statement.where(self.c.part == part)
         return {str(row["value"]): int(row["objects"]) for row in self._read(statement)}
 
     def record_intents(self, records: Sequence[ObjectRecord]) -> set[str]:
@@ -127,17 +125,16 @@ class ObjectRepository(Repository):
         earlier = self._read_earlier(connection, records)
         new = [_to_row(record) for record in records if record.id not in earlier]
         if new:
-            connection.execute(insert(self.tables.object), new)
+            connection.execute(insert(self.table), new)
         changed = [record for record in records if record.id in earlier and _may_replace(earlier[record.id], record)]
         self._update(connection, changed, _INTENT_COLUMNS)
         return taken
 
     def _read_earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
         """State, run and shard of the records that exist."""
-        table = self.tables.object
         earlier: dict[str, Any] = {}
         for batch in id_batches([record.id for record in records]):
-            statement = select(table.c.id, table.c.state, table.c.run, table.c.part).where(table.c.id.in_(batch))
+            statement = select(self.c.id, self.c.state, self.c.run, self.c.part).where(self.c.id.in_(batch))
             if records[0].part is not None:
                 # If two shards begin the same object, one of them must wait for the intent of the other.
                 statement = statement.with_for_update()
@@ -146,10 +143,9 @@ class ObjectRepository(Repository):
 
     def take_over_intent(self, record: ObjectRecord, part: int) -> bool:
         """Give an intent to another shard; return whether its shard still had it."""
-        table = self.tables.object
-        same = table.c.part.is_(None) if record.part is None else table.c.part == record.part
-        intent = (table.c.id == record.id, table.c.state == "intent", table.c.run == record.run, same)
-        return self._write(update(table).where(*intent).values(part=part, updated=time.time())) == 1
+        same = self.c.part.is_(None) if record.part is None else self.c.part == record.part
+        intent = (self.c.id == record.id, self.c.state == "intent", self.c.run == record.run, same)
+        return self._write(update(self.table).where(*intent).values(part=part, updated=time.time())) == 1
 
     def owned_by_others(self, records: Sequence[ObjectRecord]) -> set[str]:
         """Ids of the records whose destination belongs to another source object."""
@@ -157,14 +153,13 @@ class ObjectRepository(Repository):
 
     def _find_taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
         """Ids of those objects, given with their destinations, that another one owns."""
-        table = self.tables.object
         owners: dict[str, str] = {}
         taken: set[str] = set()
         for id_, destination in destinations:
             if owners.setdefault(destination, id_) != id_:
                 taken.add(id_)
         for batch in id_batches(list(owners)):
-            statement = select(table.c.destination_id, table.c.id).where(table.c.destination_id.in_(batch))
+            statement = select(self.c.destination_id, self.c.id).where(self.c.destination_id.in_(batch))
             rows = connection.execute(statement)
             taken.update(owners[row.destination_id] for row in rows if owners[row.destination_id] != row.id)
         return taken
@@ -180,17 +175,16 @@ class ObjectRepository(Repository):
             The ids whose record has these values now, from this call or an earlier one of the same run, and the number
             of inserted records. Other ids have a record of another run, or a destination of another object.
         """
-        table = self.tables.object
         values = {record.id: _to_row(record) for record in records}
         taken = self._find_taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
         earlier: dict[str, Any] = {}
         for batch in id_batches(list(values)):
-            statement = select(table.c.id, table.c.run, table.c.state, table.c.destination_id)
-            rows = connection.execute(statement.where(table.c.id.in_(batch))).mappings()
+            statement = select(self.c.id, self.c.run, self.c.state, self.c.destination_id)
+            rows = connection.execute(statement.where(self.c.id.in_(batch))).mappings()
             earlier.update((row["id"], row) for row in rows)
         new = [each for id_, each in values.items() if id_ not in earlier and id_ not in taken]
         if new:
-            connection.execute(insert(table), sorted(new, key=itemgetter("id")))
+            connection.execute(insert(self.table), sorted(new, key=itemgetter("id")))
         same = {
             id_
             for id_, row in earlier.items()
@@ -205,8 +199,7 @@ class ObjectRepository(Repository):
     def _update(self, connection: Connection, records: Sequence[ObjectRecord], columns: Sequence[str]) -> None:
         if not records:
             return
-        table = self.tables.object
-        statement = update(table).where(table.c.id == bindparam("line"))
+        statement = update(self.table).where(self.c.id == bindparam("line"))
         rows = [_to_row(record) for record in records]
         connection.execute(
             statement.values({name: bindparam(f"v_{name}") for name in columns}),
@@ -215,31 +208,28 @@ class ObjectRepository(Repository):
 
     def claim(self, records: Sequence[ObjectRecord], before: str) -> set[str]:
         """Update the records whose state still is ``before``; return the ids of those."""
-        table = self.tables.object
 
         def write(connection: Connection) -> set[str]:
-            unchanged = update(table).where(table.c.state == before)
-            updates = ((each.id, unchanged.where(table.c.id == each.id).values(**_to_row(each))) for each in records)
+            unchanged = update(self.table).where(self.c.state == before)
+            updates = ((each.id, unchanged.where(self.c.id == each.id).values(**_to_row(each))) for each in records)
             return {id_ for id_, statement in updates if connection.execute(statement).rowcount}
 
         return self.database.transaction(write)
 
     def set_state(self, id_: str, state: str) -> None:
         """Change the state of one record."""
-        table = self.tables.object
-        self._write(update(table).where(table.c.id == id_).values(state=state, updated=time.time()))
+        self._write(update(self.table).where(self.c.id == id_).values(state=state, updated=time.time()))
 
     def release(self, ids: Sequence[str]) -> int:
         """Mark copies that no row names as leftovers; return how many. Safe to repeat."""
-        table = self.tables.object
-        held = (table.c.id.in_(ids), table.c.state == "held", table.c.outcome.in_(("rewritten", "changed")))
-        return self._write(update(table).where(*held).values(state="leftover", updated=time.time()))
+        held = (self.c.id.in_(ids), self.c.state == "held", self.c.outcome.in_(("rewritten", "changed")))
+        return self._write(update(self.table).where(*held).values(state="leftover", updated=time.time()))
 
     def _select(self) -> Select[Any]:
-        return select(*(self.tables.object.c[name] for name in _COLUMNS))
+        return select(*(self.c[name] for name in _COLUMNS))
 
     def _read_records(self, statement: Select[Any], size: int) -> Iterator[list[ObjectRecord]]:
-        for batch in self._read_batches(statement, self.tables.object.c.id, "", size):
+        for batch in self._read_batches(statement, self.c.id, "", size):
             yield [ObjectRecord(**row) for row in batch]
 
 

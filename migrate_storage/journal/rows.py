@@ -25,7 +25,7 @@ class RowRepository(Repository):
         """Insert records."""
         if records:
             now = time.time()
-            connection.execute(insert(self.tables.row), [_to_row(record, now) for record in records])
+            connection.execute(insert(self.table), [_to_row(record, now) for record in records])
 
     def add_missing(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert the records that the same run has not written yet.
@@ -38,77 +38,68 @@ class RowRepository(Repository):
 
     def runs_that_recorded(self, connection: Connection, records: Sequence[RowRecord]) -> list[set[str]]:
         """For each of these re-points the runs that recorded it."""
-        table = self.tables.row
         states = {"swapped", *(record.state for record in records)}
         ids = [row_id(record.column, record.pk) for record in records]
         found: dict[tuple[str, str, str], set[str]] = {}
         for batch in id_batches(ids):
-            statement = select(table.c.run, table.c.row_id, table.c.old_value, table.c.new_value)
-            for row in connection.execute(statement.where(table.c.row_id.in_(batch), table.c.state.in_(states))):
+            statement = select(self.c.run, self.c.row_id, self.c.old_value, self.c.new_value)
+            for row in connection.execute(statement.where(self.c.row_id.in_(batch), self.c.state.in_(states))):
                 found.setdefault((row.row_id, row.old_value, row.new_value), set()).add(row.run)
         keys = ((id_, each.old_value, each.new_value) for id_, each in zip(ids, records, strict=True))
         return [found.get(key, set()) for key in keys]
 
     def complete_intent(self, connection: Connection, record: RowRecord) -> None:
         """Set the state and the new value of a record that still is an intent of its run."""
-        table = self.tables.row
-        statement = update(table).where(
-            table.c.row_id == row_id(record.column, record.pk), table.c.run == record.run, table.c.state == "intent"
+        statement = update(self.table).where(
+            self.c.row_id == row_id(record.column, record.pk), self.c.run == record.run, self.c.state == "intent"
         )
         connection.execute(statement.values(state=record.state, new_value=record.new_value))
 
     def mark_reverted(self, connection: Connection, ids: Sequence[int]) -> None:
         """Mark records as reverted now."""
-        table = self.tables.row
         for batch in id_batches(ids):
-            connection.execute(update(table).where(table.c.id.in_(batch)).values(state="reverted", at=time.time()))
+            connection.execute(update(self.table).where(self.c.id.in_(batch)).values(state="reverted", at=time.time()))
 
     def set_state(self, id_: int, state: str) -> None:
         """Change the state of one record."""
-        table = self.tables.row
-        self._write(update(table).where(table.c.id == id_).values(state=state))
+        self._write(update(self.table).where(self.c.id == id_).values(state=state))
 
     def in_state(
         self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
     ) -> Iterator[list[dict[str, Any]]]:
         """The records in one state, in batches in the order in which they were written."""
-        table = self.tables.row
-        statement = select(table).where(table.c.state == state)
+        statement = select(self.table).where(self.c.state == state)
         if run is not None:
-            statement = statement.where(table.c.run == run)
+            statement = statement.where(self.c.run == run)
         if since is not None:
-            statement = statement.where(table.c.at >= since)
-        return self._read_batches(statement, table.c.id, 0, size)
+            statement = statement.where(self.c.at >= since)
+        return self._read_batches(statement, self.c.id, 0, size)
 
     def of_row(self, row: str) -> list[dict[str, Any]]:
         """All records of one row by its digest, the oldest first."""
-        table = self.tables.row
-        return self._read(select(table).where(table.c.row_id == row).order_by(table.c.id))
+        return self._read(select(self.table).where(self.c.row_id == row).order_by(self.c.id))
 
     def of_object(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """The records of the rows that were re-pointed to one object, by one run or any."""
-        table = self.tables.row
-        statement = select(table).where(table.c.state == "swapped", table.c.objects.like(f'%"{id_}"%'))
+        statement = select(self.table).where(self.c.state == "swapped", self.c.objects.like(f'%"{id_}"%'))
         if run is not None:
-            statement = statement.where(table.c.run == run)
-        return self._read(statement.order_by(table.c.id))
+            statement = statement.where(self.c.run == run)
+        return self._read(statement.order_by(self.c.id))
 
     def repointed_by(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
         """For each row that these runs re-pointed its records that were not reverted."""
-        table = self.tables.row
-        repointed = (table.c.run.in_(runs), table.c.state == "swapped")
-        for batch in self._read_batches(select(table.c.row_id).where(*repointed).distinct(), table.c.row_id, "", size):
-            statement = select(table).where(table.c.row_id.in_([row["row_id"] for row in batch]), *repointed)
+        repointed = (self.c.run.in_(runs), self.c.state == "swapped")
+        for batch in self._read_batches(select(self.c.row_id).where(*repointed).distinct(), self.c.row_id, "", size):
+            statement = select(self.table).where(self.c.row_id.in_([row["row_id"] for row in batch]), *repointed)
             by_row: dict[str, list[dict[str, Any]]] = {}
-            for record in self._read(statement.order_by(table.c.row_id, table.c.id)):
+            for record in self._read(statement.order_by(self.c.row_id, self.c.id)):
                 by_row.setdefault(record["row_id"], []).append(record)
             yield from by_row.values()
 
     def count_by_column(self, run: str) -> list[tuple[Column, str, int]]:
         """The number of records of a run for each column and state."""
-        table = self.tables.row
-        names = (table.c.table_schema, table.c.table_name, table.c.column_name, table.c.state)
-        statement = select(*names, func.count().label("records")).where(table.c.run == run)
+        names = (self.c.table_schema, self.c.table_name, self.c.column_name, self.c.state)
+        statement = select(*names, func.count().label("records")).where(self.c.run == run)
         found = []
         for row in self._read(statement.group_by(*names).order_by(*names)):
             column = Column(table=row["table_name"], column=row["column_name"], schema=row["table_schema"], key=())
@@ -117,17 +108,15 @@ class RowRepository(Repository):
 
     def count_repointed(self, run: str) -> int:
         """How many columns of rows a run re-pointed."""
-        table = self.tables.row
-        statement = select(func.count(table.c.row_id.distinct()).label("repointed"))
-        return int(self._read(statement.where(table.c.run == run, table.c.state == "swapped"))[0]["repointed"])
+        statement = select(func.count(self.c.row_id.distinct()).label("repointed"))
+        return int(self._read(statement.where(self.c.run == run, self.c.state == "swapped"))[0]["repointed"])
 
     def last_repointed(self, runs: Sequence[str]) -> float | None:
         """When one of these runs last re-pointed a row, in seconds since the epoch."""
-        table = self.tables.row
         times: list[Any] = []
         for batch in id_batches(runs):
-            statement = select(func.max(table.c.at).label("last"))
-            rows = self._read(statement.where(table.c.run.in_(batch), table.c.state == "swapped"))
+            statement = select(func.max(self.c.at).label("last"))
+            rows = self._read(statement.where(self.c.run.in_(batch), self.c.state == "swapped"))
             times.extend(row["last"] for row in rows)
         return max((float(time_) for time_ in times if time_ is not None), default=None)
 

@@ -25,44 +25,40 @@ class RunRepository(Repository):
 
     def begin(self, run: RunRecord) -> None:
         """Insert a run."""
-        self._write(insert(self.tables.run).values({name: getattr(run, name) for name in RUN_COLUMNS}))
+        self._write(insert(self.table).values({name: getattr(run, name) for name in RUN_COLUMNS}))
 
     def update(self, run: str, **values: Any) -> None:
         """Change a run's ``state``, ``report``, ``finished`` or ``doing``."""
-        table = self.tables.run
-        self._write(update(table).where(table.c.id == run).values(updated=time.time(), **values))
+        self._write(update(self.table).where(self.c.id == run).values(updated=time.time(), **values))
 
     def control(self, run: str) -> dict[str, Any]:
         """What is requested of a run; empty where nothing is."""
-        rows = self._read(select(self.tables.run.c.wanted).where(self.tables.run.c.id == run))
+        rows = self._read(select(self.c.wanted).where(self.c.id == run))
         return dict(json.loads(rows[0]["wanted"] or "{}")) if rows else {}
 
     def request_control(self, run: str, **requests: Any) -> None:
         """Request something of a run. Earlier requests of other names stay."""
-        table = self.tables.run
 
         def write(connection: Connection) -> None:
-            earlier = select(table.c.wanted).where(table.c.id == run)
+            earlier = select(self.c.wanted).where(self.c.id == run)
             # SQLite knows no FOR UPDATE; there the whole database has one writer.
             value = connection.execute(earlier.with_for_update()).scalar()
             wanted = json.dumps({**(json.loads(value) if value else {}), **requests})
-            connection.execute(update(table).where(table.c.id == run).values(wanted=wanted))
+            connection.execute(update(self.table).where(self.c.id == run).values(wanted=wanted))
 
         self.database.transaction(write)
 
     def state_of(self, run: str) -> tuple[str, float]:
         """The state of a run, and when it began, in seconds since the epoch."""
-        table = self.tables.run
-        [row] = self._read(select(table.c.state, table.c.started).where(table.c.id == run))
+        [row] = self._read(select(self.c.state, self.c.started).where(self.c.id == run))
         return str(row["state"]), float(row["started"])
 
     def latest(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs, the newest first; none where the journal does not exist."""
         if not self.database.transaction(self.tables.exist):
             return []
-        table = self.tables.run
-        columns = (table.c[name] for name in RUN_COLUMNS)
-        statement = select(*columns).order_by(table.c.started.desc(), table.c.id).limit(limit)
+        columns = (self.c[name] for name in RUN_COLUMNS)
+        statement = select(*columns).order_by(self.c.started.desc(), self.c.id).limit(limit)
         return [RunRecord(**row) for row in self._read(statement)]
 
     def find(self, name: str | None = None) -> RunRecord:

@@ -34,56 +34,48 @@ class ShardRepository(Repository):
         def write(connection: Connection) -> None:
             connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in RUN_COLUMNS})
             rows = [{name: getattr(shard, name) for name in _SHARD_COLUMNS} for shard in shards]
-            connection.execute(insert(self.tables.shard), rows)
+            connection.execute(insert(self.table), rows)
 
         self.database.transaction(write)
 
     def open_runs(self, plan: str, total: int | None = None) -> list[str]:
         """The unfinished runs of a plan, of ``total`` shards where given, latest first."""
-        table, run = self.tables.shard, self.tables.run
-        statement = (
-            select(run.c.id)
-            .join(table, table.c.run == run.c.id)
-            .where(table.c.plan == plan, table.c.number == 0, run.c.state == "running")
-        )
+        run = self.tables.run
+        statement = select(run.c.id).join(self.table, self.c.run == run.c.id)
+        statement = statement.where(self.c.plan == plan, self.c.number == 0, run.c.state == "running")
         if total is not None:
-            statement = statement.where(table.c.total == total)
+            statement = statement.where(self.c.total == total)
         return [str(row["id"]) for row in self._read(statement.order_by(run.c.started.desc()))]
 
     def of_run(self, run: str) -> list[ShardRecord]:
         """The shards of a run by their number. The last one ends the job."""
-        table = self.tables.shard
-        columns = (table.c[name] for name in _SHARD_COLUMNS)
-        statement = select(*columns).where(table.c.run == run).order_by(table.c.number)
+        columns = (self.c[name] for name in _SHARD_COLUMNS)
+        statement = select(*columns).where(self.c.run == run).order_by(self.c.number)
         return [ShardRecord(**row) for row in self._read(statement)]
 
     def states(self, run: str) -> dict[int, bool]:
         """Whether each shard of a run is done, by number."""
-        table = self.tables.shard
-        rows = self._read(select(table.c.number, table.c.state).where(table.c.run == run).order_by(table.c.number))
+        rows = self._read(select(self.c.number, self.c.state).where(self.c.run == run).order_by(self.c.number))
         return {int(row["number"]): row["state"] == "done" for row in rows}
 
     def progress_of(self, run: str) -> dict[int, str | None]:
         """The progress of each shard of a run as JSON, by number."""
-        table = self.tables.shard
-        rows = self._read(select(table.c.number, table.c.doing).where(table.c.run == run))
+        rows = self._read(select(self.c.number, self.c.doing).where(self.c.run == run))
         return {int(row["number"]): row["doing"] for row in rows}
 
     def set_bounds(self, run: str, bounds: Sequence[str]) -> None:
         """Set the bounds of the first shards of a run, where they are not set."""
-        table = self.tables.shard
 
         def write(connection: Connection) -> None:
             for number, each in enumerate(bounds):
-                unset = (table.c.run == run, table.c.number == number, table.c.bounds == NO_BOUNDS)
-                connection.execute(update(table).where(*unset).values(bounds=each))
+                unset = (self.c.run == run, self.c.number == number, self.c.bounds == NO_BOUNDS)
+                connection.execute(update(self.table).where(*unset).values(bounds=each))
 
         self.database.transaction(write)
 
     def update(self, run: str, number: int, **values: Any) -> None:
         """Change a shard's ``state``, ``report`` or ``doing``."""
-        table = self.tables.shard
-        self._write(update(table).where(table.c.run == run, table.c.number == number).values(**values))
+        self._write(update(self.table).where(self.c.run == run, self.c.number == number).values(**values))
 
     def leased(self, run: str) -> set[int]:
         """The numbers of the shards that a process has a lease on."""
