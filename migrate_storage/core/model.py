@@ -184,6 +184,11 @@ class Slot:
     ref: RowRef
     file: Mapping[str, Any]
 
+    @property
+    def location(self) -> Location:
+        """The backend key and the filename."""
+        return Location(self.file["backend"], self.file["filename"])
+
 
 class Way(enum.StrEnum):
     """The four strategies of a migration."""

@@ -139,7 +139,7 @@ def _is_named(rows: FileColumn, loss: KnownLoss) -> bool:
         slots = parse_slots(rows.column, Row(loss.pk, value))
     except BrokenValueError:
         return True  # a broken value may name it
-    return any(Location(slot.file["backend"], slot.file["filename"]) == loss.location for slot in slots)
+    return any(slot.location == loss.location for slot in slots)
 
 
 def _object_exists(side: ResolvedBackend, path: str, retry: Retry) -> bool:

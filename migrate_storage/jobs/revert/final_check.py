@@ -20,7 +20,6 @@ from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.verify import Verified
 from migrate_storage.jobs.revert.restore_row import RowRestorer, updated_record
 from migrate_storage.journal import Journal, ObjectRecord
-from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("DestinationRecheck", "column_of", "object_ids")
 
@@ -54,17 +53,11 @@ class DestinationRecheck:
         """
         for rows in self._journal.rows.in_state("reverted", since=since):
             records = self._journal.objects.find(object_ids(rows))
-            for record, changed in parallel_map(self._has_changed, records.values(), concurrency):
+            for record, changed in parallel_map(self._restorer.destination_changed, records.values(), concurrency):
                 if changed and (outcome := self._copy_back(record, rows)) is not None:
                     yield outcome
             if stop.is_set():
                 return
-
-    def _has_changed(self, record: ObjectRecord) -> bool:
-        try:
-            return self._restorer.destination_changed(record)
-        except StoreRequestError:
-            return False  # no answer: the source object stays as it is
 
     def _copy_back(self, record: ObjectRecord, rows: Sequence[Mapping[str, Any]]) -> Outcome | None:
         """Copy one object back again, and update the rows that name it; how it ended where that failed."""
@@ -99,8 +92,7 @@ class DestinationRecheck:
                 slots = parse_slots(column.column, Row(pk, now)) if now is not None else ()
             except BrokenValueError:
                 return False
-            names = (record.source_key, record.source_path)
-            naming = [slot for slot in slots if (slot.file["backend"], slot.file["filename"]) == names]
+            naming = [slot for slot in slots if slot.location == record.source]
             if now is not None and verified is not None and naming:
                 fields = {slot.ref.index: file_fields_for(verified, record.source) for slot in naming}
                 column.compare_and_swap.swap(connection, pk, now, rewrite_value(now, fields))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from sqlalchemy import Connection
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, Way
+from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, RowRef, Way
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
@@ -220,9 +221,7 @@ class Revert(Job[_Facts]):
             return
         database, journal = facts.database, facts.journal
         going = [decision for decision in batch if decision.kind is OutcomeKind.REWRITTEN]
-        already = [
-            number for decision in batch if decision.kind is OutcomeKind.SKIPPED for number in decision.task.record_ids
-        ]
+        already = [number for each in batch if each.kind is OutcomeKind.SKIPPED for number in each.task.record_ids]
         records = [record for decision in going for record in decision.records]
 
         def swap(connection: Connection) -> list[bool]:
@@ -262,7 +261,7 @@ class Revert(Job[_Facts]):
         self.context.stats.add_outcome(
             Outcome(
                 kind=decision.kind, source=_first_location(task, task.now), destination=_first_location(task, task.before),
-                reason="" if done else decision.reason, refs=(task.ref,), evidence=decision.evidence if done else "",
+                reason="" if done else decision.reason, refs=(RowRef(task.rows.column, task.pk),), evidence=decision.evidence if done else "",
             )
         )  # fmt: skip
 
@@ -270,13 +269,7 @@ class Revert(Job[_Facts]):
 def _plan_restore(
     rows: FileColumn, group: Sequence[Mapping[str, Any]], known: Mapping[str, Any]
 ) -> RestoreTask | RestoreDecision:
-    """Return what is to be undone of one row.
-
-    Args:
-        rows: the row's column.
-        group: the row's journal records, oldest first.
-        known: journal records of objects, by id.
-    """
+    """Return what is to be undone of one row, from its journal records, the oldest first, and those of its objects."""
     pk, latest = load_key(group[-1]["pk"]), group[-1]["new_value"]
     numbers = tuple(record["id"] for record in group)
     try:
@@ -306,7 +299,7 @@ def _locations(task: RestoreTask, value: str) -> list[Location] | None:
         slots = parse_slots(task.rows.column, Row(task.pk, value))
     except BrokenValueError:
         return None
-    return [Location(slot.file["backend"], slot.file["filename"]) for slot in slots]
+    return [slot.location for slot in slots]
 
 
 def _first_location(task: RestoreTask, value: str) -> Location:
@@ -325,11 +318,6 @@ def _find_column(columns: Mapping[tuple[str | None, str, str], Column], name: tu
 
 
 def _batches(stream: Iterable[T], size: int) -> Iterator[list[T]]:
-    batch: list[T] = []
-    for item in stream:
-        batch.append(item)
-        if len(batch) >= size:
-            yield batch
-            batch = []
-    if batch:
+    items = iter(stream)
+    while batch := list(islice(items, size)):
         yield batch

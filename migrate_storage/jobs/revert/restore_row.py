@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, RunError
-from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind, RowRef
+from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
     BrokenValueError,
@@ -57,11 +58,6 @@ class RestoreTask:
     #: Journal records of the objects that it was re-pointed to; ``None`` for those that were pruned.
     records: Mapping[str, ObjectRecord | None]
 
-    @property
-    def ref(self) -> RowRef:
-        """The row's column and key."""
-        return RowRef(self.rows.column, self.pk)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestoreDecision:
@@ -104,18 +100,8 @@ def value_before_runs(records: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[
     return value, tuple(used)
 
 
-class _ReplacedError(ObjectCheckError):
-    """Another process wrote an object while it was copied back."""
-
-
 class _GuardedStore:
-    """A store whose PUT replaces an object only while it is the expected one.
-
-    Args:
-        at: the object to write.
-        expected: that object as it was seen; ``None`` where there was none.
-        head: sends a HEAD for it.
-    """
+    """A store whose PUT replaces an object only while it is the expected one; ``None`` expects none."""
 
     def __init__(self, at: ObjectAt, expected: ObjectMeta | None, head: Callable[[], ObjectMeta | None]) -> None:
         self._store, self._expected, self._head = at.store, expected, head
@@ -131,16 +117,12 @@ class _GuardedStore:
         self._attempts += 1
 
     def put(self, path: str, content: Any, *, create: bool, **options: Any) -> ObjectMeta:
-        """HEAD the object, then PUT it.
-
-        Raises:
-            _ReplacedError: it is not the expected one.
-        """
+        """HEAD the object, then PUT it. Raise where it is not the expected one."""
         now, expected = self._head(), self._expected
         if (now is None) is not (expected is None) or (
             now is not None and expected is not None and not consistent_with(expected.evidence, now.evidence)
         ):
-            raise _ReplacedError(f"{path} was written by somebody else just now")
+            raise ObjectCheckError(f"{path} was written by somebody else just now")
         return self._store.put(path, content, create=create and self._attempts == 1, **options)
 
 
@@ -186,13 +168,14 @@ class RowRestorer:
         return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=reason)
 
     def destination_changed(self, record: ObjectRecord) -> bool:
-        """HEAD the destination of an object whose rows are back; whether it changed.
+        """HEAD the destination of an object whose rows are back; whether it changed. Without an answer it did not.
 
         Raises:
-            StoreRequestError: the store did not answer.
             StoppedError: the job was asked to stop.
         """
-        there = self._head(self._destination.resolve(record.destination_path))
+        there = None
+        with suppress(StoreRequestError):
+            there = self._head(self._destination.resolve(record.destination_path))
         if there is None or record.same_place:
             return False
         return not consistent_with(record.destination_evidence, there.evidence)
@@ -222,13 +205,10 @@ class RowRestorer:
         records: list[ObjectRecord] = []
         evidence = "journal"
         for record in task.records.values():
-            if record is None or any(
-                (slot.file["backend"], slot.file["filename"]) == (record.destination_key, record.destination_path)
-                for slot in slots
-            ):
+            if record is None or any(slot.location == record.destination for slot in slots):
                 reason = "the journal does not know any more how it was before (pruned): the row was left"
                 return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=reason)
-            naming = [slot for slot in slots if self._names_source(slot.file, record)]
+            naming = [slot for slot in slots if self._names_source(slot.location, record)]
             content_type = next((slot.file.get("content_type") for slot in naming), None)
             with self._locks[hash(record.id) % len(self._locks)]:
                 kind, reason, verified = self._decide_object(record, content_type)
@@ -237,17 +217,15 @@ class RowRestorer:
             if verified is not None:
                 evidence = reason
                 records.append(updated_record(record, verified))
-                for slot in naming:
-                    location = Location(slot.file["backend"], slot.file["filename"])
-                    fields[slot.ref.index] = file_fields_for(verified, location)
+                fields.update((slot.ref.index, file_fields_for(verified, slot.location)) for slot in naming)
         value = rewrite_value(task.before, fields) if fields else task.before
         return RestoreDecision(task=task, value=value, records=tuple(records), evidence=evidence)
 
-    def _names_source(self, file: Mapping[str, Any], record: ObjectRecord) -> bool:
-        if file["backend"] != record.source_key:
+    def _names_source(self, location: Location, record: ObjectRecord) -> bool:
+        if location.backend != record.source_key:
             return False
-        place = resolve_links(self._source.place(file["filename"]))
-        return object_id(place, record.destination_key) == record.id or file["filename"] == record.source_path
+        place = resolve_links(self._source.place(location.path))
+        return object_id(place, record.destination_key) == record.id or location.path == record.source_path
 
     def _decide_object(
         self, record: ObjectRecord, content_type: str | None
@@ -271,30 +249,21 @@ class RowRestorer:
         if there_unchanged and here_unchanged:
             return OutcomeKind.REWRITTEN, "", None
         back = self._copied_back.get(record.id)
-        if (
-            back is not None
-            and here is not None
-            and consistent_with(back.destination.evidence, here.evidence)
-            and consistent_with(back.source.evidence, there.evidence)
-        ):
+        if back is not None and here is not None:
             # It was copied back for another row of the same object.
-            return OutcomeKind.REWRITTEN, "copied back", back
+            here_is_ours = consistent_with(back.destination.evidence, here.evidence)
+            if here_is_ours and consistent_with(back.source.evidence, there.evidence):
+                return OutcomeKind.REWRITTEN, "copied back", back
         if here is not None and not here_unchanged:
-            return self._compare_with_source(record, source, destination)
+            # A killed revert or another process wrote the source.
+            if equal := self._retry.call(lambda: compare_content(destination, source)):
+                return OutcomeKind.REWRITTEN, "both read", equal
+            reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
+            return OutcomeKind.CONFLICT, reason, None
         if self._dry_run:
             return OutcomeKind.REWRITTEN, "", None
         verified = self._copied_back[record.id] = self._copy_back(record, source, destination, here, content_type)
         return OutcomeKind.REWRITTEN, "copied back", verified
-
-    def _compare_with_source(
-        self, record: ObjectRecord, source: ObjectAt, destination: ObjectAt
-    ) -> tuple[OutcomeKind, str, Verified | None]:
-        """Compare the bytes: a killed revert or another process wrote the source."""
-        equal = self._retry.call(lambda: compare_content(destination, source))
-        if equal is not None:
-            return OutcomeKind.REWRITTEN, "both read", equal
-        reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
-        return OutcomeKind.CONFLICT, reason, None
 
     def _copy_back(
         self,
@@ -311,7 +280,7 @@ class RowRestorer:
         try:
             return copy_verified(destination, ObjectAt(guarded, source.key), policy, self._resources)
         except SourceChangedError as error:
-            raise _ReplacedError(f"{record.destination} kept changing while it was copied back") from error
+            raise ObjectCheckError(f"{record.destination} kept changing while it was copied back") from error
 
     def _head(self, at: ObjectAt) -> ObjectMeta | None:
         return self._retry.or_none_if_missing(at.head)

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from migrate_storage.core.model import ObjectMeta, OutcomeKind, Slot
+from migrate_storage.core.model import ObjectMeta, OutcomeKind
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.primary_keys import load_key
@@ -47,13 +47,9 @@ def recheck_sources(session: RunSession, context: JobContext, shard: int | None 
 
     listed = listings is not None and listings.source.trusted
     for batch in session.journal.objects.of_run(
-        session.run,
-        state="held",
-        outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED),
-        part=shard,
-        without=(SAME_PLACE, SAME_PLACE_LISTED),
-        size=LISTING_BATCH_OBJECTS if listed else HEAD_BATCH_OBJECTS,
-    ):
+        session.run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), part=shard,
+        without=(SAME_PLACE, SAME_PLACE_LISTED), size=LISTING_BATCH_OBJECTS if listed else HEAD_BATCH_OBJECTS,
+    ):  # fmt: skip
         if listings is not None:
             seen = listings.source.fetch([record.source_path for record in batch])
             batch = [record for record in batch if not _is_unchanged(record, seen.get(record.source_path))]
@@ -86,10 +82,6 @@ def rows_repointed_to(rows: Sequence[FileColumn], journal: Journal, record: Obje
             continue
         row = Row(load_key(repointed["pk"]), repointed["new_value"])
         with contextlib.suppress(BrokenValueError):
-            slots = tuple(slot for slot in parse_slots(table.column, row) if _names_copy(slot, record))
-            found.append(Pointing(table, row, slots))
+            slots = parse_slots(table.column, row)
+            found.append(Pointing(table, row, tuple(slot for slot in slots if slot.location == record.destination)))
     return found
-
-
-def _names_copy(slot: Slot, record: ObjectRecord) -> bool:
-    return (slot.file["backend"], slot.file["filename"]) == (record.destination_key, record.destination_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from migrate_storage.core.model import Location
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.engine.known_losses import KnownLosses
@@ -56,10 +55,7 @@ class RowCounts:
                 for row in window:
                     with contextlib.suppress(BrokenValueError):
                         wanted = [slot for slot in parse_slots(rows.column, row) if self._route.includes(slot)]
-                        count += bool(wanted) and all(
-                            known.is_known(slot.ref, Location(slot.file["backend"], slot.file["filename"]))
-                            for slot in wanted
-                        )
+                        count += bool(wanted) and all(known.is_known(slot.ref, slot.location) for slot in wanted)
         return count
 
     def _naming(self, size: int) -> Iterator[bool]:

@@ -16,7 +16,7 @@ from migrate_storage.stores.failures import classify
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 
-__all__ = ("VERIFIED_STATES", "AuditOptions", "NamedObject", "ObjectCheck", "location_of", "outcome_of_broken_row")
+__all__ = ("AuditOptions", "NamedObject", "ObjectCheck", "outcome_of_broken_row")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,10 +44,6 @@ class AuditOptions:
             raise ConfigurationError(f"--sample must be above 0 and at most 100 percent, not {self.sample}")
 
 
-VERIFIED_STATES = ("held", "purging", "purged")
-"""States of a journal record whose copy was verified."""
-
-
 @dataclass(frozen=True, slots=True)
 class NamedObject:
     """A slot of a row, with the journal record of the copy that it names."""
@@ -56,17 +52,10 @@ class NamedObject:
     record: ObjectRecord | None
 
 
-def location_of(slot: Slot) -> Location:
-    """Return the backend key and the filename of a slot."""
-    return Location(slot.file["backend"], slot.file["filename"])
-
-
 def outcome_of_broken_row(ref: RowRef, reason: str) -> Outcome:
     """Return the outcome of a row whose value cannot be parsed."""
-    nowhere = Location("", "")
-    return Outcome(
-        kind=OutcomeKind.FAILED, source=Location("", str(ref)), destination=nowhere, reason=reason, refs=(ref,)
-    )
+    source, nowhere = Location("", str(ref)), Location("", "")
+    return Outcome(kind=OutcomeKind.FAILED, source=source, destination=nowhere, reason=reason, refs=(ref,))
 
 
 class ObjectCheck:
@@ -82,7 +71,7 @@ class ObjectCheck:
         """Check the object that a slot names; an outcome is returned as it is."""
         if isinstance(named, Outcome):
             return named
-        began, here = time.monotonic(), location_of(named.slot)
+        began, here = time.monotonic(), named.slot.location
         other = Location(self._options.through or here.backend, here.path)
 
         def outcome(kind: OutcomeKind, reason: str = "", evidence: str = "", size: int | None = None) -> Outcome:
@@ -116,37 +105,31 @@ class ObjectCheck:
         self._known.mark_found(named.slot.ref, here)
         size = named.slot.file.get("size")
         if isinstance(size, int) and size != found.size:
-            return outcome(
-                OutcomeKind.DIFFERS, f"the row says {size} bytes, the object has {found.size}", size=found.size
-            )
+            reason = f"the row says {size} bytes, the object has {found.size}"
+            return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
         if self._options.through is not None:
-            return self._compare_through_other(at, here, outcome, found.size)
+            # Read the object through both registrations.
+            other = self._sides[self._options.through].resolve(here.path)
+            if self._head(other) is None:
+                return outcome(OutcomeKind.MISSING, f"{other.store.name} does not hold it")
+            return self._compare_bytes(at, other, outcome, found.size)
         if self._options.deep:
             return self._compare_with_source(named, at, outcome, found)
-        if record is not None and consistent_with(record.destination_evidence, found.evidence):
+        if record is None:
+            reason = "it exists, but nothing tells what it should hold: --deep or --with compares bytes"
+            return outcome(OutcomeKind.UNVERIFIED, reason, size=found.size)
+        if consistent_with(record.destination_evidence, found.evidence):
             return outcome(OutcomeKind.SKIPPED, evidence="journal", size=found.size)
-        if record is not None:
-            reason = "it was replaced since it was verified (by the application, perhaps)"
-            return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
-        return outcome(OutcomeKind.UNVERIFIED, _UNVERIFIED, size=found.size)
+        reason = "it was replaced since it was verified (by the application, perhaps)"
+        return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
 
     def _report_missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
         reason = f"the row names an object that {here.backend!r} does not hold"
         if self._options.through is not None:
             other = self._sides[self._options.through].resolve(here.path)
-            found = self._head(other)
-            if found is not None:
+            if (found := self._head(other)) is not None:
                 return outcome(OutcomeKind.MISSING, f"{reason}; {other.store.name} does", size=found.size)
         return self._known.mark_known(outcome(OutcomeKind.MISSING, reason))
-
-    def _compare_through_other(
-        self, at: ObjectAt, here: Location, outcome: Callable[..., Outcome], size: int
-    ) -> Outcome:
-        """Read the object through both registrations."""
-        other = self._sides[str(self._options.through)].resolve(here.path)
-        if self._head(other) is None:
-            return outcome(OutcomeKind.MISSING, f"{other.store.name} does not hold it")
-        return self._compare_bytes(at, other, outcome, size)
 
     def _compare_with_source(
         self, named: NamedObject, at: ObjectAt, outcome: Callable[..., Outcome], found: ObjectMeta
@@ -180,6 +163,3 @@ class ObjectCheck:
 
     def _head(self, at: ObjectAt) -> ObjectMeta | None:
         return self._retry.or_none_if_missing(at.head)
-
-
-_UNVERIFIED = "it exists, but nothing tells what it should hold: --deep or --with compares bytes"

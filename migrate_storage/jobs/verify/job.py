@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
@@ -22,25 +23,19 @@ from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
-from migrate_storage.jobs.verify.check_object import (
-    VERIFIED_STATES,
-    AuditOptions,
-    NamedObject,
-    ObjectCheck,
-    location_of,
-    outcome_of_broken_row,
-)
+from migrate_storage.jobs.verify.check_object import AuditOptions, NamedObject, ObjectCheck, outcome_of_broken_row
 from migrate_storage.journal import Journal, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("LEASE", "Audit")
 
-
 LEASE = 15.0
 """Seconds after which a process that died is not waited for, where several verify together."""
 WINDOW_ROWS = 1000
 """Rows read in one short transaction."""
+VERIFIED_STATES = ("held", "purging", "purged")
+"""States of a journal record whose copy was verified."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +71,8 @@ class Audit(Job[_Facts]):
     ) -> None:
         super().__init__(listener, JobPace.from_options(options), part=part)
         self._application, self._options = application, options
+        self._source = options.key or "all keys"
+        self._destination = options.through or self._source
 
     def run(self) -> Report:
         """Do it.
@@ -123,12 +120,9 @@ class Audit(Job[_Facts]):
         """See :meth:`Job.describe`."""
         through = f"opened through {self._options.through} too" if self._options.through else "looked at"
         return JobDescription(
-            run=facts.run,
+            run=facts.run, source=self._source, destination=self._destination, read_only=True,
             reason="both sides read" if self._options.deep else through,
-            read_only=True,
-            source=self._source,
-            destination=self._destination,
-        )
+        )  # fmt: skip
 
     def work(self, facts: _Facts) -> str:
         """Check one object after the other, several at once."""
@@ -147,14 +141,6 @@ class Audit(Job[_Facts]):
         """Add notes of known losses whose objects were found."""
         return replace(report, passes=1, notes=tuple(facts.known_losses.stale.values()))
 
-    @property
-    def _source(self) -> str:
-        return self._options.key or "all keys"
-
-    @property
-    def _destination(self) -> str:
-        return self._options.through or self._source
-
     def _rows(self, database: Database) -> tuple[FileColumn, ...]:
         columns = select_columns(self._application.columns, self._options.columns)
         return tuple(FileColumn(database, column, where=self._options.where) for column in columns)
@@ -166,7 +152,7 @@ class Audit(Job[_Facts]):
         )
         return ShardedJob(
             lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=self.pace, ends=False,
-            line=lambda run: self.new_record(run, source=self._source, destination=self._destination),
+            line=partial(self.new_record, source=self._source, destination=self._destination),
             cut=lambda into: cut_rows(self._rows(database), into),
         )  # fmt: skip
 
@@ -185,9 +171,8 @@ class Audit(Job[_Facts]):
                     return
 
     def _wanted_slots(self, rows: FileColumn, row: Row) -> list[Slot]:
-        key = self._options.key
-        slots = parse_slots(rows.column, row)
-        return [slot for slot in slots if (key is None or slot.file["backend"] == key) and self._is_sampled(slot)]
+        key, slots = self._options.key, parse_slots(rows.column, row)
+        return [slot for slot in slots if key in (None, slot.file["backend"]) and self._is_sampled(slot)]
 
     def _is_sampled(self, slot: Slot) -> bool:
         name = f"{slot.file['backend']}\0{slot.file['filename']}".encode("utf-8", "surrogatepass")
@@ -196,7 +181,7 @@ class Audit(Job[_Facts]):
 
 
 def _with_records(slots: Sequence[Slot], journal: Journal | None) -> Iterator[NamedObject]:
-    records = journal.objects.at_destinations([location_of(slot) for slot in slots]) if journal else {}
+    records = journal.objects.at_destinations([slot.location for slot in slots]) if journal else {}
     for slot in slots:
-        record = records.get(location_of(slot))
+        record = records.get(slot.location)
         yield NamedObject(slot, record if record is not None and record.state in VERIFIED_STATES else None)
