@@ -56,10 +56,7 @@ def _get_settings() -> Settings:
 
 
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Warn of a password on the command line, which other users can read.
-
-    It is a callback for options that take one URL, or several.
-    """
+    """Warn of a password in one or several URLs of an option on the command line, which other users can read."""
     assert parameter.name is not None
     urls = value if isinstance(value, tuple) else (value,) if value else ()
     if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE and any(map(_has_password, urls)):

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -113,20 +113,16 @@ class Distribution:
             return run_and_report(lambda listener: make(listener, None), output, grace)
         arguments, variables = _compose_command(click.get_current_context(), travels=self.workers is None)
 
-        @contextmanager
-        def cluster() -> Iterator[Client]:
+        def open_cluster() -> AbstractContextManager[Client]:
             if self.dask is not None:
-                with connected_to(self.dask) as client:
-                    yield client
-                return
+                return connected_to(self.dask)
             # Local workers inherit the environment of this process, so no secret is sent over a socket.
             os.environ.update(variables)
-            with local(self.workers or 1) as client:
-                yield client
+            return local(self.workers or 1)
 
         return run_and_report(
             lambda listener: DaskDriver(
-                make(listener, None), arguments, work=work, cluster=cluster, journal=journal,
+                make(listener, None), arguments, work=work, cluster=open_cluster, journal=journal,
                 times=DriverTimes(lease=lease, grace=grace), listener=listener,
             ),
             output,
@@ -171,15 +167,7 @@ class _ShardAndEnd:
 
 
 def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str], dict[str, str]]:
-    """Return the command of a worker, and the environment variables it needs.
-
-    Args:
-        context: The context of this command.
-        travels: Whether the command is sent to another machine.
-
-    Raises:
-        ConfigurationError: the command line has a value that must not be sent, or workers cannot find the application.
-    """
+    """Return the command of a worker, which may travel to another machine, and the environment variables it needs."""
     words, variables = [context.info_name or ""], {}
     for parameter, value in _collect_given_options(context):
         text = _format_value(parameter, value)
@@ -214,11 +202,8 @@ def _collect_given_options(context: click.Context) -> Iterator[tuple[click.Optio
 
 def _compose_arguments(context: click.Context) -> list[str]:
     """Return the arguments of the command, which follow its options."""
-    given = [
-        str(context.params[parameter.name or ""])
-        for parameter in context.command.params
-        if isinstance(parameter, click.Argument)
-    ]
+    arguments = (parameter for parameter in context.command.params if isinstance(parameter, click.Argument))
+    given = [str(context.params[argument.name or ""]) for argument in arguments]
     if any(masked(text) != text or "?" in text for text in given):
         raise ConfigurationError("a store that holds a secret cannot be sent to workers: register it under a key")
     return ["--", *given] if given else []

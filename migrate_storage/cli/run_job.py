@@ -107,8 +107,6 @@ class MetricsFile:
                     self.counters.add("objects", kind.value, amount=objects)
                 case BytesMoved(count=count):
                     self.counters.add("bytes", amount=count)
-                case _:
-                    pass
             if time.monotonic() - self._written > METRICS_FILE_SECONDS:
                 # The file was writable when the job began. A failure now does not end the job.
                 with contextlib.suppress(ConfigurationError):

@@ -20,24 +20,11 @@ from migrate_storage.core.filters import Filters, names_in
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
 
-__all__ = ("Assignment", "OpenStores", "StoreArguments")
-
+__all__ = ("Assignment", "StoreArguments")
 
 _PUBLIC_OPTIONS = frozenset(
-    [
-        "account_name",
-        "allow_http",
-        "anon",
-        "bucket",
-        "container",
-        "endpoint",
-        "endpoint_url",
-        "host",
-        "project",
-        "region",
-        "username",
-        "virtual_hosted_style_request",
-    ]
+    {"account_name", "allow_http", "anon", "bucket", "container", "endpoint", "endpoint_url", "host", "project"}
+    | {"region", "username", "virtual_hosted_style_request"}
 )
 """Options of stores whose values are never secret. A password in a URL is masked nevertheless."""
 
@@ -75,16 +62,6 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         return [line for line in rv.splitlines() if line.strip()]
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenStores:
-    """Two storage backends, and the application that may have registered them."""
-
-    source: Any
-    destination: Any
-    #: ``None`` if neither the command line nor the configuration file names an application.
-    application: Application | None
-
-
 def _declare_store_option(side: str) -> Any:
     return option(
         in_file=False, multiple=True, type=Assignment(), metavar="NAME=VALUE",
@@ -119,8 +96,11 @@ class StoreArguments:
         return Filters(include, exclude, names_in(self.files_from))
 
     @contextlib.contextmanager
-    def opened(self, options: ApplicationOptions) -> Iterator[OpenStores]:
-        """Open the two stores, and the application if there is one.
+    def opened(self, options: ApplicationOptions) -> Iterator[tuple[Any, Any, Application | None]]:
+        """Open the storage backends of the two stores, and the application.
+
+        Yields:
+            The two backends, and the application if the command line or the configuration file names one.
 
         Raises:
             ConfigurationError: one of the stores cannot be opened.
@@ -129,8 +109,5 @@ class StoreArguments:
 
         with options.opened() if options.is_named else contextlib.nullcontext() as application:
             backends = application.backends if application else options.settings.backends()
-            yield OpenStores(
-                source=backend_at(self.from_, backends, dict(self.from_option), "FROM"),
-                destination=backend_at(self.to, backends, dict(self.to_option), "TO"),
-                application=application,
-            )
+            source = backend_at(self.from_, backends, dict(self.from_option), "FROM")
+            yield source, backend_at(self.to, backends, dict(self.to_option), "TO"), application

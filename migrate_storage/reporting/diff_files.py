@@ -16,15 +16,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Event, ItemFinished, Listener
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.core.text import visible
 
-__all__ = ("KINDS", "Differences", "sign", "write_differences")
+__all__ = ("KINDS", "Differences", "sign")
 
 _SIGNS = {
     OutcomeKind.SKIPPED: "=",
@@ -52,45 +51,26 @@ def sign(outcome: Outcome) -> str:
     return _SIGNS.get(outcome.kind, "!")
 
 
-class Differences:
-    """Writes report files.
+class Differences(contextlib.ExitStack):
+    """Report files, which are open until the end of the block.
 
     Args:
-        files: Paths by the names in :data:`KINDS`.
+        files: Paths by the names of click parameters, ``None`` for a file that is not wanted.
 
     Raises:
         ConfigurationError: a file cannot be written.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._stack = contextlib.ExitStack()
+    def __init__(self, files: Mapping[str, Path | None]) -> None:
+        super().__init__()
         self._open: dict[str, IO[str]] = {}
-        for kind, path in files.items():
-            try:
-                self._open[kind] = self._stack.enter_context(path.open("w", encoding="utf-8"))
-            except OSError as error:
-                self._stack.close()
-                raise ConfigurationError(f"--{kind} {path}: cannot be written: {error.strerror}") from error
-
-    @classmethod
-    def for_parameters(cls, files: Mapping[str, Path | None]) -> Self:
-        """Open the files that a command line names.
-
-        Args:
-            files: Paths by the names of click parameters, ``None`` for a file that is not wanted.
-
-        Raises:
-            ConfigurationError: a file cannot be written.
-        """
-        return cls({kind: path for kind in KINDS if (path := files.get(kind.replace("-", "_"))) is not None})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+        for kind in KINDS:
+            if (path := files.get(kind.replace("-", "_"))) is not None:
+                try:
+                    self._open[kind] = self.enter_context(path.open("w", encoding="utf-8"))
+                except OSError as error:
+                    self.close()
+                    raise ConfigurationError(f"--{kind} {path}: cannot be written: {error.strerror}") from error
 
     def write(self, outcome: Outcome) -> None:
         """Write one outcome to each file that lists its kind."""
@@ -102,13 +82,12 @@ class Differences:
             elif KINDS[kind] == mark:
                 file.write(f"{path}\n")
 
+    def beside(self, listener: Listener) -> Listener:
+        """Return a listener that writes each outcome and then calls another listener."""
 
-def write_differences(differences: Differences, listener: Listener) -> Listener:
-    """Return a listener that writes outcomes and calls another listener."""
+        def write_and_listen(event: Event) -> None:
+            if isinstance(event, ItemFinished):
+                self.write(event.outcome)
+            listener(event)
 
-    def write_and_listen(event: Event) -> None:
-        if isinstance(event, ItemFinished):
-            differences.write(event.outcome)
-        listener(event)
-
-    return write_and_listen
+        return write_and_listen

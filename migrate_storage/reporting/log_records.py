@@ -12,21 +12,7 @@ from __future__ import annotations
 
 import logging
 
-from migrate_storage.core.events import (
-    Behind,
-    BytesMoved,
-    Event,
-    ItemFinished,
-    ItemsFinished,
-    Listed,
-    Listener,
-    Noted,
-    PaceChanged,
-    PassStarted,
-    RangesAdvanced,
-    RunFinished,
-    RunStarted,
-)
+from migrate_storage.core import events
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import visible
 from migrate_storage.reporting.progress.json_lines import describe
@@ -34,7 +20,7 @@ from migrate_storage.reporting.progress.json_lines import describe
 __all__ = ("logged",)
 
 
-def logged(logger: logging.Logger | None = None) -> Listener:
+def logged(logger: logging.Logger | None = None) -> events.Listener:
     """Return a listener that logs.
 
     An object that is done is ``DEBUG``. An object that is not done, a warning and a pause are ``WARNING``. All else is
@@ -45,9 +31,9 @@ def logged(logger: logging.Logger | None = None) -> Listener:
     """
     target = logger if logger is not None else logging.getLogger("migrate_storage.run")
 
-    def listen(event: Event) -> None:
+    def listen(event: events.Event) -> None:
         level = _choose_level(event)
-        if not isinstance(event, BytesMoved | RangesAdvanced) and target.isEnabledFor(level):
+        if not isinstance(event, events.BytesMoved | events.RangesAdvanced) and target.isEnabledFor(level):
             name, values = describe(event)
             target.log(
                 level, "%s", visible(_describe_event(event)), extra={"migrate_storage": {"event": name, **values}}
@@ -56,45 +42,42 @@ def logged(logger: logging.Logger | None = None) -> Listener:
     return listen
 
 
-def _choose_level(event: Event) -> int:
+def _choose_level(event: events.Event) -> int:
     match event:
-        case ItemFinished():
+        case events.ItemFinished():
             return logging.DEBUG if event.outcome.kind.done else logging.WARNING
-        case Noted():
+        case events.Noted():
             return logging.INFO if event.note.severity is Severity.INFO else logging.WARNING
-        case PaceChanged():
+        case events.PaceChanged():
             return logging.WARNING if event.paused else logging.INFO
         case _:
             return logging.INFO
 
 
-def _describe_event(event: Event) -> str:
+def _describe_event(event: events.Event) -> str:
     match event:
-        case RunStarted():
+        case events.RunStarted():
             ends = f"{event.kind} {event.run}: {event.source} -> {event.destination}"
             return f"{ends}, {event.way.value}: {event.reason}" if event.kind == "run" else f"{ends}, {event.reason}"
-        case PassStarted():
+        case events.PassStarted():
             return f"pass {event.number}"
-        case ItemFinished(outcome=outcome):
+        case events.ItemFinished(outcome=outcome):
             reason = f": {outcome.reason}" if outcome.reason else ""
             return f"{outcome.kind.value} {outcome.source}{reason}"
-        case ItemsFinished():
+        case events.ItemsFinished():
             return f"{event.kind.value} {event.objects} objects: {event.evidence}"
-        case Noted(note=note):
+        case events.Noted(note=note):
             return f"{note.subject}: {note.message}" if note.subject else note.message
-        case PaceChanged():
-            return (
-                f"paused: {event.paused}"
-                if event.paused
-                else f"{event.concurrency} of {event.most_concurrency} at once"
-            )
-        case RangesAdvanced():
+        case events.PaceChanged():
+            at_once = f"{event.concurrency} of {event.most_concurrency} at once"
+            return f"paused: {event.paused}" if event.paused else at_once
+        case events.RangesAdvanced():
             return f"{event.done} of {event.ranges} ranges, {event.objects} objects"
-        case Listed():
+        case events.Listed():
             return f"{event.objects} objects at the source"
-        case Behind():
+        case events.Behind():
             return f"the destination was behind by {event.objects} objects"
-        case RunFinished():
+        case events.RunFinished():
             return f"run {event.run}: {event.state}"
-        case BytesMoved():
+        case events.BytesMoved():
             return f"{event.count} bytes"

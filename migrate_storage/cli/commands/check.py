@@ -10,7 +10,7 @@ from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput, PaceOptions, attempts_option
 from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.reporting.diff_files import Differences, write_differences
+from migrate_storage.reporting.diff_files import Differences
 
 __all__ = ("check",)
 
@@ -52,8 +52,10 @@ def check(request: _CheckRequest) -> int:
     if len(chosen) > 1:
         raise ConfigurationError("--size-only, --checksum and --download exclude each other")
     how = fill(CheckOptions, request, by=chosen[0] if chosen else By.EVIDENCE, filters=filters)
-    with request.stores.opened(request.application) as stores, Differences.for_parameters(vars(request.files)) as files:
+    with (
+        request.stores.opened(request.application) as (source, destination, _),
+        Differences(vars(request.files)) as files,
+    ):
         return run_and_report(
-            lambda listener: Check(stores.source, stores.destination, how, listener=write_differences(files, listener)),
-            request.output,
+            lambda listener: Check(source, destination, how, listener=files.beside(listener)), request.output
         )

@@ -80,15 +80,9 @@ def _collect_remarks(file: ConvertedFile) -> Iterator[_Remark]:
 
 
 def _print_remark(path: Path, remark: _Remark, output: Output) -> None:
-    event = {
-        "event": remark.state,
-        "path": str(path),
-        "line": remark.line,
-        "reason": remark.text,
-        "paste": remark.paste,
-    }
     if output.json:
-        click.echo(json.dumps(event))
+        place = {"event": remark.state, "path": str(path), "line": remark.line}
+        click.echo(json.dumps({**place, "reason": remark.text, "paste": remark.paste}))
     elif remark.state != "converted" or (remark.text and not output.quiet):
         paste = f"\n  {visible(remark.paste)}" if remark.paste else ""
         click.echo(f"{visible(f'{path}:{remark.line}: {remark.state}: {remark.text}')}{paste}", err=True)

@@ -226,15 +226,10 @@ def _may_pass(step: Transition) -> bool:
 def _encode_process(process: ProcessRecord) -> dict[str, Any]:
     from migrate_storage.cutover.phase.table import NEVER_EXPIRES
 
-    phases = [phase.value for phase in process.phases]
+    known = {"name": process.name, "phases": [phase.value for phase in process.phases], "alive": process.alive}
     until = None if process.seconds_left > NEVER_EXPIRES / 2 else round(process.seconds_left, 1)
-    known = {
-        "name": process.name,
-        "phases": phases,
-        "alive": process.alive,
-        "silent": round(process.seconds_since_report, 1),
-    }
-    return {**known, "until": until, "fallbacks": process.fallbacks}
+    silent = round(process.seconds_since_report, 1)
+    return {**known, "silent": silent, "until": until, "fallbacks": process.fallbacks}
 
 
 def _describe_process(process: ProcessRecord) -> str:

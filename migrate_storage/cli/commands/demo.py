@@ -52,7 +52,6 @@ def demo(request: _DemoRequest) -> int:
     from migrate_storage.jobs.run.job import Migration
 
     directory, output = request.directory, request.output
-
     example_folder = Demo(directory)
     again = example_folder.exists
     files = amount(example_folder.prepare(), "file")

@@ -12,7 +12,7 @@ from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import BYTES, Age
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import JobOutput, file_option, references_option
-from migrate_storage.reporting.diff_files import Differences, write_differences
+from migrate_storage.reporting.diff_files import Differences
 
 __all__ = ("orphans",)
 
@@ -92,7 +92,7 @@ def orphans(request: _OrphansRequest) -> int:
 
     with request.application.opened(all_columns=True) as application:
         how = fill(OrphansOptions, request)
-        with Differences.for_parameters(vars(request.files)) as files:
+        with Differences(vars(request.files)) as files:
             return run_and_report(
-                lambda listener: Orphans(application, how, listener=write_differences(files, listener)), request.output
+                lambda listener: Orphans(application, how, listener=files.beside(listener)), request.output
             )

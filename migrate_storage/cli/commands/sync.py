@@ -85,17 +85,14 @@ def sync(request: _SyncRequest) -> object:
         raise ConfigurationError("--size-only and --checksum exclude each other")
     by = "checksum" if request.checksum else "size" if request.size_only else None
     how = fill(SyncOptions, request, by=by, filters=filters)
-    with request.stores.opened(request.application) as stores:
-        if not request.distribution.alone and stores.application is None and how.journal is None:
+    with request.stores.opened(request.application) as (source, destination, application):
+        if not request.distribution.alone and application is None and how.journal is None:
             raise ConfigurationError(
                 "several processes meet in a journal: say --journal URL, of a database that all of them reach"
             )
         return request.distribution.run(
-            lambda listener, part: Sync(
-                stores.source, stores.destination, how,
-                application=stores.application, listener=listener, part=part,
-            ),
+            lambda listener, part: Sync(source, destination, how, application=application, listener=listener, part=part),
             request.output,
-            journal=partial(journaled, stores.application, how.journal, how.journal_schema),
+            journal=partial(journaled, application, how.journal, how.journal_schema),
             lease=how.lease, grace=how.grace,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -101,14 +101,7 @@ def _compare(application: Application, registration: Registration) -> tuple[Agre
 def _print_comparison(key: str, results: tuple[Agreement, ...], output: Output) -> None:
     if output.json:
         for result in results:
-            event = {
-                "event": "compared",
-                "key": key,
-                "filename": result.filename,
-                "size": result.size,
-                "reason": result.reason,
-            }
-            click.echo(json.dumps(event), err=True)
+            click.echo(json.dumps({"event": "compared", "key": key, **asdict(result)}), err=True)
         return
     failed = [result for result in results if not result.agreed]
     for result in failed:

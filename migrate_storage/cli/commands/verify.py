@@ -11,7 +11,7 @@ from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.distributed import Distribution
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput
-from migrate_storage.reporting.diff_files import Differences, write_differences
+from migrate_storage.reporting.diff_files import Differences
 
 __all__ = ("verify",)
 
@@ -63,9 +63,9 @@ def verify(request: _VerifyRequest) -> object:
 
     with request.application.opened() as application:
         how = fill(AuditOptions, request)
-        with Differences.for_parameters(vars(request.files)) as files:
+        with Differences(vars(request.files)) as files:
             return request.distribution.run(
-                lambda listener, part: Audit(application, how, listener=write_differences(files, listener), part=part),
+                lambda listener, part: Audit(application, how, listener=files.beside(listener), part=part),
                 request.output,
                 journal=partial(connected, application, how.journal, how.journal_schema),
                 lease=LEASE,

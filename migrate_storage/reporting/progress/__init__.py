@@ -6,32 +6,15 @@ The counts are drawn a few times a second.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO
 
 from rich.console import Console
 
-from migrate_storage.core.events import Event
 from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.live import LiveDisplay
-from migrate_storage.reporting.progress.plain import Lines, Quiet
+from migrate_storage.reporting.progress.plain import Lines, Shown
 
-__all__ = ("Shown", "shown_on")
-
-
-class Shown(Protocol):
-    """A listener that is open during the run."""
-
-    def __call__(self, event: Event) -> None:
-        """Count one event."""
-
-    def __enter__(self) -> Self:
-        """Start to show the run."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Restore the terminal."""
+__all__ = ("shown_on",)
 
 
 def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lines: IO[str] | None = None) -> Shown:
@@ -46,7 +29,7 @@ def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lin
     if as_json and lines is not None:
         return JsonLines(lines)
     if quiet:
-        return Quiet()
+        return Shown()
     # rich itself obeys `NO_COLOR` and `TERM=dumb`.
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else Lines(stream)

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import IO, Any
+from typing import Any
 
-from migrate_storage.core.events import (
-    Behind,
-    BytesMoved,
-    Event,
-    ItemFinished,
-    ItemsFinished,
-    Listed,
-    Noted,
-    PaceChanged,
-    PassStarted,
-    RangesAdvanced,
-    RunFinished,
-    RunStarted,
-)
+from migrate_storage.core import events
 from migrate_storage.reporting import Report, outcome_to_dict
 from migrate_storage.reporting.progress.plain import Periodic
 
 __all__ = ("JsonLines", "describe")
 
 
-SECONDS_BETWEEN_JSON = 1.0
-
-
 _EVENTS = {
-    RunStarted: "run_started",
-    PassStarted: "pass_started",
-    PaceChanged: "pace",
-    Listed: "listed",
-    ItemsFinished: "items",
-    Behind: "behind",
-    RunFinished: "run_finished",
-    BytesMoved: "bytes",
-    RangesAdvanced: "ranges",
+    events.RunStarted: "run_started",
+    events.PassStarted: "pass_started",
+    events.PaceChanged: "pace",
+    events.Listed: "listed",
+    events.ItemsFinished: "items",
+    events.Behind: "behind",
+    events.RunFinished: "run_finished",
+    events.BytesMoved: "bytes",
+    events.RangesAdvanced: "ranges",
 }
 
 
-def describe(event: Event) -> tuple[str, dict[str, Any]]:
+def describe(event: events.Event) -> tuple[str, dict[str, Any]]:
     """Return the name and the fields of an event, as in docs/events.md."""
-    if isinstance(event, ItemFinished):
+    if isinstance(event, events.ItemFinished):
         return "item", outcome_to_dict(event.outcome)
-    if isinstance(event, Noted):
+    if isinstance(event, events.Noted):
         return "note", asdict(event.note)
     return _EVENTS[type(event)], {attribute.name: getattr(event, attribute.name) for attribute in fields(event)}
 
@@ -59,18 +41,14 @@ class JsonLines(Periodic):
     Bytes are written as ``progress``, about once a second. :meth:`report` writes the last line.
     """
 
-    def __init__(
-        self, stream: IO[str], *, every: float = SECONDS_BETWEEN_JSON, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Write to ``stream``, one ``progress`` in ``every`` seconds at most."""
-        super().__init__(stream, every, clock)
+    _EVERY_SECONDS = 1.0
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         """Write one event, and ``progress`` if it is due."""
         self._state.add(event)
-        if isinstance(event, RunFinished):
+        if isinstance(event, events.RunFinished):
             self._write_progress()
-        if not isinstance(event, BytesMoved | RangesAdvanced):
+        if not isinstance(event, events.BytesMoved | events.RangesAdvanced):
             self._write(*describe(event))
         if self._is_due():
             self._write_progress()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -16,7 +15,7 @@ from rich.text import Text
 from migrate_storage.core.events import Behind, Event, Noted, RunStarted
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import amount, duration, size
-from migrate_storage.reporting.progress.plain import describe_lag, describe_note, describe_start
+from migrate_storage.reporting.progress.plain import Shown, describe_lag, describe_note, describe_start
 from migrate_storage.reporting.progress.state import ProgressState
 
 __all__ = ("LiveDisplay",)
@@ -25,7 +24,7 @@ __all__ = ("LiveDisplay",)
 REFRESHES_PER_SECOND = 5
 
 
-class LiveDisplay:
+class LiveDisplay(Shown):
     """A bar with objects, bytes, rate, time left and failures so far."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,10 +53,8 @@ class LiveDisplay:
         self._live.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
     def render(self) -> RenderableType:
         """Return the current picture."""

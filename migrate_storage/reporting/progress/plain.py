@@ -11,22 +11,40 @@ from migrate_storage.core.model import Note, Severity
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.progress.state import ProgressState
 
-__all__ = ("Lines", "Periodic", "Quiet")
+__all__ = ("Lines", "Periodic", "Shown")
 
 
-class Periodic:
+class Shown:
+    """A listener that is open during a job. This one shows nothing."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class Periodic(Shown):
     """Writes to a stream, some of it every few seconds.
 
     Args:
         stream: The stream.
-        every: The interval in seconds.
+        every: The interval in seconds; by default that of the class.
         clock: Returns the time in seconds.
     """
 
-    def __init__(self, stream: IO[str], every: float, clock: Callable[[], float]) -> None:
-        self._stream, self._every, self._clock = stream, every, clock
+    _EVERY_SECONDS = 5.0
+
+    def __init__(
+        self, stream: IO[str], *, every: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._clock = stream, clock
+        self._every = self._EVERY_SECONDS if every is None else every
         self._state = ProgressState(clock)
-        self._due = clock() + every
+        self._due = clock() + self._every
 
     def _is_due(self) -> bool:
         """Whether the interval has passed. If so, the next interval starts."""
@@ -35,14 +53,8 @@ class Periodic:
         self._due = now + self._every
         return True
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._stream.flush()
-
-
-SECONDS_BETWEEN_LINES = 5.0
 
 
 _PLAIN_VERIFY = "looked at"
@@ -83,27 +95,8 @@ def describe_note(note: Note) -> str:
     return visible(f"{note.severity.value}: {subject}{note.message}{todo}")
 
 
-class Quiet:
-    """A listener that writes nothing."""
-
-    def __call__(self, event: Event) -> None:
-        """Ignore one event."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
 class Lines(Periodic):
     """Writes a plain line every few seconds, for logs and pipes."""
-
-    def __init__(
-        self, stream: IO[str], *, every: float = SECONDS_BETWEEN_LINES, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Write to ``stream``, one line of progress in ``every`` seconds at most."""
-        super().__init__(stream, every, clock)
 
     def __call__(self, event: Event) -> None:
         """Count one event, and write a line if one is due."""

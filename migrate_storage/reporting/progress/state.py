@@ -6,18 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from migrate_storage.core.events import (
-    BytesMoved,
-    Event,
-    ItemFinished,
-    ItemsFinished,
-    Listed,
-    PaceChanged,
-    PassStarted,
-    RangesAdvanced,
-    RunFinished,
-    RunStarted,
-)
+from migrate_storage.core import events
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.text import amount, duration, size, visible
 
@@ -33,7 +22,7 @@ class ProgressState:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._began = clock, clock()
-        self.start: RunStarted | None = None
+        self.start: events.RunStarted | None = None
         self.passes = self.objects = self.rows = self.bytes = self.failures = 0
         self.kinds: Counter[OutcomeKind] = Counter()
         #: How the run ended; empty until then.
@@ -41,38 +30,36 @@ class ProgressState:
         self._listed: int | None = None
         #: Shards that are done, and all shards.
         self._shards: tuple[int, int] | None = None
-        self._pace: PaceChanged | None = None
+        self._pace: events.PaceChanged | None = None
 
-    def add(self, event: Event) -> None:
+    def add(self, event: events.Event) -> None:
         """Count one event."""
         match event:
-            case BytesMoved():
+            case events.BytesMoved():
                 self.bytes += event.count
-            case ItemFinished(outcome=outcome):
+            case events.ItemFinished(outcome=outcome):
                 self.objects += 1
                 self.kinds[outcome.kind] += 1
                 self.failures += not outcome.kind.done
                 # A list of files is one row, which its first file counts for.
                 self.rows += sum(not ref.index for ref in outcome.refs)
-            case ItemsFinished():
+            case events.ItemsFinished():
                 self.objects += event.objects
                 self.rows += event.rows
                 self.kinds[event.kind] += event.objects
-            case RangesAdvanced():
+            case events.RangesAdvanced():
                 self.objects, self.bytes, self.failures = event.objects, event.bytes, event.listed
                 self.rows, self._shards = event.rows, (event.done, event.ranges)
-            case PassStarted():
+            case events.PassStarted():
                 self.passes = event.number
-            case RunStarted():
+            case events.RunStarted():
                 self.start = event
-            case Listed():
+            case events.Listed():
                 self._listed = event.objects
-            case PaceChanged():
+            case events.PaceChanged():
                 self._pace = event
-            case RunFinished():
+            case events.RunFinished():
                 self.state = event.state
-            case _:
-                pass
 
     @property
     def seconds(self) -> float:

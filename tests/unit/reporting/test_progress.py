@@ -25,7 +25,7 @@ from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeK
 from migrate_storage.reporting.progress import shown_on
 from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.live import LiveDisplay
-from migrate_storage.reporting.progress.plain import Lines, Quiet
+from migrate_storage.reporting.progress.plain import Lines, Shown
 from migrate_storage.reporting.progress.state import ProgressState
 
 COLUMN = Column(table="doc", column="file", key=("id",))
@@ -243,7 +243,7 @@ def test_the_listener_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     stream, out = io.StringIO(), io.StringIO()
     assert isinstance(shown_on(stream), Lines)
-    assert isinstance(shown_on(stream, quiet=True), Quiet)
+    assert type(shown_on(stream, quiet=True)) is Shown
     assert isinstance(shown_on(stream, as_json=True, quiet=True, lines=out), JsonLines)
     stream.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setenv("TERM", "dumb")

@@ -10,7 +10,7 @@ import pytest
 from migrate_storage.core.filters import Filters
 from migrate_storage.engine.compare import By
 from migrate_storage.jobs.check import Check, CheckOptions
-from migrate_storage.reporting.diff_files import KINDS, Differences, write_differences
+from migrate_storage.reporting.diff_files import KINDS, Differences
 from tests.support.evidence import Evidence
 from tests.support.sync.fixtures import Run, end
 from tests.support.sync.trees import files, pair, rclone
@@ -23,11 +23,9 @@ def compared(
 ) -> tuple[dict[str, list[str]], int]:
     """Our report files, each as its lines in order."""
     wanted = {kind: folder / f"ours-{kind}" for kind in KINDS}
-    with Differences(wanted) as differences:
+    with Differences({kind.replace("-", "_"): path for kind, path in wanted.items()}) as differences:
         chosen = CheckOptions(by=by, **options)  # type: ignore[arg-type]
-        report = Check(
-            end(source), end(destination), chosen, listener=write_differences(differences, lambda _: None)
-        ).run()
+        report = Check(end(source), end(destination), chosen, listener=differences.beside(lambda _: None)).run()
     return {kind: sorted(path.read_text().splitlines()) for kind, path in wanted.items()}, report.exit_code
 
 
