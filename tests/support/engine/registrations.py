@@ -14,8 +14,7 @@ from migrate_storage import ObstoreBackend
 
 if TYPE_CHECKING:
     # An application of a benchmark imports this module too, and pays for what it imports.
-    from tests.support.servers import AzureServer
-from tests.support.servers import GCSServer, S3Server
+    from tests.support.servers import AzureServer, GCSServer, S3Server
 
 
 @dataclass(frozen=True, kw_only=True)
