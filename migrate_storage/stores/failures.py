@@ -50,13 +50,7 @@ class FailureKind(enum.StrEnum):
     @property
     def is_store_wide(self) -> bool:
         """Whether it concerns the whole store, so that other objects will fail too."""
-        return self in (
-            FailureKind.NO_BUCKET,
-            FailureKind.DENIED,
-            FailureKind.SLOW_DOWN,
-            FailureKind.TRANSIENT,
-            FailureKind.FULL,
-        )
+        return self.retriable or self in (FailureKind.NO_BUCKET, FailureKind.DENIED, FailureKind.FULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +70,19 @@ _USERINFO = re.compile(r"://[^/\s@]+@")
 _CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
 _NOISE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _NO_BUCKET = (
-    "NoSuchBucket",
-    "ContainerNotFound",
-    "The specified bucket does not exist",
-    "The specified container does not exist",
-)
-_ARCHIVED = ("InvalidObjectState", "BlobArchived", "archive")
+    "NoSuchBucket", "ContainerNotFound",
+    "The specified bucket does not exist", "The specified container does not exist",
+)  # fmt: skip
+_ARCHIVED = ("InvalidObjectState", "BlobArchived")
 _TRANSIENT_TEXTS = (
     "error sending request", "connection", "timed out", "timeout", "reset by peer", "incomplete", "body error",
     "decoding response", "broken pipe", "end of file", "eof", "payload is not completed", "truncated", "temporarily",
 )  # fmt: skip
+_EXISTS_TYPES = ("AlreadyExistsError", "PreconditionError")
+_DENIED_TYPES = ("PermissionDeniedError", "UnauthenticatedError")
 _TRANSIENT_TYPES = (
-    "ClientPayloadError",
-    "ServerDisconnectedError",
-    "ClientOSError",
-    "FSTimeoutError",
-    "ServerTimeoutError",
-)
+    "ClientPayloadError", "ServerDisconnectedError", "ClientOSError", "FSTimeoutError", "ServerTimeoutError",
+)  # fmt: skip
 
 
 def classify(error: BaseException) -> Failure:
@@ -107,7 +97,7 @@ def classify(error: BaseException) -> Failure:
     status = _read_http_status(error, head)
     if any(word in head for word in _NO_BUCKET):
         return Failure(FailureKind.NO_BUCKET, message)
-    if any(word in head for word in _ARCHIVED[:2]) and (status in (None, 403, 409)):
+    if any(word in head for word in _ARCHIVED) and (status in (None, 403, 409)):
         return Failure(FailureKind.ARCHIVED, message)
     return Failure(_classify_kind(error, head.lower(), status), message)
 
@@ -124,26 +114,14 @@ def _classify_kind(error: BaseException, text: str, status: int | None) -> Failu
     name = type(error).__name__
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return FailureKind.MISSING
-    if (
-        isinstance(error, FileExistsError)
-        or name in ("AlreadyExistsError", "PreconditionError")
-        or status in (409, 412)
-    ):
+    if isinstance(error, FileExistsError) or name in _EXISTS_TYPES or status in (409, 412):
         return FailureKind.EXISTS
-    if (
-        isinstance(error, PermissionError)
-        or name in ("PermissionDeniedError", "UnauthenticatedError")
-        or status in (401, 403)
-    ):
+    if isinstance(error, PermissionError) or name in _DENIED_TYPES or status in (401, 403):
         return FailureKind.DENIED
     if status in (429, 503) or "slowdown" in text or "slow down" in text:
         return FailureKind.SLOW_DOWN
-    if (
-        status == 507
-        or getattr(error, "errno", None) in (27, 28, 122)
-        or "no space left" in text
-        or "file too large" in text
-    ):
+    no_room = "no space left" in text or "file too large" in text
+    if no_room or status == 507 or getattr(error, "errno", None) in (27, 28, 122):
         return FailureKind.FULL
     if status is not None and (status >= 500 or status == 408) and status != 501:
         return FailureKind.TRANSIENT

@@ -10,14 +10,14 @@ import datetime
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
-from migrate_storage.stores.obstore_store import plain_e_tag, to_attributes
+from migrate_storage.stores.obstore_store import HEADERS, plain_e_tag, to_attributes
 
 __all__ = ("FsspecStore", "usable")
 
@@ -34,12 +34,9 @@ _VERSIONS = ("VersionId", "version_id", "generation")
 
 
 def usable(fs: Any) -> Any:
-    """Return the filesystem below all folders and caches.
+    """Return the filesystem below all folders and caches, for use without an event loop.
 
-    Caches may be stale. It is rebuilt for use without an event loop. Paths for it come from
-    :attr:`migrate_storage.translate.registration.Registration.path`.
-
-    It has no folders and no caches (which may be stale) around it, and is rebuilt for use without an event loop.
+    Caches may be stale. Paths come from :attr:`migrate_storage.translate.registration.Registration.path`.
 
     Args:
         fs: any fsspec filesystem instance.
@@ -61,8 +58,7 @@ def _get_lock(fs: Any) -> AbstractContextManager[Any]:
 class _OpenedObject:
     def __init__(self, fs: Any, path: str, meta: ObjectMeta, attributes: Attributes) -> None:
         self._fs, self._path, self._lock = fs, path, _get_lock(fs)
-        self.meta = meta
-        self.attributes = attributes
+        self.meta, self.attributes = meta, attributes
 
     def read(self) -> bytes:
         with self._lock:
@@ -136,11 +132,8 @@ class FsspecStore:
     def delete(self, path: str) -> None:
         """Delete one object; not by ``rm``, which reads ``*`` and ``[`` as patterns."""
         self._check_path(path)
-        try:
-            with self._lock:
-                self._fs.rm_file(path)
-        except FileNotFoundError:
-            return
+        with suppress(FileNotFoundError), self._lock:
+            self._fs.rm_file(path)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """List objects; the filesystem lists all keys in any case."""
@@ -223,15 +216,10 @@ class FsspecStore:
     def _read_attributes(self, path: str, info: Mapping[str, Any]) -> Attributes:
         settings: Any = info.get("content_settings") or {}
         found: dict[str, str] = {}
-        for header, names in {
-            "Content-Type": ("ContentType", "contentType", "content_type"),
-            "Content-Encoding": ("ContentEncoding", "contentEncoding", "content_encoding"),
-            "Content-Language": ("ContentLanguage", "contentLanguage", "content_language"),
-            "Content-Disposition": ("ContentDisposition", "contentDisposition", "content_disposition"),
-            "Cache-Control": ("CacheControl", "cacheControl", "cache_control"),
-        }.items():
-            value = _find_first(info, names) or settings.get(names[-1])
-            if value:
+        for field, header in HEADERS.items():
+            pascal = header.replace("-", "")
+            camel = pascal[0].lower() + pascal[1:]
+            if value := _find_first(info, (pascal, camel, field)) or settings.get(field):
                 found[header] = str(value)
         metadata = info.get("metadata") or info.get("Metadata")
         if metadata is None and hasattr(self._fs, "metadata"):

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,31 +18,25 @@ from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.stores.fork_guard import touch
 
-__all__ = ("ObstoreStore", "plain_e_tag", "unpanicked")
+__all__ = ("HEADERS", "ObstoreStore", "plain_e_tag", "unpanicked")
 
 T = TypeVar("T")
 
-_NAMED = {
-    "content-type": "content_type",
-    "content-encoding": "content_encoding",
-    "content-language": "content_language",
-    "content-disposition": "content_disposition",
-    "cache-control": "cache_control",
-}
+_FIELDS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
+HEADERS = {field: field.replace("_", "-").title() for field in _FIELDS}
+"""The header of each field of ``Attributes``."""
+_FIELD_OF = {header.lower(): field for field, header in HEADERS.items()}
 _PAGE_OBJECTS = 1000
 """Objects in one page of a listing, as in one answer of S3."""
 _PAGES_AHEAD = 4
 """Pages of a listing that are requested before they are needed."""
-_HEADERS = {field: header.title() for header, field in _NAMED.items()}
 _DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
 """Content types that services report for an object that was stored without one."""
 
 
 def plain_e_tag(e_tag: str | None) -> str | None:
     """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT differ."""
-    if not e_tag:
-        return None
-    return e_tag.removeprefix("W/").strip('"') or None
+    return (e_tag or "").removeprefix("W/").strip('"') or None
 
 
 def to_meta(path: str, meta: Mapping[str, Any]) -> ObjectMeta:
@@ -61,7 +56,7 @@ def to_attributes(found: Mapping[Any, str]) -> Attributes:
     named: dict[str, str] = {}
     metadata: dict[str, str] = {}
     for key, value in found.items():
-        field = _NAMED.get(str(key).lower())
+        field = _FIELD_OF.get(str(key).lower())
         if field is not None:
             named[field] = value
         elif str(key).lower() != "storage-class":
@@ -76,15 +71,13 @@ def to_attributes(found: Mapping[Any, str]) -> Attributes:
 
 def from_attributes(attributes: Attributes) -> dict[str, str]:
     """Return attributes as obstore takes them."""
-    headers = {header: value for field, header in _HEADERS.items() if (value := getattr(attributes, field))}
+    headers = {header: value for field, header in HEADERS.items() if (value := getattr(attributes, field))}
     return {**attributes.metadata, **headers}
 
 
 class _OpenedObject:
     def __init__(self, store: Any, path: str, result: Any, chunk: int) -> None:
-        self._store = store
-        self._result = result
-        self._chunk = chunk
+        self._store, self._result, self._chunk = store, result, chunk
         self.meta = to_meta(path, result.meta)
         self.attributes = to_attributes(result.attributes)
 
@@ -92,20 +85,17 @@ class _OpenedObject:
         return bytes(unpanicked(self._result.bytes))
 
     def chunks(self) -> Iterator[bytes]:
-        return map(bytes, self._read_ranges() if isinstance(self._store, LocalStore) else self._read_stream())
+        if isinstance(self._store, LocalStore):
+            return self._read_ranges()
+        return map(bytes, _iterate_stream(self._result.stream(min_chunk_size=self._chunk)))
 
-    def _read_stream(self) -> Iterator[Any]:
-        return _iterate_stream(self._result.stream(min_chunk_size=self._chunk))
-
-    def _read_ranges(self) -> Iterator[Any]:
+    def _read_ranges(self) -> Iterator[bytes]:
         """Read a local file in chunks: obstore streams 8 KiB at a time, 20 times slower."""
         path, size = self.meta.path, self.meta.size
         for start in range(0, size, self._chunk):
-            piece: dict[str, Any] = {
-                "range": (start, min(start + self._chunk, size)), "if_match": self._result.meta["e_tag"],
-            }  # fmt: skip
+            piece = {"range": (start, min(start + self._chunk, size)), "if_match": self._result.meta["e_tag"]}
             try:
-                yield unpanicked(lambda: self._store.get(path, options=piece).bytes())  # noqa: B023
+                yield bytes(unpanicked(lambda: self._store.get(path, options=piece).bytes()))  # noqa: B023
             except PreconditionError as error:
                 raise ConnectionError(f"{path} was written to while it was read") from error
 
@@ -121,9 +111,7 @@ class ObstoreStore:
     """
 
     def __init__(self, store: Any, name: str, *, within: str | None = None, chunk: int = 1024 * 1024) -> None:
-        self._store = store
-        self.name = name
-        self._chunk = chunk
+        self._store, self.name, self._chunk = store, name, chunk
         self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
         self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
         self.is_local = isinstance(store, (LocalStore, MemoryStore))
@@ -205,10 +193,8 @@ class ObstoreStore:
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
-        try:
+        with suppress(FileNotFoundError):
             unpanicked(lambda: self._store.delete(path))
-        except FileNotFoundError:
-            return
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""

@@ -30,22 +30,18 @@ class RateLimiter:
     ) -> None:
         self._condition = threading.Condition()
         self._stopping, self._clock = stopping, clock
-        self._per_second = per_second
+        #: The current limit; ``None`` where there is none.
+        self.per_second = per_second
         #: Called after the wait, right before the amount is used; an error that it raises prevents the use.
         self.guard: Callable[[], None] = lambda: None
         self._promised = self._granted = 0.0
         self._at = clock()
 
-    @property
-    def per_second(self) -> float | None:
-        """The current limit; ``None`` where there is none."""
-        return self._per_second
-
     def set(self, per_second: float | None) -> None:
         """Change the limit, also for threads that wait."""
         with self._condition:
             self._grant()
-            self._per_second = per_second
+            self.per_second = per_second
             self._condition.notify_all()
 
     def acquire(self, amount: float) -> None:
@@ -54,7 +50,7 @@ class RateLimiter:
         Raises:
             StoppedError: the job is to stop.
         """
-        if self._per_second is not None:
+        if self.per_second is not None:
             self._wait(amount)
         self.guard()
 
@@ -71,16 +67,16 @@ class RateLimiter:
 
     def _seconds_until(self, mine: float) -> float:
         """Return the seconds until ``mine`` is granted; the caller has the lock."""
-        return 0.0 if self._per_second is None else (mine - self._granted) / self._per_second
+        return 0.0 if self.per_second is None else (mine - self._granted) / self.per_second
 
     def _grant(self) -> None:
         now, before = self._clock(), self._at
         self._at = now
-        if self._per_second is None:
+        if self.per_second is None:
             self._granted = self._promised
         else:
-            most = self._promised + _BURST_SECONDS * self._per_second
-            self._granted = min(self._granted + (now - before) * self._per_second, most)
+            most = self._promised + _BURST_SECONDS * self.per_second
+            self._granted = min(self._granted + (now - before) * self.per_second, most)
 
 
 class StoreLimits:

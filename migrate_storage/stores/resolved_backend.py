@@ -32,10 +32,8 @@ class ResolvedBackend:
     """
 
     def __init__(self, backend: Any, *, attempts: int = 1, pace: StoreLimits | None = None) -> None:
-        self._pace = pace
-        self.backend = backend
+        self.backend, self._attempts, self._pace = backend, attempts, pace
         self.registration: Registration = read(backend)
-        self._attempts = attempts
         self._stores: dict[str, Store] = {}
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
@@ -76,8 +74,7 @@ class ResolvedBackend:
             KeyRefusedError: no library can address that key.
         """
         place = self.place(filename)
-        local = place.service == "file"
-        reason = unaddressable(place.key, local=local)
+        reason = unaddressable(place.key, local=place.service == "file")
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
             if reason is not None or config is None:
@@ -89,13 +86,12 @@ class ResolvedBackend:
             raise KeyRefusedError(reason)
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
         if config is None:
-            return ObjectAt(self._open_live(), filename)
+            live = self._open_once("live:", lambda: ObstoreStore(self.backend.fs, self._store_name("")))
+            return ObjectAt(live, filename)
         return ObjectAt(self._open_obstore(place, config), place.key)
 
     def copier(self, place: Place) -> ServerSideCopier | None:
-        """Return what lets the service copy from a place's bucket to this one.
-
-        ``None`` where they are not one S3 service.
+        """Return what lets the service copy from a place's bucket to this one, if both are one S3 service.
 
         Only a probe shows whether it copies: see :mod:`migrate_storage.engine.server_side_copy`.
         """
@@ -122,9 +118,8 @@ class ResolvedBackend:
                 return ObjectAt(self._open_obstore(place, config), place.key)
             if self.registration.filesystem is None:
                 return None
-            return ObjectAt(
-                self._open_fsspec(), f"/{place.key}" if place.root in ("", "/") else f"{place.root}/{place.key}"
-            )
+            folder = "" if place.root == "/" else place.root
+            return ObjectAt(self._open_fsspec(), f"{folder}/{place.key}")
         root = self.root
         if root.root != place.root or not place.key.startswith(root.key):
             return None
@@ -167,9 +162,6 @@ class ResolvedBackend:
         return self._open_once(
             "fsspec:", lambda: FsspecStore(self.registration.filesystem, self._store_name(""), root=root)
         )
-
-    def _open_live(self) -> Store:
-        return self._open_once("live:", lambda: ObstoreStore(self.backend.fs, self._store_name("")))
 
     def _open_obstore(self, place: Place, config: Any) -> Store:
         whole = self.registration.translation.config

@@ -40,9 +40,7 @@ class Retry:
     """
 
     def __init__(self, attempts: int, stopping: threading.Event, slow_down: Callable[[], None] = lambda: None) -> None:
-        self.attempts = attempts
-        self._stopping = stopping
-        self._slow_down = slow_down
+        self.attempts, self._stopping, self._slow_down = attempts, stopping, slow_down
 
     def call(self, work: Callable[[], T]) -> T:
         """Call ``work`` until it succeeds.

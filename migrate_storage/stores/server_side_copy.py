@@ -36,13 +36,7 @@ class ServerSideCopier:
     """
 
     def __init__(
-        self,
-        config: StoreConfig,
-        endpoint: str,
-        bucket: str,
-        *,
-        pace: StoreLimits | None = None,
-        create_only: bool = False,
+        self, config: StoreConfig, endpoint: str, bucket: str, *, pace: StoreLimits | None, create_only: bool = False
     ) -> None:
         self._config, self._endpoint, self._bucket, self._pace = config, endpoint, bucket, pace
         self.create_only = create_only

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
-from migrate_storage.stores.config.isolation import environment_client_options
+from migrate_storage.stores.config.isolation import environment_options
 from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, RETRY, unknown
 from migrate_storage.translate.model import StoreConfig
 
@@ -45,7 +45,8 @@ def client_options(config: StoreConfig, *, allow_http: bool) -> dict[str, Any]:
             )
         explicit["allow_http"] = True
     # Any explicit client option makes obstore ignore all client options in the environment.
-    ambient = environment_client_options(config.service) if config.service in PREFIXES else {}
+    environment = environment_options(config.service) if config.service in PREFIXES else {}
+    ambient = {name: value for name, value in environment.items() if name in CLIENT}
     timeouts = {} if "timeout" in explicit or "timeout" in ambient else _TIMEOUTS
     return {**timeouts, **{name: _convert_value(name, value) for name, value in ambient.items()}, **explicit}
 

@@ -42,8 +42,7 @@ class _Lazy:
     """Reads credentials from a source that the first request builds."""
 
     def __init__(self, build: Callable[[], Any], ask: Callable[[Any], Mapping[str, Any]]) -> None:
-        self._build = build
-        self._ask = ask
+        self._build, self._ask = build, ask
         self._built: Any = None
         self._lock = threading.Lock()
 
@@ -82,9 +81,8 @@ def provider(source: CredentialSource, service: str) -> Provider:
 
 
 def _find_botocore(options: Mapping[str, Any]) -> Any:
-    session = _import_module("botocore.session", "boto3").Session(
-        profile=options.get("profile_name") or options.get("profile")
-    )
+    profile = options.get("profile_name") or options.get("profile")
+    session = _import_module("botocore.session", "boto3").Session(profile=profile)
     return _require_credentials(session.get_credentials())
 
 
@@ -106,17 +104,14 @@ def _read_botocore(credentials: Any) -> Mapping[str, Any]:
 
 
 def _find_google(options: Mapping[str, Any]) -> Any:
-    credentials, _ = _import_module("google.auth", "google-auth").default(
-        scopes=options.get("scopes") or [_GOOGLE_SCOPE]
-    )
-    return credentials
+    scopes = options.get("scopes") or [_GOOGLE_SCOPE]
+    return _import_module("google.auth", "google-auth").default(scopes=scopes)[0]
 
 
 def _read_google(credentials: Any) -> Mapping[str, Any]:
     if getattr(credentials, "requires_scopes", False):
         credentials = credentials.with_scopes([_GOOGLE_SCOPE])
-    static = not hasattr(credentials, "refresh") or _is_static(credentials)
-    if not static:
+    if hasattr(credentials, "refresh") and not _is_static(credentials):
         credentials.refresh(_import_module("google.auth.transport.requests", "google-auth[requests]").Request())
     return {"token": credentials.token or "", "expires_at": _to_utc(getattr(credentials, "expiry", None))}
 

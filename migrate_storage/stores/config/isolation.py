@@ -14,22 +14,15 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.credentials import Provider, StaticCredentials, provider
-from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, canonical
+from migrate_storage.stores.config.option_names import PREFIXES, canonical
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 
-__all__ = (
-    "StoreParts",
-    "environment_client_options",
-    "environment_options",
-    "isolate_azure",
-    "isolate_gcs",
-    "isolate_s3",
-)
+__all__ = ("environment_options", "isolate_azure", "isolate_gcs", "isolate_s3")
 
 
 def environment_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -54,33 +47,27 @@ def environment_options(service: str, environment: Mapping[str, str] | None = No
     return found
 
 
-def environment_client_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment's client options: obstore ignores them beside a given one."""
-    return {name: value for name, value in environment_options(service, environment).items() if name in CLIENT}
+def isolate_s3(config: StoreConfig, options: dict[str, str], source: Provider | None, _: ExitStack) -> Provider | None:
+    """Keep tokens, endpoint and style of the environment away from explicit options.
 
+    Args:
+        config: the store.
+        options: its options, which are completed here.
+        source: its credential provider.
 
-class StoreParts(NamedTuple):
-    """The options and the credential provider of a store."""
-
-    options: dict[str, str]
-    provider: Provider | None
-
-
-def isolate_s3(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StoreParts:
-    """Keep tokens, endpoint and style of the environment away from explicit options."""
-    options, source = parts
+    Returns:
+        The credential provider to use.
+    """
     ambient = environment_options("s3")
-    endpoint = options.get("endpoint")
+    endpoint, region = options.get("endpoint"), options.get("region", "")
     if endpoint:
         _check_endpoint("aws_endpoint", endpoint)
         _check_virtual_host(config.root, options)
         options.setdefault("virtual_hosted_style_request", "false")
         if "endpoint_url_s3" in ambient:
             options["aws_endpoint_url_s3"] = options.pop("endpoint")
-    elif "endpoint" not in ambient and "endpoint_url_s3" not in ambient:
-        region = options.get("region", "")
-        if region.startswith("cn-"):
-            options["endpoint"] = f"https://s3.{region}.amazonaws.com.cn"
+    elif region.startswith("cn-") and not {"endpoint", "endpoint_url_s3"} & ambient.keys():
+        options["endpoint"] = f"https://s3.{region}.amazonaws.com.cn"
     keys = [name for name in ("access_key_id", "secret_access_key") if options.get(name)]
     if len(keys) == 1:
         missing = {"access_key_id": "aws_secret_access_key", "secret_access_key": "aws_access_key_id"}[keys[0]]
@@ -94,23 +81,22 @@ def isolate_s3(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StorePar
     if (keys or source or federated) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
     if keys and not options.get("session_token") and ambient.get("session_token") is not None and source is None:
-        names = {"access_key_id": "access_key_id", "secret_access_key": "secret_access_key"}
-        source = StaticCredentials({**{name: options[name] for name in names}, "token": None})
-    return StoreParts(options, source)
+        source = StaticCredentials({**{name: options[name] for name in keys}, "token": None})
+    return source
 
 
 def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
-    host = urlsplit(options["endpoint"]).netloc
+    scheme, host, *_ = urlsplit(options["endpoint"])
     if _is_true(options.get("virtual_hosted_style_request")) and not host.startswith(f"{bucket}."):
-        scheme = urlsplit(options["endpoint"]).scheme
         raise ConfigurationError(
             f"s3://{bucket}: a virtual-hosted endpoint must hold the bucket; write {scheme}://{bucket}.{host}"
         )
 
 
-def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack) -> StoreParts:
-    """Keep tokens and key files of the environment away from explicit options."""
-    options, source = parts
+def isolate_gcs(
+    _: StoreConfig, options: dict[str, str], source: Provider | None, until_constructed: ExitStack
+) -> Provider | None:
+    """Keep tokens and key files of the environment away; see :func:`isolate_s3`."""
     ambient = environment_options("gcs")
     if base := options.get("base_url"):
         _check_endpoint("google_base_url", base)
@@ -135,7 +121,7 @@ def isolate_gcs(_: StoreConfig, parts: StoreParts, until_constructed: ExitStack)
     _avoid_key_beside_path(options, ambient, until_constructed)
     if not own and source is None and not anonymous and not set(ambient) & {"service_account", "service_account_key"}:
         source = _make_default_provider(ambient)
-    return StoreParts(options, source)
+    return source
 
 
 def _avoid_key_beside_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
@@ -178,9 +164,8 @@ def _make_default_provider(ambient: Mapping[str, str]) -> Provider | None:
         kind = json.loads(Path(path).read_text()).get("type")
     except (OSError, ValueError, AttributeError):
         return None
-    if kind in ("service_account", "authorized_user"):
-        return None
-    return provider(CredentialSource(kind="google"), "gcs")
+    known = kind in ("service_account", "authorized_user")
+    return None if known else provider(CredentialSource(kind="google"), "gcs")
 
 
 def _check_key_file(name: str, value: str) -> str:
@@ -199,20 +184,17 @@ def _check_key_file(name: str, value: str) -> str:
 
 #: The ``credential_type`` of each option, in order of precedence.
 _AZURE_CREDENTIAL_TYPES = {
-    "account_key": "access_key",
-    "sas_key": "sas_token",
-    "token": "bearer_token",
-    "client_secret": "client_secret",
+    "account_key": "access_key", "sas_key": "sas_token", "token": "bearer_token", "client_secret": "client_secret",
     "federated_token_file": "workload_identity",
-}
+}  # fmt: skip
 
 
-def isolate_azure(config: StoreConfig, parts: StoreParts, _: ExitStack) -> StoreParts:
-    """Make Azure use the explicit kind of credentials."""
-    options, source = parts
+def isolate_azure(
+    config: StoreConfig, options: dict[str, str], source: Provider | None, _: ExitStack
+) -> Provider | None:
+    """Make Azure use the explicit kind of credentials; see :func:`isolate_s3`."""
     ambient = environment_options("azure")
-    account = options.get("account_name")
-    endpoint = options.get("endpoint")
+    account, endpoint = options.get("account_name"), options.get("endpoint")
     if endpoint:
         _check_endpoint("azure_storage_endpoint", endpoint)
         options["endpoint"] = endpoint.rstrip("/")
@@ -231,7 +213,7 @@ def isolate_azure(config: StoreConfig, parts: StoreParts, _: ExitStack) -> Store
         options.setdefault("credential_type", chosen)
     if (chosen or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
-    return StoreParts(options, source)
+    return source
 
 
 def _check_base64(container: str, key: str) -> None:

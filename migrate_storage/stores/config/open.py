@@ -17,12 +17,12 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.client_options import client_options, retry_options
-from migrate_storage.stores.config.credentials import provider
-from migrate_storage.stores.config.isolation import StoreParts, isolate_azure, isolate_gcs, isolate_s3
+from migrate_storage.stores.config.credentials import Provider, provider
+from migrate_storage.stores.config.isolation import isolate_azure, isolate_gcs, isolate_s3
 from migrate_storage.stores.config.option_names import OPTIONS, unknown
 from migrate_storage.translate.model import StoreConfig
 
-__all__ = ("LiveStore", "is_panic", "open_across", "open_store")
+__all__ = ("LiveStore", "open_across", "open_store")
 
 LiveStore = S3Store | GCSStore | AzureStore | LocalStore | MemoryStore | HTTPStore
 
@@ -95,10 +95,6 @@ _ROOTS = {
 }
 
 
-def _open_memory(_: StoreConfig) -> LiveStore:
-    return MemoryStore()
-
-
 def _open_file(config: StoreConfig) -> LiveStore:
     folder = Path(config.root).expanduser().absolute() / config.prefix
     options = {"mkdir": True, **config.options}
@@ -114,11 +110,11 @@ def _open_http(config: StoreConfig) -> LiveStore:
 def _open_cloud(config: StoreConfig, **forced: str) -> LiveStore:
     factory: Any
     factory, root_name, isolate = _CLOUDS[config.service]
-    given = _to_text(config.options)
-    given.pop(root_name, None)
+    options = _to_text(config.options)
+    options.pop(root_name, None)
     source = provider(config.credentials, config.service) if config.credentials else None
     with ExitStack() as until_constructed:
-        options, source = isolate(config, StoreParts(given, source), until_constructed)
+        source = isolate(config, options, source, until_constructed)
         options.update(forced)
         endpoint = str(options.get("endpoint") or options.get("aws_endpoint_url_s3") or options.get("base_url") or "")
         arguments = {
@@ -148,11 +144,6 @@ def _to_text(options: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of obstore's Rust code, which is no ``Exception``."""
-    return type(error).__name__ == "PanicException" and not isinstance(error, Exception)
-
-
 def _construct_store(config: StoreConfig, construct: Callable[[], LiveStore]) -> LiveStore:
     try:
         return construct()
@@ -160,29 +151,24 @@ def _construct_store(config: StoreConfig, construct: Callable[[], LiveStore]) ->
         name = str(error).partition("'")[2].partition("'")[0]
         raise unknown(config.service, name) from None
     except (BaseError, ValueError, TypeError, OSError) as error:
-        raise ConfigurationError(f"{config.service} store {config.root!r}: {_first_line(error)}") from None
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise ConfigurationError(f"{config.service} store {config.root!r}: {reason}") from None
     except BaseException as error:
-        if not is_panic(error):
+        if type(error).__name__ != "PanicException":  # a panic of obstore's Rust code, which is no ``Exception``
             raise
         raise ConfigurationError(
             f"{config.service} store {config.root!r}: obstore cannot read this configuration"
         ) from None
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
-
-
 _OPENERS: Mapping[str, Callable[[StoreConfig], LiveStore]] = {
-    "s3": _open_cloud,
-    "gcs": _open_cloud,
-    "azure": _open_cloud,
+    **dict.fromkeys(("s3", "gcs", "azure"), _open_cloud),
     "file": _open_file,
-    "memory": _open_memory,
+    "memory": lambda _: MemoryStore(),
     "http": _open_http,
 }
 
-_Isolate = Callable[[StoreConfig, StoreParts, ExitStack], StoreParts]
+_Isolate = Callable[[StoreConfig, dict[str, str], Provider | None, ExitStack], Provider | None]
 _CLOUDS: Mapping[str, tuple[type[LiveStore], str, _Isolate]] = {
     "s3": (S3Store, "bucket", isolate_s3),
     "gcs": (GCSStore, "bucket", isolate_gcs),

@@ -30,14 +30,9 @@ _S3: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 _GCS: Mapping[str, tuple[str, ...]] = {
-    "service_account": ("service_account_path",),
-    "service_account_key": (),
-    "application_credentials": (),
-    "bearer_token": (),
-    "skip_signature": (),
-    "base_url": (),
-    "bucket": ("bucket_name",),
-}
+    "service_account": ("service_account_path",), "service_account_key": (), "application_credentials": (),
+    "bearer_token": (), "skip_signature": (), "base_url": (), "bucket": ("bucket_name",),
+}  # fmt: skip
 
 _AZURE: Mapping[str, tuple[str, ...]] = {
     "account_name": (), "account_key": ("access_key", "master_key"), "sas_key": ("sas_token",),
@@ -51,13 +46,8 @@ _AZURE: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "s3": _S3,
-    "gcs": _GCS,
-    "azure": _AZURE,
-    "file": {"mkdir": (), "automatic_cleanup": ()},
-    "memory": {},
-    "http": {},
-}
+    "s3": _S3, "gcs": _GCS, "azure": _AZURE, "file": {"mkdir": (), "automatic_cleanup": ()}, "memory": {}, "http": {},
+}  # fmt: skip
 """By service: obstore's name without a prefix, and its other spellings. Only this package has ``profile`` and
 ``connection_string``."""
 
