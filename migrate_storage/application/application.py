@@ -146,17 +146,9 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
     engine = engine_from_url(url)
     try:
         selected = inspected_columns(engine, tuple(columns))
-    except sa.exc.SQLAlchemyError as error:
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error  # the driver's own error, without SQLAlchemy's link
         raise ConfigurationError(
-            f"cannot connect to {engine.url.render_as_string()}: {one_line(_unwrap_error(error))}: check the database URL"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot connect to {engine.url.render_as_string()}: {one_line(error)}: check the database URL"
+            f"cannot connect to {engine.url.render_as_string()}: {one_line(cause)}: check the database URL"
         ) from None
     return Application(engine=engine, columns=selected, backends=dict(backends))
-
-
-def _unwrap_error(error: BaseException) -> BaseException:
-    """Return the driver's own error, without SQLAlchemy's link."""
-    return getattr(error, "orig", None) or error

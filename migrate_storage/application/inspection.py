@@ -32,27 +32,45 @@ class OddKey:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class BackendUse:
-    """The files of one backend key."""
+    """The files of one backend key, which only :meth:`add` counts."""
 
     key: str
     #: ``None`` if rows name the key, and no backend has it.
-    registration: Registration | None
+    registration: Registration | None = None
     #: ``fsspec``, ``obstore`` (also if made from an fsspec backend) or another driver; empty without a backend.
     driver: str = ""
     #: Count of files by column.
-    files: Mapping[Column, int] = field(default_factory=dict)
+    files: Counter[Column] = field(default_factory=Counter)
     #: Count of files by bucket, container or folder, if filenames contain it.
-    roots: Mapping[str, int] = field(default_factory=dict)
+    roots: Counter[str] = field(default_factory=Counter)
     #: The first filenames that obstore cannot address.
-    odd: tuple[OddKey, ...] = ()
+    odd: list[OddKey] = field(default_factory=list)
     odd_count: int = 0
 
     @property
     def total(self) -> int:
         """Count of files under this key."""
-        return sum(self.files.values())
+        return self.files.total()
+
+    def add(self, ref: RowRef, filename: str) -> None:
+        """Count one file."""
+        self.files[ref.column] += 1
+        if self.registration is None:
+            return
+        place = self.registration.place(filename)
+        if not self.registration.root:
+            self.roots[place.root] += 1
+        local = place.service == "file"
+        # A swap keeps the filename. Every other way writes the relative one. obstore must address both.
+        reason = unaddressable(place.key, local=local) or unaddressable(
+            self.registration.relative(filename), local=local
+        )
+        if reason:
+            self.odd_count += 1
+            if len(self.odd) < LISTED_ODD_KEYS:
+                self.odd.append(OddKey(ref=ref, filename=filename, reason=reason))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,18 +92,16 @@ def inspect(application: Application) -> Inspection:
     Raises:
         ConfigurationError: when the database cannot be reached.
     """
-    registrations = {key: read(backend) for key, backend in application.backends.items()}
-    drivers = {key: str(backend.driver) for key, backend in application.backends.items()}
-    uses = {key: _UseCounter(registration) for key, registration in registrations.items()}
+    uses = {
+        key: BackendUse(key=key, registration=read(backend), driver=str(backend.driver))
+        for key, backend in application.backends.items()
+    }
     broken: Counter[Column] = Counter()
     for ref, file in _read_files(application, broken):
         key = str(file["backend"])
-        uses.setdefault(key, _UseCounter(None)).add(ref, str(file["filename"]))
-    return Inspection(
-        backends=tuple(uses[key].result(key, drivers.get(key, "")) for key in sorted(uses)),
-        columns=application.columns,
-        broken=dict(broken),
-    )
+        uses.setdefault(key, BackendUse(key=key)).add(ref, str(file["filename"]))
+    used = tuple(uses[key] for key in sorted(uses))
+    return Inspection(backends=used, columns=application.columns, broken=broken)
 
 
 def filenames(application: Application, backend: str, limit: int) -> tuple[str, ...]:
@@ -122,42 +138,3 @@ def _read_files(
                     yield from ((slot.ref, slot.file) for slot in slots)
     finally:
         database.close()
-
-
-class _UseCounter:
-    """Counts the files of one backend key."""
-
-    def __init__(self, registration: Registration | None) -> None:
-        self._registration = registration
-        self._files: Counter[Column] = Counter()
-        self._roots: Counter[str] = Counter()
-        self._odd: list[OddKey] = []
-        self._odd_count = 0
-
-    def add(self, ref: RowRef, filename: str) -> None:
-        self._files[ref.column] += 1
-        if self._registration is None:
-            return
-        place = self._registration.place(filename)
-        if not self._registration.root:
-            self._roots[place.root] += 1
-        local = place.service == "file"
-        # A swap keeps the filename. Every other way writes the relative one. obstore must address both.
-        reason = unaddressable(place.key, local=local) or unaddressable(
-            self._registration.relative(filename), local=local
-        )
-        if reason:
-            self._odd_count += 1
-            if len(self._odd) < LISTED_ODD_KEYS:
-                self._odd.append(OddKey(ref=ref, filename=filename, reason=reason))
-
-    def result(self, key: str, driver: str) -> BackendUse:
-        return BackendUse(
-            key=key,
-            driver=driver,
-            registration=self._registration,
-            files=dict(self._files),
-            roots=dict(self._roots),
-            odd=tuple(self._odd),
-            odd_count=self._odd_count,
-        )

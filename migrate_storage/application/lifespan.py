@@ -14,10 +14,6 @@ from migrate_storage.core.text import one_line
 __all__ = ("Lifespan",)
 
 _Message = MutableMapping[str, Any]
-AsgiApplication = Callable[
-    [MutableMapping[str, Any], Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]],
-    Awaitable[None],
-]
 
 
 class Lifespan:
@@ -27,12 +23,8 @@ class Lifespan:
     The protocol is the "lifespan" part of the ASGI specification, which every ASGI application has.
     """
 
-    def __init__(self, application: AsgiApplication) -> None:
-        """Prepare the lifespan without starting the application.
-
-        Args:
-            application: An ASGI application, such as one of Litestar or FastAPI.
-        """
+    def __init__(self, application: Callable[..., Awaitable[None]]) -> None:
+        """Prepare the lifespan of an ASGI application without starting it."""
         self._application = application
         self._started: Future[None] = Future()
         self._loop = asyncio.new_event_loop()

@@ -49,11 +49,8 @@ def program() -> str:
     called = Path(sys.argv[0])
     path = shutil.which(_PROGRAM)
     if called.name == _PROGRAM:
-        return (
-            _PROGRAM
-            if path and Path(path).resolve() == called.resolve()
-            else shlex.quote(os.path.normpath(called.absolute()))
-        )
+        on_path = path and Path(path).resolve() == called.resolve()
+        return _PROGRAM if on_path else shlex.quote(os.path.normpath(called.absolute()))
     if called.name == "__main__.py":
         return f"{interpreter()} -m migrate_storage"
     return _PROGRAM

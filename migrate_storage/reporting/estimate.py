@@ -85,9 +85,8 @@ def lines(estimate: Estimate) -> Iterator[str]:
     """Return the estimate as lines of text."""
     parts = f", {estimate.in_parts:,} of them in parts" if estimate.in_parts else ""
     yield f"  {'to copy':<12} {amount(estimate.objects, 'object')}, {size(estimate.bytes)}{parts}"
-    twice = (
-        f", {amount(estimate.twice, 'object')} read twice, because nothing tells their digest" if estimate.twice else ""
-    )
+    digestless = amount(estimate.twice, "object")
+    twice = f", {digestless} read twice, because nothing tells their digest" if estimate.twice else ""
     yield f"  {'source':<12} {amount(estimate.source_reads, 'read')} (GET, HEAD) at most, {size(estimate.source_bytes)} leave it{twice}"
     back = f", {size(estimate.destination_bytes)} read back at most" if estimate.destination_bytes else ""
     yield (

@@ -120,10 +120,8 @@ class Counters:
                 below += count
                 upper = "+Inf" if bound == math.inf else f"{bound:g}"
                 lines.append(f"{name}_bucket{self._format_labels(where, le=upper)} {below}")
-            lines += [
-                f"{name}_sum{self._format_labels(where)} {seconds!r}",
-                f"{name}_count{self._format_labels(where)} {below}",
-            ]
+            lines.append(f"{name}_sum{self._format_labels(where)} {seconds!r}")
+            lines.append(f"{name}_count{self._format_labels(where)} {below}")
         return "".join(f"{line}\n" for line in lines)
 
     def write(self, path: Path) -> None:

@@ -223,14 +223,8 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
 
 def _encode_ref(ref: RowRef) -> dict[str, Any]:
     column = ref.column
-    return {
-        "schema": column.schema,
-        "table": column.table,
-        "column": column.column,
-        "key": list(column.key),
-        "pk": [_encode_key(part) for part in ref.pk],
-        "index": ref.index,
-    }
+    named = {"schema": column.schema, "table": column.table, "column": column.column, "key": list(column.key)}
+    return {**named, "pk": [_encode_key(part) for part in ref.pk], "index": ref.index}
 
 
 def _decode_ref(data: Mapping[str, Any]) -> RowRef:
@@ -250,13 +244,8 @@ def _decode_key(part: Any) -> object:
 
 def note_to_dict(note: Note) -> dict[str, str]:
     """Return a note as values that JSON can represent."""
-    return {
-        "severity": note.severity.value,
-        "code": note.code,
-        "subject": note.subject,
-        "message": note.message,
-        "todo": note.todo,
-    }
+    shown = {"severity": note.severity.value, "code": note.code, "subject": note.subject}
+    return {**shown, "message": note.message, "todo": note.todo}
 
 
 def _decode_note(data: Mapping[str, str]) -> Note:

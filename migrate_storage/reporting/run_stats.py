@@ -41,12 +41,8 @@ class RunStats:
     def totals(self) -> dict[str, int]:
         """Counts so far: ``objects``, ``listed`` (those not done) and ``bytes``."""
         with self._lock:
-            done = sum(count for kind, count in self.counts.items() if kind.done)
-            return {
-                "objects": sum(self.counts.values()),
-                "listed": sum(self.counts.values()) - done,
-                "bytes": self.bytes,
-            }
+            listed = sum(count for kind, count in self.counts.items() if not kind.done)
+            return {"objects": sum(self.counts.values()), "listed": listed, "bytes": self.bytes}
 
     def send(self, event: Event) -> None:
         """Pass an event to the listener."""

@@ -36,8 +36,7 @@ def render(report: Report, figures: Figures | None = None) -> str:
 
 
 def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
-    yield headline(report)
-    yield ""
+    yield from (headline(report), "")
     yield from _render_facts(report)
     if report.estimate is not None:
         reckoned = ", as reckoned from the sample" if report.sample else ""
@@ -47,21 +46,17 @@ def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
         yield from _render_figures(figures)
     for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):
         if notes:
-            yield ""
-            yield title
+            yield from ("", title)
             for note in notes:
                 yield from _render_note(note)
     if report.listed_total:
-        yield ""
-        yield f"To look at ({amount(report.listed_total, noun(report))})"
+        yield from ("", f"To look at ({amount(report.listed_total, noun(report))})")
         for outcome in report.listed:
             yield from _render_outcome(outcome)
         if report.listed_total > len(report.listed):
             yield f"  and {amount(report.listed_total - len(report.listed), f'more {noun(report)}')}"
     if report.next_command:
-        yield ""
-        yield "Next"
-        yield f"  {report.next_command}"
+        yield from ("", "Next", f"  {report.next_command}")
 
 
 def headline(report: Report) -> str:

@@ -239,11 +239,8 @@ def _describe_process(process: ProcessRecord) -> str:
     heard = f"heard of {duration(process.seconds_since_report)} ago"
     if not process.alive:
         return f"{process.name}: gone; it was in {phases}, {heard}"
-    until = (
-        "goes on without its lease"
-        if process.seconds_left > NEVER_EXPIRES / 2
-        else f"counts for {duration(process.seconds_left)} more"
-    )
+    counts = f"counts for {duration(process.seconds_left)} more"
+    until = "goes on without its lease" if process.seconds_left > NEVER_EXPIRES / 2 else counts
     return f"{process.name}: {phases}, {heard}, {until}"
 
 
@@ -342,9 +339,8 @@ def _open_phases(
 def _open_backend(options: ApplicationOptions, key: str | None) -> tuple[CutoverBackend, Outbox]:
     from migrate_storage.cutover.backend import CutoverBackend
 
-    backends = {
-        name: backend for name, backend in options.open().backends.items() if isinstance(backend, CutoverBackend)
-    }
+    registered = options.open().backends.items()
+    backends = {name: backend for name, backend in registered if isinstance(backend, CutoverBackend)}
     if key is not None and key not in backends:
         raise ConfigurationError(
             f"--backend {visible(key)}: no CutoverBackend has this key; there is {_join_names(backends)}"

@@ -58,12 +58,9 @@ def demo(request: _DemoRequest) -> int:
     new = f"Made an application in {directory}/, which saved {files} with FSSpecBackend. Now to obstore:"
     old = f"The application in {directory}/ is there from before, with {files}. Once more:"
     output.print_text([old if again else new, ""])
+    how = example_folder.options
     with contextlib.closing(example_folder.application()) as application:
-        report, code = run_with_progress(
-            lambda listener: Migration(application, example_folder.options, listener),
-            output,
-            example_folder.options.grace,
-        )
+        report, code = run_with_progress(lambda listener: Migration(application, how, listener), output, how.grace)
     compared = example_folder.compare()
     if output.json:
         click.echo(json.dumps({"event": "compared", **asdict(compared)}))
@@ -85,10 +82,8 @@ def _describe_next(directory: Path) -> tuple[str, ...]:
 
 
 def _describe_comparison(compared: Comparison) -> str:
-    equal = (
-        f"{amount(compared.equal, 'file')} equal to the original, byte by byte; {len(compared.different):,} different"
-    )
-    lines = [f"Every row opened through FileObject.get_content(): {equal}."]
+    equal = f"{amount(compared.equal, 'file')} equal to the original, byte by byte"
+    lines = [f"Every row opened through FileObject.get_content(): {equal}; {len(compared.different):,} different."]
     if compared.later:
         lines.append(f"{amount(compared.later, 'file')} that the application saved later opened as well.")
     lines.extend(f"  differs: {visible(name)}" for name in compared.different)

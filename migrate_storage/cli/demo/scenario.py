@@ -127,11 +127,8 @@ def _find_library() -> Path:
 def _choose_originals() -> list[Path]:
     """Return files spread over the whole standard library, the same each time."""
     library = _find_library()
-    there = sorted(
-        path
-        for path in library.rglob("*.py")
-        if not {"site-packages", "dist-packages"} & set(path.parts) and path.stat().st_size
-    )
+    installed = {"site-packages", "dist-packages"}
+    there = sorted(path for path in library.rglob("*.py") if not installed & set(path.parts) and path.stat().st_size)
     return there if len(there) <= FILES else [there[number * len(there) // FILES] for number in range(FILES)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from itertools import pairwise
@@ -92,8 +92,9 @@ def _build_header(report: Report) -> Markup:
     between = report.source if report.source == report.destination else f"{report.source} → {report.destination}"
     way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
     when = datetime.fromtimestamp(report.started, UTC)
+    done = (kind for kind in OutcomeKind if kind.done and report.counts.get(kind))
     facts = [
-        *((f"{noun(report)}s {word(report, kind)}", f"{count:,}") for kind, count in _count_done(report)),
+        *((f"{noun(report)}s {word(report, kind)}", f"{report.counts[kind]:,}") for kind in done),
         ("to look at", f"{report.listed_total:,}"),
     ]
     if report.sample:
@@ -119,10 +120,6 @@ def _build_header(report: Report) -> Markup:
         ),
         element("dl", *(element("div", element("dt", what), element("dd", number)) for what, number in facts), class_="facts"),
     )  # fmt: skip
-
-
-def _count_done(report: Report) -> Iterator[tuple[OutcomeKind, int]]:
-    yield from ((kind, report.counts[kind]) for kind in OutcomeKind if kind.done and report.counts.get(kind))
 
 
 def _build_next(report: Report, typed: Callable[[str], str]) -> Markup:
@@ -286,9 +283,8 @@ def _build_slowest(figures: Figures) -> Markup | None:
         for outcome in figures.slowest
     )
     head = _build_head("Object", "took", "bytes", numbers=2, after=("outcome",))
-    return _build_section(
-        "slowest", "The slowest", _make_scrollable(element("table", head, element("tbody", *lines)), "The slowest")
-    )
+    table = element("table", head, element("tbody", *lines))
+    return _build_section("slowest", "The slowest", _make_scrollable(table, "The slowest"))
 
 
 def _build_notes(name: str, title: str, notes: Sequence[Note]) -> Markup | None:
@@ -308,10 +304,8 @@ def _build_footer(report: Report, figures: Figures) -> Markup:
     gone = report.objects - figures.objects
     sentences = ["Written by migrate-storage from the journal."]
     if gone > 0:
-        sentences.append(
-            f"The plots and tables miss {amount(gone, noun(report))}: "
-            "a later run took them over, or they were pruned, or the journal has no line for them."
-        )
+        why = "a later run took them over, or they were pruned, or the journal has no line for them"
+        sentences.append(f"The plots and tables miss {amount(gone, noun(report))}: {why}.")
     sentences.append("It holds filenames and primary keys: share it as you would share those.")
     return element("footer", element("p", " ".join(sentences)))
 
