@@ -36,6 +36,7 @@ __all__ = (
     "consistent_with",
     "copy_verified",
     "holds_damaged_copy",
+    "is_as_recorded",
     "proven_unchanged",
     "sha256_of",
     "verify",
@@ -187,6 +188,13 @@ def sha256_of(at: ObjectAt) -> str:
     if count != opened.meta.size:
         raise ConnectionError(f"{at.key} ended after {count} of {opened.meta.size} bytes: the body was truncated")
     return digest.hexdigest()
+
+
+def is_as_recorded(at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
+    """Whether an object, of which HEAD gave ``now``, is as recorded: by its evidence, or else by its bytes."""
+    if proven_unchanged(then, now.evidence):
+        return True
+    return sha256 is not None and now.size == then.size and sha256_of(at) == sha256
 
 
 def compare_content(source: ObjectAt, destination: ObjectAt) -> Verified | None:

@@ -34,6 +34,7 @@ __all__ = ("Orphans", "OrphansOptions")
 KNOWN_LOSSES_BATCH = 1000
 """Known losses that are written together."""
 MAX_STALE_NOTES = 100
+NOT_NAMED = "no row names it"
 _NOWHERE = Location("", "")
 
 
@@ -230,8 +231,6 @@ class Orphans(Job[_Facts]):
             return f"migrate-storage orphans --restore {report.run}"
         return "migrate-storage orphans --quarantine PREFIX" if counts.get(OutcomeKind.ORPHAN) else ""
 
-    # -- rows whose object is missing
-
     def _find_missing(self, facts: _Facts, reachability: Reachability) -> None:
         """List everything, read the rows, and report those whose object is missing."""
         context, journal, sides = self.context, facts.journal, facts.sides
@@ -260,7 +259,7 @@ class Orphans(Job[_Facts]):
 
     def _check_unlisted(self, slot: Slot, sides: Mapping[str, ResolvedBackend]) -> Outcome | None:
         """Send HEAD for an object that no listing showed; ``None`` where it exists."""
-        here = Location(slot.file["backend"], slot.file["filename"])
+        here = slot.location
 
         def outcome(kind: OutcomeKind, reason: str) -> Outcome:
             return Outcome(kind=kind, source=here, destination=_NOWHERE, reason=reason, refs=(slot.ref,))
@@ -278,8 +277,6 @@ class Orphans(Job[_Facts]):
             return None
         return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
 
-    # -- objects that no row names
-
     def _find_orphans(self, facts: _Facts, reachability: Reachability) -> None:
         """Report every object; orphans that are to be moved are only chosen here, and reported once moved."""
         chosen, prefix = 0, facts.prefix
@@ -292,9 +289,11 @@ class Orphans(Job[_Facts]):
                     f"--quarantine {prefix}: there is {listed.location} already, which no quarantine put there; choose another prefix: nothing was moved"
                 )
             if in_use:
-                self.context.stats.add_outcome(_in_use(listed, in_use))
-            elif prefix is None or (obstacle := reason_not_to_move(listed, facts.sides[listed.location.backend])):
-                self.context.stats.add_outcome(_orphan(listed, "" if prefix is None else obstacle))
+                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.SKIPPED, evidence=in_use))
+            elif prefix is None:
+                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.ORPHAN, NOT_NAMED))
+            elif obstacle := reason_not_to_move(listed, facts.sides[listed.location.backend]):
+                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.ORPHAN, f"{NOT_NAMED}; {obstacle}"))
             else:
                 chosen += 1
                 reachability.inventory.choose(listed)
@@ -304,11 +303,7 @@ class Orphans(Job[_Facts]):
             )
         if prefix is not None and not self._options.yes:
             for listed in reachability.inventory.chosen:
-                self.context.stats.add_outcome(
-                    replace(_orphan(listed), kind=OutcomeKind.QUARANTINED, reason="", evidence="no row names it")
-                )
-
-    # -- known losses
+                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.QUARANTINED, evidence=NOT_NAMED))
 
     def _ended_losses(self, facts: _Facts) -> Iterator[tuple[KnownLoss, str]]:
         if facts.journal is None:
@@ -326,12 +321,9 @@ class Orphans(Job[_Facts]):
                 continue
             if self._options.yes:
                 journal.known_losses.remove([loss.id])
-            self.context.stats.add_outcome(
-                Outcome(
-                    kind=OutcomeKind.SKIPPED, source=loss.location, destination=_NOWHERE,
-                    evidence=f"unmarked: {reason}" if reason else "unmarked",
-                )
-            )  # fmt: skip
+            evidence = f"unmarked: {reason}" if reason else "unmarked"
+            outcome = Outcome(kind=OutcomeKind.SKIPPED, source=loss.location, destination=_NOWHERE, evidence=evidence)
+            self.context.stats.add_outcome(outcome)
 
     def _note_fallback(self, message: str) -> None:
         note = Note(severity=Severity.INFO, code="listing.fallback", message=message)
@@ -349,14 +341,7 @@ def _note_quarantined(outcome: Outcome, sides: Mapping[str, ResolvedBackend], re
     return replace(outcome, kind=OutcomeKind.CONFLICT, reason=reason)
 
 
-def _in_use(listed: ListedObject, reason: str) -> Outcome:
+def _outcome_of(listed: ListedObject, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:
     return Outcome(
-        kind=OutcomeKind.SKIPPED, source=listed.location, destination=_NOWHERE, size=listed.meta.size, evidence=reason
+        kind=kind, source=listed.location, destination=_NOWHERE, reason=reason, size=listed.meta.size, evidence=evidence
     )
-
-
-def _orphan(listed: ListedObject, more: str = "") -> Outcome:
-    return Outcome(
-        kind=OutcomeKind.ORPHAN, source=listed.location, destination=_NOWHERE, size=listed.meta.size,
-        reason=f"no row names it; {more}" if more else "no row names it",
-    )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError
 from migrate_storage.core.model import Attributes, ObjectMeta, Outcome, OutcomeKind
@@ -20,8 +21,8 @@ from migrate_storage.engine.verify import (
     Verified,
     compare_content,
     copy_verified,
+    is_as_recorded,
     proven_unchanged,
-    sha256_of,
 )
 from migrate_storage.journal import ObjectRecord, digest
 from migrate_storage.stores.base import ObjectAt
@@ -85,17 +86,12 @@ def reason_not_to_move(held: ListedObject, side: ResolvedBackend) -> str:
 
 def moving_record(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
     """Return the record of an object to be moved below ``prefix`` and the run's id."""
-    name = held.location.path
-    place = held.place
+    key, name, place = held.location.backend, held.location.path, held.place
     return ObjectRecord(
-        id=digest("quarantine", run, place.service, place.endpoint, place.root, place.key),
-        run=run,
-        source_key=held.location.backend,
-        source_path=name,
-        destination_key=held.location.backend,
+        id=digest("quarantine", run, place.service, place.endpoint, place.root, place.key), run=run, state="moving",
+        source_key=key, source_path=name, destination_key=key,
         destination_path=f"{prefix}/{run}/{encode_key(name, local=place.service == 'file')}",
-        state="moving",
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,14 +113,8 @@ class StepResult:
         )  # fmt: skip
 
 
-class _ReplacedError(ObjectCheckError):
-    """An object is not what it was, or lost something in the copy."""
-
-
 class Quarantine:
     """Does each step for one object, from any thread; writes nothing to the journal.
-
-    Each step raises ``StoppedError`` when the job was asked to stop, and ``RunError`` when too many objects in a row failed.
 
     Args:
         sides: every registered backend.
@@ -138,27 +128,13 @@ class Quarantine:
         self._sides, self._resources, self._retry, self._dry_run = sides, resources, resources.retry, dry_run
         self._breaker = CircuitBreaker()
 
-    def copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
-        """Copy an object to quarantine and verify it; the new record has the evidence."""
-        return self._catch_failure(record, self._copy_to_quarantine)
+    def try_step(self, step: Callable[[ObjectRecord], StepResult], record: ObjectRecord) -> StepResult:
+        """Do one of the steps below for one object; a failure of the object is a result.
 
-    def delete_original(self, record: ObjectRecord) -> StepResult:
-        """Delete an object that was copied, if it and its copy are unchanged."""
-        return self._catch_failure(record, self._delete_original)
-
-    def put_back(self, record: ObjectRecord) -> StepResult:
-        """Copy an object back and delete the copy, from any state that a job left."""
-        return self._catch_failure(record, self._put_back)
-
-    def delete_copy(self, record: ObjectRecord) -> StepResult:
-        """Delete the copy of an object that is at its own key."""
-        return self._catch_failure(record, self._delete_copy)
-
-    def recover(self, record: ObjectRecord) -> StepResult:
-        """Finish the step of a killed job: delete the copy where the original exists."""
-        return self._catch_failure(record, self._recover)
-
-    def _catch_failure(self, record: ObjectRecord, step: Callable[[ObjectRecord], StepResult]) -> StepResult:
+        Raises:
+            StoppedError: the job was asked to stop.
+            RunError: too many objects in a row failed.
+        """
         try:
             result = step(record)
             self._breaker.record(None)
@@ -176,26 +152,21 @@ class Quarantine:
             reason = failure.message
         return StepResult(record=record, kind=OutcomeKind.FAILED, reason=reason)
 
-    def _resolve_objects(self, record: ObjectRecord) -> tuple[ObjectAt, ObjectAt]:
-        """Return the object at its own key, and its copy."""
-        side = self._sides.get(record.source_key)
-        if side is None:
-            raise KeyRefusedError(f"no backend is registered under {record.source_key!r} any more: register it again")
-        return side.resolve(record.source_path), side.resolve(record.destination_path)
-
-    def _copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
+    def copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
+        """Copy an object to quarantine and verify it; the new record has the evidence."""
         original, copy = self._resolve_objects(record)
         verified = self._copy(original, copy, create=False)
         found = self._head(copy)
         if found is None or found.size != verified.source.size:
-            raise _ReplacedError(f"the copy {record.destination} is not what was written")
+            raise ObjectCheckError(f"the copy {record.destination} is not what was written")
         if not self._have_same_attributes(original, copy):
-            raise _ReplacedError("the store does not keep what the object carries beside its bytes: it was not moved")
+            raise ObjectCheckError("the store does not keep what the object carries beside its bytes: it was not moved")
         record = with_objects(record, verified.source, found, verified.sha256)
         record = replace(record, evidence=verified.evidence[:64], ours=True)
         return StepResult(record=record, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
 
-    def _delete_original(self, record: ObjectRecord) -> StepResult:
+    def delete_original(self, record: ObjectRecord) -> StepResult:
+        """Delete an object that was copied, if it and its copy are unchanged."""
         original, copy = self._resolve_objects(record)
         found = self._head(copy)
         if found is None or not proven_unchanged(record.destination_evidence, found.evidence):
@@ -209,7 +180,8 @@ class Quarantine:
             self._retry.call(original.delete)
         return _quarantined_result(record, record.evidence or "")
 
-    def _put_back(self, record: ObjectRecord) -> StepResult:
+    def put_back(self, record: ObjectRecord) -> StepResult:
+        """Copy an object back and delete the copy, from any state that a job left."""
         original, copy = self._resolve_objects(record)
         existing, found = self._head(original), self._head(copy)
         if existing is not None:
@@ -219,11 +191,12 @@ class Quarantine:
         if found is None:
             reason = f"it and its copy {record.destination} are both gone: somebody emptied the quarantine"
             return StepResult(record=record, kind=OutcomeKind.MISSING, reason=reason)
-        if record.size is None or not self._is_intact(record, copy, found):
+        intact = partial(is_as_recorded, copy, found, record.destination_evidence, record.sha256)
+        if record.size is None or not self._retry.call(intact):
             reason = f"{record.destination} is not what was put there: look at it before you move it back by hand"
             return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
         if self._dry_run:
-            return self._delete_copy(record)
+            return self.delete_copy(record)
         try:
             self._copy(copy, original, create=refuses_to_replace(self._sides[record.source_key], self._retry))
         except StoreRequestError as error:
@@ -235,28 +208,22 @@ class Quarantine:
             # Another copy of it may have been put back just now.
             return self._settle_existing(record, now, found)
         if not self._have_same_attributes(original, copy):
-            raise _ReplacedError(
-                "the store does not keep what the object carries beside its bytes: the copy stays as well"
-            )
-        return self._delete_copy(record)
+            message = "the store does not keep what the object carries beside its bytes: the copy stays as well"
+            raise ObjectCheckError(message)
+        return self.delete_copy(record)
 
-    def _recover(self, record: ObjectRecord) -> StepResult:
+    def recover(self, record: ObjectRecord) -> StepResult:
+        """Finish the step of a killed job: delete the copy where the original exists."""
         original, _ = self._resolve_objects(record)
         if self._head(original) is None and record.size is not None:
             return _quarantined_result(record, "")
-        result = self._put_back(record)
+        result = self.put_back(record)
         if result.record.state == "restoring":
             return replace(result, record=replace(record, state="quarantined"))
         return result
 
     def _settle_existing(self, record: ObjectRecord, existing: ObjectMeta, found: ObjectMeta | None) -> StepResult:
-        """Decide about the copy where an object is at the original's key.
-
-        Args:
-            record: the object's journal record.
-            existing: the object at the original's key.
-            found: the copy; ``None`` where it is gone.
-        """
+        """Decide about the copy, if it was found, where an object is at the original's key."""
         never_deleted = record.size is None or proven_unchanged(record.source_evidence, existing.evidence)
         age_seconds = time.time() - record.updated
         if never_deleted and record.state == "deleting" and age_seconds < COPY_RETENTION_AFTER_CRASH_SECONDS:
@@ -264,28 +231,30 @@ class Quarantine:
             evidence = "at its place, a copy is kept for a while"
             return StepResult(record=record, kind=OutcomeKind.RESTORED, evidence=evidence)
         if never_deleted:
-            return self._delete_copy(record)
+            return self.delete_copy(record)
         if found is None:
             return _closed_result(record, f"another object stands there now, and {record.destination} is gone")
         original, copy = self._resolve_objects(record)
         equal = self._retry.call(lambda: compare_content(original, copy)) is not None
         if equal and self._have_same_attributes(original, copy):
-            return self._delete_copy(record)
+            return self.delete_copy(record)
         reason = f"another object stands there now; {record.destination} is kept: decide by hand which one is right"
         return StepResult(record=record, kind=OutcomeKind.OCCUPIED, reason=reason)
 
-    def _is_intact(self, record: ObjectRecord, copy: ObjectAt, found: ObjectMeta) -> bool:
-        """Whether the copy is the one that was verified, by evidence or else by bytes."""
-        if proven_unchanged(record.destination_evidence, found.evidence):
-            return True
-        return found.size == record.size and self._retry.call(lambda: sha256_of(copy)) == record.sha256
-
-    def _delete_copy(self, record: ObjectRecord) -> StepResult:
+    def delete_copy(self, record: ObjectRecord) -> StepResult:
+        """Delete the copy of an object that is at its own key."""
         _, copy = self._resolve_objects(record)
         if not self._dry_run:
             self._retry.call(copy.delete)
         restored = replace(record, state="restored")
         return StepResult(record=restored, kind=OutcomeKind.RESTORED, evidence=record.evidence or "")
+
+    def _resolve_objects(self, record: ObjectRecord) -> tuple[ObjectAt, ObjectAt]:
+        """Return the object at its own key, and its copy."""
+        side = self._sides.get(record.source_key)
+        if side is None:
+            raise KeyRefusedError(f"no backend is registered under {record.source_key!r} any more: register it again")
+        return side.resolve(record.source_path), side.resolve(record.destination_path)
 
     def _copy(self, source: ObjectAt, destination: ObjectAt, *, create: bool) -> Verified:
         policy = CopyPolicy(create=create, recheck_source=False, rounds=1)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from migrate_storage.core.errors import StoppedError
@@ -81,9 +82,8 @@ class QuarantineBatches:
         """
         for batch in self._journal.objects.in_states("moving", "deleting", "quarantined", "restoring", run=run):
             self._check_stop()
-            for result in self._run_step(
-                self._quarantine.put_back, batch if dry_run else self._claim_unfinished(batch)
-            ):
+            records = batch if dry_run else self._claim_unfinished(batch)
+            for result in self._run_step(self._quarantine.put_back, records):
                 if not dry_run:
                     self._record_finished(result)
                 self._on_outcome(result.outcome)
@@ -136,8 +136,7 @@ class QuarantineBatches:
     def _delete_originals(self, records: Sequence[ObjectRecord], results: dict[str, StepResult]) -> list[ObjectRecord]:
         """Delete objects with verified copies; return those certainly not deleted."""
         kept = []
-        claimed = self._claim(records, "moving", "deleting")
-        for result in self._run_step(self._quarantine.delete_original, claimed):
+        for result in self._run_step(self._quarantine.delete_original, self._claim(records, "moving", "deleting")):
             results[result.record.id] = result
             self._record([result.record])
             if result.kind is OutcomeKind.CHANGED:
@@ -160,7 +159,7 @@ class QuarantineBatches:
     ) -> Iterator[StepResult]:
         def run_one(record: ObjectRecord) -> StepResult:
             with self._limiter.acquire():
-                return step(record)
+                return self._quarantine.try_step(step, record)
 
         for _, result in parallel_map(run_one, records, self._workers):
             yield result
@@ -172,11 +171,8 @@ class QuarantineBatches:
 
     def _record(self, records: Sequence[ObjectRecord]) -> None:
         now = time.time()
-        self._journal.database.transaction(
-            lambda connection: self._journal.objects.record_results(
-                connection, [replace(record, updated=now) for record in records]
-            )
-        )
+        updated = [replace(record, updated=now) for record in records]
+        self._journal.database.transaction(partial(self._journal.objects.record_results, records=updated))
 
     def _recover(self) -> None:
         """Finish the steps of a killed job."""
@@ -190,10 +186,8 @@ class QuarantineBatches:
         return [*self._claim(moving, "moving", "restoring"), *others]
 
     def _claim(self, records: Iterable[ObjectRecord], before: str, after: str) -> list[ObjectRecord]:
-        """Change the state of records that still have state ``before``; return those.
-
-        A job that was suspended beyond its lease loses its records so, and then deletes neither object nor copy.
-        """
+        """Change the state of records that still have state ``before``; return those."""
+        # A job that was suspended beyond its lease loses its records so, and then deletes neither object nor copy.
         now = time.time()
         changed = [replace(record, state=after, updated=now) for record in records]
         ours = self._journal.objects.claim(changed, before)

@@ -24,7 +24,6 @@ __all__ = ("IN_QUARANTINE", "Reachability")
 
 IN_QUARANTINE = "in quarantine"
 """The reason of a quarantined object."""
-
 SOURCE_NEEDED_STATES = frozenset({"intent", "held", "purging", "leftover"})
 """States of a record whose source object a run, a revert or a purge may still need."""
 QUARANTINE_STATES = ("moving", "deleting", "quarantined", "restoring")
@@ -137,10 +136,7 @@ class Reachability:
             return "needed by a run's journal"
         if held.link:
             return "a link"
-        return self.young(held)
-
-    def young(self, held: ListedObject) -> str:
-        """Return why an object may belong to an upload under way; empty where it cannot."""
+        # An object may belong to an upload under way.
         if not self._min_age:
             return ""
         if held.meta.last_modified is None:

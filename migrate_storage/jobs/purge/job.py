@@ -29,7 +29,6 @@ from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("Purge",)
 
-
 MIN_REREAD_SECONDS = 60.0
 """The rows are read again at the earliest after this time: a row may have been re-pointed to the old key."""
 REREAD_TIME_RATIO = 10
@@ -112,7 +111,7 @@ class Purge(Job[_Facts]):
                 journal=journal, first=first, runs=[run.id for run in runs], read_rows=read_rows, rows_fresh_until=fresh_until,
                 rules=PurgeRules(source, destination, references, services, options, self.context.retry),
             )  # fmt: skip
-            candidates = sum(1 for record in self._records(facts) if facts.rules.candidate(record))
+            candidates = sum(1 for record in self._records(facts) if not facts.rules.reason_to_keep(record))
             if candidates > options.max_delete:
                 raise ConfigurationError(
                     f"{candidates} objects would be deleted, --max-delete allows {options.max_delete}: nothing was deleted; raise it if that is right"
@@ -144,9 +143,15 @@ class Purge(Job[_Facts]):
         return "finished"
 
     def complete(self, facts: _Facts, report: Report) -> Report:
-        """Add the freed bytes, and why objects were kept."""
+        """Add the freed bytes, why objects were kept, and a note where the bucket keeps versions."""
         del facts
-        return replace(report, passes=1, bytes_moved=self._freed, kept=dict(self._kept), notes=self._notes())
+        versions = Note(
+            severity=Severity.WARNING, code="purge.versions", subject=amount(self._versioned, "object"),
+            message="the bucket keeps versions: what was deleted stays there as an old version, and is paid for",
+            todo="let a lifecycle rule expire old versions, or delete them by their version",
+        )  # fmt: skip
+        notes = (versions,) if self._versioned else ()
+        return replace(report, passes=1, bytes_moved=self._freed, kept=dict(self._kept), notes=notes)
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
@@ -155,19 +160,6 @@ class Purge(Job[_Facts]):
         if report.state == "planned" and not report.counts.get(OutcomeKind.PURGED):
             return ""
         return " ".join(("migrate-storage purge", *([self._wanted] if self._wanted else ()), "--yes"))
-
-    def _notes(self) -> tuple[Note, ...]:
-        if not self._versioned:
-            return ()
-        return (
-            Note(
-                severity=Severity.WARNING,
-                code="purge.versions",
-                subject=amount(self._versioned, "object"),
-                message="the bucket keeps versions: what was deleted stays there as an old version, and is paid for",
-                todo="let a lifecycle rule expire old versions, or delete them by their version",
-            ),
-        )
 
     def _records(self, facts: _Facts) -> Iterator[ObjectRecord]:
         # An object that a killed purge was deleting comes first: its record means that it may be gone. There are few.
@@ -201,11 +193,7 @@ class Purge(Job[_Facts]):
             self._kept[decision.reason] += 1
         self.context.stats.add_outcome(
             Outcome(
-                kind=decision.kind,
-                source=record.destination if leftover else record.source,
-                destination=Location("", "purged"),
-                reason="" if purged else decision.reason,
-                size=record.size,
-                evidence=decision.reason if purged else "",
+                kind=decision.kind, source=record.destination if leftover else record.source, destination=Location("", "purged"),
+                size=record.size, reason="" if purged else decision.reason, evidence=decision.reason if purged else "",
             )
-        )
+        )  # fmt: skip

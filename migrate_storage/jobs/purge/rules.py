@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass
 
 from migrate_storage.core.errors import KeyRefusedError
-from migrate_storage.core.model import Evidence, ObjectMeta, OutcomeKind, Place
+from migrate_storage.core.model import OutcomeKind, Place
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
-from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
+from migrate_storage.engine.verify import consistent_with, is_as_recorded, proven_unchanged
 from migrate_storage.journal import ObjectRecord, object_id
-from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
@@ -68,14 +67,9 @@ class PurgeRules:
         self._references, self._services, self._options, self._retry = references, services, options, retry
         self._now = time.time()
 
-    def candidate(self, entry: ObjectRecord) -> bool:
-        """Whether the object passes all tests that need no request to a store."""
-        return not self._reason_to_keep(entry)
-
     def decide(self, entry: ObjectRecord) -> PurgeDecision:
         """Decide about one object."""
-        kept = self._reason_to_keep(entry)
-        if kept:
+        if kept := self.reason_to_keep(entry):
             return PurgeDecision(OutcomeKind.SKIPPED, kept)
         try:
             return self._check_leftover(entry) if self._options.leftovers else self._check_objects(entry)
@@ -84,14 +78,13 @@ class PurgeRules:
 
     def delete(self, entry: ObjectRecord) -> None:
         """Delete the object."""
-        side, path = (
-            (self._destination, entry.destination_path)
-            if self._options.leftovers
-            else (self._source, entry.source_path)
-        )
+        side, path = self._source, entry.source_path
+        if self._options.leftovers:
+            side, path = self._destination, entry.destination_path
         self._retry.call(side.resolve(path).delete)
 
-    def _reason_to_keep(self, entry: ObjectRecord) -> str:
+    def reason_to_keep(self, entry: ObjectRecord) -> str:
+        """Return why an object is kept by a test that needs no request to a store; empty where it passes them all."""
         here, there = self._places(entry)
         if self._now - entry.updated < self._options.older_than:
             return f"verified less than {self._options.older_than:.0f} s ago"
@@ -114,9 +107,8 @@ class PurgeRules:
         return ""
 
     def _places(self, entry: ObjectRecord) -> tuple[Place, Place]:
-        return resolve_links(self._source.place(entry.source_path)), resolve_links(
-            self._destination.place(entry.destination_path)
-        )
+        here, there = self._source.place(entry.source_path), self._destination.place(entry.destination_path)
+        return resolve_links(here), resolve_links(there)
 
     def _check_objects(self, entry: ObjectRecord) -> PurgeDecision:
         source = self._source.resolve(entry.source_path)
@@ -133,23 +125,15 @@ class PurgeRules:
             return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
         if found is None and not orphan:
             return PurgeDecision(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
-        if not self._is_as_journaled(source, here, entry.source_evidence, entry.sha256):
+        if not self._retry.call(lambda: is_as_recorded(source, here, entry.source_evidence, entry.sha256)):
             return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
-        if found is not None and not self._is_as_journaled(
-            destination, found, entry.destination_evidence, entry.sha256
+        if found is not None and not self._retry.call(
+            lambda: is_as_recorded(destination, found, entry.destination_evidence, entry.sha256)
         ):
-            return PurgeDecision(
-                OutcomeKind.CHANGED,
-                f"its copy {entry.destination} was replaced since: look at both before you delete one",
-            )
+            reason = f"its copy {entry.destination} was replaced since: look at both before you delete one"
+            return PurgeDecision(OutcomeKind.CHANGED, reason)
         why = "row deleted" if orphan else "copy verified again"
         return PurgeDecision(OutcomeKind.PURGED, why, versioned=here.version is not None)
-
-    def _is_as_journaled(self, at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
-        """Whether an object is as journaled, by the evidence of a HEAD or else by its bytes."""
-        if proven_unchanged(then, now.evidence):
-            return True
-        return sha256 is not None and now.size == then.size and self._retry.call(lambda: sha256_of(at)) == sha256
 
     def _check_leftover(self, entry: ObjectRecord) -> PurgeDecision:
         found = self._retry.or_none_if_missing(self._destination.resolve(entry.destination_path).head)
