@@ -27,7 +27,7 @@ from migrate_storage.jobs.distributed.shards import ShardRef, plan_of, uncut
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.jobs.sync.preflight import SyncPreflight, between
 from migrate_storage.jobs.sync.reconcile import Reconciler
-from migrate_storage.journal import Journal, RunRecord, digest, new_run_id
+from migrate_storage.journal import Journal, digest, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.listing import IncompleteError
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -76,6 +76,7 @@ class Sync(Job[_Facts]):
         limits = self.context.limits
         self._options, self._application = options, application
         self._source, self._destination = (ResolvedBackend(each, pace=limits) for each in (source, destination))
+        self._lease = f"sync-{digest(self._source.key, self._destination.key)}"
 
     def run(self) -> Report:
         """Do it.
@@ -157,18 +158,10 @@ class Sync(Job[_Facts]):
         command = "check" if report.state == "finished" and not self._options.dry_run else "sync"
         return f"migrate-storage {command} {self._source.key} {self._destination.key}"
 
-    @property
-    def _lease(self) -> str:
-        return f"sync-{digest(self._source.key, self._destination.key)}"
-
     def _make_reconciler(self, facts: _Facts) -> Reconciler:
         context, preflight, share = self.context, facts.preflight, self.share
-        copier = ObjectCopier(
-            preflight.route,
-            preflight.capabilities,
-            context.copy_resources(self._options.memory),
-            dry_run=self._options.dry_run,
-        )
+        resources, dry_run = context.copy_resources(self._options.memory), self._options.dry_run
+        copier = ObjectCopier(preflight.route, preflight.capabilities, resources, dry_run=dry_run)
         rows = (self._application, facts.database) if self._application and facts.database else None
         return Reconciler(
             preflight.route, copier, self._options, context, is_over=self._is_over, rows=rows,
@@ -191,13 +184,10 @@ class Sync(Job[_Facts]):
             "sync", self._source.key, self._destination.key, options.by, options.delete, options.max_delete,
             options.min_age, options.filters.given,
         )  # fmt: skip
-
-        def line(run: str) -> RunRecord:
-            return self.new_record(run, self._source.key, self._destination.key, Way.TAKE_OVER)
-
         return ShardedJob(
-            lease=self._lease, seconds=options.lease, plan=plan, limits=self.pace, line=line, cut=uncut, ends=False
-        )
+            lease=self._lease, seconds=options.lease, plan=plan, limits=self.pace, cut=uncut, ends=False,
+            line=partial(self.new_record, source=self._source.key, destination=self._destination.key, way=Way.TAKE_OVER),
+        )  # fmt: skip
 
     def _continues_earlier(self, journal: Journal) -> bool:
         """Whether the last sync of the same two stores did not finish."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mimetypes
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -47,9 +48,20 @@ class _Pass:
     failed: int = 0
     reconciled: int = 0
     bytes: int = 0
-    oldest: float | None = None
+    oldest: float = math.inf
+    #: Pairs of which only the destination has an object.
     extraneous: SpilledPairs = field(default_factory=SpilledPairs)
+    #: Pairs that wait until it is known which objects rows name.
     deferred: SpilledPairs = field(default_factory=SpilledPairs)
+
+    def count(self, pair: Pair, outcome: Outcome) -> None:
+        """Count how a pair ended."""
+        self.failed += not outcome.kind.done
+        self.reconciled += outcome.kind is not OutcomeKind.SKIPPED
+        if outcome.kind is OutcomeKind.COPIED and pair.source is not None:
+            self.bytes += pair.source.size
+            if pair.source.last_modified is not None:
+                self.oldest = min(self.oldest, pair.source.last_modified)
 
 
 class Reconciler:
@@ -106,16 +118,12 @@ class Reconciler:
             began = time.time()
             pairs = stack.enter_context(closing(merge(self._listed, self._other)))
             self._process(self._reconcile, self._plan(pairs, seen), seen)
-            named = stack.enter_context(ReferencedPlaces(self._services())) if self._rows else None
-            if named is not None and (len(seen.deferred) or len(seen.extraneous)):
-                # After the listings: what a row names by now was listed as it is, or is seen to have changed since.
-                self._read_rows(named)
+            # After the listings: what a row names by now was listed as it is, or is seen to have changed since.
+            named = self._find_named(stack, seen)
             self._process(self._reconcile, self._without_named(seen.deferred, named, self._outcome_of_named), seen)
             self._delete_extraneous(seen, named, exclude_runs)
-            seconds = max(0.0, began - seen.oldest) if seen.oldest is not None else 0.0
+            seconds = max(0.0, began - seen.oldest)
             return Behind(objects=seen.reconciled, bytes=seen.bytes, seconds=seconds)
-
-    # -- what is to be done
 
     def _plan(self, pairs: Iterable[Pair], seen: _Pass) -> Iterator[Pair]:
         """Yield the pairs that must be copied, or read to compare them."""
@@ -123,11 +131,8 @@ class Reconciler:
             if self._is_over():
                 seen.incomplete = True
                 return
-            if (
-                not self._options.filters.matches(pair.key)
-                or is_ours(pair)
-                or (self._is_mine is not None and not self._is_mine(pair.key))
-            ):
+            mine = self._is_mine is None or self._is_mine(pair.key)
+            if not mine or is_ours(pair) or not self._options.filters.matches(pair.key):
                 continue
             seen.at_destination += pair.destination is not None
             if pair.source is None:
@@ -161,7 +166,8 @@ class Reconciler:
         relation = Relation.DIFFERENT if _newer(held.last_modified, found.last_modified) else Relation.MATCHED
         return replace(compared, relation=relation, evidence="size and time")
 
-    # -- what is done
+    def _compare_bytes(self, pair: Pair) -> Compared:
+        return judge_at(pair, self._route.source, self._route.destination, By.CHECKSUM, self._retry)
 
     def _process(self, work: Callable[[Pair], Outcome], pairs: Iterable[Pair], seen: _Pass) -> None:
         """Do ``work`` for each pair, several at once, and report the outcomes."""
@@ -171,12 +177,7 @@ class Reconciler:
             if outcome is None:
                 seen.incomplete = True
                 continue
-            seen.failed += not outcome.kind.done
-            seen.reconciled += outcome.kind is not OutcomeKind.SKIPPED
-            if outcome.kind is OutcomeKind.COPIED and pair.source is not None:
-                seen.bytes += pair.source.size
-                times = [moment for moment in (seen.oldest, pair.source.last_modified) if moment is not None]
-                seen.oldest = min(times, default=None)
+            seen.count(pair, outcome)
             if not (outcome.kind is OutcomeKind.SKIPPED and seen.quiet):
                 self._stats.add_outcome(outcome)
         if seen.incomplete:
@@ -194,9 +195,7 @@ class Reconciler:
         """Make one key equal. A different destination object is replaced only while it is as it was listed."""
         began = time.monotonic()
         for _ in range(MAX_RECONCILE_ATTEMPTS):
-            compared = self._compare_listed(pair) or judge_at(
-                pair, self._route.source, self._route.destination, By.CHECKSUM, self._retry
-            )
+            compared = self._compare_listed(pair) or self._compare_bytes(pair)
             if compared.relation is Relation.MATCHED:
                 return self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence)
             if compared.relation is Relation.ERROR:
@@ -220,16 +219,13 @@ class Reconciler:
     def _task_for(self, pair: Pair) -> CopyTask:
         """Return the copy task of one key."""
         here, there = (Location(side.key, pair.key) for side in (self._route.source, self._route.destination))
-        item = Item(source=here, destination=there, action=self._action_for(pair.key), slots=())
+        place = self._route.source.place(pair.key)
+        # A probe showed that the service copies by itself.
+        by_itself = place.root in self._route.copiers and unaddressable(place.key) is None
+        item = Item(source=here, destination=there, action=Action.COPY if by_itself else Action.TRANSFER, slots=())
         guessed = mimetypes.guess_type(pair.key)[0] if self._guesses_content_type else None
         replaces = pair.destination.evidence if pair.destination is not None else None
         return CopyTask(pair.key, item, replaces=replaces, content_type=guessed)
-
-    def _action_for(self, key: str) -> Action:
-        """Return ``COPY`` where a probe showed that the service copies by itself."""
-        place = self._route.source.place(key)
-        by_itself = place.root in self._route.copiers and unaddressable(place.key) is None
-        return Action.COPY if by_itself else Action.TRANSFER
 
     def _stat_both(self, key: str) -> Pair:
         """Send HEAD for a key to both sides."""
@@ -252,9 +248,8 @@ class Reconciler:
         if verified is None:
             return self._outcome(pair, result.kind, result.reason)
         kind = OutcomeKind.COPIED if result.copied else OutcomeKind.SKIPPED
-        return replace(
-            self._outcome(pair, kind, evidence=verified.evidence), size=verified.source.size, seconds=seconds
-        )
+        outcome = self._outcome(pair, kind, evidence=verified.evidence)
+        return replace(outcome, size=verified.source.size, seconds=seconds)
 
     def _outcome(self, pair: Pair, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:
         return Outcome(
@@ -262,16 +257,17 @@ class Reconciler:
             destination=Location(self._route.destination.key, pair.key), size=pair.source.size if pair.source is not None else None,
         )  # fmt: skip
 
-    # -- what rows name, and what is deleted
-
-    def _services(self) -> ServiceIdentity:
-        assert self._rows is not None
-        return ServiceIdentity([*sides_of(self._rows[0].backends).values(), self._route.destination])
-
-    def _read_rows(self, named: ReferencedPlaces) -> None:
-        assert self._rows is not None
+    def _find_named(self, stack: ExitStack, seen: _Pass) -> ReferencedPlaces | None:
+        """Return the places that rows name by now; ``None`` where there are no rows."""
+        if self._rows is None:
+            return None
         application, database = self._rows
-        named.add_rows(database, application.columns, sides_of(application.backends))
+        sides = sides_of(application.backends)
+        services = ServiceIdentity([*sides.values(), self._route.destination])
+        named = stack.enter_context(ReferencedPlaces(services))
+        if len(seen.deferred) or len(seen.extraneous):
+            named.add_rows(database, application.columns, sides)
+        return named
 
     def _without_named(
         self, pairs: Iterable[Pair], named: ReferencedPlaces | None, instead: Callable[[Pair], Outcome]
@@ -286,17 +282,14 @@ class Reconciler:
     def _outcome_of_named(self, pair: Pair) -> Outcome:
         """Return the outcome of a pair whose destination a row names: the application writes there now."""
         if self._compare_listed(pair) is None:
-            compared = judge_at(pair, self._route.source, self._route.destination, By.CHECKSUM, self._retry)
+            compared = self._compare_bytes(pair)
             if compared.relation is Relation.MATCHED:
                 return self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence)
         reason = "it differs, and a row names it there: what the application may have written is not replaced"
         return self._outcome(pair, OutcomeKind.OCCUPIED, reason)
 
     def _delete_extraneous(
-        self,
-        seen: _Pass,
-        named: ReferencedPlaces | None,
-        exclude_runs: Callable[[], AbstractContextManager[object]],
+        self, seen: _Pass, named: ReferencedPlaces | None, exclude_runs: Callable[[], AbstractContextManager[object]]
     ) -> None:
         count = len(seen.extraneous)
         if not count:
@@ -324,8 +317,6 @@ def _contradict(held: ObjectMeta, found: ObjectMeta) -> bool:
 
 
 def _newer(here: float, there: float) -> bool:
-    """Whether the source was written after the destination.
-
-    Most services report whole seconds. Equal times without a fraction count as newer: one copy too many is harmless.
-    """
+    """Whether the source was written after the destination."""
+    # Most services report whole seconds. Equal times without a fraction count as newer: one copy too many is harmless.
     return here > there or (here == there and here == int(here))
