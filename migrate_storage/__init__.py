@@ -19,9 +19,9 @@ __all__ = ("CutoverBackend", "ObstoreBackend", "__version__", "add_storage_comma
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "CutoverBackend": "migrate_storage.cutover.backend",
-        "ObstoreBackend": "migrate_storage.backend.obstore",
-        "add_storage_commands": "migrate_storage.cli",
-        "dual_register": "migrate_storage.application.dual_registration",
+        "migrate_storage.application.dual_registration": ("dual_register",),
+        "migrate_storage.backend.obstore": ("ObstoreBackend",),
+        "migrate_storage.cli": ("add_storage_commands",),
+        "migrate_storage.cutover.backend": ("CutoverBackend",),
     },
 )

@@ -16,9 +16,8 @@ __all__ = ("ConfigurationError", "CredentialSource", "KeyRefusedError", "Obstore
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "ConfigurationError": "migrate_storage.core.errors",
-        "CredentialSource": "migrate_storage.translate.model",
-        "KeyRefusedError": "migrate_storage.core.errors",
-        "ObstoreBackend": "migrate_storage.backend.obstore",
+        "migrate_storage.backend.obstore": ("ObstoreBackend",),
+        "migrate_storage.core.errors": ("ConfigurationError", "KeyRefusedError"),
+        "migrate_storage.translate.model": ("CredentialSource",),
     },
 )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 __all__ = ("lazy_attributes",)
 
 
-def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_attributes(package: str, exports: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """Return a module's ``__getattr__`` (PEP 562) that imports a name on first use.
 
     Args:
         package: the ``__name__`` of the module.
-        homes: by exported name, the dotted name of the module that defines it.
+        exports: by the dotted name of the module that defines them, the exported names.
 
     Returns:
         A function that returns the attribute, or raises ``AttributeError`` for any other name.
     """
+    homes = {name: module for module, names in exports.items() for name in names}
 
     def find(name: str) -> Any:
         if name not in homes:

@@ -20,12 +20,12 @@ __all__ = ("Counters", "CutoverBackend", "Database", "Outbox", "Phase", "PhaseCo
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "Counters": "migrate_storage.reporting.metrics",
-        "CutoverBackend": "migrate_storage.cutover.backend",
-        "Database": "migrate_storage.database.connection",
-        "Outbox": "migrate_storage.cutover.outbox",
-        "Phase": "migrate_storage.cutover.decisions",
-        "SharedPhase": "migrate_storage.cutover.phase.source",
-        "PhaseController": "migrate_storage.cutover.phase.transitions",
+        "migrate_storage.cutover.backend": ("CutoverBackend",),
+        "migrate_storage.cutover.decisions": ("Phase",),
+        "migrate_storage.cutover.outbox": ("Outbox",),
+        "migrate_storage.cutover.phase.source": ("SharedPhase",),
+        "migrate_storage.cutover.phase.transitions": ("PhaseController",),
+        "migrate_storage.database.connection": ("Database",),
+        "migrate_storage.reporting.metrics": ("Counters",),
     },
 )

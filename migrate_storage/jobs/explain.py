@@ -73,10 +73,8 @@ def explain(
 
 def _find_row(rows: FileColumn, pk: Sequence[str]) -> tuple[tuple[Any, ...], str | None]:
     if len(pk) != len(rows.column.key):
-        raise ConfigurationError(
-            f"{rows.column.table} has a key of {len(rows.column.key)} parts ({', '.join(rows.column.key)}): "
-            f"give {len(rows.column.key)}"
-        )
+        count, names = len(rows.column.key), ", ".join(rows.column.key)
+        raise ConfigurationError(f"{rows.column.table} has a key of {count} parts ({names}): give {count}")
     found = rows.find(pk)
     if found is None:
         raise ConfigurationError(f"{rows.column.table} has no row with key {', '.join(pk)}")
@@ -111,9 +109,8 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
         yield f"run {record.run} to {record.destination_key or 'nowhere'}: {record.state}, {outcome}"
         if record.destination_key and record.size is not None and record.destination_key in sides:
             destination = sides[record.destination_key]
-            yield from _describe_object(
-                destination, record.destination_path, retry, record.destination_evidence, "the copy"
-            )
+            evidence = record.destination_evidence
+            yield from _describe_object(destination, record.destination_path, retry, evidence, "the copy")
         yield f"now: {_predict_run(record)}"
 
 
@@ -167,19 +164,16 @@ def _describe_object(
     except KeyRefusedError as error:
         yield f"{what} cannot be addressed: {error}"
     except StoreRequestError as error:
+        is_missing = error.failure.kind is FailureKind.MISSING
         yield (
             f"{what} is missing at {side.place(path)}"
-            if error.failure.kind is FailureKind.MISSING
+            if is_missing
             else f"{what} cannot be read at {side.place(path)}: {error}"
         )
     else:
-        same = (
-            ""
-            if known is None
-            else ", as journaled"
-            if consistent_with(known, meta.evidence)
-            else ", not as journaled any more"
-        )
+        same = ""
+        if known is not None:
+            same = ", as journaled" if consistent_with(known, meta.evidence) else ", not as journaled any more"
         yield f"{what} is at {side.place(path)}: {meta.size} bytes, ETag {meta.e_tag or 'none'}{same}"
 
 

@@ -79,16 +79,13 @@ def _check_rows(application: Application, database: Database, key: str) -> Itera
                 except BrokenValueError:
                     broken += 1
     verb = "names" if naming == 1 else "name"
-    message = (
-        f"{amount(naming, 'row')} still {verb} it"
-        if naming
-        else f"no row of {amount(len(application.columns), 'column')} names it"
-    )
+    message = f"no row of {amount(len(application.columns), 'column')} names it"
+    if naming:
+        message = f"{amount(naming, 'row')} still {verb} it"
     yield ReadinessCheck("rows", not naming, message)
     if broken:
-        yield ReadinessCheck(
-            "values", False, f"{amount(broken, 'row')} cannot be read as files and may name it: correct them by hand"
-        )
+        message = f"{amount(broken, 'row')} cannot be read as files and may name it: correct them by hand"
+        yield ReadinessCheck("values", False, message)
 
 
 def _check_work(journal: Journal | None) -> Iterator[ReadinessCheck]:
@@ -112,9 +109,8 @@ def _check_cutovers(
     tables = [PhaseTable(database, outbox.backend, outbox.tables) for outbox in outboxes]
     processes = [process for table in tables for process in database.transaction(table.read_processes)]
     acting = [process.name for process in processes if process.alive]
-    message = (
-        f"{amount(len(acting), 'process', 'processes')} may be acting in a cutover's phase: {', '.join(acting[:5])}"
-    )
+    count = amount(len(acting), "process", "processes")
+    message = f"{count} may be acting in a cutover's phase: {', '.join(acting[:5])}"
     yield ReadinessCheck("phase", not acting, message if acting else "no process acts in a cutover's phase")
 
 
@@ -127,12 +123,8 @@ def _check_latest_run(runs: list[RunRecord]) -> Iterator[ReadinessCheck]:
     if report is None or latest.state != "finished":
         yield ReadinessCheck("run", False, f"the latest run from it ({latest.id}) is {latest.state}: run again")
     elif report.listed_total:
-        yield ReadinessCheck(
-            "run",
-            False,
-            f"the latest run from it lists {amount(report.listed_total, 'object')}: "
-            f"see 'migrate-storage report {latest.id}'",
-        )
+        message = f"the latest run from it lists {amount(report.listed_total, 'object')}"
+        yield ReadinessCheck("run", False, f"{message}: see 'migrate-storage report {latest.id}'")
     else:
         yield ReadinessCheck("run", True, f"the latest run from it ({latest.id}) finished, with nothing listed")
 
