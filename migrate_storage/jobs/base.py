@@ -73,19 +73,14 @@ class Job(ABC, Generic[F]):
         stop = threading.Event()
         limiter = ConcurrencyLimiter(pace.concurrency, stop, self._report_throttle)
         self.context = JobContext(
-            stats=RunStats(listener),
-            stop=stop,
-            retry=Retry(pace.attempts, stop, limiter.on_throttled),
-            limiter=limiter,
+            stats=RunStats(listener), stop=stop, retry=Retry(pace.attempts, stop, limiter.on_throttled), limiter=limiter,
             limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop),
-        )
+        )  # fmt: skip
         self.part = part
         self.share: ShardRun | None = None
         self.run_limits = RunLimits(pace.max_duration, pace.max_bytes, self._count_bytes)
         self.pace, self._passes = pace, 0
         self._lease_error: RunError | None = None
-
-    # -- what a job gives
 
     @abstractmethod
     def describe(self, facts: F) -> JobDescription:
@@ -117,8 +112,6 @@ class Job(ABC, Generic[F]):
         """Return how many rows the job changed so far."""
         del facts
         return 0
-
-    # -- what each job uses
 
     def stop(self) -> None:
         """End soon, from any thread or a signal handler: objects under way are finished, none is begun."""
@@ -221,15 +214,12 @@ class Job(ABC, Generic[F]):
             if share is not None:
                 report = share.finish(report)
             elif journal is not None:
-                journal.runs.update(
-                    what.run, state=state, report=json.dumps(report.to_dict()), finished=report.finished
-                )
+                text = json.dumps(report.to_dict())
+                journal.runs.update(what.run, state=state, report=text, finished=report.finished)
         if refusal is not None:
             raise refusal
         stats.send(RunFinished(run=what.run, state=report.state))
         return report
-
-    # -- inside
 
     def _steered(
         self, facts: F, run: str, journal: Journal | None, load: LoadMonitor | None
@@ -252,9 +242,8 @@ class Job(ABC, Generic[F]):
         return self.context.stats.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
     def _report_throttle(self, limiter: ConcurrencyLimiter) -> None:
-        self.context.stats.send(
-            PaceChanged(concurrency=limiter.limit, most_concurrency=limiter.max_limit, paused=limiter.paused)
-        )
+        pace = PaceChanged(concurrency=limiter.limit, most_concurrency=limiter.max_limit, paused=limiter.paused)
+        self.context.stats.send(pace)
 
     def _on_lease_lost(self, error: RunError) -> None:
         """End the job: another may be at work."""

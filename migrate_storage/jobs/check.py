@@ -86,12 +86,9 @@ class Check(Job[None]):
         """See :meth:`Job.describe`."""
         del facts
         return JobDescription(
-            run=new_run_id(),
-            source=self._source.key,
-            destination=self._destination.key,
+            run=new_run_id(), source=self._source.key, destination=self._destination.key, read_only=True,
             reason=f"compared by {self._options.by}{', one way' if self._options.one_way else ''}",
-            read_only=True,
-        )
+        )  # fmt: skip
 
     def work(self, facts: None) -> str:
         """Compare the two listings, key by key."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
@@ -13,7 +14,21 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.urls import in_memory
 from migrate_storage.journal import Journal
 
-__all__ = ("connected", "journaled", "own_journal")
+__all__ = ("connected", "find_backend", "journaled", "own_journal")
+
+B = TypeVar("B")
+
+
+def find_backend(backends: Mapping[str, B], key: str) -> B:
+    """Return the backend that is registered under a key.
+
+    Raises:
+        ConfigurationError: there is none; the message lists the keys.
+    """
+    if key not in backends:
+        known = ", ".join(sorted(backends)) or "none"
+        raise ConfigurationError(f"no storage backend is registered under {key!r}; registered: {known}")
+    return backends[key]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
@@ -30,23 +31,14 @@ from migrate_storage.jobs.distributed.dask_task import Task, TaskResult
 
 __all__ = ("DaskDriver", "DriverTimes", "Shared")
 
-
 POLL_SECONDS = 0.3
 """Seconds between two polls of the journal and the cluster."""
-
-
 MAX_SHARD_FAILURES = 3
 """How often a shard may fail before the job fails."""
-
-
 MAX_LOST_WORKERS = 10
 """How often a shard may lose its worker before the job fails. A cluster may remove a worker for its own reasons."""
-
-
 SHARDS_PER_THREAD = 4
 """Shards for each thread of the cluster: a lost worker loses little, and no thread idles long at the end."""
-
-
 MIN_SILENT_SECONDS = 5.0
 """Seconds without a heartbeat after which a worker gets no shard and loses those it has; at least the lease's."""
 
@@ -95,8 +87,7 @@ class DaskDriver:
         times: DriverTimes,
         listener: Listener,
     ) -> None:
-        self._job, self._arguments, self._tell = job, tuple(arguments), listener
-        self._work = work
+        self._job, self._arguments, self._work, self._tell = job, tuple(arguments), work, listener
         self._cluster, self._opened, self._times = cluster, journal, times
         self._stopping, self._task_done = threading.Event(), threading.Event()
         self._fatal: RunError | None = None
@@ -124,12 +115,8 @@ class DaskDriver:
         with self._cluster() as client:
             threads = sum(int(told["nthreads"]) for told in workers_of(client).values())
             run, lease = self._job.begin(max(1, threads) * SHARDS_PER_THREAD)
-            with (
-                self._opened() as (_, journal),
-                hold_lease(
-                    journal, self._times.lease, stopping=self._stopping, lost=self._on_lease_lost, name=lease, owner=run
-                ),
-            ):
+            hold = partial(hold_lease, stopping=self._stopping, lost=self._on_lease_lost, name=lease, owner=run)
+            with self._opened() as (_, journal), hold(journal, self._times.lease):
                 line = journal.runs.find(run)
                 # A run of this id that is found begun is taken up again.
                 resumed = any(journal.shards.progress_of(run).values())
@@ -254,11 +241,8 @@ class DaskDriver:
         fit = WorkerHealth(max(MIN_SILENT_SECONDS, self._times.lease))
         while self._under_way and time.monotonic() < until:
             able = fit.live_threads(workers_of(client))
-            self._under_way = {
-                number: (future, address)
-                for number, (future, address) in self._under_way.items()
-                if not future.done() and address in able
-            }
+            tasks = self._under_way.items()
+            self._under_way = {number: task for number, task in tasks if not task[0].done() and task[1] in able}
             self._report_progress(journal, line.id)
             time.sleep(POLL_SECONDS)
 

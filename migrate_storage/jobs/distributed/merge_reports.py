@@ -13,7 +13,7 @@ from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.journal import Journal, ShardRecord
 from migrate_storage.reporting import LISTED, Report
 
-__all__ = ("merge_reports",)
+__all__ = ("count_journaled", "merge_reports")
 
 K = TypeVar("K")
 
@@ -34,31 +34,35 @@ def merge_reports(
     reports = [Report.from_dict(json.loads(shard.report)) for shard in shards if shard.report]
     listed = {str(outcome.source): outcome for report in reports for outcome in report.listed}
     if ends:
-        counts, evidence = _count_journaled(journal, last)
+        counts, evidence = count_journaled(journal, last.run, last.counts.get(OutcomeKind.KNOWN, 0))
         listed = _without_done(journal, last.run, listed)
     else:
         counts, evidence = _sum(report.counts for report in reports), _sum(report.evidence for report in reports)
     return replace(
-        last,
-        started=began,
-        finished=time.time(),
-        passes=max(report.passes for report in reports),
-        counts=counts,
-        evidence=evidence,
+        last, started=began, finished=time.time(), passes=max(report.passes for report in reports),
+        counts=counts, evidence=evidence, listed=tuple(listed.values())[:LISTED],
         rows_moved=journal.rows.count_repointed(last.run) if ends else 0,
         bytes_moved=sum(report.bytes_moved for report in reports),
         rows_filtered=last.rows_filtered if closes else sum(report.rows_filtered for report in reports),
-        listed=tuple(listed.values())[:LISTED],
-    )
+    )  # fmt: skip
 
 
-def _count_journaled(journal: Journal, last: Report) -> tuple[dict[OutcomeKind, int], dict[str, int]]:
-    """Count the objects of the whole job in the journal; missing ones that are known losses as the last report does."""
-    counts = {OutcomeKind(kind): count for kind, count in journal.objects.count(last.run).items()}
-    if known := last.counts.get(OutcomeKind.KNOWN):
+def count_journaled(
+    journal: Journal, run: str, known: int, shard: int | None = None
+) -> tuple[dict[OutcomeKind, int], dict[str, int]]:
+    """Count the objects of a run, or of one shard of it, in the journal: by outcome, and by evidence.
+
+    Args:
+        journal: of the run.
+        run: the run's id.
+        known: how many of the missing objects are known losses. The journal records them as missing.
+        shard: the shard's number.
+    """
+    counts = {OutcomeKind(kind): count for kind, count in journal.objects.count(run, shard).items()}
+    if known:
         counts[OutcomeKind.KNOWN] = known
         counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
-    return counts, journal.objects.count_evidence(last.run)
+    return counts, journal.objects.count_evidence(run, shard)
 
 
 def _without_done(journal: Journal, run: str, listed: Mapping[str, Outcome]) -> dict[str, Outcome]:

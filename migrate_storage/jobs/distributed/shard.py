@@ -154,9 +154,8 @@ class ShardRun:
             **(self._progress or PROGRESS_AT_START), "bytes": report.bytes_moved,
             "objects": report.objects, "listed": report.listed_total, "rows_moved": report.rows_moved,
         }  # fmt: skip
-        self._journal.shards.update(
-            self.run, self.number, state=state, report=json.dumps(report.to_dict()), doing=json.dumps(doing)
-        )
+        text = json.dumps(report.to_dict())
+        self._journal.shards.update(self.run, self.number, state=state, report=text, doing=json.dumps(doing))
         return self._conclude_job(report) or self._note_shard(report)
 
     def _conclude_job(self, report: Report) -> Report | None:
@@ -169,9 +168,8 @@ class ShardRun:
             # Another process ended the job while this one slept between its two writes: that report is the whole one.
             return Report.from_dict(json.loads(run.report))
         whole = merge_reports(self._journal, shards, report, closes=self.closes, ends=self._work.ends, began=self.began)
-        self._journal.runs.update(
-            self.run, state=whole.state, report=json.dumps(whole.to_dict()), finished=whole.finished
-        )
+        text = json.dumps(whole.to_dict())
+        self._journal.runs.update(self.run, state=whole.state, report=text, finished=whole.finished)
         if not over:
             return None
         self._journal.leases.release(self.run, name=self._work.lease)
@@ -186,12 +184,8 @@ class ShardRun:
 
 
 PROGRESS_AT_START = {
-    "paused": "",
-    "concurrency": 0,
-    "most_concurrency": 0,
-    "bandwidth": None,
-    "requests_per_second": None,
-}
+    "paused": "", "concurrency": 0, "most_concurrency": 0, "bandwidth": None, "requests_per_second": None,
+}  # fmt: skip
 """Progress of a shard that ended before its control loop ran."""
 SUMMED_COUNTS = ("objects", "listed", "bytes", "rows_moved")
 

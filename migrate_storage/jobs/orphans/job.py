@@ -18,7 +18,7 @@ from migrate_storage.engine.known_losses import KnownLosses, find_stale, known_l
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
 from migrate_storage.jobs.base import Job, JobDescription
-from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
@@ -151,11 +151,8 @@ class Orphans(Job[_Facts]):
                 return self.execute(facts, journal if options.yes else None)
 
     def _find_keys(self, sides: Mapping[str, ResolvedBackend]) -> tuple[str, ...]:
-        unknown = [key for key in self._options.keys if key not in sides]
-        if unknown:
-            raise ConfigurationError(
-                f"no storage backend is registered under {unknown[0]!r}; registered: {', '.join(sorted(sides))}"
-            )
+        for key in self._options.keys:
+            find_backend(sides, key)
         return tuple(dict.fromkeys(self._options.keys)) or tuple(sorted(sides))
 
     @contextmanager

@@ -31,13 +31,7 @@ PROBE_SECONDS = 10.0
 
 
 def estimate(
-    route: MigrationPlan,
-    journal: Journal,
-    run: str,
-    options: RunOptions,
-    context: JobContext,
-    *,
-    share: float = 1.0,
+    route: MigrationPlan, journal: Journal, run: str, options: RunOptions, context: JobContext, *, share: float = 1.0
 ) -> Estimate | None:
     """Return what a run would take; ``None`` where it would copy nothing.
 
@@ -94,11 +88,7 @@ def _is_digest(tag: str | None) -> bool:
 
 
 def _probe_speed(
-    counted: Estimate,
-    sample: list[ObjectRecord],
-    route: MigrationPlan,
-    options: RunOptions,
-    context: JobContext,
+    counted: Estimate, sample: list[ObjectRecord], route: MigrationPlan, options: RunOptions, context: JobContext
 ) -> Estimate:
     read: list[int] = []
     archived: list[str] = []
@@ -129,9 +119,7 @@ def _probe_speed(
         elif count >= 0:
             read.append(count)
     took = time.monotonic() - began
-    done = replace(
-        counted, probed=len(read), probed_bytes=sum(read), probed_seconds=took, archived=tuple(archived)
-    )  # fmt: skip
+    done = replace(counted, probed=len(read), probed_bytes=sum(read), probed_seconds=took, archived=tuple(archived))
     least = []
     if read:
         least.append(took * max(counted.objects / len(read), counted.source_bytes / max(1, sum(read))))

@@ -23,6 +23,7 @@ from migrate_storage.engine.scheduler import RunControl, Scheduler, SchedulerOpt
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.distributed.merge_reports import count_journaled
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.run.estimate import estimate
@@ -32,7 +33,7 @@ from migrate_storage.jobs.run.passes import RunPasses
 from migrate_storage.jobs.run.preflight import RunPreflight, examine
 from migrate_storage.jobs.run.row_counts import RowCounts
 from migrate_storage.jobs.run.session import RunSession
-from migrate_storage.journal import Journal, RunRecord, new_run_id
+from migrate_storage.journal import Journal, new_run_id
 from migrate_storage.reporting import Estimate, Report
 
 __all__ = ("Migration",)
@@ -163,9 +164,8 @@ class Migration(Job[RunPasses]):
             state = facts.run()
             if options.dry_run and state in ("finished", "limited"):
                 read = facts.rows_sampled / session.row_counts.expected if facts.rows_sampled else 1.0
-                self._estimate = estimate(
-                    session.preflight.route, session.journal, session.run, options, self.context, share=read
-                )
+                route = session.preflight.route
+                self._estimate = estimate(route, session.journal, session.run, options, self.context, share=read)
             finished = state == "finished"
         finally:
             if not finished:
@@ -182,15 +182,11 @@ class Migration(Job[RunPasses]):
         session, counts = facts.session, facts.session.row_counts
         rows_left = counts.left() if self._counts_rows_left(session.preflight.route, report.state) else None
         return replace(
-            self._count_objects(session, report),
-            rows_left=rows_left,
+            self._count_objects(session, report), rows_left=rows_left, rows_filtered=facts.rows_excluded,
             rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
-            rows_filtered=facts.rows_excluded,
-            not_carried=session.preflight.not_carried,
-            notes=session.preflight.notes,
-            estimate=self._estimate,
+            not_carried=session.preflight.not_carried, notes=session.preflight.notes, estimate=self._estimate,
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
-        )
+        )  # fmt: skip
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
@@ -225,12 +221,10 @@ class Migration(Job[RunPasses]):
             options.exclude, options.key_rule, options.copy_only, options.keep_rows,
         )  # fmt: skip
 
-        def line(run: str) -> RunRecord:
-            return self.new_record(run, plan.source.key, plan.destination.key, plan.way)
-
         return ShardedJob(
-            lease="engine", seconds=options.lease, plan=digest, limits=self.pace, line=line,
-            cut=partial(cut_rows, preflight.rows), ends=True,
+            lease="engine", seconds=options.lease, plan=digest, limits=self.pace, ends=True,
+            line=partial(self.new_record, source=plan.source.key, destination=plan.destination.key, way=plan.way),
+            cut=partial(cut_rows, preflight.rows),
             before=partial(recover_intents, journal, database, self._application.columns),
         )  # fmt: skip
 
@@ -242,20 +236,14 @@ class Migration(Job[RunPasses]):
             preflight.route, preflight.capabilities, context.copy_resources(options.memory), dry_run=options.dry_run,
             listings=preflight.sights,
         )  # fmt: skip
+        keep_rows = options.copy_only or options.keep_rows
         return Scheduler(
-            copier,
-            recorder,
-            options=SchedulerOptions(
-                keep_rows=options.copy_only or options.keep_rows,
-                dry_run=options.dry_run,
-                shutdown_seconds=options.grace,
-            ),
-            control=RunControl(
-                limiter=context.limiter, stopping=context.stop, limit_reached=lambda: self.run_limits.spent
-            ),
+            copier, recorder,
+            options=SchedulerOptions(keep_rows=keep_rows, dry_run=options.dry_run, shutdown_seconds=options.grace),
+            control=RunControl(limiter=context.limiter, stopping=context.stop, limit_reached=lambda: self.run_limits.spent),
             earlier_rows=partial(rows_repointed_to, preflight.rows, journal),
             on_outcome=partial(self._report_outcome, losses),
-        )
+        )  # fmt: skip
 
     def _report_outcome(self, losses: KnownLosses, outcome: Outcome) -> None:
         """Report an outcome; a missing object is known as such only where each row that names it is marked."""
@@ -267,20 +255,12 @@ class Migration(Job[RunPasses]):
             outcome = known if all_marked else outcome
         self.context.stats.add_outcome(outcome)
 
-    # -- the report
-
     def _count_objects(self, session: RunSession, report: Report) -> Report:
         """Count objects by outcome and by evidence from the journal: there an object counts once, in however many passes."""
         shard = self.share.number if self.share is not None else None
         # A run may have failed because of the journal's database.
         with suppress(*((RunError,) if report.state == "failed" else ())):
-            found = session.journal.objects.count(session.run, shard)
-            evidence = session.journal.objects.count_evidence(session.run, shard)
-            counts = {OutcomeKind(kind): count for kind, count in found.items()}
-            if known := sum(self._losses.values()):
-                # The journal records them as missing; that they are known is kept with the known losses.
-                counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
-                counts[OutcomeKind.KNOWN] = known
+            counts, evidence = count_journaled(session.journal, session.run, sum(self._losses.values()), shard)
             return replace(report, counts=counts, evidence=evidence)
         return report
 

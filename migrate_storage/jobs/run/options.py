@@ -81,16 +81,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, least in (
-            ("concurrency", 1),
-            ("window", 1),
-            ("attempts", 1),
-            ("memory", MiB),
-            ("settle", 0),
-            ("probe", 0),
-            ("sample", 0),
-            ("lease", 1),
-            ("grace", 0),
-        ):
+            ("concurrency", 1), ("window", 1), ("attempts", 1), ("memory", MiB), ("settle", 0), ("probe", 0),
+            ("sample", 0), ("lease", 1), ("grace", 0),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:

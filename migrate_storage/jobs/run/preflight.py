@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 from sqlalchemy import Connection, text
 
@@ -23,6 +23,7 @@ from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
 from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
+from migrate_storage.jobs.connections import find_backend
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -68,7 +69,7 @@ def examine(
         PreflightError: a store that cannot be reached, read or written as the run would.
     """
     filters = Filters(options.include, options.exclude)
-    source = ResolvedBackend(_backend(application, options.source), pace=pace)
+    source = ResolvedBackend(find_backend(application.backends, options.source), pace=pace)
     rows = tuple(
         FileColumn(database, column, where=options.where)
         for column in select_columns(application.columns, options.columns)
@@ -85,7 +86,7 @@ def examine(
         raise ConfigurationError(
             f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
         )
-    destination = ResolvedBackend(_backend(application, options.destination), pace=pace)
+    destination = ResolvedBackend(find_backend(application.backends, options.destination), pace=pace)
     if not destination.root.root and destination.registration.driver == "fsspec":
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
@@ -140,25 +141,11 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
         ("keeps content type and metadata", can.attributes),
         ("its listing tells what a look does", can.listing),
     )
-    probed = tuple(
-        Note(
-            severity=Severity.INFO,
-            code="destination.probed",
-            subject=route.destination.key,
-            message=f"{what}: {'yes' if yes else 'no'}",
-        )
-        for what, yes in able
-        if options.destination is not None and not options.dry_run
-    )
-    return (way, *probed, *facts.notes, *facts.not_carried)
-
-
-def _backend(application: Application, key: str) -> Any:
-    try:
-        return application.backends[key]
-    except KeyError:
-        known = ", ".join(sorted(application.backends)) or "none"
-        raise ConfigurationError(f"no storage backend is registered under {key!r}; registered: {known}") from None
+    probed = partial(Note, severity=Severity.INFO, code="destination.probed", subject=route.destination.key)
+    notes = [probed(message=f"{what}: {'yes' if yes else 'no'}") for what, yes in able]
+    if options.destination is None or options.dry_run:
+        notes = []
+    return (way, *notes, *facts.notes, *facts.not_carried)
 
 
 def _translated(source: ResolvedBackend) -> ObstoreBackend:
@@ -204,21 +191,15 @@ def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]
     for table in dict.fromkeys(each.column.table for each in rows):
 
         def read(connection: Connection, table: str = table) -> list[str]:
-            return [
-                str(name) for name in connection.execute(text(database.dialect.update_triggers), {"t": table}).scalars()
-            ]
+            names = connection.execute(text(database.dialect.update_triggers), {"t": table}).scalars()
+            return [str(name) for name in names]
 
         names = database.transaction(read)
         if names:
-            notes.append(
-                Note(
-                    severity=Severity.WARNING,
-                    code="database.trigger",
-                    subject=table,
-                    message=f"rewriting rows of {table} fires its triggers {', '.join(sorted(names))}",
-                    todo="see that they may fire once for each row, or disable them for the run",
-                )
-            )
+            message = f"rewriting rows of {table} fires its triggers {', '.join(sorted(names))}"
+            todo = "see that they may fire once for each row, or disable them for the run"
+            code = "database.trigger"
+            notes.append(Note(severity=Severity.WARNING, code=code, subject=table, message=message, todo=todo))
     return notes
 
 
@@ -233,12 +214,6 @@ _NOT_PRESERVED = {
 def _note_not_preserved(source: ResolvedBackend) -> tuple[Note, ...]:
     service = source.root.service
     what = _NOT_PRESERVED.get(service, "anything but bytes, content type, the usual headers and user metadata")
-    return (
-        Note(
-            severity=Severity.INFO,
-            code=f"not-carried.{service}",
-            subject=source.key,
-            message=f"a copy does not carry {what}",
-            todo="set what you need of it on the destination; the source keeps it until it is purged",
-        ),
-    )
+    todo = "set what you need of it on the destination; the source keeps it until it is purged"
+    code, message = f"not-carried.{service}", f"a copy does not carry {what}"
+    return (Note(severity=Severity.INFO, code=code, subject=source.key, message=message, todo=todo),)

@@ -9,7 +9,6 @@ from functools import partial
 
 from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
-from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Outcome, RowRef, Slot
 from migrate_storage.core.parallel import parallel_map
@@ -19,7 +18,7 @@ from migrate_storage.database.file_json import BrokenValueError, Row, parse_slot
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.jobs.base import Job, JobDescription
-from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
@@ -83,10 +82,8 @@ class Audit(Job[_Facts]):
         options, backends = self._options, self._application.backends
         sides = {key: ResolvedBackend(backend, pace=self.context.limits) for key, backend in backends.items()}
         for key in (options.key, options.through):
-            if key is not None and key not in sides:
-                raise ConfigurationError(
-                    f"no storage backend is registered under {key!r}; registered: {', '.join(sorted(sides))}"
-                )
+            if key is not None:
+                find_backend(sides, key)
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
 
             def verify(run: str, rows: Sequence[FileColumn], load: LoadMonitor | None) -> Report:
@@ -172,7 +169,7 @@ class Audit(Job[_Facts]):
 
     def _wanted_slots(self, rows: FileColumn, row: Row) -> list[Slot]:
         key, slots = self._options.key, parse_slots(rows.column, row)
-        return [slot for slot in slots if key in (None, slot.file["backend"]) and self._is_sampled(slot)]
+        return [slot for slot in slots if (key is None or slot.file["backend"] == key) and self._is_sampled(slot)]
 
     def _is_sampled(self, slot: Slot) -> bool:
         name = f"{slot.file['backend']}\0{slot.file['filename']}".encode("utf-8", "surrogatepass")
