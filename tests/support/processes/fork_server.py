@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import selectors
 import shutil
@@ -25,15 +26,30 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
+from sqlalchemy.orm import Mapper
+
+import migrate_storage
+
 PRELOADED = (
+    "advanced_alchemy.config",
+    "advanced_alchemy.types.file_object.backends.fsspec",
+    "advanced_alchemy.types.file_object.backends.obstore",
     "aiobotocore.httpsession",
+    "aiosqlite",
     "distributed",
+    "litestar",
     "s3fs",
     "psycopg",
     "pymysql",
+    "sqlalchemy.dialects.mysql",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.ext.asyncio",
+    "sqlalchemy.orm",
     "tests.support.engine.preloaded",
 )
-"""Modules that most processes import, also those that they import late. None maps a class: a command finds each that is mapped."""
+"""Modules of others that most processes import, also those that they import late."""
 LONGEST_REQUEST = 1 << 20
 
 
@@ -124,16 +140,23 @@ def become(request: dict[str, Any]) -> None:
 
 def preload() -> None:
     """Import what most commands import, and check that a fork is safe."""
-    from migrate_storage.cli import commands
-
-    for module in (
-        *PRELOADED,
-        *(f"{commands.__name__}.{file.stem}" for file in Path(commands.__path__[0]).glob("*.py")),
-    ):
+    mapped: list[type] = []
+    sqlalchemy.event.listen(Mapper, "instrument_class", note_class := lambda _, class_: mapped.append(class_))
+    for module in (*PRELOADED, *_list_own_modules()):
         importlib.import_module(module)
+    sqlalchemy.event.remove(Mapper, "instrument_class", note_class)
+    assert mapped == [], "a command finds each class that is mapped"
     assert threading.active_count() == 1 == len(os.listdir("/proc/self/task")), "an import has started a thread"
     gc.collect()
     gc.freeze()
+
+
+def _list_own_modules() -> list[str]:
+    """Name the modules of the package, but neither the application of ``demo``, which maps classes, nor the plugin of pytest."""
+    name = migrate_storage.__name__
+    found = [module.name for module in pkgutil.walk_packages(migrate_storage.__path__, f"{name}.")]
+    without = (f"{name}.__main__", f"{name}.testing", f"{name}.cli.demo.")
+    return [module for module in found if not module.startswith(without)]
 
 
 if __name__ == "__main__":
