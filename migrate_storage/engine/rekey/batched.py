@@ -1,7 +1,6 @@
 """Re-key in batches by this process, for all databases but PostgreSQL.
 
-No bytes are copied, and one listing replaces a HEAD for each object. Only simple rows are re-keyed here: one file in a row, a plain
-name, an object that was listed, and no journal record of an earlier run. The passes that follow do all other rows, one by one.
+It re-keys the same rows as :mod:`migrate_storage.engine.rekey.postgres`.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ ROW_LOCK_TIMEOUT_SECONDS = 1
 MIN_SPLIT_ROWS = 20
 """A batch that fails is halved while it has more rows than this; fewer rows are left to the passes."""
 
+_Batch = Sequence[tuple[RowUpdate, ObjectRecord]]
+
 
 class BatchedRekey:
     """Re-points the simple rows of a run.
@@ -50,25 +51,8 @@ class BatchedRekey:
         # No link leads to the prefix of the rule, so the place of a key is the prefix and the rest of the key.
         self._place = self._plan.destination.root
 
-    def run(
-        self,
-        columns: Sequence[FileColumn],
-        row_count: int,
-        *,
-        may_continue: Callable[[], bool],
-        on_repointed: Callable[[int, int], None],
-    ) -> None:
-        """Re-point the simple rows of all columns.
-
-        Args:
-            columns: the columns.
-            row_count: about how many rows name the source.
-            may_continue: called between the steps.
-            on_repointed: called with the number of objects and of rows of each batch.
-
-        Raises:
-            RunError: the database fails.
-        """
+    def run(self, columns: Sequence[FileColumn], on_repointed: Callable[[int, int], None]) -> None:
+        """See :meth:`migrate_storage.engine.rekey.postgres.PostgresRekey.run`."""
         # Without room for the temporary file, the passes do all rows with HEADs.
         with suppress(NoRoomError), closing(SpilledMap()) as listed:
 
@@ -76,11 +60,11 @@ class BatchedRekey:
                 for tail, meta in batch:
                     listed.add(tail, meta)
 
-            if not self._listing.fetch(row_count, may_continue=may_continue, on_batch=add_batch):
+            if not self._listing.fetch(add_batch):
                 return
             for rows in columns:
                 for window in rows.windows(self._plan.source.key, REKEY_WINDOW_ROWS):
-                    if not may_continue():
+                    if not self._listing.may_continue():
                         return
                     self._repoint_batch(rows, list(self._prepare_updates(rows, window, listed)), on_repointed)
 
@@ -121,12 +105,7 @@ class BatchedRekey:
             destination_etag=meta.e_tag, destination_modified=meta.last_modified, destination_version=meta.version,
         )  # fmt: skip
 
-    def _repoint_batch(
-        self,
-        rows: FileColumn,
-        batch: Sequence[tuple[RowUpdate, ObjectRecord]],
-        on_repointed: Callable[[int, int], None],
-    ) -> None:
+    def _repoint_batch(self, rows: FileColumn, batch: _Batch, on_repointed: Callable[[int, int], None]) -> None:
         """Re-point a batch in one transaction; after a change or refusal, its halves."""
         if not batch:
             return
@@ -144,9 +123,7 @@ class BatchedRekey:
         if repointed:
             on_repointed(objects, repointed)
 
-    def _write(
-        self, connection: Connection, rows: FileColumn, batch: Sequence[tuple[RowUpdate, ObjectRecord]]
-    ) -> tuple[int, int]:
+    def _write(self, connection: Connection, rows: FileColumn, batch: _Batch) -> tuple[int, int]:
         """Update and record the rows; return the number of new objects and of rows."""
         self._journal.database.dialect.limit_lock_wait(connection, ROW_LOCK_TIMEOUT_SECONDS)
         recorded, fresh = self._journal.objects.insert_verified(connection, [record for _, record in batch])

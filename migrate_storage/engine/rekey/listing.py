@@ -33,23 +33,20 @@ class PrefixListing:
         plan: the source and the destination.
         rule: how filenames change.
         retry: repeats a failed HEAD; a failed listing is not repeated.
+        row_count: about how many rows name the source. A listing that is much longer costs more than HEADs.
+        may_continue: called between two batches of objects or rows.
     """
 
-    def __init__(self, plan: MigrationPlan, rule: PrefixRule, retry: Retry) -> None:
-        self.plan, self.rule, self._retry = plan, rule, retry
+    def __init__(
+        self, plan: MigrationPlan, rule: PrefixRule, retry: Retry, row_count: int, may_continue: Callable[[], bool]
+    ) -> None:
+        self.plan, self.rule, self.may_continue = plan, rule, may_continue
+        self._retry, self._max_objects = retry, _MAX_LISTED_PER_ROW * row_count
 
-    def fetch(
-        self,
-        rows: int,
-        *,
-        may_continue: Callable[[], bool],
-        on_batch: Callable[[Sequence[tuple[str, ObjectMeta]]], None],
-    ) -> bool:
+    def fetch(self, on_batch: Callable[[Sequence[tuple[str, ObjectMeta]]], None]) -> bool:
         """List all objects.
 
         Args:
-            rows: about how many rows name the source. A listing that is much longer costs more than HEADs.
-            may_continue: called between two batches.
             on_batch: called with each batch: the name after the prefix, and the object.
 
         Returns:
@@ -63,7 +60,7 @@ class PrefixListing:
         try:
             while batch := list(itertools.islice(found, _BATCH_OBJECTS)):
                 count += len(batch)
-                if count > _MAX_LISTED_PER_ROW * rows or not may_continue():
+                if count > self._max_objects or not self.may_continue():
                     return False
                 if sample is None or random.random() * count < len(batch):  # noqa: S311 - a sample, not a secret
                     sample = random.choice(batch)  # noqa: S311
@@ -77,7 +74,7 @@ class PrefixListing:
         prefix, has_no_link, last = path[:-1], self._link_check(), b""
         try:
             for meta in store.list(prefix.rstrip("/")):
-                if has_no_link is None:
+                if has_no_link is None:  # the listing of a disk has no order
                     position = key_order(meta.path)
                     if position <= last:
                         raise _NoEvidenceError
@@ -94,12 +91,8 @@ class PrefixListing:
             raise _NoEvidenceError from error
 
     def _link_check(self) -> Callable[[str], bool] | None:
-        """Return a check that no symbolic link leads to a file; ``None`` for a service.
-
-        The listing of a disk has no order, and follows links.
-        """
-        root = self.plan.destination.root
-        if root.service != "file":
+        """Return a check that no link leads to a file; ``None`` for a service, whose listing follows none."""
+        if self.plan.destination.root.service != "file":
             return None
         known = ("", False)
 

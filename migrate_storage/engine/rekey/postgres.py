@@ -15,30 +15,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Double,
-    Index,
-    MetaData,
-    String,
-    Table,
-    Text,
-    and_,
-    bindparam,
-    cast,
-    exists,
-    false,
-    func,
-    insert,
-    literal_column,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.core.errors import RefusedError, RunError
@@ -73,34 +50,19 @@ class PostgresRekey:
         self._listing, self._journal, self._run = listing, journal, run
         self._plan, self._rule = listing.plan, listing.rule
         #: The listed objects, while the job runs.
-        self._listed = Table(
-            f"{PREFIX}seen",
-            MetaData(schema=journal.tables.schema),
-            Column("tail", Text),
-            Column("id", String(32)),
-            Column("destination_id", String(32)),
-            Column("size", BigInteger),
-            Column("etag", Text),
-            Column("modified", Double),
-            Column("version", Text),
-            prefixes=["UNLOGGED"],
-        )
+        self._listed = sa.Table(
+            f"{PREFIX}seen", sa.MetaData(schema=journal.tables.schema),
+            sa.Column("tail", sa.Text), sa.Column("id", sa.String(32)), sa.Column("destination_id", sa.String(32)),
+            sa.Column("size", sa.BigInteger), sa.Column("etag", sa.Text), sa.Column("modified", sa.Double),
+            sa.Column("version", sa.Text), prefixes=["UNLOGGED"],
+        )  # fmt: skip
 
-    def run(
-        self,
-        columns: Sequence[FileColumn],
-        row_count: int,
-        *,
-        may_continue: Callable[[], bool],
-        on_repointed: Callable[[int, int], None],
-    ) -> None:
+    def run(self, columns: Sequence[FileColumn], on_repointed: Callable[[int, int], None]) -> None:
         """Re-point the simple rows of all columns.
 
         Args:
             columns: the columns.
-            row_count: about how many rows name the source.
-            may_continue: called between the steps.
-            on_repointed: called with the number of objects and of rows of each range.
+            on_repointed: called with the number of objects and of rows of each range or batch.
 
         Raises:
             RunError: the database fails.
@@ -108,10 +70,10 @@ class PostgresRekey:
         fitting = [(rows, key) for rows in columns if rows.type == "JSONB" and (key := _sample_key(rows)) is not None]
         if not fitting:
             return
-        with self._listed_table(row_count, may_continue) as accepted:
+        with self._listed_table() as accepted:
             ranges = ((part, key) for rows, key in fitting for part in rows.ranges(REKEY_RANGE_ROWS))
             for part, key in ranges if accepted else ():
-                if not may_continue():
+                if not self._listing.may_continue():
                     return
                 work = partial(self._repoint_range, rows=part, key=key)
                 try:
@@ -124,7 +86,7 @@ class PostgresRekey:
     # -- the listing as a table
 
     @contextmanager
-    def _listed_table(self, row_count: int, may_continue: Callable[[], bool]) -> Iterator[bool]:
+    def _listed_table(self) -> Iterator[bool]:
         """Create a table of listed objects; yield whether the listing is accepted."""
         database, table = self._journal.database, self._listed
         try:
@@ -134,19 +96,19 @@ class PostgresRekey:
             yield False  # no right to create tables: the passes do all rows
             return
         try:
-            yield self._fill_table(row_count, may_continue)
+            yield self._fill_table()
         finally:
             with suppress(RunError):
                 database.transaction(lambda connection: table.drop(connection, checkfirst=True))
 
-    def _fill_table(self, row_count: int, may_continue: Callable[[], bool]) -> bool:
+    def _fill_table(self) -> bool:
         database = self._journal.database
 
         def insert_batch(batch: Sequence[tuple[str, ObjectMeta]]) -> None:
             database.transaction(partial(self._insert_listed, batch=batch))
 
         try:
-            if not self._listing.fetch(row_count, may_continue=may_continue, on_batch=insert_batch):
+            if not self._listing.fetch(insert_batch):
                 return False
             database.transaction(self._create_index)
         except RefusedError:
@@ -154,7 +116,7 @@ class PostgresRekey:
             return False
         return True
 
-    def _insert_listed(self, connection: Connection, batch: Sequence[tuple[str, ObjectMeta]]) -> None:
+    def _insert_listed(self, connection: sa.Connection, batch: Sequence[tuple[str, ObjectMeta]]) -> None:
         """Insert a batch with one array for each column; the database computes the ids."""
         listed, source, destination = self._listed.c, self._plan.source, self._plan.destination
         values = {
@@ -164,22 +126,22 @@ class PostgresRekey:
             listed.modified: [meta.last_modified for _, meta in batch],
             listed.version: [meta.version for _, meta in batch],
         }
-        arrays = [bindparam(column.name, array, type_=ARRAY(column.type)) for column, array in values.items()]
-        sent = func.unnest(*arrays).table_valued(*(column.name for column in values)).render_derived()
+        arrays = [sa.bindparam(column.name, array, type_=ARRAY(column.type)) for column, array in values.items()]
+        sent = sa.func.unnest(*arrays).table_valued(*(column.name for column in values)).render_derived()
         place = source.place(self._rule.old + _PLACEHOLDER)
         ids = {
             listed.id: _digest(object_name(place, destination.key), sent.c.tail),
             listed.destination_id: _digest(json.dumps([destination.key, self._rule.new + _PLACEHOLDER]), sent.c.tail),
         }
-        connection.execute(insert(self._listed).from_select([*values, *ids], select(*sent.c, *ids.values())))
+        connection.execute(sa.insert(self._listed).from_select([*values, *ids], sa.select(*sent.c, *ids.values())))
 
-    def _create_index(self, connection: Connection) -> None:
-        Index(f"{self._listed.name}_tail", self._listed.c.tail, unique=True).create(connection)
+    def _create_index(self, connection: sa.Connection) -> None:
+        sa.Index(f"{self._listed.name}_tail", self._listed.c.tail, unique=True).create(connection)
         connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.format_table(self._listed)}")
 
     # -- one range of rows
 
-    def _repoint_range(self, connection: Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
+    def _repoint_range(self, connection: sa.Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
         """Re-point one range; return the number of rows and of new object records.
 
         For a column ``file`` of a table ``documents`` with the key ``id``, and the rule ``a/`` to ``b/``, it is in short::
@@ -198,45 +160,42 @@ class PostgresRekey:
             added_rows AS (INSERT INTO rows SELECT ... FROM moved RETURNING id)
             SELECT (SELECT count(*) FROM added_rows), (SELECT count(*) FROM added)
 
-        Args:
-            connection: in a transaction.
-            rows: the range.
-            key: the key of some row of the column, which shows the types of its parts.
+        The types of the parts of ``key``, which is that of some row, show how keys are written.
         """
         objects, row_records = self._journal.tables.object, self._journal.tables.row
         found = self._select_found(rows, self._select_named(rows))
         keys = [found.c[f"key{place}"] for place in range(len(rows.key))]
         moved = (
-            update(rows.table)
+            sa.update(rows.table)
             .where(*(column == key for column, key in zip(rows.key, keys, strict=True)))
             .values({rows.raw: found.c.new})
             .returning(*found.c, _dump_key(rows, key).label("pk"))
             .cte("moved")
         )
-        now = cast(time.time(), Double)
+        now = sa.cast(time.time(), sa.Double)
         object_values, row_values = self._object_values(moved, now), self._row_values(rows, moved, now)
-        fresh = select(*_cast_values(objects, object_values)).where(moved.c.fresh).distinct()
-        added = insert(objects).from_select(list(object_values), fresh).returning(objects.c.id).cte("added")
+        fresh = sa.select(*_cast_values(objects, object_values)).where(moved.c.fresh).distinct()
+        added = sa.insert(objects).from_select(list(object_values), fresh).returning(objects.c.id).cte("added")
         added_rows = (
-            insert(row_records)
-            .from_select(list(row_values), select(*_cast_values(row_records, row_values)))
+            sa.insert(row_records)
+            .from_select(list(row_values), sa.select(*_cast_values(row_records, row_values)))
             .returning(row_records.c.id)
             .cte("added_rows")
         )
-        counts = [select(func.count()).select_from(each).scalar_subquery() for each in (added_rows, added)]
-        repointed, recorded = connection.execute(select(*counts)).one()
+        counts = [sa.select(sa.func.count()).select_from(each).scalar_subquery() for each in (added_rows, added)]
+        repointed, recorded = connection.execute(sa.select(*counts)).one()
         return int(repointed), int(recorded)
 
-    def _select_named(self, rows: FileColumn) -> CTE:
+    def _select_named(self, rows: FileColumn) -> sa.CTE:
         """Select rows whose one file has the source's key and the rule's prefix."""
-        rule, filename = self._rule, rows.raw.op("->>")(literal_column("'filename'"))
-        named: CTE = (
-            rows.select(rows.raw.label("ms_value"), func.substr(filename, len(rule.old) + 1).label("ms_tail"))
+        rule, filename = self._rule, rows.raw.op("->>")(sa.literal_column("'filename'"))
+        named: sa.CTE = (
+            rows.select(rows.raw.label("ms_value"), sa.func.substr(filename, len(rule.old) + 1).label("ms_tail"))
             .where(
-                func.jsonb_typeof(rows.raw) == "object",
-                rows.raw.op("->>")(literal_column("'backend'")) == cast(self._plan.source.key, Text),
-                func.jsonb_typeof(rows.raw.op("->")(literal_column("'filename'"))) == "string",
-                func.left(filename, len(rule.old)) == rule.old,
+                sa.func.jsonb_typeof(rows.raw) == "object",
+                rows.raw.op("->>")(sa.literal_column("'backend'")) == sa.cast(self._plan.source.key, sa.Text),
+                sa.func.jsonb_typeof(rows.raw.op("->")(sa.literal_column("'filename'"))) == "string",
+                sa.func.left(filename, len(rule.old)) == rule.old,
             )
             # A transaction that has locked a row is about to write it.
             .with_for_update(key_share=True, skip_locked=True, of=rows.table)
@@ -244,21 +203,22 @@ class PostgresRekey:
         )
         return named
 
-    def _select_found(self, rows: FileColumn, named: CTE) -> CTE:
+    def _select_found(self, rows: FileColumn, named: sa.CTE) -> sa.CTE:
         """Select those whose object was listed, with their old and new values."""
         listed, objects = self._listed, self._journal.tables.object
         other = objects.alias()
-        changes = func.jsonb_build_object(
-            "backend", cast(self._plan.destination.key, Text), "filename", cast(self._rule.new, Text).concat(listed.c.tail),
-            "size", listed.c.size, "etag", listed.c.etag, "last_modified", listed.c.modified, "version_id", listed.c.version,
+        changes = sa.func.jsonb_build_object(
+            "backend", sa.cast(self._plan.destination.key, sa.Text),
+            "filename", sa.cast(self._rule.new, sa.Text).concat(listed.c.tail), "size", listed.c.size,
+            "etag", listed.c.etag, "last_modified", listed.c.modified, "version_id", listed.c.version,
         )  # fmt: skip
-        recorded_by_this_run = and_(
-            objects.c.run == cast(self._run, Text),
+        recorded_by_this_run = sa.and_(
+            objects.c.run == sa.cast(self._run, sa.Text),
             objects.c.state == "held",
             objects.c.destination_id == listed.c.destination_id,
         )
         return (
-            select(
+            sa.select(
                 *(named.c[column.name].label(f"key{place}") for place, column in enumerate(rows.key)),
                 *listed.c,
                 named.c.ms_value.label("old"),
@@ -270,32 +230,35 @@ class PostgresRekey:
             )
             .where(
                 # The passes judge what an earlier run recorded.
-                or_(objects.c.id.is_(None), recorded_by_this_run),
-                ~exists().where(other.c.destination_id == listed.c.destination_id, other.c.id != listed.c.id),
+                sa.or_(objects.c.id.is_(None), recorded_by_this_run),
+                ~sa.exists().where(other.c.destination_id == listed.c.destination_id, other.c.id != listed.c.id),
             )
             .cte("found")
         )
 
-    def _object_values(self, moved: CTE, now: ColumnElement[Any]) -> dict[str, Any]:
+    def _object_values(self, moved: sa.CTE, now: sa.ColumnElement[Any]) -> dict[str, Any]:
         """Return the values of an object's journal record."""
         source, destination, rule, c = self._plan.source, self._plan.destination, self._rule, moved.c
         return {
-            "id": c.id, "run": cast(self._run, Text), "source_key": cast(source.key, Text),
-            "source_path": cast(rule.old, Text).concat(c.tail), "destination_key": cast(destination.key, Text),
-            "destination_path": cast(rule.new, Text).concat(c.tail), "destination_id": c.destination_id, "state": "held", "ours": false(),
-            "outcome": OutcomeKind.REWRITTEN.value, "evidence": SAME_PLACE_LISTED, "size": c.size, "source_etag": c.etag, "source_modified": c.modified,
-            "source_version": c.version, "destination_etag": c.etag, "destination_modified": c.modified,
-            "destination_version": c.version, "updated": now,
+            "id": c.id, "run": sa.cast(self._run, sa.Text), "source_key": sa.cast(source.key, sa.Text),
+            "source_path": sa.cast(rule.old, sa.Text).concat(c.tail),
+            "destination_key": sa.cast(destination.key, sa.Text), "destination_id": c.destination_id,
+            "destination_path": sa.cast(rule.new, sa.Text).concat(c.tail),
+            "state": "held", "ours": sa.false(), "outcome": OutcomeKind.REWRITTEN.value, "evidence": SAME_PLACE_LISTED,
+            "size": c.size, "updated": now,
+            "source_etag": c.etag, "source_modified": c.modified, "source_version": c.version,
+            "destination_etag": c.etag, "destination_modified": c.modified, "destination_version": c.version,
         }  # fmt: skip
 
-    def _row_values(self, rows: FileColumn, moved: CTE, now: ColumnElement[Any]) -> dict[str, Any]:
+    def _row_values(self, rows: FileColumn, moved: sa.CTE, now: sa.ColumnElement[Any]) -> dict[str, Any]:
         """Return the values of a row's journal record."""
         column, c = rows.column, moved.c
         return {
-            "run": cast(self._run, Text), "table_schema": column.schema, "table_name": column.table, "column_name": column.column, "pk": c.pk,
-            "row_id": _digest(f"{row_head(column)}{_PLACEHOLDER_JSON}]", cast(func.to_json(c.pk), Text)),
-            "objects": func.concat('["', c.id, '"]'), "old_value": cast(c.old, Text), "new_value": cast(c.new, Text), "state": "swapped",
-            "at": now,
+            "run": sa.cast(self._run, sa.Text), "table_schema": column.schema, "table_name": column.table,
+            "column_name": column.column, "pk": c.pk,
+            "row_id": _digest(f"{row_head(column)}{_PLACEHOLDER_JSON}]", sa.cast(sa.func.to_json(c.pk), sa.Text)),
+            "objects": sa.func.concat('["', c.id, '"]'), "state": "swapped", "at": now,
+            "old_value": sa.cast(c.old, sa.Text), "new_value": sa.cast(c.new, sa.Text),
         }  # fmt: skip
 
 
@@ -307,27 +270,22 @@ def _sample_key(rows: FileColumn) -> tuple[Any, ...] | None:
     return None
 
 
-def _dump_key(rows: FileColumn, key: tuple[Any, ...]) -> ColumnElement[str]:
+def _dump_key(rows: FileColumn, key: tuple[Any, ...]) -> sa.ColumnElement[str]:
     """Spell a row's key in SQL as :func:`.primary_keys.dump_key` does."""
-    parts: list[ColumnElement[Any]] = []
+    parts: list[sa.ColumnElement[Any]] = []
     for column, part in zip(rows.key, key, strict=True):
-        written = cast(func.to_json(column), Text)
-        parts.append(func.concat('{"uuid":', written, "}") if isinstance(part, UUID) else written)
-    return func.concat("[", func.concat_ws(",", *parts), "]")
+        written = sa.cast(sa.func.to_json(column), sa.Text)
+        parts.append(sa.func.concat('{"uuid":', written, "}") if isinstance(part, UUID) else written)
+    return sa.func.concat("[", sa.func.concat_ws(",", *parts), "]")
 
 
-def _digest(name: str, part: ColumnElement[str]) -> ColumnElement[str]:
-    """Compute in SQL what :func:`.primary_keys.digest_of` does.
-
-    Args:
-        name: a JSON text with a placeholder.
-        part: the value of the placeholder.
-    """
+def _digest(name: str, part: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """Compute in SQL the digest of a JSON text, as Python does, with ``part`` in place of its placeholder."""
     before, _, after = name.partition(_PLACEHOLDER_JSON)
-    text = cast(before, Text).concat(part).concat(after)
-    return func.left(func.encode(func.sha256(func.convert_to(text, "UTF8")), "hex"), 32)
+    text = sa.cast(before, sa.Text).concat(part).concat(after)
+    return sa.func.left(sa.func.encode(sa.func.sha256(sa.func.convert_to(text, "UTF8")), "hex"), 32)
 
 
-def _cast_values(table: Table, values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
+def _cast_values(table: sa.Table, values: Mapping[str, Any]) -> list[sa.ColumnElement[Any]]:
     """Cast a record's values to its columns' types, which PostgreSQL does not guess."""
-    return [cast(value, table.c[name].type).label(name) for name, value in values.items()]
+    return [sa.cast(value, table.c[name].type).label(name) for name, value in values.items()]

@@ -121,10 +121,8 @@ class RunPasses:
             stats.add_outcomes(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=rows)
 
         rekey = PostgresRekey if first.database.dialect.repoints_ranges else BatchedRekey
-        listing = PrefixListing(self._plan, rule, self._context.retry)
-        rekey(listing, session.journal, session.run).run(
-            session.preflight.rows, expected, may_continue=go_on, on_repointed=report
-        )
+        listing = PrefixListing(self._plan, rule, self._context.retry, expected, go_on)
+        rekey(listing, session.journal, session.run).run(session.preflight.rows, report)
 
     def _make_pass(self, rows_allowed: int | None) -> int | None:
         """Make one pass over all columns; return what is left of the limit of rows."""
