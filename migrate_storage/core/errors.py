@@ -28,21 +28,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = (
-    "ApplicationError",
-    "ConditionFailedError",
-    "ConfigurationError",
-    "DeleteFailedError",
-    "KeyRefusedError",
-    "LeaseHeldError",
-    "MigrateStorageError",
-    "MissingBucketError",
-    "PhaseLostError",
-    "PreflightError",
-    "RefusedError",
-    "RunError",
-    "StoppedError",
-    "UnknownOptionError",
-)
+    "ApplicationError", "ConditionFailedError", "ConfigurationError", "DeleteFailedError", "KeyRefusedError",
+    "LeaseHeldError", "MigrateStorageError", "MissingBucketError", "PhaseLostError", "PreflightError", "RefusedError",
+    "RunError", "StoppedError", "UnknownOptionError",
+)  # fmt: skip
 
 
 class MigrateStorageError(Exception):

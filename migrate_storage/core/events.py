@@ -8,21 +8,9 @@ from dataclasses import dataclass
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Way
 
 __all__ = (
-    "Behind",
-    "BytesMoved",
-    "Event",
-    "ItemFinished",
-    "ItemsFinished",
-    "Listed",
-    "Listener",
-    "Noted",
-    "PaceChanged",
-    "PassStarted",
-    "RangesAdvanced",
-    "RunFinished",
-    "RunStarted",
-    "silent",
-)
+    "Behind", "BytesMoved", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted", "PaceChanged",
+    "PassStarted", "RangesAdvanced", "RunFinished", "RunStarted", "silent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,18 +136,9 @@ class RunFinished:
 
 
 Event = (
-    RunStarted
-    | PassStarted
-    | Listed
-    | BytesMoved
-    | ItemFinished
-    | ItemsFinished
-    | RangesAdvanced
-    | Noted
-    | PaceChanged
-    | Behind
-    | RunFinished
-)
+    RunStarted | PassStarted | Listed | BytesMoved | ItemFinished | ItemsFinished | RangesAdvanced | Noted | PaceChanged
+    | Behind | RunFinished
+)  # fmt: skip
 
 Listener = Callable[[Event], None]
 """Called with each event, from any thread of the run, one call at a time."""

@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = (
-    "EXIT_FAILED",
-    "EXIT_INTERNAL_ERROR",
-    "EXIT_INTERRUPTED",
-    "EXIT_LIMIT_REACHED",
-    "EXIT_PROBLEMS",
-    "EXIT_USAGE",
-)
+    "EXIT_FAILED", "EXIT_INTERNAL_ERROR", "EXIT_INTERRUPTED", "EXIT_LIMIT_REACHED", "EXIT_PROBLEMS", "EXIT_USAGE",
+)  # fmt: skip
 
 #: Finished, and the report lists problems.
 EXIT_PROBLEMS: Final = 1

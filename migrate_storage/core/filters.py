@@ -63,9 +63,8 @@ class Filters:
         name = name.removeprefix("/")
         if any(pattern.search(name) for pattern in self._exclude):
             return False
-        if not self._include:
-            return True
-        return any(pattern.search(name) for pattern in self._include) and self._folders_match(name)
+        included = any(pattern.search(name) for pattern in self._include) and self._folders_match(name)
+        return not self._include or included
 
     def _folders_match(self, name: str) -> bool:
         return all(
@@ -168,9 +167,8 @@ def _translate_token(kind: str, text: str, regex: str | None, *, inside: bool) -
     if kind == "set":
         if text.startswith("[!"):
             raise ValueError("write [^...] for what is not in a set: rclone takes ! for a character of it")
-        return (
-            "[" + text[1:-1].replace("[", r"\[").replace("&&", r"\&&").replace("||", r"\||").replace("~~", r"\~~") + "]"
-        )
+        inner = text[1:-1].replace("[", r"\[").replace("&&", r"\&&").replace("||", r"\||").replace("~~", r"\~~")
+        return f"[{inner}]"
     if kind == "plain":
         if text in "[]\\":
             raise ValueError("a set in it is not closed: write it as [a-z], or \\[ for the character itself")

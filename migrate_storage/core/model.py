@@ -8,21 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = (
-    "Attributes",
-    "Capabilities",
-    "Column",
-    "Evidence",
-    "Location",
-    "Note",
-    "ObjectMeta",
-    "Outcome",
-    "OutcomeKind",
-    "Place",
-    "RowRef",
-    "Severity",
-    "Slot",
-    "Way",
-)
+    "Attributes", "Capabilities", "Column", "Evidence", "Location", "Note", "ObjectMeta", "Outcome", "OutcomeKind",
+    "Place", "RowRef", "Severity", "Slot", "Way",
+)  # fmt: skip
 
 
 class Severity(enum.StrEnum):
@@ -245,17 +233,10 @@ class OutcomeKind(enum.StrEnum):
         return self in _DONE
 
 
-_DONE = frozenset(
-    {
-        OutcomeKind.REWRITTEN,
-        OutcomeKind.COPIED,
-        OutcomeKind.SKIPPED,
-        OutcomeKind.PURGED,
-        OutcomeKind.QUARANTINED,
-        OutcomeKind.RESTORED,
-        OutcomeKind.KNOWN,
-    }
-)
+_DONE = frozenset({
+    OutcomeKind.REWRITTEN, OutcomeKind.COPIED, OutcomeKind.SKIPPED, OutcomeKind.PURGED, OutcomeKind.QUARANTINED,
+    OutcomeKind.RESTORED, OutcomeKind.KNOWN,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from migrate_storage.core.errors import RunError
@@ -50,9 +49,7 @@ class SpillFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -73,10 +70,7 @@ class SpillFile:
             return self._connection.execute(statement, parameters).fetchall()
 
     def _pages(self, condition: str = "TRUE", size: int = _READ_PAGE_ROWS) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows in the order of ``key``, a text or blob, in lists of at most ``size``.
-
-        Rows may change between two lists.
-        """
+        """The rows in the order of ``key``, in lists of at most ``size``; rows may change between two lists."""
         last: object = ""
         statement = f"SELECT * FROM item WHERE key > ? AND {condition} ORDER BY key LIMIT ?"
         while page := self._read(statement, (last, size)):
@@ -110,9 +104,8 @@ class SpilledMap(SpillFile):
     """Listed objects by their keys. Of two with one key the later one stays."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL, version TEXT, md5 TEXT"
-        )
+        columns = "key BLOB PRIMARY KEY, path BLOB, size INTEGER, e_tag TEXT, modified REAL, version TEXT, md5 TEXT"
+        super().__init__(columns)
         self._unwritten: list[tuple[object, ...]] = []
 
     def __iter__(self) -> Iterator[tuple[str, ObjectMeta]]:

@@ -102,13 +102,8 @@ def merge(source: Listing, destination: Listing) -> Generator[Pair]:
 
 
 def _unpaired_last(pairs: Iterator[Pair], in_order: Callable[[], bool]) -> Iterator[Pair]:
-    """Give pairs with both sides at once; match the other ones by key at the end.
-
-    Args:
-        pairs: of listings that may give any key at any time.
-        in_order: whether both listings were in key order so far. After a key out of order a key may come again. From there on all
-            pairs are spilled to disk, so that no key is given twice.
-    """
+    """Give pairs with both sides at once; match the other ones by key at the end."""
+    # After a key out of order a key may come again. From there on all pairs are spilled, so that none is given twice.
     with closing(SpilledMap()) as left, closing(SpilledMap()) as right, closing(SpilledList[str]()) as met:
         for pair in pairs:
             if pair.source is not None and pair.destination is not None and in_order():
@@ -141,11 +136,7 @@ def _aligned(left: Iterator[ListedKey], right: Iterator[ListedKey]) -> Iterator[
 
 
 def judge(
-    pair: Pair,
-    by: By,
-    source: ObjectAt | None = None,
-    destination: ObjectAt | None = None,
-    retry: Retry | None = None,
+    pair: Pair, by: By, source: ObjectAt | None = None, destination: ObjectAt | None = None, retry: Retry | None = None
 ) -> Compared:
     """Compare the two sides of a pair; read both objects where ``by`` requires it.
 
@@ -188,10 +179,7 @@ def judge(
 
 
 def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
-    """Whether a digest of both sides is equal; ``None`` where they share none.
-
-    ETags that differ prove nothing, because encryption and the part size change them.
-    """
+    """Whether a digest of both sides is equal; ``None`` where they share none. ETags that differ prove nothing."""
     if held.md5 and found.md5:
         return held.md5 == found.md5
     if held.e_tag and held.e_tag == found.e_tag and _DIGEST.fullmatch(held.e_tag):
@@ -218,16 +206,12 @@ def judge_at(pair: Pair, source: ResolvedBackend, destination: ResolvedBackend, 
         return Compared(pair=pair, relation=Relation.ERROR, evidence=str(error))
 
 
-_PROBES = f"{SCRATCH}/"
-
-
 def is_ours(pair: Pair) -> bool:
     """Whether a key is a probe object of this tool, perhaps of another process."""
-    return pair.key.startswith(_PROBES)
+    return pair.key.startswith(f"{SCRATCH}/")
 
 
 def nested(one: ResolvedBackend, other: ResolvedBackend) -> bool:
     """Whether one side's root is the other's or inside it, if both are one storage."""
     here, there = resolve_links(one.root), resolve_links(other.root)
-    inside = here.key.startswith(there.key) or there.key.startswith(here.key)
-    return here.root == there.root and inside
+    return here.root == there.root and (here.key.startswith(there.key) or there.key.startswith(here.key))

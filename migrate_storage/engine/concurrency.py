@@ -42,23 +42,12 @@ class ConcurrencyLimiter:
         self._stopping, self._changed, self._clock = stopping, changed, clock
         self._inside = self._successes = 0
         self._throttled_at = clock() - THROTTLE_WINDOW_SECONDS
-        self._max_limit = self._limit = max_limit
-        self._paused = ""
-
-    @property
-    def max_limit(self) -> int:
-        """What was asked for: :attr:`limit` never exceeds it."""
-        return self._max_limit
-
-    @property
-    def limit(self) -> int:
-        """How many workers may be inside now."""
-        return self._limit
-
-    @property
-    def paused(self) -> str:
-        """Why no worker is admitted; empty while the run is not paused."""
-        return self._paused
+        #: What was asked for: :attr:`limit` never exceeds it.
+        self.max_limit = max_limit
+        #: How many workers may be inside now.
+        self.limit = max_limit
+        #: Why no worker is admitted; empty while the run is not paused.
+        self.paused = ""
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
@@ -78,7 +67,7 @@ class ConcurrencyLimiter:
     def wait(self) -> None:
         """Wait while the run is paused; return at once where it was asked to stop."""
         with self._condition:
-            while self._paused and not self._stopping.is_set():
+            while self.paused and not self._stopping.is_set():
                 self._condition.wait(STOP_POLL_SECONDS)
 
     def on_throttled(self) -> None:
@@ -89,30 +78,30 @@ class ConcurrencyLimiter:
             if now - self._throttled_at < THROTTLE_WINDOW_SECONDS:
                 return
             self._throttled_at = now
-            before, self._limit = self._limit, max(1, self._limit // 2)
-        if self._limit != before:
+            before, self.limit = self.limit, max(1, self.limit // 2)
+        if self.limit != before:
             self._changed(self)
 
     def resize(self, max_limit: int) -> None:
         """Set another limit from now on."""
         with self._condition:
-            before = (self._max_limit, self._limit)
-            self._max_limit = self._limit = max(1, max_limit)
+            before = (self.max_limit, self.limit)
+            self.max_limit = self.limit = max(1, max_limit)
             self._condition.notify_all()
-        if before != (self._max_limit, self._limit):
+        if before != (self.max_limit, self.limit):
             self._changed(self)
 
     def pause(self, reason: str) -> None:
         """Admit no worker, for this reason; an empty reason ends the pause."""
         with self._condition:
-            before, self._paused = self._paused, reason
+            before, self.paused = self.paused, reason
             self._condition.notify_all()
         if before != reason:
             self._changed(self)
 
     def _enter(self) -> None:
         with self._condition:
-            while self._paused or self._inside >= self._limit:
+            while self.paused or self._inside >= self.limit:
                 if self._stopping.is_set():
                     raise StoppedError("not begun")
                 self._condition.wait(STOP_POLL_SECONDS)
@@ -122,10 +111,10 @@ class ConcurrencyLimiter:
         with self._condition:
             self._inside -= 1
             self._successes += succeeded
-            before = self._limit
-            if self._limit < self._max_limit and self._successes >= 2 * self._limit:
+            before = self.limit
+            if self.limit < self.max_limit and self._successes >= 2 * self.limit:
                 self._successes = 0
-                self._limit += 1
+                self.limit += 1
             self._condition.notify()
-        if self._limit != before:
+        if self.limit != before:
             self._changed(self)

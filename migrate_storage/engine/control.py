@@ -110,15 +110,9 @@ class ControlLoop:
             self._stop()
 
     def _describe_progress(self) -> dict[str, Any]:
-        limiter = self._limiter
-        rates = {
-            "bandwidth": self._limits.bandwidth.per_second,
-            "requests_per_second": self._limits.requests.per_second,
-        }
+        limiter, limits = self._limiter, self._limits
         return {
-            "paused": limiter.paused,
-            "concurrency": limiter.limit,
-            "most_concurrency": limiter.max_limit,
-            **rates,
+            "paused": limiter.paused, "concurrency": limiter.limit, "most_concurrency": limiter.max_limit,
+            "bandwidth": limits.bandwidth.per_second, "requests_per_second": limits.requests.per_second,
             **self._state(),
-        }
+        }  # fmt: skip

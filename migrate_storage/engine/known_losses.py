@@ -67,17 +67,11 @@ def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:
         outcome: the missing object, and the one row that names it.
         reason: why it is known to be lost.
     """
-    ref = outcome.refs[0]
-    column = ref.column
+    ref, column = outcome.refs[0], outcome.refs[0].column
     return KnownLoss(
-        column=(column.schema, column.table, column.column),
-        pk=ref.pk,
-        location=outcome.source,
-        reason=reason.strip(),
-        by=_current_user(),
-        at=time.time(),
-        id=KnownLoss.id_of(column, ref.pk, outcome.source),
-    )
+        column=(column.schema, column.table, column.column), pk=ref.pk, location=outcome.source, reason=reason.strip(),
+        by=_current_user(), at=time.time(), id=KnownLoss.id_of(column, ref.pk, outcome.source),
+    )  # fmt: skip
 
 
 def _current_user() -> str:
@@ -118,13 +112,9 @@ def stale_note(loss: KnownLoss, reason: str) -> Note:
 
 
 def _create_note(location: Location, description: str, reason: str) -> Note:
-    return Note(
-        severity=Severity.INFO,
-        code="mark.stale",
-        subject=str(location),
-        message=f"{description}: the mark says nothing any more, for {reason}",
-        todo="migrate-storage orphans --unmark stale --yes",
-    )
+    message = f"{description}: the mark says nothing any more, for {reason}"
+    todo = "migrate-storage orphans --unmark stale --yes"
+    return Note(severity=Severity.INFO, code="mark.stale", subject=str(location), message=message, todo=todo)
 
 
 def _describe_loss(loss: KnownLoss) -> str:

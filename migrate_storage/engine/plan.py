@@ -113,12 +113,9 @@ class MigrationPlan:
                 found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
                 continue
             path = self.destination_path(filename)
-            found[id_] = Item(
-                source=Location(self.source.key, filename),
-                destination=Location(self.destination.key, path),
-                action=self._choose_action(place, path),
-                slots=(slot,),
-            )
+            source, destination = Location(self.source.key, filename), Location(self.destination.key, path)
+            action = self._choose_action(place, path)
+            found[id_] = Item(source=source, destination=destination, action=action, slots=(slot,))
         return found
 
     def _choose_action(self, place: Place, path: str) -> Action:
@@ -162,20 +159,13 @@ def choose_strategy(
     """
     if destination is None:
         assert swap is not None
-        return MigrationPlan(
-            source=source,
-            destination=swap,
-            way=Way.SWAP,
-            reason="no --to is given: rows and bytes stay, and every row is opened through both registrations and compared",
-            shared=True,
+        reason = (
+            "no --to is given: rows and bytes stay, and every row is opened through both registrations and compared"
         )
-    there = resolve_links(destination.root)
-    here = resolve_links(source.root)
-    inside = (
-        shared
-        and (not here.root or here.root == there.root)
-        and (here.key.startswith(there.key) or there.key.startswith(here.key))
-    )
+        return MigrationPlan(source=source, destination=swap, way=Way.SWAP, reason=reason, shared=True)
+    here, there = resolve_links(source.root), resolve_links(destination.root)
+    nested = here.key.startswith(there.key) or there.key.startswith(here.key)
+    inside = shared and (not here.root or here.root == there.root) and nested
     note = f" ({doubt})" if doubt else ""
     if keep_rows:
         way, reason = Way.TAKE_OVER, "--keep-rows is given: everything is copied and verified, rows stay as they are"

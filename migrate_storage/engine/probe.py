@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate import same_service
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("SCRATCH", "check_absent", "check_source", "refuses_to_replace", "same_storage", "try_destination")
+__all__ = (
+    "SCRATCH", "check_absent", "check_source", "refuses_existing", "refuses_to_replace", "same_storage",
+    "try_destination",
+)  # fmt: skip
 
 SCRATCH = ".migrate-storage"
 """The prefix of the objects that probe a destination."""
@@ -197,16 +200,16 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
         else:
             raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
         keeps = found.content_type == attributes.content_type and found.metadata == attributes.metadata
-        create = _refuses_second_put(at, retry)
+        # A store that answers anything else gets a HEAD before each PUT.
+        create = refuses_existing(
+            lambda: at.store.put(at.key, b"other", attributes=Attributes(), create=True, part_size=None), retry
+        )
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         large_md5, large_parts = _probe_multipart_etag(at, content, retry)
         capabilities = Capabilities(
-            create_only=create,
-            etag_is_md5=written.e_tag == md5,
-            attributes=keeps,
-            large_etag_is_md5=large_md5,
-            large_etag_is_of_parts=large_parts,
-        )
+            create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps,
+            large_etag_is_md5=large_md5, large_etag_is_of_parts=large_parts,
+        )  # fmt: skip
     except StoreRequestError as error:
         raise PreflightError(_unusable(what, doing, error)) from error
     listed = listing_matches_head(at, retry)
@@ -215,25 +218,17 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
         capabilities = replace(capabilities, listing=listed and _is_unlisted(at, retry))
         _remove_scratch_folder(side, name)
     except StoreRequestError as error:
-        notes.append(
-            Note(
-                severity=Severity.WARNING,
-                code="destination.delete",
-                subject=side.key,
-                message=f"the probe object {name} cannot be removed: {error.failure.message}",
-                todo="remove it by hand; 'purge' will need the right to delete",
-            )
-        )
+        notes.append(Note(
+            severity=Severity.WARNING, code="destination.delete", subject=side.key,
+            message=f"the probe object {name} cannot be removed: {error.failure.message}",
+            todo="remove it by hand; 'purge' will need the right to delete",
+        ))  # fmt: skip
     if not keeps:
-        notes.append(
-            Note(
-                severity=Severity.INFO,
-                code="destination.attributes",
-                subject=side.key,
-                message="the destination keeps no content type or metadata beside the bytes",
-                todo="nothing: they stay in the rows",
-            )
-        )
+        notes.append(Note(
+            severity=Severity.INFO, code="destination.attributes", subject=side.key,
+            message="the destination keeps no content type or metadata beside the bytes",
+            todo="nothing: they stay in the rows",
+        ))  # fmt: skip
     return capabilities, notes
 
 
@@ -253,29 +248,25 @@ def _read_probe(at: ObjectAt) -> tuple[Attributes, bytes]:
     return opened.attributes, opened.read()
 
 
-def _refuses_second_put(at: ObjectAt, retry: Retry) -> bool:
+def refuses_existing(write: Callable[[], object], retry: Retry) -> bool:
+    """Whether a write that must only create is refused, because there is an object."""
     try:
-        retry.call(lambda: at.store.put(at.key, b"other", attributes=Attributes(), create=True, part_size=None))
+        retry.call(write)
     except StoreRequestError as error:
-        # A store that answers anything else gets a HEAD before each PUT.
         return error.failure.kind is FailureKind.EXISTS
     return False
 
 
 def _probe_multipart_etag(at: ObjectAt, content: bytes, retry: Retry) -> tuple[bool, bool]:
-    """Whether a multipart ETag is the MD5 of the bytes, and of its parts' MD5s.
-
-    A store that refuses such uploads may take small objects only; the copy of a large object then fails with its reason.
-    """
+    """Whether a multipart ETag is the MD5 of the bytes, and of its parts' MD5s."""
+    put, part = at.store.put, part_size(0)
     try:
         written = retry.call(
-            lambda: at.store.put(
-                at.key, iter((content,)), attributes=Attributes(), create=False, part_size=part_size(0)
-            )
+            lambda: put(at.key, iter((content,)), attributes=Attributes(), create=False, part_size=part)
         )
     except StoreRequestError:
-        return False, False
-    taken = Digests(part_size(0))
+        return False, False  # it may take small objects only; the copy of a large one then fails with its reason
+    taken = Digests(part)
     taken.update(content)
     return written.e_tag == taken.md5, written.e_tag in taken.e_tags - {taken.md5}
 

@@ -36,14 +36,10 @@ def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]
     """
     meta = verified.destination
     return {
-        "backend": destination.backend,
-        "filename": destination.path,
-        "size": meta.size,
-        "etag": meta.e_tag,
-        "last_modified": meta.last_modified,
-        "version_id": meta.version,
+        "backend": destination.backend, "filename": destination.path, "size": meta.size, "etag": meta.e_tag,
+        "last_modified": meta.last_modified, "version_id": meta.version,
         "checksum": f"sha256:{verified.sha256}" if verified.sha256 else None,
-    }
+    }  # fmt: skip
 
 
 def prepare_update(rows: FileColumn, row: Row, slots: Mapping[int | None, tuple[str, Verified, Location]]) -> RowUpdate:
@@ -84,11 +80,8 @@ def repoint_rows(
     Returns:
         For each update whether the row has the new value now; ``False`` where another write won.
     """
-    ordered = sorted(range(len(updates)), key=lambda i: (str(updates[i].rows.column), i))
     if journal.database is database:
-        return database.transaction(
-            lambda connection: _update_and_record(connection, updates, ordered, results, run, journal)
-        )
+        return database.transaction(lambda connection: _update_and_record(connection, updates, results, run, journal))
 
     def record_intents(connection: Connection) -> None:
         journal.rows.add_missing(connection, [_row_record(run, update, "intent") for update in updates])
@@ -99,18 +92,13 @@ def repoint_rows(
             journal.rows.complete_intent(connection, _row_record(run, update, "swapped" if ok else "kept"))
 
     journal.database.transaction(record_intents)
-    done = database.transaction(lambda connection: _update_rows(connection, updates, ordered))
+    done = database.transaction(lambda connection: _update_rows(connection, updates))
     journal.database.transaction(settle_intents)
     return done
 
 
 def _update_and_record(
-    connection: Connection,
-    updates: Sequence[RowUpdate],
-    ordered: Sequence[int],
-    results: Sequence[ObjectRecord],
-    run: str,
-    journal: Journal,
+    connection: Connection, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord], run: str, journal: Journal
 ) -> list[bool]:
     records = [_row_record(run, update, "swapped") for update in updates]
     # A process that was suspended beyond its lease may find a row updated and recorded by another run just as it would have
@@ -120,7 +108,7 @@ def _update_and_record(
         bool(runs) and update.rows.compare_and_swap.equals(connection, update.row.pk, update.new_value)
         for update, runs in zip(updates, runs_of, strict=True)
     ]
-    done = _update_rows(connection, updates, ordered)
+    done = _update_rows(connection, updates)
     new_records = [
         record
         for record, ok, had, runs in zip(records, done, had_new_value, runs_of, strict=True)
@@ -146,17 +134,16 @@ def repoint_all_or_none(
     Returns:
         Whether each row still had its old value; if not, the caller must roll the transaction back.
     """
-    if not rows.compare_and_swap.swap_each(
-        connection, [(update.row.pk, update.row.value, update.new_value) for update in updates]
-    ):
+    values = [(update.row.pk, update.row.value, update.new_value) for update in updates]
+    if not rows.compare_and_swap.swap_each(connection, values):
         return False
     journal.rows.add(connection, [_row_record(run, update, "swapped") for update in updates])
     return True
 
 
-def _update_rows(connection: Connection, updates: Sequence[RowUpdate], ordered: Sequence[int]) -> list[bool]:
+def _update_rows(connection: Connection, updates: Sequence[RowUpdate]) -> list[bool]:
     done = [False] * len(updates)
-    for batch in _split_batches(updates, ordered):
+    for batch in _split_batches(updates):
         rows = updates[batch[0]].rows
         values = [(updates[i].row.pk, updates[i].row.value, updates[i].new_value) for i in batch]
         for i, ok in zip(batch, rows.compare_and_swap.swap_all(connection, values), strict=True):
@@ -164,11 +151,11 @@ def _update_rows(connection: Connection, updates: Sequence[RowUpdate], ordered: 
     return done
 
 
-def _split_batches(updates: Sequence[RowUpdate], ordered: Sequence[int]) -> Iterator[list[int]]:
+def _split_batches(updates: Sequence[RowUpdate]) -> Iterator[list[int]]:
     """Split updates into batches of one column, in which each row occurs once."""
     batch: list[int] = []
     keys: set[tuple[Any, ...]] = set()
-    for i in ordered:
+    for i in sorted(range(len(updates)), key=lambda i: (str(updates[i].rows.column), i)):
         update = updates[i]
         if batch and (updates[batch[0]].rows is not update.rows or update.row.pk in keys):
             yield batch

@@ -151,11 +151,7 @@ class Scheduler:
                 return
 
     def recopy(self, record: ObjectRecord) -> None:
-        """Copy an object again whose source changed, and update the rows that name it.
-
-        Args:
-            record: its journal record.
-        """
+        """Copy an object again whose source changed, by its journal record, and update the rows that name it."""
         pointings = list(self._earlier_rows(record))
         slots = tuple(slot for pointing in pointings for slot in pointing.slots)
         item = Item(source=record.source, destination=record.destination, action=Action.TRANSFER, slots=slots)
@@ -259,7 +255,7 @@ class Scheduler:
                 self._objects.pop(id_, None)
             except StoreRequestError as error:
                 # A source check without an answer: the copy is kept, and the recheck at the run's end asks again.
-                self._record_store_health(error.failure)
+                self._breaker.record(error.failure, workers=self._pool.width)
                 self._report_finished(pending)
             else:
                 if work is _Work.SOURCE_CHECK:
@@ -272,7 +268,8 @@ class Scheduler:
                 self._start_listing()
 
     def _handle_copy(self, pending: PendingObject, result: CopyResult) -> None:
-        self._record_store_health(Failure(result.failure, result.reason) if result.failure is not None else None)
+        failure = Failure(result.failure, result.reason) if result.failure is not None else None
+        self._breaker.record(failure, workers=self._pool.width)
         if result.recheck_pending:
             pending.await_recheck()
             self._rechecks.add_copy(result)
@@ -301,19 +298,10 @@ class Scheduler:
             if (pointing.rows.column, pointing.row.pk) not in known
         ]
 
-    def _record_store_health(self, failure: Failure | None) -> None:
-        """Count failures that concern a whole store.
-
-        Raises:
-            RunError: too many in a row.
-        """
-        self._breaker.record(failure, workers=self._pool.width)
-
     # -- checks of sources, by listings and by HEAD
 
     def _start_listing(self) -> None:
-        work = self._rechecks.begin()
-        if work is not None:
+        if (work := self._rechecks.begin()) is not None:
             self._pool.submit(_Work.LISTING, "", work, Admission.UNGATED)
 
     def _handle_listing(self, future: Future[Any]) -> None:
@@ -419,11 +407,7 @@ class Scheduler:
         self._objects.pop(pending.task.id, None)
 
     def _conclude(self, pending: PendingObject, result: CopyResult) -> list[PendingRow]:
-        """Record an object without row updates; report it unless an earlier pass did.
-
-        Returns:
-            The rows that waited for it.
-        """
+        """Record and perhaps report an object without row updates; return the rows that waited for it."""
         if result.verified is not None and result.kind is OutcomeKind.REWRITTEN:
             result = replace(result, kind=OutcomeKind.COPIED)
         rows = pending.conclude(result)

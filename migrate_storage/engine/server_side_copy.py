@@ -11,13 +11,13 @@ import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
-from migrate_storage.engine.probe import SCRATCH
+from migrate_storage.engine.probe import SCRATCH, refuses_existing
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
-from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -140,18 +140,8 @@ def _probe_copy(
         same = retry.call(lambda: probe.open().read()) == content and opened.meta.e_tag == found.e_tag
         if not same or opened.attributes.content_type != (attributes.content_type or content_type):
             return "a probe was copied with other bytes, another ETag or another content type"
-        refuses = _refuses_to_replace(copier, original.key, probe.key, content_type, retry)
-        return copier.refusing() if refuses else copier
+        again = partial(copier.copy, original.key, probe.key, content_type=content_type, create=True)
+        return copier.refusing() if refuses_existing(again, retry) else copier
     finally:
         with contextlib.suppress(Exception):
             probe.delete()
-
-
-def _refuses_to_replace(
-    copier: ServerSideCopier, source: str, probe: str, content_type: str | None, retry: Retry
-) -> bool:
-    try:
-        retry.call(lambda: copier.copy(source, probe, content_type=content_type, create=True))
-    except StoreRequestError as error:
-        return error.failure.kind is FailureKind.EXISTS
-    return False
