@@ -70,17 +70,13 @@ class Awaiting:
     awaits = True
     _registered = False
 
-    @classmethod
-    def _delay_exit(cls) -> None:
-        """Let obstore's threads release the last results: else the process may abort."""
-        cls._registered = True
-        atexit.register(time.sleep, _EXIT_DELAY_SECONDS)
-
     async def call(self, owner: Any, name: str, *arguments: Any, **options: Any) -> Any:
         """Await ``owner.name_async``."""
         touch()
-        if not self._registered:
-            self._delay_exit()
+        if not Awaiting._registered:
+            # Let obstore's threads release the last results at the exit: else the process may abort.
+            Awaiting._registered = True
+            atexit.register(time.sleep, _EXIT_DELAY_SECONDS)
         return await getattr(owner, _ASYNCHRONOUS[name])(*arguments, **options)
 
     async def next(self, stream: Any) -> Any:
