@@ -10,8 +10,8 @@ from typing import Any
 from migrate_storage.backend.urls import Target, known_endpoint, parse_path, parse_url
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.object_keys import unaddressable
-from migrate_storage.stores.config.option_names import CLIENT, OPTIONS, PREFIXES, canonical, unknown
 from migrate_storage.translate.model import CredentialSource, StoreConfig
+from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, canonical, unknown
 from migrate_storage.translate.protocols.azure_connection import emulator, parse_connection_string
 from migrate_storage.translate.registration import store_config
 
@@ -68,10 +68,8 @@ def _read_mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _guess_service(options: Mapping[str, Any]) -> str | None:
     """Return the service to which the prefixes of the options belong."""
-    for service, prefixes in PREFIXES.items():
-        if any(name.lower().startswith(prefixes) for name in options):
-            return service
-    return None
+    names = [name.lower() for name in options]
+    return next((service for service, own in PREFIXES.items() if any(name.startswith(own) for name in names)), None)
 
 
 def _split_options(service: str, plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

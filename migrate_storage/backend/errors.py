@@ -57,30 +57,24 @@ class ErrorTranslator:
             return OSError(text)
 
     def _translate_error(self, error: BaseException, failure: Failure) -> Exception:
-        path, where = self._path, self._where
+        doing, path, where = self._doing, self._path, self._where
         name = type(error).__name__
-        detail = f"{self._doing} {path!r} in {where}: {self._mask(failure.message)}"
+        detail = f"{doing} {path!r} in {where}: {self._mask(failure.message)}"
         if name == "PreconditionError":
-            return ConditionFailedError(
-                f"{self._doing} {path!r} in {where}: it is not (or no longer) as the condition says"
-            )
+            return ConditionFailedError(f"{doing} {path!r} in {where}: it is not (or no longer) as the condition says")
         if name == "NotModifiedError":
-            return ConditionFailedError(f"{self._doing} {path!r} in {where}: it was not modified")
+            return ConditionFailedError(f"{doing} {path!r} in {where}: it was not modified")
         if name in ("NotSupportedError", "NotImplementedError"):
             return NotImplementedError(detail)
         if name == "InvalidPathError":
             return KeyRefusedError(f"{detail}; a key that obstore cannot address stands in its way")
         match failure.kind:
             case FailureKind.NO_BUCKET:
-                return MissingBucketError(
-                    f"{self._doing} {path!r}: {where} does not exist; create it or correct its name"
-                )
+                return MissingBucketError(f"{doing} {path!r}: {where} does not exist; create it or correct its name")
             case FailureKind.MISSING:
                 return FileNotFoundError(errno.ENOENT, f"no such object in {where}", path)
             case FailureKind.DENIED:
-                return PermissionError(
-                    errno.EACCES, f"{self._doing} was refused by {where}: check its credentials", path
-                )
+                return PermissionError(errno.EACCES, f"{doing} was refused by {where}: check its credentials", path)
             case FailureKind.EXISTS:
                 return FileExistsError(errno.EEXIST, f"there is such an object already in {where}", path)
             case FailureKind.FULL:

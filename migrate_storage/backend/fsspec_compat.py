@@ -11,16 +11,17 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from advanced_alchemy.types.file_object.base import StorageBackend
 
-from migrate_storage.backend.locators import BucketLocator
+from migrate_storage.backend.locators import BucketLocator, reason_to_keep
 from migrate_storage.backend.obstore import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Note
 from migrate_storage.core.text import one_line
-from migrate_storage.translate.model import Translation
 from migrate_storage.translate.registration import Registration, protocol_registration, read
 
 __all__ = ("Conversion", "FSSpecBackend", "FallbackWarning", "convert_registrations")
@@ -49,7 +50,7 @@ class FSSpecBackend(ObstoreBackend):
     def __new__(cls, key: str, fs: Any, prefix: str | None = None, **kwargs: Any) -> Any:
         """Make one, or advanced-alchemy's own class."""
         found = _read_registration(key, fs, prefix, kwargs)
-        if reason := _find_reason_to_keep(found.translation):
+        if reason := reason_to_keep(found.translation):
             warnings.warn(f"the backend {key!r} goes on through fsspec: {reason}", FallbackWarning, stacklevel=2)
             return _import_upstream()(key=key, fs=fs, prefix=prefix, **kwargs)
         return super().__new__(cls)
@@ -61,36 +62,14 @@ class FSSpecBackend(ObstoreBackend):
 
     def __reduce__(self) -> Any:
         key, fs, prefix, kwargs = self._arguments
-        return _restore, (type(self), key, fs, prefix, kwargs)
-
-
-def _restore(kind: type[FSSpecBackend], key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Any:
-    return kind(key, fs, prefix, **kwargs)
+        return partial(type(self), **kwargs), (key, fs, prefix)
 
 
 def _read_registration(key: str, fs: Any, prefix: str | None, kwargs: Mapping[str, Any]) -> Registration:
     if isinstance(fs, str):
         return protocol_registration(key, fs, kwargs, prefix, os.environ)
-    return read(_Arguments(key, fs, prefix))
-
-
-@dataclass(frozen=True)
-class _Arguments:
-    """The arguments of an ``FSSpecBackend`` that is read without being made."""
-
-    key: str
-    fs: Any
-    prefix: str | None
-    driver: str = "fsspec"
-
-
-def _find_reason_to_keep(translation: Translation) -> str:
-    """Return why a translation cannot replace the fsspec backend; empty where it can."""
-    if translation.config is None:
-        return translation.refused[0].message if translation.refused else "it has no counterpart"
-    if translation.config.service == "memory":
-        return "its files live in the memory of fsspec"
-    return ""
+    # A backend with these arguments that is read without being made.
+    return read(SimpleNamespace(driver="fsspec", key=key, fs=fs, prefix=prefix))
 
 
 def _import_upstream() -> Any:
@@ -133,7 +112,7 @@ def _convert_registration(storages: Any, key: str) -> Conversion:
     if backend.driver != "fsspec":
         return Conversion(key=key, backend=backend, converted=False)
     translation = read(backend).translation
-    reason = _find_reason_to_keep(translation)
+    reason = reason_to_keep(translation)
     if not reason:
         try:
             replacement = ObstoreBackend.from_fsspec(backend)

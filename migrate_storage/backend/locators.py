@@ -10,11 +10,11 @@ from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Place
 from migrate_storage.core.object_keys import unaddressable
 from migrate_storage.stores.config.open import open_store
-from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.registration import Registration
 from migrate_storage.translate.registration.obstore_backends import service_of
 
-__all__ = ("BucketLocator", "StoreLocator")
+__all__ = ("BucketLocator", "StoreLocator", "reason_to_keep")
 
 #: Keys that need no check: by far most of them.
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}(?:/[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}){0,3}")
@@ -97,10 +97,8 @@ class BucketLocator(StoreLocator):
     registration: Registration
 
     def __init__(self, registration: Registration, backend: Any = None) -> None:
-        config = registration.translation.config
-        if config is None or config.service == "memory":
-            notes = registration.translation.refused
-            why = notes[0].message if notes else "its files live in the memory of fsspec"
+        config, why = registration.translation.config, reason_to_keep(registration.translation)
+        if config is None or why:
             raise ConfigurationError(f"the backend {registration.key!r} cannot be opened by obstore: {why}")
         super().__init__(open_store(config) if config.root else None, config)
         self.registration, self.backend = registration, backend
@@ -136,6 +134,13 @@ class BucketLocator(StoreLocator):
                     raise KeyRefusedError(f"{place.key!r} names no bucket; write BUCKET/{place.key}")
                 self._stores[place.root] = open_store(config), config
             return self._stores[place.root][0]
+
+
+def reason_to_keep(translation: Translation) -> str:
+    """Return why a translation cannot replace the fsspec backend; empty where it can."""
+    if translation.config is None:
+        return translation.refused[0].message if translation.refused else "it has no counterpart"
+    return "its files live in the memory of fsspec" if translation.config.service == "memory" else ""
 
 
 def _name_store(config: StoreConfig | None, protocol: str) -> str:

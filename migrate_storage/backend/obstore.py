@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,9 +18,9 @@ from migrate_storage.backend.read_operations import Reads
 from migrate_storage.backend.write_operations import Writes
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.open import open_store
-from migrate_storage.stores.config.option_names import SECRETS
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.option_names import SECRETS
 from migrate_storage.translate.registration import read
 
 __all__ = ("ObstoreBackend",)
@@ -97,22 +98,19 @@ class ObstoreBackend(Reads, Writes):
             ConfigurationError: its filesystem has no counterpart in obstore; the message has the reason.
         """
         locator = BucketLocator(read(backend), backend)
-        return ObstoreBackend(
-            key or locator.registration.key,
-            locator,
-            store_metadata=store_metadata,
-            exact_last_modified=exact_last_modified,
-        )
+        key = key or locator.registration.key
+        return ObstoreBackend(key, locator, store_metadata=store_metadata, exact_last_modified=exact_last_modified)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(key={self.key!r}, fs={self._locator.where!r})"
 
     def __reduce__(self) -> Any:
+        how: Any = {"store_metadata": self.store_metadata, "exact_last_modified": self.exact_last_modified}
         if isinstance(self._locator, BucketLocator):
-            return _restore_translated, (self._locator.backend, self.key, self.store_metadata, self.exact_last_modified)
+            return partial(ObstoreBackend.from_fsspec, key=self.key, **how), (self._locator.backend,)
         if self.config is None or self.protocol == "memory":
             raise TypeError(f"{self!r} cannot be pickled: its content or its store lives in this process only")
-        return _restore, (type(self), self.key, self.config, self.store_metadata, self.exact_last_modified)
+        return partial(type(self), **how), (self.key, self.config)
 
     # Signed URLs
 
@@ -152,7 +150,7 @@ class ObstoreBackend(Reads, Writes):
             store, key = self._locate(path)
             config = self._locator.config_of(store)
             with self._translate_errors("signing a URL for", path):
-                urls += await signing.sign(caller, store, config, [key], expires_in=seconds, method=method)
+                urls.append(await signing.sign(caller, store, config, key, expires_in=seconds, method=method))
         return urls[0] if isinstance(paths, str | os.PathLike) else urls
 
 
@@ -169,18 +167,6 @@ def _make_locator(fs: Any, prefix: str | None, options: Mapping[str, Any]) -> St
     if given:
         raise ConfigurationError(f"{', '.join(given)}: a store is opened already; pass options with a URL")
     return StoreLocator(fs, read_store(fs))
-
-
-def _restore(
-    kind: type[ObstoreBackend], key: str, config: StoreConfig, store_metadata: bool, exact_last_modified: bool
-) -> ObstoreBackend:
-    return kind(key, config, store_metadata=store_metadata, exact_last_modified=exact_last_modified)
-
-
-def _restore_translated(backend: Any, key: str, store_metadata: bool, exact_last_modified: bool) -> ObstoreBackend:
-    return ObstoreBackend.from_fsspec(
-        backend, key=key, store_metadata=store_metadata, exact_last_modified=exact_last_modified
-    )
 
 
 class _Hidden(tuple[str, ...]):

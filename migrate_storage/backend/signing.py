@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,15 +58,15 @@ def lifetime(service: str, expires_in: int | None) -> int:
 
 
 async def sign(
-    caller: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], *, expires_in: int, method: str
-) -> list[str]:
-    """Sign one URL for each key.
+    caller: Caller, store: Any, config: StoreConfig | None, key: str, *, expires_in: int, method: str
+) -> str:
+    """Return the signed URL of a key.
 
     Args:
         caller: blocking or awaiting.
         store: the obstore store.
         config: its configuration; ``None`` where that is not known.
-        keys: keys below the store's prefix, checked.
+        key: a key below the store's prefix, checked.
         expires_in: seconds, checked by :func:`lifetime`.
         method: ``GET`` or ``PUT``.
 
@@ -75,24 +74,25 @@ async def sign(
         NotImplementedError: the store's credentials cannot sign.
         KeyRefusedError: no correct URL can be made for a key.
     """
-    service = config.service if config else ""
     if config is not None:
         _check_credentials(config)
-    if service == "gcs":
-        return await _sign_gcs(caller, store, config, keys, expires_in, method)
-    if service == "azure" and config is not None:
-        return await _sign_azure(caller, store, config, keys, expires_in, method)
-    return await _sign_by_obstore(caller, store, keys, expires_in, method)
+        if config.service == "gcs":
+            return await _sign_gcs(caller, store, config, key, expires_in, method)
+        if config.service == "azure":
+            return await _sign_azure(caller, store, config, key, expires_in, method)
+    return await _sign_by_obstore(caller, store, key, expires_in, method)
 
 
-async def _sign_by_obstore(caller: Caller, store: Any, keys: Sequence[str], expires_in: int, method: str) -> list[str]:
-    return list(await caller.call(obstore, "sign", store, method, list(keys), timedelta(seconds=expires_in)))
+async def _sign_by_obstore(caller: Caller, store: Any, key: str, expires_in: int, method: str) -> str:
+    return str(await caller.call(obstore, "sign", store, method, key, timedelta(seconds=expires_in)))
 
 
 def _check_credentials(config: StoreConfig) -> None:
     options = config.options
     anonymous = str(options.get("skip_signature", "")).lower() == "true"
-    keys = options.get("access_key_id") or options.get("account_key") or _has_service_account(config)
+    keys = options.get("access_key_id") or options.get("account_key")
+    if config.service == "gcs":
+        keys = keys or options.get("service_account") or options.get("service_account_key")
     if anonymous and not keys:
         raise NotImplementedError(f"an anonymous {config.service} store has nothing to sign with; give it credentials")
     if config.service == "gcs" and not keys and (options.get("bearer_token") or config.credentials):
@@ -101,42 +101,30 @@ def _check_credentials(config: StoreConfig) -> None:
         raise NotImplementedError("a SAS token cannot sign further URLs on Azure; give the account key")
 
 
-def _has_service_account(config: StoreConfig) -> bool:
-    return config.service == "gcs" and bool(
-        config.options.get("service_account") or config.options.get("service_account_key")
-    )
-
-
-async def _sign_gcs(
-    caller: Caller, store: Any, config: StoreConfig | None, keys: Sequence[str], expires_in: int, method: str
-) -> list[str]:
+async def _sign_gcs(caller: Caller, store: Any, config: StoreConfig, key: str, expires_in: int, method: str) -> str:
     prefix = store.prefix or ""
-    if config is not None and _encode_key(prefix) != prefix:
+    if _encode_key(prefix) != prefix:
         # obstore joins the prefix to the encoded key without encoding it: sign at the bucket's root instead.
         store = open_store(replace(config, prefix=""))
-        keys = [f"{prefix}/{key}" for key in keys]
-    return await _sign_by_obstore(caller, store, [_encode_key(key) for key in keys], expires_in, method)
+        key = f"{prefix}/{key}"
+    return await _sign_by_obstore(caller, store, _encode_key(key), expires_in, method)
 
 
 def _encode_key(key: str) -> str:
     return quote(key, safe="/-._~")
 
 
-async def _sign_azure(
-    caller: Caller, store: Any, config: StoreConfig, keys: Sequence[str], expires_in: int, method: str
-) -> list[str]:
+async def _sign_azure(caller: Caller, store: Any, config: StoreConfig, key: str, expires_in: int, method: str) -> str:
     config = _add_ambient_account(config)
     if config.options.get("account_key") and config.options.get("account_name"):
         until = datetime.now(UTC) + timedelta(seconds=expires_in)
-        prefix = f"{config.prefix}/" if config.prefix else ""
-        return [azure_url(config, f"{prefix}{key}", until, method) for key in keys]
-    for key in keys:
-        if not _PLAIN_ON_AZURE.fullmatch(key) or not _PLAIN_ON_AZURE.fullmatch(config.prefix):
-            raise KeyRefusedError(
-                f"{key!r} needs percent-encoding, for which obstore's signature is refused by Azure; "
-                "sign with the account key, or use another filename"
-            )
-    return await _sign_by_obstore(caller, store, keys, expires_in, method)
+        return azure_url(config, f"{config.prefix}/{key}" if config.prefix else key, until, method)
+    if not _PLAIN_ON_AZURE.fullmatch(key) or not _PLAIN_ON_AZURE.fullmatch(config.prefix):
+        raise KeyRefusedError(
+            f"{key!r} needs percent-encoding, for which obstore's signature is refused by Azure; "
+            "sign with the account key, or use another filename"
+        )
+    return await _sign_by_obstore(caller, store, key, expires_in, method)
 
 
 def _add_ambient_account(config: StoreConfig) -> StoreConfig:

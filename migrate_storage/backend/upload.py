@@ -13,12 +13,11 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("DEFAULT_PART_BYTES", "Measure", "Upload", "prepare", "prepare_small")
+__all__ = ("DEFAULT_PART_BYTES", "Measure", "Upload", "close_source", "open_source", "prepare", "prepare_small")
 
 DEFAULT_PART_BYTES = 5 * MiB
 """The value that advanced-alchemy passes where the caller gives none."""
 
-_READ_BYTES = MiB
 #: S3 and GCS accept at most 10,000 parts. The target is lower, so that a source that grows meanwhile still fits.
 _TARGET_PARTS = 9_000
 _MAX_PARTS = 10_000
@@ -99,18 +98,16 @@ async def prepare(
         TypeError: the data is none of these, or an asynchronous source in a synchronous call.
     """
     part = max(chunk_size, DEFAULT_PART_BYTES) if service in ("s3", "gcs") else max(chunk_size, 1)
-    if not isinstance(data, bytes):
-        if isinstance(data, str):
-            data = data.encode()
-        elif isinstance(data, bytearray | memoryview):
-            data = bytes(data)
-    if isinstance(data, bytes):
+    if isinstance(data, str):
+        data = data.encode()
+    if isinstance(data, bytes | bytearray | memoryview):
+        data = bytes(data)
         return await _prepare_whole(caller, data, use_multipart, part, max_concurrency)
-    source, size = _open_source(caller, data)
+    source, size = open_source(caller, data)
     try:
         head, more = await _read_beginning(caller, source, None if use_multipart is False else part)
     except BaseException:
-        _close_source(source)
+        close_source(source)
         raise
     if not more:
         return await _prepare_whole(caller, head, use_multipart, part, max_concurrency)
@@ -119,10 +116,9 @@ async def prepare(
     elif chunk_size == DEFAULT_PART_BYTES:
         part, max_concurrency = max(part, _STREAM_PART_BYTES), min(max_concurrency, 4)
     measure = Measure(None if size is not None or service in ("file", "memory") else part * _MAX_PARTS)
-    body = (
-        _measure_async(head, source, measure) if isinstance(source, AsyncIterator) else _measure(head, source, measure)
-    )
-    return Upload(body, _make_options(True, part, max_concurrency, grew=part > chunk_size), measure)
+    measured: Any = _measure_async if isinstance(source, AsyncIterator) else _measure
+    options = _make_options(part, max_concurrency, grew=part > chunk_size)
+    return Upload(measured(head, source, measure), options, measure)
 
 
 def _grow_part(part: int, size: int) -> int:
@@ -130,10 +126,10 @@ def _grow_part(part: int, size: int) -> int:
     return part if least <= part else -(-least // MiB) * MiB
 
 
-def _make_options(use_multipart: bool, part: int, max_concurrency: int, *, grew: bool) -> dict[str, Any]:
+def _make_options(part: int, max_concurrency: int, *, grew: bool) -> dict[str, Any]:
     if grew:
         max_concurrency = max(1, min(max_concurrency, _UPLOAD_MEMORY_BYTES // part))
-    return {"use_multipart": use_multipart, "chunk_size": part, "max_concurrency": max_concurrency}
+    return {"use_multipart": True, "chunk_size": part, "max_concurrency": max_concurrency}
 
 
 async def _prepare_whole(
@@ -144,15 +140,22 @@ async def _prepare_whole(
         await caller.run_blocking(measure.add, data)
     else:
         measure.add(data)
-    multipart = len(data) > part if use_multipart is None else use_multipart
-    if not multipart:
-        return Upload(data, {"use_multipart": False}, measure)
+    if not (len(data) > part if use_multipart is None else use_multipart):
+        return Upload(data, _ONE_REQUEST, measure)
     grown = _grow_part(part, len(data))
-    return Upload(data, _make_options(True, grown, max_concurrency, grew=grown > part), measure)
+    return Upload(data, _make_options(grown, max_concurrency, grew=grown > part), measure)
 
 
-def _open_source(caller: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
-    """Return the source as an iterator of pieces, and its size where it is known."""
+def open_source(caller: Caller, data: Any) -> tuple[Iterator[bytes] | AsyncIterator[bytes], int | None]:
+    """Return the source as an iterator of pieces, and its size in bytes where it is known.
+
+    Args:
+        caller: whether asynchronous sources can be read.
+        data: a path, a binary file (its ``read`` may be a coroutine), or an iterable of bytes.
+
+    Raises:
+        TypeError: the data is none of these, or an asynchronous source in a synchronous call.
+    """
     if isinstance(data, os.PathLike):
         path = Path(data)
         return _read_path(path), path.stat().st_size
@@ -200,17 +203,16 @@ def _to_bytes(piece: Any) -> bytes:
 
 def _read_path(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            yield piece
+        yield from _read_file(file)
 
 
 def _read_file(file: Any) -> Iterator[bytes]:
-    while piece := file.read(_READ_BYTES):
+    while piece := file.read(MiB):
         yield _to_bytes(piece)
 
 
 async def _read_file_async(file: Any) -> AsyncIterator[bytes]:
-    while piece := await file.read(_READ_BYTES):
+    while piece := await file.read(MiB):
         yield _to_bytes(piece)
 
 
@@ -260,7 +262,7 @@ def _measure(head: bytes, source: Iterator[bytes], measure: Measure) -> Iterator
         measure.error = error
         raise
     finally:
-        _close_source(source)
+        close_source(source)
 
 
 async def _measure_async(head: bytes, source: AsyncIterator[bytes], measure: Measure) -> AsyncIterator[bytes]:
@@ -275,7 +277,8 @@ async def _measure_async(head: bytes, source: AsyncIterator[bytes], measure: Mea
         raise
 
 
-def _close_source(source: Any) -> None:
+def close_source(source: Any) -> None:
+    """Close the iterator of :func:`open_source`, which closes a file that was opened for it."""
     close = getattr(source, "close", None)
     if close is not None:
         close()

@@ -144,11 +144,6 @@ def _parse_s3_host(parts: SplitResult, found: re.Match[str], **options: str) -> 
     return Target("s3", found["bucket"], _decode_prefix(parts.path), {"endpoint": endpoint, **options})
 
 
-def _parse_aws(parts: SplitResult, found: re.Match[str]) -> Target:
-    region = found["region"] or "us-east-1"
-    return _parse_s3_host(parts, found, region=region)
-
-
 def _parse_gcs(parts: SplitResult, found: re.Match[str]) -> Target:
     if found["bucket"]:
         return Target("gcs", found["bucket"], _decode_prefix(parts.path))
@@ -163,30 +158,28 @@ def _parse_azure(parts: SplitResult, found: re.Match[str]) -> Target:
 
 _Reader = Callable[[SplitResult, re.Match[str]], Target]
 
-_HOSTS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
+_HOSTS: tuple[tuple[str, _Reader], ...] = (
     (
-        re.compile(r"(?:(?P<bucket>.+)\.)?(?!eu\.|fedramp\.)[a-z0-9-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com"),
+        r"(?:(?P<bucket>.+)\.)?(?!eu\.|fedramp\.)[a-z0-9-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com",
         lambda parts, found: _parse_s3_host(parts, found, region="auto"),
     ),
     (
-        re.compile(r"(?:(?P<bucket>.+)\.)?(?P<region>[a-z]{3}\d)\.digitaloceanspaces\.com"),
+        r"(?:(?P<bucket>.+)\.)?(?P<region>[a-z]{3}\d)\.digitaloceanspaces\.com",
         lambda parts, found: _parse_s3_host(parts, found, region=found["region"]),
     ),
     (
-        re.compile(
-            r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?"
-        ),
-        _parse_aws,
+        r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?",
+        lambda parts, found: _parse_s3_host(parts, found, region=found["region"] or "us-east-1"),
     ),
-    (re.compile(r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com"), _parse_gcs),
-    (re.compile(r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.(?:core\.|storage\.)?[a-z.]+"), _parse_azure),
+    (r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com", _parse_gcs),
+    (r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.(?:core\.|storage\.)?[a-z.]+", _parse_azure),
 )
 
 
 def _parse_http(parts: SplitResult, service: str | None) -> Target:
     host = (parts.hostname or "").lower()
     for pattern, read in _HOSTS:
-        found = pattern.fullmatch(host)
+        found = re.fullmatch(pattern, host)
         if found and service in (None, _service_of(read)):
             return read(parts, found)
     if service == "s3":
@@ -230,10 +223,9 @@ def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
     parts = urlsplit(endpoint)
     host = (parts.hostname or "").lower()
     for pattern, read in _HOSTS[:3]:
-        found = pattern.fullmatch(host)
+        found = re.fullmatch(pattern, host)
         if found and parts.path.strip("/") in ("", bucket) and found["bucket"] in (None, bucket):
             netloc = parts.netloc if found["bucket"] is None else parts.netloc[len(bucket) + 1 :]
-            return dict(
-                read(urlsplit(f"{parts.scheme}://{netloc}/{bucket}"), pattern.fullmatch(netloc) or found).options
-            )
+            bare = urlsplit(f"{parts.scheme}://{netloc}/{bucket}")
+            return dict(read(bare, re.fullmatch(pattern, netloc) or found).options)
     return {}

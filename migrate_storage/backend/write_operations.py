@@ -64,26 +64,14 @@ class Writes(Located):
         return await self._save_object(AWAITING, file_object, data, use_multipart, chunk_size, max_concurrency)
 
     async def _save_object(
-        self,
-        caller: Caller,
-        file_object: FileObject,
-        data: Any,
-        use_multipart: bool | None,
-        chunk: int,
-        concurrency: int,
+        self, caller: Caller, file: FileObject, data: Any, use_multipart: bool | None, chunk: int, concurrency: int
     ) -> FileObject:
-        path = file_object.path
+        path = file.path
         store, key = self._locate(path)
-        metadata = file_object.metadata if self.store_metadata else None
-        carried = object_attributes.encode(file_object.content_type, metadata, self.protocol)
-        upload = prepare_small(data, use_multipart, chunk) or await prepare(
-            caller,
-            data,
-            service=self.protocol,
-            use_multipart=use_multipart,
-            chunk_size=chunk,
-            max_concurrency=concurrency,
-        )
+        metadata = file.metadata if self.store_metadata else None
+        carried = object_attributes.encode(file.content_type, metadata, self.protocol)
+        how: Any = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
+        upload = prepare_small(data, use_multipart, chunk) or await prepare(caller, data, service=self.protocol, **how)
         meta = None
         try:
             with self._translate_errors("saving", path):
@@ -95,12 +83,11 @@ class Writes(Located):
             if upload.measure.error is not None and error is not upload.measure.error:
                 raise upload.measure.error from None
             raise
-        file_object.size = upload.measure.size
-        file_object.checksum = upload.measure.checksum
-        file_object.last_modified = meta["last_modified"].timestamp() if meta else saved
-        file_object.etag = result["e_tag"] or (meta["e_tag"] if meta else "")
-        file_object.version_id = result["version"]
-        return file_object
+        file.size, file.checksum = upload.measure.size, upload.measure.checksum
+        file.last_modified = meta["last_modified"].timestamp() if meta else saved
+        file.etag = result["e_tag"] or (meta["e_tag"] if meta else "")
+        file.version_id = result["version"]
+        return file
 
     def copy(self, source: PathLike, destination: PathLike, *, overwrite: bool = True) -> None:
         """Copy an object within the store, by a server-side copy.
@@ -201,4 +188,3 @@ class Writes(Located):
         except FileNotFoundError:
             if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one system call
                 raise
-            return

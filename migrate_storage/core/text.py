@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ("MiB", "amount", "duration", "masked", "one_line", "size", "visible")
+__all__ = ("MiB", "amount", "duration", "masked", "one_line", "printable", "size", "visible")
 
 MiB = 1024 * 1024
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@'\"]*):(?P<password>[^\s'\"]*)@")
@@ -29,6 +29,11 @@ def visible(text: str) -> str:
         char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _UNSHOWABLE else char
         for char in text
     )
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with ``?`` for each character that cannot be printed."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def masked(text: str) -> str:

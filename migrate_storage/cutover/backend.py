@@ -14,10 +14,11 @@ from migrate_storage.backend.upload import DEFAULT_PART_BYTES
 from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
-from migrate_storage.cutover.executor import ProtocolExecutor, bind_operation, call_backend
+from migrate_storage.cutover.executor import ProtocolExecutor, call_backend
 from migrate_storage.cutover.list_objects import list_objects
 from migrate_storage.cutover.outbox import Outbox
-from migrate_storage.cutover.phase.source import OperationLease, PhaseSource, phase_source
+from migrate_storage.cutover.phase.lease import OperationLease, PhaseSource
+from migrate_storage.cutover.phase.source import phase_source
 from migrate_storage.cutover.shadow_reads import ShadowReads
 from migrate_storage.cutover.signed_urls import sign_read, sign_upload
 from migrate_storage.cutover.spooled_content import SpooledContent, spool
@@ -224,13 +225,12 @@ class CutoverBackend(StorageBackend):
         executor = self._executor
         with executor.phase_source.acquire(writing=True) or await executor.renew_lease(caller, writing=True) as lease:
             rule = TABLE[lease.phase]
+            how = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
             if rule.entries:
-                how = {"use_multipart": use_multipart, "chunk_size": chunk, "max_concurrency": concurrency}
                 await self._save_both(caller, lease, file, data, how)
                 return file
             side = rule.writes[0]
-            save = bind_operation(caller, executor.side(side), "save_object")
-            saving = save(file, data, use_multipart=use_multipart, chunk_size=chunk, max_concurrency=concurrency)
+            saving = call_backend(caller, executor.side(side), "save_object", file, data, **how)
             await executor.run_counted("write", side, file.path, saving)
             # If the process was suspended, others may now read the other side, and no entry names this write.
             lease.check()
@@ -246,17 +246,16 @@ class CutoverBackend(StorageBackend):
             backend = self._executor.side(side)
             first[:] = first or [side]
             # The row must describe the object of the side that is read, not of the side that is written last.
-            target = (
-                file if side is first[0] else FileObject(backend=backend, filename=file.path, **_copy_attributes(about))
-            )
+            target = file
+            if side is not first[0]:
+                target = FileObject(backend=backend, filename=file.path, **_copy_attributes(about))
             ready = await caller.run_blocking(lambda: content.read_from_start(as_bytes=backend.driver == "fsspec"))
             await call_backend(caller, backend, "save_object", target, ready, **how)
 
         about = _copy_attributes({"content_type": file.content_type, "metadata": file.metadata})
         try:
-            await self._executor.execute(
-                caller, lease, protocol.save(lease.phase, content), file.path, put=put, about=about
-            )
+            steps = protocol.save(lease.phase, content)
+            await self._executor.execute(caller, lease, steps, file.path, put=put, about=about)
         finally:
             await caller.run_blocking(content.close)
 
@@ -284,9 +283,8 @@ class CutoverBackend(StorageBackend):
         phase = lease.phase
         if not decide(phase, Operation.DELETE).entry:
             (side,) = TABLE[phase].writes
-            await self._executor.run_counted(
-                "delete", side, "", call_backend(caller, self._executor.side(side), "delete_object", paths)
-            )
+            deleting = call_backend(caller, self._executor.side(side), "delete_object", paths)
+            await self._executor.run_counted("delete", side, "", deleting)
             lease.check()
             return
         failures: dict[str, Exception] = {}
@@ -334,9 +332,8 @@ class CutoverBackend(StorageBackend):
         self, caller: Caller, paths: PathLike | Sequence[PathLike], expires_in: int | None, for_upload: bool
     ) -> _Urls:
         executor = self._executor
-        with executor.phase_source.acquire(writing=for_upload) or await executor.renew_lease(
-            caller, writing=for_upload
-        ) as lease:
+        lease = executor.phase_source.acquire(writing=for_upload)
+        with lease or await executor.renew_lease(caller, writing=for_upload) as lease:
             if not TABLE[lease.phase].entries and not for_upload:
                 (side,) = TABLE[lease.phase].reads
                 found: _Urls = await call_backend(caller, executor.side(side), "sign", paths, expires_in=expires_in)

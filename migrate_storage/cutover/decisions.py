@@ -17,19 +17,9 @@ from enum import StrEnum
 from types import MappingProxyType
 
 __all__ = (
-    "MIDDLE_PHASES",
-    "TABLE",
-    "Decision",
-    "Operation",
-    "Phase",
-    "Rule",
-    "Side",
-    "Trust",
-    "adjacent_phases",
-    "are_adjacent",
-    "decide",
-    "trusted_side",
-)
+    "MIDDLE_PHASES", "TABLE", "Decision", "Operation", "Phase", "Rule", "Side", "Trust", "adjacent_phases",
+    "are_adjacent", "decide", "trusted_side",
+)  # fmt: skip
 
 
 class Side(StrEnum):

@@ -21,7 +21,7 @@ from migrate_storage.cutover.protocol import Protocol, Step
 from migrate_storage.reporting.metrics import Counters
 from migrate_storage.stores.sync_async import Caller
 
-__all__ = ("ProtocolExecutor", "bind_operation", "call_backend")
+__all__ = ("ProtocolExecutor", "call_backend")
 
 _log = logging.getLogger("migrate_storage.cutover")
 
@@ -108,21 +108,17 @@ class ProtocolExecutor:
             case protocol.FindEntry():
                 return await caller.run_blocking(self.outbox.find_entry, path)
             case protocol.OpenEntry(side, tombstone):
-                outbox = self.outbox
-                return await caller.run_blocking(
-                    lambda: outbox.open_entry(path, side, tombstone=tombstone, about=about)
-                )
+                work = partial(self.outbox.open_entry, path, side, tombstone=tombstone, about=about)
+                return await caller.run_blocking(work)
             case protocol.CloseEntry(entry, both_written):
-                outbox = self.outbox
-                return await caller.run_blocking(lambda: outbox.close_entry(path, entry, both_written=both_written))
+                close = partial(self.outbox.close_entry, path, entry, both_written=both_written)
+                return await caller.run_blocking(close)
             case protocol.LeaveForRepair(entry, first_written):
-                outbox = self.outbox
+                leave = partial(self.outbox.leave_for_repair, path, entry, first_written=first_written)
                 self.counters.add("left", entry.side)
                 fields = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
                 _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=fields)
-                return await caller.run_blocking(
-                    lambda: outbox.leave_for_repair(path, entry, first_written=first_written)
-                )
+                return await caller.run_blocking(leave)
             case protocol.RequestRepair(side):
                 return await self._request_repair(caller, path, side)
             case protocol.Get(side):
@@ -130,9 +126,8 @@ class ProtocolExecutor:
             case protocol.Put(side, content):
                 return await self.run_counted("write", side, path, put(side, content))
             case protocol.Delete(side):
-                return await self.run_counted(
-                    "delete", side, path, call_backend(caller, self.side(side), "delete_object", path)
-                )
+                deleting = call_backend(caller, self.side(side), "delete_object", path)
+                return await self.run_counted("delete", side, path, deleting)
         raise AssertionError(step)
 
     async def run_counted(self, kind: str, side: Side, path: str, operation: Awaitable[Any]) -> Any:
@@ -163,21 +158,11 @@ class ProtocolExecutor:
             _log.warning("%s: a fallback read left no entry: %s", self.key, fields["error"], extra=fields)
 
 
-def bind_operation(caller: Caller, backend: StorageBackend, name: str) -> Callable[..., Awaitable[Any]]:
-    """Return a method of a side, the synchronous one or the asynchronous one.
+async def call_backend(caller: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Any:
+    """Call a method of a side, the synchronous one or the asynchronous one.
 
     The caller's own methods would mark obstore as used in this process, and the source may not use obstore.
     """
     if caller.awaits:
-        method: Callable[..., Awaitable[Any]] = getattr(backend, f"{name}_async")
-        return method
-    return partial(_call_synchronously, getattr(backend, name))
-
-
-def call_backend(caller: Caller, backend: StorageBackend, name: str, *arguments: Any, **options: Any) -> Awaitable[Any]:
-    """Call a method of a side."""
-    return bind_operation(caller, backend, name)(*arguments, **options)
-
-
-async def _call_synchronously(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    return method(*arguments, **options)
+        return await getattr(backend, f"{name}_async")(*arguments, **options)
+    return getattr(backend, name)(*arguments, **options)

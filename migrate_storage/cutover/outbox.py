@@ -24,10 +24,7 @@ from migrate_storage.journal.schema import Tables
 __all__ = ("EntryCounts", "Outbox", "PendingEntry")
 
 WRITER_GRACE_SECONDS = 300.0
-"""How long repair leaves the key of a running write alone.
-
-Correctness does not depend on it.
-"""
+"""How long repair leaves the key of a running write alone. Correctness does not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,9 +198,8 @@ class Outbox:
         """
         switched = Entry(epoch=uuid.uuid4().hex, sequence=2, side=entry.side.other, tombstone=entry.tombstone)
         changes = {"epoch": switched.epoch, "sequence": switched.sequence, "side": switched.side.value}
-        return (
-            switched if self._update_if_open(path, entry, changes, self._table.c.sequence == entry.sequence) else None
-        )
+        unused = self._table.c.sequence == entry.sequence
+        return switched if self._update_if_open(path, entry, changes, unused) else None
 
     def close_claimed(self, path: str, entry: Entry, *, both_written: bool = False) -> bool:
         """Close an entry, unless it has changed since or an upload URL is still valid.

@@ -12,37 +12,17 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Rule, Side, Trust, decide
 
 __all__ = (
-    "ClaimEntry",
-    "CloseClaimed",
-    "CloseEntry",
-    "Delete",
-    "Entry",
-    "EntryFate",
-    "FindEntry",
-    "Get",
-    "Head",
-    "LeaveForRepair",
-    "OpenEntry",
-    "Protocol",
-    "Put",
-    "Release",
-    "Repaired",
-    "RequestRepair",
-    "Step",
-    "SwitchTrustedSide",
-    "UnacknowledgedError",
-    "delete",
-    "read",
-    "repair",
-    "save",
-)
-
+    "ClaimEntry", "CloseClaimed", "CloseEntry", "Delete", "Entry", "EntryFate", "FindEntry", "Get", "Head",
+    "LeaveForRepair", "OpenEntry", "Protocol", "Put", "Release", "Repaired", "RequestRepair", "Step",
+    "SwitchTrustedSide", "UnacknowledgedError", "delete", "read", "repair", "save",
+)  # fmt: skip
 
 MAX_ATTEMPTS = 5
 """Attempts of a write that repairs overtake, and of a repair that writes overtake."""
@@ -183,10 +163,7 @@ class Delete(Step):
 
 
 class UnacknowledgedError(OSError):
-    """Repairs of the key ended during every attempt of a write.
-
-    The write may have taken effect.
-    """
+    """Repairs of the key ended during every attempt of a write, which may have taken effect."""
 
 
 Protocol = Generator[Step, Any, Any]
@@ -204,11 +181,7 @@ def save(phase: Phase, content: Any, table: Mapping[Phase, Rule] = TABLE) -> Pro
     decision = decide(phase, Operation.SAVE, table=table)
     if not decision.entry:
         return (yield Put(decision.sides[0], content))
-    return (
-        yield from _write_under_entry(
-            phase, Operation.SAVE, lambda entry, sides: _put_both(entry, sides, content), table
-        )
-    )
+    return (yield from _write_under_entry(phase, Operation.SAVE, partial(_put_both, content), table))
 
 
 def delete(phase: Phase, table: Mapping[Phase, Rule] = TABLE) -> Protocol:
@@ -245,7 +218,7 @@ def _write_under_entry(
     )
 
 
-def _put_both(entry: Entry, sides: tuple[Side, ...], content: Any) -> _WriteOfBoth:
+def _put_both(content: Any, entry: Entry, sides: tuple[Side, ...]) -> _WriteOfBoth:
     first, second = sides
     try:
         answer = yield Put(first, content)

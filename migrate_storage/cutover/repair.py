@@ -289,12 +289,7 @@ class _KeyRepair:
     """Executes the repair protocol for one key."""
 
     def __init__(
-        self,
-        sides: dict[Side, StorageBackend],
-        outbox: Outbox,
-        path: str,
-        lease: float,
-        check: Callable[[], None],
+        self, sides: dict[Side, StorageBackend], outbox: Outbox, path: str, lease: float, check: Callable[[], None]
     ) -> None:
         self._sides, self._outbox, self._path, self._lease, self._check = sides, outbox, path, lease, check
         self._owner = uuid.uuid4().hex
@@ -352,7 +347,9 @@ class _KeyRepair:
             case protocol.Get(side):
                 return self._sides[side].get_content(path)
             case protocol.Put(side, content):
-                self._put(side, content)
+                about = self._about or self._read_attributes(side.other)
+                backend = self._sides[side]
+                backend.save_object(FileObject(backend=backend, filename=path, **about), content)
                 self._wrote, self._copied, self.written = True, True, side
                 return None
             case protocol.Delete(side):
@@ -366,11 +363,6 @@ class _KeyRepair:
             return hashlib.sha256(self._sides[side].get_content(self._path)).hexdigest()
         except (FileNotFoundError, KeyRefusedError):
             return None
-
-    def _put(self, side: Side, content: bytes) -> None:
-        backend = self._sides[side]
-        about = self._about or self._read_attributes(side.other)
-        backend.save_object(FileObject(backend=backend, filename=self._path, **about), content)
 
     def _read_attributes(self, side: Side) -> dict[str, Any]:
         """Return content type and metadata of an object, if the backend can read them."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from migrate_storage.core.model import Note
 from migrate_storage.core.object_keys import decode_key, encode_key, unaddressable
+from migrate_storage.core.text import printable
 from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import CODES, note
-from migrate_storage.translate.option_tables import mapping, printable
+from migrate_storage.translate.option_tables import mapping
 from migrate_storage.translate.places import same_service
 from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
@@ -91,4 +92,4 @@ def _note_no_counterpart(protocol: str) -> Note:
     if protocol == "generic":
         return note("wrapper.generic")
     known = SOURCE_ONLY.get(protocol)
-    return note("protocol.source_only", printable(protocol), why=f" ({known})" if known else "")
+    return note("protocol.source_only", printable(protocol[:80]), why=f" ({known})" if known else "")

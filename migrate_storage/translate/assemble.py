@@ -38,10 +38,7 @@ def rooted(service: str, prefix: str | None, root_word: str) -> tuple[str, str, 
 
 
 def assemble(service: str, root: str, prefix: str, parts: Iterable[Part]) -> Translation:
-    """Combine parts.
-
-    Where a note refuses anything there is no configuration: a partial one would be wrong.
-    """
+    """Combine parts. Where a note refuses anything there is no configuration: a partial one would be wrong."""
     parts = tuple(parts)
     notes = tuple(entry for part in parts for entry in part.notes)
     if any(entry.severity is Severity.REFUSED for entry in notes):

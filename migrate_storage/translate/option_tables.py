@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.core.model import Note
+from migrate_storage.core.text import printable
 from migrate_storage.translate.notes import note
 
-__all__ = ("Option", "mapping", "printable", "text", "truth", "unmatched_notes", "without_effect")
+__all__ = ("Option", "mapping", "text", "truth", "unmatched_notes", "without_effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,9 @@ def unmatched_notes(
             if any(other.startswith(f"{name}.") for other in known):
                 yield from unmatched_notes(known.values(), mapping(value), parent=f"{name}.", unknown=unknown)
             else:
-                yield note(unknown, printable(name))
+                yield note(unknown, printable(name[:80]))
         elif option.code:
             yield note(option.code, name, why=f": {option.says}" if option.says else "")
-
-
-def printable(name: str) -> str:
-    """Return an option's name for a message, with printable characters only."""
-    return "".join(character if character.isprintable() else "?" for character in name[:80])
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

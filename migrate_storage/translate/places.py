@@ -15,17 +15,9 @@ from urllib.parse import urlsplit
 from migrate_storage.core.model import Place
 
 __all__ = (
-    "GLOBAL_MEMORY",
-    "Split",
-    "join_folder",
-    "join_prefix",
-    "normalise_endpoint",
-    "resolve_links",
-    "root_and_prefix",
-    "s3_endpoint",
-    "same_service",
-    "split",
-)
+    "GLOBAL_MEMORY", "Split", "join_folder", "join_prefix", "normalise_endpoint", "resolve_links", "root_and_prefix",
+    "s3_endpoint", "same_service", "split",
+)  # fmt: skip
 
 
 def resolve_links(place: Place) -> Place:
@@ -65,8 +57,7 @@ def join_folder(folder: str, path: str) -> str:
         return path
     if not path:
         return folder
-    path = _strip_protocols(path, ("dir",)).rstrip("/")
-    return f"{folder}/{path}"
+    return f"{folder}/{_strip_protocols(path, 'dir').rstrip('/')}"
 
 
 def split(protocol: str, path: str) -> Split:
@@ -93,9 +84,9 @@ def root_and_prefix(protocol: str, prefix: str | None) -> tuple[str, str]:
     return parts.root, parts.key[:-2]
 
 
-def _strip_protocols(path: str, protocols: tuple[str, ...], separators: tuple[str, ...] = ("://", "::")) -> str:
+def _strip_protocols(path: str, *protocols: str) -> str:
     for protocol in protocols:
-        for separator in separators:
+        for separator in ("://", "::"):
             if path.startswith(protocol + separator):
                 path = path[len(protocol + separator) :]
                 break
@@ -113,7 +104,7 @@ _ARN = re.compile(
 
 def _split_s3(path: str) -> Split:
     trail = path[len(path.rstrip("/")) :]
-    stripped = _strip_protocols(path, ("s3", "s3a")).rstrip("/").lstrip("/")
+    stripped = _strip_protocols(path, "s3", "s3a").rstrip("/").lstrip("/")
     if "/" not in stripped:
         return Split(stripped, "")
     arn = _ARN.fullmatch(stripped)
@@ -123,7 +114,7 @@ def _split_s3(path: str) -> Split:
 
 
 def _split_gcs(path: str) -> Split:
-    bucket, _, key = _strip_protocols(path, ("gs", "gcs")).lstrip("/").partition("/")
+    bucket, _, key = _strip_protocols(path, "gs", "gcs").lstrip("/").partition("/")
     return Split(bucket, key)
 
 
@@ -179,27 +170,21 @@ def _split_memory(path: str) -> Split:
 def _split_http(path: str) -> Split:
     # HTTPFileSystem never sends a fragment.
     path = path.partition("#")[0]
-    parts = urlsplit(path) if "://" in path else None
-    if parts is None:
+    if "://" not in path:
         return Split("", path)
+    parts = urlsplit(path)
     base = f"{parts.scheme}://{parts.netloc}"
     return Split(normalise_endpoint(base), path[len(base) :].lstrip("/"))
 
 
 _RULES = {
-    "s3": _split_s3,
-    "gcs": _split_gcs,
-    "azure": _split_azure,
-    "file": _split_file,
-    "memory": _split_memory,
-    "http": _split_http,
-}
+    "s3": _split_s3, "gcs": _split_gcs, "azure": _split_azure,
+    "file": _split_file, "memory": _split_memory, "http": _split_http,
+}  # fmt: skip
 
 
 def normalise_endpoint(url: str) -> str:
-    """Return an endpoint in a form in which equal servers compare equal.
-
-    The form has scheme, host, port and path.
+    """Return an endpoint in a form in which equal servers compare equal: scheme, host, port and path.
 
     User, query and fragment are removed. An endpoint that is no URL is returned in lower case without trailing slashes.
     """
@@ -281,16 +266,11 @@ def _vendor_of(place: Place) -> str | None:
     if not place.endpoint or place.endpoint.startswith("aws-"):
         return _VENDOR_OF_SERVICE.get(place.service)
     host = place.endpoint.partition("://")[2].partition("/")[0].partition(":")[0]
-    for suffix, vendor in _VENDORS:
-        if host == suffix or host.endswith("." + suffix):
-            return vendor
-    return None
+    return next((vendor for suffix, vendor in _VENDORS if f".{host}".endswith(f".{suffix}")), None)
 
 
 def same_service(a: Place, b: Place) -> bool | None:
-    """Return whether two places are on one service.
-
-    Then equal root and key are the same object.
+    """Return whether two places are on one service: then equal root and key are the same object.
 
     Returns:
         ``True`` where they are; ``False`` where they cannot be; ``None`` in doubt. Two endpoints may be two names of
@@ -314,9 +294,6 @@ def same_service(a: Place, b: Place) -> bool | None:
         return False
     if services in ({"s3", "azure"}, {"gcs", "azure"}):
         return False
-    if a.service == b.service == "azure" and None not in vendors:
-        # A storage account is part of its host's name.
-        return False
-    if a.service == b.service == "s3" and vendors == ("aws", "aws"):
-        return False
-    return None
+    # A storage account is part of its host's name.
+    apart = (services == {"azure"} and None not in vendors) or (services == {"s3"} and vendors == ("aws", "aws"))
+    return False if apart else None

@@ -51,9 +51,7 @@ def unwrap(protocol: str, options: Mapping[str, Any], prefix: str | None) -> Unw
 
 
 def unwrap_url(url: str, storage_options: Mapping[str, Any]) -> Unwrapped:
-    """Read a URL with storage options, chained ones included.
-
-    For example ``simplecache::s3://bucket/folder``.
+    """Read a URL with storage options, chained ones such as ``simplecache::s3://bucket/folder`` included.
 
     The options of an inner protocol are given under its name, as in fsspec.
     """

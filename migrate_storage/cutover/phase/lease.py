@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from migrate_storage.cutover.decisions import Phase
@@ -67,13 +68,11 @@ class PhaseSource(Protocol):
         """Release the process lease."""
 
 
+@dataclass(slots=True)
 class UnlimitedLease:
     """An operation lease that never expires."""
 
-    __slots__ = ("phase",)
-
-    def __init__(self, phase: Phase) -> None:
-        self.phase = phase
+    phase: Phase
 
     def check(self) -> None:
         """Pass always."""
@@ -85,18 +84,18 @@ class UnlimitedLease:
         """Do nothing."""
 
 
+@dataclass(slots=True, eq=False)
 class PhaseLease:
     """The lease of a process, and its running operations."""
 
-    def __init__(self, line: str, phase: Phase, until: float) -> None:
-        #: The id of the process in the table.
-        self.process_id = line
-        #: The phase of new operations.
-        self.phase = phase
-        #: Seconds on the process's own clock.
-        self.expires_at = until
-        #: Numbers of running operations, by phase.
-        self.operations: Counter[Phase] = Counter()
+    #: The id of the process in the table.
+    process_id: str
+    #: The phase of new operations.
+    phase: Phase
+    #: Seconds on the process's own clock.
+    expires_at: float
+    #: Numbers of running operations, by phase.
+    operations: Counter[Phase] = field(default_factory=Counter)
 
     def phases_in_use(self) -> frozenset[Phase]:
         """Return the phases in which this process may be acting."""

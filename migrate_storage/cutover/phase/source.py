@@ -11,16 +11,7 @@ from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.lease import OperationLease, PhaseSource, UnlimitedLease
 from migrate_storage.cutover.phase.shared import OnLost, SharedPhase
 
-__all__ = (
-    "PHASE_VARIABLE",
-    "SHARED",
-    "CallablePhase",
-    "OnLost",
-    "OperationLease",
-    "PhaseSource",
-    "SharedPhase",
-    "phase_source",
-)
+__all__ = ("PHASE_VARIABLE", "SHARED", "CallablePhase", "OnLost", "SharedPhase", "phase_source")
 
 PHASE_VARIABLE = "MIGRATE_STORAGE_PHASE"
 SHARED = "shared"

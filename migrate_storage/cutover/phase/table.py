@@ -9,7 +9,7 @@ process is either.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from migrate_storage.journal.schema import Tables
 
 T = TypeVar("T")
 
-__all__ = ("NEVER_EXPIRES", "PhaseRow", "PhaseTable", "ProcessRecord")
+__all__ = ("NEVER_EXPIRES", "PhaseRow", "PhaseTable", "ProcessRecord", "processes_in_the_way")
 
 NEVER_EXPIRES = 1e12
 """Expiry time of a process that keeps acting without a valid lease."""
@@ -195,17 +195,15 @@ class PhaseTable:
             The processes that prevent the change; empty if the phase was changed.
         """
         self.lock_phase(connection)
-        alive = [process for process in self.read_processes(connection) if process.alive and process.id not in despite]
-        blocking = [process for process in alive if any(not are_adjacent(acting, phase) for acting in process.phases)]
-        if blocking:
+        processes = (process for process in self.read_processes(connection) if process.id not in despite)
+        if blocking := list(processes_in_the_way(processes, phase)):
             return blocking
         now = self.database.now(connection)
         changes = {"phase": phase.value, "generation": self._phase.c.generation + 1, "changed": now}
         connection.execute(update(self._phase).where(self._phase.c.backend == self.backend).values(changes))
-        gone = (self._process.c.backend == self.backend) & (
-            self._process.c.expires < now - EXPIRED_ROW_RETENTION_SECONDS
-        )
-        connection.execute(delete(self._process).where(gone | self._process.c.id.in_(despite)))
+        process = self._process.c
+        gone = (process.backend == self.backend) & (process.expires < now - EXPIRED_ROW_RETENTION_SECONDS)
+        connection.execute(delete(self._process).where(gone | process.id.in_(despite)))
         return []
 
     def store_comparison(self, connection: Connection, comparison: dict[str, Any]) -> None:
@@ -217,6 +215,13 @@ class PhaseTable:
     def remove_process(self, connection: Connection, process_id: str) -> None:
         """Delete the row of a process that has stopped acting."""
         connection.execute(delete(self._process).where(self._process.c.id == process_id))
+
+
+def processes_in_the_way(processes: Iterable[ProcessRecord], phase: Phase) -> Iterator[ProcessRecord]:
+    """Yield the processes that may be acting more than one step from a phase."""
+    for process in processes:
+        if process.alive and any(not are_adjacent(acting, phase) for acting in process.phases):
+            yield process
 
 
 def _list_phases_between(lowest: Phase, highest: Phase) -> tuple[Phase, ...]:

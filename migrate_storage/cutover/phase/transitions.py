@@ -16,10 +16,10 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import amount, duration
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.compare import find_differences
-from migrate_storage.cutover.decisions import Phase, Side, are_adjacent, trusted_side
+from migrate_storage.cutover.decisions import Phase, Side, trusted_side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
-from migrate_storage.cutover.phase.table import NEVER_EXPIRES, PhaseRow, ProcessRecord
+from migrate_storage.cutover.phase.table import NEVER_EXPIRES, PhaseRow, ProcessRecord, processes_in_the_way
 from migrate_storage.cutover.repair import Repair, repair_all
 from migrate_storage.engine.compare import Relation
 
@@ -134,8 +134,7 @@ class PhaseController:
         if not isinstance(backend.phase_source, SharedPhase) or backend.outbox is None:
             raise ConfigurationError(
                 f"the phase of {backend.key} is fixed in code or in the environment: change it there, "
-                "process by process, "
-                "or share it with phase='shared'"
+                "process by process, or share it with phase='shared'"
             )
         self._backend = backend
         self._outbox: Outbox = backend.outbox
@@ -151,8 +150,7 @@ class PhaseController:
         Args:
             back: of the transition back.
         """
-        _, step = self._check_conditions(back, force=False)
-        return step
+        return self._check_conditions(back, force=False)[1]
 
     def advance(self, *, force: bool = False) -> Transition:
         """Change to the next phase, if the conditions are met.
@@ -180,8 +178,7 @@ class PhaseController:
             step = replace(step, conditions=(*step.conditions, skipped))
         elif needs.needs_repair_all and step.ready:
             step = replace(step, conditions=(*step.conditions, self._repair_all(step.before)))
-        blocking = [condition for condition in step.conditions if not condition.holds and not condition.forced]
-        if blocking:
+        if any(not condition.holds and not condition.forced for condition in step.conditions):
             return step
 
         def work(connection: Any) -> list[ProcessRecord] | None:
@@ -224,13 +221,8 @@ class PhaseController:
     ) -> Iterator[Condition]:
         counts = self._outbox.count_by_kind()
         left = sum(counts.count(kind, side) for kind, side in needs.entries)
-        yield Condition(
-            name="entries",
-            count=left,
-            message=f"{amount(left, 'key')} not settled: run 'migrate-storage cutover repair'"
-            if left
-            else "no entry is in the way",
-        )
+        message = f"{amount(left, 'key')} not settled: run 'migrate-storage cutover repair'"
+        yield Condition(name="entries", count=left, message=message if left else "no entry is in the way")
         if needs.uploads is not None:
             urls = counts.count("upload", needs.uploads)
             until = f"until the last one expires: {duration(counts.last_upload)}"
@@ -270,11 +262,8 @@ class PhaseController:
         age = duration(max(0.0, time.time() - known["at"]))
         message = f"compared {age} ago: {numbers} on the {trusted_side(after)}" if known["differ"] else ""
         advice = f" ({known['example']!r}, say); run 'migrate-storage cutover repair --all'" if message else ""
-        return Condition(
-            name="comparison",
-            count=known["differ"],
-            message=message + advice or f"compared in full {age} ago: both sides are the same",
-        )
+        message = message + advice or f"compared in full {age} ago: both sides are the same"
+        return Condition(name="comparison", count=known["differ"], message=message)
 
     def _compare_sides(self, shared: PhaseRow, after: Phase) -> dict[str, Any]:
         started, counts, example = time.time(), Counter[Relation](), ""
@@ -310,11 +299,7 @@ class PhaseController:
 
 
 def _check_processes(processes: Iterable[ProcessRecord], after: Phase, force: bool) -> Condition:
-    preventing = [
-        process
-        for process in processes
-        if process.alive and any(not are_adjacent(phase, after) for phase in process.phases)
-    ]
+    preventing = list(processes_in_the_way(processes, after))
     forced = bool(preventing) and force and all(map(_may_be_declared_dead, preventing))
     if not preventing:
         return Condition(name="processes", count=0, message=f"no process is more than a step from {after.name}")

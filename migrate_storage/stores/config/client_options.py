@@ -10,8 +10,8 @@ from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
 from migrate_storage.stores.config.isolation import environment_options
-from migrate_storage.stores.config.option_names import CLIENT, PREFIXES, RETRY, unknown
 from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.option_names import CLIENT, PREFIXES, RETRY, unknown
 
 __all__ = ("client_options", "retry_options")
 

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.credentials import Provider, StaticCredentials, provider
-from migrate_storage.stores.config.option_names import PREFIXES, canonical
 from migrate_storage.translate.model import CredentialSource, StoreConfig
+from migrate_storage.translate.option_names import PREFIXES, canonical
 
 __all__ = ("environment_options", "isolate_azure", "isolate_gcs", "isolate_s3")
 

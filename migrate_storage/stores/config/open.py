@@ -19,8 +19,8 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.client_options import client_options, retry_options
 from migrate_storage.stores.config.credentials import Provider, provider
 from migrate_storage.stores.config.isolation import isolate_azure, isolate_gcs, isolate_s3
-from migrate_storage.stores.config.option_names import OPTIONS, unknown
 from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.option_names import OPTIONS, unknown
 
 __all__ = ("LiveStore", "open_across", "open_store")
 

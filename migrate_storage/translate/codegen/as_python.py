@@ -7,6 +7,7 @@ from keyword import iskeyword
 from typing import Any
 
 from migrate_storage.core.model import Severity
+from migrate_storage.core.text import printable
 from migrate_storage.translate.codegen.entries import Entry, Reference, variables
 
 __all__ = ("as_python", "registration_lines")
@@ -17,12 +18,9 @@ def as_python(written: Sequence[Entry]) -> str:
     names = variables(written)
     lines: list[str] = []
     if names:
-        lines += ["# Set these in the environment:", *(f"#   {name}" for name in names), ""]
-    if names:
-        lines += ["import os", ""]
+        lines += ["# Set these in the environment:", *(f"#   {name}" for name in names), "", "import os", ""]
     if any(not entry.refused for entry in written):
-        lines.append("from advanced_alchemy.types.file_object import storages")
-        lines.append("")
+        lines += ["from advanced_alchemy.types.file_object import storages", ""]
         needs_source = any(
             entry.credentials and not _needs_completion(entry) and not entry.per_row for entry in written
         )
@@ -37,7 +35,7 @@ def registration_lines(entry: Entry) -> list[str]:
     """Return the lines that register one backend; comments where that is impossible."""
     key = _write_literal(entry.key)
     if entry.refused:
-        return [f"# {_escape_comment(key)}: stays an FSSpecBackend."]
+        return [f"# {printable(key)}: stays an FSSpecBackend."]
     if entry.per_row:
         return [
             "# Each row names its own place: this opens a store for each, once the old backend is registered.",
@@ -74,13 +72,9 @@ def _needs_completion(entry: Entry) -> bool:
 
 def _write_notes(entry: Entry) -> Iterator[str]:
     for note in entry.notes:
-        yield f"# {note.severity.value}: {_escape_comment(note.message)} [{note.code}]"
+        yield f"# {note.severity.value}: {printable(note.message)} [{note.code}]"
         if note.todo and note.severity is not Severity.INFO:
-            yield f"#   {_escape_comment(note.todo)}"
-
-
-def _escape_comment(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+            yield f"#   {printable(note.todo)}"
 
 
 def _write_literal(value: Any) -> str:

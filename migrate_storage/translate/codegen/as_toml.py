@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from migrate_storage.core.text import printable
 from migrate_storage.translate.codegen.entries import Entry, Reference, variables
 
 __all__ = ("as_toml",)
@@ -24,9 +25,7 @@ def as_toml(written: Sequence[Entry]) -> str:
     if several:
         lines += ["# A configuration file has one [destination]: uncomment the one that you mean.", ""]
     for entry in written:
-        lines += [
-            f"# {note.severity.value}: {_replace_unprintable(note.message)} [{note.code}]" for note in entry.notes
-        ]
+        lines += [f"# {note.severity.value}: {printable(note.message)} [{note.code}]" for note in entry.notes]
         if not entry.fs:
             why = "each row names its own place" if entry.per_row else "it stays an FSSpecBackend"
             lines += [f"# {_quote_text(entry.key)}: {why}.", ""]
@@ -47,11 +46,8 @@ def _write_table(entry: Entry) -> list[str]:
         options["retry_config"] = entry.retry
     lines = ["[destination]", f"key = {_quote_text(entry.key)}", f"fs = {_quote_text(entry.fs)}"]
     if options:
-        lines += [
-            "",
-            "[destination.options]",
-            *(f"{_write_name(name)} = {_write_value(value)}" for name, value in options.items()),
-        ]
+        lines += ["", "[destination.options]"]
+        lines += [f"{_write_name(name)} = {_write_value(value)}" for name, value in options.items()]
     return lines
 
 
@@ -73,7 +69,3 @@ def _quote_text(text: str) -> str:
     """Return a TOML basic string, with JSON's escapes and ``${`` as ``$${``."""
     safe = text.encode(errors="replace").decode()
     return json.dumps(safe, ensure_ascii=False).replace("\x7f", "\\u007f").replace("${", "$${")
-
-
-def _replace_unprintable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -47,12 +47,8 @@ def _keep_leading_lines(before: cst.Module, after: cst.Module) -> cst.Module:
         if rest and (statement.deep_equals(rest[0]) or _import_same_module(statement, rest[0])):
             kept = rest.pop(0)
             lines = [*waiting, *kept.leading_lines]
-            while (
-                len(lines) > 1
-                and not lines[0].comment
-                and not lines[1].comment
-                and len(lines) > len(kept.leading_lines)
-            ):
+            most = max(1, len(kept.leading_lines))
+            while len(lines) > most and not lines[0].comment and not lines[1].comment:
                 lines.pop(0)
             body.append(kept.with_changes(leading_lines=lines if body or waiting else kept.leading_lines))
             waiting = []

@@ -97,11 +97,8 @@ def _make_comma(
 def lost_comments(call: cst.Call, found: Found, new: cst.Call) -> list[cst.Comment]:
     """Return the comments of what is removed that the new call does not have."""
     old: list[cst.Comment] = []
-    for node in (
-        *found.obsolete,
-        *(i for i in found.inner if not any(i in _find_calls(s) for s in found.obsolete)),
-        call,
-    ):
+    obsolete_calls = [node for statement in found.obsolete for node in matchers.findall(statement, matchers.Call())]
+    for node in (*found.obsolete, *(inner for inner in found.inner if inner not in obsolete_calls), call):
         old += [comment for comment in matchers.findall(node, matchers.Comment()) if isinstance(comment, cst.Comment)]
     kept = [comment.value for comment in matchers.findall(new, matchers.Comment()) if isinstance(comment, cst.Comment)]
     lost: list[cst.Comment] = []
@@ -111,7 +108,3 @@ def lost_comments(call: cst.Call, found: Found, new: cst.Call) -> list[cst.Comme
         elif comment.value not in [other.value for other in lost]:
             lost.append(comment)
     return lost
-
-
-def _find_calls(statement: cst.SimpleStatementLine) -> Sequence[cst.CSTNode]:
-    return matchers.findall(statement, matchers.Call())

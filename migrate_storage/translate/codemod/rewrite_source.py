@@ -31,8 +31,8 @@ class Left:
     line: int
     #: Why, in one line.
     reason: str
-    #: Code that does the job at run time.
-    paste: str
+    #: Code that fits every call: the class decides at run time.
+    paste: str = "from migrate_storage.backend.fsspec_compat import FSSpecBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +71,27 @@ def convert_source(source: str) -> Converted:
 def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder) -> Converted:
     wrapper.module.visit(finder)
     plans: list[_Plan] = []
-    left = [Left(line, reason, _PASTE) for line, reason in finder.others]
+    left = [Left(line, reason) for line, reason in finder.others]
     secrets: set[str] = set()
     for call in finder.calls:
         secrets |= literals(call, finder)
         try:
             plans.append(_plan_call(call, finder))
         except NotLiteralError as error:
-            left.append(Left(finder.line(call), str(error), _PASTE))
+            left.append(Left(finder.line(call), str(error)))
     if not plans:
         return Converted(source, left=_sort_by_line(left), secrets=frozenset(secrets))
     code = _rewrite_module(wrapper, plans)
     try:
         compile(code, "converted", "exec", dont_inherit=True)
     except SyntaxError:
-        left += [Left(plan.line, "the result would not compile", _PASTE) for plan in plans]
+        left += [Left(plan.line, "the result would not compile") for plan in plans]
         return Converted(source, left=_sort_by_line(left))
     return Converted(code, tuple((plan.line, plan.notes) for plan in plans), _sort_by_line(left), frozenset(secrets))
 
 
 def _sort_by_line(left: list[Left]) -> tuple[Left, ...]:
     return tuple(sorted(left, key=lambda registration: registration.line))
-
-
-#: Code that fits every call: the class decides at run time.
-_PASTE = "from migrate_storage.backend.fsspec_compat import FSSpecBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +212,7 @@ def _make_fs_argument(
     """Return the ``fs`` argument, and what it needs imported."""
     if config.service == "file":
         return _make_folder_argument(config, found, prefix, values)
-    url = store_url(config)
-    node, quoted = values.url(url)
+    node, quoted = values.url(store_url(config))
     return node, [("urllib.parse", "quote")] if quoted else []
 
 
@@ -225,24 +220,20 @@ def _make_folder_argument(
     config: StoreConfig, found: Found, prefix: str, values: Values
 ) -> tuple[cst.BaseExpression, list[Import]]:
     if not values.is_unknown(prefix):
-        bare = prefix.startswith(("/", "file:", "local:"))
-        return cst.parse_expression(literal(store_url(config) if bare else _make_relative(prefix))), []
+        if prefix.startswith(("/", "file:", "local:")):
+            return cst.parse_expression(literal(store_url(config))), []
+        return cst.parse_expression(literal(prefix if prefix.startswith(("./", "../", "~")) else f"./{prefix}")), []
     if found.folders or found.prefix is None:
         raise NotLiteralError("the value of prefix is not written out")
     node = found.prefix
     a_path = isinstance(node, cst.Call) and cst.Module([]).code_for_node(node.func) in _PATHS
     if not a_path and not prefix.startswith("/"):
         raise NotLiteralError("the value of prefix may be a path or a URL, and what to write depends on it")
-    code = f"Path({cst.Module([]).code_for_node(node)})"
-    return cst.parse_expression(code), [("pathlib", "Path")]
+    return cst.parse_expression(f"Path({cst.Module([]).code_for_node(node)})"), [("pathlib", "Path")]
 
 
 #: Calls that give a path, never a URL.
 _PATHS = frozenset({"str", "os.path.join", "os.path.abspath", "os.path.realpath", "os.fspath"})
-
-
-def _make_relative(prefix: str) -> str:
-    return prefix if prefix.startswith(("./", "../", "~")) else f"./{prefix}"
 
 
 class _Rewriter(cst.CSTTransformer):

@@ -1,7 +1,4 @@
-"""Read an AWS profile as botocore does.
-
-Region, endpoint, certificates and style are returned as environment variables.
-"""
+"""Read an AWS profile as botocore does; region, endpoint and certificates are returned as environment variables."""
 
 from __future__ import annotations
 

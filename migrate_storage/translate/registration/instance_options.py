@@ -1,7 +1,4 @@
-"""Options in the attributes of a live filesystem.
-
-A subclass may have set them itself.
-"""
+"""Options in the attributes of a live filesystem, which a subclass may have set itself."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from migrate_storage.translate.model import CredentialSource, StoreConfig
+from migrate_storage.translate.option_names import CLIENT, without_prefix
 from migrate_storage.translate.protocols.gcs import CredentialFile
 
 __all__ = ("instance_options",)
@@ -25,13 +23,10 @@ def instance_options(
         options: its arguments.
         environment: environment variables, to leave out values that came from there.
     """
-    rule = {
-        "s3": _read_s3_options,
-        "gcs": _read_gcs_options,
-        "azure": _read_azure_options,
-        "obstore": _read_obstore_options,
-    }.get(protocol)
-    return rule(filesystem, dict(options), environment) if rule else dict(options)
+    rules = {
+        "s3": _read_s3_options, "gcs": _read_gcs_options, "azure": _read_azure_options, "obstore": _read_obstore_options,
+    }  # fmt: skip
+    return rules[protocol](filesystem, dict(options), environment) if protocol in rules else dict(options)
 
 
 _S3 = (
@@ -66,36 +61,26 @@ def _read_session_options(session: Any) -> dict[str, Any]:
     """Return the keys or profile of a botocore session; else the session itself."""
     credentials: Any = getattr(session, "_credentials", None)
     if isinstance(getattr(credentials, "access_key", None), str):
-        return {
-            "key": credentials.access_key,
-            "secret": credentials.secret_key,
-            "token": getattr(credentials, "token", None),
-        }
+        token = getattr(credentials, "token", None)
+        return {"key": credentials.access_key, "secret": credentials.secret_key, "token": token}
     variables = getattr(session, "_session_instance_vars", None)
-    profile = getattr(session, "_profile", None) or (
-        variables.get("profile") if isinstance(variables, Mapping) else None
-    )
+    of_variables = variables.get("profile") if isinstance(variables, Mapping) else None
+    profile = getattr(session, "_profile", None) or of_variables
     return {"profile": profile} if isinstance(profile, str) else {"session": session}
 
 
 def _read_gcs_options(filesystem: Any, options: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG001 - one signature
-    for name, attribute in (
-        ("endpoint_url", "_endpoint"),
-        ("requester_pays", "requester_pays"),
-        ("project", "project"),
-    ):
-        value = getattr(filesystem, attribute, None)
-        if value:
+    for name in ("endpoint_url", "requester_pays", "project"):
+        if value := getattr(filesystem, "_endpoint" if name == "endpoint_url" else name, None):
             options[name] = value
     credentials = getattr(filesystem, "credentials", None)
     if getattr(credentials, "method", None) == "anon":
         return {**options, "token": "anon"}
     token = options.get("token", getattr(credentials, "token", None))
     live = getattr(credentials, "credentials", None)
-    if isinstance(token, str) and live is not None and token not in ("google_default", "cloud", "cache", "browser"):
+    if isinstance(token, str) and token not in ("google_default", "cloud", "cache", "browser") and live is not None:
         kind = _guess_file_kind(live)
-        if kind:
-            token = CredentialFile(token, kind)
+        token = CredentialFile(token, kind) if kind else token
     return {**options, "token": token}
 
 
@@ -135,10 +120,8 @@ def _read_obstore_options(filesystem: Any, options: dict[str, Any], environment:
     client = dict(getattr(filesystem, "_client_options", None) or {})
     given = {**(getattr(filesystem, "_config", None) or {}), **(getattr(filesystem, "_config_kwargs", None) or {})}
     for name, value in given.items():
-        bare = name.lower()
-        for prefix in {"s3": ("aws_",), "gcs": ("google_",), "azure": ("azure_storage_", "azure_")}.get(service, ()):
-            bare = bare.removeprefix(prefix)
-        (client if bare in _CLIENT else plain)[bare] = value
+        bare = without_prefix(service, name)
+        (client if bare in CLIENT else plain)[bare] = value
     provider = getattr(filesystem, "_credential_provider", None)
     config = StoreConfig(
         service=service,
@@ -149,12 +132,3 @@ def _read_obstore_options(filesystem: Any, options: dict[str, Any], environment:
         credentials=CredentialSource(kind="object", provider=provider) if provider is not None else None,
     )
     return {"config": config}
-
-
-_CLIENT = frozenset(
-    {
-        *("allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type", "default_headers"),
-        *("http1_only", "http2_only", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_url", "proxy_excludes"),
-        *("proxy_ca_certificate", "read_timeout", "root_certificate", "timeout", "user_agent", "randomize_addresses"),
-    }
-)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from migrate_storage.core.model import Place
 from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.notes import note
+from migrate_storage.translate.option_names import without_prefix
 from migrate_storage.translate.places import normalise_endpoint, split
 from migrate_storage.translate.registration.endpoints import endpoint_of
 from migrate_storage.translate.registration.registration import Registration
@@ -21,8 +22,7 @@ _SERVICES = {
     "LocalStore": "file", "MemoryStore": "memory", "HTTPStore": "http",
 }  # fmt: skip
 
-#: Prefixes of obstore's option names, and the variables that name a bucket.
-_PREFIXES = {"s3": "aws_", "gcs": "google_", "azure": "azure_"}
+#: Variables that name a bucket.
 _ROOT_VARIABLES = {
     "s3": ("AWS_BUCKET", "AWS_BUCKET_NAME"),
     "gcs": ("GOOGLE_BUCKET", "GOOGLE_BUCKET_NAME"),
@@ -112,16 +112,12 @@ def store_config(store: Any) -> StoreConfig | None:
         url = normalise_endpoint(str(_read_attribute(store, "url") or ""))
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
-        return StoreConfig(
-            service="http",
-            root=f"{scheme}://{host}",
-            prefix=path,
-            client_options=dict(_read_attribute(store, "client_options") or {}),
-        )
+        client = dict(_read_attribute(store, "client_options") or {})
+        return StoreConfig(service="http", root=f"{scheme}://{host}", prefix=path, client_options=client)
     options = _read_attribute(store, "config")
     if options is None:
         return None
-    options = {_strip_prefix(service, name): value for name, value in dict(options).items()}
+    options = {without_prefix(service, name): value for name, value in dict(options).items()}
     root = options.pop("container_name" if service == "azure" else "bucket", "")
     return StoreConfig(
         service=service,
@@ -138,31 +134,19 @@ def service_of(store: Any) -> str | None:
     return next((_SERVICES[kind.__name__] for kind in type(store).__mro__ if kind.__name__ in _SERVICES), None)
 
 
-def _strip_prefix(service: str, name: str) -> str:
-    bare = name.lower()
-    if service == "azure":
-        bare = bare.removeprefix("azure_storage_")
-    return bare.removeprefix(_PREFIXES[service])
-
-
 def _read_root_from_repr(store: Any) -> str:
     """Return the bucket, and nothing else, in the ``repr`` of a store."""
-    found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _safe_repr(store))
+    found = re.match(r'\w+\((?:bucket|container_name)="([^"]*)"', _survive_panic(lambda: repr(store)) or "")
     return found[1] if found else ""
 
 
-def _safe_repr(store: Any) -> str:
-    try:
-        return repr(store)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # noqa: BLE001 - a Rust panic is a BaseException
-        return ""
-
-
 def _read_attribute(store: Any, attribute: str) -> Any:
+    return _survive_panic(lambda: getattr(store, attribute))
+
+
+def _survive_panic(read: Callable[[], Any]) -> Any:
     try:
-        return getattr(store, attribute)
+        return read()
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # noqa: BLE001 - a Rust panic is a BaseException

@@ -14,8 +14,8 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError, UnknownOptionError
 from migrate_storage.stores.config.open import open_store
-from migrate_storage.stores.config.option_names import CLIENT, OPTIONS
 from migrate_storage.translate.model import StoreConfig
+from migrate_storage.translate.option_names import CLIENT, OPTIONS
 from tests.support.backend.echo import echo
 from tests.support.backend.signatures import SERVICE_ACCOUNT
 

@@ -10,8 +10,9 @@ import difflib
 from collections.abc import Mapping
 
 from migrate_storage.core.errors import UnknownOptionError
+from migrate_storage.core.text import printable
 
-__all__ = ("CLIENT", "OPTIONS", "PREFIXES", "RETRY", "SECRETS", "canonical", "unknown")
+__all__ = ("CLIENT", "OPTIONS", "PREFIXES", "RETRY", "SECRETS", "canonical", "unknown", "without_prefix")
 
 PREFIXES: Mapping[str, tuple[str, ...]] = {"s3": ("aws_",), "gcs": ("google_",), "azure": ("azure_storage_", "azure_")}
 """Prefixes of an option's name, longest first. Its environment variable has the last one in upper case."""
@@ -97,6 +98,14 @@ def canonical(service: str, name: str) -> str:
     return name
 
 
+def without_prefix(service: str, name: str) -> str:
+    """Return the name of an option in lower case, without the prefix of its service."""
+    bare = name.lower()
+    for prefix in PREFIXES.get(service, ()):
+        bare = bare.removeprefix(prefix)
+    return bare
+
+
 def unknown(service: str, name: str) -> UnknownOptionError:
     """Return the error for an option that no store has, with the nearest name."""
     known = [*OPTIONS[service], *(other for others in OPTIONS[service].values() for other in others), *CLIENT]
@@ -106,7 +115,7 @@ def unknown(service: str, name: str) -> UnknownOptionError:
     if any(name.startswith(prefixes) for other, prefixes in PREFIXES.items() if other != service):
         near = []
     advice = _OTHER_TOOLS.get(bare) or (f"{'' if near[0] in CLIENT else prefix}{near[0]}" if near else "")
-    shown = "".join(character if character.isprintable() else "?" for character in name[:60])
+    shown = printable(name[:60])
     return UnknownOptionError(
         f"{shown!r} is no option of a {service} store; " + (f"did you mean {advice}?" if advice else "leave it out")
     )
