@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Way
 
 __all__ = (
-    "Behind", "BytesMoved", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted", "PaceChanged",
+    "Behind", "BytesMoved", "CensusAdvanced", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted", "PaceChanged",
     "PassStarted", "RangesAdvanced", "RunFinished", "RunStarted", "silent",
 )  # fmt: skip
 
@@ -107,6 +107,19 @@ class Behind:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CensusAdvanced:
+    """The search of the whole database for a backend key, so far."""
+
+    #: The table that is searched.
+    table: str
+    #: Rows that were searched, of all tables.
+    rows: int
+    #: Tables, and those that are done.
+    tables: int
+    done: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RangesAdvanced:
     """The work of all processes of a job so far, in place of an event for each object.
 
@@ -137,7 +150,7 @@ class RunFinished:
 
 Event = (
     RunStarted | PassStarted | Listed | BytesMoved | ItemFinished | ItemsFinished | RangesAdvanced | Noted | PaceChanged
-    | Behind | RunFinished
+    | Behind | CensusAdvanced | RunFinished
 )  # fmt: skip
 
 Listener = Callable[[Event], None]

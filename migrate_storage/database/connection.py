@@ -23,7 +23,7 @@ from migrate_storage.core.errors import ConfigurationError, RefusedError, RunErr
 from migrate_storage.database.dialects import DIALECTS, dialect_of
 from migrate_storage.database.urls import engine_from_url
 
-__all__ = ("Database", "describe_failure", "is_transient")
+__all__ = ("Database", "describe_failure", "is_timeout", "is_transient")
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ MAX_RETRY_SECONDS = 5.0
 _TRANSIENT_CODES = frozenset[int | str]().union(*(each.transient_codes for each in DIALECTS.values()))
 _TRANSIENT_WORDS = tuple(words for each in DIALECTS.values() for words in each.transient_messages)
 _FULL_CODES = frozenset[int | str]().union(*(each.full_codes for each in DIALECTS.values()))
+_TIMEOUT_CODES = frozenset[int | str]().union(*(each.timeout_codes for each in DIALECTS.values()))
 _FULL_WORDS = tuple(words for each in DIALECTS.values() for words in each.full_messages)
 _CONNECTION_WORDS = ("connection", "server closed", "timeout", "timed out", "starting up", "shutting down")
 """Words in the message of a connection error without a code."""
@@ -75,6 +76,11 @@ def is_full(error: BaseException) -> bool:
         return False
     message = str(error.orig).lower()
     return _get_code(error) in _FULL_CODES or any(words in message for words in _FULL_WORDS)
+
+
+def is_timeout(error: BaseException | None) -> bool:
+    """Whether the server cancelled a statement because it took too long."""
+    return isinstance(error, DBAPIError) and _get_code(error) in _TIMEOUT_CODES
 
 
 def _get_code(error: DBAPIError) -> int | str | None:

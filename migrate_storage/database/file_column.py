@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,6 @@ from sqlalchemy import (
     func,
     inspect,
     literal_column,
-    or_,
     select,
     table,
     types,
@@ -33,15 +31,15 @@ from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import Column
 from migrate_storage.database.compare_and_swap import CompareAndSwap, key_equals
 from migrate_storage.database.connection import Database, describe_failure
-from migrate_storage.database.dialects.base import as_text, untyped
+from migrate_storage.database.dialects.base import as_text
 from migrate_storage.database.file_json import Row
+from migrate_storage.database.key_ranges import after_key, up_to_key
 from migrate_storage.database.primary_keys import spellings
 
 __all__ = ("FileColumn",)
 
 _MAX_WINDOW_GROWTH = 32
 """How far a window may grow while few of its rows match, as a multiple of the size that was asked for."""
-_Operator = Callable[[Any, Any], ColumnElement[Any]]
 
 
 class FileColumn:
@@ -109,32 +107,6 @@ class FileColumn:
     def _restrict(self, statement: Any) -> Any:
         return statement if self._condition is None else statement.where(self._condition)
 
-    def _after(self, key: Sequence[Any], name: str = "after") -> ColumnElement[Any]:
-        return self._compare_key(key, name, operator.gt, operator.gt, operator.ge)
-
-    def _up_to(self, key: Sequence[Any], name: str = "until") -> ColumnElement[Any]:
-        return self._compare_key(key, name, operator.lt, operator.le, operator.le)
-
-    def _compare_key(
-        self, key: Sequence[Any], name: str, each: _Operator, last: _Operator, first: _Operator
-    ) -> ColumnElement[Any]:
-        """``(column, ...) < key`` in the form for which every database can use an index.
-
-        Args:
-            key: to compare with.
-            name: of the parameters, which a number follows.
-            each: compares a column if all columns before it are equal.
-            last: compares the last column.
-            first: compares the first column alone.
-        """
-        clauses: list[ColumnElement[bool]] = []
-        for depth, part in enumerate(self.key):
-            equal = [self.key[i] == untyped(f"{name}{i}", key[i]) for i in range(depth)]
-            compare = last if depth == len(self.key) - 1 else each
-            clauses.append(and_(*equal, compare(part, untyped(f"{name}{depth}", key[depth]))))
-        exact = or_(*clauses)
-        return exact if len(self.key) == 1 else and_(first(self.key[0], untyped(f"{name}0", key[0])), exact)
-
     def between_keys(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> FileColumn:
         """The same rows from behind one key up to another; ``None`` sets no bound.
 
@@ -144,9 +116,9 @@ class FileColumn:
         """
         conditions = [] if self._condition is None else [self._condition]
         if after is not None:
-            conditions.append(self._after(after, "low"))
+            conditions.append(after_key(self.key, after, "low"))
         if until is not None:
-            conditions.append(self._up_to(until, "high"))
+            conditions.append(up_to_key(self.key, until, "high"))
         narrowed = copy.copy(self)
         narrowed._condition = and_(*conditions) if conditions else None  # noqa: SLF001 - of this very class
         return narrowed
@@ -185,7 +157,7 @@ class FileColumn:
     def _read_nth_key(self, number: int, after: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         statement = self._select_nth(number)
         if after is not None:
-            statement = statement.where(self._after(after, "low"))
+            statement = statement.where(after_key(self.key, after, "low"))
         return self._read_first(statement)
 
     def _select_nth(self, number: int) -> Any:
@@ -220,10 +192,10 @@ class FileColumn:
         """The matching rows of the next ``span`` rows, and the last key if more follow."""
         keys, matching = self._select_nth(span), self._select_matching(backend, self._text.label("value"))
         if after is not None:
-            keys, matching = keys.where(self._after(after)), matching.where(self._after(after))
+            keys, matching = keys.where(after_key(self.key, after)), matching.where(after_key(self.key, after))
         until = connection.execute(keys).first()
         if until is not None:
-            matching = matching.where(self._up_to(tuple(until)))
+            matching = matching.where(up_to_key(self.key, tuple(until)))
         return _read_rows(connection, matching), None if until is None else tuple(until)
 
     def _select_matching(self, backend: str | None, *more: ColumnElement[Any]) -> Any:
@@ -250,7 +222,7 @@ class FileColumn:
 
         def statement(*more: ColumnElement[Any]) -> Any:
             matching = self._select_matching(backend, *more)
-            return matching if after is None else matching.where(self._after(after))
+            return matching if after is None else matching.where(after_key(self.key, after))
 
         for _ in range(parts):
             window = statement(self._text.label("value")).limit(size)

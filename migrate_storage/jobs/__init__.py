@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from migrate_storage.core.events import (
         Behind,
         BytesMoved,
+        CensusAdvanced,
         Event,
         ItemFinished,
         ItemsFinished,
@@ -44,6 +45,7 @@ __all__ = (
     "AuditOptions",
     "Behind",
     "BytesMoved",
+    "CensusAdvanced",
     "Check",
     "ConfigurationError",
     "Counters",
@@ -81,7 +83,7 @@ __getattr__ = lazy_attributes(
         "migrate_storage.application.application": ("load_application",),
         "migrate_storage.core.errors": ("ConfigurationError", "MigrateStorageError", "RunError"),
         "migrate_storage.core.events": (
-            "Behind", "BytesMoved", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted",
+            "Behind", "BytesMoved", "CensusAdvanced", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted",
             "PaceChanged", "PassStarted", "RangesAdvanced", "RunFinished", "RunStarted",
         ),
         "migrate_storage.jobs.check": ("Check",),

@@ -20,11 +20,15 @@ from migrate_storage.reporting.progress.json_lines import describe
 __all__ = ("logged",)
 
 
+_COUNTS = events.BytesMoved | events.CensusAdvanced | events.RangesAdvanced
+"""Events that come too often for a log."""
+
+
 def logged(logger: logging.Logger | None = None) -> events.Listener:
     """Return a listener that logs.
 
     An object that is done is ``DEBUG``. An object that is not done, a warning and a pause are ``WARNING``. All else is
-    ``INFO``. Counts of bytes are not logged.
+    ``INFO``. Counts of bytes and of searched rows are not logged.
 
     Args:
         logger: ``migrate_storage.run`` by default.
@@ -33,7 +37,7 @@ def logged(logger: logging.Logger | None = None) -> events.Listener:
 
     def listen(event: events.Event) -> None:
         level = _choose_level(event)
-        if not isinstance(event, events.BytesMoved | events.RangesAdvanced) and target.isEnabledFor(level):
+        if not isinstance(event, _COUNTS) and target.isEnabledFor(level):
             name, values = describe(event)
             target.log(
                 level, "%s", visible(_describe_event(event)), extra={"migrate_storage": {"event": name, **values}}
@@ -79,5 +83,7 @@ def _describe_event(event: events.Event) -> str:
             return f"the destination was behind by {event.objects} objects"
         case events.RunFinished():
             return f"run {event.run}: {event.state}"
+        case events.CensusAdvanced():
+            return f"{event.done} of {event.tables} tables searched, {event.rows} rows"
         case events.BytesMoved():
             return f"{event.count} bytes"

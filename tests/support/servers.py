@@ -246,8 +246,8 @@ class DatabaseServer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dialect", "mysql" if self.service.name == "mariadb" else "postgresql")
 
-    def url(self, database: str) -> str:
-        user, port = self.service.credentials["user"], self.service.port
+    def url(self, database: str, user: str = "") -> str:
+        user, port = user or self.service.credentials["user"], self.service.port
         if self.dialect == "postgresql":
             return f"postgresql+psycopg://{user}@{HOST}:{port}/{database}"
         return f"mysql+pymysql://{user}@{HOST}:{port}/{database}?charset=utf8mb4"
@@ -259,9 +259,13 @@ class DatabaseServer:
         if self.dialect == "postgresql":
             self._execute(f'CREATE DATABASE "{name}"')
         else:
+            # A role of its own, for a role that may SELECT everything sees the databases of all other tests too.
             self._execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+            self._execute(f"CREATE USER `{name}`@`%`")
+            self._execute(f"GRANT ALL ON `{name}`.* TO `{name}`@`%`")
+            self._execute(f"GRANT PROCESS, SUPER, RELOAD, REPLICATION CLIENT ON *.* TO `{name}`@`%`")
         try:
-            yield self.url(name)
+            yield self.url(name, "" if self.dialect == "postgresql" else name)
         finally:
             if self.service.alive:
                 self._drop(name)
@@ -275,6 +279,7 @@ class DatabaseServer:
             with contextlib.suppress(pymysql.err.MySQLError):
                 self._execute(f"KILL {connection}")
         self._execute(f"DROP DATABASE `{name}`")
+        self._execute(f"DROP USER `{name}`@`%`")
 
     def _execute(self, statement: str) -> list[tuple[Any, ...]]:
         user, port = self.service.credentials["user"], self.service.port

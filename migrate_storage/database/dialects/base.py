@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, types
+from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
 from sqlalchemy.types import NullType
 
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("Dialect", "ReplicaLag", "as_text", "untyped")
+__all__ = ("Dialect", "ReplicaLag", "ValueKind", "as_text", "untyped")
+
+
+class ValueKind(enum.Enum):
+    """How the text in a column's values is found."""
+
+    TEXT = "text"
+    """Text, or a type whose text is its value, such as JSON and XML."""
+    COMPOSED = "composed"
+    """Arrays, records and maps: the text is in their members."""
+    BYTES = "bytes"
+    ANY = "any"
+    """Each row has a type of its own (SQLite)."""
 
 
 class Dialect:
@@ -30,6 +43,10 @@ class Dialect:
     full_codes: ClassVar[frozenset[int | str]] = frozenset()
     #: The same as words in the message, in lower case.
     full_messages: ClassVar[tuple[str, ...]] = ()
+    #: Error numbers or SQLSTATEs of a statement that took longer than the server allows.
+    timeout_codes: ClassVar[frozenset[int | str]] = frozenset()
+    #: Whether the server itself matches regular expressions.
+    matches_patterns: ClassVar[bool] = True
     #: Rows of one compare-and-swap statement; 1 sends the rows as an ``executemany``.
     swap_rows: int = 1
     #: Characters of all values in one compare-and-swap statement of several rows.
@@ -73,6 +90,18 @@ class Dialect:
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
         """Whether a column of a type has a value, which is sent as the parameter ``name``."""
         return self.text_of(column) == bindparam(name, value, type_=types.Text())
+
+    def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
+        """What :meth:`contains` searches: the text of a column, in which no character stands for another."""
+        raise NotImplementedError
+
+    def found_value(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
+        """The value that a search returns: text, or bytes as they are stored."""
+        return column if kind is ValueKind.BYTES else self.searchable(column, kind)
+
+    def contains(self, searched: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+        """Whether a :meth:`searchable` text contains an ASCII text."""
+        return func.instr(searched, part) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         """An INSERT that changes the row instead where one with the same ``id`` exists."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.dialects.base import Dialect, ReplicaLag
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag, ValueKind
 
 __all__ = ("LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
 
@@ -42,6 +42,7 @@ class MySQL(Dialect):
         | {1290, 1792, 1836}
     )
     full_codes = frozenset({3, 1021, 1026, 1114})
+    timeout_codes = frozenset({1969, 3024})
     # The server is asked for each row of an executemany by itself, so that one statement for many rows is faster.
     swap_rows = 100
     # Each character may be four bytes, and an old server takes statements of at most 4 MiB.
@@ -71,6 +72,12 @@ class MySQL(Dialect):
 
     def _is_text(self, column: ColumnElement[Any], name: str, value: str) -> ColumnElement[bool]:
         return self.text_of(column).collate("utf8mb4_bin") == bindparam(name, value, type_=Text())
+
+    def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
+        name = "`" + str(column.key).replace("`", "``") + "`"
+        # As latin1 each byte is a character, whatever the bytes are.
+        name = f"CONVERT({name} USING latin1)" if kind is ValueKind.BYTES else name
+        return literal_column(f"CONVERT({name} USING utf8mb4)", Text()).collate("utf8mb4_bin")
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         return mysql.insert(table).values(values).on_duplicate_key_update(list(changes.items()))

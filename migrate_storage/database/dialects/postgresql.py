@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, types
+from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
 from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.dialects.base import Dialect, ReplicaLag
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag, ValueKind
 
 __all__ = ("PostgreSQL",)
 
@@ -46,6 +46,7 @@ class PostgreSQL(Dialect):
         | {"25006"}
     )
     full_codes = frozenset({"53100"})
+    timeout_codes = frozenset({"57014"})
     repoints_ranges = True
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
@@ -70,6 +71,14 @@ class PostgreSQL(Dialect):
         if type_ == "JSONB":
             return column == self.parameter(name, value, type_)
         return super().is_value(column, type_, name, value)
+
+    def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
+        if kind is ValueKind.BYTES:
+            return func.encode(column, "escape").collate("C")
+        return cast(func.to_json(column) if kind is ValueKind.COMPOSED else column, types.Text()).collate("C")
+
+    def contains(self, searched: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+        return func.strpos(searched, part) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         return postgresql.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, TableClause
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    TableClause,
+    Text,
+    cast,
+    func,
+    literal,
+)
 from sqlalchemy.dialects import sqlite
 
-from migrate_storage.database.dialects.base import Dialect
+from migrate_storage.database.dialects.base import Dialect, ValueKind
 
 __all__ = ("AUTO_ID", "SQLite")
 
@@ -26,10 +37,18 @@ class SQLite(Dialect):
     )
     transient_messages = ("locked", "busy")
     full_messages = ("disk is full", "disk i/o error")
+    matches_patterns = False
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {lock_seconds * 1000}")
         connection.rollback()
+
+    def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
+        # As bytes, for the text of SQLite may be no valid UTF-8.
+        return cast(column, LargeBinary())
+
+    def contains(self, searched: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+        return func.instr(searched, cast(literal(part, Text()), LargeBinary())) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)

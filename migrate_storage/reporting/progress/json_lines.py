@@ -22,6 +22,7 @@ _EVENTS = {
     events.Behind: "behind",
     events.RunFinished: "run_finished",
     events.BytesMoved: "bytes",
+    events.CensusAdvanced: "census",
     events.RangesAdvanced: "ranges",
 }
 
@@ -48,9 +49,11 @@ class JsonLines(Periodic):
         self._state.add(event)
         if isinstance(event, events.RunFinished):
             self._write_progress()
-        if not isinstance(event, events.BytesMoved | events.RangesAdvanced):
+        due = self._is_due()
+        periodic = events.BytesMoved | events.RangesAdvanced | events.CensusAdvanced
+        if not isinstance(event, periodic) or (due and isinstance(event, events.CensusAdvanced)):
             self._write(*describe(event))
-        if self._is_due():
+        if due:
             self._write_progress()
 
     def report(self, report: Report) -> None:

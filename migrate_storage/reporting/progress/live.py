@@ -79,6 +79,8 @@ class LiveDisplay(Shown):
         more = [Text("  " + ", ".join(failed), style="red")] if failed else []
         if state.slowdown:
             more.append(Text("  " + state.slowdown, style="yellow"))
+        if state.searched:
+            more.append(Text("  " + state.searched, style="dim"))
         return Group(bar, numbers, *more)
 
 

@@ -31,6 +31,7 @@ class ProgressState:
         #: Shards that are done, and all shards.
         self._shards: tuple[int, int] | None = None
         self._pace: events.PaceChanged | None = None
+        self._census: events.CensusAdvanced | None = None
 
     def add(self, event: events.Event) -> None:
         """Count one event."""
@@ -58,6 +59,8 @@ class ProgressState:
                 self._listed = event.objects
             case events.PaceChanged():
                 self._pace = event
+            case events.CensusAdvanced():
+                self._census = event
             case events.RunFinished():
                 self.state = event.state
 
@@ -102,13 +105,22 @@ class ProgressState:
             return f"slowed down to {self._pace.concurrency:,} of {self._pace.most_concurrency:,} at once"
         return ""
 
+    @property
+    def searched(self) -> str:
+        """How far the census is, in a few words; empty before it and after it."""
+        event = self._census
+        if event is None or self.state or event.done == event.tables:
+            return ""
+        tables = f"{event.done:,} of {amount(event.tables, 'table')}"
+        return visible(f"searching {event.table}, {tables} and {amount(event.rows, 'row')} done")
+
     def line(self) -> str:
         """Return the state as one line of plain text."""
         share = "" if self.share is None else f"{self.share:.0%}, "
         left = "" if self.seconds_left is None or self.state else f", {duration(self.seconds_left)} left"
         failures = f", {amount(self.failures, 'object')} to look at" if self.failures else ""
-        slowdown = f", {self.slowdown}" if self.slowdown else ""
+        more = "".join(f", {words}" for words in (self.slowdown, self.searched) if words)
         return (
             f"{share}{amount(self.objects, 'object')}, {size(self.bytes)}, {self.objects / self.seconds:,.0f} objects/s, "
-            f"{size(self.bytes / self.seconds)}/s{failures}{left}{slowdown}"
+            f"{size(self.bytes / self.seconds)}/s{failures}{left}{more}"
         )

@@ -1,0 +1,137 @@
+"""Find FileObjects in any text: the keys that they name, wherever in JSON and however it is spelled."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, or_
+
+from migrate_storage.database.dialects.base import Dialect, ValueKind
+
+__all__ = ("FileFinder", "may_name")
+
+_FIELD = "backend"
+_START = re.compile(r'\{\s*"|"[{\[]')
+"""The beginning of an object, or of a string with JSON in it."""
+_MAX_DEPTH = 20
+"""How deep JSON in strings of JSON is read."""
+
+
+def may_name(dialect: Dialect, column: ColumnElement[Any], kind: ValueKind, keys: Iterable[str]) -> ColumnElement[bool]:
+    """A condition that every value fulfils which names one of the keys, and few others. :class:`FileFinder` decides.
+
+    Args:
+        dialect: the database's.
+        column: the column.
+        kind: how its text is found.
+        keys: backend keys.
+    """
+    searched = dialect.searchable(column, kind)
+    plain = [key for key in keys if _is_plain(key)]
+    others = [key for key in keys if not _is_plain(key)]
+    named = dialect.contains(searched, _FIELD)
+    spelled = or_(*(dialect.contains(searched, key) for key in plain)) if plain else false()
+    if not dialect.matches_patterns:
+        escaped = dialect.contains(searched, "\\u00")
+        return or_(and_(named, spelled), escaped, named if others else false())
+    patterns = [searched.regexp_match(_to_pattern(key)) for key in (*plain, *others)]
+    escaped = and_(searched.regexp_match(_to_pattern(_FIELD)), or_(*patterns))
+    # A pattern costs much more than a search for fixed text, so it is tried only where characters are escaped.
+    return or_(and_(named, spelled), escaped if others else and_(dialect.contains(searched, "\\u00"), escaped))
+
+
+def _is_plain(key: str) -> bool:
+    r"""Whether JSON spells the key as it is, or else with ``\u00``."""
+    return key.isascii() and key.isprintable() and not set(key) & set('"\\/')
+
+
+def _to_pattern(name: str) -> str:
+    """A regular expression for all spellings of a name in JSON, also in JSON within strings of JSON."""
+    return "".join(map(_to_alternatives, name))
+
+
+def _to_alternatives(char: str) -> str:
+    if not char.isascii() or not char.isprintable():
+        # Itself, an escape of JSON, or bytes in the notation of the database.
+        return r"([^ -~]|\\+u[0-9a-fA-F]{4}|\\+[0-7bfnrt]+)+"
+    hexadecimal = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(char):04x}")
+    itself = char if char.isalnum() else f"[{char}]" if char not in "\\^]" else f"\\{char}"
+    return rf"(\\*{itself}|\\+u{hexadecimal})"
+
+
+class FileFinder:
+    """Finds the keys that FileObjects in a value name.
+
+    A FileObject is a JSON object with ``"backend"`` and ``"filename"``, at any depth, also in JSON within a string.
+
+    Args:
+        keys: the keys that are searched.
+    """
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self._keys = frozenset(keys)
+        self._found: set[str] = set()
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._read_object, strict=False)
+
+    def keys_in(self, value: str | bytes) -> frozenset[str]:
+        """The keys that a value names: a text or bytes, whether JSON or with JSON in it."""
+        self._found.clear()
+        for text in _decode(value):
+            self._search(text, 0)
+            if "&quot;" in text or "&#34;" in text:
+                self._search(html.unescape(text), 0)
+        return frozenset(self._found)
+
+    def _read_object(self, pairs: list[tuple[str, Any]]) -> list[Any]:
+        if any(name == "filename" for name, _ in pairs):
+            self._found.update(
+                value for name, value in pairs if name == _FIELD and isinstance(value, str) and value in self._keys
+            )
+        return [value for _, value in pairs]
+
+    def _search(self, text: str, depth: int) -> None:
+        for value in self._read_values(text):
+            for inner in _strings_in(value):
+                if depth < _MAX_DEPTH and ("{" in inner or "\\" in inner):
+                    self._search(inner, depth + 1)
+
+    def _read_values(self, text: str) -> Iterator[Any]:
+        """The value of a JSON text; of another text each object in it, and each string with JSON in it."""
+        try:
+            yield self._decoder.decode(text)
+            return
+        except (ValueError, RecursionError):
+            pass
+        start = _START.search(text)
+        while start is not None:
+            position = start.start()
+            try:
+                value, position = self._decoder.raw_decode(text, position)
+                yield value
+            except (ValueError, RecursionError):
+                position += 1
+            start = _START.search(text, position)
+
+
+def _decode(value: str | bytes) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+        return
+    stored = bytes(value)
+    yield stored.decode("utf-8", "surrogateescape")
+    if b"\0" in stored:
+        yield from (stored.decode(encoding, "replace") for encoding in ("utf-16-le", "utf-16-be"))
+
+
+def _strings_in(value: Any) -> Iterator[str]:
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, list):
+            pending.extend(part)
