@@ -12,13 +12,18 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from advanced_alchemy.types.file_object import StorageBackend
 
-from migrate_storage.application.columns import backends_of, described_columns, inspected_columns, select_columns
+from migrate_storage.application.columns import (
+    backends_of,
+    described_columns,
+    inspected_columns,
+    names_of,
+    select_columns,
+)
 from migrate_storage.application.discovery import choose_database, find_databases
 from migrate_storage.application.importing import enter_lifespan, import_target
 from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.model import Column
-from migrate_storage.core.text import one_line
 from migrate_storage.database.urls import AnyEngine, engine_from_url
 
 __all__ = ("Application", "from_database", "load_application", "running_application")
@@ -30,7 +35,7 @@ class Application:
 
     #: The engine of the application's database. The application's sessions and event listeners are not used.
     engine: AnyEngine
-    #: The StoredObject columns, in order of their names; never empty.
+    #: The columns of files: those of models in order of their names, then those that were named; never empty.
     columns: tuple[Column, ...]
     #: Storage backends by their keys.
     backends: Mapping[str, StorageBackend]
@@ -50,6 +55,7 @@ def load_application(
     database: str | None = None,
     lifespan: bool = False,
     columns: Sequence[str] = (),
+    json_columns: Sequence[str] = (),
 ) -> Application:
     """Import an application and read its engine, columns and backends.
 
@@ -63,13 +69,15 @@ def load_application(
         database: URL to connect to instead of the application's own engine.
         lifespan: Enter the application's ASGI lifespan, until :meth:`Application.close`.
         columns: Names to select, ``table.column`` or ``schema.table.column``; empty selects all.
+        json_columns: Names of columns that no model declares; files are found at any depth of their JSON. A name in
+            ``columns`` that no model has is one of them.
 
     Returns:
         The application, with at least one column.
 
     Raises:
         ApplicationError: when the application cannot be imported, or lacks an engine, a column or a primary key.
-        ConfigurationError: when ``database`` is not a usable URL.
+        ConfigurationError: when ``database`` is not a usable URL, or a named column does not exist.
     """
     label = f"--app {target}" if isinstance(target, str) else "this application"
     module, named = import_target(target) if isinstance(target, str) else (None, target)
@@ -82,10 +90,13 @@ def load_application(
         engine = engine_from_url(database) if database is not None else chosen.engine if chosen else None
         assert engine is not None
         several = len({id(known.metadata) for known in databases if known.metadata is not None}) > 1
-        described = list(described_columns(chosen.metadata if several and chosen else None))
+        described = list(described_columns(chosen.metadata if several and chosen else None, engine.dialect))
+        known = [column for column, _ in described]
+        others = [name for name in (*json_columns, *columns) if name not in names_of(known)]
+        known += inspected_columns(engine, others, there=known)
         application = Application(
             engine=engine,
-            columns=_narrow_columns(label, [column for column, _ in described], columns),
+            columns=_narrow_columns(label, known, columns),
             backends=backends_of(backend for _, backend in described),
             lifespan=entered,
         )
@@ -97,9 +108,9 @@ def _narrow_columns(label: str, known: list[Column], names: Sequence[str]) -> tu
     if not known:
         raise ApplicationError(
             f"{label}: no StoredObject column is in any model that importing it declared: "
-            "name a module that imports the models"
+            "name a module that imports the models, or the columns with --columns"
         )
-    selected = sorted(select_columns(known, names, flag="--columns"), key=known.index)
+    selected = sorted(select_columns(known, names), key=known.index)
     for column in selected:
         if not column.key:
             raise ApplicationError(
@@ -119,7 +130,7 @@ def running_application(engine: AnyEngine, metadata: sa.MetaData | None = None) 
     Raises:
         ApplicationError: no model with a StoredObject column is loaded.
     """
-    described = list(described_columns(metadata))
+    described = list(described_columns(metadata, engine.dialect))
     if not described:
         raise ApplicationError("no StoredObject column is in any model loaded here: import the models first")
     return Application(
@@ -138,17 +149,12 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
         backends: Storage backends by their keys.
 
     Returns:
-        The application. Reflection does not show whether a column contains single files or lists.
+        The application. Files are found at any depth of the columns' JSON.
 
     Raises:
         ConfigurationError: when the database cannot be reached, or a table, column or primary key does not exist.
     """
+    if not columns:
+        raise ConfigurationError('no column is named: say columns = ["table.column"] in the configuration')
     engine = engine_from_url(url)
-    try:
-        selected = inspected_columns(engine, tuple(columns))
-    except (sa.exc.SQLAlchemyError, OSError) as error:
-        cause = getattr(error, "orig", None) or error  # the driver's own error, without SQLAlchemy's link
-        raise ConfigurationError(
-            f"cannot connect to {engine.url.render_as_string()}: {one_line(cause)}: check the database URL"
-        ) from None
-    return Application(engine=engine, columns=selected, backends=dict(backends))
+    return Application(engine=engine, columns=inspected_columns(engine, columns), backends=dict(backends))

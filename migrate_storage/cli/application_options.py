@@ -100,7 +100,12 @@ class ApplicationOptions:
     )
     columns: tuple[str, ...] = option(
         metavar="NAMES", type=Names(), default=(),
-        help="Only these columns: table.column, separated by commas.  [default: all that hold files]",
+        help="Only these columns: table.column, separated by commas; also such as no model declares.  [default: all that "
+        "hold files]",
+    )  # fmt: skip
+    json_columns: tuple[str, ...] = option(
+        metavar="NAMES", type=Names(), default=(),
+        help="Further columns, that no model declares: files are found anywhere in their JSON.",
     )  # fmt: skip
     settings: Settings = field(default_factory=_get_settings)
     #: Returns the application of the program around the command, if it has one.
@@ -117,21 +122,24 @@ class ApplicationOptions:
         """Load the application, or reflect the database's columns.
 
         Args:
-            all_columns: Ignore ``--columns`` where an application is named, because rows of every column may refer to
-                an object. Without an application ``--columns`` is the only list of columns.
+            all_columns: ``--columns`` adds columns that no model declares, and leaves none out, because rows of every
+                column may refer to an object.
 
         Raises:
             ConfigurationError: when neither is named, or the named one does not work.
         """
         from migrate_storage.application.application import from_database, load_application
 
-        columns = () if all_columns and self.app else self.columns
+        columns, further = self.columns, self.json_columns
+        if all_columns:
+            columns, further = (), (*further, *columns)
         backends = self.settings.backends()
         target = self.app or self.embedding()
         if target is not None:
             loaded = load_application(
-                target, bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns
-            )
+                target, bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns,
+                json_columns=further,
+            )  # fmt: skip
             return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
         if not self.database:
             raise _make_unnamed_error()
@@ -140,7 +148,7 @@ class ApplicationOptions:
                 "--database without --app needs [source] (and [destination]) in the configuration file, because no "
                 "application registers them: `migrate-storage init` writes one to fill in"
             )
-        return from_database(self.database, columns, backends)
+        return from_database(self.database, (*columns, *further), backends)
 
     @contextlib.contextmanager
     def opened(self, *, all_columns: bool = False) -> Iterator[Application]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,7 +134,7 @@ class Capabilities:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One StoredObject column of one table."""
+    """One column whose rows name files."""
 
     table: str
     column: str
@@ -144,6 +145,8 @@ class Column:
     backend: str | None = None
     #: ``True`` for a list of files; ``None`` when unknown: the values decide.
     multiple: bool | None = None
+    #: No model declares it. Files are found at any depth of its JSON, and everything else in it is the application's.
+    nested: bool = False
 
     def __str__(self) -> str:
         name = f"{self.table}.{self.column}"
@@ -156,13 +159,20 @@ class RowRef:
 
     column: Column
     pk: tuple[Any, ...]
-    #: The position in a list of files; ``None`` for a single file.
-    index: int | None = None
+    #: Where the file is in the row's JSON: ``()`` for a single file, ``(3,)`` in a list, ``("gallery", 0)`` nested.
+    path: tuple[str | int, ...] = ()
 
     def __str__(self) -> str:
         key = ",".join(part.hex() if isinstance(part, bytes) else str(part) for part in self.pk)
-        slot = "" if self.index is None else f"[{self.index}]"
-        return f"{self.column}[{key}]{slot}"
+        return f"{self.column}[{key}]{self.slot}"
+
+    @property
+    def slot(self) -> str:
+        """The path for a person: ``[3]``, ``.gallery[0]``, ``["a key"]``; empty for a single file."""
+        return "".join(
+            f".{part}" if isinstance(part, str) and part.isidentifier() else f"[{json.dumps(part, ensure_ascii=False)}]"
+            for part in self.path
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class CompareAndSwap:
 
     def read(self, connection: Connection, pk: Sequence[Any]) -> str | None:
         """The value of one row now; ``None`` when the row is gone or its value is NULL."""
-        statement = select(self._dialect.text_of(self._column)).select_from(self._table)
+        statement = select(self._dialect.text_of(self._column, self._type)).select_from(self._table)
         value = connection.execute(statement.where(*key_equals(self._key, pk))).scalar()
         return None if value is None else as_text(value)
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     inspect,
     literal_column,
+    or_,
     select,
     table,
     types,
@@ -64,7 +65,7 @@ class FileColumn:
         self.key = [self.table.c[name] for name in of.key]
         #: The column in SQL, as it is stored.
         self.raw = self.table.c[of.column]
-        self._text = database.dialect.text_of(self.raw)
+        self._text = database.dialect.text_of(self.raw, self.type)
         self.compare_and_swap = CompareAndSwap(
             database.dialect, self.table, self.key, self.raw, self.type, set_on_update
         )
@@ -89,7 +90,10 @@ class FileColumn:
                 f"table {name} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
             )
         set_on_update = self.database.dialect.columns_set_on_update(connection, of.schema, name)
-        return type(columns[of.column]["type"]).__name__.upper(), set_on_update
+        type_ = columns[of.column]["type"]
+        item = getattr(type_, "item_type", None)
+        name = type(item if item is not None else type_).__name__.upper()
+        return name if item is None else f"{name}[]", set_on_update
 
     def _try_condition(self) -> None:
         try:
@@ -203,10 +207,12 @@ class FileColumn:
         return self._filter_by_backend(backend, self.select(*more).where(self.raw.is_not(None)).order_by(*self.key))
 
     def _filter_by_backend(self, backend: str | None, statement: Any) -> Any:
-        pattern = _like_pattern(backend)
-        if pattern is None:
+        if backend is None:
             return statement
-        return statement.where(self._text.like(bindparam("pattern", pattern), escape="!"))
+        normalized = self.type in self.database.dialect.normalized_json
+        patterns = _like_patterns(backend, nested=self.column.nested, normalized=normalized)
+        likes = [self._text.like(bindparam(f"pattern{n}", text), escape="!") for n, text in enumerate(patterns)]
+        return statement.where(or_(*likes)) if likes else statement
 
     def sample_windows(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
         """Windows at even distances among the rows that may name ``backend``.
@@ -269,9 +275,25 @@ def _read_rows(connection: Connection, statement: Any) -> list[Row]:
     return [Row(tuple(entry[:-1]), as_text(entry[-1])) for entry in connection.execute(statement)]
 
 
-def _like_pattern(backend: str | None) -> str | None:
-    """A LIKE pattern for the key as JSON; ``None`` where JSON may spell it otherwise."""
-    if backend is None or not all(" " <= char <= "~" and char not in "\"\\/<>&'" for char in backend):
-        return None
-    escaped = backend.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f'%"{escaped}"%'
+def _like_patterns(backend: str, *, nested: bool, normalized: bool) -> list[str]:
+    """LIKE patterns of which every JSON text meets one that has the key as a string; none where that is any text.
+
+    Args:
+        backend: the key.
+        nested: whether that JSON may be in a string of the JSON.
+        normalized: whether the server prints JSON in one spelling.
+    """
+    if not backend.isprintable() or '"' in backend or "\\" in backend:
+        return []
+    patterns = [_escape_like(backend if nested else f'"{backend}"')]
+    if nested or not normalized:
+        # JSON may spell each character by its number, and a slash with a backslash before it.
+        patterns.append(_escape_like("\\u00" if backend.isascii() else "\\u"))
+        patterns.extend(["%\\/%"] if "/" in backend else [])
+    return patterns
+
+
+def _escape_like(text: str) -> str:
+    """The pattern of texts that contain a text, with ``!`` as the escape character."""
+    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"

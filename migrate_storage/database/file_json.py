@@ -1,16 +1,21 @@
-"""The JSON of one file, or of a list of files, in a StoredObject column."""
+"""The JSON of a column's value: one file, a list of files, or any document that contains files."""
 
 from __future__ import annotations
 
 import decimal
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.core.model import Column, RowRef, Slot
 
-__all__ = ("BrokenValueError", "Row", "exchange_files", "parse_slots", "rewrite_value", "same_json")
+__all__ = ("BrokenValueError", "Row", "SlotPath", "exchange_files", "parse_slots", "rewrite_value", "same_json")
+
+SlotPath = tuple[str | int, ...]
+"""Where a file is in a value, see :class:`.RowRef`."""
+_Edit = tuple[Collection[str], Mapping[str, Any]]
+"""Names of fields to replace, and a file that has their new values; a field that it lacks is removed."""
 
 
 class BrokenValueError(ValueError):
@@ -30,60 +35,126 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
 
     Raises:
         BrokenValueError: the value is not what a FileObject writes: not JSON, not an object or a list of them, or
-            without a filename or backend.
+            without a filename or backend. In a nested column only JSON that may hold a file, and cannot be written
+            back unchanged, is broken.
     """
-    value = _parse(row.value)
-    if value is None:
-        return ()
-    entries: list[tuple[int | None, Any]] = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
-    slots = []
-    for index, entry in entries:
-        if entry is None:
-            continue
-        if not isinstance(entry, Mapping):
-            raise BrokenValueError(f"its value holds a {type(entry).__name__} where a file should be")
-        if not isinstance(entry.get("backend"), str):
-            raise BrokenValueError("a file in it names no backend")
-        if not isinstance(entry.get("filename"), str) or not entry["filename"]:
-            raise BrokenValueError("a file in it has no filename")
-        slots.append(Slot(RowRef(of, row.pk, index), entry))
-    return tuple(slots)
+    if of.nested:
+        found: Iterable[tuple[SlotPath, Any]] = _find_files(row.value)
+    else:
+        value = _parse(row.value)
+        found = [((i,), entry) for i, entry in enumerate(value)] if isinstance(value, list) else [((), value)]
+    return tuple(Slot(RowRef(of, row.pk, path), _check_file(entry)) for path, entry in found if entry is not None)
 
 
-def rewrite_value(value: str, changes: Mapping[int | None, Mapping[str, Any]]) -> str:
+def _check_file(entry: Any) -> Mapping[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise BrokenValueError(f"its value holds a {type(entry).__name__} where a file should be")
+    if not isinstance(entry.get("backend"), str):
+        raise BrokenValueError("a file in it names no backend")
+    if not isinstance(entry.get("filename"), str) or not entry["filename"]:
+        raise BrokenValueError("a file in it has no filename")
+    return entry
+
+
+def _find_files(text: str) -> Iterator[tuple[SlotPath, dict[str, Any]]]:
+    """The files at any depth of a JSON text, each with its path; also in JSON that is a string of the JSON."""
+    left: list[tuple[SlotPath, Any]] = [((), _parse(text))] if _may_hold_file(text) else []
+    while left:
+        path, node = left.pop()
+        while isinstance(node, str):
+            node = _parse_inner(node)
+        if isinstance(node, dict):
+            if isinstance(node.get("backend"), str) and isinstance(node.get("filename"), str) and node["filename"]:
+                yield path, node
+            left.extend(((*path, name), node[name]) for name in reversed(node))
+        elif isinstance(node, list):
+            left.extend(((*path, i), node[i]) for i in reversed(range(len(node))))
+
+
+def _may_hold_file(text: str) -> bool:
+    r"""Whether a file can be in a JSON text. Any character of a key may be spelled as ``\u00`` and its number."""
+    return ("backend" in text and "filename" in text) or "\\u00" in text
+
+
+def _parse_inner(text: str) -> Any:
+    """A string of a document as JSON; ``None`` if it is anything else that a person wrote."""
+    if not text.lstrip().startswith(("{", "[", '"')) or not _may_hold_file(text):
+        return None
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return _parse(text)
+
+
+def rewrite_value(value: str, changes: Mapping[SlotPath, Mapping[str, Any]]) -> str:
     """The row's JSON with some of its files changed. All else stays, in its order.
 
     Args:
         value: the JSON text as read.
-        changes: the fields to set, by slot index (``None`` for a single file).
+        changes: the fields to set, by the path of the file.
+
+    Raises:
+        BrokenValueError: the value cannot be parsed, or is too deep.
     """
+    return _edit_files(value, {path: (change.keys(), change) for path, change in changes.items()})
+
+
+def _edit_files(value: str, edits: Mapping[SlotPath, _Edit]) -> str:
     loaded = _parse(value)
-    for index, change in changes.items():
-        target = loaded if index is None else loaded[index]
-        target.update(change)
-    return json.dumps(loaded)
+    try:
+        for path, edit in edits.items():
+            loaded = _edit(loaded, path, edit)
+        return json.dumps(loaded)
+    except RecursionError:
+        raise BrokenValueError("its JSON is too deep to be written") from None
+
+
+def _edit(node: Any, path: SlotPath, edit: _Edit) -> Any:
+    if isinstance(node, str):
+        return json.dumps(_edit(_parse(node), path, edit))
+    if path:
+        node[path[0]] = _edit(node[path[0]], path[1:], edit)
+        return node
+    names, new = edit
+    kept = {name: node[name] for name in node if name in new or name not in names}
+    return kept | {name: new[name] for name in names if name in new}
 
 
 def exchange_files(value: str, given: str, taken: str) -> str | None:
-    """A row's list of files with some of them replaced, at their present positions.
+    """A row's value with some of its files replaced, wherever in it they are now.
+
+    Only the fields of a file that differ between ``given`` and ``taken`` are replaced.
 
     Args:
-        value: the list as JSON text.
-        given: a list of files. Those that differ from ``taken`` at the same position are replaced.
-        taken: the list of their replacements.
+        value: the value.
+        given: an earlier value. Its files that differ from those of ``taken`` at the same path are replaced.
+        taken: the value with their replacements.
 
     Returns:
-        ``None`` when the value has none of them, or one of the values is no list.
+        ``None`` when the value has none of them.
+
+    Raises:
+        BrokenValueError: one of the values cannot be parsed, or is too deep.
     """
-    files, old_files, new_files = _parse(value), _parse(given), _parse(taken)
-    if not (isinstance(files, list) and isinstance(old_files, list) and isinstance(new_files, list)):
-        return None
-    replaced = False
-    for old, new in zip(old_files, new_files, strict=False):
-        if old != new and old in files:
-            files[files.index(old)] = new
-            replaced = True
-    return json.dumps(files) if replaced else None
+    present, replacements = dict(_find_files(value)), dict(_find_files(taken))
+    edits: dict[SlotPath, _Edit] = {}
+    for path, old in _find_files(given):
+        new = replacements.get(path, old)
+        names = [name for name in old | new if _field(old, name) != _field(new, name)]
+        # At its own path first: a list may have the same file twice.
+        identity = ("backend", "filename", *names)
+        for at in (path, *present) if names else ():
+            now = present.get(at)
+            if now is not None and all(_field(now, name) == _field(old, name) for name in identity):
+                edits[at] = (names, new)
+                del present[at]
+                break
+    return _edit_files(value, edits) if edits else None
+
+
+def _field(file: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+    return name in file, file.get(name)
 
 
 def same_json(one: str, other: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from migrate_storage.core.model import Location, Outcome, OutcomeKind, RowRef, Slot
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import Row
+from migrate_storage.database.file_json import Row, SlotPath
 from migrate_storage.engine.plan import Item
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified
@@ -25,9 +25,9 @@ class Pointing:
     slots: tuple[Slot, ...]
 
     @property
-    def indexes(self) -> tuple[int | None, ...]:
-        """The indexes of the slots that name the object."""
-        return tuple(slot.ref.index for slot in self.slots)
+    def paths(self) -> tuple[SlotPath, ...]:
+        """The paths of the slots that name the object."""
+        return tuple(slot.ref.path for slot in self.slots)
 
 
 @dataclass(slots=True, eq=False)
@@ -36,18 +36,18 @@ class PendingRow:
 
     rows: FileColumn
     row: Row
-    #: The id of each slot's object, by the slot's index.
-    slots: dict[int | None, str]
+    #: The id of each slot's object, by the slot's path.
+    slots: dict[SlotPath, str]
     #: Ids of the objects that it waits for.
     waiting: set[str]
-    verified: dict[int | None, tuple[str, Verified, Location]] = field(default_factory=dict)
+    verified: dict[SlotPath, tuple[str, Verified, Location]] = field(default_factory=dict)
     #: An earlier pass or run reported one of its objects as a problem.
     listed: bool = False
 
     @classmethod
     def pointing_to(cls, id_: str, pointing: Pointing) -> PendingRow:
         """Return a row that waits for a newer copy of the object that it names."""
-        return cls(pointing.rows, pointing.row, dict.fromkeys(pointing.indexes, id_), {id_})
+        return cls(pointing.rows, pointing.row, dict.fromkeys(pointing.paths, id_), {id_})
 
     @property
     def objects(self) -> set[str]:
@@ -102,7 +102,7 @@ class PendingObject:
         id_, rows = self.task.id, []
         for row, value in self._tried:
             if value is not None:
-                slots = {index: other for index, other in row.slots.items() if other == id_}
+                slots = {path: other for path, other in row.slots.items() if other == id_}
                 rows.append(PendingRow(row.rows, Row(row.row.pk, value), slots, {id_}))
         return create_recopy(record, self.task.item, rows, recopies=self.recopies + 1, refs=self.refs)
 
@@ -155,9 +155,9 @@ class PendingObject:
         """Give a row the proof, if rows are updated; return whether the row is ready."""
         result = self.result
         if self.state is ObjectState.REPOINTING and result is not None and result.verified is not None:
-            for index, id_ in row.slots.items():
+            for path, id_ in row.slots.items():
                 if id_ == self.task.id:
-                    row.verified[index] = (id_, result.verified, result.task.item.destination)
+                    row.verified[path] = (id_, result.verified, result.task.item.destination)
             self._unwritten += 1
         row.waiting.discard(self.task.id)
         return not row.waiting and bool(row.verified)

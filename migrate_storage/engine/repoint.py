@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from migrate_storage.core.model import Location
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import Row, rewrite_value
+from migrate_storage.database.file_json import Row, SlotPath, rewrite_value
 from migrate_storage.engine.verify import Verified
 from migrate_storage.journal import Journal, ObjectRecord, RowRecord
 
@@ -42,23 +42,23 @@ def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]
     }  # fmt: skip
 
 
-def prepare_update(rows: FileColumn, row: Row, slots: Mapping[int | None, tuple[str, Verified, Location]]) -> RowUpdate:
+def prepare_update(rows: FileColumn, row: Row, slots: Mapping[SlotPath, tuple[str, Verified, Location]]) -> RowUpdate:
     """Compute the new value of one row.
 
     Args:
         rows: its table and column.
         row: the row as it was read.
-        slots: by slot index, the journal id, the proof and the new location of each verified file.
+        slots: by slot path, the journal id, the proof and the new location of each verified file.
 
     Raises:
         BrokenValueError: the value cannot be rewritten.
     """
     changes = {}
-    for index, (_, verified, location) in slots.items():
+    for path, (_, verified, location) in slots.items():
         fields = file_fields_for(verified, location)
         if fields["checksum"] is None:
             del fields["checksum"]
-        changes[index] = fields
+        changes[path] = fields
     objects = tuple(dict.fromkeys(id_ for id_, _, _ in slots.values()))
     return RowUpdate(rows, row, rewrite_value(row.value, changes), objects)
 

@@ -199,7 +199,7 @@ class Scheduler:
             return None
         if not slots:
             return None
-        by_slot = {slot.ref.index: id_ for id_, item in items.items() for slot in item.slots}
+        by_slot = {slot.ref.path: id_ for id_, item in items.items() for slot in item.slots}
         return PendingRow(rows, row, by_slot, set(items)), items
 
     def _begin_objects(self, items: dict[str, Item]) -> None:

@@ -62,7 +62,7 @@ def explain(
             return [*lines, f"  cannot be read as files: {error}"]
         known_journal = book if book.exists else None
         for slot in slots:
-            place = "" if slot.ref.index is None else f"[{slot.ref.index}] "
+            place = f"{slot.ref.slot} " if slot.ref.path else ""
             lines.append(f"  {place}names {slot.file['backend']}:{slot.file['filename']}")
             lines.extend(f"    {line}" for line in _describe_file(slot.file, sides, known_journal))
         if known_journal is not None:
@@ -150,7 +150,7 @@ def _predict_revert(
         RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=records[-1]["new_value"], before=before, records=known)
     )
     if decision.kind is OutcomeKind.REWRITTEN:
-        files = _format_files(json.loads(before))
+        files = _format_files(column, pk, before)
         yield f"now: a revert would name {files} again, if the row still holds what the run wrote"
     else:
         yield f"now: a revert would leave it: {decision.kind}, {decision.reason}"
@@ -180,10 +180,10 @@ def _describe_object(
 def _list_history(journal: Journal, column: Column, pk: tuple[Any, ...]) -> Iterator[str]:
     for record in journal.rows.of_row(row_id(column, pk)):
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record["at"]))
-        old, new = json.loads(record["old_value"]), json.loads(record["new_value"])
-        yield f"{when} run {record['run']}: {record['state']}, from {_format_files(old)} to {_format_files(new)}"
+        old, new = (_format_files(column, pk, record[name]) for name in ("old_value", "new_value"))
+        yield f"{when} run {record['run']}: {record['state']}, from {old} to {new}"
 
 
-def _format_files(value: Any) -> str:
-    files = value if isinstance(value, list) else [value]
-    return ", ".join(f"{file['backend']}:{file['filename']}" for file in files if isinstance(file, dict))
+def _format_files(column: Column, pk: tuple[Any, ...], value: str) -> str:
+    slots = parse_slots(column, Row(pk, value))
+    return ", ".join(f"{slot.file['backend']}:{slot.file['filename']}" for slot in slots)

@@ -224,12 +224,15 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
 def _encode_ref(ref: RowRef) -> dict[str, Any]:
     column = ref.column
     named = {"schema": column.schema, "table": column.table, "column": column.column, "key": list(column.key)}
-    return {**named, "pk": [_encode_key(part) for part in ref.pk], "index": ref.index}
+    position = ref.path[0] if len(ref.path) == 1 and isinstance(ref.path[0], int) else None
+    return {**named, "pk": [_encode_key(part) for part in ref.pk], "index": position, "path": list(ref.path)}
 
 
 def _decode_ref(data: Mapping[str, Any]) -> RowRef:
     column = Column(table=data["table"], column=data["column"], schema=data["schema"], key=tuple(data["key"]))
-    return RowRef(column, tuple(map(_decode_key, data["pk"])), data["index"])
+    # A report of an earlier version has the position alone.
+    path = data["path"] if "path" in data else [] if data["index"] is None else [data["index"]]
+    return RowRef(column, tuple(map(_decode_key, data["pk"])), tuple(path))
 
 
 def _encode_key(part: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migrate_storage.cli.application_options import JournalRequest
 from migrate_storage.cli.option import argument, command
@@ -25,7 +25,7 @@ def explain(request: _ExplainRequest) -> None:
     from migrate_storage.jobs.explain import explain as explain_row
 
     named = request.application
-    with named.opened() as application:
+    with replace(named, columns=(request.column,)).opened() as application:
         lines = explain_row(
             application, request.column, request.key, journal=named.journal, schema=named.journal_schema
         )

@@ -51,6 +51,8 @@ class Dialect:
     swap_rows: int = 1
     #: Characters of all values in one compare-and-swap statement of several rows.
     swap_characters: int = 0
+    #: Types of JSON, in capitals, that the server prints in one spelling, whatever was written.
+    normalized_json: ClassVar[frozenset[str]] = frozenset()
     #: Whether one statement can re-point a range of rows and journal each of them.
     repoints_ranges: ClassVar[bool] = False
 
@@ -79,8 +81,8 @@ class Dialect:
         """Names of the columns that the server changes if an UPDATE does not set them."""
         return ()
 
-    def text_of(self, column: ColumnElement[Any]) -> ColumnElement[str]:
-        """The stored value of a column as text."""
+    def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
+        """The stored value of a column as text. An array of JSON is the text of a JSON list."""
         return cast(column, types.Text())
 
     def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
@@ -89,7 +91,7 @@ class Dialect:
 
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
         """Whether a column of a type has a value, which is sent as the parameter ``name``."""
-        return self.text_of(column) == bindparam(name, value, type_=types.Text())
+        return self.text_of(column, type_) == bindparam(name, value, type_=types.Text())
 
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
         """What :meth:`contains` searches: the text of a column, in which no character stands for another."""

@@ -43,6 +43,7 @@ class MySQL(Dialect):
     )
     full_codes = frozenset({3, 1021, 1026, 1114})
     timeout_codes = frozenset({1969, 3024})
+    normalized_json = frozenset({"JSON"})
     # The server is asked for each row of an executemany by itself, so that one statement for many rows is faster.
     swap_rows = 100
     # Each character may be four bytes, and an old server takes statements of at most 4 MiB.
@@ -61,7 +62,7 @@ class MySQL(Dialect):
         )
         return tuple(connection.execute(statement, {"s": schema, "t": table}).scalars())
 
-    def text_of(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+    def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
         name = "`" + str(column.key).replace("`", "``") + "`"
         return literal_column(f"CONVERT({name} USING utf8mb4)", Text())
 
@@ -90,6 +91,7 @@ class MariaDB(MySQL):
     """MariaDB. Its JSON columns are text, and it can end idle transactions."""
 
     name = "mariadb"
+    normalized_json = frozenset()
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(

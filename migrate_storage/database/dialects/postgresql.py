@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
+from sqlalchemy import ColumnElement, Connection, TableClause, and_, bindparam, cast, func, select, types
 from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
@@ -47,6 +47,7 @@ class PostgreSQL(Dialect):
     )
     full_codes = frozenset({"53100"})
     timeout_codes = frozenset({"57014"})
+    normalized_json = frozenset({"JSONB", "JSONB[]"})
     repoints_ranges = True
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
@@ -62,15 +63,28 @@ class PostgreSQL(Dialect):
             f"set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true)"
         )
 
+    def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
+        # In a collation that ignores case LIKE fails, and two texts are equal that are not.
+        return super().text_of(func.to_json(column) if type_.endswith("[]") else column).collate("C")
+
     def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
-        if type_ in ("JSONB", "JSON"):
-            return cast(bindparam(name, value, type_=types.Text()), _JsonType(type_))
-        return super().parameter(name, value, type_)
+        json_type = type_.removesuffix("[]")
+        if json_type not in ("JSONB", "JSON"):
+            return super().parameter(name, value, type_)
+        json = cast(bindparam(name, value, type_=types.Text()), _JsonType(json_type))
+        if json_type == type_:
+            return json
+        elements = func.jsonb_array_elements if json_type == "JSONB" else func.json_array_elements
+        return func.array(select(elements(json)).scalar_subquery())
 
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
         if type_ == "JSONB":
             return column == self.parameter(name, value, type_)
-        return super().is_value(column, type_, name, value)
+        if not type_.endswith("[]"):
+            return super().is_value(column, type_, name, value)
+        same = func.to_jsonb(column) == self.parameter(name, value, "JSONB")
+        # Its JSON shows neither where an array's numbering starts nor whether it has more dimensions.
+        return and_(same, func.array_dims(column) == func.concat("[1:", func.cardinality(column), "]"))
 
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
         if kind is ValueKind.BYTES:

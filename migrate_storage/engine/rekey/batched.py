@@ -81,7 +81,7 @@ class BatchedRekey:
                 continue
             record = self._create_record(tail, meta)
             verified = Verified(source=meta, destination=meta, evidence=SAME_PLACE_LISTED)
-            yield prepare_update(rows, row, {None: (record.id, verified, record.destination)}), record
+            yield prepare_update(rows, row, {(): (record.id, verified, record.destination)}), record
 
     def _find_tail(self, rows: FileColumn, row: Row) -> str | None:
         """Return a row's one filename without the prefix; ``None`` if it is not simple."""
@@ -90,7 +90,7 @@ class BatchedRekey:
         except ValueError:
             return None
         name = slot.file["filename"]
-        if slot.ref.index is not None or slot.file["backend"] != self._plan.source.key:
+        if slot.ref.path or slot.file["backend"] != self._plan.source.key:
             return None
         return name[len(self._rule.old) :] if name.startswith(self._rule.old) else None
 

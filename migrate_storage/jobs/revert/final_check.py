@@ -94,7 +94,7 @@ class DestinationRecheck:
                 return False
             naming = [slot for slot in slots if slot.location == record.source]
             if now is not None and verified is not None and naming:
-                fields = {slot.ref.index: file_fields_for(verified, record.source) for slot in naming}
+                fields = {slot.ref.path: file_fields_for(verified, record.source) for slot in naming}
                 column.compare_and_swap.swap(connection, pk, now, rewrite_value(now, fields))
             return bool(naming)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots, same_json
+from migrate_storage.database.file_json import BrokenValueError, Row, exchange_files, parse_slots, same_json
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.recovery import recover_intents
@@ -290,8 +290,28 @@ def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecisio
         return task
     if now is not None and _locations(task, now) == _locations(task, task.before):
         return RestoreDecision(task=task, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
+    if now is not None and (narrowed := _narrow_restore(task, now)) is not None:
+        return narrowed
     reason = "the row is gone, or holds no file any more" if now is None else ROW_CHANGED
     return RestoreDecision(task=task, kind=OutcomeKind.CHANGED, reason=reason)
+
+
+def _narrow_restore(task: RestoreTask, now: str) -> RestoreTask | None:
+    """Return the restore of the files that are as the run wrote them, in a row of which the application changed the rest.
+
+    Returns:
+        ``None`` where a file that the run wrote is not as it was.
+    """
+    written, before = (set(_locations(task, value) or ()) for value in (task.now, task.before))
+    try:
+        value = exchange_files(now, task.now, task.before)
+    except BrokenValueError:
+        return None
+    if value is None or (written - before).intersection(_locations(task, value) or ()):
+        return None
+    left = set(_locations(task, now) or ())
+    records = {id_: record for id_, record in task.records.items() if record is None or record.destination in left}
+    return replace(task, now=now, before=value, records=records)
 
 
 def _locations(task: RestoreTask, value: str) -> list[Location] | None:

@@ -14,6 +14,7 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
     BrokenValueError,
     Row,
+    SlotPath,
     exchange_files,
     parse_slots,
     rewrite_value,
@@ -201,7 +202,7 @@ class RowRestorer:
 
     def _decide_row(self, task: RestoreTask) -> RestoreDecision:
         slots = parse_slots(task.rows.column, Row(task.pk, task.before))
-        fields: dict[int | None, dict[str, Any]] = {}
+        fields: dict[SlotPath, dict[str, Any]] = {}
         records: list[ObjectRecord] = []
         evidence = "journal"
         for record in task.records.values():
@@ -217,7 +218,7 @@ class RowRestorer:
             if verified is not None:
                 evidence = reason
                 records.append(updated_record(record, verified))
-                fields.update((slot.ref.index, file_fields_for(verified, slot.location)) for slot in naming)
+                fields.update((slot.ref.path, file_fields_for(verified, slot.location)) for slot in naming)
         value = rewrite_value(task.before, fields) if fields else task.before
         return RestoreDecision(task=task, value=value, records=tuple(records), evidence=evidence)
 

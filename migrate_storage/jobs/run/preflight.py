@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -170,7 +171,10 @@ def _sample_files(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[
                 broken.append(str(error))
                 continue
             found.extend(slot.file["filename"] for slot in slots if slot.file["backend"] == source.key)
-        if sample and len(broken) == len(sample):
+        if table.column.nested and sample and not any(_DOCUMENT.match(row.value) for row in sample):
+            if not table.estimate(source.key):
+                raise ConfigurationError(f"{table.column} does not hold JSON in any of the first {len(sample)} rows")
+        elif sample and len(broken) == len(sample):
             raise ConfigurationError(
                 f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
             )
@@ -203,6 +207,8 @@ def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]
     return notes
 
 
+_DOCUMENT = re.compile(r"\s*([\[{\"]|null\s*$)")
+"""The beginning of JSON that may hold a file one day."""
 _NOT_PRESERVED = {
     "s3": "object tags, ACLs, storage class, retention and legal holds, encryption settings, older versions and Last-Modified",
     "gcs": "ACLs, storage class, holds, encryption keys, older generations and update time",

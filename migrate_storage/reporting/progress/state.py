@@ -43,7 +43,7 @@ class ProgressState:
                 self.kinds[outcome.kind] += 1
                 self.failures += not outcome.kind.done
                 # A list of files is one row, which its first file counts for.
-                self.rows += sum(not ref.index for ref in outcome.refs)
+                self.rows += sum(not any(isinstance(part, int) and part for part in ref.path) for ref in outcome.refs)
             case events.ItemsFinished():
                 self.objects += event.objects
                 self.rows += event.rows

@@ -279,7 +279,9 @@ def test_a_column_without_primary_key_is_refused_by_name_unless_left_out(write: 
 
 def test_an_unknown_column_is_refused_with_those_there_are(write: Write) -> None:
     name = write("engine = sa.create_engine('sqlite://')")
-    with pytest.raises(ConfigurationError, match=r"--columns report\.scam: .*there is .*scan_file"):
+    with pytest.raises(
+        ConfigurationError, match=r"column 'report\.scam': .* no table 'report'; models declare .*scan_file"
+    ):
         load_application(name, columns=["report.scam"])
 
 
@@ -304,7 +306,7 @@ def reflected(tmp_path: Path) -> str:
 def test_the_database_door_finds_keys_by_inspection(reflected: str, driver: str) -> None:
     url = reflected.replace("sqlite", driver, 1)
     (column,) = from_database(url, ["doc.file", "doc.file"], {}).columns
-    assert (column.table, column.column, column.key, column.multiple) == ("doc", "file", ("a", "b"), None)
+    assert (column.table, column.column, column.key, column.nested) == ("doc", "file", ("a", "b"), True)
 
 
 def test_the_database_door_finds_tables_of_a_schema(postgres_url: str) -> None:
@@ -345,11 +347,11 @@ def test_the_database_door_refuses_by_name(reflected: str, name: str, message: s
     [
         (
             "sqlite:////no/such/folder/x.db",
-            "cannot connect to sqlite:////no/such/folder/x.db: OperationalError: unable",
+            "cannot reach the database sqlite:////no/such/folder/x.db: OperationalError: unable",
         ),
-        ("postgresql+psycopg://me:hunter2@127.0.0.1:9/db", r"cannot connect to .*me:\*\*\*@.*check the database URL"),
-        ("postgresql+asyncpg://me:hunter2@127.0.0.1:9/db", r"cannot connect to .*me:\*\*\*@.*check the database URL"),
-        ("mysql+pymysql://me:hunter2@127.0.0.1:9/db", r"cannot connect to .*me:\*\*\*@.*check the database URL"),
+        ("postgresql+psycopg://me:hunter2@127.0.0.1:9/db", r"cannot reach the database .*me:\*\*\*@.*check the URL"),
+        ("postgresql+asyncpg://me:hunter2@127.0.0.1:9/db", r"cannot reach the database .*me:\*\*\*@.*check the URL"),
+        ("mysql+pymysql://me:hunter2@127.0.0.1:9/db", r"cannot reach the database .*me:\*\*\*@.*check the URL"),
         ("hunter2", "the database URL cannot be parsed"),
         ("nonsense://me:hunter2@h/db", "SQLAlchemy knows no database called 'nonsense'"),
         ("mysql+mysqldb://me:hunter2@h/db", "the driver 'MySQLdb' is not installed"),

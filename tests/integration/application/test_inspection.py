@@ -43,7 +43,7 @@ def test_everything_is_counted(database_url, moto_s3, tmp_path):
     assert dict(use["s3"].roots) == {"one": 2, "two": 1}
     assert use["gone"].registration is None
     assert [(odd.filename, odd.ref.pk) for odd in use["disk"].odd] == [("x#1", (2,))]
-    assert [(odd.filename, odd.ref.index) for odd in use["s3"].odd] == [("one//c", 2)]
+    assert [(odd.filename, odd.ref.path) for odd in use["s3"].odd] == [("one//c", (2,))]
     assert dict(found.broken) == {COLUMN: 1}
     assert filenames(app, "s3", 2) == ("one/a", "two/b")
     assert filenames(app, "nobody", 2) == ()

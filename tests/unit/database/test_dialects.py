@@ -28,8 +28,8 @@ TABLE = sa.table("files", sa.column("id"), sa.column("fi`le"))
     [
         ("sqlite", "JSON", 'CAST(files."fi`le" AS TEXT) = ?', "?"),
         ("postgresql", "JSONB", 'files."fi`le" = CAST(:swap_old0 AS JSONB)', "CAST(:swap_new0 AS JSONB)"),
-        ("postgresql", "JSON", 'CAST(files."fi`le" AS TEXT) = :swap_old0', "CAST(:swap_new0 AS JSON)"),
-        ("postgresql", "TEXT", 'CAST(files."fi`le" AS TEXT) = :swap_old0', ":swap_new0"),
+        ("postgresql", "JSON", '(CAST(files."fi`le" AS TEXT) COLLATE "C") = :swap_old0', "CAST(:swap_new0 AS JSON)"),
+        ("postgresql", "TEXT", '(CAST(files."fi`le" AS TEXT) COLLATE "C") = :swap_old0', ":swap_new0"),
         ("mysql", "JSON", "files.`fi``le` = CAST(:swap_old0 AS JSON)", ":swap_new0"),
         ("mysql", "LONGTEXT", "(CONVERT(`fi``le` USING utf8mb4) COLLATE utf8mb4_bin) = :swap_old0", ":swap_new0"),
         ("mariadb", "JSON", "(CONVERT(`fi``le` USING utf8mb4) COLLATE utf8mb4_bin) = :swap_old0", ":swap_new0"),

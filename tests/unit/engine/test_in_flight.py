@@ -21,7 +21,9 @@ VERIFIED = Verified(source=META, destination=META, evidence="both read")
 
 
 def row_of(number: int, *ids: str) -> PendingRow:
-    return PendingRow(cast("FileColumn", None), Row((number,), "{}"), dict(enumerate(ids)), set(ids))
+    return PendingRow(
+        cast("FileColumn", None), Row((number,), "{}"), {(i,): id_ for i, id_ in enumerate(ids)}, set(ids)
+    )
 
 
 def item_of(id_: str, number: int = 0) -> Item:

@@ -48,7 +48,7 @@ def started(rows: int | None = 10, *, dry_run: bool = False, resumed: bool = Fal
 
 
 def item(kind: OutcomeKind = OutcomeKind.REWRITTEN, rows: int = 1, index: int | None = None) -> ItemFinished:
-    refs = tuple(RowRef(COLUMN, (number,), index) for number in range(rows))
+    refs = tuple(RowRef(COLUMN, (number,), () if index is None else (index,)) for number in range(rows))
     return ItemFinished(
         outcome=Outcome(kind=kind, source=Location("old", EVIL), destination=Location("new", "k"), refs=refs)
     )

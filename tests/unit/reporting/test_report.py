@@ -21,7 +21,7 @@ MISSING = Outcome(
     source=Location("old", "a\x1b[31m/b.pdf"),
     destination=Location("new", "a/b.pdf"),
     reason="the source holds no such object",
-    refs=tuple(RowRef(COLUMN, (number, "x"), None) for number in range(5)),
+    refs=tuple(RowRef(COLUMN, (number, "x")) for number in range(5)),
 )
 NOTE = Note(severity=Severity.WARNING, code="s3.tags", subject="tags", message="tags stay behind", todo="copy them")
 
@@ -66,12 +66,31 @@ def test_json_holds_everything_and_comes_back(tmp_path: Path) -> None:
 def test_primary_keys_of_each_kind_come_back_or_as_text() -> None:
     guid = uuid.UUID(int=5)
     outcome = replace(
-        MISSING, refs=(RowRef(COLUMN, (7, "é"), 2), RowRef(COLUMN, (b"\x00\xff", None)), RowRef(COLUMN, (guid, 1)))
+        MISSING, refs=(RowRef(COLUMN, (7, "é"), (2,)), RowRef(COLUMN, (b"\x00\xff", None)), RowRef(COLUMN, (guid, 1)))
     )
     back = outcome_from_dict(json.loads(json.dumps(outcome_to_dict(outcome))))
     assert [ref.pk for ref in back.refs] == [(7, "é"), (b"\x00\xff", None), (str(guid), 1)]
-    assert [ref.index for ref in back.refs] == [2, None, None]
+    assert [ref.path for ref in back.refs] == [(2,), (), ()]
     assert [str(ref.column) for ref in back.refs] == ["app.doc.file"] * 3
+
+
+def test_where_a_file_is_in_a_document_comes_back_and_an_earlier_version_reads_positions() -> None:
+    paths: list[tuple[str | int, ...]] = [(), (3,), ("gallery", 0), ("a b",), ("é", "x", 0, 1)]
+    outcome = replace(MISSING, refs=tuple(RowRef(COLUMN, (1,), path) for path in paths))
+    written = json.loads(json.dumps(outcome_to_dict(outcome)))
+    assert [ref.path for ref in outcome_from_dict(written).refs] == paths
+    assert [row["index"] for row in written["rows"]] == [None, 3, None, None, None]
+    for row in written["rows"]:
+        del row["path"]  # as an earlier version wrote it
+    assert [ref.path for ref in outcome_from_dict(written).refs] == [(), (3,), (), (), ()]
+
+
+def test_a_person_reads_where_a_file_is_in_a_document() -> None:
+    def shown(*path: str | int) -> str:
+        return str(RowRef(COLUMN, (7,), path)).removeprefix("app.doc.file[7]")
+
+    assert [shown(), shown(3), shown("gallery", 0)] == ["", "[3]", ".gallery[0]"]
+    assert shown("a b", "3", 'x"y', "é") == '["a b"]["3"]["x\\"y"].é'
 
 
 def test_what_a_purge_kept_is_said_with_its_reasons_the_most_frequent_first() -> None:
