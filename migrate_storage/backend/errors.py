@@ -77,7 +77,7 @@ class ErrorTranslator:
                 return PermissionError(errno.EACCES, f"{doing} was refused by {where}: check its credentials", path)
             case FailureKind.EXISTS:
                 return FileExistsError(errno.EEXIST, f"there is such an object already in {where}", path)
-            case FailureKind.FULL:
+            case FailureKind.FULL | FailureKind.TOO_LARGE:
                 return OSError(errno.ENOSPC, f"no room is left in {where}", path)
         text = failure.message.lower()
         if isinstance(error, ValueError):

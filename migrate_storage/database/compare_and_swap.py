@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, TableClause, and_, case, false, or_, select, update
 
 from migrate_storage.database.dialects import Dialect
 from migrate_storage.database.dialects.base import as_text, untyped
@@ -97,6 +97,16 @@ class CompareAndSwap:
                 connection.execute(self._swap_many, _name_parameters(batch, rows)).rowcount for batch in batches
             )
         return bool(changed == len(swaps))
+
+    def try_update(self, connection: Connection) -> None:
+        """Let the server check the UPDATE of a row, without one.
+
+        Raises:
+            DBAPIError: it refuses.
+        """
+        nothing = (false(), *(part.is_(None) for part in self._key), self._column.is_(None))
+        changes: dict[Any, Any] = {self._column: self._column, **self._others}
+        self._dialect.trials.try_write(connection, update(self._table).where(*nothing).values(changes))
 
     def _build_swap(self, pk: Sequence[Any], old: str, new: str) -> Any:
         unchanged = (*key_equals(self._key, pk, "swap_key0_"), self._is_value("swap_old0", old))

@@ -10,20 +10,20 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import SingletonThreadPool, StaticPool
+from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
-from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
-from migrate_storage.database.dialects import DIALECTS, dialect_of
+from migrate_storage.core.errors import ConfigurationError, PreflightError, RefusedError, RunError
+from migrate_storage.database.dialects import DIALECTS, dialect_of, refuse_product
 from migrate_storage.database.urls import engine_from_url
 
-__all__ = ("Database", "describe_failure", "is_timeout", "is_transient")
+__all__ = ("Database", "SlowStatementError", "describe_failure", "error_code", "is_timeout", "is_transient")
 
 T = TypeVar("T")
 
@@ -42,8 +42,14 @@ _TRANSIENT_WORDS = tuple(words for each in DIALECTS.values() for words in each.t
 _FULL_CODES = frozenset[int | str]().union(*(each.full_codes for each in DIALECTS.values()))
 _TIMEOUT_CODES = frozenset[int | str]().union(*(each.timeout_codes for each in DIALECTS.values()))
 _FULL_WORDS = tuple(words for each in DIALECTS.values() for words in each.full_messages)
+_READING_OPTIONS = frozenset({"stream_results", "yield_per", "max_row_buffer", "compiled_cache", "no_parameters"})
+"""Execution options that say how an application reads results, and nothing about where its tables are."""
 _CONNECTION_WORDS = ("connection", "server closed", "timeout", "timed out", "starting up", "shutting down")
 """Words in the message of a connection error without a code."""
+
+
+class SlowStatementError(RunError):
+    """The server cancelled a statement that took too long for it. One for fewer rows may succeed."""
 
 
 def describe_failure(error: BaseException) -> str:
@@ -59,7 +65,7 @@ def is_transient(error: BaseException) -> bool:
         return isinstance(error, (ConnectionError, TimeoutError, OSError))
     if error.connection_invalidated:
         return True
-    code = _get_code(error)
+    code = error_code(error)
     if code is not None:
         return code in _TRANSIENT_CODES
     message = str(error.orig).lower()
@@ -75,15 +81,15 @@ def is_full(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     message = str(error.orig).lower()
-    return _get_code(error) in _FULL_CODES or any(words in message for words in _FULL_WORDS)
+    return error_code(error) in _FULL_CODES or any(words in message for words in _FULL_WORDS)
 
 
 def is_timeout(error: BaseException | None) -> bool:
     """Whether the server cancelled a statement because it took too long."""
-    return isinstance(error, DBAPIError) and _get_code(error) in _TIMEOUT_CODES
+    return isinstance(error, DBAPIError) and error_code(error) in _TIMEOUT_CODES
 
 
-def _get_code(error: DBAPIError) -> int | str | None:
+def error_code(error: DBAPIError) -> int | str | None:
     """The server's error number or SQLSTATE; ``None`` where the driver gives none."""
     original: Any = error.orig
     code = original.args[0] if original is not None and original.args else None
@@ -102,29 +108,44 @@ class Database:
             new pool: neither the application's connections nor its event loop are used. A database that exists in the
             pool's connection only (SQLite in memory) is reached through the given pool.
         attempts: how often one transaction is tried before the run stops.
+        visible_rows_only: read what row level security shows to this role, instead of an error where it hides rows.
+
+    The engine keeps what decides where the application's statements go and who sends them: its creator, the listeners
+    of its pool and dialect (``do_connect``, ``connect``, ``checkout``), its ``begin`` and ``engine_connect`` listeners,
+    and its execution options. Listeners of statements and of commits are not called: they act on the application's
+    statements, and a migration sends none of these. The isolation level is ours.
 
     Raises:
         ConfigurationError: the URL cannot be parsed, its driver is not installed, or its database is not supported.
     """
 
-    def __init__(self, engine: Engine | AsyncEngine | str, *, attempts: int = 8) -> None:
+    def __init__(
+        self, engine: Engine | AsyncEngine | str, *, attempts: int = 8, visible_rows_only: bool = False
+    ) -> None:
         self._attempts = attempts
+        self.visible_rows_only = visible_rows_only
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._on_connection: list[Callable[[Connection], None]] = []
+        self._owned = True
         if isinstance(engine, str):
-            engine = engine_from_url(engine)
-            self._engine, self._owned = engine, True
+            engine = self._engine = engine_from_url(engine)
+        elif isinstance(_sync(engine).pool, (StaticPool, SingletonThreadPool)):
+            self._engine, self._owned = engine, False
         else:
-            self._engine, self._owned = _make_private(engine)
-        # SQLite in memory has one connection for all threads, and each must wait for it.
-        self._turn: AbstractContextManager[Any] = nullcontext() if self._owned else threading.RLock()
+            # Called in each transaction: what they set may last as long as one.
+            self._engine, self._on_connection = _make_private(engine), _find_connection_listeners(engine)
+        # One connection for all threads, and each must wait for it.
+        alone = isinstance(self._sync_engine.pool, (StaticPool, SingletonThreadPool, AssertionPool))
+        self._turn: AbstractContextManager[Any] = threading.RLock() if alone else nullcontext()
         self.url = self._sync_engine.url
+        self._schemas: Mapping[str | None, str | None] = schemas_of(engine)
         #: That of the server. MariaDB behind a ``mysql`` URL is recognised by :meth:`connect`.
         self.dialect = dialect_of(self._sync_engine.dialect)
 
     @property
     def _sync_engine(self) -> Engine:
-        return self._engine.sync_engine if isinstance(self._engine, AsyncEngine) else self._engine
+        return _sync(self._engine)
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)})"
@@ -139,23 +160,35 @@ class Database:
             ConfigurationError: the database cannot be reached, or refuses the connection.
         """
         try:
-            self._run(lambda connection: connection.execute(text("SELECT 1")))
+            version = self._run(lambda connection: str(connection.exec_driver_sql(self.dialect.version).scalar_one()))
         except Exception as error:
+            if isinstance(error, AssertionError):  # SQLAlchemy cannot read the version, which its message has
+                refuse_product(str(error), self)
             raise ConfigurationError(
                 f"cannot reach the database {self}: {describe_failure(error)}; check the URL, that the server runs "
                 "and that this user may connect"
             ) from error
+        refuse_product(version, self)
         self.dialect = dialect_of(self._sync_engine.dialect)
 
-    def transaction(self, work: Callable[[Connection], T], *, attempts: int | None = None) -> T:
+    def schema(self, name: str | None) -> str | None:
+        """The schema in which the application's engine looks for tables of a schema (``schema_translate_map``)."""
+        return self._schemas.get(name, name)
+
+    def transaction(
+        self, work: Callable[[Connection], T], *, attempts: int | None = None, retry_slow: bool = True
+    ) -> T:
         """Run ``work`` in one READ COMMITTED transaction; retry transient failures.
 
         Args:
             work: called with the connection, once for each attempt.
             attempts: how often it is tried; ``None`` takes the number given to the database.
+            retry_slow: whether a statement that the server cancelled, because it took too long, is sent again.
 
         Raises:
             RefusedError: the database refuses a statement; the cause is SQLAlchemy's error.
+            SlowStatementError: a statement took too long, and is not to be sent again.
+            PreflightError: row level security hides rows of a table from this role.
             RunError: all attempts failed.
         """
         attempts = attempts or self._attempts
@@ -168,6 +201,11 @@ class Database:
                         f"the database {self} cannot write to its disk: {describe_failure(error)}; nothing is half "
                         "done: make room there, then run the same command again to go on"
                     ) from error
+                if isinstance(error, DBAPIError):
+                    if not retry_slow and is_timeout(error):
+                        raise SlowStatementError(f"the database {self}: {describe_failure(error)}") from error
+                    if self.dialect.is_hidden(str(error.orig)):
+                        raise hidden_rows_error(describe_failure(error)) from error
                 if isinstance(error, DBAPIError) and not is_transient(error):
                     reason = describe_failure(error)
                     raise RefusedError(
@@ -196,9 +234,17 @@ class Database:
             return await connection.run_sync(self._begin, work)
 
     def _begin(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        if connection.in_transaction():
+            connection.commit()  # begun by a listener of the application
+        # Names of schemas are translated by us, in SQL of every kind.
+        connection.execution_options(schema_translate_map=None)
         self.dialect.prepare_connection(connection, LOCK_TIMEOUT_SECONDS)
         with connection.begin():
+            for listener in self._on_connection:
+                listener(connection)
             self.dialect.set_timeouts(connection, LOCK_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS)
+            if self.visible_rows_only:
+                self.dialect.allow_hidden_rows(connection)
             return work(connection)
 
     def now(self, connection: Connection) -> float:
@@ -226,9 +272,35 @@ class Database:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _make_private(engine: Engine | AsyncEngine) -> tuple[Engine | AsyncEngine, bool]:
-    sync = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
-    if isinstance(sync.pool, (StaticPool, SingletonThreadPool)):
-        return engine, False
-    own = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True)
-    return (AsyncEngine(own) if isinstance(engine, AsyncEngine) else own), True
+def schemas_of(engine: Engine | AsyncEngine) -> Mapping[str | None, str | None]:
+    """The application's names of schemas, and those in its database."""
+    return _sync(engine).get_execution_options().get("schema_translate_map") or {}
+
+
+def hidden_rows_error(what: str) -> PreflightError:
+    """The error for rows that row level security hides from this role."""
+    return PreflightError(
+        f"rows are hidden by row level security: {what}; connect as a role with BYPASSRLS or as the table's owner "
+        "(without FORCE ROW LEVEL SECURITY), or give --visible-rows-only to leave the hidden rows as they are"
+    )
+
+
+def _sync(engine: Engine | AsyncEngine) -> Engine:
+    return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+
+
+def _make_private(engine: Engine | AsyncEngine) -> Engine | AsyncEngine:
+    """An engine with a pool of its own, that connects and begins as the application's does."""
+    sync = _sync(engine)
+    options = {name: value for name, value in sync.get_execution_options().items() if name not in _READING_OPTIONS}
+    options.pop("isolation_level", None)
+    own = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True, execution_options=options)
+    for listener in sync.dispatch.begin:
+        event.listen(own, "begin", listener)
+    return AsyncEngine(own) if isinstance(engine, AsyncEngine) else own
+
+
+def _find_connection_listeners(engine: Engine | AsyncEngine) -> list[Callable[[Connection], None]]:
+    """The application's ``engine_connect`` listeners, without SQLAlchemy's own, which set the isolation level."""
+    found = _sync(engine).dispatch.engine_connect
+    return [listener for listener in found if not str(listener.__module__).startswith("sqlalchemy.")]

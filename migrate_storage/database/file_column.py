@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    and_,
     bindparam,
     column,
     func,
@@ -31,7 +31,7 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import Column
 from migrate_storage.database.compare_and_swap import CompareAndSwap, key_equals
-from migrate_storage.database.connection import Database, describe_failure
+from migrate_storage.database.connection import Database, SlowStatementError, describe_failure, hidden_rows_error
 from migrate_storage.database.dialects.base import as_text
 from migrate_storage.database.file_json import Row
 from migrate_storage.database.key_ranges import after_key, up_to_key
@@ -41,6 +41,15 @@ __all__ = ("FileColumn",)
 
 _MAX_WINDOW_GROWTH = 32
 """How far a window may grow while few of its rows match, as a multiple of the size that was asked for."""
+MIN_WINDOW_ROWS = 50
+"""Rows of the smallest window that is tried where the server cancels statements that take too long."""
+WALK_WINDOW_ROWS = 2_000
+"""Rows in the first window of a walk over all keys."""
+WALK_WINDOW_SECONDS = 0.25
+"""Windows of a walk grow while one takes less than this."""
+MAX_WALK_WINDOW_ROWS = 1_000_000
+"""Rows in the largest window of a walk."""
+_T = TypeVar("_T")
 
 
 class FileColumn:
@@ -53,13 +62,18 @@ class FileColumn:
 
     Raises:
         ConfigurationError: there is no such table or column, or the condition is not SQL.
+        PreflightError: row level security hides rows of the table from this role.
     """
 
     def __init__(self, database: Database, of: Column, *, where: str | None = None) -> None:
         self.database = database
         self.column = of
         #: The column's type as the server calls it, in capitals.
-        self.type, set_on_update = database.transaction(self._describe)
+        #: Whether row level security hides rows of the table from this role.
+        self.hides_rows: bool
+        self.type, set_on_update, self.hides_rows = database.transaction(self._describe)
+        if self.hides_rows and not database.visible_rows_only:
+            raise hidden_rows_error(f"the policies of table {of.table} apply to this role")
         names = dict.fromkeys((*of.key, of.column, *set_on_update))
         self.table = table(of.table, *(column(name) for name in names), schema=of.schema)
         self.key = [self.table.c[name] for name in of.key]
@@ -69,14 +83,15 @@ class FileColumn:
         self.compare_and_swap = CompareAndSwap(
             database.dialect, self.table, self.key, self.raw, self.type, set_on_update
         )
-        self._condition: ColumnElement[bool] | None = None
+        self._bounds: list[ColumnElement[bool]] = []
+        self._where: list[ColumnElement[bool]] = []
         if where:
             # Not text(), which would take ':name' in it for a parameter.
-            self._condition = literal_column(f"({where})", types.Boolean())
+            self._where.append(literal_column(f"({where})", types.Boolean()))
             self._try_condition()
 
-    def _describe(self, connection: Connection) -> tuple[str, tuple[str, ...]]:
-        """The column's type, and the columns that the server sets on UPDATE."""
+    def _describe(self, connection: Connection) -> tuple[str, tuple[str, ...], bool]:
+        """The column's type, the columns that the server sets on UPDATE, and whether it hides rows."""
         of, name = self.column, self.column.table
         try:
             columns = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=of.schema)}
@@ -90,10 +105,11 @@ class FileColumn:
                 f"table {name} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
             )
         set_on_update = self.database.dialect.columns_set_on_update(connection, of.schema, name)
+        hidden = self.database.dialect.hides_rows(connection, of.schema, name)
         type_ = columns[of.column]["type"]
         item = getattr(type_, "item_type", None)
         name = type(item if item is not None else type_).__name__.upper()
-        return name if item is None else f"{name}[]", set_on_update
+        return name if item is None else f"{name}[]", set_on_update, hidden
 
     def _try_condition(self) -> None:
         try:
@@ -109,7 +125,7 @@ class FileColumn:
         return self._restrict(select(*self.key, *more).select_from(self.table))
 
     def _restrict(self, statement: Any) -> Any:
-        return statement if self._condition is None else statement.where(self._condition)
+        return statement.where(*self._bounds, *self._where)
 
     def between_keys(self, after: tuple[Any, ...] | None, until: tuple[Any, ...] | None) -> FileColumn:
         """The same rows from behind one key up to another; ``None`` sets no bound.
@@ -118,13 +134,10 @@ class FileColumn:
             after: a key as the database gave it, itself excluded.
             until: another one, itself included.
         """
-        conditions = [] if self._condition is None else [self._condition]
-        if after is not None:
-            conditions.append(after_key(self.key, after, "low"))
-        if until is not None:
-            conditions.append(up_to_key(self.key, until, "high"))
+        low = [] if after is None else [after_key(self.key, after, "low")]
+        high = [] if until is None else [up_to_key(self.key, until, "high")]
         narrowed = copy.copy(self)
-        narrowed._condition = and_(*conditions) if conditions else None  # noqa: SLF001 - of this very class
+        narrowed._bounds = [*self._bounds, *low, *high]  # noqa: SLF001 - of this very class
         return narrowed
 
     def split_points(self, into: int) -> list[tuple[Any, ...]]:
@@ -133,19 +146,20 @@ class FileColumn:
         Args:
             into: the number of ranges; there are fewer where there are fewer rows.
         """
-        count = self._restrict(select(func.count()).select_from(self.table))
-        total = int(self.database.transaction(lambda connection: connection.execute(count).scalar_one()))
+        windows = list(self._walk(self._select_count(), _read_count))
+        total, passed, start = sum(count for count, _ in windows), 0, None
+        positions = iter(dict.fromkeys(total * number // into for number in range(1, into)))
+        position = next(positions, None)
         keys: list[tuple[Any, ...]] = []
-        passed = 0
-        for number in range(1, into):
-            position = total * number // into
-            if position <= passed:
-                continue
-            key = self._read_nth_key(position - passed, keys[-1] if keys else None)
-            if key is None:
-                break
-            keys.append(key)
-            passed = position
+        for count, end in windows:
+            window = self.between_keys(start, end)
+            while position is not None and position <= passed + count:
+                if position:
+                    nth = window.select().order_by(*self.key).offset(position - passed - 1).limit(1)
+                    key = self._read_first(nth)
+                    keys.extend([] if key is None or key in keys[-1:] else [key])
+                position = next(positions, None)
+            passed, start = passed + count, end
         return keys
 
     def ranges(self, size: int) -> Iterator[FileColumn]:
@@ -165,7 +179,9 @@ class FileColumn:
         return self._read_first(statement)
 
     def _select_nth(self, number: int) -> Any:
-        return self.select().order_by(*self.key).offset(number - 1).limit(1)
+        """A SELECT of the key of the nth row, whether it meets the condition or not: few rows may."""
+        keys = select(*self.key).select_from(self.table).where(*self._bounds)
+        return keys.order_by(*self.key).offset(number - 1).limit(1)
 
     def _read_first(self, statement: Any) -> tuple[Any, ...] | None:
         found = self.database.transaction(lambda connection: connection.execute(statement).first())
@@ -180,27 +196,79 @@ class FileColumn:
             size: rows in a window.
             after: the key behind which the first window starts.
         """
-        span = size
+        span, longest = size, size * _MAX_WINDOW_GROWTH
         while True:
-            read = partial(self._read_window, backend=backend, span=span, after=after)
-            rows, after = self.database.transaction(read)
+            read = partial(self._read_window, backend=backend, after=after)
+            (rows, after), fitting = self._read_fitting(read, span)
             if rows:
                 yield rows
             if after is None:
                 return
-            span = size if len(rows) * 4 > span else min(span * 2, size * _MAX_WINDOW_GROWTH)
+            longest = fitting if fitting < span else longest
+            span = min(size if len(rows) * 4 > fitting else fitting * 2, longest)
+
+    def _read_fitting(self, read: Callable[..., _T], span: int) -> tuple[_T, int]:
+        """Read a window of ``span`` rows, or a smaller one if the server cancels that because it takes too long.
+
+        Returns:
+            What was read, and the rows of the window.
+        """
+        while True:
+            smaller = span // 4
+            try:
+                retry = smaller < MIN_WINDOW_ROWS
+                return self.database.transaction(partial(read, span=span), retry_slow=retry), span
+            except SlowStatementError:
+                span = smaller
+
+    def _walk(
+        self, statement: Any, fetch: Callable[[Connection, Any], _T]
+    ) -> Iterator[tuple[_T, tuple[Any, ...] | None]]:
+        """Run a statement for one window of keys after the other, each as long as it takes a moment.
+
+        Args:
+            statement: a SELECT from the table.
+            fetch: reads the result.
+
+        Yields:
+            What was read, and the last key of the window; ``None`` at the end.
+        """
+        span, longest = WALK_WINDOW_ROWS, MAX_WALK_WINDOW_ROWS
+        after: tuple[Any, ...] | None = None
+
+        def read(connection: Connection, span: int) -> tuple[_T, tuple[Any, ...] | None]:
+            within, until = self._bound_window(connection, statement, span, after)
+            return fetch(connection, within), until
+
+        while True:
+            began = time.monotonic()
+            (found, after), fitting = self._read_fitting(read, span)
+            yield found, after
+            if after is None:
+                return
+            longest = fitting if fitting < span else longest
+            quick = time.monotonic() - began < WALK_WINDOW_SECONDS
+            span = min(fitting * 2 if quick else max(fitting // 2, MIN_WINDOW_ROWS), longest)
+
+    def _bound_window(
+        self, connection: Connection, statement: Any, span: int, after: tuple[Any, ...] | None
+    ) -> tuple[Any, tuple[Any, ...] | None]:
+        """Restrict a SELECT to the next ``span`` rows; return it with the last key of them if more follow."""
+        keys = self._select_nth(span)
+        if after is not None:
+            keys, statement = keys.where(after_key(self.key, after)), statement.where(after_key(self.key, after))
+        until = connection.execute(keys).first()
+        if until is None:
+            return statement, None
+        return statement.where(up_to_key(self.key, tuple(until))), tuple(until)
 
     def _read_window(
         self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
     ) -> tuple[list[Row], tuple[Any, ...] | None]:
         """The matching rows of the next ``span`` rows, and the last key if more follow."""
-        keys, matching = self._select_nth(span), self._select_matching(backend, self._text.label("value"))
-        if after is not None:
-            keys, matching = keys.where(after_key(self.key, after)), matching.where(after_key(self.key, after))
-        until = connection.execute(keys).first()
-        if until is not None:
-            matching = matching.where(up_to_key(self.key, tuple(until)))
-        return _read_rows(connection, matching), None if until is None else tuple(until)
+        matching = self._select_matching(backend, self._text.label("value"))
+        within, until = self._bound_window(connection, matching, span, after)
+        return _read_rows(connection, within), until
 
     def _select_matching(self, backend: str | None, *more: ColumnElement[Any]) -> Any:
         """A SELECT of the keys of the rows that may name ``backend``, in key order."""
@@ -239,20 +307,40 @@ class FileColumn:
                 return
             after = rows[-1].pk
             if skipped:
-                after = self._read_first(statement().offset(skipped - 1).limit(1))
+                rest = self.between_keys(after, None)
+                after = rest._find_nth_matching(backend, skipped)  # noqa: SLF001 - of this very class
                 if after is None:
                     return
+
+    def _find_nth_matching(self, backend: str, number: int) -> tuple[Any, ...] | None:
+        """The key of the nth row that may name ``backend``."""
+        start = None
+        for count, end in self._walk(self._select_count(backend), _read_count):
+            if number <= count:
+                matching = self._select_matching(backend).offset(number - 1).limit(1)
+                within: list[ColumnElement[Any]] = [] if start is None else [after_key(self.key, start)]
+                return self._read_first(matching.where(*within))
+            number, start = number - count, end
+        return None
 
     def sample(self, size: int) -> list[Row]:
         """The first rows whose value is not NULL."""
         statement = self._select_matching(None, self._text.label("value")).limit(size)
-        return self.database.transaction(partial(_read_rows, statement=statement))
+        found: list[Row] = []
+        for rows, _ in self._walk(statement, _read_rows):
+            found.extend(rows)
+            if len(found) >= size:
+                break
+        return found[:size]
 
     def estimate(self, backend: str) -> int:
         """How many rows may name ``backend``, counted by text: enough for progress."""
-        count = select(func.count()).select_from(self.table).where(self.raw.is_not(None))
-        statement = self._filter_by_backend(backend, self._restrict(count))
-        return int(self.database.transaction(lambda connection: connection.execute(statement).scalar_one()))
+        return sum(count for count, _ in self._walk(self._select_count(backend), _read_count))
+
+    def _select_count(self, backend: str | None = None) -> Any:
+        """A SELECT of the number of rows, or of those that may name ``backend``."""
+        count = self._restrict(select(func.count()).select_from(self.table))
+        return count if backend is None else self._filter_by_backend(backend, count.where(self.raw.is_not(None)))
 
     def find(self, typed: Sequence[str]) -> tuple[tuple[Any, ...], str | None] | None:
         """The key of one row as the database has it, and its value; ``None`` if missing.
@@ -273,6 +361,10 @@ class FileColumn:
 
 def _read_rows(connection: Connection, statement: Any) -> list[Row]:
     return [Row(tuple(entry[:-1]), as_text(entry[-1])) for entry in connection.execute(statement)]
+
+
+def _read_count(connection: Connection, statement: Any) -> int:
+    return int(connection.execute(statement).scalar_one())
 
 
 def _like_patterns(backend: str, *, nested: bool, normalized: bool) -> list[str]:

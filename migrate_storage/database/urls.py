@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import one_line
+from migrate_storage.database.dialects import refuse_kind
 
 __all__ = ("AnyEngine", "engine_from_url", "in_memory")
 
@@ -17,7 +18,8 @@ def engine_from_url(url: str) -> AnyEngine:
     """Make an engine, an async one where the URL's driver is async.
 
     Raises:
-        ConfigurationError: when the URL cannot be parsed, or its driver is not installed.
+        ConfigurationError: when the URL cannot be parsed, its database is not supported, or its driver is not
+            installed.
     """
     try:
         parsed = sa.make_url(url)
@@ -26,6 +28,7 @@ def engine_from_url(url: str) -> AnyEngine:
             "the database URL cannot be parsed: it looks like postgresql+psycopg://user:password@host/name"
         ) from None
     shown = parsed.render_as_string()
+    refuse_kind(parsed)
     try:
         if parsed.get_dialect().is_async:
             return create_async_engine(parsed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
 from migrate_storage.journal.leases import LeaseRepository
@@ -75,10 +75,11 @@ class Journal:
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
 
     def prepare(self) -> None:
-        """Create the missing tables.
+        """Create the missing tables, and try whether transactions there are rolled back.
 
         Raises:
             ConfigurationError: no right to create tables, or the tables have another version.
+            PreflightError: a ROLLBACK undoes nothing.
         """
         try:
             self.database.transaction(self.tables.create)
@@ -87,6 +88,11 @@ class Journal:
                 raise
             # Another process may have created them at the same time. The second attempt finds them.
             self.database.transaction(self.tables.create)
+        if not self.leases.try_rollback():
+            raise PreflightError(
+                f"transactions of {self.database} are none: a ROLLBACK did not undo an INSERT, so that a row and its "
+                "journal record could not be committed together; leave AUTOCOMMIT out of the engine and its events"
+            )
 
     @property
     def exists(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import uuid
+
 from sqlalchemy import Connection, func, insert, select, update
 
 from migrate_storage.core.errors import LeaseHeldError
@@ -11,6 +14,10 @@ __all__ = ("LeaseRepository",)
 
 _MIN_WAIT_SECONDS = 0.001
 """A wait for a lease that ends this moment: 0.0 means that it was acquired."""
+
+
+class _RolledBackError(Exception):
+    """Ends a transaction that must leave nothing behind."""
 
 
 class LeaseRepository(Repository):
@@ -60,6 +67,19 @@ class LeaseRepository(Repository):
     def release(self, owner: str, *, name: str = "engine") -> None:
         """End the lease now."""
         self._write(update(self.table).where(self.c.name == name, self.c.owner == owner).values(expires=0.0))
+
+    def try_rollback(self) -> bool:
+        """Whether a ROLLBACK undoes an INSERT: one is written, rolled back and searched for."""
+        name = f"trial-{uuid.uuid4().hex}"
+
+        def write(connection: Connection) -> None:
+            connection.execute(insert(self.table).values(name=name, owner=name, expires=0.0))
+            raise _RolledBackError
+
+        with contextlib.suppress(_RolledBackError):
+            self.database.transaction(write)
+        found = select(self.c.name).where(self.c.name == name)
+        return self.database.transaction(lambda connection: connection.execute(found).first()) is None
 
     def seconds_left(self) -> float:
         """Seconds until the last lease expires; 0.0 when all are expired."""

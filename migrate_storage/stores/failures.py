@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class FailureKind(enum.StrEnum):
     TRANSIENT = "transient"
     """The same request may work later."""
     FULL = "full"
-    """The store has no space left."""
+    """The store has no space left, or its quota is used up: no further object fits."""
+    TOO_LARGE = "too large"
+    """The disk takes no file of this size. Smaller ones may fit."""
     PERMANENT = "permanent"
     """The same request will fail again."""
 
@@ -50,7 +53,12 @@ class FailureKind(enum.StrEnum):
     @property
     def is_store_wide(self) -> bool:
         """Whether it concerns the whole store, so that other objects will fail too."""
-        return self.retriable or self in (FailureKind.NO_BUCKET, FailureKind.DENIED, FailureKind.FULL)
+        return self.retriable or self.is_final or self in (FailureKind.DENIED, FailureKind.TOO_LARGE)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other object can succeed, so that the job ends at once."""
+        return self in (FailureKind.NO_BUCKET, FailureKind.FULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ _NO_BUCKET = (
     "The specified bucket does not exist", "The specified container does not exist",
 )  # fmt: skip
 _ARCHIVED = ("InvalidObjectState", "BlobArchived")
+_FULL = ("no space left", "disk quota exceeded")
 _TRANSIENT_TEXTS = (
     "error sending request", "connection", "timed out", "timeout", "reset by peer", "incomplete", "body error",
     "decoding response", "broken pipe", "end of file", "eof", "payload is not completed", "truncated", "temporarily",
@@ -120,9 +129,11 @@ def _classify_kind(error: BaseException, text: str, status: int | None) -> Failu
         return FailureKind.DENIED
     if status in (429, 503) or "slowdown" in text or "slow down" in text:
         return FailureKind.SLOW_DOWN
-    no_room = "no space left" in text or "file too large" in text
-    if no_room or status == 507 or getattr(error, "errno", None) in (27, 28, 122):
+    number = getattr(error, "errno", None)
+    if status == 507 or number in (errno.ENOSPC, errno.EDQUOT) or any(words in text for words in _FULL):
         return FailureKind.FULL
+    if number == errno.EFBIG or "file too large" in text:
+        return FailureKind.TOO_LARGE
     if status is not None and (status >= 500 or status == 408) and status != 501:
         return FailureKind.TRANSIENT
     if status is None and _is_transient(error, text, name):

@@ -122,7 +122,7 @@ class CircuitBreaker:
                 return
             self._count += 1
             count = self._count
-        if failure.kind is FailureKind.NO_BUCKET or count >= max(self._limit, workers):
+        if failure.kind.is_final or count >= max(self._limit, workers):
             objects = f"{count} objects in a row" if count > 1 else "an object"
             raise RunError(
                 f"{objects} failed for a reason that concerns all: {failure.message}; mend that and run the same command again{self._advice}"

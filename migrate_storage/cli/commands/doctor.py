@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -47,14 +46,13 @@ def doctor(request: _DoctorRequest) -> None:
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
     """
-    from migrate_storage.database.connection import Database
+    from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.preflight import examine
 
     with request.application.opened() as application:
         how = request.options(application)
-        with contextlib.closing(Database(application.engine)) as database:
-            database.connect()
-            facts = examine(application, how, database, Retry(how.attempts, threading.Event()))
+        with connected(application, how.journal, how.journal_schema) as (database, journal):
+            facts = examine(application, how, database, journal, Retry(how.attempts, threading.Event()))
     if request.output.json:
         for event in _encode_events(facts):
             click.echo(json.dumps(event))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("Dialect", "ReplicaLag", "ValueKind", "as_text", "untyped")
+__all__ = ("Dialect", "ReplicaLag", "Trials", "ValueKind", "as_text", "untyped")
 
 
 class ValueKind(enum.Enum):
@@ -24,6 +25,43 @@ class ValueKind(enum.Enum):
     BYTES = "bytes"
     ANY = "any"
     """Each row has a type of its own (SQLite)."""
+
+
+class Trials:
+    """What a server is asked before rows of it are changed. It keeps no state."""
+
+    def find_read_only(self, connection: Connection) -> str:
+        """Why this transaction cannot write at all; empty if it can, or if only a write tells."""
+        return ""
+
+    def find_create_refusal(self, connection: Connection, schema: str | None) -> str:
+        """Why this role may not create tables in a schema; empty if it may, or if only a try tells."""
+        return self.find_read_only(connection)
+
+    def try_write(self, connection: Connection, statement: Any) -> None:
+        """Let the server check a write that touches no row, as it would check one that does.
+
+        Raises:
+            DBAPIError: it refuses.
+        """
+        connection.execute(statement)
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Whether a ROLLBACK would undo the last write: the server itself is asked."""
+        try:
+            connection.exec_driver_sql("SAVEPOINT migrate_storage_trial")
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT migrate_storage_trial")
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            return False
+        return True
+
+    def find_untransactional(
+        self, connection: Connection, schema: str | None, tables: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        """Those of some tables that have no transactions, each with the engine that keeps it."""
+        return []
 
 
 class Dialect:
@@ -39,6 +77,10 @@ class Dialect:
     transient_codes: ClassVar[frozenset[int | str]] = frozenset()
     #: The same as words in the message, in lower case, of a driver that gives no code.
     transient_messages: ClassVar[tuple[str, ...]] = ()
+    #: Error numbers of a server, or messages in lower case, that refuses every write.
+    read_only_codes: ClassVar[frozenset[int | str]] = frozenset()
+    #: A SELECT of the server's product and version.
+    version: ClassVar[str]
     #: Error numbers or SQLSTATEs of a full disk or a failed write. No row is to blame, and a retry does not help.
     full_codes: ClassVar[frozenset[int | str]] = frozenset()
     #: The same as words in the message, in lower case.
@@ -55,6 +97,9 @@ class Dialect:
     normalized_json: ClassVar[frozenset[str]] = frozenset()
     #: Whether one statement can re-point a range of rows and journal each of them.
     repoints_ranges: ClassVar[bool] = False
+
+    #: What it is asked before rows are changed.
+    trials: Trials = Trials()
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         """Set up a connection before its transaction begins.
@@ -73,6 +118,17 @@ class Dialect:
             lock_seconds: how long a statement waits for a lock of another transaction.
             idle_seconds: after how long the server ends a transaction that sends no statement.
         """
+
+    def allow_hidden_rows(self, connection: Connection) -> None:
+        """Let statements of a transaction skip the rows that row level security hides, where there is such a thing."""
+
+    def is_hidden(self, message: str) -> bool:
+        """Whether an error says that rows are hidden from this role."""
+        return False
+
+    def hides_rows(self, connection: Connection, schema: str | None, table: str) -> bool:
+        """Whether row level security may hide rows of a table from this role."""
+        return False
 
     def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         """Shorten the wait for locks of a transaction that has locks itself."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, TableClause, Text, bindparam, literal_column, text
@@ -10,7 +11,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.dialects.base import Dialect, ReplicaLag, ValueKind
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag, Trials, ValueKind
 
 __all__ = ("LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
 
@@ -23,13 +24,43 @@ TABLE_OPTIONS: dict[str, Any] = {
 }
 """Options of a table that keeps every text exactly and has transactions."""
 
+_UNTRANSACTIONAL = """
+SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine
+WHERE t.table_schema = COALESCE(:s, DATABASE()) AND t.table_name = :t AND e.transactions <> 'YES'
+"""
+_VIEW = """
+SELECT view_definition FROM information_schema.views WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t
+"""
+_QUALIFIED = re.compile(r"`([^`]+)`\.`([^`]+)`(?!\.)")
+"""A name with its schema in a view's definition, as the server writes it."""
 _LAG_COLUMNS = ("Seconds_Behind_Source", "Seconds_Behind_Master")
+
+
+class _MySQLTrials(Trials):
+    """What MySQL and MariaDB are asked before their rows are changed."""
+
+    def find_untransactional(
+        self, connection: Connection, schema: str | None, tables: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for name in tables:
+            parts = {"s": schema, "t": name}
+            kept = connection.execute(text(_UNTRANSACTIONAL), parts).first()
+            if kept is not None:
+                found.append((name, str(kept[0])))
+            view = str(connection.execute(text(_VIEW), parts).scalar() or "")
+            for owner, behind in dict.fromkeys(_QUALIFIED.findall(view)):
+                if (owner, behind) != (schema, name):
+                    found.extend(self.find_untransactional(connection, owner, [behind]))
+        return found
 
 
 class MySQL(Dialect):
     """MySQL."""
 
     name = "mysql"
+    trials = _MySQLTrials()
+    version = "SELECT CONCAT(VERSION(), ' ', @@version_comment)"
     clock = "SELECT UNIX_TIMESTAMP(NOW(6))"
     update_triggers = (
         "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
@@ -41,6 +72,7 @@ class MySQL(Dialect):
         # The server answers as a read-only replica: a failover is in progress.
         | {1290, 1792, 1836}
     )
+    read_only_codes = frozenset({1290, 1792, 1836})
     full_codes = frozenset({3, 1021, 1026, 1114})
     timeout_codes = frozenset({1969, 3024})
     normalized_json = frozenset({"JSON"})

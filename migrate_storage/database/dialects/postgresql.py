@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, and_, bindparam, cast, func, select, types
+from sqlalchemy import ColumnElement, Connection, TableClause, and_, bindparam, cast, func, select, text, types
 from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.dialects.base import Dialect, ReplicaLag, ValueKind
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag, Trials, ValueKind
 
 __all__ = ("PostgreSQL",)
 
@@ -29,10 +29,38 @@ _WAL_POSITIONS = 100_000
 """Positions of the log that are remembered with their time."""
 
 
+class _PostgreSQLTrials(Trials):
+    """What PostgreSQL is asked before its rows are changed."""
+
+    def find_read_only(self, connection: Connection) -> str:
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() != "on":
+            return ""
+        if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
+            return "the server is a standby"
+        return "default_transaction_read_only is on for this role, database or connection"
+
+    def find_create_refusal(self, connection: Connection, schema: str | None) -> str:
+        statement = text("SELECT coalesce(:s, current_schema())")
+        name = connection.execute(statement, {"s": schema}).scalar()
+        if name is None:
+            return "no schema of its search_path exists"
+        statement = text("SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = :s")
+        may = connection.execute(statement, {"s": name}).scalar()
+        if may:
+            return self.find_read_only(connection)
+        return f"there is no schema {name}" if may is None else f"permission denied for schema {name}"
+
+    def try_write(self, connection: Connection, statement: Any) -> None:
+        # EXPLAIN checks rights and rules as the statement does, and fires no trigger.
+        connection.exec_driver_sql(f"EXPLAIN {statement.compile(connection)}")
+
+
 class PostgreSQL(Dialect):
     """PostgreSQL."""
 
     name = "postgresql"
+    trials = _PostgreSQLTrials()
+    version = "SELECT version()"
     clock = "SELECT extract(epoch FROM clock_timestamp())"
     update_triggers = (
         "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
@@ -45,6 +73,7 @@ class PostgreSQL(Dialect):
         # The server answers as a read-only replica: a failover is in progress.
         | {"25006"}
     )
+    read_only_codes = frozenset({"25006"})
     full_codes = frozenset({"53100"})
     timeout_codes = frozenset({"57014"})
     normalized_json = frozenset({"JSONB", "JSONB[]"})
@@ -60,12 +89,26 @@ class PostgreSQL(Dialect):
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(
             f"SELECT set_config('lock_timeout', '{lock_seconds}s', true), "
-            f"set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true)"
+            f"set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true), "
+            # An error instead of hidden rows, as in pg_dump. It lasts as long as the transaction, for PgBouncer.
+            "set_config('row_security', 'off', true)"
         )
 
     def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
         # In a collation that ignores case LIKE fails, and two texts are equal that are not.
         return super().text_of(func.to_json(column) if type_.endswith("[]") else column).collate("C")
+
+    def allow_hidden_rows(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT set_config('row_security', 'on', true)")
+
+    def is_hidden(self, message: str) -> bool:
+        return "row-level security policy for table" in message and "new row" not in message
+
+    def hides_rows(self, connection: Connection, schema: str | None, table: str) -> bool:
+        statement = text(
+            "SELECT row_security_active(to_regclass(coalesce(quote_ident(:s) || '.', '') || quote_ident(:t)))"
+        )
+        return bool(connection.execute(statement, {"s": schema, "t": table}).scalar())
 
     def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
         json_type = type_.removesuffix("[]")

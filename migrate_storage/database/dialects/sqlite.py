@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from migrate_storage.database.dialects.base import Dialect, ValueKind
+from migrate_storage.database.dialects.base import Dialect, Trials, ValueKind
 
 __all__ = ("AUTO_ID", "SQLite")
 
@@ -27,10 +27,20 @@ AUTO_ID = BigInteger().with_variant(Integer(), "sqlite")
 """The type of a number that the database gives each row: only an INTEGER is counted up by SQLite."""
 
 
+class _SQLiteTrials(Trials):
+    """What SQLite is asked before its rows are changed."""
+
+    def in_transaction(self, connection: Connection) -> bool:
+        driver: Any = connection.connection.driver_connection
+        return bool(driver.in_transaction)
+
+
 class SQLite(Dialect):
     """SQLite."""
 
     name = "sqlite"
+    trials = _SQLiteTrials()
+    version = "SELECT 'SQLite ' || sqlite_version()"
     clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
     update_triggers = (
         "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'"
@@ -42,6 +52,10 @@ class SQLite(Dialect):
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {lock_seconds * 1000}")
         connection.rollback()
+        # Python's module begins transactions, unless it was told to leave that to others. Nobody else does it for us.
+        driver: Any = connection.connection.dbapi_connection
+        if driver.isolation_level is None:
+            driver.isolation_level = ""
 
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
         # As bytes, for the text of SQLite may be no valid UTF-8.

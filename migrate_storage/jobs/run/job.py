@@ -95,7 +95,7 @@ class Migration(Job[RunPasses]):
             connected(self._application, options.journal, options.journal_schema) as (database, journal),
             self._monitor_load(database) as load,
         ):
-            preflight, losses = self._examine(database), KnownLosses(journal)
+            preflight, losses = self._examine(database, journal), KnownLosses(journal)
 
             def execute(
                 recorder: RunRecorder, journal: Journal, preflight: RunPreflight = preflight, *, resumed: bool
@@ -142,7 +142,7 @@ class Migration(Job[RunPasses]):
         """
         options = self._options
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
-            preflight = self._examine(database)
+            preflight = self._examine(database, journal)
             journal.prepare()
             return self.begin_shards(journal, self._sharded(preflight, journal, database), ranges)
 
@@ -196,8 +196,8 @@ class Migration(Job[RunPasses]):
             return f"migrate-storage run --from {options.source}{to}"
         return "migrate-storage report"
 
-    def _examine(self, database: Database) -> RunPreflight:
-        return examine(self._application, self._options, database, self.context.retry, self.context.limits)
+    def _examine(self, database: Database, journal: Journal) -> RunPreflight:
+        return examine(self._application, self._options, database, journal, self.context.retry, self.context.limits)
 
     @contextmanager
     def _monitor_load(self, database: Database) -> Iterator[LoadMonitor]:

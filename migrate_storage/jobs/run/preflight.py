@@ -19,13 +19,16 @@ from migrate_storage.core.model import Capabilities, Note, Place, Severity, Way
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
+from migrate_storage.database.rights import check_rows
 from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
 from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
-from migrate_storage.jobs.connections import find_backend
+from migrate_storage.jobs.connections import connected, find_backend
+from migrate_storage.jobs.rights import check_rights
 from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.journal import Journal
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
@@ -54,7 +57,12 @@ class RunPreflight:
 
 
 def examine(
-    application: Application, options: RunOptions, database: Database, retry: Retry, pace: StoreLimits | None = None
+    application: Application,
+    options: RunOptions,
+    database: Database,
+    journal: Journal,
+    retry: Retry,
+    pace: StoreLimits | None = None,
 ) -> RunPreflight:
     """Check everything that a run needs.
 
@@ -62,19 +70,27 @@ def examine(
         application: its columns and backends.
         options: the run's options.
         database: where the rows are, connected.
+        journal: where the run writes its records; its tables may be missing.
         retry: how a failed request is sent again.
         pace: limits the requests to the stores; ``None`` sets no limit.
 
     Raises:
         ConfigurationError: bad options, no such key or column, values that are no JSON.
-        PreflightError: a store that cannot be reached, read or written as the run would.
+        PreflightError: a right that is missing in the database, or a store that cannot be reached, read or written as
+            the run would.
     """
     filters = Filters(options.include, options.exclude)
-    source = ResolvedBackend(find_backend(application.backends, options.source), pace=pace)
     rows = tuple(
         FileColumn(database, column, where=options.where)
         for column in select_columns(application.columns, options.columns)
     )
+    # A dry run and a swap change no row.
+    changes_rows = options.destination is not None and not (options.keep_rows or options.copy_only)
+    if options.dry_run:
+        check_rows(rows, update=False)
+    else:
+        check_rights(rows, journal, update=changes_rows)
+    source = ResolvedBackend(find_backend(application.backends, options.source), pace=pace)
     samples, filenames = _sample_files(rows, source)
     roots = _find_buckets(samples, source)
     notes = [*source.registration.translation.notes, *_note_triggers(rows, database)]
@@ -128,12 +144,8 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
     Raises:
         ConfigurationError: what would keep the run from beginning.
     """
-    database = Database(application.engine)
-    try:
-        database.connect()
-        facts = examine(application, options, database, Retry(options.attempts, threading.Event()))
-    finally:
-        database.close()
+    with connected(application, options.journal, options.journal_schema) as (database, journal):
+        facts = examine(application, options, database, journal, Retry(options.attempts, threading.Event()))
     route, can = facts.route, facts.capabilities
     way = Note(severity=Severity.INFO, code="way", subject=route.way, message=route.reason)
     able = (

@@ -63,7 +63,7 @@ def test_a_mariadb_server_behind_a_mysql_url() -> None:
 
 
 def test_another_database_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="'oracle' are not supported"):
+    with pytest.raises(ConfigurationError, match="Oracle Database is not supported: only PostgreSQL"):
         dialect_of(SimpleNamespace(name="oracle"))  # type: ignore[arg-type]
 
 

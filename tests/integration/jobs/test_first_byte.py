@@ -1,0 +1,257 @@
+"""What a database does not allow is found before the first byte is copied: rights, read-only servers, hidden rows, transactions."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from migrate_storage.core.errors import PreflightError
+from migrate_storage.database.connection import Database
+from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.jobs.run.preflight import check
+from migrate_storage.journal import Journal
+from migrate_storage.journal.schema import Tables
+from tests.support.engine import registrations as places
+from tests.support.engine.world import COLUMNS, World
+
+DOCUMENTS = COLUMNS[:1]
+
+
+def local(url: str, tmp_path: Path, rows: int = 3) -> World:
+    world = World(url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+    world.columns = DOCUMENTS
+    world.fill(rows)
+    return world
+
+
+@pytest.fixture
+def postgres(postgres_url: str, tmp_path: Path) -> Iterator[World]:
+    """Rows in PostgreSQL, and a role that may only SELECT them."""
+    world, role = local(postgres_url, tmp_path), f"reader_{os.getpid()}"
+    world.sql(f"CREATE ROLE {role} LOGIN")
+    world.sql(f"GRANT SELECT ON documents TO {role}")
+    world.sql(f"GRANT ALL ON SCHEMA public TO {role}")
+    yield world
+    world.engine.dispose()
+    world.sql(f"DROP OWNED BY {role}")
+    world.sql(f"DROP ROLE {role}")
+    world.close()
+
+
+def as_reader(world: World, **options: Any) -> World:
+    world.other_engine = sa.create_engine(make_url(world.url).set(username=f"reader_{os.getpid()}"), **options)
+    return world
+
+
+def refused(world: World, words: str, **options: Any) -> None:
+    """Both the check and the run refuse, with one line, and nothing is copied."""
+    asked = {"source": "old", "destination": "new", **options}
+    with pytest.raises(PreflightError, match=words) as error:
+        check(world.application, RunOptions(**asked))
+    assert "\n" not in str(error.value)
+    with pytest.raises(PreflightError, match=words):
+        world.run(**options)
+    assert not [path for path in Path(world.new.fs.prefix or "/nowhere").rglob("*") if path.is_file()]
+
+
+def test_a_role_that_may_not_update(postgres: World, tmp_path: Path) -> None:
+    journal = f"sqlite:///{tmp_path}/journal.db"
+    refused(as_reader(postgres), "may not UPDATE documents.file.*permission denied.*GRANT UPDATE", journal=journal)
+    postgres.sql(f"GRANT UPDATE (title) ON documents TO reader_{os.getpid()}")
+    refused(postgres, "may not UPDATE documents.file", journal=journal)
+    postgres.sql(f"GRANT UPDATE (file) ON documents TO reader_{os.getpid()}")
+    assert postgres.run(journal=journal).exit_code == 0
+
+
+def test_a_role_that_may_not_select(postgres: World) -> None:
+    postgres.sql(f"REVOKE SELECT ON documents FROM reader_{os.getpid()}")
+    postgres.sql(f"GRANT SELECT (id) ON documents TO reader_{os.getpid()}")
+    refused(as_reader(postgres), "may not SELECT documents.file")
+
+
+def test_a_role_that_may_not_write_or_create_the_journal(postgres: World) -> None:
+    postgres.sql(f"GRANT UPDATE ON documents TO reader_{os.getpid()}")
+    postgres.sql(f"REVOKE ALL ON SCHEMA public FROM reader_{os.getpid()}")
+    postgres.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    refused(as_reader(postgres), "cannot create the journal's tables .*permission denied for schema public")
+    with postgres.engine.begin() as connection:
+        Tables().create(connection)
+        for table in Tables().metadata.sorted_tables:
+            connection.exec_driver_sql(f"GRANT SELECT, UPDATE ON {table.name} TO reader_{os.getpid()}")
+    refused(postgres, "may not write migrate_storage_lease of the journal")
+
+
+def test_mariadb_counts_grants_on_columns(mariadb_url: str, tmp_path: Path) -> None:
+    world, name = local(mariadb_url, tmp_path), f"reader_{os.getpid()}"
+    host = world.sql("SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', -1)")[0][0]
+    world.sql(f"CREATE USER '{name}'@'%'")
+    try:
+        world.sql(f"GRANT SELECT ON documents TO '{name}'@'%'")
+        world.other_engine = sa.create_engine(make_url(mariadb_url).set(username=name, password=None))
+        journal = f"sqlite:///{tmp_path}/journal.db"
+        refused(world, "may not UPDATE documents.file", journal=journal)
+        world.sql(f"GRANT UPDATE (file) ON documents TO '{name}'@'%'")
+        assert world.run(journal=journal).exit_code == 0
+    finally:
+        world.sql(f"DROP USER '{name}'@'%'")
+        world.close()
+    assert host
+
+
+def test_a_read_only_role_is_refused_at_once(postgres: World) -> None:
+    postgres.sql(f"GRANT UPDATE ON documents TO reader_{os.getpid()}")
+    postgres.sql(f"ALTER ROLE reader_{os.getpid()} SET default_transaction_read_only = on")
+    refused(as_reader(postgres), "takes no writes: default_transaction_read_only is on")
+
+
+def test_an_engine_that_is_read_only(postgres: World) -> None:
+    postgres.sql(f"GRANT UPDATE ON documents TO reader_{os.getpid()}")
+    refused(as_reader(postgres, execution_options={"postgresql_readonly": True}), "takes no writes")
+
+
+def test_mariadb_in_a_read_only_session(mariadb_url: str, tmp_path: Path) -> None:
+    world = local(mariadb_url, tmp_path)
+    world.other_engine = sa.create_engine(mariadb_url)
+
+    @sa.event.listens_for(world.other_engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        connection.cursor().execute("SET SESSION TRANSACTION READ ONLY")
+
+    refused(world, "takes no writes")
+    world.close()
+
+
+def test_sqlite_without_write_permission(sqlite_url: str, tmp_path: Path) -> None:
+    world = local(sqlite_url, tmp_path)
+    path = make_url(sqlite_url).database
+    world.other_engine = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    refused(world, "readonly database", journal=f"sqlite:///{tmp_path}/journal.db")
+    world.close()
+
+
+POLICY = "CREATE POLICY odd ON documents USING (id % 2 = 1)"
+
+
+def test_hidden_rows_are_refused_and_not_skipped(postgres: World) -> None:
+    postgres.sql(f"GRANT ALL ON documents TO reader_{os.getpid()}")
+    postgres.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
+    postgres.sql(POLICY)
+    refused(as_reader(postgres), "rows are hidden by row level security.*documents.*BYPASSRLS")
+    with pytest.raises(PreflightError, match="BYPASSRLS"):
+        ready_to_unregister(postgres.application, "old", soak=0.0)
+    postgres.sql(f"ALTER ROLE reader_{os.getpid()} BYPASSRLS")
+    assert postgres.run().exit_code == 0
+
+
+def test_rows_hidden_behind_a_view_are_refused(postgres: World) -> None:
+    postgres.sql(f"GRANT ALL ON documents TO reader_{os.getpid()}")
+    postgres.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
+    postgres.sql(POLICY)
+    postgres.sql("CREATE VIEW papers AS SELECT * FROM documents")
+    postgres.sql(f"ALTER VIEW papers OWNER TO reader_{os.getpid()}")
+    postgres.columns = (sa_column("papers"),)
+    with pytest.raises(PreflightError, match="hidden by row level security"):
+        as_reader(postgres).run()
+
+
+def sa_column(table: str) -> Any:
+    from dataclasses import replace
+
+    return replace(DOCUMENTS[0], table=table)
+
+
+def test_rows_of_the_owner_under_forced_row_level_security(postgres: World) -> None:
+    postgres.sql(f"ALTER TABLE documents OWNER TO reader_{os.getpid()}")
+    postgres.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    refused(as_reader(postgres), "hidden by row level security")
+
+
+def test_tables_without_transactions_are_named(mariadb_url: str, tmp_path: Path) -> None:
+    world = local(mariadb_url, tmp_path)
+    world.sql("CREATE VIEW papers AS SELECT * FROM documents")
+    world.sql("ALTER TABLE documents ENGINE = MyISAM")
+    refused(world, "table documents is kept by MyISAM")
+    world.columns = (sa_column("papers"),)
+    refused(world, "table documents is kept by MyISAM")
+    world.columns = DOCUMENTS
+    world.sql("ALTER TABLE documents ENGINE = InnoDB")
+    with world.engine.begin() as connection:
+        Tables().create(connection)
+    world.sql("ALTER TABLE migrate_storage_lease ENGINE = Aria")
+    refused(world, "migrate_storage_lease is kept by Aria")
+    world.close()
+
+
+def recipe(url: str) -> sa.Engine:
+    """SQLAlchemy's recipe for pysqlite: the driver begins no transaction."""
+    engine = sa.create_engine(url)
+
+    @sa.event.listens_for(engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    return engine
+
+
+def recipe_with_begin(url: str) -> sa.Engine:
+    engine = recipe(url)
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def creator(url: str) -> sa.Engine:
+    path = make_url(url).database
+    return sa.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(str(path), isolation_level=None, check_same_thread=False),
+        poolclass=sa.pool.QueuePool,
+    )  # fmt: skip
+
+
+ENGINES: dict[str, Any] = {
+    "recipe": recipe,
+    "recipe with begin": recipe_with_begin,
+    "creator": creator,
+    "isolation level": lambda url: sa.create_engine(url, isolation_level="AUTOCOMMIT"),
+    "execution option": lambda url: sa.create_engine(url, execution_options={"isolation_level": "AUTOCOMMIT"}),
+    "later execution option": lambda url: sa.create_engine(url).execution_options(isolation_level="AUTOCOMMIT"),
+}
+
+
+@pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mariadb"])
+def test_a_transaction_is_one_whatever_the_application_does(
+    request: pytest.FixtureRequest, kind: str, make: Any
+) -> None:
+    url = request.getfixturevalue(f"{kind}_url")
+    if kind != "sqlite" and make in (recipe, recipe_with_begin, creator):
+        url, make = url, ENGINES["isolation level"]
+    database = Database(make(url))
+    database.connect()
+    journal = Journal(database)
+    journal.prepare()
+    assert journal.leases.try_rollback()
+    database.close()
+
+
+def test_a_transaction_that_commits_by_itself_is_refused(mariadb_url: str, tmp_path: Path) -> None:
+    world = local(mariadb_url, tmp_path)
+    world.other_engine = sa.create_engine(mariadb_url)
+
+    @sa.event.listens_for(world.other_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET SESSION autocommit = 1")
+
+    refused(world, "transactions of .* are none")
+    world.close()
