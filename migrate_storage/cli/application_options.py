@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from migrate_storage.database.connection import Database
     from migrate_storage.database.urls import AnyEngine
     from migrate_storage.journal import Journal
+    from migrate_storage.journal.schema import Tables
 
 __all__ = ("ApplicationOptions", "JournalOptions", "JournalRequest", "JournaledApplication", "warn_of_password")
 
@@ -185,7 +186,9 @@ class JournalOptions:
         metavar="URL", callback=warn_of_password,
         help="Keep the journal in another database.  [default: the application's own]",
     )  # fmt: skip
-    journal_schema: str | None = option(metavar="NAME", help="Database schema of the journal's tables.")
+    journal_schema: str | None = option(
+        metavar="NAME", help="Database schema of the journal's tables.  [default: that of the journal that exists]",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +212,16 @@ class JournaledApplication(JournalOptions, ApplicationOptions):
 
         alone = not (self.journal or self.is_named) and own_journal().is_file()
         with self.journal_database(f"sqlite:///{own_journal()}" if alone else None) as database:
-            yield Journal(database, self.journal_schema)
+            yield Journal.find(database, self.journal_schema)
+
+    @contextlib.contextmanager
+    def opened_tables(self) -> Iterator[tuple[Database, Tables]]:
+        """Connect to the database of the tables in the schema that is named, else in that of the journal."""
+        from migrate_storage.journal.find_schema import find_schema
+        from migrate_storage.journal.schema import Tables
+
+        with self.journal_database() as database:
+            yield database, Tables(self.journal_schema or find_schema(database, None))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ from migrate_storage.reporting import Figures, Report, render
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from migrate_storage.core.model import Note
+
 __all__ = (
     "as_typed",
     "ignore_broken_pipe",
@@ -34,6 +36,7 @@ __all__ = (
     "next_command",
     "print_report",
     "program",
+    "render_note",
     "stopped_by_signals",
     "style_report",
 )
@@ -127,6 +130,14 @@ def print_report(report: Report, figures: Figures | None = None) -> None:
         report = replace(report, next_command=next_command(report.next_command))
     with ignore_broken_pipe(sys.stdout):
         Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(style_report(report, figures))
+
+
+def render_note(note: Note) -> Iterator[str]:
+    """Yield the lines of a note."""
+    subject = f"{note.subject}: " if note.subject else ""
+    yield f"{note.severity.value}: {subject}{note.message} [{note.code}]"
+    if note.todo:
+        yield f"  {note.todo}"
 
 
 class ignore_broken_pipe:  # noqa: N801 - named as contextlib's own context managers are

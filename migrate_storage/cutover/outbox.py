@@ -15,13 +15,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, delete, func, literal, select, update
 
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.protocol import Entry, EntryFate
 from migrate_storage.database.connection import Database
 from migrate_storage.journal import digest
 from migrate_storage.journal.schema import Tables
 
-__all__ = ("EntryCounts", "Outbox", "PendingEntry")
+__all__ = ("EntryCounts", "Outbox", "PendingEntry", "require_tables")
 
 WRITER_GRACE_SECONDS = 300.0
 """How long repair leaves the key of a running write alone. Correctness does not depend on it."""
@@ -329,6 +330,22 @@ class Outbox:
         if condition is not None:
             statement = statement.where(condition)
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
+
+
+def require_tables(outbox: Outbox) -> None:
+    """Refuse to act in a cutover without its tables: what they knew of keys whose two sides differ is gone.
+
+    Raises:
+        ConfigurationError: tables are missing, or have another version.
+    """
+    tables, database = outbox.tables, outbox.database
+    if not database.transaction(tables.exist):
+        schema = f"schema {tables.schema!r} of " if tables.schema is not None else ""
+        raise ConfigurationError(
+            f"{schema}{database} has no tables of the outbox of {outbox.backend!r}: where a cutover is under way, they were "
+            "dropped, and it is unknown which keys differ: stop writing, restore them from a backup, or create them with "
+            "'migrate-storage tables create' and run 'migrate-storage cutover repair --all'"
+        )
 
 
 def _fetch_all(statement: Any) -> Callable[[Connection], Sequence[Any]]:

@@ -252,7 +252,7 @@ def repair_all(
     """
     outcome = RepairAllResult()
     extra = Relation.EXTRA if side is Side.SOURCE else Relation.MISSING
-    journal = Journal(outbox.database, outbox.tables.schema)
+    journal = Journal.find(outbox.database)
 
     def keys_to_repair(writable: frozenset[Side]) -> Iterator[str]:
         for difference in find_differences(backend.source, backend.destination, outbox, stopping):

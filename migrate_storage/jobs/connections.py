@@ -40,7 +40,7 @@ def connected(
     Args:
         application: whose engine is taken.
         journal: URL of another database for the journal; ``None`` keeps both in one.
-        schema: database schema of the journal's tables.
+        schema: database schema of the journal's tables; ``None`` takes that of the journal that exists.
 
     Raises:
         ConfigurationError: one of them cannot be reached, or the journal would not outlive the process.
@@ -52,7 +52,7 @@ def connected(
         if journal:
             other = _open_lasting(journal)
             other.connect()
-        yield database, Journal(other, schema)
+        yield database, Journal.find(other, schema)
     finally:
         if other is not database:
             other.close()
@@ -89,7 +89,7 @@ def journaled(
         journal = f"sqlite:///{own_journal()}"
     with closing(_open_lasting(journal)) as database:
         database.connect()
-        yield None, Journal(database, schema)
+        yield None, Journal.find(database, schema)
 
 
 def _open_lasting(journal: str) -> Database:

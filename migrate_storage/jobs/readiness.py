@@ -18,7 +18,8 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.jobs.connections import connected
 from migrate_storage.journal import Journal, RunRecord
-from migrate_storage.journal.schema import Tables
+from migrate_storage.journal.find_schema import find_tables
+from migrate_storage.journal.schema import PREFIX
 from migrate_storage.reporting import Report
 
 __all__ = ("ReadinessCheck", "ready_to_unregister")
@@ -63,7 +64,7 @@ def ready_to_unregister(
         runs = [run for run in book.runs.latest(limit=1000) if run.kind == "run" and run.source == key] if known else []
         checks = [*_check_rows(application, database, key), *_check_work(book if known else None)]
         checks.extend(_check_latest_run(runs))
-        checks.extend(_check_cutovers(application, database, key, schema))
+        checks.extend(_check_cutovers(application, database, key))
         checks.append(_check_soak(book.rows.last_repointed([run.id for run in runs]) if runs else None, soak))
     return key, checks
 
@@ -94,20 +95,21 @@ def _check_work(journal: Journal | None) -> Iterator[ReadinessCheck]:
     yield ReadinessCheck("work", not left, message)
 
 
-def _check_cutovers(
-    application: Application, database: Database, key: str, schema: str | None
-) -> Iterator[ReadinessCheck]:
-    """Check the cutover backends under the key, and those that have it as a side."""
-    if not database.transaction(Tables(schema).exist):
-        return
+def _check_cutovers(application: Application, database: Database, key: str) -> Iterator[ReadinessCheck]:
+    """Check the cutover backends under the key, and those that have it as a side, in every schema with an outbox."""
     backends = (backend for backend in application.backends.values() if isinstance(backend, CutoverBackend))
-    over = (backend.key for backend in backends if key in (backend.source.key, backend.destination.key))
-    outboxes = [Outbox(database, name, schema) for name in sorted({key, *over})]
+    over = {backend.key: backend.outbox for backend in backends if key in (backend.source.key, backend.destination.key)}
+    found = [table.qualifier for table in find_tables(database, "tombstone") if table.name == f"{PREFIX}outbox"]
+    outboxes = [Outbox(database, name, schema) for schema in found for name in sorted({key, *over})]
+    elsewhere = (outbox for outbox in over.values() if outbox is not None and outbox.database.url != database.url)
+    outboxes = [outbox for outbox in (*outboxes, *elsewhere) if outbox.database.transaction(outbox.tables.exist)]
+    if not outboxes:
+        return
     entries = sum(outbox.count_open() for outbox in outboxes)
     message = f"{amount(entries, 'key')} of a cutover not settled: run 'migrate-storage cutover repair'"
     yield ReadinessCheck("entries", not entries, message if entries else "no key of a cutover is unsettled")
-    tables = [PhaseTable(database, outbox.backend, outbox.tables) for outbox in outboxes]
-    processes = [process for table in tables for process in database.transaction(table.read_processes)]
+    tables = [PhaseTable(outbox.database, outbox.backend, outbox.tables) for outbox in outboxes]
+    processes = [process for table in tables for process in table.database.transaction(table.read_processes)]
     acting = [process.name for process in processes if process.alive]
     count = amount(len(acting), "process", "processes")
     message = f"{count} may be acting in a cutover's phase: {', '.join(acting[:5])}"

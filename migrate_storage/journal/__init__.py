@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.database.connection import Database
+from migrate_storage.journal.find_schema import find_schema
 from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
 from migrate_storage.journal.leases import LeaseRepository
 from migrate_storage.journal.objects import ObjectRepository
@@ -74,11 +75,24 @@ class Journal:
         self.leases = LeaseRepository(database, tables, tables.lease)
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
 
-    def prepare(self) -> None:
-        """Create the missing tables, and try whether transactions there are rolled back.
+    @classmethod
+    def find(cls, database: Database, schema: str | None = None) -> Journal:
+        """The journal of a database, in the schema in which it exists.
+
+        Args:
+            database: connected.
+            schema: the schema that a person named.
 
         Raises:
-            ConfigurationError: no right to create tables, or the tables have another version.
+            ConfigurationError: there are two journals, or there would be.
+        """
+        return cls(database, find_schema(database, schema))
+
+    def prepare(self) -> None:
+        """Create the tables if there are none, and try whether transactions there are rolled back.
+
+        Raises:
+            ConfigurationError: no right to create tables, or the tables have another version, or some of them are gone.
             PreflightError: a ROLLBACK undoes nothing.
         """
         try:
@@ -96,5 +110,9 @@ class Journal:
 
     @property
     def exists(self) -> bool:
-        """Whether the tables exist."""
+        """Whether the tables exist.
+
+        Raises:
+            ConfigurationError: they have another version, or some of them are gone.
+        """
         return self.database.transaction(self.tables.exist)

@@ -1,8 +1,7 @@
 """Our tables in a database, and the version of their schema.
 
 They are in the application's own database unless ``--journal`` is given, so that a row and its journal record commit
-together. Alembic's autogenerate proposes to drop tables that it does not know: pass :func:`include_object` to
-``context.configure``.
+together. A change of them is a step in :mod:`migrate_storage.journal.steps`.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
+from sqlalchemy.schema import CreateSchema, SchemaItem
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.connection import is_transient
 from migrate_storage.database.dialects.mysql import LONG_TEXT, TABLE_OPTIONS
 from migrate_storage.database.dialects.sqlite import AUTO_ID
+from migrate_storage.journal.steps import current_version
 
-__all__ = ("LAST_PHASE", "PREFIX", "SCHEMA_VERSION", "Tables", "include_object")
+__all__ = ("LAST_PHASE", "PREFIX", "Tables", "check_not_newer")
 
 PREFIX = "migrate_storage_"
-SCHEMA_VERSION = 1
 LAST_PHASE = "destination"
 """The phase of a finished cutover, as the table of phases has it."""
 _NEEDED_STATES = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
@@ -287,26 +286,26 @@ class Tables:
         self.phase = _phase_table(self.metadata)
         self.process = _process_table(self.metadata)
 
-    def create(self, connection: Connection) -> None:
-        """Create the missing tables, and check the schema version.
+    def create(self, connection: Connection, *, again: bool = False) -> None:
+        """Create the tables if there are none, and check their version.
+
+        Args:
+            connection: in a transaction.
+            again: create those too that existed and are gone. They are empty then.
 
         Raises:
-            ConfigurationError: no right to create tables, or the tables have another version.
+            ConfigurationError: no right to create tables, or the tables have another version, or some of them are gone.
         """
         try:
-            existing = inspect(connection).get_table_names(schema=self.schema)
-            if self.version.name in existing:
-                found = connection.execute(select(self.version.c.version)).scalars().first()
-                if found == SCHEMA_VERSION:
-                    self.metadata.create_all(connection)
-                    return
-                if found is not None:
-                    raise ConfigurationError(
-                        f"the journal's tables are of version {found}, this program writes version {SCHEMA_VERSION}: "
-                        "finish with the version that made them, or 'migrate-storage tables drop'"
-                    )
+            if not again and self.exist(connection):
+                return
+            version = self.read_version(connection)
+            _check_version(version)
+            if self.schema is not None and self.schema not in inspect(connection).get_schema_names():
+                connection.execute(CreateSchema(self.schema, if_not_exists=True))
             self.metadata.create_all(connection)
-            connection.execute(self.version.insert().values(version=SCHEMA_VERSION, created=time.time()))
+            if version is None:
+                connection.execute(self.version.insert().values(version=current_version(), created=time.time()))
         except SQLAlchemyError as error:
             if is_transient(error):
                 raise
@@ -317,9 +316,30 @@ class Tables:
             ) from error
 
     def exist(self, connection: Connection) -> bool:
-        """Whether all tables exist: not every database creates them at once."""
+        """Whether the tables exist: not every database creates them at once.
+
+        Raises:
+            ConfigurationError: they have another version, or some of them are gone.
+        """
+        version = self.read_version(connection)
+        _check_version(version)
+        if version is None:
+            return False
         existing = inspect(connection).get_table_names(schema=self.schema)
-        return all(table.name in existing for table in self.metadata.tables.values())
+        gone = [table.fullname for table in self.metadata.sorted_tables if table.name not in existing]
+        if gone:
+            raise ConfigurationError(
+                f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone from the database, and with it what the "
+                "journal knew: restore it from a backup, or have it made anew and empty with 'migrate-storage tables create' "
+                "(a migration of Alembic may have dropped it, see docs/alembic.md)"
+            )
+        return True
+
+    def read_version(self, connection: Connection) -> int | None:
+        """The version of the tables; ``None`` where they were not all created, below 0 where a step to it is half done."""
+        if not inspect(connection).has_table(self.version.name, schema=self.schema):
+            return None
+        return connection.execute(select(self.version.c.version)).scalar()
 
     def drop(self, connection: Connection) -> None:
         """Drop all tables. Without the journal no run can be reverted."""
@@ -364,22 +384,27 @@ class Tables:
             for statement in (self.shard.delete().where(self.shard.c.run.in_(old)), self.lease.delete().where(expired))
         )
 
-    def sql(self, connection: Connection) -> str:
-        """The statements that :meth:`create` would run, for a person who has the rights."""
-        statements = []
-        for table in self.metadata.sorted_tables:
-            statements.append(str(CreateTable(table).compile(connection)).strip())
-            statements.extend(
-                str(CreateIndex(index).compile(connection)).strip()
-                for index in sorted(table.indexes, key=lambda index: str(index.name))
-            )
-        statements.append(f"INSERT INTO {self.version.fullname} (version, created) VALUES ({SCHEMA_VERSION}, 0)")
-        return "".join(statement + ";\n" for statement in statements)
+
+def check_not_newer(version: int) -> None:
+    """Refuse tables of a later version than this program's.
+
+    Raises:
+        ConfigurationError: they are.
+    """
+    if abs(version) > current_version():
+        raise ConfigurationError(
+            f"the journal's tables are of version {abs(version)}, and this program knows them up to version "
+            f"{current_version()}: use the newer program that made them"
+        )
 
 
-def include_object(object_: object, name: str | None, type_: str, *_: object) -> bool:
-    """Exclude our tables from Alembic, by ``context.configure(include_object=…)``."""
-    if type_ == "table":
-        return not (name or "").startswith(PREFIX)
-    table = getattr(object_, "table", None)
-    return not (table is not None and str(table.name).startswith(PREFIX))
+def _check_version(version: int | None) -> None:
+    """Refuse tables of another version than this program's."""
+    if version is None or version == current_version():
+        return
+    check_not_newer(version)
+    state = f"on their way to version {-version}" if version < 0 else f"of version {version}"
+    raise ConfigurationError(
+        f"the journal's tables are {state}, and this program needs version {current_version()}: run 'migrate-storage "
+        "tables migrate' ('migrate-storage tables sql' prints what it does)"
+    )

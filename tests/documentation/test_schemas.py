@@ -127,6 +127,7 @@ def test_what_every_command_says(project: Project) -> None:
     say("revert", *app)
     say("purge", *app, "--older-than", "0s")
     say("tables", "create", *app)
+    say("tables", "migrate", *app)
     say("tables", "prune", *app, "--older-than", "1d")
     say("tables", "drop", *app, "--yes")
     say("init", *app, "--from", "old", "--to", "new", "--force")

@@ -28,5 +28,6 @@ def test_the_page_lists_each_public_module() -> None:
         "migrate_storage.backend.fsspec_compat",
         "migrate_storage.cutover",
         "migrate_storage.jobs",
+        "migrate_storage.journal.alembic",
         "migrate_storage.testing",
     }

@@ -338,6 +338,7 @@ def _open_phases(
 
 def _open_backend(options: ApplicationOptions, key: str | None) -> tuple[CutoverBackend, Outbox]:
     from migrate_storage.cutover.backend import CutoverBackend
+    from migrate_storage.cutover.outbox import require_tables
 
     registered = options.open().backends.items()
     backends = {name: backend for name, backend in registered if isinstance(backend, CutoverBackend)}
@@ -358,6 +359,7 @@ def _open_backend(options: ApplicationOptions, key: str | None) -> tuple[Cutover
         raise ConfigurationError(
             f"{visible(backend.key)} has no outbox, so nothing can be unsettled: pass outbox= to CutoverBackend"
         )
+    require_tables(backend.outbox)
     return backend, backend.outbox
 
 

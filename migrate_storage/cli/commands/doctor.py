@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrate_storage.cli.option import command, group
-from migrate_storage.cli.output import next_command
+from migrate_storage.cli.output import next_command, render_note
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.stores.retry import Retry
@@ -48,11 +48,13 @@ def doctor(request: _DoctorRequest) -> None:
     """
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.preflight import examine
+    from migrate_storage.journal.version_tables import note_alembic
 
     with request.application.opened() as application:
         how = request.options(application)
         with connected(application, how.journal, how.journal_schema) as (database, journal):
             facts = examine(application, how, database, journal, Retry(how.attempts, threading.Event()))
+            facts = replace(facts, notes=(*facts.notes, *note_alembic(journal.database)))
     if request.output.json:
         for event in _encode_events(facts):
             click.echo(json.dumps(event))
@@ -64,10 +66,7 @@ def _render_facts(facts: RunPreflight) -> Iterator[str]:
     for name, can in asdict(facts.capabilities).items():
         yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
     for note in (*facts.notes, *facts.not_carried):
-        subject = f"{note.subject}: " if note.subject else ""
-        yield f"{note.severity.value}: {subject}{note.message} [{note.code}]"
-        if note.todo:
-            yield f"  {note.todo}"
+        yield from render_note(note)
     yield from ("", "A run can begin.", "", "Next", f"  {next_command('migrate-storage plan')}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from migrate_storage.application.config_file import DEFAULT_FILE
 from migrate_storage.cli.application_options import ApplicationOptions
 from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.shared_options import Output, RouteOptions
-from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.errors import ConfigurationError, MigrateStorageError
 
 __all__ = ("init",)
+
+JOURNAL_SCHEMA = "migrate_storage"
+"""The proposed schema of the journal in PostgreSQL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ def init(request: _InitRequest) -> None:
     path = Path(DEFAULT_FILE)
     if path.exists() and not request.force:
         raise ConfigurationError(f"./{path} is there already: edit it, or replace it with --force")
-    text = _compose_file(request.application, request.route)
+    text = _compose_file(request.application, request.route, _propose_schema(request.application))
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -40,7 +44,22 @@ def init(request: _InitRequest) -> None:
     request.output.print({"event": "written", "path": str(path)}, [line])
 
 
-def _compose_file(application: ApplicationOptions, route: RouteOptions) -> str:
+def _propose_schema(application: ApplicationOptions) -> str | None:
+    """Return a schema for the journal in a PostgreSQL database without one; ``None`` where that is not known."""
+    from migrate_storage.database.connection import Database
+    from migrate_storage.journal.find_schema import find_journals
+
+    if not application.is_named:
+        return None
+    # The file can be written before the application works.
+    with contextlib.suppress(MigrateStorageError), contextlib.closing(Database(application.engine())) as database:
+        database.connect()
+        if database.dialect.name == "postgresql" and not find_journals(database):
+            return JOURNAL_SCHEMA
+    return None
+
+
+def _compose_file(application: ApplicationOptions, route: RouteOptions, journal_schema: str | None) -> str:
     """Return the text of the file. An environment variable replaces the password."""
     without_code = bool(application.database and not application.app)
     columns = json.dumps(list(application.columns or ("document.file",)))
@@ -64,6 +83,8 @@ def _compose_file(application: ApplicationOptions, route: RouteOptions) -> str:
         "# concurrency = 32        # objects under way at once",
         '# memory = "64MiB"        # content held in memory at once',
         '# journal = "sqlite:///migrate-storage.db"   # keep the journal out of the application\'s database',
+        "# A schema of its own in PostgreSQL: Alembic's autogenerate does not look there.",
+        _compose_line("journal-schema", journal_schema, JOURNAL_SCHEMA),
         "",
         f"{sign}[source]",
         f"{sign}key = {_quote(route.source or 'old')}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
 from migrate_storage.cli.option import command, group, option
+from migrate_storage.cli.output import render_note
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.text import amount, duration
@@ -16,9 +18,9 @@ from migrate_storage.core.text import amount, duration
 __all__ = ("tables",)
 
 
-@click.group(short_help="Create, show, prune or drop the journal's own tables.")
+@click.group(short_help="Create, change, show, prune or drop the journal's own tables.")
 def tables() -> None:
-    """Create, show, prune or drop the tables that the journal keeps, all named migrate_storage_*.
+    """Create, change, show, prune or drop the tables that the journal keeps, all named migrate_storage_*.
 
     `run` creates them by itself where it has the right to; these commands are for those who look after the database.
     """
@@ -26,17 +28,23 @@ def tables() -> None:
 
 @command(JournalRequest, "Create the tables.", "tables create --app myapp.storage", parent=tables)
 def create(request: JournalRequest) -> None:
-    """Create what is missing of the journal's tables."""
-    from migrate_storage.journal.schema import Tables
+    """Create what is missing of the journal's tables. A table that was dropped is made anew, and is empty."""
+    from migrate_storage.journal.version_tables import note_alembic
 
-    with request.application.journal_database() as database:
-        database.transaction(Tables(request.application.journal_schema).create)
+    with request.application.opened_tables() as (database, journal_tables):
+        database.transaction(partial(journal_tables.create, again=True))
         request.output.print_message("created", f"The journal's tables stand in {database}.")
+        for note in note_alembic(database):
+            request.output.print({"event": "note", **asdict(note)}, render_note(note))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SqlRequest:
     application: JournaledApplication = group(JournaledApplication)
+    application_role: str | None = option(
+        in_file=False, metavar="NAME",
+        help="A role of PostgreSQL that is to act in a cutover, where the application has another one than this command.",
+    )  # fmt: skip
 
 
 @command(
@@ -46,11 +54,33 @@ class _SqlRequest:
     parent=tables,
 )
 def sql(request: _SqlRequest) -> None:
-    """Print the statements that create the journal's tables, for someone who has the rights."""
-    from migrate_storage.journal.schema import Tables
+    """Print the statements that create the journal's tables, for someone who has the rights.
 
-    with request.application.journal_database() as database:
-        click.echo(database.transaction(Tables(request.application.journal_schema).sql), nl=False)
+    In PostgreSQL they grant to the role of this command what every job needs. For tables of an older version the
+    statements of `tables migrate` are printed; end all jobs and the processes of a cutover before you run those.
+    """
+    from migrate_storage.journal.statements import write_sql
+
+    with request.application.opened_tables() as (database, journal_tables):
+        work = partial(write_sql, tables=journal_tables, application_role=request.application_role)
+        click.echo(database.transaction(work), nl=False)
+
+
+@command(
+    JournalRequest, "Bring tables of an older version to this one.", "tables migrate --app myapp.storage", parent=tables
+)
+def migrate(request: JournalRequest) -> None:
+    """Apply the steps that tables of an older version lack, while no job runs and no cutover is under way.
+
+    It is refused while a job holds a lease, a process may act in a cutover's phase, or a key of a cutover is not settled.
+    Runs of the older version can be resumed, reverted and purged afterwards.
+    """
+    from migrate_storage.journal.migrate import migrate_tables
+
+    with request.application.opened_tables() as (database, journal_tables):
+        steps = migrate_tables(database, journal_tables)
+        event = {"event": "migrated", "steps": steps}
+        request.output.print(event, steps or ["The journal's tables are of this version already."])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +98,10 @@ class _DropRequest:
 )
 def drop(request: _DropRequest) -> None:
     """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
-    from migrate_storage.journal.schema import Tables
-
-    with request.application.journal_database() as database:
+    with request.application.opened_tables() as (database, journal_tables):
         if not request.yes:
             click.confirm(f"Drop the journal in {database}? No run can be reverted afterwards", abort=True, err=True)
-        database.transaction(Tables(request.application.journal_schema).drop)
+        database.transaction(journal_tables.drop)
         request.output.print_message("dropped", f"The journal's tables are gone from {database}.")
 
 
@@ -99,11 +127,8 @@ def prune(request: _PruneRequest) -> None:
     Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose
     phase has been DESTINATION for that long, the lines of keys that are settled go too.
     """
-    from migrate_storage.journal.schema import Tables
-
-    journal_tables = Tables(request.application.journal_schema)
     before, count = time.time() - request.older_than, 0
-    with request.application.journal_database() as database:
+    with request.application.opened_tables() as (database, journal_tables):
         if database.transaction(journal_tables.exist):
             while gone := database.transaction(lambda connection: journal_tables.prune(connection, before)):
                 count += gone

@@ -17,7 +17,7 @@ from migrate_storage.core.text import amount, duration
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.compare import find_differences
 from migrate_storage.cutover.decisions import Phase, Side, trusted_side
-from migrate_storage.cutover.outbox import Outbox
+from migrate_storage.cutover.outbox import Outbox, require_tables
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.phase.table import NEVER_EXPIRES, PhaseRow, ProcessRecord, processes_in_the_way
 from migrate_storage.cutover.repair import Repair, repair_all
@@ -159,7 +159,7 @@ class PhaseController:
             force: override and report the conditions that are not met, except processes whose lease may be valid.
 
         Raises:
-            ConfigurationError: there is no further phase.
+            ConfigurationError: there is no further phase, or the outbox's tables are missing.
         """
         return self._take_step(back=False, force=force)
 
@@ -196,6 +196,7 @@ class PhaseController:
         return replace(step, taken=True)
 
     def _check_conditions(self, back: bool, *, force: bool) -> tuple[PhaseRow, Transition]:
+        require_tables(self._outbox)
         shared, processes = self._table.read_locked()
         order = list(Phase)
         position = order.index(shared.phase) + (-1 if back else 1)

@@ -73,6 +73,11 @@ class Dialect:
     clock: ClassVar[str]
     #: A SELECT of the names of the triggers that an UPDATE of table ``:t`` fires.
     update_triggers: ClassVar[str]
+    #: Whether a role needs a GRANT for each table and sequence, and for a schema that is not the default one.
+    grants_by_table: ClassVar[bool] = False
+    #: A SELECT of all tables with a column named ``:c``: schema, table, and whether a statement finds the table without
+    #: the schema's name.
+    tables_with_column: ClassVar[str]
     #: Error numbers or SQLSTATEs after which the same transaction may succeed.
     transient_codes: ClassVar[frozenset[int | str]] = frozenset()
     #: The same as words in the message, in lower case, of a driver that gives no code.

@@ -66,6 +66,11 @@ class MySQL(Dialect):
         "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
         " AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"
     )
+    # Other schemas are other databases, which may belong to other applications.
+    tables_with_column = (
+        "SELECT table_schema, table_name, 1 FROM information_schema.columns WHERE column_name = :c"
+        " AND table_schema = DATABASE() ORDER BY 2"
+    )
     # Serialization failures, deadlocks, lock timeouts, restarts, lost connections.
     transient_codes = frozenset(
         {1020, 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1412, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 4031}

@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, and_, bindparam, cast, func, select, text, types
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    TableClause,
+    and_,
+    bindparam,
+    cast,
+    func,
+    select,
+    text,
+    types,
+)
 from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
@@ -65,6 +76,12 @@ class PostgreSQL(Dialect):
     update_triggers = (
         "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
         " AND event_manipulation = 'UPDATE'"
+    )
+    grants_by_table = True
+    tables_with_column = (
+        "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE a.attname = :c AND c.relkind IN ('r', 'p')"
+        " AND NOT a.attisdropped AND NOT pg_is_other_temp_schema(n.oid) ORDER BY 1, 2"
     )
     # Serialization failures, deadlocks, lock timeouts, restarts, lost connections.
     transient_codes = frozenset(

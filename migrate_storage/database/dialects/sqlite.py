@@ -45,6 +45,10 @@ class SQLite(Dialect):
     update_triggers = (
         "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'"
     )
+    tables_with_column = (
+        "SELECT 'main', m.name, 1 FROM sqlite_master m JOIN pragma_table_info(m.name) p"
+        " WHERE m.type = 'table' AND p.name = :c ORDER BY 2"
+    )
     transient_messages = ("locked", "busy")
     full_messages = ("disk is full", "disk i/o error")
     matches_patterns = False

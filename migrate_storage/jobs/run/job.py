@@ -34,6 +34,7 @@ from migrate_storage.jobs.run.preflight import RunPreflight, examine
 from migrate_storage.jobs.run.row_counts import RowCounts
 from migrate_storage.jobs.run.session import RunSession
 from migrate_storage.journal import Journal, new_run_id
+from migrate_storage.journal.version_tables import note_alembic
 from migrate_storage.reporting import Estimate, Report
 
 __all__ = ("Migration",)
@@ -95,7 +96,10 @@ class Migration(Job[RunPasses]):
             connected(self._application, options.journal, options.journal_schema) as (database, journal),
             self._monitor_load(database) as load,
         ):
+            first = not journal.exists
             preflight, losses = self._examine(database, journal), KnownLosses(journal)
+            if first:
+                preflight = replace(preflight, notes=(*preflight.notes, *note_alembic(journal.database)))
 
             def execute(
                 recorder: RunRecorder, journal: Journal, preflight: RunPreflight = preflight, *, resumed: bool

@@ -1,0 +1,56 @@
+"""The steps from one version of our tables to the next.
+
+Every change of a table is one more step at the end of :data:`STEPS`. A step that was released is never changed. No step
+renames the columns by which :mod:`migrate_storage.journal.migrate` detects that tables are in use: ``lease.expires``,
+``process.expires``, ``process.name`` and ``outbox.open``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+__all__ = ("FIRST_VERSION", "STEPS", "QualifyName", "Statement", "Step", "current_version", "steps_after")
+
+FIRST_VERSION = 1
+"""The version before the first step."""
+
+QualifyName = Callable[[str], str]
+"""Returns the quoted name of one of our tables with its schema, from its name without the prefix, such as ``row``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement of a step."""
+
+    #: Returns the SQL.
+    sql: Callable[[Connection, QualifyName], str]
+    #: Returns whether an earlier attempt executed it. MariaDB and MySQL commit each change of a table at once, so a step
+    #: that was interrupted continues with the first statement that is not done.
+    done: Callable[[Connection, QualifyName], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A change of our tables."""
+
+    #: What changes, in one line.
+    summary: str
+    statements: tuple[Statement, ...]
+
+
+STEPS: tuple[Step, ...] = ()
+"""All steps. The first one leads from :data:`FIRST_VERSION` to the next version."""
+
+
+def current_version() -> int:
+    """Return the version of the tables that this program reads and writes."""
+    return FIRST_VERSION + len(STEPS)
+
+
+def steps_after(version: int) -> dict[int, Step]:
+    """Return the steps that a journal of a version lacks, by the version to which each leads."""
+    numbered = enumerate(STEPS, FIRST_VERSION + 1)
+    return {number: step for number, step in numbered if number > version}
