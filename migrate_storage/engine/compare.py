@@ -21,7 +21,7 @@ from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import classify
-from migrate_storage.stores.listing import ListedKey, Listing, ListingStream
+from migrate_storage.stores.listing import ListedKey, Listing, ListingStream, refuse_slash_key
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate.places import resolve_links
@@ -201,6 +201,7 @@ def judge_at(pair: Pair, source: ResolvedBackend, destination: ResolvedBackend, 
     if pair.source is None or pair.destination is None or by in (By.SIZE, By.EVIDENCE):
         return judge(pair, by)
     try:
+        refuse_slash_key(pair.key)
         return judge(pair, by, source.resolve(pair.key), destination.resolve(pair.key), retry)
     except KeyRefusedError as error:
         return Compared(pair=pair, relation=Relation.ERROR, evidence=str(error))

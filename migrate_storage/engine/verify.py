@@ -249,9 +249,9 @@ def consistent_with(before: Evidence, now: Evidence) -> bool:
 
 def _is_same_time(one: float, other: float) -> bool:
     """Compare two times. Some services list fractions but answer HEAD in seconds."""
-    if one.is_integer() is not other.is_integer():
-        return int(one) == int(other)
-    return abs(one - other) < _SAME_TIME_SECONDS
+    if abs(one - other) < _SAME_TIME_SECONDS:
+        return True
+    return one.is_integer() is not other.is_integer() and int(one) == int(other)
 
 
 def proven_unchanged(before: Evidence, now: Evidence) -> bool:

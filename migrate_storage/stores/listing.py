@@ -14,17 +14,27 @@ from typing import Self
 
 from fsspec.implementations.local import LocalFileSystem
 
-from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError, StoppedError
 from migrate_storage.core.model import Location, ObjectMeta, Place
 from migrate_storage.core.spill import SpilledMap
 from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.fsspec_store import FsspecStore
+from migrate_storage.stores.listed_paths import list_beside
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("IncompleteError", "ListedKey", "ListedObject", "Listing", "ListingStream", "StoreLister")
+__all__ = (
+    "IncompleteError",
+    "ListedKey",
+    "ListedObject",
+    "Listing",
+    "ListingStream",
+    "StoreLister",
+    "describe_slash_key",
+    "refuse_slash_key",
+)
 
 _BUCKETED = frozenset({"s3", "gcs", "azure"})
 
@@ -194,9 +204,39 @@ class ListingStream:
                         continue
                     raise IncompleteError(f"{store.name} lists {path!r}, which is not below {prefix!r}")
                 path = path[begin + len(root) + 1 :]
+                if not path and not meta.size:
+                    continue  # the marker of the folder that is listed
             elif prefix:
                 path = path.removeprefix("/")
             yield path, meta
+
+
+def refuse_slash_key(key: str) -> None:
+    """Refuse a listed key that a backend would resolve to the object without the slash.
+
+    Args:
+        key: as a listing gave it.
+
+    Raises:
+        KeyRefusedError: it is empty, or begins or ends with a slash.
+    """
+    if not key or key.strip("/") != key:
+        raise KeyRefusedError(
+            f"its key {'begins' if key.startswith('/') else 'ends'} with a slash, which obstore cannot address"
+        )
+
+
+def describe_slash_key(at: ObjectAt) -> str:
+    """Return why an object cannot be read that is listed while a HEAD finds nothing; empty where it is not listed.
+
+    Args:
+        at: an object that was listed, and for which a request returned "not found".
+    """
+    if at.store.is_local:
+        return ""
+    listed = any(list_beside(at.key, lambda folder, after: at.store.list(folder, after=after)))
+    reason = "it is listed and a HEAD finds nothing: its key begins or ends with a slash, which obstore cannot address"
+    return reason if listed else ""
 
 
 def _sort_keys(entries: Iterator[ListedKey]) -> Iterator[ListedKey]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from obstore.store import LocalStore, MemoryStore
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.stores.fork_guard import touch
+from migrate_storage.stores.listed_paths import ListedPaths
 
 __all__ = ("HEADERS", "ObstoreStore", "plain_e_tag", "unpanicked")
 
@@ -198,11 +200,21 @@ class ObstoreStore:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)
         # The service prepares the next pages while one page is processed.
-        for batch in _read_in_thread(_iterate_stream(stream), _PAGES_AHEAD):
-            for meta in batch:
-                yield to_meta(meta["path"], meta)
+        pages = self._list_pages(prefix, after, _PAGES_AHEAD)
+        if self.is_local:
+            for page in pages:
+                yield from page
+            return
+        paths = ListedPaths(prefix.strip("/"), self.head, lambda *of: chain.from_iterable(self._list_pages(*of)))
+        yield from paths.correct(pages, after=after)
+
+    def _list_pages(self, prefix: str, after: str, ahead: int = 1) -> Iterator[Sequence[ObjectMeta]]:
+        """Yield pages of a listing, with paths as obstore returns them."""
+        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)
+        for page in _read_in_thread(_iterate_stream(stream), ahead):
+            if page:
+                yield [to_meta(meta["path"], meta) for meta in page]
 
     def _check_path(self, path: str) -> None:
         """Refuse a path of a local store that leaves its root, also through a link."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import astuple
+from functools import partial
 from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError
@@ -14,6 +15,7 @@ from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKin
 from migrate_storage.core.spill import SpilledList
 from migrate_storage.engine.compare import Pair
 from migrate_storage.engine.verify import proven_unchanged
+from migrate_storage.stores.listing import describe_slash_key, refuse_slash_key
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
@@ -64,7 +66,7 @@ class ExtraneousDeleter:
             reason = self._reason_to_keep(pair, pair.destination)
             if not reason and not self._dry_run:
                 self._retry.call(self._destination.resolve(pair.key).delete)
-        except StoreRequestError as error:
+        except (StoreRequestError, KeyRefusedError) as error:
             return self.outcome(pair, OutcomeKind.FAILED, f"it was not deleted: {error}")
         return self.outcome(pair, OutcomeKind.SKIPPED if reason else OutcomeKind.PURGED, reason)
 
@@ -75,14 +77,14 @@ class ExtraneousDeleter:
         return Outcome(kind=kind, source=source, destination=destination, size=size, reason=reason)
 
     def _reason_to_keep(self, pair: Pair, listed: ObjectMeta) -> str:
-        try:
-            source, destination = self._source.resolve(pair.key), self._destination.resolve(pair.key)
-        except KeyRefusedError as error:
-            return f"kept: {error}"
+        refuse_slash_key(pair.key)
+        source, destination = self._source.resolve(pair.key), self._destination.resolve(pair.key)
         if self._retry.or_none_if_missing(source.head) is not None:
             return "kept: the source holds it"
         current = self._retry.or_none_if_missing(destination.head)
         if current is None:
+            if reason := self._retry.call(partial(describe_slash_key, destination)):
+                raise KeyRefusedError(reason)
             return "it was gone already"
         if not proven_unchanged(listed.evidence, current.evidence):
             return "kept: it was written since it was listed"

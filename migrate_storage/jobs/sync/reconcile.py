@@ -27,7 +27,7 @@ from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.sync.deletions import ExtraneousDeleter, SpilledPairs
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.stores.failures import Failure
-from migrate_storage.stores.listing import Listing
+from migrate_storage.stores.listing import Listing, describe_slash_key, refuse_slash_key
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 from migrate_storage.translate import unaddressable
 
@@ -161,8 +161,13 @@ class Reconciler:
         assert found is not None
         if self._options.by == "checksum" or _contradict(held, found):
             return None
-        if held.last_modified is None or found.last_modified is None:
-            return None
+        now = time.time()
+        if (
+            held.last_modified is None
+            or found.last_modified is None
+            or max(held.last_modified, found.last_modified) > now
+        ):
+            return None  # A time from the future does not show which side was written later.
         relation = Relation.DIFFERENT if _newer(held.last_modified, found.last_modified) else Relation.MATCHED
         return replace(compared, relation=relation, evidence="size and time")
 
@@ -194,6 +199,10 @@ class Reconciler:
     def _reconcile(self, pair: Pair) -> Outcome:
         """Make one key equal. A different destination object is replaced only while it is as it was listed."""
         began = time.monotonic()
+        try:
+            refuse_slash_key(pair.key)
+        except KeyRefusedError as error:
+            return self._outcome(pair, OutcomeKind.FAILED, str(error))
         for _ in range(MAX_RECONCILE_ATTEMPTS):
             compared = self._compare_listed(pair) or self._compare_bytes(pair)
             if compared.relation is Relation.MATCHED:
@@ -244,12 +253,23 @@ class Reconciler:
     def _outcome_of_copy(self, pair: Pair, result: CopyResult, seconds: float) -> Outcome:
         verified = result.verified
         if result.kind is OutcomeKind.MISSING:
-            return self._outcome(pair, OutcomeKind.SKIPPED, "the source holds it no more")
+            return self._outcome_of_missing(pair)
         if verified is None:
             return self._outcome(pair, result.kind, result.reason)
         kind = OutcomeKind.COPIED if result.copied else OutcomeKind.SKIPPED
         outcome = self._outcome(pair, kind, evidence=verified.evidence)
         return replace(outcome, size=verified.source.size, seconds=seconds)
+
+    def _outcome_of_missing(self, pair: Pair) -> Outcome:
+        """Return the outcome of an object that was listed and cannot be found."""
+        try:
+            at = self._route.source.resolve(pair.key)
+            reason = self._retry.call(partial(describe_slash_key, at))
+        except (StoreRequestError, KeyRefusedError) as error:
+            return self._outcome(pair, OutcomeKind.FAILED, str(error))
+        if reason:
+            return self._outcome(pair, OutcomeKind.FAILED, reason)
+        return self._outcome(pair, OutcomeKind.SKIPPED, "the source holds it no more")
 
     def _outcome(self, pair: Pair, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:
         return Outcome(
