@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from advanced_alchemy.types.file_object import StorageBackend
 
+from migrate_storage.application.binds import divide_tables
 from migrate_storage.application.columns import (
     backends_of,
     described_columns,
+    find_tables,
     inspected_columns,
     names_of,
     select_columns,
 )
-from migrate_storage.application.discovery import choose_database, find_databases
+from migrate_storage.application.discovery import NamedDatabase, choose_database, find_databases
 from migrate_storage.application.importing import enter_lifespan, import_target
 from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
@@ -27,6 +29,18 @@ from migrate_storage.core.model import Column
 from migrate_storage.database.urls import AnyEngine, engine_from_url
 
 __all__ = ("Application", "from_database", "load_application", "running_application")
+
+
+@dataclass(frozen=True)
+class OtherDatabase:
+    """A database of the application that was not chosen."""
+
+    name: str
+    engine: AnyEngine
+    columns: tuple[Column, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(map(str, self.columns))})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +55,12 @@ class Application:
     backends: Mapping[str, StorageBackend]
     #: The application's lifespan, if :func:`load_application` entered it.
     lifespan: Lifespan | None = None
+    #: The name of the database, where the application has several with files.
+    name: str = ""
+    #: The other databases of the application with columns of files.
+    elsewhere: tuple[OtherDatabase, ...] = ()
+    #: Leave rows that row level security hides as they are, instead of refusing to work without them.
+    visible_rows_only: bool = False
 
     def close(self) -> None:
         """Leave the application's lifespan, if it was entered."""
@@ -89,19 +109,45 @@ def load_application(
         chosen = None if not databases and database is not None else choose_database(label, databases, bind_key)
         engine = engine_from_url(database) if database is not None else chosen.engine if chosen else None
         assert engine is not None
-        several = len({id(known.metadata) for known in databases if known.metadata is not None}) > 1
-        described = list(described_columns(chosen.metadata if several and chosen else None, engine.dialect))
+        chosen = chosen or NamedDatabase("--database", engine)
+        divided = divide_tables(_find_file_tables(engine), chosen, databases or [chosen])
+        described = list(described_columns(divided.pop(chosen.name), engine))
         known = [column for column, _ in described]
         others = [name for name in (*json_columns, *columns) if name not in names_of(known)]
+        elsewhere = tuple(
+            OtherDatabase(
+                each.name,
+                each.engine,
+                tuple(column for column, _ in described_columns(divided[each.name], each.engine)),
+            )
+            for each in databases
+            if divided.get(each.name)
+        )
+        _refuse_elsewhere(others, elsewhere)
         known += inspected_columns(engine, others, there=known)
         application = Application(
             engine=engine,
             columns=_narrow_columns(label, known, columns),
             backends=backends_of(backend for _, backend in described),
             lifespan=entered,
+            name=chosen.name if elsewhere else "",
+            elsewhere=elsewhere,
         )
         undo.pop_all()
     return application
+
+
+def _find_file_tables(engine: AnyEngine) -> list[sa.Table]:
+    return [table for table in find_tables() if any(described_columns([table], engine))]
+
+
+def _refuse_elsewhere(names: Sequence[str], elsewhere: Sequence[OtherDatabase]) -> None:
+    for other in elsewhere:
+        for name in names:
+            if name in names_of(other.columns):
+                raise ApplicationError(
+                    f"--columns {name}: that column is in the database {other.name}: --bind-key {other.name}"
+                )
 
 
 def _narrow_columns(label: str, known: list[Column], names: Sequence[str]) -> tuple[Column, ...]:
@@ -130,7 +176,7 @@ def running_application(engine: AnyEngine, metadata: sa.MetaData | None = None) 
     Raises:
         ApplicationError: no model with a StoredObject column is loaded.
     """
-    described = list(described_columns(metadata, engine.dialect))
+    described = list(described_columns(find_tables(metadata), engine))
     if not described:
         raise ApplicationError("no StoredObject column is in any model loaded here: import the models first")
     return Application(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,26 +13,37 @@ from advanced_alchemy.types.file_object import StorageBackend, StoredObject, sto
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
-from migrate_storage.database.connection import Database
+from migrate_storage.database.connection import Database, schemas_of
 from migrate_storage.database.urls import AnyEngine
 
-__all__ = ("backends_of", "described_columns", "inspected_columns", "names_of", "select_columns")
+__all__ = ("backends_of", "described_columns", "find_tables", "inspected_columns", "names_of", "select_columns")
 
 
-def described_columns(only: sa.MetaData | None, dialect: sa.Dialect) -> Iterator[tuple[Column, StorageBackend | None]]:
+def find_tables(only: sa.MetaData | None = None) -> list[sa.Table]:
+    """Return the tables of one metadata, or of all that is loaded."""
+    return [
+        table
+        for metadata in ([only] if only is not None else _find_metadata())
+        for table in list(metadata.tables.values())
+    ]
+
+
+def described_columns(tables: Iterable[sa.Table], engine: AnyEngine) -> Iterator[tuple[Column, StorageBackend | None]]:
     """Yield the StoredObject columns by name, each with its own backend if any.
 
     Args:
-        only: The models' metadata; ``None`` means all that is loaded.
-        dialect: Of the application's engine. A type may be a StoredObject for some databases only.
+        tables: Of one database.
+        engine: The database's. A type may be a StoredObject for some databases only, and the engine may translate the
+            names of schemas.
     """
     described: dict[tuple[str, str, str], tuple[Column, StorageBackend | None]] = {}
-    for metadata in [only] if only is not None else _find_metadata():
-        for table in list(metadata.tables.values()):
-            for column in table.columns:
-                name = (table.schema or "", table.name, column.name)
-                if name not in described and (found := _unwrap_stored_object(column.type, dialect)) is not None:
-                    described[name] = _describe_column(table, column.name, *found)
+    schemas = schemas_of(engine)
+    for table in tables:
+        for column in table.columns:
+            name = (table.schema or "", table.name, column.name)
+            if name not in described and (found := _unwrap_stored_object(column.type, engine.dialect)) is not None:
+                known, backend = _describe_column(table, column.name, *found)
+                described[name] = replace(known, schema=schemas.get(table.schema, table.schema)), backend
     return iter(described[name] for name in sorted(described))
 
 
@@ -121,7 +133,7 @@ def inspected_columns(engine: AnyEngine, names: Sequence[str], *, there: Sequenc
 
     def inspect(connection: sa.Connection) -> tuple[Column, ...]:
         inspector = sa.inspect(connection)
-        return tuple(_inspect_column(inspector, name) for name in dict.fromkeys(names))
+        return tuple(_inspect_column(inspector, database, name) for name in dict.fromkeys(names))
 
     with contextlib.closing(Database(engine)) as database:
         database.connect()
@@ -132,12 +144,12 @@ def inspected_columns(engine: AnyEngine, names: Sequence[str], *, there: Sequenc
             raise ConfigurationError(f"column {error}{models}") from None
 
 
-def _inspect_column(inspector: sa.Inspector, name: str) -> Column:
+def _inspect_column(inspector: sa.Inspector, database: Database, name: str) -> Column:
     owner, _, column = name.rpartition(".")
     schema, _, table = owner.rpartition(".")
     if not table or not column:
         raise ConfigurationError(f"{name!r}: write it as table.column or schema.table.column")
-    where = schema or None
+    where = database.schema(schema or None)
     if not inspector.has_table(table, schema=where):
         raise ConfigurationError(f"{name!r}: the database has no table {owner!r}")
     types = {described["name"]: described["type"] for described in inspector.get_columns(table, schema=where)}

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import Any
 
 import sqlalchemy as sa
 from advanced_alchemy.config import SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
-from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.orm import Mapper, scoped_session, sessionmaker
 
-from migrate_storage.core.errors import ApplicationError
+from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.text import one_line
+from migrate_storage.database.connection import schemas_of
+from migrate_storage.database.dialects import refuse_kind
 from migrate_storage.database.urls import AnyEngine, in_memory
 
-__all__ = ("choose_database", "find_databases")
+__all__ = ("NamedDatabase", "choose_database", "find_databases")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class NamedDatabase:
     name: str
     engine: AnyEngine
     metadata: sa.MetaData | None = None
+    #: The tables that a session maker binds to it; empty if none says so.
+    tables: frozenset[sa.Table] = frozenset()
+    #: Other engines of the same database, by their names.
+    aliases: Mapping[str, AnyEngine] = field(default_factory=dict)
 
 
 def find_databases(label: str, module: ModuleType | None, target: object) -> list[NamedDatabase]:
@@ -35,7 +42,7 @@ def find_databases(label: str, module: ModuleType | None, target: object) -> lis
         if not databases and module is not None:
             for name, value in list(vars(module).items()):
                 databases.extend(_yield_databases(value, name))
-    except ApplicationError:
+    except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - making the engine runs the application's own code
         raise ApplicationError(f"{label}: its engine cannot be made: {one_line(error)}") from None
@@ -51,9 +58,12 @@ def _yield_databases(value: object, name: str) -> Iterator[NamedDatabase]:
             yield NamedDatabase(name, value)
         case sessionmaker() | async_sessionmaker():
             yield from _yield_databases(value.kw.get("bind"), name)
+            yield from _yield_bound_databases(value.kw.get("binds") or {}, name)
         case scoped_session():
             yield from _yield_databases(value.session_factory, name)
         case SQLAlchemySyncConfig() | SQLAlchemyAsyncConfig():
+            if value.connection_string and value.engine_instance is None:
+                refuse_kind(sa.make_url(value.connection_string))
             yield NamedDatabase(value.bind_key or name, value.get_engine(), value.metadata)
         case list() | tuple():
             for item in value:
@@ -77,6 +87,27 @@ def _yield_framework_databases(value: object, name: str) -> Iterator[NamedDataba
         yield from _yield_databases(value.extensions.get("advanced_alchemy"), name)  # type: ignore[attr-defined]
 
 
+def _yield_bound_databases(binds: Mapping[Any, Any], name: str) -> Iterator[NamedDatabase]:
+    """Yield the databases of ``binds``, each with its tables: the nearest class in the order of inheritance decides."""
+    bound: dict[sa.Table, AnyEngine] = {key: engine for key, engine in binds.items() if isinstance(key, sa.Table)}
+    classes = {getattr(key, "class_", key): engine for key, engine in binds.items() if not isinstance(key, sa.Table)}
+    for mapped in {each for key in classes for each in _iterate_subclasses(key)}:
+        mapper: object = sa.inspect(mapped, raiseerr=False)
+        if isinstance(mapper, Mapper):
+            engine = next(classes[base] for base in mapped.__mro__ if base in classes)
+            bound.update((table, engine) for table in mapper.tables if isinstance(table, sa.Table))
+    for key, engine in binds.items():
+        label = getattr(getattr(key, "class_", key), "__name__", None) or getattr(key, "name", "")
+        tables = frozenset(table for table, of in bound.items() if of is engine)
+        yield NamedDatabase(f"{name}.{label}", engine, tables=tables)
+
+
+def _iterate_subclasses(of: type[Any]) -> Iterator[type[Any]]:
+    yield of
+    for each in of.__subclasses__():
+        yield from _iterate_subclasses(each)
+
+
 def _is_instance(value: object, module: str, name: str) -> bool:
     """Whether an object is of a framework's class, without importing it."""
     kind = getattr(sys.modules.get(module), name, None)
@@ -84,15 +115,33 @@ def _is_instance(value: object, module: str, name: str) -> bool:
 
 
 def _merge_same_databases(databases: Iterable[NamedDatabase]) -> list[NamedDatabase]:
-    """Keep one engine for each database, a synchronous one if there is one."""
+    """Keep one engine for each database and name, and one without a name of its own; a synchronous one if there is one."""
     kept: dict[object, NamedDatabase] = {}
     for database in databases:
-        url = database.engine.url
-        place = id(database.engine) if in_memory(url) else (url.get_backend_name(), url.host, url.port, url.database)
-        before = kept.get(place)
-        if before is None or (isinstance(before.engine, AsyncEngine) and isinstance(database.engine, sa.Engine)):
+        before = kept.get(place := _locate(database.engine))
+        if before is None:
             kept[place] = database
+            continue
+        better = isinstance(before.engine, AsyncEngine) and isinstance(database.engine, sa.Engine)
+        named = min((before, database), key=lambda each: "." in each.name) if not better else database
+        kept[place] = replace(
+            named,
+            engine=database.engine if better else before.engine,
+            metadata=named.metadata or before.metadata or database.metadata,
+            tables=before.tables | database.tables,
+            aliases={**before.aliases, before.name: before.engine, database.name: database.engine},
+        )
     return list(kept.values())
+
+
+def _locate(engine: AnyEngine) -> Hashable:
+    """What two engines have in common if they reach the same tables."""
+    url = engine.url
+    if in_memory(url):
+        return id(engine)
+    schemas = tuple(sorted(schemas_of(engine).items(), key=repr))
+    where = (url.query.get("options"), url.query.get("unix_socket"), url.query.get("host"))
+    return url.get_backend_name(), url.host, url.port, url.database, repr(where), schemas
 
 
 def choose_database(label: str, databases: list[NamedDatabase], bind_key: str | None) -> NamedDatabase:
@@ -116,6 +165,8 @@ def choose_database(label: str, databases: list[NamedDatabase], bind_key: str | 
         for database in databases:
             if database.name == bind_key:
                 return database
+            if bind_key in database.aliases:
+                return replace(database, name=bind_key, engine=database.aliases[bind_key])
         raise ApplicationError(f"--bind-key {bind_key}: {label} holds only {names}")
     if len(databases) > 1:
         raise ApplicationError(f"{label} holds {len(databases)} databases ({names}): say which with --bind-key")

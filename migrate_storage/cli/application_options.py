@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,10 @@ class ApplicationOptions:
         metavar="NAMES", type=Names(), default=(),
         help="Further columns, that no model declares: files are found anywhere in their JSON.",
     )  # fmt: skip
+    visible_rows_only: bool = option(
+        is_flag=True, in_file=False,
+        help="Go on where row level security hides rows from this role: they stay as they are.",
+    )  # fmt: skip
     settings: Settings = field(default_factory=_get_settings)
     #: Returns the application of the program around the command, if it has one.
     embedding: Callable[[], object | None] = field(
@@ -141,7 +145,7 @@ class ApplicationOptions:
                 target, bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns,
                 json_columns=further,
             )  # fmt: skip
-            return replace(loaded, backends={**loaded.backends, **backends}) if backends else loaded
+            return self._complete(loaded, backends)
         if not self.database:
             raise _make_unnamed_error()
         if not backends:
@@ -149,7 +153,11 @@ class ApplicationOptions:
                 "--database without --app needs [source] (and [destination]) in the configuration file, because no "
                 "application registers them: `migrate-storage init` writes one to fill in"
             )
-        return from_database(self.database, (*columns, *further), backends)
+        return self._complete(from_database(self.database, (*columns, *further), backends), {})
+
+    def _complete(self, loaded: Application, backends: Mapping[str, Any]) -> Application:
+        further = {**loaded.backends, **backends}
+        return replace(loaded, backends=further, visible_rows_only=self.visible_rows_only)
 
     @contextlib.contextmanager
     def opened(self, *, all_columns: bool = False) -> Iterator[Application]:

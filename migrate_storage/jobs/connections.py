@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database
 from migrate_storage.database.urls import in_memory
 from migrate_storage.journal import Journal
 
-__all__ = ("connected", "find_backend", "journaled", "own_journal")
+__all__ = ("all_rows", "connected", "find_backend", "journaled", "own_journal")
 
 B = TypeVar("B")
 
@@ -45,7 +46,7 @@ def connected(
     Raises:
         ConfigurationError: one of them cannot be reached, or the journal would not outlive the process.
     """
-    database = Database(application.engine)
+    database = Database(application.engine, visible_rows_only=application.visible_rows_only)
     other = database
     try:
         database.connect()
@@ -57,6 +58,32 @@ def connected(
         if other is not database:
             other.close()
         database.close()
+
+
+@contextmanager
+def all_rows(application: Application, database: Database) -> Iterator[Sequence[tuple[Database, Sequence[Column]]]]:
+    """Open the other databases of the application too: their rows may name the same objects.
+
+    Args:
+        application: whose columns are read.
+        database: the chosen database, connected.
+
+    Yields:
+        Each database with its columns, the chosen one first.
+
+    Raises:
+        ConfigurationError: one of them cannot be reached, or rows are hidden from this role.
+    """
+    if application.visible_rows_only:
+        raise ConfigurationError(
+            "--visible-rows-only: an object that no visible row names may be named by a hidden one; leave it out, and "
+            "connect as a role with BYPASSRLS"
+        )
+    with ExitStack() as stack:
+        others = [(stack.enter_context(closing(Database(each.engine))), each.columns) for each in application.elsewhere]
+        for other, _ in others:
+            other.connect()
+        yield [(database, application.columns), *others]
 
 
 def own_journal() -> Path:

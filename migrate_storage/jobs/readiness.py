@@ -16,7 +16,7 @@ from migrate_storage.cutover.phase.table import PhaseTable
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
-from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.connections import all_rows, connected
 from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.find_schema import find_tables
 from migrate_storage.journal.schema import PREFIX
@@ -70,19 +70,23 @@ def ready_to_unregister(
 
 
 def _check_rows(application: Application, database: Database, key: str) -> Iterator[ReadinessCheck]:
-    naming, broken = 0, 0
-    for column in application.columns:
-        rows = FileColumn(database, column)
-        for window in rows.windows(key, 2000):
-            for row in window:
-                try:
-                    naming += any(slot.file["backend"] == key for slot in parse_slots(column, row))
-                except BrokenValueError:
-                    broken += 1
+    naming, broken, elsewhere = 0, 0, list[str]()
+    with all_rows(application, database) as everywhere:
+        columns = [(there, column) for there, columns in everywhere for column in columns]
+        for there, column in columns:
+            before = naming
+            for window in FileColumn(there, column).windows(key, 2000):
+                for row in window:
+                    try:
+                        naming += any(slot.file["backend"] == key for slot in parse_slots(column, row))
+                    except BrokenValueError:
+                        broken += 1
+            elsewhere.extend([f"{column} in {there}"] if naming > before and there is not database else [])
     verb = "names" if naming == 1 else "name"
-    message = f"no row of {amount(len(application.columns), 'column')} names it"
+    message = f"no row of {amount(len(columns), 'column')} names it"
     if naming:
-        message = f"{amount(naming, 'row')} still {verb} it"
+        others = f" (also in {', '.join(elsewhere)})" if elsewhere else ""
+        message = f"{amount(naming, 'row')} still {verb} it{others}"
     yield ReadinessCheck("rows", not naming, message)
     if broken:
         message = f"{amount(broken, 'row')} cannot be read as files and may name it: correct them by hand"

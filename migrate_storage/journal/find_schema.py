@@ -54,7 +54,8 @@ def find_schema(database: Database, named: str | None) -> str | None:
         named: the schema that a person named; ``None`` where nobody did.
 
     Returns:
-        The schema of the tables; ``None`` means the connection's default, also where there is no journal.
+        The schema of the tables; ``None`` means the connection's default, also where there is no journal. A
+        new one goes where the application's engine puts tables without a schema.
 
     Raises:
         ConfigurationError: there are two journals, or there would be.
@@ -74,7 +75,9 @@ def find_schema(database: Database, named: str | None) -> str | None:
                 f"leave --journal-schema out, or name {used[0].schema!r}"
             )
         found = used or [table for table in found if table.visible] or found
-    return named if named is not None or not found else found[0].qualifier
+    if named is not None:
+        return named
+    return found[0].qualifier if found else database.schema(None)
 
 
 def _has_runs(database: Database, table: FoundTable, *, unreadable: bool) -> bool:

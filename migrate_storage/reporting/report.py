@@ -86,6 +86,10 @@ class Report:
     #: Rows of a plan's sample, and all rows that name ``source``. ``counts`` and ``listed`` are of the sample, and
     #: ``estimate`` is scaled to all rows.
     sample: tuple[int, int] | None = None
+    #: Other databases of the application, each with its columns: the numbers of rows are not about them.
+    elsewhere: tuple[str, ...] = ()
+    #: Tables with rows that row level security hides from the role; the numbers of rows are not about these rows.
+    hidden_rows: tuple[str, ...] = ()
     #: The command to type next.
     next_command: str = ""
 
@@ -165,6 +169,8 @@ class Report:
             "notes": [note_to_dict(note) for note in self.notes],
             "estimate": None if self.estimate is None else self.estimate.to_dict(),
             "sample": None if self.sample is None else {"rows": self.sample[0], "of": self.sample[1]},
+            "elsewhere": list(self.elsewhere),
+            "hidden_rows": list(self.hidden_rows),
             "next_command": self.next_command,
         }
 
@@ -185,6 +191,8 @@ class Report:
             rows_known=data.get("rows_known", 0),
             sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
+            elsewhere=tuple(data.get("elsewhere", ())),
+            hidden_rows=tuple(data.get("hidden_rows", ())),
             evidence=dict(data["evidence"]),
             kept=dict(data.get("kept", {})),
             listed=tuple(outcome_from_dict(value) for value in data["listed"]),

@@ -65,10 +65,19 @@ def headline(report: Report) -> str:
     if left is None or (left == 0 and not report.rows_should_leave):
         return f"{head}."
     if left == 0:
-        return f"{head}: no row names {report.source!r} any more."
+        return f"{head}: {_describe_none_left(report)}."
     still = "" if report.state == "planned" or report.dry_run else "still "
     known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
     return f"{head}. {amount(left, 'row')} {still}{'names' if left == 1 else 'name'} {report.source!r}{known}."
+
+
+def _describe_none_left(report: Report) -> str:
+    """Say that no row names the source, and of which rows that is said."""
+    row = "row that this role may see" if report.hidden_rows else "row"
+    here = " of this database" if report.elsewhere else ""
+    unseen = [f"row level security hides rows of {', '.join(report.hidden_rows)}"] if report.hidden_rows else []
+    unseen += [f"not looked at: {', '.join(report.elsewhere)}"] if report.elsewhere else []
+    return f"no {row}{here} names {report.source!r} any more{' (' + '; '.join(unseen) + ')' if unseen else ''}"
 
 
 def _describe_ending(report: Report) -> str:

@@ -34,6 +34,10 @@ class Trials:
         """Why this transaction cannot write at all; empty if it can, or if only a write tells."""
         return ""
 
+    def is_standby(self, connection: Connection) -> bool:
+        """Whether the server is a standby, whose rows are those of another one."""
+        return False
+
     def find_create_refusal(self, connection: Connection, schema: str | None) -> str:
         """Why this role may not create tables in a schema; empty if it may, or if only a try tells."""
         return self.find_read_only(connection)

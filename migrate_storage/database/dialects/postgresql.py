@@ -46,9 +46,12 @@ class _PostgreSQLTrials(Trials):
     def find_read_only(self, connection: Connection) -> str:
         if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() != "on":
             return ""
-        if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
+        if self.is_standby(connection):
             return "the server is a standby"
         return "default_transaction_read_only is on for this role, database or connection"
+
+    def is_standby(self, connection: Connection) -> bool:
+        return bool(connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one())
 
     def find_create_refusal(self, connection: Connection, schema: str | None) -> str:
         statement = text("SELECT coalesce(:s, current_schema())")

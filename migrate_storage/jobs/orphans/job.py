@@ -18,7 +18,7 @@ from migrate_storage.engine.known_losses import KnownLosses, find_stale, known_l
 from migrate_storage.engine.probe import check_source
 from migrate_storage.engine.references import sides_of
 from migrate_storage.jobs.base import Job, JobDescription
-from migrate_storage.jobs.connections import connected, find_backend
+from migrate_storage.jobs.connections import all_rows, connected, find_backend
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
@@ -175,8 +175,10 @@ class Orphans(Job[_Facts]):
         if options.restore is not None or options.unmark is not None:
             yield facts
             return
-        columns = self._application.columns
-        with Reachability(sides, keys, database, columns, known, min_age=options.min_age) as reachability:
+        with (
+            all_rows(self._application, database) as rows,
+            Reachability(sides, keys, rows, known, min_age=options.min_age) as reachability,
+        ):
             for key in keys:
                 check_source(sides[key], [sides[key].root], context.retry)
             yield replace(facts, reachability=reachability)

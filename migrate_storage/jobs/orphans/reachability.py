@@ -35,8 +35,7 @@ class Reachability:
     Args:
         sides: every registered backend, by key.
         keys: those whose objects are checked.
-        database: where the rows are.
-        columns: all StoredObject columns of the application.
+        rows: the databases of the application with their columns, the one of the job first.
         journal: what runs still need; ``None`` where there is none.
         min_age: seconds below which an object may be an upload whose row is not committed yet.
     """
@@ -45,13 +44,12 @@ class Reachability:
         self,
         sides: Mapping[str, ResolvedBackend],
         keys: Sequence[str],
-        database: Database,
-        columns: Sequence[Column],
+        rows: Sequence[tuple[Database, Sequence[Column]]],
         journal: Journal | None,
         *,
         min_age: float,
     ) -> None:
-        self._sides, self._database, self._columns, self._journal = sides, database, columns, journal
+        self._sides, self._rows, self._journal = sides, rows, journal
         self._listers = [StoreLister(sides[key]) for key in keys]
         self._services = services = ServiceIdentity(sides.values())
         self._stack = ExitStack()
@@ -97,7 +95,7 @@ class Reachability:
         """
         self.read_rows()
         for source in lists:
-            self.references.add_listed(source, self._database, [self._sides[key] for key in keys])
+            self.references.add_listed(source, self._rows[0][0], [self._sides[key] for key in keys])
         if self._journal is not None:
             for batch in self._journal.objects.in_states(*SOURCE_NEEDED_STATES, "removing", *QUARANTINE_STATES):
                 self._add_records(batch)
@@ -108,7 +106,8 @@ class Reachability:
         Raises:
             RunError: as :meth:`read`.
         """
-        self.references.add_rows(self._database, self._columns, self._sides)
+        for database, columns in self._rows:
+            self.references.add_rows(database, columns, self._sides)
 
     def _add_records(self, batch: Sequence[ObjectRecord]) -> None:
         for entry in batch:
@@ -153,7 +152,7 @@ class Reachability:
         Raises:
             RunError: as :meth:`read`.
         """
-        for window in named_by_rows(self._database, self._columns, self._sides):
+        for window in named_by_rows(*self._rows[0], self._sides):
             for slot, place in window:
                 if slot.file["backend"] in keys and place not in self.inventory:
                     yield slot

@@ -5,6 +5,7 @@ An object is deleted only when it passes every rule of :class:`migrate_storage.j
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.engine.probe import same_storage
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
 from migrate_storage.jobs.base import Job, JobDescription
-from migrate_storage.jobs.connections import connected
+from migrate_storage.jobs.connections import all_rows, connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
 from migrate_storage.journal import Journal, ObjectRecord, RunRecord, new_run_id
@@ -88,6 +89,7 @@ class Purge(Job[_Facts]):
     def _find_facts(self, database: Database, journal: Journal, first: RunRecord) -> Iterator[_Facts]:
         options = self._options
         runs = [first] if self._wanted else journal.runs.migration_runs(first)
+        _refuse_hidden(journal, first)
         sides = sides_of(self._application.backends)
         missing = [key for key in (first.source, first.destination) if key not in sides]
         if missing:
@@ -97,11 +99,12 @@ class Purge(Job[_Facts]):
         source, destination = sides[first.source], sides[first.destination]
         shared, _ = same_storage(source, destination, self.context.retry, probe=options.yes)
         services = ServiceIdentity(sides.values(), apart=None if shared else (source, destination))
-        with ReferencedPlaces(services) as references:
+        with ReferencedPlaces(services) as references, all_rows(self._application, database) as everywhere:
 
             def read_rows() -> float:
                 began = time.monotonic()
-                references.add_rows(database, self._application.columns, sides)
+                for where, columns in everywhere:
+                    references.add_rows(where, columns, sides)
                 return time.monotonic() + max(MIN_REREAD_SECONDS, REREAD_TIME_RATIO * (time.monotonic() - began))
 
             fresh_until = read_rows()
@@ -197,3 +200,14 @@ class Purge(Job[_Facts]):
                 size=record.size, reason="" if purged else decision.reason, evidence=decision.reason if purged else "",
             )
         )  # fmt: skip
+
+
+def _refuse_hidden(journal: Journal, first: RunRecord) -> None:
+    """Refuse where the latest run from this key left out the rows that its role could not see."""
+    latest = journal.runs.migration_runs(first)[0]
+    hidden = json.loads(latest.report).get("hidden_rows") if latest.report else None
+    if hidden:
+        raise ConfigurationError(
+            f"run {latest.id} was given --visible-rows-only, and row level security hides rows of {', '.join(hidden)}: "
+            "run it again as a role with BYPASSRLS, then purge"
+        )

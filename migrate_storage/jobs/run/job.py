@@ -190,6 +190,8 @@ class Migration(Job[RunPasses]):
             rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
             not_carried=session.preflight.not_carried, notes=session.preflight.notes, estimate=self._estimate,
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
+            elsewhere=tuple(map(str, self._application.elsewhere)),
+            hidden_rows=tuple(dict.fromkeys(rows.column.table for rows in session.preflight.rows if rows.hides_rows)),
         )  # fmt: skip
 
     def next_command(self, report: Report) -> str:

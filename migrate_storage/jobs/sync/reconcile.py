@@ -23,6 +23,7 @@ from migrate_storage.engine.plan import Action, Item, MigrationPlan
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import proven_unchanged
+from migrate_storage.jobs.connections import all_rows
 from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.sync.deletions import ExtraneousDeleter, SpilledPairs
 from migrate_storage.jobs.sync.options import SyncOptions
@@ -286,7 +287,9 @@ class Reconciler:
         services = ServiceIdentity([*sides.values(), self._route.destination])
         named = stack.enter_context(ReferencedPlaces(services))
         if len(seen.deferred) or len(seen.extraneous):
-            named.add_rows(database, application.columns, sides)
+            with all_rows(application, database) as everywhere:
+                for where, columns in everywhere:
+                    named.add_rows(where, columns, sides)
         return named
 
     def _without_named(

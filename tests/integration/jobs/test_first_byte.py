@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from migrate_storage.core.errors import PreflightError
+from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.database.connection import Database
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.preflight import check
 from migrate_storage.journal import Journal
 from migrate_storage.journal.schema import Tables
+from migrate_storage.reporting.text import headline
 from tests.support.engine import registrations as places
 from tests.support.engine.world import COLUMNS, World
 
@@ -151,6 +156,24 @@ def test_hidden_rows_are_refused_and_not_skipped(postgres: World) -> None:
     assert postgres.run().exit_code == 0
 
 
+def test_visible_rows_only_says_so_and_then_nothing_is_purged(postgres: World) -> None:
+    postgres.sql(f"GRANT ALL ON documents TO reader_{os.getpid()}")
+    postgres.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
+    postgres.sql(POLICY)
+    visible = replace(as_reader(postgres).application, visible_rows_only=True)
+    options = RunOptions(source="old", destination="new", settle=0.0, lease=1.0)
+    report = Migration(visible, options).run()
+    assert (report.exit_code, report.rows_moved, report.hidden_rows) == (0, 2, ("documents",))
+    assert "no row that this role may see names 'old' any more (row level security hides rows of documents)" in headline(report)  # fmt: skip
+    with pytest.raises(ConfigurationError, match="--visible-rows-only"):
+        Purge(visible, PurgeOptions(older_than=0.0)).run()
+    postgres.other_engine = None
+    with pytest.raises(ConfigurationError, match="hides rows of documents.*run it again"):
+        Purge(postgres.application, PurgeOptions(older_than=0.0)).run()
+    assert postgres.run().exit_code == 0
+    assert Purge(postgres.application, PurgeOptions(older_than=0.0)).run().exit_code == 0
+
+
 def test_rows_hidden_behind_a_view_are_refused(postgres: World) -> None:
     postgres.sql(f"GRANT ALL ON documents TO reader_{os.getpid()}")
     postgres.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
@@ -163,8 +186,6 @@ def test_rows_hidden_behind_a_view_are_refused(postgres: World) -> None:
 
 
 def sa_column(table: str) -> Any:
-    from dataclasses import replace
-
     return replace(DOCUMENTS[0], table=table)
 
 
