@@ -42,8 +42,10 @@ def find_databases(label: str, module: ModuleType | None, target: object) -> lis
         if not databases and module is not None:
             for name, value in list(vars(module).items()):
                 databases.extend(_yield_databases(value, name))
-    except ConfigurationError:
+    except ApplicationError:
         raise
+    except ConfigurationError as error:
+        raise ApplicationError(f"{label}: {error}") from None
     except Exception as error:  # noqa: BLE001 - making the engine runs the application's own code
         raise ApplicationError(f"{label}: its engine cannot be made: {one_line(error)}") from None
     return _merge_same_databases(databases)

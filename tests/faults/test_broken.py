@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -161,6 +162,30 @@ def test_a_source_bucket_that_disappears(tmp_path: Path, sqlite_url: str, moto_s
     assert_stopped_and_sound(world, report, 120)
     assert "bucket" in report.error.lower()
     assert report.counts.get(OutcomeKind.MISSING, 0) <= 8, "those that were under way"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["obstore", "fsspec"])
+def test_a_disk_without_room_stops_the_run_at_the_first_object(tmp_path: Path, sqlite_url: str, kind: str) -> None:
+    """Few objects are enough: no other one would fit either. It wants root, for a small disk."""
+    (tmp_path / "new").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "small", str(tmp_path / "new")], check=True)
+    try:
+        new = ObstoreBackend(key="new", fs=tmp_path / "new")
+        if kind == "fsspec":
+            new = FSSpecBackend(key="new", fs="file", prefix=str(tmp_path / "new"), auto_mkdir=True)
+        world = World(sqlite_url, on_disk(tmp_path), new)
+        documents(world, 12, size=30_000)
+        report = world.run(concurrency=1, lease=1)
+        assert (report.state, report.exit_code) == ("failed", 3), report
+        assert "an object failed for a reason that concerns all" in report.error
+        assert "No space left" in report.error
+        assert report.listed_total <= 1
+        subprocess.run(["mount", "-o", "remount,size=2m", str(tmp_path / "new")], check=True)
+        assert world.run(lease=1).exit_code == 0
+        assert world.check(backend="new") == 12
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path / "new")], check=True)
 
 
 def test_a_disk_that_runs_full(tmp_path: Path, sqlite_url: str, small_disk: Callable[[int | None], None]) -> None:

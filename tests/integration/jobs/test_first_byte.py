@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from migrate_storage.journal import Journal
 from migrate_storage.journal.schema import Tables
 from migrate_storage.reporting.text import headline
 from tests.support.engine import registrations as places
+from tests.support.engine.other_process import ROOT
 from tests.support.engine.world import COLUMNS, World
 
 DOCUMENTS = COLUMNS[:1]
@@ -275,4 +278,32 @@ def test_a_transaction_that_commits_by_itself_is_refused(mariadb_url: str, tmp_p
         connection.exec_driver_sql("SET SESSION autocommit = 1")
 
     refused(world, "transactions of .* are none")
+    world.close()
+
+
+KILLED = """
+import os, sys
+import sqlalchemy as sa
+from migrate_storage.journal.rows import RowRepository
+from tests.integration.jobs import test_first_byte as engines
+from tests.support.engine import registrations as places
+from tests.support.engine.world import World
+from pathlib import Path
+url, folder, name = sys.argv[1:]
+RowRepository.add = lambda *a, **k: os.kill(os.getpid(), 9)
+world = World(url, places.old_local(Path(folder) / "old").build(), places.new_local(Path(folder) / "new").build())
+world.columns, world.other_engine = engines.DOCUMENTS, engines.ENGINES[name](url)
+world.run(lease=1)
+"""
+
+
+@pytest.mark.parametrize("name", ["recipe", "isolation level"])
+def test_killed_between_a_row_and_its_journal_record_neither_is_there(
+    sqlite_url: str, tmp_path: Path, name: str
+) -> None:
+    world = local(sqlite_url, tmp_path, rows=5)
+    killed = subprocess.run([sys.executable, "-c", KILLED, sqlite_url, str(tmp_path), name], cwd=ROOT, check=False)
+    assert killed.returncode == -9
+    assert [value["backend"] for value in world.raw()] == ["old"] * 5
+    assert world.sql("SELECT count(*) FROM migrate_storage_row") == [(0,)]
     world.close()
