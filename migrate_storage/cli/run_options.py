@@ -20,6 +20,7 @@ from migrate_storage.cli.shared_options import (
     grace_option,
     lease_option,
     memory_option,
+    opaque_etags_option,
 )
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import visible
@@ -74,6 +75,12 @@ class RunRequest:
         metavar="SECONDS", type=float, default=_DEFAULT.settle, show_default=True,
         help="Time to let late writes arrive before the last look at the sources.",
     )  # fmt: skip
+    opaque_etags: tuple[str, ...] = opaque_etags_option()
+    consistent_listings: tuple[str, ...] = option(
+        metavar="KEYS", type=Names(), default=(),
+        help="Backends whose listings show each write that was acknowledged before: there one LIST replaces the HEADs of "
+        "many sources, as it does on Amazon's, Google's and Azure's own hosts.",
+    )  # fmt: skip
     grace: float = grace_option(default=_DEFAULT.grace)
     lease: float = lease_option(_DEFAULT.lease, "run")
     journal: JournalOptions = group(JournalOptions)
@@ -89,6 +96,11 @@ class RunRequest:
         _check_key(application, "--from", self.route.source)
         if self.route.destination is not None:
             _check_key(application, "--to", self.route.destination)
+        for flag, keys in (
+            ("--opaque-etags", self.opaque_etags), ("--consistent-listings", self.consistent_listings)
+        ):  # fmt: skip
+            for key in keys:
+                _check_key(application, flag, key)
         return fill(RunOptions, self, **others)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from migrate_storage.cli.option import option
-from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS
+from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS, Names
 from migrate_storage.core.text import MiB, visible
 from migrate_storage.jobs.run.options import RunOptions
 
@@ -34,6 +34,7 @@ __all__ = (
     "grace_option",
     "lease_option",
     "memory_option",
+    "opaque_etags_option",
     "references_option",
 )
 
@@ -109,6 +110,11 @@ grace_option = partial(
 dry_run_option = partial(
     option, in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing."
 )
+opaque_etags_option = partial(
+    option, metavar="KEYS", type=Names(), default=(),
+    help="Backends whose ETags look like MD5s and are none, as where KMS encrypts and no HEAD says so: two reads that agree "
+    "count as proof of what was read there.",
+)  # fmt: skip
 references_option = partial(
     option, multiple=True, metavar="SQL|FILE", help="More filenames in use: a SELECT, or a file with one a line."
 )

@@ -48,17 +48,18 @@ class BatchedRechecks:
         self._begun = time.monotonic()
 
     @property
-    def is_useful(self) -> bool:
-        """Whether listings are worthwhile now."""
+    def lists_sources(self) -> bool:
+        """Whether listings of the source are worthwhile now."""
         return self._listings is not None and self._listings.source.ready
 
     @property
     def max_objects(self) -> int:
         """How many objects may wait here, those of the running listing included."""
-        return 3 * _BATCH_OBJECTS if self.is_useful else 0
+        useful = self.lists_sources or (self._listings is not None and self._listings.destination.ready)
+        return 3 * _BATCH_OBJECTS if useful else 0
 
     def add_copy(self, result: CopyResult) -> None:
-        """Let a copy wait, whose source and destination must be asked again."""
+        """Let a copy wait, whose source or destination must be asked again."""
         self._copies[result.task.id] = result
 
     def add_repointed(self, id_: str, filename: str) -> None:
@@ -93,8 +94,9 @@ class BatchedRechecks:
         listings, copies, repointed = self._listings, self._copies, self._repointed
         self._begun, self._running = time.monotonic(), (copies, repointed)
         self._copies, self._repointed = {}, {}
-        sources = [*(result.task.item.source.path for result in copies.values()), *repointed.values()]
-        destinations = [result.task.item.destination.path for result in copies.values() if _lacks_mtime(result)]
+        pending = [result.task.item.source.path for result in copies.values() if result.source_pending]
+        sources = [*pending, *repointed.values()]
+        destinations = [result.task.item.destination.path for result in copies.values() if result.destination_pending]
         return lambda: (listings.source.fetch(sources), listings.destination.fetch(destinations))
 
     def conclude(self, listed: Listed) -> Findings:
@@ -116,7 +118,3 @@ class BatchedRechecks:
         """Forget what waits, because the run was asked to stop."""
         self._copies.clear()
         self._repointed.clear()
-
-
-def _lacks_mtime(result: CopyResult) -> bool:
-    return result.verified is not None and result.verified.destination.last_modified is None

@@ -3,6 +3,9 @@
 A listing replaces HEADs where it reports size, ETag and time, which is probed first. A listing that fails is discarded. So is
 one that is unsorted, repeats a key or lacks an ETag, and listings of that side are not used again. For each accepted listing
 one random object is also checked with HEAD.
+
+A listing may lag. At the destination that does no harm: it only confirms a copy, by its new ETag. At the source it would hide
+a write, so it replaces HEADs there only where it is known to be fresh, see :func:`lists_freshly`.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
+from migrate_storage.translate.places import vendor_of
 
-__all__ = ("ListingEvidence", "SideListings", "head_confirms", "key_order", "listing_matches_head")
+__all__ = ("ListingEvidence", "SideListings", "head_confirms", "key_order", "listing_matches_head", "lists_freshly")
 
 MIN_WANTED_OBJECTS = 20
 """Objects for which a listing is begun at least; HEADs of fewer cost less."""
@@ -35,6 +39,24 @@ _MAX_PROBES = 3
 """Objects with which a listing is compared before listings are used."""
 _PAGE_KEYS = 1000
 """Keys in one answer to a LIST."""
+_CONSISTENT_VENDORS = {"s3": "aws", "gcs": "google", "azure": "azure"}
+"""Vendors that document their listings as strongly consistent, by service."""
+
+
+def lists_freshly(side: ResolvedBackend) -> bool:
+    """Whether a LIST shows each write that was acknowledged before it.
+
+    That is known of services that document it and are asked under their own host name: Amazon S3
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel), Google Cloud Storage
+    (https://cloud.google.com/storage/docs/consistency) and Azure Blob Storage
+    (https://learn.microsoft.com/azure/storage/blobs/concurrency-manage). Of others only the user can know it. No probe shows it:
+    the answer to one LIST does not tell how old the answer to another one is.
+    """
+    root = side.root
+    if side.consistent_listings:
+        return True
+    documented = _CONSISTENT_VENDORS.get(root.service) == vendor_of(root)
+    return documented and root.service in _CONSISTENT_VENDORS and not root.endpoint.startswith("http://")
 
 
 def listing_matches_head(at: ObjectAt, retry: Retry) -> bool:

@@ -21,8 +21,11 @@ from migrate_storage.engine.transfer import (
     SourceMissingError,
 )
 from migrate_storage.engine.verify import (
+    ContradictedError,
     DestinationExistsError,
     DiffersError,
+    NotKeptError,
+    OtherObjectError,
     SourceChangedError,
     UnverifiedError,
     Verified,
@@ -41,7 +44,9 @@ __all__ = ("ObjectCopier",)
 
 _KIND_OF_PROBLEM: dict[type[ObjectCheckError], OutcomeKind] = {
     DiffersError: OutcomeKind.DIFFERS,
+    NotKeptError: OutcomeKind.DIFFERS,
     UnverifiedError: OutcomeKind.UNVERIFIED,
+    ContradictedError: OutcomeKind.UNVERIFIED,
     SourceChangedError: OutcomeKind.CHANGED,
 }
 
@@ -78,7 +83,7 @@ class ObjectCopier:
         self.plan, self.listings = plan, listings
         self._resources, self._retry, self._dry_run = resources, resources.retry, dry_run
         self._create_only = capabilities.create_only
-        self._digests = DigestPlan(whole=capabilities.large_etag_is_md5, parts=capabilities.large_etag_is_of_parts)
+        self._digests = DigestPlan.of_capabilities(capabilities)
 
     def copy(self, task: CopyTask) -> CopyResult:
         """Do one task to its end. A failure is part of the result.
@@ -118,6 +123,8 @@ class ObjectCopier:
             raise
         except SourceMissingError as error:
             return CopyResult(task=task, kind=OutcomeKind.MISSING, reason=str(error))
+        except ContradictedError as error:
+            return CopyResult(task=task, kind=OutcomeKind.UNVERIFIED, reason=str(error))
         except KeyRefusedError as error:
             return CopyResult(task=task, kind=OutcomeKind.FAILED, reason=str(error))
         except StoreRequestError as error:
@@ -129,7 +136,8 @@ class ObjectCopier:
         task = result.task
         source = self.plan.source.resolve(task.item.source.path)
         there = self._head(self.plan.destination.resolve(task.item.destination.path))
-        if (confirmed := confirm_copy(result, self._head(source), there)) is not None:
+        now = self._head(source) if result.source_pending else None
+        if (confirmed := confirm_copy(result, now, there)) is not None:
             return confirmed
         if there is None or result.verified is None or not is_copy(result.verified, there):
             return self._copy_either_way(replace(task, no_batching=True))
@@ -234,8 +242,8 @@ class ObjectCopier:
             verified = verify_server_side_copy(before, self._head(copy.destination))
             if verified is None:
                 break
-            if self._may_batch(copy.task):
-                return CopyResult(task=copy.task, verified=verified, copied=True, recheck_pending=True), True
+            if self._may_list_source(copy.task):
+                return CopyResult(task=copy.task, verified=verified, copied=True, source_pending=True), True
             if consistent_with(before.evidence, self._head_source(copy.source).evidence):
                 return CopyResult(task=copy.task, verified=verified, copied=True), True
         return None, replace_existing
@@ -273,8 +281,7 @@ class ObjectCopier:
     def _copy_with_retries(self, copy: _Copy, *, replace_existing: bool) -> CopyResult:
         """Copy through this process."""
         task, create = copy.task, self._create_only and not replace_existing
-        recheck_pending = self._may_batch(task)
-        listed = recheck_pending and self.listings is not None and self.listings.destination.ready
+        source_pending, list_copy = self._may_list_source(task), self._may_list_copy(task)
         content_type = _content_type_for(task)
         if content_type is None and replace_existing and not task.item.slots and _has_known_copy(task.record):
             # The last recheck of a run has no row that gives the content type; our first copy has it.
@@ -282,33 +289,34 @@ class ObjectCopier:
         policy = CopyPolicy(
             content_type=content_type,
             create=create,
-            stat_after_put=not listed,
+            head_copy=not list_copy,
             digests=self._digests,
-            recheck_source=not recheck_pending,
+            recheck_source=not source_pending,
+            opaque_source=self.plan.source.opaque_etags,
         )
         try:
             verified = copy_verified(copy.source, copy.destination, policy, self._resources)
         except DestinationExistsError as error:
             return self._destination_exists(copy, error.sent)
         except (DiffersError, UnverifiedError, SourceChangedError) as problem:
+            if isinstance(problem, OtherObjectError):
+                return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=str(problem))
             reason, left = f"{problem} ({COPY_ROUNDS} times)", self._head(copy.destination)
             return CopyResult(task=task, kind=_KIND_OF_PROBLEM[type(problem)], reason=reason, left=left)
-        if not listed:
-            verified = self._with_mtime(verified, copy.destination)
-        return CopyResult(task=task, verified=verified, copied=True, recheck_pending=recheck_pending)
+        # A large copy has been seen by a HEAD.
+        destination_pending = list_copy and verified.destination.last_modified is None
+        return CopyResult(
+            task=task, verified=verified, copied=True,
+            source_pending=source_pending, destination_pending=destination_pending,
+        )  # fmt: skip
 
-    def _may_batch(self, task: CopyTask) -> bool:
+    def _may_list_source(self, task: CopyTask) -> bool:
         """Whether one listing may replace the last HEAD of this and many other sources."""
         return self.listings is not None and not task.no_batching and self.listings.source.ready
 
-    def _with_mtime(self, verified: Verified, destination: ObjectAt) -> Verified:
-        """Add the modification time by a HEAD where the one after the PUT got no answer."""
-        if verified.destination.last_modified is not None:
-            return verified
-        found = self._head(destination)
-        if found is None or found.e_tag != verified.destination.e_tag:
-            return verified
-        return replace(verified, destination=found)
+    def _may_list_copy(self, task: CopyTask) -> bool:
+        """Whether one listing may replace the HEAD of this and many other copies."""
+        return self.listings is not None and not task.no_batching and self.listings.destination.ready
 
     def _reuse_verified(self, copy: _Copy, existing: ObjectMeta) -> CopyResult | None:
         """Reuse what an earlier run verified, where both objects are unchanged."""
@@ -331,7 +339,8 @@ class ObjectCopier:
     def _destination_exists(self, copy: _Copy, sent: tuple[SentBody, ...] = ()) -> CopyResult:
         """Use an object at the destination if it is equal; replace it if it is what we sent, damaged; else leave it."""
         self._head_source(copy.source)
-        verified = self._retry.call(lambda: compare_content(copy.source, copy.destination))
+        opaque = self.plan.source.opaque_etags
+        verified = self._retry.call(lambda: compare_content(copy.source, copy.destination, opaque_source=opaque))
         if verified is not None:
             return CopyResult(task=copy.task, verified=verified)
         if self._retry.call(lambda: holds_damaged_copy(sent, copy.source, copy.destination)):

@@ -191,8 +191,9 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     create = True
     try:
         for _ in range(_MAX_PROBE_WRITES):
-            written = _write_probe(at, content, attributes, retry, create=create)
+            _write_probe(at, content, attributes, retry, create=create)
             doing = "reading the probe object back"
+            written = retry.call(at.head)
             found, back = retry.call(lambda: _read_probe(at))
             if back == content:
                 break
@@ -261,9 +262,8 @@ def _probe_multipart_etag(at: ObjectAt, content: bytes, retry: Retry) -> tuple[b
     """Whether a multipart ETag is the MD5 of the bytes, and of its parts' MD5s."""
     put, part = at.store.put, part_size(0)
     try:
-        written = retry.call(
-            lambda: put(at.key, iter((content,)), attributes=Attributes(), create=False, part_size=part)
-        )
+        retry.call(lambda: put(at.key, iter((content,)), attributes=Attributes(), create=False, part_size=part))
+        written = retry.call(at.head)
     except StoreRequestError:
         return False, False  # it may take small objects only; the copy of a large one then fails with its reason
     taken = Digests(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,15 @@ from migrate_storage.translate.places import resolve_links
 __all__ = ("ReferencedPlaces", "ServiceIdentity", "named_by_rows", "sides_of")
 
 
-def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> dict[str, ResolvedBackend]:
-    """Return every registered backend as a side, with request limits if given.
+def sides_of(
+    backends: Mapping[str, Any], pace: StoreLimits | None = None, *, opaque_etags: Collection[str] = ()
+) -> dict[str, ResolvedBackend]:
+    """Return every registered backend as a side.
+
+    Args:
+        backends: the backends by key.
+        pace: limits the requests; ``None`` sets no limit.
+        opaque_etags: keys of backends whose ETags are no digests, as the user says.
 
     Raises:
         ConfigurationError: one of them cannot be resolved to a place, so that the places of its rows are unknown.
@@ -35,7 +42,7 @@ def sides_of(backends: Mapping[str, Any], pace: StoreLimits | None = None) -> di
     sides = {}
     for key, backend in backends.items():
         try:
-            sides[key] = ResolvedBackend(backend, pace=pace)
+            sides[key] = ResolvedBackend(backend, pace=pace, opaque_etags=key in opaque_etags)
             if not sides[key].root.service:
                 raise ValueError(f"{type(backend).__name__} tells no place that is known here")
         except Exception as error:

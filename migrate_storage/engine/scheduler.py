@@ -385,7 +385,7 @@ class Scheduler:
             self._fail(pending, OutcomeKind.CHANGED, reason, state="leftover" if unused else "held")
         elif self._options.dry_run or not pending.task.item.action.moves:
             self._report_finished(pending)
-        elif self._rechecks.is_useful:
+        elif self._rechecks.lists_sources:
             self._rechecks.add_repointed(id_, pending.task.item.source.path)
         else:
             self._check_source(pending, verified)

@@ -38,18 +38,24 @@ class CopyResult:
     verified: Verified | None = None
     #: Whether this task wrote bytes.
     copied: bool = False
-    #: The source was not asked again after the copy, see :func:`confirm_copy` and :meth:`ObjectCopier.recheck`. Where
-    #: ``verified`` lacks the destination's modification time, the destination was not asked either.
-    recheck_pending: bool = False
+    #: The source was not asked again after the copy, see :func:`confirm_copy` and :meth:`ObjectCopier.recheck`.
+    source_pending: bool = False
+    #: The store answered the PUT, but has not shown the copy since, by a HEAD or a listing.
+    destination_pending: bool = False
     #: The unverified object that this task left at the destination.
     left: ObjectMeta | None = None
     #: A failure that concerns the whole store; ``None`` where it concerns this object only.
     failure: FailureKind | None = None
     seconds: float = 0.0
 
+    @property
+    def recheck_pending(self) -> bool:
+        """Whether the copy must not be used yet."""
+        return self.source_pending or self.destination_pending
+
 
 def confirm_copy(result: CopyResult, source: ObjectMeta | None, destination: ObjectMeta | None) -> CopyResult | None:
-    """Complete a pending recheck with HEADs or a listing that began after the copy.
+    """Complete a pending recheck with HEADs or listings that began after the copy.
 
     Args:
         result: the copy.
@@ -57,18 +63,23 @@ def confirm_copy(result: CopyResult, source: ObjectMeta | None, destination: Obj
         destination: the object at its destination as it is now; ``None`` where that is not known.
 
     Returns:
-        ``None`` where they do not show that the source is unchanged and the destination is our copy.
+        ``None`` where they do not show what is pending: that the source is unchanged, and that the destination has our copy.
     """
     verified = result.verified
-    if verified is None or source is None or not proven_unchanged(verified.source.evidence, source.evidence):
+    if verified is None:
+        return None
+    if result.source_pending and (
+        source is None or not proven_unchanged(verified.source.evidence, source.evidence)
+    ):  # fmt: skip
         return None
     there = verified.destination
-    if destination is not None and is_copy(verified, destination):
-        version = there.version or destination.version
-        there = replace(there, last_modified=there.last_modified or destination.last_modified, version=version)
-    if there.last_modified is None:
-        return None
-    return replace(result, recheck_pending=False, verified=replace(verified, destination=there))
+    if result.destination_pending:
+        if destination is None or not is_copy(verified, destination):
+            return None
+        there = replace(destination, version=there.version or destination.version)
+    return replace(
+        result, source_pending=False, destination_pending=False, verified=replace(verified, destination=there)
+    )
 
 
 def is_copy(verified: Verified, found: ObjectMeta) -> bool:

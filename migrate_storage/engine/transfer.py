@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.base import ObjectAt, Opened
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
@@ -111,12 +111,22 @@ class Digests:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigestPlan:
-    """Which digests a destination may report of a multipart upload."""
+    """Which digests a destination may report of a copy as its ETag."""
 
-    #: The MD5 of the whole object.
+    #: Of an upload in parts: the MD5 of the whole object.
     whole: bool = True
-    #: The MD5 of the MD5s of its parts.
+    #: Of an upload in parts: the MD5 of the MD5s of its parts.
     parts: bool = True
+    #: Whether a probe showed that an upload in parts gets one of these ETags, so that any other one is a contradiction.
+    in_parts_shown: bool = False
+    #: Whether a probe showed that a simple PUT gets the MD5 as its ETag, so that any other one is a contradiction.
+    simple_shown: bool = False
+
+    @classmethod
+    def of_capabilities(cls, capabilities: Capabilities) -> DigestPlan:
+        """Return what the probe of a destination showed."""
+        whole, parts = capabilities.large_etag_is_md5, capabilities.large_etag_is_of_parts
+        return cls(whole=whole, parts=parts, in_parts_shown=whole or parts, simple_shown=capabilities.etag_is_md5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,10 +137,12 @@ class CopyPolicy:
     content_type: str | None = None
     #: Refuse in the first round to replace an object, where the destination supports that.
     create: bool
-    #: Send a HEAD for what the answer to the PUT lacks.
-    stat_after_put: bool = True
-    #: What the destination may report of an object that was uploaded in parts.
+    #: HEAD the copy after the PUT. Otherwise the caller proves by a listing after the PUT that the store has it.
+    head_copy: bool = True
+    #: What the destination may report of a copy as its ETag.
     digests: DigestPlan = field(default_factory=DigestPlan)
+    #: Whether the user says that ETags of the source are no digests: then one that differs from the bytes is none.
+    opaque_source: bool = False
     #: HEAD the source after the copy, and copy again where it changed.
     recheck_source: bool = True
     #: How often the object is copied at most.
@@ -168,12 +180,18 @@ class UnverifiedCopy:
 
     #: The source as the GET reported it.
     source: ObjectMeta
-    #: The destination as the PUT reported it.
+    #: The destination as the answer to the PUT reported it, or the HEAD after it.
     destination: ObjectMeta
     #: SHA-256 of the bytes that were read.
     sha256: str
     #: ETags that a store may give to these bytes.
     e_tags: frozenset[str]
+    #: Whether the user says that ETags of the source are no digests.
+    opaque_source: bool = False
+    #: Whether a destination with another ETag than these contradicts itself.
+    e_tag_is_digest: bool = False
+    #: Whether one PUT sent the object; the ETag in its answer is then that of our bytes.
+    simple: bool = True
 
 
 def copy_bytes(
@@ -236,9 +254,12 @@ def copy_bytes(
             attributes=attributes,
             create=policy.create,
             part_size=part_size(size) if in_parts else None,
-            stat_after=policy.stat_after_put,
         )
-    return UnverifiedCopy(source=opened.meta, destination=written, sha256=taken.sha256, e_tags=taken.e_tags)
+    return UnverifiedCopy(
+        source=opened.meta, destination=written, sha256=taken.sha256, e_tags=taken.e_tags, simple=not in_parts,
+        opaque_source=policy.opaque_source,
+        e_tag_is_digest=policy.digests.in_parts_shown if in_parts else policy.digests.simple_shown,
+    )  # fmt: skip
 
 
 def merge_attributes(found: Attributes, content_type: str | None) -> Attributes:

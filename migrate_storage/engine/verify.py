@@ -2,21 +2,26 @@
 
 A proof has two ends. The bytes that were read are those of the source: its own digest equals, or a second GET gives the
 same bytes, or it is a local disk. The bytes at the destination are those that were read: the digest that it reports
-equals, or reading them back gives the same bytes. An ETag proves something only where it equals a digest of the bytes.
-One that differs proves nothing, because KMS, SSE-C and Azure tags are no digests; a missing one proves nothing either.
+equals, or reading them back gives the same bytes.
+
+No read outvotes a digest. An ETag with the form of an MD5 is taken for one, so bytes that differ from it are unverified,
+however often they are read. Two reads count where there is no digest: an ETag of another form, one of unknown parts, an
+object whose HEAD names KMS or a customer's key, or a backend of which the user says so. At the destination a probe shows
+whether an ETag is a digest.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from migrate_storage.core.model import Evidence, ObjectMeta
 from migrate_storage.engine.transfer import (
+    MD5,
     SMALL_BYTES,
     CopyPolicy,
     CopyResources,
+    Digests,
     SentBody,
     SourceMissingError,
     UnverifiedCopy,
@@ -24,11 +29,14 @@ from migrate_storage.engine.transfer import (
 )
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError
-from migrate_storage.stores.retry import StoreRequestError
+from migrate_storage.stores.retry import Retry, StoreRequestError
 
 __all__ = (
+    "ContradictedError",
     "DestinationExistsError",
     "DiffersError",
+    "NotKeptError",
+    "OtherObjectError",
     "SourceChangedError",
     "UnverifiedError",
     "Verified",
@@ -54,8 +62,20 @@ class DiffersError(ObjectCheckError):
     """The destination has other bytes than those that were written."""
 
 
+class NotKeptError(DiffersError):
+    """The destination answered the PUT, but a HEAD after it shows no object."""
+
+
+class OtherObjectError(DiffersError):
+    """The destination has other bytes, and not those of our PUT: another program may have written them."""
+
+
 class UnverifiedError(ObjectCheckError):
-    """Two GETs of the source gave different bytes."""
+    """Nothing proves that what was read is the source: two GETs gave different bytes, or its digest is another."""
+
+
+class ContradictedError(UnverifiedError):
+    """The bytes of the source are not those of its own digest."""
 
 
 class SourceChangedError(ObjectCheckError):
@@ -106,11 +126,18 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
     def copy_once() -> Verified:
         policy.before_attempt()
         copied = copy_bytes(source, destination, replace(policy, create=create), resources, on_send=sent.append)
+        if policy.head_copy or not copied.simple or copied.destination.e_tag is None:
+            copied = _see_copy(copied, destination, retry)
         return retry.call(lambda: verify(copied, source, destination))
 
     for _ in range(policy.rounds):
         try:
             verified = retry.call(copy_once)
+        except OtherObjectError:
+            raise
+        except NotKeptError as error:
+            problem = error
+            continue
         except (DiffersError, UnverifiedError) as error:
             problem, create = error, False
             continue
@@ -127,6 +154,31 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
             return verified
         problem, create = SourceChangedError("the source kept changing while it was copied"), False
     raise problem
+
+
+def _see_copy(copied: UnverifiedCopy, destination: ObjectAt, retry: Retry) -> UnverifiedCopy:
+    """Return the copy as a HEAD shows it. The answer to a PUT is no proof that the store has kept the object.
+
+    Raises:
+        NotKeptError: the HEAD answers that there is no such object.
+        OtherObjectError: there is another object than the one of our PUT.
+    """
+    found = retry.or_none_if_missing(destination.head)
+    if found is None:
+        raise NotKeptError(f"{destination.key} was written without an error, but a HEAD after it finds no such object")
+    written = copied.destination.e_tag
+    if copied.simple and written and found.e_tag != written and not _has_right_bytes(copied, found, destination, retry):
+        raise OtherObjectError(
+            f"{destination.key} has the ETag {found.e_tag}, and the PUT was answered with {written}: the store keeps "
+            "other bytes, or another program wrote there just now"
+        )
+    return replace(copied, destination=found)
+
+
+def _has_right_bytes(copied: UnverifiedCopy, found: ObjectMeta, destination: ObjectAt, retry: Retry) -> bool:
+    if found.size != copied.source.size:
+        return False
+    return _has_known_digest(copied, found) or retry.call(lambda: sha256_of(destination)) == copied.sha256
 
 
 def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt) -> Verified:
@@ -159,14 +211,39 @@ def _prove_source(copied: UnverifiedCopy, source: ObjectAt) -> str:
         return "local source"
     if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
         return "source digest"
+    refuted = _claimed_digest(copied.source)
+    if refuted is not None and not copied.opaque_source and not source.store.names_encryption(source.key):
+        raise ContradictedError(_describe_contradiction(source, refuted))
     if sha256_of(source) != copied.sha256:
         raise UnverifiedError(f"two reads of {source.key} gave different bytes")
-    return "read twice"
+    return "read twice, by option" if refuted is not None and copied.opaque_source else "read twice"
+
+
+def _claimed_digest(found: ObjectMeta) -> str | None:
+    """Return the MD5 that a store reports of the whole object; ``None`` where it reports none."""
+    return found.md5 or (found.e_tag if MD5.fullmatch(found.e_tag or "") else None)
+
+
+def _describe_contradiction(at: ObjectAt, claimed: str) -> str:
+    return (
+        f"the bytes of {at.key} are not those of its MD5 {claimed}: they are damaged, or the ETags of {at.store.name} are "
+        "no MD5s, which --opaque-etags says"
+    )
+
+
+def _has_known_digest(copied: UnverifiedCopy, found: ObjectMeta) -> bool:
+    return found.e_tag in copied.e_tags or found.md5 in copied.e_tags
 
 
 def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt) -> str:
-    if copied.destination.e_tag in copied.e_tags or copied.destination.md5 in copied.e_tags:
+    found = copied.destination
+    if _has_known_digest(copied, found):
         return "destination digest"
+    if copied.e_tag_is_digest and found.e_tag:
+        raise DiffersError(
+            f"{destination.key} has the ETag {found.e_tag}, which is none of the bytes that were written, "
+            "and ETags there were seen to be their digests"
+        )
     # A bit may flip while the copy is read back too: it counts as different after two readings that do not match.
     for _ in range(_READBACKS):
         if sha256_of(destination) == copied.sha256:
@@ -180,14 +257,19 @@ def sha256_of(at: ObjectAt) -> str:
     Raises:
         ConnectionError: the body ended early.
     """
+    return _read_digests(at, whole=False).sha256
+
+
+def _read_digests(at: ObjectAt, *, whole: bool = True) -> Digests:
     opened = at.open()
-    digest, count = hashlib.sha256(), 0
+    digests = Digests(whole=whole)
     for piece in [opened.read()] if opened.meta.size <= SMALL_BYTES else opened.chunks():
-        digest.update(piece)
-        count += len(piece)
-    if count != opened.meta.size:
-        raise ConnectionError(f"{at.key} ended after {count} of {opened.meta.size} bytes: the body was truncated")
-    return digest.hexdigest()
+        digests.update(piece)
+    if digests.count != opened.meta.size:
+        raise ConnectionError(
+            f"{at.key} ended after {digests.count} of {opened.meta.size} bytes: the body was truncated"
+        )
+    return digests
 
 
 def is_as_recorded(at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | None) -> bool:
@@ -197,11 +279,19 @@ def is_as_recorded(at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | 
     return sha256 is not None and now.size == then.size and sha256_of(at) == sha256
 
 
-def compare_content(source: ObjectAt, destination: ObjectAt) -> Verified | None:
+def compare_content(source: ObjectAt, destination: ObjectAt, *, opaque_source: bool = True) -> Verified | None:
     """Read both objects and compare their bytes.
+
+    Args:
+        source: one object.
+        destination: another one, perhaps a copy of bytes that were read damaged.
+        opaque_source: ``False`` refuses bytes that are not those of the source's own digest.
 
     Returns:
         ``None`` when they differ.
+
+    Raises:
+        ContradictedError: they are equal, but the source's own digest is another.
     """
     held, found = source.head(), destination.head()
     if held.size != found.size:
@@ -209,11 +299,18 @@ def compare_content(source: ObjectAt, destination: ObjectAt) -> Verified | None:
     # A bit may flip on the way here. Objects differ when each gave one digest twice, or when no digest is common.
     of_source: list[str] = []
     of_destination: list[str] = []
+    e_tags: dict[str, frozenset[str]] = {}
     for _ in range(_MAX_READS):
-        of_source.append(sha256_of(source))
+        read = _read_digests(source)
+        e_tags[read.sha256] = read.e_tags
+        of_source.append(read.sha256)
         of_destination.append(sha256_of(destination))
         common = set(of_source) & set(of_destination)
         if common:
+            claimed = None if opaque_source or source.store.is_local else _claimed_digest(held)
+            tags = frozenset[str]().union(*(e_tags[each] for each in common))
+            if claimed is not None and claimed not in tags and not source.store.names_encryption(source.key):
+                raise ContradictedError(_describe_contradiction(source, claimed))
             return Verified(source=held, destination=found, evidence="both read", sha256=common.pop(), ours=False)
         if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break

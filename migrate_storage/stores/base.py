@@ -45,6 +45,14 @@ class Store(Protocol):
         """Send a HEAD; also return the attributes of the object."""
         ...
 
+    def names_encryption(self, path: str) -> bool:
+        """Send a HEAD; whether it names KMS or a customer's key, with which an ETag is no digest of the bytes.
+
+        Returns:
+            ``False`` too where that cannot be seen.
+        """
+        ...
+
     def open(self, path: str) -> Opened:
         """Send a GET for one object."""
         ...
@@ -57,9 +65,10 @@ class Store(Protocol):
         attributes: Attributes,
         create: bool,
         part_size: int | None,
-        stat_after: bool = True,
     ) -> ObjectMeta:
-        """Write one object and return its metadata.
+        """Write one object; return what the answer to the PUT tells.
+
+        That is no proof that the store has kept it: only a HEAD, a GET or a LIST after the PUT shows that.
 
         Args:
             path: the full key.
@@ -67,7 +76,9 @@ class Store(Protocol):
             attributes: headers and user metadata of the object; a store that keeps none ignores them.
             create: refuse to replace an object, where the store supports that.
             part_size: upload in parts of this many bytes; ``None`` sends one request.
-            stat_after: send a HEAD for what the answer to a PUT lacks, such as the time; otherwise that may be unknown.
+
+        Returns:
+            The number of bytes that were sent, with the ETag and the version where the answer has them. It has no time.
 
         Raises:
             FileExistsError: ``create`` was given, the store supports it, and there is an object.

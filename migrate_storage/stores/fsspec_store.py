@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.stores.encryption import fsspec_names_encryption
 from migrate_storage.stores.obstore_store import HEADERS, plain_e_tag, to_attributes
 
 __all__ = ("FsspecStore", "usable")
@@ -101,6 +102,11 @@ class FsspecStore:
         opened = self.open(path)
         return opened.meta, opened.attributes
 
+    def names_encryption(self, path: str) -> bool:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        with self._lock:
+            return fsspec_names_encryption(self._fs, path)
+
     def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""
         info = self._fetch_info(path)
@@ -114,20 +120,23 @@ class FsspecStore:
         attributes: Attributes,  # noqa: ARG002 - fsspec has no common way to keep attributes
         create: bool,
         part_size: int | None,
-        stat_after: bool = True,  # noqa: ARG002 - fsspec's answer to a write has no metadata
     ) -> ObjectMeta:
         """Write one object: only for a revert. Attributes stay in the row."""
         self._check_path(path)
         with self._lock:
             if create and self._fs.exists(path):
                 raise FileExistsError(f"something stands at {path} already")
+            size = 0
             if isinstance(content, bytes):
                 self._fs.pipe_file(path, content)
+                size = len(content)
             else:
                 with self._fs.open(path, "wb", block_size=part_size or _BLOCK_BYTES) as file:
                     for piece in content:
                         file.write(piece)
-        return self.head(path)
+                        size += len(piece)
+        # fsspec returns nothing of the answer to a write.
+        return ObjectMeta(path=path, size=size)
 
     def delete(self, path: str) -> None:
         """Delete one object; not by ``rm``, which reads ``*`` and ``[`` as patterns."""

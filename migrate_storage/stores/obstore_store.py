@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from obstore.store import LocalStore, MemoryStore
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.stores.encryption import obstore_names_encryption
 from migrate_storage.stores.fork_guard import touch
 from migrate_storage.stores.listed_paths import ListedPaths
 
@@ -77,6 +77,18 @@ def from_attributes(attributes: Attributes) -> dict[str, str]:
     return {**attributes.metadata, **headers}
 
 
+class _Count:
+    """Counts the bytes of pieces that pass."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def count_bytes(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.bytes += len(piece)
+            yield piece
+
+
 class _OpenedObject:
     def __init__(self, store: Any, path: str, result: Any, chunk: int) -> None:
         self._store, self._result, self._chunk = store, result, chunk
@@ -130,6 +142,10 @@ class ObstoreStore:
         found = unpanicked(lambda: self._store.get(path, options={"head": True}))
         return to_meta(path, found.meta), to_attributes(found.attributes)
 
+    def names_encryption(self, path: str) -> bool:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        return obstore_names_encryption(self._store, path)
+
     def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
@@ -143,7 +159,6 @@ class ObstoreStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
-        stat_after: bool = True,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
@@ -158,7 +173,8 @@ class ObstoreStore:
             # No service can complete a multipart upload on the condition that there is no object.
             raise FileExistsError(f"something stands at {path} already")
         # obstore takes pieces on a thread of its runtime, where reading them through obstore would panic.
-        pieces = content if isinstance(content, bytes) else _read_in_thread(iter(content))
+        sent = _Count()
+        pieces = content if isinstance(content, bytes) else _read_in_thread(sent.count_bytes(content))
         try:
             answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
         except Exception as error:
@@ -167,23 +183,8 @@ class ObstoreStore:
             raise
         if self._root is not None:
             _sync_to_disk(self._root / path)
-        e_tag = plain_e_tag(answer.get("e_tag"))
-        ours = None
-        if isinstance(content, bytes) and e_tag:
-            ours = ObjectMeta(path=path, size=len(content), e_tag=e_tag, version=answer.get("version"))
-            if not stat_after:
-                return ours
-        try:
-            found = self.head(path)
-        except Exception:
-            if ours is None:
-                raise
-            # The PUT succeeded. Sent again with ``create``, it would be refused because of its own object.
-            return ours
-        if ours is not None and part_size is None and found.e_tag != e_tag:
-            # The object was replaced between PUT and HEAD: the ETag of the PUT belongs to our bytes.
-            return replace(ours, size=found.size, last_modified=found.last_modified)
-        return found
+        size = len(content) if isinstance(content, bytes) else sent.bytes
+        return ObjectMeta(path=path, size=size, e_tag=plain_e_tag(answer.get("e_tag")), version=answer.get("version"))
 
     def _exists(self, path: str) -> bool:
         try:

@@ -29,10 +29,21 @@ class ResolvedBackend:
         backend: a StorageBackend: FSSpecBackend, or an ObstoreBackend of this package or of advanced-alchemy.
         attempts: how often obstore itself sends one request; jobs repeat requests themselves.
         pace: limits the requests; ``None`` sets no limit.
+        opaque_etags: whether the user says that its ETags are no digests, although they look like MD5s.
+        consistent_listings: whether the user says that its listings show each write that was acknowledged before.
     """
 
-    def __init__(self, backend: Any, *, attempts: int = 1, pace: StoreLimits | None = None) -> None:
+    def __init__(
+        self,
+        backend: Any,
+        *,
+        attempts: int = 1,
+        pace: StoreLimits | None = None,
+        opaque_etags: bool = False,
+        consistent_listings: bool = False,
+    ) -> None:
         self.backend, self._attempts, self._pace = backend, attempts, pace
+        self.opaque_etags, self.consistent_listings = opaque_etags, consistent_listings
         self.registration: Registration = read(backend)
         self._stores: dict[str, Store] = {}
         self._lock = threading.Lock()

@@ -56,6 +56,11 @@ class ThrottledStore:
         self._pace.requests.acquire(1)
         return self._store.head_with_attributes(path)
 
+    def names_encryption(self, path: str) -> bool:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._pace.requests.acquire(1)
+        return self._store.names_encryption(path)
+
     def open(self, path: str) -> Opened:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.acquire(1)
@@ -69,13 +74,10 @@ class ThrottledStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
-        stat_after: bool = True,
     ) -> ObjectMeta:
-        """Write one object; it counts as a PUT and, with ``stat_after``, a HEAD."""
-        self._pace.requests.acquire(1 + stat_after)
-        return self._store.put(
-            path, content, attributes=attributes, create=create, part_size=part_size, stat_after=stat_after
-        )
+        """See :class:`migrate_storage.stores.base.Store`."""
+        self._pace.requests.acquire(1)
+        return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size)
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""

@@ -16,7 +16,7 @@ from migrate_storage.core.model import Place
 
 __all__ = (
     "GLOBAL_MEMORY", "Split", "join_folder", "join_prefix", "normalise_endpoint", "resolve_links", "root_and_prefix",
-    "s3_endpoint", "same_service", "split",
+    "s3_endpoint", "same_service", "split", "vendor_of",
 )  # fmt: skip
 
 
@@ -262,7 +262,8 @@ _VENDOR_OF_SERVICE = {"s3": "aws", "gcs": "google", "azure": "azure"}
 _REMOTE_DISKS = frozenset({"sftp", "ssh", "ftp", "smb", "webdav", "http", "hdfs", "webhdfs", "nfs", "jupyter"})
 
 
-def _vendor_of(place: Place) -> str | None:
+def vendor_of(place: Place) -> str | None:
+    """Return the vendor whose own host name a place is asked under; ``None`` for any other host."""
     if not place.endpoint or place.endpoint.startswith("aws-"):
         return _VENDOR_OF_SERVICE.get(place.service)
     host = place.endpoint.partition("://")[2].partition("/")[0].partition(":")[0]
@@ -282,7 +283,7 @@ def same_service(a: Place, b: Place) -> bool | None:
     services = {a.service, b.service}
     if "memory" in services:
         return False
-    vendors = (_vendor_of(a), _vendor_of(b))
+    vendors = (vendor_of(a), vendor_of(b))
     if services == {"file"}:
         return True
     if "file" in services:

@@ -11,7 +11,7 @@ from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import BYTES, Age
 from migrate_storage.cli.run_job import run_and_report
-from migrate_storage.cli.shared_options import JobOutput, file_option, references_option
+from migrate_storage.cli.shared_options import JobOutput, file_option, opaque_etags_option, references_option
 from migrate_storage.reporting.diff_files import Differences
 
 __all__ = ("orphans",)
@@ -69,6 +69,7 @@ class _OrphansRequest:
     max_requests_per_second: float | None = option(
         metavar="N", type=float, help="Requests to the stores in a second.  [default: no limit]"
     )
+    opaque_etags: tuple[str, ...] = opaque_etags_option()
     files: OrphanFileOptions = group(OrphanFileOptions)
     output: JobOutput = group(JobOutput)
 

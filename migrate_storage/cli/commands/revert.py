@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.run_job import run_and_report
-from migrate_storage.cli.shared_options import JobOutput, dry_run_option
+from migrate_storage.cli.shared_options import JobOutput, dry_run_option, opaque_etags_option
 
 __all__ = ("revert",)
 
@@ -21,6 +21,7 @@ class _RevertRequest:
         metavar="SECONDS", type=float, default=5.0, show_default=True,
         help="Time to let late writes arrive before the last look at the destination.",
     )  # fmt: skip
+    opaque_etags: tuple[str, ...] = opaque_etags_option()
     dry_run: bool = dry_run_option()
     output: JobOutput = group(JobOutput)
 

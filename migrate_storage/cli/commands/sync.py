@@ -18,6 +18,7 @@ from migrate_storage.cli.shared_options import (
     grace_option,
     lease_option,
     memory_option,
+    opaque_etags_option,
 )
 from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
@@ -53,6 +54,7 @@ class _SyncRequest:
     limits: LimitOptions = group(LimitOptions)
     memory: int = memory_option(_DEFAULT.memory)
     attempts: int = attempts_option()
+    opaque_etags: tuple[str, ...] = opaque_etags_option()
     grace: float = grace_option(default=_DEFAULT.grace)
     lease: float = lease_option(_DEFAULT.lease, "sync")
     journal: JournalOptions = group(JournalOptions)

@@ -67,6 +67,8 @@ class OrphansOptions:
     concurrency: int = 16
     bandwidth: int | None = None
     max_requests_per_second: float | None = None
+    #: Backend keys whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
+    opaque_etags: tuple[str, ...] = ()
     journal: str | None = None
     journal_schema: str | None = None
     lease: float = 15.0
@@ -139,7 +141,7 @@ class Orphans(Job[_Facts]):
             LeaseHeldError: a run is at work on this database.
         """
         options = self._options
-        sides = sides_of(self._application.backends, self.context.limits)
+        sides = sides_of(self._application.backends, self.context.limits, opaque_etags=options.opaque_etags)
         keys = self._find_keys(sides)
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             if options.yes:

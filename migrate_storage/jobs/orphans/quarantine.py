@@ -155,7 +155,8 @@ class Quarantine:
     def copy_to_quarantine(self, record: ObjectRecord) -> StepResult:
         """Copy an object to quarantine and verify it; the new record has the evidence."""
         original, copy = self._resolve_objects(record)
-        verified = self._copy(original, copy, create=False)
+        opaque = self._sides[record.source_key].opaque_etags
+        verified = self._copy(original, copy, create=False, opaque=opaque)
         found = self._head(copy)
         if found is None or found.size != verified.source.size:
             raise ObjectCheckError(f"the copy {record.destination} is not what was written")
@@ -198,7 +199,9 @@ class Quarantine:
         if self._dry_run:
             return self.delete_copy(record)
         try:
-            self._copy(copy, original, create=refuses_to_replace(self._sides[record.source_key], self._retry))
+            side = self._sides[record.source_key]
+            create = refuses_to_replace(side, self._retry)
+            self._copy(copy, original, create=create, opaque=side.opaque_etags)
         except StoreRequestError as error:
             if error.failure.kind is not FailureKind.EXISTS:
                 raise
@@ -256,8 +259,8 @@ class Quarantine:
             raise KeyRefusedError(f"no backend is registered under {record.source_key!r} any more: register it again")
         return side.resolve(record.source_path), side.resolve(record.destination_path)
 
-    def _copy(self, source: ObjectAt, destination: ObjectAt, *, create: bool) -> Verified:
-        policy = CopyPolicy(create=create, recheck_source=False, rounds=1)
+    def _copy(self, source: ObjectAt, destination: ObjectAt, *, create: bool, opaque: bool) -> Verified:
+        policy = CopyPolicy(create=create, recheck_source=False, rounds=1, opaque_source=opaque)
         return copy_verified(source, destination, policy, self._resources)
 
     def _have_same_attributes(self, original: ObjectAt, copy: ObjectAt) -> bool:

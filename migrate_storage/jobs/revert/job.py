@@ -52,6 +52,8 @@ class RevertOptions:
     concurrency: int = 32
     #: Seconds before the last check of the destination, see :class:`migrate_storage.jobs.run.options.RunOptions`.
     settle: float = 5.0
+    #: Backend keys whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
+    opaque_etags: tuple[str, ...] = ()
     #: URL of another database that holds the journal.
     journal: str | None = None
     #: Database schema of the journal's tables.
@@ -126,7 +128,7 @@ class Revert(Job[_Facts]):
 
     def _side(self, key: str) -> ResolvedBackend:
         try:
-            return ResolvedBackend(self._application.backends[key])
+            return ResolvedBackend(self._application.backends[key], opaque_etags=key in self._options.opaque_etags)
         except KeyError:
             raise ConfigurationError(
                 f"the run went between keys of which {key!r} is not registered any more: register it to undo the run"

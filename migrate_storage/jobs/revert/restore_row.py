@@ -277,7 +277,10 @@ class RowRestorer:
         """Copy from the destination to the source, replaced only while it is ``here``."""
         create = here is None and refuses_to_replace(self._source, self._retry)
         guarded = _GuardedStore(source, here, lambda: self._head(source))
-        policy = CopyPolicy(content_type=content_type, create=create, before_attempt=guarded.begin_attempt)
+        policy = CopyPolicy(
+            content_type=content_type, create=create, before_attempt=guarded.begin_attempt,
+            opaque_source=self._destination.opaque_etags,
+        )  # fmt: skip
         try:
             return copy_verified(destination, ObjectAt(guarded, source.key), policy, self._resources)
         except SourceChangedError as error:

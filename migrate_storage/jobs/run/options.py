@@ -70,6 +70,10 @@ class RunOptions:
     attempts: int = 5
     #: Bytes of object content in memory at once, over all workers.
     memory: int = 64 * MiB
+    #: Backend keys whose ETags look like MD5s and are none, so that two reads that agree count as proof.
+    opaque_etags: tuple[str, ...] = ()
+    #: Backend keys whose listings show each write that was acknowledged before, so that one replaces many HEADs.
+    consistent_listings: tuple[str, ...] = ()
     #: URL of another database for the journal; ``None`` keeps it in the application's own.
     journal: str | None = None
     #: Database schema of the journal's tables.

@@ -20,7 +20,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.database.rights import check_rows
-from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings
+from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, lists_freshly
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
 from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
@@ -90,10 +90,14 @@ def examine(
         check_rows(rows, update=False)
     else:
         check_rights(rows, journal, update=changes_rows)
-    source = ResolvedBackend(find_backend(application.backends, options.source), pace=pace)
+    source = ResolvedBackend(
+        find_backend(application.backends, options.source), pace=pace,
+        opaque_etags=options.source in options.opaque_etags,
+        consistent_listings=options.source in options.consistent_listings,
+    )  # fmt: skip
     samples, filenames = _sample_files(rows, source)
     roots = _find_buckets(samples, source)
-    notes = [*source.registration.translation.notes, *_note_triggers(rows, database)]
+    notes = [*source.registration.translation.notes, *_note_triggers(rows, database), *_note_user_word(source)]
     check_source(source, roots, retry)
     if options.destination is None:
         swap = ResolvedBackend(_translated(source), pace=pace)
@@ -118,7 +122,7 @@ def examine(
         capabilities, found = try_destination(destination, retry)
         notes.extend(found)
         sights = SideListings(
-            ListingEvidence.probe(source, retry, filenames if capabilities.listing else ()),
+            ListingEvidence.probe(source, retry, filenames if lists_freshly(source) else ()),
             ListingEvidence(destination, retry, trusted=capabilities.listing),
         )
         # A disk is walked: its listing needs no probe.
@@ -200,6 +204,18 @@ def _find_buckets(samples: Sequence[Place], source: ResolvedBackend) -> list[Pla
         if len(found) < MAX_CHECKED_BUCKETS:
             found.setdefault(place.root, replace(place, key=""))
     return list(found.values())
+
+
+def _note_user_word(source: ResolvedBackend) -> list[Note]:
+    """Say what counts as proof only because the user said so."""
+    said = (
+        (source.opaque_etags, "evidence.opaque-etags", "two reads count as proof, also of an object whose ETag is another MD5"),
+        (source.consistent_listings, "evidence.consistent-listings", "its listings count as fresh, and replace HEADs"),
+    )  # fmt: skip
+    return [
+        Note(severity=Severity.INFO, code=code, subject=source.key, message=f"as an option says of {source.key}, {what}")
+        for given, code, what in said if given
+    ]  # fmt: skip
 
 
 def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:

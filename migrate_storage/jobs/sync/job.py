@@ -75,7 +75,10 @@ class Sync(Job[_Facts]):
         super().__init__(listener, JobPace.from_options(options), part=part)
         limits = self.context.limits
         self._options, self._application = options, application
-        self._source, self._destination = (ResolvedBackend(each, pace=limits) for each in (source, destination))
+        self._source, self._destination = (
+            ResolvedBackend(each, pace=limits, opaque_etags=each.key in options.opaque_etags)
+            for each in (source, destination)
+        )
         self._lease = f"sync-{digest(self._source.key, self._destination.key)}"
 
     def run(self) -> Report:

@@ -39,6 +39,8 @@ class SyncOptions:
     max_duration: float | None = None
     attempts: int = 5
     memory: int = 64 * MiB
+    #: Keys, folders or URLs of stores whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
+    opaque_etags: tuple[str, ...] = ()
     dry_run: bool = False
     #: URL of the journal's database; ``None`` keeps it with the rows, or in a file of our own.
     journal: str | None = None

@@ -26,7 +26,8 @@ LISTED_OBJECTS_CHARS = 1_000_000
 _PROOFS = {
     "source digest": "the source's own digest is that of the bytes that were read",
     "local source": "the source is a disk or the memory of this machine, read once",
-    "read twice": "the source has no digest, so it was read a second time, and gave the same bytes",
+    "read twice": "the source reports no digest, so it was read a second time, and gave the same bytes",
+    "by option": "the digest of the source is another one, but an option says that its ETags are none",
     "destination digest": "the destination's own digest is that of the bytes that were written",
     "read back": "the copy was read again, and holds the bytes that were written",
     "both read": "both sides were there, and were read: the same bytes",

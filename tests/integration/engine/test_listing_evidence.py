@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import Event
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from migrate_storage.core.model import ObjectMeta, OutcomeKind
+from migrate_storage.core.model import ObjectMeta, OutcomeKind, Place
 from migrate_storage.engine import listing_evidence
-from migrate_storage.engine.listing_evidence import ListingEvidence
+from migrate_storage.engine.listing_evidence import ListingEvidence, lists_freshly
 from migrate_storage.engine.scheduler import Scheduler
+from migrate_storage.jobs.run.final_check import recheck_sources
 from migrate_storage.stores.obstore_store import ObstoreStore
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
@@ -58,13 +60,86 @@ def test_a_listing_stands_for_the_looks_at_all_its_objects(
     world = worlds(request.getfixturevalue(f"{server}_s3"), sqlite_url)
     world.fill(ROWS)
     count = heads(monkeypatch)
-    report = world.run()
+    report = world.run(consistent_listings=("old",))
     assert (report.exit_code, report.rows_moved) == (0, ROWS)
     assert world.check(backend="new") == ROWS
     assert count["old"] < ROWS / 4, "three looks at each source come from listings, and a few heads prove these"
     assert count["new"] <= before_the_put + ROWS / 4
     assert all(value["last_modified"] for value in world.raw()), "the row is told what a look would tell"
+    assert "evidence.consistent-listings" in [note.code for note in report.notes]
     world.close()
+
+
+def test_where_nobody_knows_that_listings_are_fresh_they_show_copies_only(
+    moto_s3: S3Server, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds(moto_s3, sqlite_url)
+    world.fill(ROWS)
+    count = heads(monkeypatch)
+    assert world.run().exit_code == 0
+    assert world.check(backend="new") == ROWS
+    assert count["old"] >= 3 * ROWS, "after the copy, after the commit, and at the end"
+    assert count["new"] <= ROWS / 4
+    world.close()
+
+
+def lagging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings of the folder of an object answer what they answered first, for ever."""
+    seen: dict[str, list[ObjectMeta]] = {}
+    original = ObstoreStore.list
+
+    def list_(self: ObstoreStore, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
+        if prefix.startswith("docs"):
+            key = f"{self.name} {prefix}"
+            if key not in seen:
+                seen[key] = list(original(self, prefix))
+            return (meta for meta in seen[key] if meta.path > after)
+        return original(self, prefix, after=after)
+
+    monkeypatch.setattr(ObstoreStore, "list", list_)
+
+
+def test_a_write_that_listings_hide_is_found_by_the_last_look(
+    rclone_s3, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds(rclone_s3, sqlite_url)
+    world.fill(ROWS)
+    lagging(monkeypatch)
+    names, reached = sorted(world.contents)[:10], Event()
+
+    def written(session: Any, *more: Any) -> None:
+        if not reached.is_set():
+            reached.set()
+            for name in names:
+                world.contents[name] = b"written after the copy"
+                world.old.fs.pipe(world.old._prepare_path(name), world.contents[name])
+        recheck_sources(session, *more)
+
+    monkeypatch.setattr("migrate_storage.jobs.run.passes.recheck_sources", written)
+    report = world.run()
+    assert (report.exit_code, report.rows_moved) == (0, ROWS)
+    assert world.check(backend="new") == ROWS
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "fresh"),
+    [
+        (Place(service="s3", endpoint="", root="b", key=""), True),
+        (Place(service="s3", endpoint="aws-cn", root="b", key=""), True),
+        (Place(service="gcs", endpoint="", root="b", key=""), True),
+        (Place(service="azure", endpoint="https://acme.blob.core.windows.net", root="b", key=""), True),
+        (Place(service="s3", endpoint="https://cache.acme.example", root="b", key=""), False),
+        (Place(service="s3", endpoint="https://storage.googleapis.com", root="b", key=""), False),
+        (Place(service="gcs", endpoint="http://storage.googleapis.com", root="b", key=""), False),
+        (Place(service="azure", endpoint="http://127.0.0.1:10000/devstoreaccount1", root="b", key=""), False),
+        (Place(service="sftp", endpoint="", root="", key=""), False),
+    ],
+    ids=str,
+)
+def test_which_listings_are_known_to_be_fresh(place: Place, fresh: bool) -> None:
+    assert lists_freshly(cast("ResolvedBackend", SimpleNamespace(root=place, consistent_listings=False))) is fresh
+    assert lists_freshly(cast("ResolvedBackend", SimpleNamespace(root=place, consistent_listings=True)))
 
 
 def ghosts(listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
@@ -116,7 +191,7 @@ def test_a_listing_that_is_no_evidence_decides_nothing(
         begun_once = Event()
         monkeypatch.setattr(ListingEvidence, "fetch", at_work)
     count = heads(monkeypatch)
-    report = world.run()
+    report = world.run(consistent_listings=("old",))
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: ROWS})
     assert world.check(backend="new") == ROWS
     assert count["old"] >= 3 * ROWS, "each was looked at by itself"
@@ -176,7 +251,7 @@ def test_a_source_deleted_while_its_copy_waits_leaves_a_copy_that_is_known_as_ou
         original(self)
 
     monkeypatch.setattr(Scheduler, "_start_listing", deleted)
-    report = world.run()
+    report = world.run(consistent_listings=("old",))
     assert (report.counts[OutcomeKind.MISSING], report.rows_left) == (1, 1)
     entry = world.journal["docs/1/d1.bin"]
     assert (entry.state, entry.ours) == ("leftover", True)

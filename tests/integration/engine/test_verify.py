@@ -1,8 +1,9 @@
-"""Evidence has two ends; an equal digest proves, an unequal or missing one proves nothing."""
+"""Evidence has two ends: an equal digest proves, no reading outvotes another one, and a missing one is made up for."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import obstore
@@ -11,6 +12,7 @@ import pytest
 from migrate_storage.core.model import Evidence, ObjectMeta
 from migrate_storage.engine.transfer import Digests, UnverifiedCopy
 from migrate_storage.engine.verify import (
+    ContradictedError,
     DiffersError,
     UnverifiedError,
     compare_content,
@@ -49,8 +51,11 @@ def test_what_says_that_an_object_was_replaced(later: Evidence, is_unchanged: bo
 class Reading:
     """A store that counts its reads, and may hold other bytes each time."""
 
-    def __init__(self, store: ObstoreStore, *, trusted: bool = False) -> None:
-        self._store, self.name, self.is_local, self.reads = store, "s", trusted, 0
+    def __init__(self, store: ObstoreStore, *, trusted: bool = False, encrypted: bool = False) -> None:
+        self._store, self.name, self.is_local, self.reads, self._encrypted = store, "s", trusted, 0, encrypted
+
+    def names_encryption(self, path: str) -> bool:
+        return self._encrypted
 
     def open(self, path: str) -> Any:
         self.reads += 1
@@ -65,7 +70,7 @@ def server(moto_s3: S3Server) -> ObstoreStore:
     return ObstoreStore(store, "s")
 
 
-def copied(*, source_tag: str | None, destination_tag: str | None, size: int = 7) -> UnverifiedCopy:
+def copied(*, source_tag: str | None, destination_tag: str | None, size: int = 7, **known: bool) -> UnverifiedCopy:
     taken = Digests()
     taken.update(b"content")
     return UnverifiedCopy(
@@ -73,6 +78,7 @@ def copied(*, source_tag: str | None, destination_tag: str | None, size: int = 7
         destination=ObjectMeta(path="d", size=size, e_tag=destination_tag),
         sha256=taken.sha256,
         e_tags=taken.e_tags,
+        **known,
     )
 
 
@@ -87,9 +93,11 @@ OTHER = hashlib.md5(b"encrypted").hexdigest()
         (MD5, None, False, "source digest, read back", (0, 1)),
         (MD5, OTHER, False, "source digest, read back", (0, 1)),
         (None, MD5, False, "read twice, destination digest", (1, 0)),
-        (OTHER, MD5, False, "read twice, destination digest", (1, 0)),
+        ("0x8DC", MD5, False, "read twice, destination digest", (1, 0)),
+        (f"{OTHER}-2", MD5, False, "read twice, destination digest", (1, 0)),
         (None, None, False, "read twice, read back", (1, 1)),
         (None, MD5, True, "local source, destination digest", (0, 0)),
+        (OTHER, MD5, True, "local source, destination digest", (0, 0)),
     ],
 )
 def test_how_equality_is_proved(
@@ -105,6 +113,53 @@ def test_how_equality_is_proved(
     assert (source.reads, destination.reads) == reads
     assert verified.sha256 == hashlib.sha256(b"content").hexdigest()
     assert verified.ours is True
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("opaque", [False, True])
+def test_no_reading_outvotes_the_digest_of_the_source(server: ObstoreStore, encrypted: bool, opaque: bool) -> None:
+    """But where a HEAD names KMS, or the user says that ETags are no digests, there is none."""
+    source, there = ObjectAt(Reading(server, encrypted=encrypted), "right"), ObjectAt(server, "right")
+    unverified = copied(source_tag=OTHER, destination_tag=MD5, opaque_source=opaque)
+    if not encrypted and not opaque:
+        with pytest.raises(
+            ContradictedError, match=f"the bytes of right are not those of its MD5 {OTHER}.*--opaque-etags"
+        ):
+            verify(unverified, source, there)
+        return
+    evidence = "read twice, by option" if opaque else "read twice"
+    assert verify(unverified, source, there).evidence == f"{evidence}, destination digest"
+
+
+def test_a_digest_beside_the_etag_is_not_outvoted_either(server: ObstoreStore) -> None:
+    unverified = copied(source_tag="0x8DC", destination_tag=MD5)
+    unverified = replace(unverified, source=replace(unverified.source, md5=OTHER))
+    with pytest.raises(ContradictedError):
+        verify(unverified, ObjectAt(Reading(server), "right"), ObjectAt(server, "right"))
+
+
+def test_no_reading_outvotes_the_digest_of_the_destination_where_a_probe_showed_that_it_is_one(
+    server: ObstoreStore,
+) -> None:
+    there = Reading(server)
+    with pytest.raises(DiffersError, match="which is none of the bytes that were written"):
+        verify(
+            copied(source_tag=MD5, destination_tag=OTHER, e_tag_is_digest=True),
+            ObjectAt(server, "right"),
+            ObjectAt(there, "right"),
+        )
+    assert there.reads == 0
+
+
+def test_an_equal_copy_of_bytes_that_contradict_the_source_is_no_proof(server: ObstoreStore) -> None:
+    """Both were read, and are equal: the damaged bytes of an earlier attempt."""
+    source, copy = Reading(server), ObjectAt(server, "right")
+    source.head = lambda path: replace(server.head(path), e_tag=OTHER)
+    assert compare_content(ObjectAt(source, "right"), copy) is not None
+    with pytest.raises(ContradictedError):
+        compare_content(ObjectAt(source, "right"), copy, opaque_source=False)
+    source._encrypted = True
+    assert compare_content(ObjectAt(source, "right"), copy, opaque_source=False) is not None
 
 
 def test_other_bytes_at_the_destination_differ(server: ObstoreStore) -> None:

@@ -16,6 +16,8 @@ from migrate_storage.engine.transfer import COPY_ROUNDS, CopyPolicy, CopyResourc
 from migrate_storage.engine.verify import (
     DestinationExistsError,
     DiffersError,
+    NotKeptError,
+    OtherObjectError,
     SourceChangedError,
     copy_verified,
     holds_damaged_copy,
@@ -31,16 +33,16 @@ RESOURCES = CopyResources(
 
 
 class Recorded(ObstoreStore):
-    """A store that records each PUT's ``create`` and calls a function after it."""
+    """A store that records each PUT's ``create``, may keep other bytes, and calls a function after it."""
 
-    def __init__(self, after_put: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, after_put: Callable[[], None] = lambda: None, *, keeps: bytes | None = None) -> None:
         super().__init__(MemoryStore(), "memory")
         self.creates: list[bool] = []
-        self._after_put = after_put
+        self._after_put, self._keeps = after_put, keeps
 
     def put(self, path: str, content: Any, *, create: bool, **options: Any) -> ObjectMeta:
         self.creates.append(create)
-        written = super().put(path, content, create=create, **options)
+        written = super().put(path, self._keeps or content, create=create, **options)
         self._after_put()
         return written
 
@@ -82,15 +84,51 @@ def test_without_a_recheck_one_round_is_enough() -> None:
 
 def test_other_bytes_at_the_destination_are_written_again_before_that_is_an_error() -> None:
     source, _ = source_of(b"right")
-    destination = Recorded()
-
-    def harm() -> None:
-        ObstoreStore.put(destination, "b", b"wrong", attributes=Attributes(), create=False, part_size=None)
-
-    destination._after_put = harm
+    destination = Recorded(keeps=b"wrong")
     with pytest.raises(DiffersError):
         copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=False), RESOURCES)
     assert len(destination.creates) == COPY_ROUNDS
+
+
+def test_what_another_program_writes_right_after_the_put_is_not_replaced() -> None:
+    """Its ETag is not that of the answer to our PUT."""
+    source, _ = source_of(b"right")
+    destination = Recorded()
+
+    def write() -> None:
+        ObstoreStore.put(destination, "b", b"other", attributes=Attributes(), create=False, part_size=None)
+
+    destination._after_put = write
+    with pytest.raises(OtherObjectError, match="and the PUT was answered with"):
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
+    assert destination.creates == [True]
+    assert destination.open("b").read() == b"other"
+
+
+def test_the_same_bytes_under_another_etag_are_the_copy() -> None:
+    source, _ = source_of(b"right")
+    destination = Recorded()
+    destination._after_put = lambda: destination._store.put("b", b"right")
+    verified = copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
+    assert verified.destination == destination.head("b")
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_put_that_kept_nothing_is_no_copy_whatever_it_answered(create: bool) -> None:
+    source, _ = source_of(b"right")
+    destination = Recorded()
+    destination._after_put = lambda: destination.delete("b")
+    with pytest.raises(NotKeptError, match="a HEAD after it finds no such object"):
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=create), RESOURCES)
+    assert destination.creates == [create] * COPY_ROUNDS, "another's object that appears meanwhile is not replaced"
+
+
+def test_a_copy_that_a_listing_will_show_gets_no_head() -> None:
+    source, _ = source_of(b"right")
+    destination = Recorded()
+    policy = CopyPolicy(create=True, head_copy=False)
+    verified = copy_verified(source, ObjectAt(destination, "b"), policy, RESOURCES)
+    assert (verified.destination.e_tag, verified.destination.last_modified) == (destination.head("b").e_tag, None)
 
 
 def test_an_object_that_exists_is_not_replaced() -> None:

@@ -18,7 +18,7 @@ from migrate_storage.engine import server_side_copy
 from migrate_storage.engine import verify as engine_verify
 from migrate_storage.jobs.sync import reconcile
 from migrate_storage.reporting import Report
-from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.servers import AzureServer, S3Server
 from tests.support.sync.ends import azure_backend, blobs_of, fsspec_s3_backend, objects_of, s3_backend
 from tests.support.sync.fixtures import Run
@@ -204,15 +204,12 @@ def test_what_does_not_verify_is_taken_away_again(tmp_path: Path, sync: Run, mon
     source, destination = tmp_path / "a", tmp_path / "b"
     write(source / "x", b"right")
     write(source / "y", b"right")
-    real = engine_verify.copy_bytes
+    real = ObstoreStore.put
 
-    def harmed(source_at: ObjectAt, destination_at: ObjectAt, *args: Any, **options: Any) -> Any:
-        done = real(source_at, destination_at, *args, **options)
-        if destination_at.key.endswith("x"):
-            (destination / "x").write_bytes(b"wrong")
-        return done
+    def harmed(self: ObstoreStore, path: str, content: Any, **options: Any) -> Any:
+        return real(self, path, b"wrong" if path.endswith("x") else content, **options)
 
-    monkeypatch.setattr(engine_verify, "copy_bytes", harmed)
+    monkeypatch.setattr(ObstoreStore, "put", harmed)
     report = sync(source, destination)
     assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.DIFFERS, "x")]
     assert files(destination) == {"y": b"right"}
