@@ -33,6 +33,8 @@ SELECT view_definition FROM information_schema.views WHERE table_schema = COALES
 """
 _QUALIFIED = re.compile(r"`([^`]+)`\.`([^`]+)`(?!\.)")
 """A name with its schema in a view's definition, as the server writes it."""
+_STRICT = "SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')"
+"""A value that is too long for its column is refused. Otherwise the server would cut it."""
 _LAG_COLUMNS = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 
 
@@ -87,7 +89,7 @@ class MySQL(Dialect):
     swap_characters = 250_000
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
-        self.limit_lock_wait(connection, lock_seconds)
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, {_STRICT}")
 
     def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
@@ -132,7 +134,8 @@ class MariaDB(MySQL):
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(
-            f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION idle_transaction_timeout = {idle_seconds}"
+            f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, "
+            f"SESSION idle_transaction_timeout = {idle_seconds}, {_STRICT}"
         )
 
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,6 +270,41 @@ def test_a_document_that_cannot_be_written_back_is_listed(worlds: World) -> None
     }
     assert all(any(owner in outcome.reason for owner in broken) for outcome in report.listed)
     assert worlds.sql("SELECT * FROM settings ORDER BY owner") == before
+
+
+@pytest.mark.parametrize("mode", ["", "ANSI", "STRICT_TRANS_TABLES"])
+def test_a_document_that_gets_too_long_for_its_column_is_listed_and_never_cut(
+    request: pytest.FixtureRequest, mode: str
+) -> None:
+    """A server may be set up to cut it: the application's own connections say so here."""
+    world = open_world(request, "mariadb")
+    documents = Documents(world, "VARCHAR(150)")
+    bare = {"backend": "old", "filename": world.file("a").path, "metadata": {"name": "a"}}
+    documents.write({"long": {"file": bare, "fill": "x" * 60}, "short": None})
+    world.other_engine = sa.create_engine(
+        world.url, connect_args={"init_command": f"SET SESSION sql_mode = '{mode}', SESSION lock_wait_timeout = 20"}
+    )
+    before = world.sql("SELECT * FROM settings ORDER BY owner")
+    report = world.run()
+    assert (report.exit_code, report.rows_moved) == (1, 0)
+    assert ["Data too long" in outcome.reason for outcome in report.listed] == [True]
+    assert world.sql("SELECT * FROM settings ORDER BY owner") == before
+    world.other_engine.dispose()
+    world.close()
+
+
+def test_documents_of_one_storage_are_rekeyed_with_their_inner_files(worlds: World, tmp_path: Path) -> None:
+    """A row whose value is one file, and which contains others, is one row all the same."""
+    new = places.new_local(tmp_path / "old").build()
+    world = World(worlds.url, worlds.old, new)
+    documents = Documents(world, {"postgresql": "JSONB"}.get(world.engine.dialect.name, "JSON"))
+    before = fill(documents)
+    report = world.run()
+    assert (report.way.value, report.exit_code, report.rows_left) == ("rekey", 0, 0)
+    check_opens(world, documents.read(), "new", NAMES)
+    assert revert(world).exit_code == 0
+    assert documents.read() == before
+    world.close()
 
 
 def test_a_row_of_a_long_document_is_found_by_its_key(worlds: World) -> None:
