@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import dropwhile
 
 from sqlalchemy import Connection, func, select, update
 
@@ -10,7 +11,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import amount, duration
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.schema import PREFIX, Tables, check_not_newer
-from migrate_storage.journal.steps import QualifyName, Step, steps_after
+from migrate_storage.journal.steps import QualifyName, Statement, Step, steps_after
 
 __all__ = ("list_statements", "migrate_tables")
 
@@ -40,9 +41,8 @@ def migrate_tables(database: Database, tables: Tables) -> list[str]:
         for number, step in steps.items():
             # Before the first change of a table, so that a program of neither version uses a half-changed one.
             connection.execute(update(tables.version).values(version=-number))
-            for statement in step.statements:
-                if not statement.done(connection, qualify):
-                    connection.exec_driver_sql(statement.sql(connection, qualify))
+            for statement in _remaining_statements(step, connection, qualify):
+                connection.exec_driver_sql(statement.sql(connection, qualify))
             connection.execute(update(tables.version).values(version=number))
         return [f"{number}: {step.summary}" for number, step in steps.items()]
 
@@ -56,15 +56,19 @@ def list_statements(connection: Connection, tables: Tables) -> Iterator[str]:
     check_not_newer(version)
     for number, step in _pending_steps(version).items():
         comment = f"-- {number}: {step.summary}\n"
-        for statement in step.statements:
-            if not statement.done(connection, qualify):
-                yield comment + statement.sql(connection, qualify)
-                comment = ""
+        for statement in _remaining_statements(step, connection, qualify):
+            yield comment + statement.sql(connection, qualify)
+            comment = ""
         yield f"{comment}UPDATE {qualify('version')} SET version = {number}"
 
 
 def _pending_steps(version: int) -> dict[int, Step]:
     return steps_after(version if version > 0 else -version - 1)
+
+
+def _remaining_statements(step: Step, connection: Connection, qualify: QualifyName) -> Iterator[Statement]:
+    """Yield the statements from the first one that is not done."""
+    return dropwhile(lambda statement: statement.done(connection, qualify), step.statements)
 
 
 def _qualifier(connection: Connection, tables: Tables) -> QualifyName:

@@ -27,8 +27,8 @@ class Statement:
 
     #: Returns the SQL.
     sql: Callable[[Connection, QualifyName], str]
-    #: Returns whether an earlier attempt executed it. MariaDB and MySQL commit each change of a table at once, so a step
-    #: that was interrupted continues with the first statement that is not done.
+    #: Returns whether an earlier attempt executed it. It is asked when all statements before it are done. MariaDB and MySQL
+    #: commit each change of a table at once, so an interrupted step continues with the first statement that is not done.
     done: Callable[[Connection, QualifyName], bool]
 
 

@@ -60,9 +60,12 @@ class _PostgreSQLTrials(Trials):
             return "no schema of its search_path exists"
         statement = text("SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = :s")
         may = connection.execute(statement, {"s": name}).scalar()
-        if may:
-            return self.find_read_only(connection)
-        return f"there is no schema {name}" if may is None else f"permission denied for schema {name}"
+        if may is None:
+            # The journal creates its schema.
+            may = connection.exec_driver_sql("SELECT has_database_privilege(current_database(), 'CREATE')").scalar()
+            if not may:
+                return f"there is no schema {name}, and permission to create one is denied"
+        return self.find_read_only(connection) if may else f"permission denied for schema {name}"
 
     def try_write(self, connection: Connection, statement: Any) -> None:
         # EXPLAIN checks rights and rules as the statement does, and fires no trigger.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from migrate_storage.cli import cli
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
@@ -149,3 +152,29 @@ def test_a_step_may_wait_for_processes_and_not_for_differences(module: str, tmp_
     assert ended.return_value == 1
     assert "1 missing" in ended.output
     database.close()
+
+
+@pytest.mark.parametrize("words", [("advance",), ("retreat",), ("ready",), ("status",), ("repair",)])
+def test_no_step_without_the_tables(module: str, sqlite_url: str, words: tuple[str, ...]) -> None:
+    """A migration of the application dropped them: it is unknown which keys differ."""
+    app = Path(f"{module}.py")
+    app.write_text(app.read_text().replace("outbox.prepare()\n", "").replace('phase="dual_write"', 'phase="shared"'))
+    run = CliRunner()
+    for name, told in (
+        ("migrate_storage_outbox", "migrate_storage_outbox is gone"),
+        (None, "has no tables of the outbox"),
+    ):
+        with contextlib.closing(Database(sqlite_url)) as database:
+            tables = Outbox(database, "files").tables
+            database.transaction(partial(tables.create, again=True))
+            if name is None:
+                database.transaction(tables.drop)
+            else:
+                database.transaction(tables.outbox.drop)
+            ended = run.invoke(cli, ["cutover", *words, "--app", module], standalone_mode=False)
+            assert isinstance(ended.exception, ConfigurationError), ended.output
+            assert told in str(ended.exception)
+            assert (
+                database.transaction(lambda connection: sa.inspect(connection).has_table("migrate_storage_outbox"))
+                is False
+            )
