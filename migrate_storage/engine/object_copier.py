@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Capabilities, ObjectMeta, OutcomeKind
+from migrate_storage.engine.conditions import WriteConditions
 from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
 from migrate_storage.engine.server_side_copy import can_server_side_copy, verify_server_side_copy
@@ -58,6 +59,8 @@ class _Copy:
     task: CopyTask
     source: ObjectAt
     destination: ObjectAt
+    #: Whether a conditional PUT was refused while there was no object.
+    refused: bool = False
 
 
 class ObjectCopier:
@@ -82,7 +85,9 @@ class ObjectCopier:
     ) -> None:
         self.plan, self.listings = plan, listings
         self._resources, self._retry, self._dry_run = resources, resources.retry, dry_run
-        self._create_only = capabilities.create_only
+        self._conditions = WriteConditions(
+            create_only=capabilities.create_only, on_contradiction=resources.on_contradiction
+        )
         self._digests = DigestPlan.of_capabilities(capabilities)
 
     def copy(self, task: CopyTask) -> CopyResult:
@@ -201,8 +206,8 @@ class ObjectCopier:
 
     def _copy(self, copy: _Copy) -> CopyResult:
         task = copy.task
-        copier = self.plan.copier(task.item)
-        refuses = self._create_only if copier is None else copier.create_only
+        copier = self._conditions.usable(self.plan.copier(task.item))
+        refuses = self._conditions.create_only if copier is None else copier.create_only
         may_be_occupied = not refuses or self._dry_run or _has_known_copy(task.record) or task.replaces is not None
         existing = self._head(copy.destination) if may_be_occupied else None
         if existing is not None:
@@ -221,6 +226,9 @@ class ObjectCopier:
             result, replace_existing = self._server_side_copy(copy, copier, replace_existing=replace_existing)
             if result is not None:
                 return result
+            # The service would have refused to replace an object; a PUT without a condition replaces it.
+            if not (replace_existing or self._conditions.create_only) and self._head(copy.destination) is not None:
+                return self._destination_exists(copy)
         return self._copy_with_retries(copy, replace_existing=replace_existing)
 
     def _server_side_copy(
@@ -271,7 +279,12 @@ class ObjectCopier:
         except StoreRequestError as error:
             kind = error.failure.kind
             if kind is FailureKind.EXISTS and create:
-                return self._destination_exists(copy)
+                if self._head(copy.destination) is not None:
+                    return self._destination_exists(copy)
+                self._conditions.drop_copies(
+                    copier, f"a copy to {destination}, where nothing is, was refused as if there were an object"
+                )
+                return None
             if kind.retriable or kind is FailureKind.NO_BUCKET:
                 raise
             # A missing right, or an object that the service does not copy: the copy through this process fails with the reason.
@@ -280,7 +293,7 @@ class ObjectCopier:
 
     def _copy_with_retries(self, copy: _Copy, *, replace_existing: bool) -> CopyResult:
         """Copy through this process."""
-        task, create = copy.task, self._create_only and not replace_existing
+        task, create = copy.task, self._conditions.create_only and not replace_existing
         source_pending, list_copy = self._may_list_source(task), self._may_list_copy(task)
         content_type = _content_type_for(task)
         if content_type is None and replace_existing and not task.item.slots and _has_known_copy(task.record):
@@ -297,7 +310,11 @@ class ObjectCopier:
         try:
             verified = copy_verified(copy.source, copy.destination, policy, self._resources)
         except DestinationExistsError as error:
-            return self._destination_exists(copy, error.sent)
+            return self._after_refused_put(copy, error.sent)
+        except StoreRequestError as error:
+            if error.failure.kind is not FailureKind.PERMANENT or not create:
+                raise
+            return self._without_condition(copy, error)
         except (DiffersError, UnverifiedError, SourceChangedError) as problem:
             if isinstance(problem, OtherObjectError):
                 return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=str(problem))
@@ -309,6 +326,31 @@ class ObjectCopier:
             task=task, verified=verified, copied=True,
             source_pending=source_pending, destination_pending=destination_pending,
         )  # fmt: skip
+
+    def _after_refused_put(self, copy: _Copy, sent: tuple[SentBody, ...]) -> CopyResult:
+        """Handle a conditional PUT that was refused as if there were an object."""
+        if self._head(copy.destination) is not None:
+            return self._destination_exists(copy, sent)
+        # Another process may have deleted it since. A second refusal contradicts the probe.
+        if copy.refused:
+            self._conditions.drop_puts(
+                f"a PUT of {copy.destination.key}, where nothing is, was refused as if there were an object"
+            )
+        return self._copy_with_retries(replace(copy, refused=True), replace_existing=False)
+
+    def _without_condition(self, copy: _Copy, error: StoreRequestError) -> CopyResult:
+        """Try an object without the condition, where a conditional PUT failed for good."""
+        if self._head(copy.destination) is not None:
+            return self._destination_exists(copy)
+        try:
+            # A HEAD has just shown that there is nothing to replace.
+            result = self._copy_with_retries(copy, replace_existing=True)
+        except StoreRequestError:
+            raise error from None
+        self._conditions.drop_puts(
+            f"a conditional PUT failed ({error.failure.message}), and one without a condition did not"
+        )
+        return result
 
     def _may_list_source(self, task: CopyTask) -> bool:
         """Whether one listing may replace the last HEAD of this and many other sources."""

@@ -11,10 +11,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from migrate_storage.core.errors import KeyRefusedError, PreflightError
-from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
+from migrate_storage.core.model import Attributes, Capabilities, Note, Place, Severity
 from migrate_storage.engine.listing_evidence import listing_matches_head
 from migrate_storage.engine.transfer import Digests, part_size
 from migrate_storage.stores.base import ObjectAt
@@ -26,7 +27,7 @@ from migrate_storage.translate.places import resolve_links
 
 __all__ = (
     "SCRATCH", "check_absent", "check_source", "refuses_existing", "refuses_to_replace", "same_storage",
-    "try_destination",
+    "succeeds_where_free", "try_destination",
 )  # fmt: skip
 
 SCRATCH = ".migrate-storage"
@@ -35,6 +36,10 @@ _SERVER_CACHE_SECONDS = 1.5
 """Seconds after which a server of a disk shows a file that was written to the disk directly."""
 _MAX_PROBE_WRITES = 3
 """How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
+
+
+_MAX_FREE_WRITES = 2
+"""How often a conditional write to a free name is tried: S3 may answer 409 while other requests are in progress."""
 
 
 def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) -> None:
@@ -188,21 +193,23 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     attributes = Attributes(content_type="text/x-probe", metadata={"probe": "1"})
     notes: list[Note] = []
     doing = "writing a probe object"
-    create = True
+    write = partial(at.store.put, at.key, content, attributes=attributes, part_size=None)
     try:
-        for _ in range(_MAX_PROBE_WRITES):
-            _write_probe(at, content, attributes, retry, create=create)
+        creates = succeeds_where_free(at, partial(write, create=True), retry)
+        for attempt in range(_MAX_PROBE_WRITES):
+            if attempt or not creates:
+                retry.call(partial(write, create=False))
             doing = "reading the probe object back"
             written = retry.call(at.head)
             found, back = retry.call(lambda: _read_probe(at))
             if back == content:
                 break
-            doing, create = "writing a probe object", False
+            doing = "writing a probe object"
         else:
             raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
         keeps = found.content_type == attributes.content_type and found.metadata == attributes.metadata
         # A store that answers anything else gets a HEAD before each PUT.
-        create = refuses_existing(
+        create = creates and refuses_existing(
             lambda: at.store.put(at.key, b"other", attributes=Attributes(), create=True, part_size=None), retry
         )
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -233,17 +240,6 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     return capabilities, notes
 
 
-def _write_probe(at: ObjectAt, content: bytes, attributes: Attributes, retry: Retry, *, create: bool) -> ObjectMeta:
-    put = at.store.put
-    try:
-        return retry.call(lambda: put(at.key, content, attributes=attributes, create=create, part_size=None))
-    except StoreRequestError as error:
-        if error.failure.kind is not FailureKind.EXISTS:
-            raise
-        # The name is random: an earlier attempt wrote it, and its answer was lost.
-        return retry.call(lambda: put(at.key, content, attributes=attributes, create=False, part_size=None))
-
-
 def _read_probe(at: ObjectAt) -> tuple[Attributes, bytes]:
     opened = at.open()
     return opened.attributes, opened.read()
@@ -255,6 +251,32 @@ def refuses_existing(write: Callable[[], object], retry: Retry) -> bool:
         retry.call(write)
     except StoreRequestError as error:
         return error.failure.kind is FailureKind.EXISTS
+    return False
+
+
+def succeeds_where_free(at: ObjectAt, write: Callable[[], object], retry: Retry) -> bool:
+    """Whether a write on the condition that there is no object succeeds where there is none.
+
+    Args:
+        at: a place without an object.
+        write: the conditional write to it.
+        retry: repeats failed requests.
+
+    Raises:
+        StoreRequestError: the store did not answer, or refuses all requests.
+    """
+    for _ in range(_MAX_FREE_WRITES):
+        try:
+            retry.call(write)
+        except StoreRequestError as error:
+            if error.failure.kind.is_store_wide:
+                raise
+            if error.failure.kind is not FailureKind.EXISTS:
+                return False
+            if retry.or_none_if_missing(at.head) is not None:
+                return True  # An earlier attempt wrote it, and its answer was lost.
+        else:
+            return True
     return False
 
 

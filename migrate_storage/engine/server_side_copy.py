@@ -15,7 +15,7 @@ from functools import partial
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
-from migrate_storage.engine.probe import SCRATCH, refuses_existing
+from migrate_storage.engine.probe import SCRATCH, refuses_existing, succeeds_where_free
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -132,7 +132,7 @@ def _probe_copy(
     content = retry.call(lambda: original.open().read())
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != found.e_tag:
         return "ETags there are not the MD5 of the bytes"
-    probe = destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}")
+    probe, free = (destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}") for _ in range(2))
     content_type = None if attributes.content_type else _PROBE_CONTENT_TYPE
     try:
         retry.call(lambda: copier.copy(original.key, probe.key, content_type=content_type, create=False))
@@ -140,8 +140,12 @@ def _probe_copy(
         same = retry.call(lambda: probe.open().read()) == content and opened.meta.e_tag == found.e_tag
         if not same or opened.attributes.content_type != (attributes.content_type or content_type):
             return "a probe was copied with other bytes, another ETag or another content type"
-        again = partial(copier.copy, original.key, probe.key, content_type=content_type, create=True)
-        return copier.refusing() if refuses_existing(again, retry) else copier
+        conditional = partial(copier.copy, original.key, content_type=content_type, create=True)
+        if not refuses_existing(lambda: conditional(probe.key), retry):
+            return copier
+        # Some services apply the condition to the source, and refuse every copy.
+        return copier.refusing() if succeeds_where_free(free, lambda: conditional(free.key), retry) else copier
     finally:
-        with contextlib.suppress(Exception):
-            probe.delete()
+        for at in (probe, free):
+            with contextlib.suppress(Exception):
+                at.delete()

@@ -172,6 +172,8 @@ class CopyResources:
     on_bytes: Callable[[int], None]
     #: Called between the pieces of a large object; an exception from it ends the copy and aborts the multipart upload.
     checkpoint: Callable[[], None] = lambda: None
+    #: Called once with a line for each capability of the destination that an answer contradicts.
+    on_contradiction: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,6 +69,12 @@ class JobContext:
         note = Note(severity=Severity.WARNING, code="listing.fallback", message=message, todo=todo)
         self.stats.send(Noted(note=note))
 
+    def note_contradiction(self, message: str) -> None:
+        """Announce that a capability of the destination is given up."""
+        todo = "nothing: the object was done the other way, and so are all that follow"
+        note = Note(severity=Severity.WARNING, code="destination.contradicted", message=message, todo=todo)
+        self.stats.send(Noted(note=note))
+
     def copy_resources(self, memory: int) -> CopyResources:
         """Return what all copies of the job share.
 
@@ -80,4 +86,5 @@ class JobContext:
             memory=MemoryBudget(memory).reserve,
             on_bytes=self.stats.add_bytes,
             checkpoint=self.checkpoint,
+            on_contradiction=self.note_contradiction,
         )

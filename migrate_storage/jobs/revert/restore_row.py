@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, RunError
@@ -124,7 +125,14 @@ class _GuardedStore:
             now is not None and expected is not None and not consistent_with(expected.evidence, now.evidence)
         ):
             raise ObjectCheckError(f"{path} was written by somebody else just now")
-        return self._store.put(path, content, create=create and self._attempts == 1, **options)
+        put = partial(self._store.put, path, content, create=create and self._attempts == 1, **options)
+        try:
+            return put()
+        except FileExistsError:
+            # S3 may answer 409 or 412 because of another request, whose object is gone again.
+            if self._head() is not None:
+                raise
+            return put()
 
 
 class RowRestorer:

@@ -24,7 +24,7 @@ from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import preflight
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
-from tests.support.copy_shim import CopyShim, copy_shim
+from tests.support.copy_shim import Answer, CopyShim, copy_shim
 from tests.support.engine import registrations as places
 from tests.support.engine.hostile_keys import hostile_names
 from tests.support.engine.hostile_rows import check_rows, insert_row
@@ -187,7 +187,7 @@ def test_what_stands_at_the_destination_is_not_copied_over(rclone_s3, sqlite_url
 @pytest.fixture
 def strict(moto_s3) -> Iterator[tuple[S3Server, CopyShim]]:
     """moto, and before it what refuses to copy onto something that stands there."""
-    with copy_shim(moto_s3.service.port, refuses=True) as shim:
+    with copy_shim(moto_s3.service.port, copy=Answer.HONOURED) as shim:
         yield moto_s3.behind(shim.endpoint), shim
 
 
@@ -200,8 +200,8 @@ def test_copies_that_refuse_to_replace_are_used_beside_puts_that_do(strict, sqli
     assert report.counts == {OutcomeKind.REWRITTEN: 7, OutcomeKind.OCCUPIED: 1}
     assert report.evidence == {EVIDENCE: 7}
     assert server.client.get_object(Bucket=bucket, Key="docs/0/d0.bin")["Body"].read() == b"somebody else's"
-    # One probe copied and one refused; and no look at the destination before a copy.
-    assert shim.copies == {"done": 1 + 7, "exists": 1 + 1}
+    # One probe copied without a condition and one with it, and one refused; and no HEAD of the destination before a copy.
+    assert shim.copies == {"done": 2 + 7, "exists": 1 + 1}
 
 
 def test_every_header_that_must_be_signed_is(strict, sqlite_url: str) -> None:
