@@ -50,3 +50,24 @@ def test_quotes_in_what_is_said_stay_text(project: Project) -> None:
 def test_the_next_command_names_a_file_that_was_named(project: Project) -> None:
     project.write('app = "app"\n', "mine.toml")
     assert project("inspect", "--config", "mine.toml").stdout.endswith("translate --config mine.toml\n")
+
+
+def test_a_schema_for_the_journal_is_proposed_in_postgresql_unless_it_has_a_journal(
+    project: Project, postgres_url: str
+) -> None:
+    for url, expected in ((None, None), (postgres_url, "migrate_storage")):
+        project.environment.update({"APP_DATABASE": url} if url else {})
+        assert project("init", "--app", "app", "--force").returncode == 0
+        written = tomllib.loads((project.directory / "migrate-storage.toml").read_text())
+        assert written.get("journal-schema") == expected
+    (project.directory / "migrate-storage.toml").unlink()
+    assert project("tables", "create", "--app", "app").returncode == 0
+    assert project("init", "--app", "app").returncode == 0
+    assert "journal-schema" not in tomllib.loads((project.directory / "migrate-storage.toml").read_text())
+
+
+def test_an_application_that_does_not_work_yet_gets_its_file(project: Project) -> None:
+    project.write("raise RuntimeError('later')\n", "broken.py")
+    ended = project("init", "--app", "broken")
+    assert ended.returncode == 0, ended.stderr
+    assert tomllib.loads((project.directory / "migrate-storage.toml").read_text()) == {"app": "broken"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -18,6 +19,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.jobs.readiness import ready_to_unregister
 from migrate_storage.journal import Journal
 from migrate_storage.journal.lease_holder import hold_lease
+from tests.support.engine import registrations as places
 from tests.support.engine.world import World
 
 
@@ -84,6 +86,20 @@ def test_a_cutover_that_is_not_over(moved: World) -> None:
         assert against(moved) == {"phase": "1 process may be acting in a cutover's phase: web-1"}
         switch.close()
     assert against(moved) == {}
+
+
+def test_a_cutover_in_another_schema(postgres_url: str, tmp_path: Path) -> None:
+    """Its tables are where the application's Outbox says, and the journal is elsewhere."""
+    old, new = places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build()
+    with contextlib.closing(World(postgres_url, old, new)) as world:
+        world.fill(2)
+        with contextlib.closing(Database(postgres_url)) as database:
+            outbox = Outbox(database, "old", "app")
+            outbox.prepare()
+            assert world.run(journal_schema="media").exit_code == 0
+            assert against(world) == {}
+            outbox.request_repair("a", Side.SOURCE)
+            assert against(world) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
 
 
 def test_the_soak(moved: World) -> None:
