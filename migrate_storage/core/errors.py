@@ -15,6 +15,7 @@ Every message is one line: what failed, why, and what to do.
     ├── PhaseLostError             the lease of this process on the cutover's phase has expired
     ├── RunError                   a job cannot continue; its work is journaled          (exit code 3)
     │   ├── RefusedError           the database refuses a statement, and would again
+    │   │   └── WrongUpdateError   an UPDATE of one row left it as it is, or changed others too; it is rolled back
     │   ├── PreflightError         found before anything was changed                    (exit code 2)
     │   └── LeaseHeldError         another job has the lease                            (exit code 2)
     └── StoppedError               a person or a signal stopped the job                  (exit code 130)
@@ -30,7 +31,7 @@ from collections.abc import Mapping
 __all__ = (
     "ApplicationError", "ConditionFailedError", "ConfigurationError", "DeleteFailedError", "KeyRefusedError",
     "LeaseHeldError", "MigrateStorageError", "MissingBucketError", "PhaseLostError", "PreflightError", "RefusedError",
-    "RunError", "StoppedError", "UnknownOptionError",
+    "RunError", "StoppedError", "UnknownOptionError", "WrongUpdateError",
 )  # fmt: skip
 
 
@@ -93,6 +94,17 @@ class RefusedError(RunError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class WrongUpdateError(RefusedError):
+    """An UPDATE of one row left it as it is, or changed others too. Its transaction must be rolled back.
+
+    Args:
+        reason: what the UPDATE did to the row.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, reason)
 
 
 class PreflightError(RunError, ConfigurationError):

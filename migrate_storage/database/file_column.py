@@ -32,7 +32,7 @@ from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import Column
 from migrate_storage.database.compare_and_swap import CompareAndSwap, key_equals
 from migrate_storage.database.connection import Database, SlowStatementError, describe_failure, hidden_rows_error
-from migrate_storage.database.dialects.base import as_text
+from migrate_storage.database.dialects.base import TableFacts, as_text
 from migrate_storage.database.file_json import Row
 from migrate_storage.database.key_ranges import after_key, up_to_key
 from migrate_storage.database.primary_keys import spellings
@@ -68,21 +68,28 @@ class FileColumn:
     def __init__(self, database: Database, of: Column, *, where: str | None = None) -> None:
         self.database = database
         self.column = of
-        #: The column's type as the server calls it, in capitals.
+        #: What the database enforces of the table's rows, and what it does when they are updated.
+        self.facts: TableFacts
         #: Whether row level security hides rows of the table from this role.
         self.hides_rows: bool
-        self.type, set_on_update, self.hides_rows = database.transaction(self._describe)
+        self.facts, declared, self.hides_rows = database.transaction(self._describe)
+        #: The column's type as the server calls it, in capitals.
+        self.type = _name_type(declared[of.column])
+        #: The types of the key's columns.
+        self.key_types = [declared[name] for name in of.key]
         if self.hides_rows and not database.visible_rows_only:
             raise hidden_rows_error(f"the policies of table {of.table} apply to this role")
-        names = dict.fromkeys((*of.key, of.column, *set_on_update))
+        names = dict.fromkeys((*of.key, of.column, *self.facts.set_on_update))
         self.table = table(of.table, *(column(name) for name in names), schema=of.schema)
         self.key = [self.table.c[name] for name in of.key]
+        self._order = [
+            database.dialect.catalog.in_key_order(part, type_)
+            for part, type_ in zip(self.key, self.key_types, strict=True)
+        ]
         #: The column in SQL, as it is stored.
         self.raw = self.table.c[of.column]
         self._text = database.dialect.text_of(self.raw, self.type)
-        self.compare_and_swap = CompareAndSwap(
-            database.dialect, self.table, self.key, self.raw, self.type, set_on_update
-        )
+        self.compare_and_swap = CompareAndSwap(database.dialect, self.table, self.key, self.raw, self.type, self.facts)
         self._bounds: list[ColumnElement[bool]] = []
         self._where: list[ColumnElement[bool]] = []
         if where:
@@ -90,11 +97,13 @@ class FileColumn:
             self._where.append(literal_column(f"({where})", types.Boolean()))
             self._try_condition()
 
-    def _describe(self, connection: Connection) -> tuple[str, tuple[str, ...], bool]:
-        """The column's type, the columns that the server sets on UPDATE, and whether it hides rows."""
+    def _describe(self, connection: Connection) -> tuple[TableFacts, dict[str, types.TypeEngine[Any]], bool]:
+        """What the database enforces of the table, the types of its columns, and whether it hides rows."""
         of, name = self.column, self.column.table
         try:
-            columns = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=of.schema)}
+            columns = {
+                entry["name"]: entry["type"] for entry in inspect(connection).get_columns(name, schema=of.schema)
+            }
         except NoSuchTableError as error:
             raise ConfigurationError(
                 f"no such table {name} in {self.database}: check --database, or create the table"
@@ -104,12 +113,14 @@ class FileColumn:
             raise ConfigurationError(
                 f"table {name} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
             )
-        set_on_update = self.database.dialect.columns_set_on_update(connection, of.schema, name)
+        facts = self.database.dialect.catalog.facts(connection, table(name, schema=of.schema))
         hidden = self.database.dialect.hides_rows(connection, of.schema, name)
-        type_ = columns[of.column]["type"]
-        item = getattr(type_, "item_type", None)
-        name = type(item if item is not None else type_).__name__.upper()
-        return name if item is None else f"{name}[]", set_on_update, hidden
+        return facts, columns, hidden
+
+    @property
+    def has_unique_key(self) -> bool:
+        """Whether the database enforces that no two rows have the same key, and that no part of a key is NULL."""
+        return self.facts.enforces(self.column.key)
 
     def _try_condition(self) -> None:
         try:
@@ -134,8 +145,8 @@ class FileColumn:
             after: a key as the database gave it, itself excluded.
             until: another one, itself included.
         """
-        low = [] if after is None else [after_key(self.key, after, "low")]
-        high = [] if until is None else [up_to_key(self.key, until, "high")]
+        low = [] if after is None else [after_key(self._order, after, "low")]
+        high = [] if until is None else [up_to_key(self._order, until, "high")]
         narrowed = copy.copy(self)
         narrowed._bounds = [*self._bounds, *low, *high]  # noqa: SLF001 - of this very class
         return narrowed
@@ -155,7 +166,7 @@ class FileColumn:
             window = self.between_keys(start, end)
             while position is not None and position <= passed + count:
                 if position:
-                    nth = window.select().order_by(*self.key).offset(position - passed - 1).limit(1)
+                    nth = window.select().order_by(*self._order).offset(position - passed - 1).limit(1)
                     key = self._read_first(nth)
                     keys.extend([] if key is None or key in keys[-1:] else [key])
                 position = next(positions, None)
@@ -175,13 +186,13 @@ class FileColumn:
     def _read_nth_key(self, number: int, after: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         statement = self._select_nth(number)
         if after is not None:
-            statement = statement.where(after_key(self.key, after, "low"))
+            statement = statement.where(after_key(self._order, after, "low"))
         return self._read_first(statement)
 
     def _select_nth(self, number: int) -> Any:
         """A SELECT of the key of the nth row, whether it meets the condition or not: few rows may."""
-        keys = select(*self.key).select_from(self.table).where(*self._bounds)
-        return keys.order_by(*self.key).offset(number - 1).limit(1)
+        keys = self._with_whole_key(select(*self.key).select_from(self.table).where(*self._bounds))
+        return keys.order_by(*self._order).offset(number - 1).limit(1)
 
     def _read_first(self, statement: Any) -> tuple[Any, ...] | None:
         found = self.database.transaction(lambda connection: connection.execute(statement).first())
@@ -195,7 +206,14 @@ class FileColumn:
                 whose value is not NULL.
             size: rows in a window.
             after: the key behind which the first window starts.
+
+        Yields:
+            Lists of rows; the first one has up to ``size`` rows of which a part of the key is NULL, if there are any.
         """
+        if after is None and not self.has_unique_key:
+            statement = self._select_without_key(backend).limit(size)
+            if rows := self.database.transaction(partial(_read_rows, statement=statement)):
+                yield rows
         span, longest = size, size * _MAX_WINDOW_GROWTH
         while True:
             read = partial(self._read_window, backend=backend, after=after)
@@ -256,11 +274,11 @@ class FileColumn:
         """Restrict a SELECT to the next ``span`` rows; return it with the last key of them if more follow."""
         keys = self._select_nth(span)
         if after is not None:
-            keys, statement = keys.where(after_key(self.key, after)), statement.where(after_key(self.key, after))
+            keys, statement = keys.where(after_key(self._order, after)), statement.where(after_key(self._order, after))
         until = connection.execute(keys).first()
         if until is None:
             return statement, None
-        return statement.where(up_to_key(self.key, tuple(until))), tuple(until)
+        return statement.where(up_to_key(self._order, tuple(until))), tuple(until)
 
     def _read_window(
         self, connection: Connection, backend: str | None, span: int, after: tuple[Any, ...] | None
@@ -272,7 +290,16 @@ class FileColumn:
 
     def _select_matching(self, backend: str | None, *more: ColumnElement[Any]) -> Any:
         """A SELECT of the keys of the rows that may name ``backend``, in key order."""
-        return self._filter_by_backend(backend, self.select(*more).where(self.raw.is_not(None)).order_by(*self.key))
+        matching = self.select(*more).where(self.raw.is_not(None))
+        return self._filter_by_backend(backend, self._with_whole_key(matching).order_by(*self._order))
+
+    def _with_whole_key(self, statement: Any) -> Any:
+        """Leave out the rows of which a part of the key is NULL: no comparison finds them."""
+        return statement if self.has_unique_key else statement.where(*(part.is_not(None) for part in self.key))
+
+    def _select_without_key(self, backend: str | None) -> Any:
+        missing = self.select(self._text.label("value")).where(or_(*(part.is_(None) for part in self.key)))
+        return self._filter_by_backend(backend, missing.where(self.raw.is_not(None)))
 
     def _filter_by_backend(self, backend: str | None, statement: Any) -> Any:
         if backend is None:
@@ -296,7 +323,7 @@ class FileColumn:
 
         def statement(*more: ColumnElement[Any]) -> Any:
             matching = self._select_matching(backend, *more)
-            return matching if after is None else matching.where(after_key(self.key, after))
+            return matching if after is None else matching.where(after_key(self._order, after))
 
         for _ in range(parts):
             window = statement(self._text.label("value")).limit(size)
@@ -318,7 +345,7 @@ class FileColumn:
         for count, end in self._walk(self._select_count(backend), _read_count):
             if number <= count:
                 matching = self._select_matching(backend).offset(number - 1).limit(1)
-                within: list[ColumnElement[Any]] = [] if start is None else [after_key(self.key, start)]
+                within: list[ColumnElement[Any]] = [] if start is None else [after_key(self._order, start)]
                 return self._read_first(matching.where(*within))
             number, start = number - count, end
         return None
@@ -357,6 +384,11 @@ class FileColumn:
             if found is not None:
                 return found[:-1], None if found[-1] is None else as_text(found[-1])
         return None
+
+
+def _name_type(type_: types.TypeEngine[Any]) -> str:
+    item = getattr(type_, "item_type", None)
+    return f"{type(type_ if item is None else item).__name__.upper()}{'' if item is None else '[]'}"
 
 
 def _read_rows(connection: Connection, statement: Any) -> list[Row]:

@@ -8,6 +8,7 @@ import datetime
 import decimal
 import functools
 import hashlib
+import ipaddress
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from migrate_storage.core.model import Column
 
 __all__ = ("digest_of", "dump_key", "load_key", "row_head", "row_id", "row_id_of", "spellings")
 
+_MICROSECOND = datetime.timedelta(microseconds=1)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -59,7 +61,7 @@ def _dump_part(part: Any) -> Any:
         if isinstance(part, types):
             return {kind: dump(part)}
     raise ConfigurationError(
-        f"a primary key of type {type(part).__name__} cannot be journaled: leave this table out with --column"
+        f"a primary key of type {type(part).__name__} cannot be journaled: leave this table out with --columns"
     )
 
 
@@ -80,6 +82,14 @@ _KINDS: dict[str, tuple[tuple[type, ...], Callable[[Any], str], Callable[[str], 
     # Before "date", for a datetime is a date.
     "datetime": ((datetime.datetime,), lambda part: str(part.isoformat()), datetime.datetime.fromisoformat),
     "date": ((datetime.date,), lambda part: str(part.isoformat()), datetime.date.fromisoformat),
+    "time": ((datetime.time,), lambda part: str(part.isoformat()), datetime.time.fromisoformat),
+    "microseconds": (
+        (datetime.timedelta,), lambda part: str(part // _MICROSECOND), lambda text: int(text) * _MICROSECOND,
+    ),
+    # Before "address", for an interface is an address.
+    "interface": ((ipaddress.IPv4Interface, ipaddress.IPv6Interface), str, ipaddress.ip_interface),
+    "address": ((ipaddress.IPv4Address, ipaddress.IPv6Address), str, ipaddress.ip_address),
+    "network": ((ipaddress.IPv4Network, ipaddress.IPv6Network), str, ipaddress.ip_network),
 }  # fmt: skip
 """By JSON key: types of a key's part, and how such a part is written and read."""
 

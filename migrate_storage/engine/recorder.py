@@ -10,6 +10,7 @@ from dataclasses import replace
 from sqlalchemy import create_engine, event
 
 from migrate_storage.core.model import Location, OutcomeKind
+from migrate_storage.database.compare_and_swap import SWAPPED, SwapResult
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.repoint import RowUpdate, repoint_rows
 from migrate_storage.engine.task import CopyResult, CopyTask, with_objects
@@ -51,8 +52,8 @@ class RunRecorder:
     def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
         return self._journal.objects.record_intents(records)
 
-    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
-        """Update rows and record object results; return whether each row was updated."""
+    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
+        """Update rows and record object results; return how each update ended."""
         return repoint_rows(updates, results, run=self.run, journal=self._journal, database=self._database)
 
     def record_results(self, *records: ObjectRecord) -> None:
@@ -119,7 +120,7 @@ class ShardRecorder(RunRecorder):
         super().__init__(journal, database, run)
         self.part, self._check = part, check
 
-    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
+    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """See :meth:`RunRecorder.repoint_rows`."""
         self._check()
         return super().repoint_rows(updates, results)
@@ -165,10 +166,10 @@ class DryRunRecorder(RunRecorder):
             return noted
         return {**self._real.objects.find([id_ for id_ in ids if id_ not in noted]), **noted}
 
-    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[bool]:
+    def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Record the results; every row would be updated."""
         self.record_results(*results)
-        return [True] * len(updates)
+        return [SWAPPED] * len(updates)
 
     def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
         taken = super()._write_intents(records)

@@ -28,7 +28,6 @@ def recover_intents(journal: Journal, database: Database, columns: Sequence[Colu
                 continue
             if name not in tables:
                 tables[name] = FileColumn(database, known[name])
-            has_new_value = partial(
-                tables[name].compare_and_swap.equals, pk=load_key(record["pk"]), value=record["new_value"]
-            )
-            journal.rows.set_state(record["id"], "swapped" if database.transaction(has_new_value) else "kept")
+            values = {"pk": load_key(record["pk"]), "old": record["old_value"], "new": record["new_value"]}
+            result = database.transaction(partial(tables[name].compare_and_swap.result_of, **values))
+            journal.rows.set_state(record["id"], "swapped" if result.done else "kept", result.value)

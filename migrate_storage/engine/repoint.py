@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from migrate_storage.core.model import Location
+from migrate_storage.database.compare_and_swap import WRITTEN_BY_ANOTHER, SwapResult
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, SlotPath, rewrite_value
@@ -65,7 +66,7 @@ def prepare_update(rows: FileColumn, row: Row, slots: Mapping[SlotPath, tuple[st
 
 def repoint_rows(
     updates: Sequence[RowUpdate], results: Sequence[ObjectRecord], *, run: str, journal: Journal, database: Database
-) -> list[bool]:
+) -> list[SwapResult]:
     """Update rows and record object results, in one transaction where possible.
 
     Where they do not, each update is recorded as an intent first, and settled after the commit of the rows.
@@ -78,7 +79,10 @@ def repoint_rows(
         database: where the rows are.
 
     Returns:
-        For each update whether the row has the new value now; ``False`` where another write won.
+        For each update how it ended.
+
+    Raises:
+        WrongUpdateError: an UPDATE changed more than its row, or leaves it as it is. Nothing is written then.
     """
     if journal.database is database:
         return database.transaction(lambda connection: _update_and_record(connection, updates, results, run, journal))
@@ -88,8 +92,9 @@ def repoint_rows(
         journal.objects.record_results(connection, results)
 
     def settle_intents(connection: Connection) -> None:
-        for update, ok in zip(updates, done, strict=True):
-            journal.rows.complete_intent(connection, _row_record(run, update, "swapped" if ok else "kept"))
+        for update, result in zip(updates, done, strict=True):
+            state = "swapped" if result.done else "kept"
+            journal.rows.complete_intent(connection, _row_record(run, update, state, result.value))
 
     journal.database.transaction(record_intents)
     done = database.transaction(lambda connection: _update_rows(connection, updates))
@@ -99,7 +104,7 @@ def repoint_rows(
 
 def _update_and_record(
     connection: Connection, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord], run: str, journal: Journal
-) -> list[bool]:
+) -> list[SwapResult]:
     records = [_row_record(run, update, "swapped") for update in updates]
     # A process that was suspended beyond its lease may find a row updated and recorded by another run just as it would have
     # done. Such a row gets no second record. A row that got its old value back since is updated and recorded again.
@@ -110,9 +115,9 @@ def _update_and_record(
     ]
     done = _update_rows(connection, updates)
     new_records = [
-        record
-        for record, ok, had, runs in zip(records, done, had_new_value, runs_of, strict=True)
-        if ok and not had and run not in runs
+        record if result.value is None else replace(record, new_value=result.value)
+        for record, result, had, runs in zip(records, done, had_new_value, runs_of, strict=True)
+        if result.done and not had and run not in runs
     ]
     journal.rows.add(connection, new_records)
     journal.objects.record_results(connection, results)
@@ -141,13 +146,13 @@ def repoint_all_or_none(
     return True
 
 
-def _update_rows(connection: Connection, updates: Sequence[RowUpdate]) -> list[bool]:
-    done = [False] * len(updates)
+def _update_rows(connection: Connection, updates: Sequence[RowUpdate]) -> list[SwapResult]:
+    done = [WRITTEN_BY_ANOTHER] * len(updates)
     for batch in _split_batches(updates):
         rows = updates[batch[0]].rows
         values = [(updates[i].row.pk, updates[i].row.value, updates[i].new_value) for i in batch]
-        for i, ok in zip(batch, rows.compare_and_swap.swap_all(connection, values), strict=True):
-            done[i] = ok
+        for i, result in zip(batch, rows.compare_and_swap.swap_all(connection, values), strict=True):
+            done[i] = result
     return done
 
 
@@ -166,8 +171,8 @@ def _split_batches(updates: Sequence[RowUpdate]) -> Iterator[list[int]]:
         yield batch
 
 
-def _row_record(run: str, update: RowUpdate, state: str) -> RowRecord:
+def _row_record(run: str, update: RowUpdate, state: str, new_value: str | None = None) -> RowRecord:
     return RowRecord(
         run=run, column=update.rows.column, pk=update.row.pk, objects=update.objects, old_value=update.row.value,
-        new_value=update.new_value, state=state,
+        new_value=update.new_value if new_value is None else new_value, state=state,
     )  # fmt: skip

@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from migrate_storage.core.errors import RefusedError
+from migrate_storage.core.errors import RefusedError, WrongUpdateError
 from migrate_storage.core.model import RowRef
+from migrate_storage.database.compare_and_swap import SwapResult
 from migrate_storage.database.file_json import BrokenValueError
 from migrate_storage.engine.in_flight import PendingRow
 from migrate_storage.engine.recorder import RunRecorder
@@ -30,8 +31,8 @@ class RepointedBatch:
 
     #: The object results that were written with it.
     results: Sequence[ObjectRecord]
-    #: Each row that was tried, its update, whether it has the new value now, and why the database refused it.
-    tried: list[tuple[PendingRow, RowUpdate, bool, str]] = field(default_factory=list)
+    #: Each row that was tried, its update, its value if it was re-pointed, and why the database did not do it.
+    tried: list[tuple[PendingRow, RowUpdate, str | None, str]] = field(default_factory=list)
     #: Rows that cannot be updated as they are, and why.
     broken: list[tuple[PendingRow, str]] = field(default_factory=list)
 
@@ -102,11 +103,11 @@ class BatchRepointer:
                 batch.broken.append((row, str(error)))
         written = self._write(updates, results)
         batch.tried = [
-            (row, update, ok, refusal) for row, update, (ok, refusal) in zip(rows, updates, written, strict=True)
+            (row, update, value, refusal) for row, update, (value, refusal) in zip(rows, updates, written, strict=True)
         ]
         return batch
 
-    def _write(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[tuple[bool, str]]:
+    def _write(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[tuple[str | None, str]]:
         """Write all in one transaction, or after a refusal each row in its own."""
         try:
             done = self._recorder.repoint_rows(updates, results)
@@ -114,15 +115,23 @@ class BatchRepointer:
             self._recorder.repoint_rows((), results)
             return [self._write_row(update) for update in updates]
         self._refusals = 0
-        return [(ok, "") for ok in done]
+        return [(_value_of(update, result), "") for update, result in zip(updates, done, strict=True)]
 
-    def _write_row(self, update: RowUpdate) -> tuple[bool, str]:
+    def _write_row(self, update: RowUpdate) -> tuple[str | None, str]:
         try:
             [done] = self._recorder.repoint_rows([update], ())
+        except WrongUpdateError as error:
+            return None, f"{RowRef(update.rows.column, update.row.pk)}: {error.reason}"
         except RefusedError as error:
             self._refusals += 1
             if self._refusals >= MAX_CONSECUTIVE_REFUSALS:
                 raise
-            return False, f"the database refuses {RowRef(update.rows.column, update.row.pk)}: {error.reason}"
+            return None, f"the database refuses {RowRef(update.rows.column, update.row.pk)}: {error.reason}"
         self._refusals = 0
-        return done, ""
+        return _value_of(update, done), ""
+
+
+def _value_of(update: RowUpdate, result: SwapResult) -> str | None:
+    if not result.done:
+        return None
+    return update.new_value if result.value is None else result.value

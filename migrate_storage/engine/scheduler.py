@@ -191,6 +191,8 @@ class Scheduler:
     def _admit_row(self, rows: FileColumn, row: Row) -> tuple[PendingRow, dict[str, Item]] | None:
         try:
             slots = [slot for slot in parse_slots(rows.column, row) if self._plan.includes(slot)]
+            if slots and self._repoints_rows and None in row.pk:
+                raise ValueError("a part of its key is NULL, so that no UPDATE finds it")
             items = self._plan.items(slots)
         except ValueError as error:
             ref = RowRef(rows.column, row.pk)
@@ -360,13 +362,13 @@ class Scheduler:
             if pending is not None and pending.needs_no_repointing:
                 del self._objects[record.id]
         touched: dict[str, PendingObject] = {}
-        for row, update, ok, refusal in batch.tried:
+        for row, update, value, refusal in batch.tried:
             named = [self._objects[id_] for id_ in update.objects if id_ in self._objects]
-            self.rows_repointed += ok and not any(pending.recopies for pending in named)
-            self.rows_counted += ok and row.listed
+            self.rows_repointed += value is not None and not any(pending.recopies for pending in named)
+            self.rows_counted += value is not None and row.listed
             for pending in named:
                 touched[pending.task.id] = pending
-                pending.mark_tried(row, update.new_value if ok else None, refusal)
+                pending.mark_tried(row, value, refusal)
         for pending in touched.values():
             if pending.has_no_pending_rows:
                 self._handle_repointed(pending)

@@ -60,9 +60,10 @@ class RowRepository(Repository):
         for batch in id_batches(ids):
             connection.execute(update(self.table).where(self.c.id.in_(batch)).values(state="reverted", at=time.time()))
 
-    def set_state(self, id_: int, state: str) -> None:
-        """Change the state of one record."""
-        self._write(update(self.table).where(self.c.id == id_).values(state=state))
+    def set_state(self, id_: int, state: str, new_value: str | None = None) -> None:
+        """Change the state of one record, and the new value if one is given."""
+        changes = {"state": state} if new_value is None else {"state": state, "new_value": new_value}
+        self._write(update(self.table).where(self.c.id == id_).values(changes))
 
     def in_state(
         self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500

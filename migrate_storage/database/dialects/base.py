@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
@@ -12,7 +13,7 @@ from sqlalchemy.types import NullType
 
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("Dialect", "ReplicaLag", "Trials", "ValueKind", "as_text", "untyped")
+__all__ = ("Dialect", "ReplicaLag", "TableCatalog", "TableFacts", "Trials", "ValueKind", "as_text", "untyped")
 
 
 class ValueKind(enum.Enum):
@@ -68,6 +69,40 @@ class Trials:
         return []
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFacts:
+    """What a database enforces of a table's rows, and what it does when they are updated."""
+
+    #: Sets of columns of which it enforces that no two rows have the same values, and that none is NULL.
+    unique_keys: tuple[frozenset[str], ...]
+    #: Columns that it changes if an UPDATE does not set them.
+    set_on_update: tuple[str, ...] = ()
+    #: Whether something may change, drop or redirect an UPDATE: a trigger or a rule, seen or not.
+    intercepts_updates: bool
+
+    def enforces(self, key: Iterable[str]) -> bool:
+        """Whether a key tells every two rows apart."""
+        names = frozenset(key)
+        return any(columns <= names for columns in self.unique_keys)
+
+
+class TableCatalog:
+    """What a server enforces and does of itself in a table, and how it compares keys. It keeps no state."""
+
+    def facts(self, connection: Connection, table: TableClause) -> TableFacts:
+        """What the database enforces of the rows of a table, asked of its catalog."""
+        raise NotImplementedError
+
+    def finds_keys_of(self, type_: types.TypeEngine[Any]) -> bool:
+        """Whether each value of a type, as drivers return it, compares equal to itself."""
+        exact = (types.Integer, types.String, types.Uuid, types.LargeBinary, types.Boolean, types.Date, types.DateTime)
+        return isinstance(type_, exact) or (isinstance(type_, types.Numeric) and not isinstance(type_, types.Float))
+
+    def in_key_order(self, column: ColumnElement[Any], type_: types.TypeEngine[Any]) -> ColumnElement[Any]:
+        """A column of a key as the database both sorts it and compares it with a parameter."""
+        return column
+
+
 class Dialect:
     """One kind of database server. It keeps no state."""
 
@@ -109,6 +144,8 @@ class Dialect:
 
     #: What it is asked before rows are changed.
     trials: Trials = Trials()
+    #: What it enforces, and how it compares keys.
+    catalog: TableCatalog = TableCatalog()
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         """Set up a connection before its transaction begins.
@@ -141,10 +178,6 @@ class Dialect:
 
     def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         """Shorten the wait for locks of a transaction that has locks itself."""
-
-    def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
-        """Names of the columns that the server changes if an UPDATE does not set them."""
-        return ()
 
     def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
         """The stored value of a column as text. An array of JSON is the text of a JSON list."""

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, Text, bindparam, literal_column, text
+from sqlalchemy import ColumnElement, Connection, TableClause, Text, bindparam, literal_column, text, types
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.dialects.base import Dialect, ReplicaLag, Trials, ValueKind
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
 
 __all__ = ("LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
 
@@ -35,6 +35,20 @@ _QUALIFIED = re.compile(r"`([^`]+)`\.`([^`]+)`(?!\.)")
 """A name with its schema in a view's definition, as the server writes it."""
 _STRICT = "SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')"
 """A value that is too long for its column is refused. Otherwise the server would cut it."""
+_ENGINES = frozenset({"innodb", "aria", "myisam", "memory", "rocksdb", "ndbcluster"})
+"""Storage engines that enforce unique keys by themselves; others have their rows elsewhere."""
+_FREE_OF_TRIGGERS = text("""
+SELECT (
+    EXISTS (SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me)
+    OR EXISTS (SELECT 1 FROM information_schema.schema_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me
+        AND home LIKE table_schema)
+    OR EXISTS (SELECT 1 FROM information_schema.table_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me
+        AND table_schema = home AND table_name = :t)
+) AND NOT EXISTS (SELECT 1 FROM information_schema.triggers WHERE event_object_schema = home
+    AND event_object_table = :t AND event_manipulation = 'UPDATE')
+FROM (SELECT CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''') AS me, COALESCE(:s, DATABASE()) AS home) AS here
+""")
+"""Whether no trigger fires. A user without the TRIGGER privilege does not see those that its UPDATEs fire."""
 _LAG_COLUMNS = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 
 
@@ -57,11 +71,43 @@ class _MySQLTrials(Trials):
         return found
 
 
+class _MySQLCatalog(TableCatalog):
+    def facts(self, connection: Connection, table: TableClause) -> TableFacts:
+        where = " WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t"
+        name = {"s": table.schema, "t": table.name}
+        on_update = text(f"SELECT column_name FROM information_schema.columns{where} AND extra LIKE '%on update%'")
+        engine = connection.execute(text(f"SELECT engine FROM information_schema.tables{where}"), name).scalar()
+        keys: dict[str, set[str]] = {}
+        open_to_doubt: set[str] = set()
+        if str(engine).lower() in _ENGINES:
+            # Not information_schema.statistics, which may mix tables whose names differ in case only.
+            quoted = connection.dialect.identifier_preparer.format_table(table)
+            for part in connection.exec_driver_sql(f"SHOW INDEX FROM {quoted}").mappings():
+                keys.setdefault(part["Key_name"], set()).add(part["Column_name"])
+                # A prefix, an expression, or a column that may be NULL.
+                if part["Non_unique"] or part["Sub_part"] or part["Column_name"] is None or part["Null"]:
+                    open_to_doubt.add(part["Key_name"])
+        return TableFacts(
+            unique_keys=tuple(frozenset(columns) for key, columns in keys.items() if key not in open_to_doubt),
+            set_on_update=tuple(connection.execute(on_update, name).scalars()),
+            intercepts_updates=not connection.execute(_FREE_OF_TRIGGERS, name).scalar(),
+        )
+
+    def finds_keys_of(self, type_: types.TypeEngine[Any]) -> bool:
+        # Where clocks are put back, two times that differ have one text.
+        return super().finds_keys_of(type_) and not isinstance(type_, types.TIMESTAMP)
+
+    def in_key_order(self, column: ColumnElement[Any], type_: types.TypeEngine[Any]) -> ColumnElement[Any]:
+        # An ENUM or SET is sorted by its number, and compared with a text by its text.
+        return _as_utf8(column) if isinstance(type_, (mysql.ENUM, mysql.SET)) else column
+
+
 class MySQL(Dialect):
     """MySQL."""
 
     name = "mysql"
     trials = _MySQLTrials()
+    catalog = _MySQLCatalog()
     version = "SELECT CONCAT(VERSION(), ' ', @@version_comment)"
     clock = "SELECT UNIX_TIMESTAMP(NOW(6))"
     update_triggers = (
@@ -94,16 +140,8 @@ class MySQL(Dialect):
     def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
 
-    def columns_set_on_update(self, connection: Connection, schema: str | None, table: str) -> tuple[str, ...]:
-        statement = text(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = COALESCE(:s, DATABASE()) AND "
-            "table_name = :t AND extra LIKE '%on update%'"
-        )
-        return tuple(connection.execute(statement, {"s": schema, "t": table}).scalars())
-
     def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
-        name = "`" + str(column.key).replace("`", "``") + "`"
-        return literal_column(f"CONVERT({name} USING utf8mb4)", Text())
+        return _as_utf8(column)
 
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
         if type_ == "JSON":
@@ -140,6 +178,11 @@ class MariaDB(MySQL):
 
     def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
         return self._is_text(column, name, value)
+
+
+def _as_utf8(column: ColumnElement[Any]) -> ColumnElement[str]:
+    name = "`" + str(column.key).replace("`", "``") + "`"
+    return literal_column(f"CONVERT({name} USING utf8mb4)", Text())
 
 
 class _StatusLag(ReplicaLag):

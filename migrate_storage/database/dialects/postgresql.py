@@ -23,10 +23,30 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.dialects.base import Dialect, ReplicaLag, Trials, ValueKind
+from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
 
 __all__ = ("PostgreSQL",)
 
+_UNIQUE_KEYS = text("""
+SELECT array_agg(a.attname::text)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) AS part
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[part] AND a.attnotnull
+    AND a.attcollation = i.indcollation[part]
+LEFT JOIN pg_opclass o ON o.oid = i.indclass[part] AND o.opcdefault
+WHERE c.oid = to_regclass(:t) AND i.indisunique AND i.indisvalid AND i.indimmediate
+    AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND (c.relkind = 'p' OR NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))
+GROUP BY i.indexrelid HAVING bool_and(a.attnum IS NOT NULL AND o.oid IS NOT NULL)
+""")
+"""Indexes that compare as ``=`` does. A table that others inherit from does not enforce a key of all their rows."""
+_INTERCEPTED = text("""
+WITH RECURSIVE parts AS (
+    SELECT to_regclass(:t)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN parts ON inhparent = parts.oid)
+SELECT EXISTS (SELECT FROM pg_trigger JOIN parts ON tgrelid = parts.oid WHERE NOT tgisinternal AND tgtype & 16 <> 0)
+    OR EXISTS (SELECT FROM pg_rewrite JOIN parts ON ev_class = parts.oid WHERE ev_type = '2')
+""")
+"""Whether an UPDATE of the table fires a trigger, or is rewritten by a rule."""
 _PRIMARY = """
 SELECT count(*), count(state), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), min(pg_wal_lsn_diff(replay_lsn, '0/0')),
     EXTRACT(epoch FROM max(replay_lag) FILTER (WHERE replay_lsn < pg_current_wal_lsn()))
@@ -72,11 +92,21 @@ class _PostgreSQLTrials(Trials):
         connection.exec_driver_sql(f"EXPLAIN {statement.compile(connection)}")
 
 
+class _PostgreSQLCatalog(TableCatalog):
+    def facts(self, connection: Connection, table: TableClause) -> TableFacts:
+        name = {"t": connection.dialect.identifier_preparer.format_table(table)}
+        return TableFacts(
+            unique_keys=tuple(frozenset(names) for names in connection.execute(_UNIQUE_KEYS, name).scalars()),
+            intercepts_updates=bool(connection.execute(_INTERCEPTED, name).scalar()),
+        )
+
+
 class PostgreSQL(Dialect):
     """PostgreSQL."""
 
     name = "postgresql"
     trials = _PostgreSQLTrials()
+    catalog = _PostgreSQLCatalog()
     version = "SELECT version()"
     clock = "SELECT extract(epoch FROM clock_timestamp())"
     update_triggers = (
@@ -132,6 +162,9 @@ class PostgreSQL(Dialect):
             "SELECT row_security_active(to_regclass(coalesce(quote_ident(:s) || '.', '') || quote_ident(:t)))"
         )
         return bool(connection.execute(statement, {"s": schema, "t": table}).scalar())
+
+    def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
+        connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{seconds}s', true)")
 
     def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
         json_type = type_.removesuffix("[]")

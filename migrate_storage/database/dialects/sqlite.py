@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -16,10 +16,12 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    text,
 )
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.types import TypeEngine
 
-from migrate_storage.database.dialects.base import Dialect, Trials, ValueKind
+from migrate_storage.database.dialects.base import Dialect, TableCatalog, TableFacts, Trials, ValueKind
 
 __all__ = ("AUTO_ID", "SQLite")
 
@@ -35,11 +37,44 @@ class _SQLiteTrials(Trials):
         return bool(driver.in_transaction)
 
 
+class _SQLiteCatalog(TableCatalog):
+    def facts(self, connection: Connection, table: TableClause) -> TableFacts:
+        keys = tuple(self._unique_keys(connection, table))
+        triggers = connection.execute(text(SQLite.update_triggers), {"t": table.name}).first()
+        return TableFacts(unique_keys=keys, intercepts_updates=triggers is not None)
+
+    def finds_keys_of(self, type_: TypeEngine[Any]) -> bool:
+        return True  # values have one of five types, whatever the column's is
+
+    def _unique_keys(self, connection: Connection, table: TableClause) -> Iterator[frozenset[str]]:
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        prefix = f"{quote(table.schema)}." if table.schema else ""
+
+        def pragma(name: str, of: str) -> list[Any]:
+            return list(connection.exec_driver_sql(f"PRAGMA {prefix}{name}({quote(of)})").mappings())
+
+        statement = text(f"SELECT sql FROM {prefix}sqlite_master WHERE type = 'table' AND name = :t COLLATE NOCASE")
+        created = str(connection.execute(statement, {"t": table.name}).scalar() or "").lower()
+        columns = pragma("table_xinfo", table.name)
+        indexes = pragma("index_list", table.name)
+        primary = [entry for entry in columns if entry["pk"]]
+        if created.startswith("create table") and len(primary) == 1 and all(each["origin"] != "pk" for each in indexes):
+            yield frozenset({primary[0]["name"]})  # another name of the rowid
+        if "collate" in created:
+            return  # an index may compare texts otherwise than the column does, which no PRAGMA tells
+        not_null = {entry["name"] for entry in columns if entry["notnull"]}
+        for index in indexes:
+            parts = {entry["name"] for entry in pragma("index_xinfo", index["name"]) if entry["key"]}
+            if index["unique"] and not index["partial"] and parts <= not_null:
+                yield frozenset(parts)
+
+
 class SQLite(Dialect):
     """SQLite."""
 
     name = "sqlite"
     trials = _SQLiteTrials()
+    catalog = _SQLiteCatalog()
     version = "SELECT 'SQLite ' || sqlite_version()"
     clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
     update_triggers = (

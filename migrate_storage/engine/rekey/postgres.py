@@ -18,7 +18,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from migrate_storage.core.errors import RefusedError, RunError
+from migrate_storage.core.errors import RefusedError, RunError, WrongUpdateError
 from migrate_storage.core.model import ObjectMeta, OutcomeKind
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import row_head
@@ -155,19 +155,20 @@ class PostgresRekey:
                        ms_value || jsonb_build_object('backend', 'new', 'filename', 'b/' || tail, 'size', ...) AS new
                 FROM ms_named JOIN seen ON tail = ms_tail LEFT JOIN objects ON objects.id = seen.id
                 WHERE (objects.id IS NULL OR objects.run = 'this run' AND ...) AND NOT EXISTS (another object's record)),
-            moved AS (UPDATE documents SET file = found.new FROM found WHERE documents.id = key0 RETURNING found.*, ...),
+            moved AS (UPDATE documents SET file = found.new FROM found WHERE documents.id = key0 AND file = old
+                      RETURNING found.*, ...),
             added AS (INSERT INTO objects SELECT DISTINCT ... FROM moved WHERE fresh RETURNING id),
             added_rows AS (INSERT INTO rows SELECT ... FROM moved RETURNING id)
-            SELECT (SELECT count(*) FROM added_rows), (SELECT count(*) FROM added)
+            SELECT (SELECT count(*) FROM found), (SELECT count(*) FROM moved), ...
 
-        The types of the parts of ``key``, which is that of some row, show how keys are written.
+        Where the three counts differ, the range is rolled back and left to the passes. The types of the parts of ``key``, which is that of some row, show how keys are written.
         """
         objects, row_records = self._journal.tables.object, self._journal.tables.row
         found = self._select_found(rows, self._select_named(rows))
         keys = [found.c[f"key{place}"] for place in range(len(rows.key))]
         moved = (
             sa.update(rows.table)
-            .where(*(column == key for column, key in zip(rows.key, keys, strict=True)))
+            .where(*(column == key for column, key in zip(rows.key, keys, strict=True)), rows.raw == found.c.old)
             .values({rows.raw: found.c.new})
             .returning(*found.c, _dump_key(rows, key).label("pk"))
             .cte("moved")
@@ -182,8 +183,11 @@ class PostgresRekey:
             .returning(row_records.c.id)
             .cte("added_rows")
         )
-        counts = [sa.select(sa.func.count()).select_from(each).scalar_subquery() for each in (added_rows, added)]
-        repointed, recorded = connection.execute(sa.select(*counts)).one()
+        parts = (found, moved, added_rows, added)
+        counts = [sa.select(sa.func.count()).select_from(each).scalar_subquery() for each in parts]
+        wanted, changed, repointed, recorded = connection.execute(sa.select(*counts)).one()
+        if not wanted == changed == repointed:
+            raise WrongUpdateError(f"an UPDATE of {wanted} rows changed {changed}; it was rolled back")
         return int(repointed), int(recorded)
 
     def _select_named(self, rows: FileColumn) -> sa.CTE:

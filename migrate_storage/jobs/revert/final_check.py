@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from migrate_storage.core.model import Column, Outcome, RowRef
+from migrate_storage.core.errors import RefusedError, WrongUpdateError
+from migrate_storage.core.model import Column, Outcome, OutcomeKind, RowRef
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
@@ -75,8 +76,14 @@ class DestinationRecheck:
         if verified is None:
             refs = tuple(RowRef(column.column, pk) for column, pk in naming)
             return Outcome(kind=kind, source=record.destination, destination=record.source, reason=reason, refs=refs)
-        for column, pk in naming:
-            update(column, pk, verified)
+        try:
+            for column, pk in naming:
+                update(column, pk, verified)
+        except RefusedError as error:
+            refs = tuple(RowRef(column.column, pk) for column, pk in naming)
+            return Outcome(
+                kind=OutcomeKind.FAILED, source=record.destination, destination=record.source, reason=error.reason, refs=refs
+            )  # fmt: skip
         result = [updated_record(record, verified)]
         self._journal.database.transaction(partial(self._journal.objects.record_results, records=result))
         return None
@@ -87,10 +94,10 @@ class DestinationRecheck:
         """Return whether a row names the source object; with a verification, write its size and ETag to the row."""
 
         def update(connection: Connection) -> bool:
-            now = column.compare_and_swap.read(connection, pk)
             try:
+                now = column.compare_and_swap.read(connection, pk)
                 slots = parse_slots(column.column, Row(pk, now)) if now is not None else ()
-            except BrokenValueError:
+            except (BrokenValueError, WrongUpdateError):
                 return False
             naming = [slot for slot in slots if slot.location == record.source]
             if now is not None and verified is not None and naming:

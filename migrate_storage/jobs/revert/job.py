@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from migrate_storage.application.application import Application
-from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
+from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError, WrongUpdateError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, RowRef, Way
 from migrate_storage.core.parallel import parallel_map
@@ -228,7 +228,7 @@ class Revert(Job[_Facts]):
 
         def swap(connection: Connection) -> list[bool]:
             return [
-                each.task.rows.compare_and_swap.swap(connection, each.task.pk, each.task.now, each.value)
+                each.task.rows.compare_and_swap.swap(connection, each.task.pk, each.task.now, each.value).done
                 for each in going
             ]
 
@@ -287,7 +287,10 @@ def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecisio
     """Read the row before any request to a store: a later write stands, and a row that is back already is done."""
     if isinstance(task, RestoreDecision):
         return task
-    now = task.rows.compare_and_swap.read(connection, task.pk)
+    try:
+        now = task.rows.compare_and_swap.read(connection, task.pk)
+    except WrongUpdateError as error:
+        return RestoreDecision(task=task, kind=OutcomeKind.FAILED, reason=error.reason)
     if now is not None and same_json(now, task.now):
         return task
     if now is not None and _locations(task, now) == _locations(task, task.before):

@@ -120,9 +120,16 @@ class RunPasses:
             self._scheduler.rows_repointed += rows
             stats.add_outcomes(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=rows)
 
-        rekey = PostgresRekey if first.database.dialect.repoints_ranges else BatchedRekey
         listing = PrefixListing(self._plan, rule, self._context.retry, expected, go_on)
-        rekey(listing, session.journal, session.run).run(session.preflight.rows, report)
+        fitting = [rows for rows in session.preflight.rows if rows.has_unique_key]
+        ranges = [
+            rows for rows in fitting if rows.database.dialect.repoints_ranges and not rows.facts.intercepts_updates
+        ]
+        batches = [rows for rows in fitting if rows not in ranges]
+        if ranges:
+            PostgresRekey(listing, session.journal, session.run).run(ranges, report)
+        if batches:
+            BatchedRekey(listing, session.journal, session.run).run(batches, report)
 
     def _make_pass(self, rows_allowed: int | None) -> int | None:
         """Make one pass over all columns; return what is left of the limit of rows."""

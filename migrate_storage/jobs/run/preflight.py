@@ -20,6 +20,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.database.rights import check_rows
+from migrate_storage.database.row_identity import check_row_identity
 from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, lists_freshly
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
@@ -90,6 +91,9 @@ def examine(
         check_rows(rows, update=False)
     else:
         check_rights(rows, journal, update=changes_rows)
+    if changes_rows:
+        for each in {(one.column.schema, one.column.table): one for one in rows}.values():
+            check_row_identity(each)
     source = ResolvedBackend(
         find_backend(application.backends, options.source), pace=pace,
         opaque_etags=options.source in options.opaque_etags,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Outcome, RowRef, Slot
 from migrate_storage.core.parallel import parallel_map
@@ -16,6 +18,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.load_monitor import LoadMonitor
+from migrate_storage.database.row_identity import find_doubtful_keys
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected, find_backend
@@ -155,6 +158,8 @@ class Audit(Job[_Facts]):
 
     def _read_slots(self, facts: _Facts) -> Iterator[NamedObject | Outcome]:
         """Yield the slots of all rows, each with its journal record. The database is read on this thread only."""
+        if self.share is None or self.share.number == 0:
+            yield from _find_doubtful_rows(facts.rows)
         for rows in facts.rows:
             for window in rows.windows(self._options.key, WINDOW_ROWS):
                 slots: list[Slot] = []
@@ -175,6 +180,16 @@ class Audit(Job[_Facts]):
         name = f"{slot.file['backend']}\0{slot.file['filename']}".encode("utf-8", "surrogatepass")
         share = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") / 2**32
         return share * 100 < self._options.sample
+
+
+def _find_doubtful_rows(columns: Sequence[FileColumn]) -> Iterator[Outcome]:
+    """Yield an outcome for the rows of each table that their key does not tell apart: any of their files may be another's."""
+    for rows in {(each.column.schema, each.column.table): each for each in columns}.values():
+        with suppress(ConfigurationError):  # keys that cannot be compared: they are only read here
+            for found in find_doubtful_keys(rows):
+                refs = tuple(RowRef(rows.column, key) for key in found.examples)
+                reason = f"{found.count} rows {found.reason}: nothing tells which file is whose"
+                yield replace(outcome_of_broken_row(refs[0], reason), refs=refs)
 
 
 def _with_records(slots: Sequence[Slot], journal: Journal | None) -> Iterator[NamedObject]:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage.core.model import Column
+from migrate_storage.database.compare_and_swap import SWAPPED, WRITTEN_BY_ANOTHER
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 
@@ -66,10 +67,8 @@ def test_each_is_swapped_and_nothing_else_is(rows: FileColumn, count: int) -> No
     changed = {pk[1] for pk, _, _ in wanted}
     assert read(rows) == {n: ("t", value("new" if n in changed else "old", n)) for n in range(ROWS)}
     assert not rows.database.transaction(lambda connection: rows.compare_and_swap.swap_each(connection, wanted))
-    assert (
-        rows.database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, wanted))
-        == [True] * count
-    )
+    done = rows.database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, wanted))
+    assert done == [SWAPPED] * count
 
 
 @pytest.mark.parametrize("written", ["null", '""', '{"backend": "theirs", "filename": "f"}', None])
@@ -81,7 +80,7 @@ def test_what_somebody_wrote_meanwhile_stands(rows: FileColumn, written: str | N
     values = {"value": written, "owner": owner, "number": number}
     rows.database.transaction(lambda connection: connection.execute(statement, values))
     done = rows.database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, wanted))
-    assert done == [n != 7 for n in range(ROWS)]
+    assert done == [WRITTEN_BY_ANOTHER if n == 7 else SWAPPED for n in range(ROWS)]
     held = {**{n: ("t", value("new", n)) for n in range(ROWS)}, number: ("t", written and json.loads(written))}
     assert read(rows) == held
 

@@ -192,7 +192,7 @@ def test_names_in_the_journal_are_those_that_everybody_else_computes(world: Worl
         world.sql("CREATE TABLE shots (id uuid, part bigint, file jsonb, PRIMARY KEY (id, part))")
         world.sql("INSERT INTO shots SELECT gen_random_uuid(), id + 5000000000, file FROM documents")
     else:
-        world.sql("CREATE TABLE shots (id CHAR(36), part bigint, file text, PRIMARY KEY (id, part))")
+        world.sql("CREATE TABLE shots (id CHAR(36) NOT NULL, part bigint NOT NULL, file text, PRIMARY KEY (id, part))")
         for row in world.sql("SELECT id + 5000000000, file FROM documents"):
             world.sql("INSERT INTO shots VALUES (:id, :part, :file)", id=str(uuid.uuid4()), part=row[0], file=row[1])
     world.columns += (Column(table="shots", column="file", key=("id", "part"), backend="old", multiple=False),)

@@ -13,6 +13,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.database.connection import is_full, is_transient
 from migrate_storage.database.dialects import DIALECTS, dialect_of
+from migrate_storage.database.dialects.base import TableFacts
 
 COMPILERS: dict[str, Any] = {
     "sqlite": sqlite.dialect(),
@@ -40,8 +41,9 @@ def test_a_swap_compares_as_the_column_is_stored(name: str, type_: str, conditio
     connection: Any = SimpleNamespace(
         execute=lambda statement, *_: statements.append(statement) or SimpleNamespace(rowcount=1)
     )
-    swaps = CompareAndSwap(DIALECTS[name], TABLE, [TABLE.c.id], TABLE.c["fi`le"], type_, ())
-    assert swaps.swap(connection, (1,), "{}", "[]")
+    facts = TableFacts(unique_keys=(frozenset({"id"}),), intercepts_updates=False)
+    swaps = CompareAndSwap(DIALECTS[name], TABLE, [TABLE.c.id], TABLE.c["fi`le"], type_, facts)
+    assert swaps.swap(connection, (1,), "{}", "[]").done
     text = " ".join(str(statements[0].compile(dialect=COMPILERS[name])).split())
     changes, _, compared = text.replace("::VARCHAR", "").partition(" WHERE ")
     assert changes.endswith(f"={value}")

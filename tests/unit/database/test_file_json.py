@@ -50,7 +50,7 @@ def test_keys_that_look_alike_are_two(one: tuple[Any, ...], other: tuple[Any, ..
 
 
 def test_a_key_that_no_journal_can_hold_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="a primary key of type list cannot be journaled.*--column"):
+    with pytest.raises(ConfigurationError, match="a primary key of type list cannot be journaled.*--columns"):
         dump_key([[1]])
 
 

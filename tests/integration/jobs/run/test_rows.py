@@ -232,6 +232,12 @@ def test_limit_counts_rows_listed_before_that_can_be_moved_now(world: World, tmp
     assert world.check(backend="new") == 9
 
 
+def swap_all(rows: FileColumn, swaps: list[tuple[tuple[Any, ...], str, str]]) -> list[bool]:
+    """Swap the rows in one transaction; whether each was swapped."""
+    done = rows.database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, swaps))
+    return [result.done for result in done]
+
+
 @pytest.mark.parametrize("driver", ["sync", "async"])
 def test_a_batch_tells_which_of_its_rows_were_changed_meanwhile(worlds: World, driver: str) -> None:
     """The database counts the rows of a batch together, or not at all: then each is asked."""
@@ -248,12 +254,12 @@ def test_a_batch_tells_which_of_its_rows_were_changed_meanwhile(worlds: World, d
         swaps = [(row.pk, row.value, row.value.replace('"old"', '"new"')) for row in window]
         world.sql("UPDATE documents SET file = NULL WHERE id = 2")
         world.sql("DELETE FROM documents WHERE id = 4")
-        done = database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, swaps))
+        done = swap_all(rows, swaps)
         assert done == [True, False, True, False, True, True]
-        again = database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, swaps))
+        again = swap_all(rows, swaps)
         assert again == done, "what an attempt with a lost answer did is done"
         rest = [swaps[0], swaps[2], swaps[4], swaps[5]]
         back = [(pk, new, old) for pk, old, new in rest]
-        assert database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, back)) == [True] * 4
-        assert database.transaction(lambda connection: rows.compare_and_swap.swap_all(connection, [])) == []
+        assert swap_all(rows, back) == [True] * 4
+        assert swap_all(rows, []) == []
     assert [value["backend"] for value in world.raw()] == ["old"] * 4
