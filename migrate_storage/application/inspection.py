@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from migrate_storage.application.application import Application
+from migrate_storage.backend.locators import refused_by_successor
 from migrate_storage.core.model import Column, RowRef
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
@@ -14,10 +15,10 @@ from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, read
 
-__all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect")
+__all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect", "refused_filenames")
 
-LISTED_ODD_KEYS = 20
-"""Odd keys that are listed for one backend. All are counted."""
+LISTED_ODD_KEYS = 10_000
+"""Odd keys that are listed for one backend, at most. All are counted."""
 BATCH_ROWS = 500
 """Rows that are read at once."""
 
@@ -62,15 +63,23 @@ class BackendUse:
         place = self.registration.place(filename)
         if not self.registration.root:
             self.roots[place.root] += 1
-        local = place.service == "file"
-        # A swap keeps the filename. Every other way writes the relative one. obstore must address both.
-        reason = unaddressable(place.key, local=local) or unaddressable(
-            self.registration.relative(filename), local=local
-        )
+        reason = reason_to_refuse(self.registration, filename)
         if reason:
             self.odd_count += 1
             if len(self.odd) < LISTED_ODD_KEYS:
                 self.odd.append(OddKey(ref=ref, filename=filename, reason=reason))
+
+
+def reason_to_refuse(registration: Registration, filename: str) -> str | None:
+    """Return why a backend of obstore would not open a row's file: under the same key, or under another one."""
+    place = registration.place(filename)
+    local = place.service == "file"
+    # A swap keeps the filename. Every other way writes the relative one. obstore must address both.
+    return (
+        unaddressable(place.key, local=local)
+        or unaddressable(registration.relative(filename), local=local)
+        or (refused_by_successor(registration, filename) if registration.driver == "fsspec" else None)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +128,19 @@ def filenames(application: Application, backend: str, limit: int) -> tuple[str, 
         if len(names) == limit:
             break
     return tuple(names)
+
+
+def refused_filenames(application: Application, registration: Registration) -> Iterator[OddKey]:
+    """Yield each file of a backend that the registration which replaces it does not open.
+
+    Args:
+        application: The application with the rows.
+        registration: The backend, read.
+    """
+    for ref, file in _read_files(application, Counter(), registration.key):
+        filename = str(file["filename"])
+        if file["backend"] == registration.key and (reason := refused_by_successor(registration, filename)):
+            yield OddKey(ref=ref, filename=filename, reason=reason)
 
 
 def _read_files(

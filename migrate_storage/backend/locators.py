@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+from dataclasses import replace
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Place
 from migrate_storage.core.object_keys import unaddressable
 from migrate_storage.stores.config.open import open_store
+from migrate_storage.translate.codegen.entries import store_url
 from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.registration import Registration
-from migrate_storage.translate.registration.obstore_backends import service_of
+from migrate_storage.translate.registration.obstore_backends import config_registration, service_of
 
-__all__ = ("BucketLocator", "StoreLocator", "reason_to_keep")
+__all__ = ("BucketLocator", "StoreLocator", "reason_to_keep", "reason_to_refuse", "refused_by_successor")
 
 #: Keys that need no check: by far most of them.
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}(?:/[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}){0,3}")
@@ -65,20 +68,58 @@ class StoreLocator:
 
     def _check_key(self, key: str) -> None:
         """Refuse a key that the service cannot have or obstore cannot address."""
-        reason = unaddressable(key, local=self.protocol == "file")
-        if reason is None and self.protocol in _SCHEMES:
-            whole = f"{self.config.prefix}/{key}" if self.config and self.config.prefix else key
-            if len(whole.encode()) > _MAX_KEY_BYTES:
-                reason = f"is longer than {_MAX_KEY_BYTES} bytes"
-            elif "\ufffe" in key or "\uffff" in key:
-                reason = "holds a character that XML cannot, in which services list and delete"
-            elif self.protocol == "azure" and "\\" in key:
-                reason = "holds a backslash, which Azure takes for a slash"
+        reason = reason_to_refuse(key, self.config, self.protocol)
         if reason:
             shown = key if key.isprintable() else ascii(key)
             raise KeyRefusedError(
                 f"the key {shown[:200]!r} {reason}: {self.where} cannot hold it; use another filename"
             )
+
+
+def reason_to_refuse(key: str, config: StoreConfig | None, protocol: str) -> str | None:
+    """Return why a store cannot have a key, in a few words; ``None`` where it can.
+
+    Args:
+        key: the key as a backend is given it, without the store's own prefix.
+        config: what the store was made from; ``None`` where that is not known.
+        protocol: the service.
+    """
+    reason = unaddressable(key, local=protocol == "file")
+    if reason is not None or protocol not in _SCHEMES:
+        return reason
+    whole = f"{config.prefix}/{key}" if config and config.prefix else key
+    if len(whole.encode()) > _MAX_KEY_BYTES:
+        return f"is longer than {_MAX_KEY_BYTES} bytes"
+    if "\ufffe" in key or "\uffff" in key:
+        return "holds a character that XML cannot, in which services list and delete"
+    return "holds a backslash, which Azure takes for a slash" if protocol == "azure" and "\\" in key else None
+
+
+def refused_by_successor(registration: Registration, filename: str) -> str | None:
+    """Return why the registration that replaces an fsspec one does not open the same object; ``None`` where it does.
+
+    The successor is what ``translate`` and ``convert`` write: a URL with the prefix inside, which gets the filename as its
+    key. Where each row names its own bucket it is :meth:`ObstoreBackend.from_fsspec`, which gets the place.
+
+    Args:
+        registration: the fsspec backend, read.
+        filename: as in the row.
+    """
+    config = registration.translation.config
+    if config is None:
+        return None
+    place = registration.place(filename)
+    if not store_url(config):
+        return reason_to_refuse(place.key, replace(config, prefix=""), config.service)
+    if reason := reason_to_refuse(filename, config, config.service):
+        # A prefix removes slashes in front for fsspec, but not for obstore.
+        helps = reason_to_refuse(place.key, replace(config, prefix=""), config.service) is None
+        advice = "; ObstoreBackend.from_fsspec takes it" if helps and registration.contains(filename) else ""
+        return f"{reason}{advice}"
+    successor = config_registration(registration.key, config, None, os.environ).place(filename)
+    if (successor.root, successor.key) != (place.root, place.key):
+        return f"would mean {successor.key!r} in place of {place.key!r}"
+    return None
 
 
 class BucketLocator(StoreLocator):

@@ -10,6 +10,7 @@ from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.engine.conditions import WriteConditions
 from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.place_proof import is_same_object
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
 from migrate_storage.engine.server_side_copy import can_server_side_copy, verify_server_side_copy
 from migrate_storage.engine.task import CopyResult, CopyTask, confirm_copy, is_copy
@@ -96,7 +97,7 @@ class ObjectCopier:
         Raises:
             StoppedError: the run was asked to stop; a multipart upload was aborted.
         """
-        return self._measure(task, lambda: self._copy_either_way(task))
+        return self._measure(task, lambda: self._process(task))
 
     def recheck(self, result: CopyResult) -> CopyResult:
         """HEAD both objects of a copy. Where one of them changed, do the task again.
@@ -145,64 +146,42 @@ class ObjectCopier:
         if (confirmed := confirm_copy(result, now, there)) is not None:
             return confirmed
         if there is None or result.verified is None or not is_copy(result.verified, there):
-            return self._copy_either_way(replace(task, no_batching=True))
+            return self._process(replace(task, no_batching=True))
         # The destination is our copy of an older source. It is replaced; if that fails, it stays known as ours.
         again = replace(task, replaces=there.evidence, no_batching=True)
-        second = self._catch_failure(again, lambda: self._copy_either_way(again))
+        second = self._catch_failure(again, lambda: self._process(again))
         return second if second.verified is not None or second.left is not None else replace(second, left=there)
 
-    def _copy_either_way(self, task: CopyTask) -> CopyResult:
+    def _process(self, task: CopyTask) -> CopyResult:
         source = self.plan.source.resolve(task.item.source.path)
-        try:
-            return self._process(task, source)
-        except StoreRequestError as error:
-            # obstore cannot read every object that fsspec can, such as a gzip-encoded one on GCS.
-            fallback = self.plan.source.fallback(task.item.source.path)
-            if error.failure.kind is not FailureKind.PERMANENT or fallback is None or not task.item.action.moves:
-                raise
-            through_fsspec = replace(task, no_batching=True, item=replace(task.item, action=Action.TRANSFER))
-            try:
-                return self._with_source_evidence(source, lambda: self._process(through_fsspec, fallback))
-            except StoreRequestError:
-                raise error from None
-
-    def _with_source_evidence(self, source: ObjectAt, copy: Callable[[], CopyResult]) -> CopyResult:
-        """Copy from a fallback, with evidence of the store that later HEADs will ask."""
-        try:
-            before = self._head(source)
-        except StoreRequestError:
-            return copy()
-        result = copy()
-        now = self._head(source)
-        if (
-            result.verified is None
-            or before is None
-            or now is None
-            or not consistent_with(before.evidence, now.evidence)
-        ):
-            return result
-        return replace(result, verified=replace(result.verified, source=now))
-
-    def _process(self, task: CopyTask, source: ObjectAt) -> CopyResult:
         moves = task.item.action.moves
-        if moves and (refusal := self.plan.refusal(task.item.destination.path)):
+        if task.item.action is not Action.REWRITE and (refusal := self.plan.refusal(task.item.destination.path)):
             raise KeyRefusedError(refusal)
         destination = self.plan.destination.resolve(task.item.destination.path)
         if moves:
             return self._copy(_Copy(task, source, destination))
+        if task.item.action is Action.SKIP or self.plan.by_objects:
+            # The application reads through its filesystem; the translation of it is what is to be checked.
+            source = self.plan.source.resolve_live(task.item.source.path)
         held, found = self._head_source(source), self._head(destination)
         if found is None or held.size != found.size:
             seen = "is not there" if found is None else f"has {found.size} bytes instead of {held.size}"
             reason = f"seen through {destination.store.name} it {seen}"
             return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
-        if task.item.action is Action.REWRITE:
+        if self.plan.by_objects and not is_same_object(held, found, local=source.store.is_local):
+            reason = f"{destination.store.name} shows another tag, date or version of it than {source.store.name}: nothing proves that it is the same object"
+            return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
+        if task.item.action is Action.REWRITE and not self.plan.by_objects:
             verified = Verified(source=held, destination=found, evidence=SAME_PLACE, ours=False)
             return CopyResult(task=task, verified=verified)
         equal = self._retry.call(lambda: compare_content(source, destination))
         if equal is None:
             reason = f"opened through {destination.store.name} it holds other bytes than through {source.store.name}"
             return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
-        return CopyResult(task=task, kind=OutcomeKind.SKIPPED, verified=equal)
+        if task.item.action is Action.SKIP:
+            return CopyResult(task=task, kind=OutcomeKind.SKIPPED, verified=equal)
+        # One object: what the destination reports of it is what the source reports through obstore.
+        return CopyResult(task=task, verified=replace(equal, source=equal.destination, evidence=SAME_PLACE))
 
     def _copy(self, copy: _Copy) -> CopyResult:
         task = copy.task
@@ -322,9 +301,11 @@ class ObjectCopier:
             return CopyResult(task=task, kind=_KIND_OF_PROBLEM[type(problem)], reason=reason, left=left)
         # A large copy has been seen by a HEAD.
         destination_pending = list_copy and verified.destination.last_modified is None
+        reason = f"not preserved, because obstore could not read it back: {', '.join(verified.not_preserved)}"
         return CopyResult(
             task=task, verified=verified, copied=True,
             source_pending=source_pending, destination_pending=destination_pending,
+            reason=reason if verified.not_preserved else "",
         )  # fmt: skip
 
     def _after_refused_put(self, copy: _Copy, sent: tuple[SentBody, ...]) -> CopyResult:

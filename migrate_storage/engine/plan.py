@@ -6,8 +6,10 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from migrate_storage.backend.locators import reason_to_refuse, refused_by_successor
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Way
+from migrate_storage.engine.place_proof import PlaceProof
 from migrate_storage.journal import object_id
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -62,6 +64,8 @@ class MigrationPlan:
     encode: bool = False
     #: What copies within the service, by the source's bucket; each was probed.
     copiers: Mapping[str, ServerSideCopier] = field(default_factory=dict)
+    #: Whether no written object proved that both sides are one place: each object is then compared as a whole.
+    by_objects: bool = False
 
     def includes(self, slot: Slot) -> bool:
         """Whether the run includes the file of a slot."""
@@ -69,13 +73,23 @@ class MigrationPlan:
 
     def refusal(self, path: str) -> str | None:
         """Return why the destination cannot address a filename; ``None`` where it can."""
-        local = self.destination.root.service == "file"
-        reason = unaddressable(path, local=local)
+        if self.way is Way.SWAP:
+            reason = refused_by_successor(self.source.registration, path)
+            return (
+                reason
+                and f"the registration that replaces {self.source.key!r} does not open this filename: it {reason}"
+            )
+        service = self.destination.root.service
+        reason = self._reason_to_refuse(path)
         if reason is None:
             return None
-        helps = not self.encode and unaddressable(encode_key(path, local=local), local=local) is None
+        helps = not self.encode and self._reason_to_refuse(encode_key(path, local=service == "file")) is None
         advice = "--key-rule encode gives it a percent-encoded name" if helps else "give it another name"
         return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
+
+    def _reason_to_refuse(self, path: str) -> str | None:
+        registration = self.destination.registration
+        return reason_to_refuse(path, registration.translation.config, registration.protocol)
 
     def copier(self, item: Item) -> ServerSideCopier | None:
         """Return what copies an object within the service; ``None`` where nothing does."""
@@ -143,9 +157,8 @@ def choose_strategy(
     destination: ResolvedBackend | None,
     *,
     swap: ResolvedBackend | None,
-    keep_rows: bool,
-    shared: bool,
-    doubt: str = "",
+    proof: PlaceProof,
+    keep_rows: bool = False,
 ) -> MigrationPlan:
     """Choose the strategy of a migration.
 
@@ -153,20 +166,22 @@ def choose_strategy(
         source: the side that rows name.
         destination: the side that they are to name; ``None`` to stay under the same key.
         swap: the translation of the source under its own key, where ``destination`` is ``None``.
+        proof: whether both reach one storage.
         keep_rows: whether rows stay as they are.
-        shared: whether both reach one storage.
-        doubt: how that was found out, where the registrations do not show it.
     """
     if destination is None:
         assert swap is not None
         reason = (
             "no --to is given: rows and bytes stay, and every row is opened through both registrations and compared"
         )
-        return MigrationPlan(source=source, destination=swap, way=Way.SWAP, reason=reason, shared=True)
+        reason += f" ({proof.reason})" if proof.reason else ""
+        return MigrationPlan(
+            source=source, destination=swap, way=Way.SWAP, reason=reason, shared=True, by_objects=proof.by_objects
+        )
     here, there = resolve_links(source.root), resolve_links(destination.root)
     nested = here.key.startswith(there.key) or there.key.startswith(here.key)
-    inside = shared and (not here.root or here.root == there.root) and nested
-    note = f" ({doubt})" if doubt else ""
+    inside = proof.shared and (not here.root or here.root == there.root) and nested
+    note = f" ({proof.reason})" if proof.reason else ""
     if keep_rows:
         way, reason = Way.TAKE_OVER, "--keep-rows is given: everything is copied and verified, rows stay as they are"
     elif inside:
@@ -176,4 +191,6 @@ def choose_strategy(
             Way.MOVE,
             f"the keys reach different storage{note}: each object is copied and verified, then its rows are re-pointed",
         )
-    return MigrationPlan(source=source, destination=destination, way=way, reason=reason, shared=shared)
+    return MigrationPlan(
+        source=source, destination=destination, way=way, reason=reason, shared=proof.shared, by_objects=proof.by_objects
+    )

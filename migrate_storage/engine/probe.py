@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,18 +21,14 @@ from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
-from migrate_storage.translate import same_service
-from migrate_storage.translate.places import resolve_links
 
 __all__ = (
-    "SCRATCH", "check_absent", "check_source", "refuses_existing", "refuses_to_replace", "same_storage",
-    "succeeds_where_free", "try_destination",
+    "SCRATCH", "check_absent", "check_source", "describe_destination", "explain_unusable", "refuses_existing",
+    "refuses_to_replace", "remove_scratch_folder", "succeeds_where_free", "try_destination",
 )  # fmt: skip
 
 SCRATCH = ".migrate-storage"
 """The prefix of the objects that probe a destination."""
-_SERVER_CACHE_SECONDS = 1.5
-"""Seconds after which a server of a disk shows a file that was written to the disk directly."""
 _MAX_PROBE_WRITES = 3
 """How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
 
@@ -66,10 +61,11 @@ def check_absent(side: ResolvedBackend, retry: Retry) -> None:
     Raises:
         PreflightError: its bucket is missing, or it cannot be read.
     """
-    _check_not_found(side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"), _describe_destination(side), retry)
+    _check_not_found(side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"), describe_destination(side), retry)
 
 
-def _describe_destination(side: ResolvedBackend) -> str:
+def describe_destination(side: ResolvedBackend) -> str:
+    """Return a destination's name in messages."""
     return f"the destination {side.key!r} ({side.root.service} {side.root.root})"
 
 
@@ -78,7 +74,7 @@ def _check_not_found(at: ObjectAt, what: str, retry: Retry) -> None:
         retry.call(at.head)
     except StoreRequestError as missing:
         if missing.failure.kind is not FailureKind.MISSING:
-            raise PreflightError(_unusable(what, "reading a key that does not exist", missing)) from missing
+            raise PreflightError(explain_unusable(what, "reading a key that does not exist", missing)) from missing
     else:
         raise PreflightError(
             f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style"
@@ -87,10 +83,11 @@ def _check_not_found(at: ObjectAt, what: str, retry: Retry) -> None:
         retry.call(lambda: next(iter(at.store.list(at.key.rpartition("/")[0])), None))
     except StoreRequestError as error:
         if error.failure.kind is FailureKind.NO_BUCKET:
-            raise PreflightError(_unusable(what, "listing", error)) from error
+            raise PreflightError(explain_unusable(what, "listing", error)) from error
 
 
-def _unusable(what: str, doing: str, error: StoreRequestError) -> str:
+def explain_unusable(what: str, doing: str, error: StoreRequestError) -> str:
+    """Return one line: what cannot be used, why, and what to do."""
     advice = {
         FailureKind.NO_BUCKET: "create the bucket or correct its name",
         FailureKind.DENIED: "check the credentials; S3 also answers so for a missing key where the right to list is missing: grant s3:ListBucket",
@@ -98,73 +95,6 @@ def _unusable(what: str, doing: str, error: StoreRequestError) -> str:
         FailureKind.FULL: "make room",
     }.get(error.failure.kind, "check its configuration with 'migrate-storage doctor'")
     return f"{what} cannot be used: {doing} failed: {error.failure.message}; {advice}"
-
-
-def same_storage(
-    source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, probe: bool
-) -> tuple[bool, str]:
-    """Whether both sides reach one storage, and how that was found out if probed.
-
-    In doubt one object is written to the destination and requested from the source.
-    """
-    known = same_service(source.root, destination.root)
-    if known is not None:
-        return known, ""
-    if not probe:
-        return False, "not provably so: a dry run writes no probe"
-    name = f"{SCRATCH}/{uuid.uuid4().hex}"
-    at = destination.resolve(name)
-    place = resolve_links(destination.place(name))
-    what = _describe_destination(destination)
-    try:
-        retry.call(lambda: at.store.put(at.key, b"probe", attributes=Attributes(), create=False, part_size=None))
-        if place.service != source.root.service:
-            if _serves_probe(source, place, retry):
-                raise PreflightError(
-                    f"{what} and the source {source.key!r} are one storage reached in two ways: nothing moves between them; "
-                    "register both by the same way, and 'run' re-points the rows"
-                )
-            return False, "a probe object at the destination is not seen through the source"
-        through_source = source.resolve_place(replace(source.root, root=place.root, key=place.key))
-        if through_source is None:
-            return True, "in doubt: taken for the same"
-        if _may_exist(through_source, retry):
-            return True, "a probe object at the destination is seen through the source"
-        return False, "a probe object at the destination is not seen through the source"
-    except StoreRequestError as error:
-        raise PreflightError(_unusable(what, "writing a probe object", error)) from error
-    finally:
-        with contextlib.suppress(Exception):
-            at.delete()
-        _remove_scratch_folder(destination, name)
-
-
-def _serves_probe(source: ResolvedBackend, place: Place, retry: Retry) -> bool:
-    """Whether one side is a disk that the other side serves."""
-    for wait in (0.0, _SERVER_CACHE_SECONDS):
-        time.sleep(wait)
-        if source.root.service == "file":
-            if any(path.exists() for path in _candidate_files(source.root, place)):
-                return True
-        elif any(_may_exist(at, retry) for at in source.candidates_on_served_disk(place)):
-            return True
-    return False
-
-
-def _candidate_files(folder: Place, place: Place) -> Iterator[Path]:
-    """Yield files of a folder that an object of its server may be."""
-    parts = [place.root, *place.key.split("/")]
-    for start in range(len(parts)):
-        yield Path("/", folder.key, *parts[start:])
-
-
-def _may_exist(at: ObjectAt, retry: Retry) -> bool:
-    """Whether an object exists; after any other failure it may."""
-    try:
-        retry.call(at.head)
-    except StoreRequestError as error:
-        return error.failure.kind not in (FailureKind.MISSING, FailureKind.NO_BUCKET)
-    return True
 
 
 def refuses_to_replace(side: ResolvedBackend, retry: Retry) -> bool:
@@ -183,7 +113,7 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
         PreflightError: the destination cannot be written or read as a run would.
     """
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
-    what = _describe_destination(side)
+    what = describe_destination(side)
     try:
         at = side.resolve(name)
     except KeyRefusedError as error:
@@ -219,12 +149,12 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
             large_etag_is_md5=large_md5, large_etag_is_of_parts=large_parts,
         )  # fmt: skip
     except StoreRequestError as error:
-        raise PreflightError(_unusable(what, doing, error)) from error
+        raise PreflightError(explain_unusable(what, doing, error)) from error
     listed = listing_matches_head(at, retry)
     try:
         retry.call(at.delete)
         capabilities = replace(capabilities, listing=listed and _is_unlisted(at, retry))
-        _remove_scratch_folder(side, name)
+        remove_scratch_folder(side, name)
     except StoreRequestError as error:
         notes.append(Note(
             severity=Severity.WARNING, code="destination.delete", subject=side.key,
@@ -300,7 +230,7 @@ def _is_unlisted(at: ObjectAt, retry: Retry) -> bool:
     return False
 
 
-def _remove_scratch_folder(side: ResolvedBackend, name: str) -> None:
+def remove_scratch_folder(side: ResolvedBackend, name: str) -> None:
     """Remove the folder of the probe object: a local disk keeps it."""
     place = side.place(name)
     if place.service == "file":

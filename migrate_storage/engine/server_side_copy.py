@@ -18,6 +18,7 @@ from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMet
 from migrate_storage.engine.probe import SCRATCH, refuses_existing, succeeds_where_free
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
+from migrate_storage.stores.obstore_store import readable_attributes
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -42,13 +43,14 @@ def can_server_side_copy(source: ObjectMeta, attributes: Attributes, content_typ
         content_type: the content type of its row.
 
     Returns:
-        Whether its ETag is a simple one, S3 copies its size in one request, it has no attribute but a content type, and the
-        row's content type can be sent in a header.
+        Whether its ETag is a simple one, S3 copies its size in one request, it has no attribute but a content type that
+        obstore can read back, and the row's content type can be sent in a header.
     """
     return (
         MD5.fullmatch(source.e_tag or "") is not None
         and source.size <= MAX_COPY_BYTES
         and attributes == Attributes(content_type=attributes.content_type)
+        and readable_attributes(attributes)[0] == attributes
         and (attributes.content_type is not None or ServerSideCopier.can_send(content_type))
     )
 

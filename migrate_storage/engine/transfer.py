@@ -13,6 +13,7 @@ from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.base import ObjectAt, Opened
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
+from migrate_storage.stores.obstore_store import readable_attributes
 from migrate_storage.stores.retry import Retry
 
 __all__ = (
@@ -194,6 +195,8 @@ class UnverifiedCopy:
     e_tag_is_digest: bool = False
     #: Whether one PUT sent the object; the ETag in its answer is then that of our bytes.
     simple: bool = True
+    #: Names of headers and user metadata that were left out, because obstore could not read them back.
+    not_preserved: tuple[str, ...] = ()
 
 
 def copy_bytes(
@@ -229,7 +232,7 @@ def copy_bytes(
             raise SourceMissingError(source) from error
         raise
     size = opened.meta.size
-    attributes = merge_attributes(opened.attributes, policy.content_type)
+    attributes, not_preserved = merge_attributes(opened.attributes, policy.content_type)
     in_parts = size > SMALL_BYTES
 
     def sent() -> None:
@@ -261,12 +264,19 @@ def copy_bytes(
         source=opened.meta, destination=written, sha256=taken.sha256, e_tags=taken.e_tags, simple=not in_parts,
         opaque_source=policy.opaque_source,
         e_tag_is_digest=policy.digests.in_parts_shown if in_parts else policy.digests.simple_shown,
+        not_preserved=() if destination.store.is_local else not_preserved,
     )  # fmt: skip
 
 
-def merge_attributes(found: Attributes, content_type: str | None) -> Attributes:
-    """Return the source's attributes, with the row's content type if it has none."""
-    return replace(found, content_type=found.content_type or content_type)
+def merge_attributes(found: Attributes, content_type: str | None) -> tuple[Attributes, tuple[str, ...]]:
+    """Return the source's attributes, with the row's content type if it has none.
+
+    Returns:
+        The attributes that can be written, and the names of those that obstore could not read back.
+    """
+    readable, lost = readable_attributes(found)
+    merged, lost_of_row = readable_attributes(replace(readable, content_type=readable.content_type or content_type))
+    return merged, tuple(dict.fromkeys((*lost, *lost_of_row)))
 
 
 def _read_pieces(

@@ -105,6 +105,8 @@ class Verified:
     sha256: str | None = None
     #: Whether this tool wrote the object at the destination.
     ours: bool | None = None
+    #: Names of headers and user metadata of the source that the copy does not have.
+    not_preserved: tuple[str, ...] = ()
 
 
 def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, resources: CopyResources) -> Verified:
@@ -203,6 +205,7 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt) -> V
         evidence=f"{_prove_source(copied, source)}, {_prove_destination(copied, destination)}",
         sha256=copied.sha256,
         ours=True,
+        not_preserved=copied.not_preserved,
     )
 
 

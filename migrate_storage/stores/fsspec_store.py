@@ -9,8 +9,9 @@ import base64
 import datetime
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.stores.encryption import fsspec_names_encryption
 from migrate_storage.stores.obstore_store import HEADERS, plain_e_tag, to_attributes
+from migrate_storage.translate import PROTOCOLS
 
 __all__ = ("FsspecStore", "usable")
 
@@ -27,9 +29,11 @@ _SINGLE_CONNECTION = frozenset({"sftp", "ssh", "ftp", "ftps", "smb", "tar", "zip
 _LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 _WRAPPERS = ("fsspec.implementations.cached", "fsspec.implementations.dirfs", "fsspec.implementations.chained")
 _BLOCK_BYTES = 4 * 1024 * 1024
+_WRITE_BLOCK_BYTES = 8 * 1024 * 1024
+"""S3 takes no part below 5 MiB but the last."""
 _BUCKETED = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "cos", "obs"})
 """Protocols whose paths begin with a bucket or container."""
-_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "e_tag", "ino")
 _VERSIONS = ("VersionId", "version_id", "generation")
 
@@ -89,6 +93,7 @@ class FsspecStore:
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         self._local = "file" in protocols
         self._memory = "memory" in protocols
+        self._service = next((PROTOCOLS[name] for name in protocols if name in PROTOCOLS), "")
         self._bucketed = not _BUCKETED.isdisjoint(protocols)
         self.is_local = self._local or self._memory
         self._root = os.path.realpath(root) if root and self._local else None
@@ -117,22 +122,24 @@ class FsspecStore:
         path: str,
         content: bytes | Iterable[bytes],
         *,
-        attributes: Attributes,  # noqa: ARG002 - fsspec has no common way to keep attributes
+        attributes: Attributes,
         create: bool,
         part_size: int | None,
     ) -> ObjectMeta:
-        """Write one object: only for a revert. Attributes stay in the row."""
+        """Write one object: only for a revert. S3, Google Cloud Storage and Azure keep its attributes."""
         self._check_path(path)
+        options = _WRITE_OPTIONS[self._service](attributes) if self._service in _WRITE_OPTIONS else {}
         with self._lock:
             if create and self._fs.exists(path):
                 raise FileExistsError(f"something stands at {path} already")
             size = 0
-            if isinstance(content, bytes):
-                self._fs.pipe_file(path, content)
+            if isinstance(content, bytes) and self._service != "azure":
+                self._fs.pipe_file(path, content, **options)
                 size = len(content)
             else:
-                with self._fs.open(path, "wb", block_size=part_size or _BLOCK_BYTES) as file:
-                    for piece in content:
+                # Only so does adlfs take metadata.
+                with self._fs.open(path, "wb", block_size=part_size or _WRITE_BLOCK_BYTES, **options) as file:
+                    for piece in (content,) if isinstance(content, bytes) else content:
                         file.write(piece)
                         size += len(piece)
         # fsspec returns nothing of the answer to a write.
@@ -223,6 +230,7 @@ class FsspecStore:
         )
 
     def _read_attributes(self, path: str, info: Mapping[str, Any]) -> Attributes:
+        info = self._fetch_s3_headers(path, info)
         settings: Any = info.get("content_settings") or {}
         found: dict[str, str] = {}
         for field, header in HEADERS.items():
@@ -235,6 +243,42 @@ class FsspecStore:
             metadata = self._fs.metadata(path)
         return to_attributes({**{str(key): str(value) for key, value in (metadata or {}).items()}, **found})
 
+    def _fetch_s3_headers(self, path: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add what ``info`` of s3fs leaves out: all headers but the content type."""
+        if self._service != "s3" or not hasattr(self._fs, "call_s3"):
+            return info
+        bucket, key, version = self._fs.split_path(path)
+        of_version = {"VersionId": version} if version else {}
+        answer = self._fs.call_s3("head_object", self._fs.kwargs, Bucket=bucket, Key=key, **of_version)
+        if plain_e_tag(str(answer.get("ETag"))) != plain_e_tag(str(info.get("ETag"))):
+            raise ConnectionError(f"{path} was replaced between two HEAD requests")
+        return {**answer, **info}
+
+
+def _make_s3_options(attributes: Attributes) -> dict[str, Any]:
+    headers = {header.replace("-", ""): getattr(attributes, field) for field, header in HEADERS.items()}
+    metadata = {"Metadata": dict(attributes.metadata)} if attributes.metadata else {}
+    return {**{name: value for name, value in headers.items() if value}, **metadata}
+
+
+def _make_gcs_options(attributes: Attributes) -> dict[str, Any]:
+    fixed = {field: value for field in HEADERS if field != "content_type" and (value := getattr(attributes, field))}
+    content_type = {"content_type": attributes.content_type} if attributes.content_type else {}
+    return {**content_type, "fixed_key_metadata": fixed or None, "metadata": dict(attributes.metadata) or None}
+
+
+def _make_azure_options(attributes: Attributes) -> dict[str, Any]:
+    from azure.storage.blob import ContentSettings
+
+    settings = ContentSettings(**{field: getattr(attributes, field) for field in HEADERS})
+    return {"content_settings": settings, "metadata": dict(attributes.metadata) or None}
+
+
+_WRITE_OPTIONS: Mapping[str, Callable[[Attributes], dict[str, Any]]] = {
+    "s3": _make_s3_options, "gcs": _make_gcs_options, "azure": _make_azure_options,
+}  # fmt: skip
+"""The arguments of a write that give an object its headers and user metadata."""
+
 
 def _find_first(info: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((info[name] for name in names if info.get(name) is not None), None)
@@ -246,10 +290,9 @@ def _to_seconds(moment: Any) -> float | None:
     if isinstance(moment, (int, float)):
         return float(moment)
     if isinstance(moment, str):
-        try:
-            return datetime.datetime.fromisoformat(moment).timestamp()
-        except ValueError:
-            return None
+        for parse in (datetime.datetime.fromisoformat, parsedate_to_datetime):
+            with suppress(ValueError):
+                return parse(moment).timestamp()
     return None
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from migrate_storage.stores.encryption import obstore_names_encryption
 from migrate_storage.stores.fork_guard import touch
 from migrate_storage.stores.listed_paths import ListedPaths
 
-__all__ = ("HEADERS", "ObstoreStore", "plain_e_tag", "unpanicked")
+__all__ = ("HEADERS", "ObstoreStore", "plain_e_tag", "readable_attributes", "unpanicked")
 
 T = TypeVar("T")
 
@@ -75,6 +76,26 @@ def from_attributes(attributes: Attributes) -> dict[str, str]:
     """Return attributes as obstore takes them."""
     headers = {header: value for field, header in HEADERS.items() if (value := getattr(attributes, field))}
     return {**attributes.metadata, **headers}
+
+
+def readable_attributes(attributes: Attributes) -> tuple[Attributes, tuple[str, ...]]:
+    """Leave out each header and each entry of user metadata that obstore could not read back.
+
+    Returns:
+        The attributes that can be written, and the names of those that are left out.
+    """
+    lost = {field: header for field, header in HEADERS.items() if not _is_readable(getattr(attributes, field) or "")}
+    metadata = {
+        name: value for name, value in attributes.metadata.items() if _is_readable(name) and _is_readable(value)
+    }
+    names = (*lost.values(), *(f"metadata {name!a}" for name in attributes.metadata if name not in metadata))
+    if not names:
+        return attributes, ()
+    return replace(attributes, **dict.fromkeys(lost), metadata=metadata), names
+
+
+def _is_readable(text: str) -> bool:
+    return text.isascii() and text.replace("\t", " ").isprintable()
 
 
 class _Count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
 from migrate_storage.stores.rate_limit import StoreLimits
+from migrate_storage.stores.second_way import SecondWayStore
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.stores.throttled_store import ThrottledStore
 from migrate_storage.translate import unaddressable
@@ -46,6 +47,7 @@ class ResolvedBackend:
         self.opaque_etags, self.consistent_listings = opaque_etags, consistent_listings
         self.registration: Registration = read(backend)
         self._stores: dict[str, Store] = {}
+        self._both_ways: dict[str, Store] = {}
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
         self._probing = threading.Lock()
@@ -92,7 +94,7 @@ class ResolvedBackend:
                 if self.registration.filesystem is None:
                     raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
                 return ObjectAt(self._open_fsspec(), self.registration.path(filename))
-            return ObjectAt(self._open_obstore(place, config), place.key)
+            return ObjectAt(self._open_both_ways(place, config), place.key)
         if reason is not None:
             raise KeyRefusedError(reason)
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
@@ -100,6 +102,30 @@ class ResolvedBackend:
             live = self._open_once("live:", lambda: ObstoreStore(self.backend.fs, self._store_name("")))
             return ObjectAt(live, filename)
         return ObjectAt(self._open_obstore(place, config), place.key)
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether the application uses a filesystem of fsspec, whose objects are read through obstore here."""
+        return getattr(self.backend, "driver", "") == "fsspec" and self.registration.filesystem is not None
+
+    def resolve_live(self, filename: str) -> ObjectAt:
+        """Return a row's file as the application itself reaches it: through its filesystem, where it has one.
+
+        Args:
+            filename: as in the row.
+
+        Raises:
+            KeyRefusedError: no library can address that key.
+        """
+        if not self.is_translated:
+            return self.resolve(filename)
+        return ObjectAt(self._open_fsspec(), self.registration.path(filename))
+
+    def resolve_live_place(self, place: Place) -> ObjectAt | None:
+        """Return the object at a place, as the application itself reaches it; ``None`` if unreachable."""
+        if not self.is_translated:
+            return self.resolve_place(place)
+        return self._locate_in_filesystem(place)
 
     def copier(self, place: Place) -> ServerSideCopier | None:
         """Return what lets the service copy from a place's bucket to this one, if both are one S3 service.
@@ -132,28 +158,12 @@ class ResolvedBackend:
             folder = "" if place.root == "/" else place.root
             return ObjectAt(self._open_fsspec(), f"{folder}/{place.key}")
         root = self.root
-        if root.root != place.root or not place.key.startswith(root.key):
+        if root.root == place.root and place.key.startswith(root.key):
+            return self.resolve(place.key[len(root.key) :])
+        config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
+        if config is None or not place.root or unaddressable(place.key) is not None:
             return None
-        return self.resolve(place.key[len(root.key) :])
-
-    def candidates_on_served_disk(self, place: Place) -> Iterator[ObjectAt]:
-        """Yield where this side would serve a place of another kind of service.
-
-        A server may, for example, serve a disk.
-
-        Args:
-            place: a place of the other side; each end of its path may be its key on this side.
-        """
-        root = self.root
-        parts = [part for part in (*place.root.split("/"), *place.key.split("/")) if part]
-        for start in range(len(parts)):
-            tail = parts[start:]
-            bucket, key = (root.root, tail) if root.root else (tail[0], tail[1:])
-            # A disk is only accessed below the root. A server does not show the folder that it serves.
-            below = root.key if root.service == "file" else ""
-            candidate = self.resolve_place(replace(root, root=bucket, key=below + "/".join(key))) if key else None
-            if candidate is not None:
-                yield candidate
+        return ObjectAt(self._open_obstore(place, config), place.key)
 
     def fallback(self, filename: str) -> ObjectAt | None:
         """Return the same file through fsspec, for when obstore fails; ``None``: no way."""
@@ -170,9 +180,25 @@ class ResolvedBackend:
     def _open_fsspec(self) -> Store:
         config = self.registration.translation.config
         root = config.root if config is not None and config.service == "file" else None
-        return self._open_once(
-            "fsspec:", lambda: FsspecStore(self.registration.filesystem, self._store_name(""), root=root)
-        )
+        name = f"{self.key} (fsspec {self.registration.protocol})"
+        return self._open_once("fsspec:", lambda: FsspecStore(self.registration.filesystem, name, root=root))
+
+    def _locate_in_filesystem(self, place: Place) -> ObjectAt:
+        folder = place.endpoint if place.service == "http" else place.root
+        if place.service in ("file", "memory") or folder == "/":
+            folder = ""
+        return ObjectAt(self._open_fsspec(), f"{folder}/{place.key}")
+
+    def _open_both_ways(self, place: Place, config: Any) -> Store:
+        store = self._open_obstore(place, config)
+        if self.registration.filesystem is None:
+            return store
+        with self._lock:
+            if place.root not in self._both_ways:
+                self._both_ways[place.root] = SecondWayStore(
+                    store, lambda key: self._locate_in_filesystem(replace(place, key=key))
+                )
+            return self._both_ways[place.root]
 
     def _open_obstore(self, place: Place, config: Any) -> Store:
         whole = self.registration.translation.config

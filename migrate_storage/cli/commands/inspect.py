@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ("inspect",)
 
 
+SHOWN_ODD_KEYS = 20
+"""Odd filenames that are shown for one backend."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _InspectRequest:
     application: ApplicationOptions = group(ApplicationOptions)
@@ -77,11 +81,11 @@ def _render_notes(use: BackendUse) -> Iterator[str]:
 def _render_odd_keys(use: BackendUse) -> Iterator[str]:
     if not use.odd_count:
         return
-    yield f"  {use.odd_count:,} filenames that obstore cannot address:"
-    for odd in use.odd:
+    yield f"  {use.odd_count:,} filenames that obstore cannot address, or that the new registration does not open:"
+    for odd in use.odd[:SHOWN_ODD_KEYS]:
         yield f"    {odd.ref}: {odd.filename!r} {odd.reason}"
-    if use.odd_count > len(use.odd):
-        yield f"    and {use.odd_count - len(use.odd):,} more"
+    if use.odd_count > SHOWN_ODD_KEYS:
+        yield f"    and {use.odd_count - SHOWN_ODD_KEYS:,} more: --json lists them"
 
 
 def _describe_backend(use: BackendUse) -> str:

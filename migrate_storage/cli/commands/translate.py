@@ -87,15 +87,22 @@ def _select_registrations(application: Application, source: str | None) -> tuple
 
 
 def _compare(application: Application, registration: Registration) -> tuple[Agreement, ...]:
-    from migrate_storage.application.inspection import filenames
-    from migrate_storage.jobs.translation_check import compare_files, list_filenames
+    from migrate_storage.application.inspection import filenames, refused_filenames
+    from migrate_storage.jobs.translation_check import Agreement, compare_files, list_filenames
 
     config = registration.translation.config
     if config is None or config.service == "memory":
         return ()
     backend = application.backends[registration.key]
     names = filenames(application, registration.key, COMPARED_OBJECTS) or list_filenames(backend, COMPARED_OBJECTS)
-    return compare_files(backend, names)
+    compared = compare_files(backend, names)
+    reported = {each.filename for each in compared if not each.agreed}
+    refused = (
+        Agreement(filename=odd.filename, reason=f"{odd.ref}: the new registration does not open it: it {odd.reason}")
+        for odd in refused_filenames(application, registration)
+        if odd.filename not in reported
+    )
+    return (*compared, *refused)
 
 
 def _print_comparison(key: str, results: tuple[Agreement, ...], output: Output) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
@@ -18,7 +19,7 @@ from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.core.text import amount
 from migrate_storage.database.connection import Database
-from migrate_storage.engine.probe import same_storage
+from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import all_rows, connected
@@ -32,6 +33,8 @@ __all__ = ("Purge",)
 
 MIN_REREAD_SECONDS = 60.0
 """The rows are read again at the earliest after this time: a row may have been re-pointed to the old key."""
+_PROOF_FILENAMES = 20
+"""Recorded objects by which the places are proved."""
 REREAD_TIME_RATIO = 10
 """The rows are read again at the earliest after this many times the duration of the last reading."""
 
@@ -97,8 +100,14 @@ class Purge(Job[_Facts]):
                 f"the run went between keys of which {', '.join(missing)} is not registered: register it to purge"
             )
         source, destination = sides[first.source], sides[first.destination]
-        shared, _ = same_storage(source, destination, self.context.retry, probe=options.yes)
-        services = ServiceIdentity(sides.values(), apart=None if shared else (source, destination))
+        filenames = self._sample_filenames(journal, [run.id for run in runs])
+        proof = prove_places(source, destination, filenames, self.context.retry, probe=options.yes)
+        if proof.by_objects:
+            raise ConfigurationError(
+                f"the destination {destination.key!r} may not be written, so that nothing proves that it is another place than {source.key!r}: "
+                "grant the right to write below .migrate-storage/ there; nothing was deleted"
+            )
+        services = ServiceIdentity(sides.values(), apart=None if proof.shared else (source, destination))
         with ReferencedPlaces(services) as references, all_rows(self._application, database) as everywhere:
 
             def read_rows() -> float:
@@ -120,6 +129,11 @@ class Purge(Job[_Facts]):
                     f"{candidates} objects would be deleted, --max-delete allows {options.max_delete}: nothing was deleted; raise it if that is right"
                 )
             yield facts
+
+    def _sample_filenames(self, journal: Journal, runs: Sequence[str]) -> list[str]:
+        """Return filenames of source objects that a run recorded."""
+        batches = (batch for run in runs for batch in journal.objects.of_run(run))
+        return [record.source_path for batch in islice(batches, 1) for record in batch[:_PROOF_FILENAMES]]
 
     def describe(self, facts: _Facts) -> JobDescription:
         """See :meth:`Job.describe`."""

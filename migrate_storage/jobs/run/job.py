@@ -11,7 +11,7 @@ from typing import Any
 from migrate_storage.application.application import Application, load_application
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Location, Outcome, OutcomeKind, Way
+from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses
@@ -36,6 +36,7 @@ from migrate_storage.jobs.run.session import RunSession
 from migrate_storage.journal import Journal, new_run_id
 from migrate_storage.journal.version_tables import note_alembic
 from migrate_storage.reporting import Estimate, Report
+from migrate_storage.reporting.report import LISTED
 
 __all__ = ("Migration",)
 
@@ -64,6 +65,8 @@ class Migration(Job[RunPasses]):
         self._application, self._options = application, options
         #: Missing objects so far, and whether each row that names one is marked as a known loss.
         self._losses: dict[Location, bool] = {}
+        #: What single copies did not preserve, by their source.
+        self._not_preserved: dict[Location, str] = {}
         self._estimate: Estimate | None = None
 
     @classmethod
@@ -188,7 +191,7 @@ class Migration(Job[RunPasses]):
         return replace(
             self._count_objects(session, report), rows_left=rows_left, rows_filtered=facts.rows_excluded,
             rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
-            not_carried=session.preflight.not_carried, notes=session.preflight.notes, estimate=self._estimate,
+            not_carried=(*session.preflight.not_carried, *self._note_not_preserved()), notes=session.preflight.notes, estimate=self._estimate,
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
             elsewhere=tuple(map(str, self._application.elsewhere)),
             hidden_rows=tuple(dict.fromkeys(rows.column.table for rows in session.preflight.rows if rows.hides_rows)),
@@ -255,11 +258,20 @@ class Migration(Job[RunPasses]):
         """Report an outcome; a missing object is known as such only where each row that names it is marked."""
         if outcome.kind is not OutcomeKind.MISSING:
             self._losses.pop(outcome.source, None)
+            if outcome.kind.done and outcome.reason and len(self._not_preserved) < LISTED:
+                self._not_preserved[outcome.source] = outcome.reason
         elif losses:
             known, before = losses.mark_known(outcome), self._losses.get(outcome.source, True)
             all_marked = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and before
             outcome = known if all_marked else outcome
         self.context.stats.add_outcome(outcome)
+
+    def _note_not_preserved(self) -> Iterator[Note]:
+        todo = "set it on the copy in printable ASCII; the source keeps it until it is purged"
+        for source, reason in self._not_preserved.items():
+            yield Note(
+                severity=Severity.WARNING, code="not-carried.object", subject=str(source), message=reason, todo=todo
+            )
 
     def _count_objects(self, session: RunSession, report: Report) -> Report:
         """Count objects by outcome and by evidence from the journal: there an object counts once, in however many passes."""

@@ -22,8 +22,9 @@ from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.database.rights import check_rows
 from migrate_storage.database.row_identity import check_row_identity
 from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, lists_freshly
+from migrate_storage.engine.place_proof import PlaceProof, prove_in_place, prove_places, prove_translation
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
-from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
+from migrate_storage.engine.probe import check_absent, check_source, try_destination
 from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.connections import connected, find_backend
@@ -33,6 +34,7 @@ from migrate_storage.journal import Journal
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
+from migrate_storage.translate.codegen.entries import store_url
 
 __all__ = ("RunPreflight", "check", "examine")
 
@@ -102,10 +104,13 @@ def examine(
     samples, filenames = _sample_files(rows, source)
     roots = _find_buckets(samples, source)
     notes = [*source.registration.translation.notes, *_note_triggers(rows, database), *_note_user_word(source)]
+    if options.dry_run:
+        notes.append(_note_unproved(source))
     check_source(source, roots, retry)
     if options.destination is None:
         swap = ResolvedBackend(_translated(source), pace=pace)
-        route = replace(choose_strategy(source, None, swap=swap, keep_rows=False, shared=True), filters=filters)
+        proof = _prove_swap(source, swap, filenames, retry, dry_run=options.dry_run)
+        route = replace(choose_strategy(source, None, swap=swap, proof=proof), filters=filters)
         return RunPreflight(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
     if options.destination == options.source:
         raise ConfigurationError(
@@ -116,11 +121,11 @@ def examine(
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
         )
-    shared, doubt = same_storage(source, destination, retry, probe=not options.dry_run)
-    route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, shared=shared, doubt=doubt)
+    proof = prove_places(source, destination, filenames, retry, probe=not options.dry_run)
+    route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
     route = replace(route, filters=filters, encode=options.key_rule == "encode")
     capabilities, sights, rule = Capabilities(), None, None
-    if options.dry_run:
+    if options.dry_run or (route.by_objects and route.way is Way.REKEY):
         check_absent(destination, retry)
     else:
         capabilities, found = try_destination(destination, retry)
@@ -133,7 +138,7 @@ def examine(
         rule = (
             find_prefix_rule(route, filenames) if capabilities.listing or destination.root.service == "file" else None
         )
-        if shared:
+        if route.shared:
             moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
             copiers, found = probe_server_side_copy(source, destination, moving, capabilities, retry)
             route = replace(route, copiers=copiers)
@@ -171,11 +176,32 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
 
 def _translated(source: ResolvedBackend) -> ObstoreBackend:
     try:
-        return ObstoreBackend.from_fsspec(source.backend)
+        translated = ObstoreBackend.from_fsspec(source.backend)
+        config = translated.config
+        # The application gets what ``translate`` writes: only where each row names its bucket is that the above.
+        return ObstoreBackend(source.key, config) if config is not None and store_url(config) else translated
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{source.key!r} has no obstore counterpart, so that it cannot be swapped: {error}; name a destination with --to"
         ) from error
+
+
+def _prove_swap(
+    source: ResolvedBackend, swap: ResolvedBackend, filenames: Sequence[str], retry: Retry, *, dry_run: bool
+) -> PlaceProof:
+    if not dry_run:
+        return prove_in_place(source, swap, filenames, retry)
+    prove_translation(source, filenames, retry)
+    return PlaceProof(shared=True)
+
+
+def _note_unproved(side: ResolvedBackend) -> Note:
+    """Return what a dry run, which writes nothing, leaves to the run."""
+    return Note(
+        severity=Severity.INFO, code="place.unproved", subject=side.key,
+        message="the proof is still to be made where its objects are: a dry run writes no probe object",
+        todo="nothing: the run makes it before it changes anything, and ends where there is none",
+    )  # fmt: skip
 
 
 def _sample_files(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[list[Place], list[str]]:

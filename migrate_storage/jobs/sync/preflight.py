@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Capabilities, Note, Place, Way
 from migrate_storage.engine.compare import nested
+from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.plan import MigrationPlan
-from migrate_storage.engine.probe import check_absent, check_source, same_storage, try_destination
+from migrate_storage.engine.probe import check_absent, check_source, try_destination
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.stores.listing import Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.stores.server_side_copy import ServerSideCopier
+from migrate_storage.translate import same_service
 
 __all__ = ("SyncPreflight", "between")
 
@@ -50,18 +52,14 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
             f"TO {destination.key}: obstore does not reach {kind}, and fsspec would show half-written objects there; "
             "name a folder, or a store of S3, Google Cloud Storage or Azure"
         )
-    if nested(source, destination):
-        shared, doubt = same_storage(source, destination, retry, probe=not dry_run)
-        if shared or (dry_run and doubt):
-            raise ConfigurationError(
-                f"FROM {source.key} and TO {destination.key} are one place, or one is inside the other"
-                f"{f' ({doubt})' if doubt else ''}: a sync would copy what it has just copied; name two places apart"
-            )
-    else:
-        # A server may serve the very disk that is the other side.
-        kinds = {source.root.service, destination.root.service}
-        shared, _ = same_storage(source, destination, retry, probe=len(kinds) > 1 and not dry_run)
     check_source(source, [source.root], retry)
+    proof = prove_places(source, destination, (), retry, probe=not dry_run)
+    in_doubt = dry_run and same_service(source.root, destination.root) is None
+    if nested(source, destination) and (proof.shared or in_doubt):
+        raise ConfigurationError(
+            f"FROM {source.key} and TO {destination.key} are one place, or one is inside the other"
+            f"{f' ({proof.reason})' if proof.reason else ''}: a sync would copy what it has just copied; name two places apart"
+        )
     capabilities, notes, copiers = Capabilities(), list[Note](), dict[str, ServerSideCopier]()
     if dry_run:
         check_absent(destination, retry)
@@ -72,7 +70,7 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
         )
         notes += found
     route = MigrationPlan(
-        source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=shared, copiers=copiers
+        source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=proof.shared, copiers=copiers
     )
     return SyncPreflight(route=route, capabilities=capabilities, notes=tuple(notes))
 

@@ -25,6 +25,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.dialects.mysql import MySQL
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import dump_key, load_key, row_id
+from migrate_storage.engine.place_proof import PlaceProof
 from migrate_storage.engine.plan import choose_strategy
 from migrate_storage.engine.rekey import batched, listing, postgres
 from migrate_storage.engine.rekey.batched import BatchedRekey
@@ -535,7 +536,7 @@ def test_killed_in_the_middle_it_goes_on(
 
 def a_route(server: S3Server, old: str | None, new: str) -> Any:
     sides = ResolvedBackend(places.old_s3(server, old).build()), ResolvedBackend(places.new_s3(server, new).build())
-    return choose_strategy(*sides, swap=None, keep_rows=False, shared=True)
+    return choose_strategy(*sides, swap=None, proof=PlaceProof(shared=True))
 
 
 @pytest.mark.parametrize(

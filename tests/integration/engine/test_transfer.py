@@ -95,11 +95,21 @@ def test_no_object_needs_more_parts_than_services_take(size: int) -> None:
 
 
 def test_the_row_gives_the_content_type_where_the_source_has_none() -> None:
-    assert merge_attributes(Attributes(), "image/png").content_type == "image/png"
-    assert merge_attributes(Attributes(content_type="image/webp"), "image/png").content_type == "image/webp"
-    assert merge_attributes(Attributes(metadata={"a": "b"}, cache_control="private"), None) == Attributes(
-        metadata={"a": "b"}, cache_control="private"
-    )
+    assert merge_attributes(Attributes(), "image/png")[0].content_type == "image/png"
+    assert merge_attributes(Attributes(content_type="image/webp"), "image/png")[0].content_type == "image/webp"
+    plain = Attributes(metadata={"a": "b"}, cache_control="private")
+    assert merge_attributes(plain, None) == (plain, ())
+
+
+def test_what_obstore_could_not_read_back_is_left_out_and_named() -> None:
+    found = Attributes(
+        content_type="text/plain; name=é", content_disposition="attachment; filename=é.pdf", cache_control="private",
+        metadata={"a": "b", "c": "\x01"},
+    )  # fmt: skip
+    attributes, lost = merge_attributes(found, "text/plain")
+    assert attributes == Attributes(content_type="text/plain", cache_control="private", metadata={"a": "b"})
+    assert lost == ("Content-Type", "Content-Disposition", "metadata 'c'")
+    assert merge_attributes(Attributes(), "text/é") == (Attributes(), ("Content-Type",))
 
 
 @pytest.mark.parametrize("size", [0, 1, SMALL_BYTES, SMALL_BYTES + 1, 3 * SMALL_BYTES])

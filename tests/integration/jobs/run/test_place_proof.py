@@ -1,0 +1,214 @@
+"""Whether two keys reach one place is proved through the filesystem that the application uses, before anything changes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+import s3fs
+from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+from fsspec.implementations.local import LocalFileSystem
+
+from migrate_storage import ObstoreBackend
+from migrate_storage.core.errors import ConfigurationError, PreflightError
+from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.engine.probe import SCRATCH
+from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.rules import PurgeOptions
+from tests.support.alias_shim import AliasShim, alias_shim
+from tests.support.engine import registrations as places
+from tests.support.engine.world import World
+
+
+def keys(store: Any) -> set[str]:
+    return {meta["path"] for page in obstore.list(store) for meta in page}
+
+
+def refused(world: World, says: str, **options: Any) -> None:
+    before = world.dump()
+    with pytest.raises(PreflightError, match=says):
+        world.run(**options)
+    assert world.dump() == before
+
+
+def write_profile(folder: Path, monkeypatch: pytest.MonkeyPatch, live: Any, named: str) -> None:
+    """Write a profile whose credentials file has the endpoint of one server, and its configuration file that of another."""
+    secrets = f"[p]\naws_access_key_id = {live.key}\naws_secret_access_key = {live.secret}\nregion = us-east-1\n"
+    (folder / "credentials").write_text(f"{secrets}endpoint_url = {live.endpoint}\n")
+    (folder / "config").write_text(f"[profile p]\nregion = us-east-1\nendpoint_url = {named}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+
+
+def profiled(bucket: str) -> FSSpecBackend:
+    return FSSpecBackend(key="old", fs=s3fs.S3FileSystem(profile="p", skip_instance_cache=True), prefix=bucket)
+
+
+@pytest.fixture
+def two_endpoints(rclone_s3, moto_s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A source whose files are at rclone, though its configuration file names moto: boto prefers the credentials file."""
+    write_profile(tmp_path, monkeypatch, rclone_s3, moto_s3.endpoint)
+    bucket = rclone_s3.new_bucket()
+    moto_s3.client.create_bucket(Bucket=bucket)
+    return bucket, profiled(bucket)
+
+
+@pytest.mark.parametrize("stands", ["other bytes", "nothing"])
+def test_a_profile_that_leads_elsewhere(
+    two_endpoints: Any, moto_s3, tmp_path: Path, sqlite_url: str, stands: str
+) -> None:
+    bucket, old = two_endpoints
+    world = World(sqlite_url, old, places.new_s3(moto_s3, bucket).build())
+    world.fill(3)
+    if stands == "other bytes":
+        for name, content in world.contents.items():
+            moto_s3.client.put_object(Bucket=bucket, Key=name, Body=content[::-1] + b"!")
+    refused(world, "the filesystem of 'old' reaches other storage than its options name")
+    refused(world, "reaches other storage", destination=None)
+    refused(world, "reaches other storage", dry_run=True)
+    world.new = places.new_local(tmp_path / "new").build()
+    refused(world, "reaches other storage")
+    assert world.check(backend="old") == 3
+
+
+class Jailed(LocalFileSystem):
+    """Keeps all files below a folder of its own, which no option names."""
+
+    jail = ""
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        plain = LocalFileSystem._strip_protocol(path)
+        return plain if isinstance(plain, list) or plain.startswith(cls.jail) else f"{cls.jail}{plain}"
+
+
+def test_a_disk_that_keeps_its_files_elsewhere(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Jailed, "jail", str(tmp_path / "jail"))
+    (tmp_path / "data").mkdir()
+    old = FSSpecBackend(key="old", fs=Jailed(auto_mkdir=True, skip_instance_cache=True), prefix=str(tmp_path / "data"))
+    world = World(sqlite_url, old, places.new_local(tmp_path / "data").build())
+    world.fill(3)
+    refused(world, "nothing shows that obstore reaches the storage")
+    refused(world, "nothing shows that obstore reaches the storage", destination=None)
+    for name in world.contents:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"other bytes")
+    refused(world, "nothing shows that obstore reaches the storage")
+    assert world.check(backend="old") == 3
+
+
+@pytest.fixture
+def alias(moto_s3) -> Iterator[tuple[str, AliasShim]]:
+    """A bucket, and a service that shows it under a second name too."""
+    bucket = moto_s3.new_bucket()
+    with alias_shim(moto_s3.service.port, alias=f"{bucket}-alias", bucket=bucket) as shim:
+        yield bucket, shim
+
+
+def test_two_names_of_one_bucket_are_found_out(alias: tuple[str, AliasShim], moto_s3, sqlite_url: str) -> None:
+    bucket, shim = alias
+    new = places.new_s3(moto_s3.behind(shim.endpoint), f"{bucket}-alias").build()
+    world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), new)
+    world.fill(3)
+    refused(world, "one storage reached in two ways")
+    assert keys(moto_s3.store(bucket)) == set(world.contents)
+
+
+def test_a_second_name_that_leads_below_a_prefix(moto_s3, sqlite_url: str) -> None:
+    bucket = moto_s3.new_bucket()
+    with alias_shim(moto_s3.service.port, alias=f"{bucket}-alias", bucket=f"{bucket}/media") as shim:
+        new = places.new_s3(moto_s3.behind(shim.endpoint), f"{bucket}-alias").build()
+        world = World(sqlite_url, places.old_s3(moto_s3, f"{bucket}/media").build(), new)
+        world.fill(2)
+        refused(world, "one storage reached in two ways")
+
+
+def test_a_purge_proves_again_that_there_are_two_places(
+    alias: tuple[str, AliasShim], moto_s3, rclone_s3, sqlite_url: str
+) -> None:
+    """After the run the name of the destination leads to the source: what is deleted there is the only copy."""
+    bucket, shim = alias
+    moto_s3.client.create_bucket(Bucket=f"{bucket}-alias")
+    new = places.new_s3(moto_s3, f"{bucket}-alias").build()
+    world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), new)
+    world.fill(3)
+    assert world.run().exit_code == 0
+    world.new = places.new_s3(moto_s3.behind(shim.endpoint), f"{bucket}-alias").build()
+    with pytest.raises(ConfigurationError, match="one storage reached in two ways"):
+        Purge(world.application, PurgeOptions(older_than=0.0, yes=True)).run()
+    assert keys(moto_s3.store(bucket)) == set(world.contents)
+
+
+def test_a_rekey_where_nothing_may_be_written_compares_each_object(moto_s3, sqlite_url: str) -> None:
+    bucket = moto_s3.new_bucket()
+    with alias_shim(moto_s3.service.port, read_only=True) as shim:
+        server = moto_s3.behind(shim.endpoint)
+        world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), places.new_s3(moto_s3, bucket).build())
+        world.fill(4)
+        world.old, world.new = places.old_s3(server, bucket).build(), places.new_s3(server, bucket).build()
+        report = world.run()
+        assert (report.way, report.exit_code) == (Way.REKEY, 0), report
+        assert report.evidence == {"same place": 4}
+        assert world.check(backend="new") == 4
+
+
+def test_a_replica_is_not_the_same_place_where_nothing_may_be_written(
+    moto_s3, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same names, the same bytes, but other objects: their dates show that."""
+    bucket, replica = moto_s3.new_bucket(), moto_s3.new_bucket()
+    port = moto_s3.service.port
+    with (
+        alias_shim(port, alias=bucket, bucket=replica, read_only=True) as live,
+        alias_shim(port, read_only=True) as named,
+    ):
+        write_profile(tmp_path, monkeypatch, moto_s3.behind(live.endpoint), named.endpoint)
+        world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), places.new_s3(moto_s3, bucket).build())
+        world.fill(1)
+        [(name, content)] = world.contents.items()
+        date = moto_s3.client.head_object(Bucket=bucket, Key=name)["LastModified"]
+        while True:
+            moto_s3.client.put_object(Bucket=replica, Key=name, Body=content)
+            if moto_s3.client.head_object(Bucket=replica, Key=name)["LastModified"] != date:
+                break
+        world.old = profiled(bucket)
+        world.new = places.new_s3(moto_s3.behind(named.endpoint), bucket).build()
+        for destination in ("new", None):
+            report = world.run(destination=destination)
+            assert report.counts == {OutcomeKind.DIFFERS: 1}
+            assert "another tag, date or version" in report.listed[0].reason
+        assert world.check(backend="old") == 1
+
+
+@pytest.mark.parametrize("destination", ["new", None])
+def test_a_dry_run_writes_nothing_and_says_that_the_proof_is_still_to_be_made(
+    moto_s3, sqlite_url: str, destination: str | None
+) -> None:
+    bucket = moto_s3.new_bucket()
+    with alias_shim(moto_s3.service.port) as shim:
+        server = moto_s3.behind(shim.endpoint)
+        world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), places.new_s3(server, bucket).build())
+        world.fill(2)
+        world.old = places.old_s3(server, bucket).build()
+        report = world.run(destination=destination, dry_run=True)
+        assert shim.puts == 0
+        assert "place.unproved" in {note.code for note in report.notes}
+        assert report.exit_code == 0
+
+
+def test_the_scratch_objects_of_a_swap_are_removed(moto_s3, tmp_path: Path, sqlite_url: str) -> None:
+    bucket = moto_s3.new_bucket()
+    for old in (places.old_s3(moto_s3, bucket), places.old_s3(moto_s3, None), places.old_local(tmp_path / "d")):
+        prefix = f"{bucket}/" if old.prefix is None else ""
+        with contextlib.closing(World(sqlite_url, old.build(), ObstoreBackend("new", "memory://"))) as world:
+            world.sql("DELETE FROM documents")
+            world.fill(2, prefix=prefix)
+            assert world.run(destination=None).exit_code == 0
+    assert not [key for key in keys(moto_s3.store(bucket)) if SCRATCH in key]
+    assert not list((tmp_path / "d").glob(f"{SCRATCH}*"))
