@@ -61,6 +61,13 @@ class Application:
     elsewhere: tuple[OtherDatabase, ...] = ()
     #: Leave rows that row level security hides as they are, instead of refusing to work without them.
     visible_rows_only: bool = False
+    #: All columns of the application, where ``columns`` are only some of them.
+    all_columns: tuple[Column, ...] = ()
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """All columns of the application, those included that were not selected."""
+        return self.all_columns or self.columns
 
     def close(self) -> None:
         """Leave the application's lifespan, if it was entered."""
@@ -132,6 +139,7 @@ def load_application(
             lifespan=entered,
             name=chosen.name if elsewhere else "",
             elsewhere=elsewhere,
+            all_columns=tuple(known),
         )
         undo.pop_all()
     return application

@@ -12,6 +12,7 @@ from migrate_storage.cli.application_options import ApplicationOptions, JournalO
 from migrate_storage.cli.option import fill, group, option
 from migrate_storage.cli.param_types import Names
 from migrate_storage.cli.shared_options import (
+    CensusFlags,
     LimitOptions,
     PaceOptions,
     PatternOptions,
@@ -52,6 +53,7 @@ class RunRequest:
     keep_rows: bool = option(is_flag=True, help="Take over: copy everything, never re-point a row.")
     pace: PaceOptions = group(PaceOptions)
     limits: LimitOptions = group(LimitOptions)
+    census: CensusFlags = group(CensusFlags)
     throttle_query: str | None = option(
         metavar="SQL",
         help="Pause while this query on the rows' database answers true or a number above zero; asked about once "

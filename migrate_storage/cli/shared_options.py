@@ -21,6 +21,7 @@ from migrate_storage.core.text import MiB, visible
 from migrate_storage.jobs.run.options import RunOptions
 
 __all__ = (
+    "CensusFlags",
     "DiffFileOptions",
     "JobOutput",
     "LimitOptions",
@@ -135,6 +136,30 @@ def lease_option(default: float, job: str) -> Any:
         metavar="SECONDS", type=float, default=default, show_default=True,
         help=f"Time after which a {job} that died no longer holds up the next one.",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CensusFlags:
+    """What the whole database is searched for, see :class:`migrate_storage.jobs.census_options.CensusOptions`."""
+
+    census: tuple[str, ...] = option(
+        metavar="full|none|TABLES", type=Names(), default=(),
+        help="Search every table that this role sees for rows that name the key, also those that no model has: full, "
+        "none, or only TABLES, separated by commas.  [default: full where something is changed or deleted; else "
+        "the last one is shown]",
+    )  # fmt: skip
+    excused: tuple[str, ...] = option(
+        metavar="COLUMNS", type=Names(), default=(),
+        help="Columns that may name an old key, such as audit trails: table.column, table.* or schema.table.column, "
+        "separated by commas. They stay in the report.",
+    )  # fmt: skip
+    visible_tables_only: bool = option(
+        is_flag=True,
+        help="Go on although the server hides tables from this role (MariaDB, MySQL): none of them matters.",
+    )
+    census_rate: float | None = option(
+        metavar="ROWS", type=float, help="Rows searched in a second.  [default: no limit]"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

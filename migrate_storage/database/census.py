@@ -20,11 +20,11 @@ from sqlalchemy import Connection, case, column, func, or_, select, table, text
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.core.events import CensusAdvanced
 from migrate_storage.database.catalog import Catalog, CatalogTable, read_catalog
-from migrate_storage.database.connection import Database, is_timeout
+from migrate_storage.database.connection import Database, SlowStatementError
 from migrate_storage.database.file_search import FileFinder, may_name
 from migrate_storage.database.key_ranges import after_key, up_to_key
 
-__all__ = ("Census", "CensusColumn", "CensusScope", "take_census")
+__all__ = ("Census", "CensusColumn", "CensusScope", "check_tables", "take_census")
 
 _FIRST_WINDOW_ROWS = 1_000
 _MAX_WINDOW_ROWS = 50_000
@@ -34,6 +34,7 @@ _CURSOR_ROWS = (1_000, 100, 10, 1)
 """Rows of one fetch where a table has no key, and of fewer after a statement timeout."""
 _BUFFERED_VALUES = 50
 """Rows with matching values that are in memory at once."""
+_ROW_SECURITY = "rows by row level security"
 _MAX_PAUSE_SECONDS = 2.0
 """The longest pause in a transaction; the server ends one that is idle for longer than a few seconds."""
 
@@ -75,8 +76,10 @@ class Census:
     columns: tuple[CensusColumn, ...] = ()
     #: The tables to which it was narrowed; empty where it searched all.
     narrowed: tuple[str, ...] = ()
-    #: What the server may hide from the role; empty where it hides nothing, or where that is excused.
+    #: What the server may hide from the role; empty where it hides nothing.
     hidden: str = ""
+    #: Whether that is excused.
+    hidden_excused: bool = False
 
     def known(self, key: str) -> int:
         """Rows that name a key in columns that the application knows."""
@@ -98,7 +101,7 @@ class Census:
     @property
     def whole(self) -> bool:
         """Whether everything was searched that the role could be shown."""
-        return not (self.narrowed or self.hidden or self.unseen)
+        return not (self.narrowed or self.unseen or (self.hidden and not self.hidden_excused))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that JSON can represent."""
@@ -167,8 +170,18 @@ def take_census(
         started=started, finished=database.transaction(database.now), keys=scope.keys, tables=len(tables),
         searched=sum(not each_.unreadable for each in tables for each_ in each.columns), rows=search.rows,
         columns=tuple(found[name] for name in sorted(found, key=str) if found[name].rows or found[name].unreadable),
-        narrowed=scope.tables, hidden="" if scope.hidden_excused else catalog.hidden,
+        narrowed=scope.tables, hidden=_ROW_SECURITY if database.visible_rows_only else catalog.hidden,
+        hidden_excused=scope.hidden_excused and not database.visible_rows_only,
     )  # fmt: skip
+
+
+def check_tables(database: Database, names: Sequence[str]) -> None:
+    """Check that tables exist.
+
+    Raises:
+        ConfigurationError: one of them does not.
+    """
+    _choose_tables(read_catalog(database, leave_out=()), names)
 
 
 def _choose_tables(catalog: Catalog, names: Sequence[str]) -> list[CatalogTable]:
@@ -203,10 +216,6 @@ def _is_known(of: CatalogTable, name: str, scope: CensusScope, *, ignores_case: 
     return any(fold((*each, name)) in known for each in of.names)
 
 
-class _TooLongError(Exception):
-    """The server cancelled a statement because it took too long."""
-
-
 class _Search:
     """Searches one table after the other."""
 
@@ -235,7 +244,7 @@ class _Search:
             query = _Query(self._database, replace(of, columns=tuple(readable)), self._scope.keys)
             try:
                 self._search_readable(query, rows)
-            except _TooLongError:
+            except SlowStatementError:
                 problem = (
                     "the server cancels each statement on it, because it takes too long: raise its statement timeout"
                 )
@@ -257,7 +266,7 @@ class _Search:
             try:
                 self._search_by_cursor(query, size, rows)
                 return
-            except _TooLongError:
+            except SlowStatementError:
                 rows.clear()
                 if number == len(_CURSOR_ROWS):
                     raise
@@ -268,17 +277,20 @@ class _Search:
             size = max(1, min(size, self._rows_at_once(_MAX_WINDOW_ROWS)))
             began = time.monotonic()
             try:
-                count, until, found = self._read(partial(query.read_window, find=self._find, size=size, after=after))
-            except _TooLongError:
+                count, until, found = self._database.transaction(
+                    partial(query.read_window, find=self._find, size=size, after=after), retry_slow=False
+                )
+            except SlowStatementError:
                 if size == 1:
                     raise
                 size //= 4
                 continue
+            took = time.monotonic() - began
             rows.update(found)
             self._advance(query.of, count, began)
             if until is None:
                 return
-            took, after = time.monotonic() - began, until
+            after = until
             size = size * 2 if took < WINDOW_SECONDS / 2 else size // 2 if took > WINDOW_SECONDS * 2 else size
 
     def _search_by_cursor(self, query: _Query, size: int, rows: Counter[tuple[str, str]]) -> None:
@@ -293,22 +305,11 @@ class _Search:
                 self._advance(query.of, count, began)
                 began = time.monotonic()
 
-        self._read(read)
+        self._database.transaction(read, retry_slow=False)
 
     def _rows_at_once(self, most: int) -> int:
         rate = self._scope.rate
         return most if rate is None else min(most, int(rate * _MAX_PAUSE_SECONDS))
-
-    def _read(self, work: Callable[[Connection], Any]) -> Any:
-        """Run a transaction. One that takes too long is not repeated as it is."""
-        try:
-            return self._database.transaction(work, attempts=1)
-        except RunError as error:
-            if is_timeout(error.__cause__):
-                raise _TooLongError from error
-            if isinstance(error, (RefusedError, StoppedError)):
-                raise
-            return self._database.transaction(work)
 
     def _find(self, value: str | bytes) -> frozenset[str]:
         return self._finder.keys_in(value)

@@ -87,6 +87,22 @@ class ServiceIdentity:
         near = self._near.get(_service_of(place), (_service_of(place),))
         return tuple(digest(service, endpoint, place.root, place.key) for service, endpoint in near)
 
+    def keys_at(self, deleted: Iterable[ResolvedBackend], sides: Mapping[str, ResolvedBackend]) -> tuple[str, ...]:
+        """Return the backend keys under which rows may name the objects of these sides."""
+        roots = [side.root for side in deleted]
+        return tuple(key for key in sorted(sides) if any(self._may_overlap(sides[key].root, root) for root in roots))
+
+    def _may_overlap(self, one: Place, other: Place) -> bool:
+        """Whether one root may be inside of another. A root without a bucket may be in any."""
+        near = self._near.get(_service_of(one), (_service_of(one),))
+        if _service_of(other) not in near:
+            return False
+        if not one.root or not other.root:
+            return True
+        first, second = resolve_links(one), resolve_links(other)
+        nested = first.key.startswith(second.key) or second.key.startswith(first.key)
+        return first.root == second.root and nested
+
     def may_be_same(self, place: Place, other: Place) -> bool:
         """Whether two places may be the same."""
         return self.digest(other) in self.digests(place)

@@ -16,11 +16,14 @@ from migrate_storage.cutover.phase.table import PhaseTable
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
+from migrate_storage.jobs.census import reason_to_refuse, search_all
+from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.connections import all_rows, connected
 from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.find_schema import find_tables
 from migrate_storage.journal.schema import PREFIX
 from migrate_storage.reporting import Report
+from migrate_storage.reporting.census import name_counts
 
 __all__ = ("ReadinessCheck", "ready_to_unregister")
 
@@ -29,7 +32,7 @@ __all__ = ("ReadinessCheck", "ready_to_unregister")
 class ReadinessCheck:
     """One condition for unregistering a key."""
 
-    #: ``rows``, ``values``, ``work``, ``run``, ``soak``, ``entries`` or ``phase``.
+    #: ``rows``, ``values``, ``census``, ``work``, ``run``, ``soak``, ``entries`` or ``phase``.
     name: str
     ready: bool
     #: One line for a person.
@@ -37,7 +40,13 @@ class ReadinessCheck:
 
 
 def ready_to_unregister(
-    application: Application, key: str | None, *, soak: float, journal: str | None = None, schema: str | None = None
+    application: Application,
+    key: str | None,
+    *,
+    soak: float,
+    journal: str | None = None,
+    schema: str | None = None,
+    census: CensusOptions | None = None,
 ) -> tuple[str, list[ReadinessCheck]]:
     """Check every condition for unregistering a backend key. Nothing is changed.
 
@@ -48,6 +57,7 @@ def ready_to_unregister(
             and than the life of any process that loaded a row before.
         journal: URL of another database that has the journal.
         schema: database schema of the journal's tables.
+        census: how the whole database is searched for the key; ``None`` searches all of it.
 
     Returns:
         The key and its checks. It can be unregistered when every check is ready.
@@ -62,7 +72,11 @@ def ready_to_unregister(
                 raise ConfigurationError("no run is journaled that tells the key: say --from KEY")
             key = book.runs.migration_run().source
         runs = [run for run in book.runs.latest(limit=1000) if run.kind == "run" and run.source == key] if known else []
-        checks = [*_check_rows(application, database, key), *_check_work(book if known else None)]
+        checks = [
+            *_check_rows(application, database, key),
+            _check_census(application, database, key, census or CensusOptions()),
+            *_check_work(book if known else None),
+        ]
         checks.extend(_check_latest_run(runs))
         checks.extend(_check_cutovers(application, database, key))
         checks.append(_check_soak(book.rows.last_repointed([run.id for run in runs]) if runs else None, soak))
@@ -91,6 +105,17 @@ def _check_rows(application: Application, database: Database, key: str) -> Itera
     if broken:
         message = f"{amount(broken, 'row')} cannot be read as files and may name it: correct them by hand"
         yield ReadinessCheck("values", False, message)
+
+
+def _check_census(application: Application, database: Database, key: str, options: CensusOptions) -> ReadinessCheck:
+    excused: list[str] = []
+    with all_rows(application, database) as everywhere:
+        for there, census in search_all(everywhere, application, (key,), options):
+            if reason := reason_to_refuse(census, (key,)):
+                return ReadinessCheck("census", False, reason + ("" if there is database else f" ({there})"))
+            excused += [name_counts(census.excused(key), key)] if census is not None and census.excused(key) else []
+    besides = f", besides {', '.join(excused)}, which are excused" if excused else ""
+    return ReadinessCheck("census", True, f"no row in a column that no model has names it{besides}")
 
 
 def _check_work(journal: Journal | None) -> Iterator[ReadinessCheck]:

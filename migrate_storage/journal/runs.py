@@ -7,7 +7,7 @@ import time
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.journal.base import Repository
@@ -16,6 +16,8 @@ from migrate_storage.journal.records import RunRecord
 __all__ = ("RUN_COLUMNS", "RunRepository")
 
 RUN_COLUMNS = tuple(column.name for column in fields(RunRecord))
+_CENSUS = "census"
+"""The kind of a record that is no run, but a search of the whole database."""
 _LATEST_RUNS = 1000
 """Runs among which one is searched."""
 
@@ -55,10 +57,17 @@ class RunRepository(Repository):
 
     def latest(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs, the newest first; none where the journal does not exist."""
+        return self._latest(self.c.kind != _CENSUS, limit)
+
+    def censuses(self, limit: int = 100) -> list[RunRecord]:
+        """The latest censuses, the newest first; none where the journal does not exist."""
+        return self._latest(self.c.kind == _CENSUS, limit)
+
+    def _latest(self, condition: ColumnElement[bool], limit: int) -> list[RunRecord]:
         if not self.database.transaction(self.tables.exist):
             return []
         columns = (self.c[name] for name in RUN_COLUMNS)
-        statement = select(*columns).order_by(self.c.started.desc(), self.c.id).limit(limit)
+        statement = select(*columns).where(condition).order_by(self.c.started.desc(), self.c.id).limit(limit)
         return [RunRecord(**row) for row in self._read(statement)]
 
     def find(self, name: str | None = None) -> RunRecord:

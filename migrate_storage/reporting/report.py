@@ -13,6 +13,7 @@ from typing import Any
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.database.census import Census
 from migrate_storage.reporting.estimate import Estimate
 
 __all__ = ("LISTED", "SCHEMA", "Report", "note_to_dict", "outcome_from_dict", "outcome_to_dict")
@@ -90,6 +91,10 @@ class Report:
     elsewhere: tuple[str, ...] = ()
     #: Tables with rows that row level security hides from the role; the numbers of rows are not about these rows.
     hidden_rows: tuple[str, ...] = ()
+    #: The search of the whole database for ``source``: at the end of the job, or for a plan the latest one.
+    census: Census | None = None
+    #: The options that restricted the rows, such as ``--where``; empty where all of them were dealt with.
+    narrowed: tuple[str, ...] = ()
     #: The command to type next.
     next_command: str = ""
 
@@ -113,6 +118,11 @@ class Report:
         return sum(count for kind, count in self.counts.items() if not kind.done)
 
     @property
+    def own_census(self) -> Census | None:
+        """The census, if the job itself took it. A plan has the latest one."""
+        return None if self.dry_run else self.census
+
+    @property
     def rows_should_leave(self) -> bool:
         """Whether no row names the source key after a finished run of this way."""
         copied_only = bool(self.counts.get(OutcomeKind.COPIED))
@@ -126,7 +136,8 @@ class Report:
         code    when
         ======  ==========================================================================
         0       finished or planned, and nothing is listed
-        1       finished or planned, with listed objects, or with rows that still name the source key
+        1       finished or planned, with listed objects, or with rows that still name the source key, also in columns
+                that no model has
         3       stopped by a fatal error; the same command resumes
         4       stopped at a limit; the same command resumes
         130     interrupted; the same command resumes (the command line makes it 143 for SIGTERM)
@@ -135,7 +146,9 @@ class Report:
         if self.state in _EXIT_CODES:
             return _EXIT_CODES[self.state]
         left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
-        return EXIT_PROBLEMS if self.listed_total or left else 0
+        census = self.own_census
+        unknown = census is not None and self.kind == "run" and census.unknown(self.source)
+        return EXIT_PROBLEMS if self.listed_total or left or unknown else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can represent."""
@@ -171,6 +184,8 @@ class Report:
             "sample": None if self.sample is None else {"rows": self.sample[0], "of": self.sample[1]},
             "elsewhere": list(self.elsewhere),
             "hidden_rows": list(self.hidden_rows),
+            "census": None if self.census is None else self.census.to_dict(),
+            "narrowed": list(self.narrowed),
             "next_command": self.next_command,
         }
 
@@ -189,6 +204,8 @@ class Report:
             way=Way(data["way"]),
             estimate=Estimate.from_dict(data["estimate"]) if data.get("estimate") else None,
             rows_known=data.get("rows_known", 0),
+            census=Census.from_dict(data["census"]) if data.get("census") else None,
+            narrowed=tuple(data.get("narrowed", ())),
             sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             elsewhere=tuple(data.get("elsewhere", ())),

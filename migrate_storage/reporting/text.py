@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
 from migrate_storage.core.text import amount, duration, size, visible
+from migrate_storage.reporting.census import census_lines, describe_census, name_counts
 from migrate_storage.reporting.estimate import lines
 from migrate_storage.reporting.report import Report
 from migrate_storage.reporting.statistics import Figures
@@ -60,24 +61,68 @@ def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
 
 
 def headline(report: Report) -> str:
-    """Return the first line: the ending, and the rows that name the old key."""
+    """Return the first line: the ending, and the rows that name the old key, as far as they were looked for."""
     head, left = _describe_ending(report), report.rows_left
     if left is None or (left == 0 and not report.rows_should_leave):
-        return f"{head}."
+        return f"{head}.{_describe_elsewhere(report)}"
+    if report.narrowed:
+        return f"{head}{_describe_narrowed(report, left)}"
     if left == 0:
-        return f"{head}: {_describe_none_left(report)}."
+        return f"{head}{_describe_none_left(report)}"
     still = "" if report.state == "planned" or report.dry_run else "still "
     known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
-    return f"{head}. {amount(left, 'row')} {still}{'names' if left == 1 else 'name'} {report.source!r}{known}."
+    named = f"{amount(left, 'row')} {still}{'names' if left == 1 else 'name'} {report.source!r}{known}"
+    return f"{head}. {named}.{_describe_elsewhere(report)}"
 
 
 def _describe_none_left(report: Report) -> str:
-    """Say that no row names the source, and of which rows that is said."""
-    row = "row that this role may see" if report.hidden_rows else "row"
+    """What may be said where no row of the known columns names the old key, and of which rows that is said."""
+    census, key = report.own_census, report.source
+    notes = [f"row level security hides rows of {', '.join(report.hidden_rows)}"] if report.hidden_rows else []
+    notes += [f"not looked at: {', '.join(report.elsewhere)}"] if report.elsewhere else []
+    whole = census is not None and not census.narrowed and not census.unknown(key)
+    blind = report.hidden_rows or (census is not None and (census.hidden or census.unseen))
+    row = f"row{' that this role can see' if blind else ''}{'' if whole else ' of the columns that are known'}"
+    if census is None or census.narrowed:
+        what = f"only {', '.join(census.narrowed)}" if census else "nothing else"
+        notes.append(f"{what} was searched: --census full")
+    elif excused := census.excused(key):
+        notes.append(f"excused: {name_counts(excused, key)}")
     here = " of this database" if report.elsewhere else ""
-    unseen = [f"row level security hides rows of {', '.join(report.hidden_rows)}"] if report.hidden_rows else []
-    unseen += [f"not looked at: {', '.join(report.elsewhere)}"] if report.elsewhere else []
-    return f"no {row}{here} names {report.source!r} any more{' (' + '; '.join(unseen) + ')' if unseen else ''}"
+    said = f" ({'; '.join(notes)})" if notes else ""
+    return f": no {row}{here} names {key!r} any more{said}.{_describe_elsewhere(report)}"
+
+
+def _describe_narrowed(report: Report, left: int) -> str:
+    """What may be said where options restricted the rows."""
+    census, key, options = report.own_census, report.source, " and ".join(report.narrowed)
+    chosen = (
+        f"{amount(left, 'row')} that {options} chose still {'names' if left == 1 else 'name'}"
+        if left
+        else f"no row that {options} chose names"
+    )
+    if census is None or census.narrowed:
+        return f": {chosen} {key!r}{'' if left else ' any more'}; all other rows were not counted."
+    total = census.known(key)
+    if not total:
+        return _describe_none_left(report)
+    others = (
+        f"{amount(total, 'row')} of all {'does' if total == 1 else 'do'}"
+        if left
+        else f"{amount(total, 'other row')} still {'does' if total == 1 else 'do'}"
+    )
+    return f": {chosen} {key!r}{'' if left else ' any more'}; {others}.{_describe_elsewhere(report)}"
+
+
+def _describe_elsewhere(report: Report) -> str:
+    """The columns that no model has and that name the key."""
+    census = report.own_census
+    unknown = census.unknown(report.source) if census is not None and report.kind == "run" else ()
+    if not unknown:
+        return ""
+    count = sum(each.rows[report.source] for each in unknown)
+    named = f"{amount(count, 'row')} in columns that no model has {'names' if count == 1 else 'name'} {report.source!r}"
+    return f" {named}: {name_counts(unknown, report.source)}."
 
 
 def _describe_ending(report: Report) -> str:
@@ -128,6 +173,11 @@ def _render_facts(report: Report) -> Iterator[str]:
         yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
     if not report.dry_run:
         yield from _render_done(report)
+    if report.kind == "run" and report.dry_run:
+        yield from census_lines(report.census, report.source)
+    elif report.census is not None:
+        for number, line in enumerate(describe_census(report.census, report.source)):
+            yield f"  {'' if number else 'census':<10} {line}"
     when = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     passes = f", {amount(report.passes, 'pass', 'passes')}" if report.kind == "run" else ""
     yield f"  {'took':<10} {duration(report.seconds)}{passes}, from {when}"

@@ -14,6 +14,7 @@ from migrate_storage.cli.option import command, group
 from migrate_storage.cli.output import next_command, render_note
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.reporting.census import census_lines
 from migrate_storage.stores.retry import Retry
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ _CAPABILITIES = {
 }
 
 
+_END = ("", "A run can begin.", "", "Next")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _DoctorRequest(RunRequest):
     output: Output = group(Output)
@@ -46,6 +50,7 @@ def doctor(request: _DoctorRequest) -> None:
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
     """
+    from migrate_storage.jobs.census import find_censuses
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.preflight import examine
     from migrate_storage.journal.version_tables import note_alembic
@@ -55,10 +60,14 @@ def doctor(request: _DoctorRequest) -> None:
         with connected(application, how.journal, how.journal_schema) as (database, journal):
             facts = examine(application, how, database, journal, Retry(how.attempts, threading.Event()))
             facts = replace(facts, notes=(*facts.notes, *note_alembic(journal.database)))
+            census = find_censuses(database, journal, application, (how.source,), how)[how.source]
     if request.output.json:
-        for event in _encode_events(facts):
+        found = {"event": "census_found", "key": how.source, "census": census and census.to_dict()}
+        for event in (*_encode_events(facts), found):
             click.echo(json.dumps(event))
-    request.output.print_text(_render_facts(facts))
+    request.output.print_text(
+        (*_render_facts(facts), *census_lines(census, how.source), *_END, f"  {next_command('migrate-storage plan')}")
+    )
 
 
 def _render_facts(facts: RunPreflight) -> Iterator[str]:
@@ -67,7 +76,6 @@ def _render_facts(facts: RunPreflight) -> Iterator[str]:
         yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
     for note in (*facts.notes, *facts.not_carried):
         yield from render_note(note)
-    yield from ("", "A run can begin.", "", "Next", f"  {next_command('migrate-storage plan')}")
 
 
 def _encode_events(facts: RunPreflight) -> Iterator[dict[str, Any]]:

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
-from migrate_storage.cli.option import argument, command, group, option
+from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.output import next_command, print_report, program
 from migrate_storage.cli.param_types import Age
-from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.shared_options import CensusFlags, Output
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import amount, duration, size, visible
+from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.reporting import Report, figures, page
+from migrate_storage.reporting.census import census_lines
 
 if TYPE_CHECKING:
-    from migrate_storage.journal import RunRecord
+    from migrate_storage.database.census import Census
+    from migrate_storage.journal import Journal, RunRecord
 
 __all__ = ("report", "runs", "status")
 
@@ -59,6 +62,7 @@ class _StatusRequest:
         type=Age(), in_file=False, default="7d", show_default=True, metavar="AGE",
         help="Time since the last row was re-pointed: longer than the longest signed URL.",
     )  # fmt: skip
+    census: CensusFlags = group(CensusFlags)
     output: Output = group(Output)
 
 
@@ -66,18 +70,22 @@ class _StatusRequest:
 def status(request: _StatusRequest) -> int:
     """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
 
-    With --ready-to-unregister: whether any row still names the old key, somebody is at work, the latest run left
+    With --ready-to-unregister: whether any row still names the old key, also in columns that no model has, somebody is at work, the latest run left
     something, a cutover has keys that are not settled or processes that act in its phase, and the soak is over.
     """
     if request.ready_to_unregister:
         return _print_readiness(request)
     with request.application.opened_journal() as journal:
         record = journal.runs.find(request.run)
+        census = _find_census(request, journal, record)
     stored = _decode_report(record)
     doing = json.loads(record.doing) if record.doing and record.finished is None else None
     wanted = json.loads(record.wanted) if record.wanted else None
-    value = {**asdict(record), "report": stored and stored.to_dict(), "wanted": wanted, "doing": doing}
-    request.output.print(value, _render_status(record, stored, doing), important=True)
+    value = {**asdict(record), "report": stored and stored.to_dict(), "wanted": wanted, "doing": doing,
+        "census": census and census.to_dict(),
+    }  # fmt: skip
+    shown = census_lines(census, record.source) if record.kind == "run" else ()
+    request.output.print(value, (*_render_status(record, stored, doing), *shown), important=True)
     return 0
 
 
@@ -95,13 +103,34 @@ def _render_status(record: RunRecord, stored: Report | None, doing: Mapping[str,
         )
 
 
+def _find_census(request: _StatusRequest, journal: Journal, record: RunRecord) -> Census | None:
+    """The census of the key that a run went from: the latest, or with ``--census`` a new one."""
+    from migrate_storage.jobs.census import find_censuses, latest_census
+    from migrate_storage.jobs.connections import connected
+
+    named = request.application
+    if not request.census.census:
+        return latest_census(journal, record.source) if record.kind == "run" else None
+    how = fill(CensusOptions, request)
+    with (
+        named.opened(all_columns=True) as application,
+        connected(application, named.journal, named.journal_schema) as (database, book),
+    ):
+        return find_censuses(database, book, application, (record.source,), how)[record.source]
+
+
 def _print_readiness(request: _StatusRequest) -> int:
     from migrate_storage.jobs.readiness import ready_to_unregister
 
     named = request.application
     with named.opened(all_columns=True) as application:
         key, checks = ready_to_unregister(
-            application, request.source, soak=request.soak, journal=named.journal, schema=named.journal_schema
+            application,
+            request.source,
+            soak=request.soak,
+            journal=named.journal,
+            schema=named.journal_schema,
+            census=fill(CensusOptions, request),
         )
     ready = all(check.ready for check in checks)
     lines = [f"{key!r} may be unregistered." if ready else f"{key!r} must stay registered."]

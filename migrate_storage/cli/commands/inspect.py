@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import command, group
+from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.option import command, fill, group
 from migrate_storage.cli.output import next_command
-from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.shared_options import CensusFlags, Output
 from migrate_storage.core.model import Severity
+from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.reporting import note_to_dict
+from migrate_storage.reporting.census import census_lines
 from migrate_storage.translate.codegen import entries
 
 if TYPE_CHECKING:
     from migrate_storage.application.inspection import BackendUse, Inspection
+    from migrate_storage.database.census import Census
 
 __all__ = ("inspect",)
 
@@ -26,7 +29,8 @@ SHOWN_ODD_KEYS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class _InspectRequest:
-    application: ApplicationOptions = group(ApplicationOptions)
+    application: JournaledApplication = group(JournaledApplication)
+    census: CensusFlags = group(CensusFlags)
     output: Output = group(Output)
 
 
@@ -41,18 +45,29 @@ def inspect(request: _InspectRequest) -> None:
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
     """
     from migrate_storage.application.inspection import inspect as inspect_application
+    from migrate_storage.jobs.census import find_censuses
+    from migrate_storage.jobs.connections import connected
 
-    with request.application.opened() as application:
+    named = request.application
+    with named.opened() as application:
         inspection = inspect_application(application)
+        keys, how = [use.key for use in inspection.backends], fill(CensusOptions, request)
+        with connected(application, named.journal, named.journal_schema) as (database, journal):
+            censuses = find_censuses(database, journal, application, keys, how)
     next_lines = ("", "Next", f"  {next_command('migrate-storage translate')}")
-    request.output.print(_encode_inspection(inspection), (*_render_lines(inspection), *next_lines))
+    value = {
+        **_encode_inspection(inspection),
+        "censuses": {key: each and each.to_dict() for key, each in censuses.items()},
+    }
+    request.output.print(value, (*_render_lines(inspection, censuses), *next_lines))
 
 
-def _render_lines(inspection: Inspection) -> Iterator[str]:
+def _render_lines(inspection: Inspection, censuses: Mapping[str, Census | None]) -> Iterator[str]:
     used = {column for use in inspection.backends for column in use.files}
     for use in inspection.backends:
         yield f"{use.key}: {_describe_backend(use)}"
         yield from _render_counts(use)
+        yield from census_lines(censuses[use.key], use.key)
         yield from _render_notes(use)
         yield from _render_odd_keys(use)
         yield ""

@@ -11,7 +11,13 @@ from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import BYTES, Age
 from migrate_storage.cli.run_job import run_and_report
-from migrate_storage.cli.shared_options import JobOutput, file_option, opaque_etags_option, references_option
+from migrate_storage.cli.shared_options import (
+    CensusFlags,
+    JobOutput,
+    file_option,
+    opaque_etags_option,
+    references_option,
+)
 from migrate_storage.reporting.diff_files import Differences
 
 __all__ = ("orphans",)
@@ -70,6 +76,7 @@ class _OrphansRequest:
         metavar="N", type=float, help="Requests to the stores in a second.  [default: no limit]"
     )
     opaque_etags: tuple[str, ...] = opaque_etags_option()
+    census: CensusFlags = group(CensusFlags)
     files: OrphanFileOptions = group(OrphanFileOptions)
     output: JobOutput = group(JobOutput)
 

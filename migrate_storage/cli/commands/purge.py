@@ -8,7 +8,7 @@ from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.run_job import run_and_report
-from migrate_storage.cli.shared_options import JobOutput, references_option
+from migrate_storage.cli.shared_options import CensusFlags, JobOutput, references_option
 
 __all__ = ("purge",)
 
@@ -26,6 +26,7 @@ class _PurgeRequest:
     leftovers: bool = option(is_flag=True, help="Copies made in vain, at the destination, instead of source objects.")
     deleted: bool = option(is_flag=True, help="Also objects whose rows the application has deleted since.")
     references: tuple[str, ...] = references_option()
+    census: CensusFlags = group(CensusFlags)
     yes: bool = option(in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
     output: JobOutput = group(JobOutput)
 

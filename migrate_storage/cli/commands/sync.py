@@ -10,6 +10,7 @@ from migrate_storage.cli.distributed import Distribution
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import SECONDS, Age
 from migrate_storage.cli.shared_options import (
+    CensusFlags,
     JobOutput,
     LimitOptions,
     PaceOptions,
@@ -52,6 +53,7 @@ class _SyncRequest:
     )  # fmt: skip
     pace: PaceOptions = group(PaceOptions)
     limits: LimitOptions = group(LimitOptions)
+    census: CensusFlags = group(CensusFlags)
     memory: int = memory_option(_DEFAULT.memory)
     attempts: int = attempts_option()
     opaque_etags: tuple[str, ...] = opaque_etags_option()

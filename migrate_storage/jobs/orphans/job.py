@@ -16,8 +16,10 @@ from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.known_losses import KnownLosses, find_stale, known_loss_of, stale_note
 from migrate_storage.engine.probe import check_source
-from migrate_storage.engine.references import sides_of
+from migrate_storage.engine.references import ServiceIdentity, sides_of
 from migrate_storage.jobs.base import Job, JobDescription
+from migrate_storage.jobs.census import refuse_where_named
+from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.connections import all_rows, connected, find_backend
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
@@ -39,7 +41,7 @@ _NOWHERE = Location("", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrphansOptions:
+class OrphansOptions(CensusOptions):
     """What is checked, and what is done with orphans and missing objects.
 
     Raises:
@@ -80,6 +82,7 @@ class OrphansOptions:
         return any(each is not None for each in done)
 
     def __post_init__(self) -> None:
+        CensusOptions.__post_init__(self)
         modes = {"quarantine": self.quarantine, "restore": self.restore, "unmark": self.unmark}
         given = [name for name, value in modes.items() if value is not None]
         if len(given) > 1 or (self.mark_missing is not None and given in (["restore"], ["unmark"])):
@@ -181,6 +184,12 @@ class Orphans(Job[_Facts]):
             all_rows(self._application, database) as rows,
             Reachability(sides, keys, rows, known, min_age=options.min_age) as reachability,
         ):
+            if options.quarantine is not None:
+                named = ServiceIdentity(sides.values()).keys_at([sides[key] for key in keys], sides)
+                refuse_where_named(
+                    rows, self._application, named, options, "nothing was moved", context,
+                    journal if options.yes else None,
+                )  # fmt: skip
             for key in keys:
                 check_source(sides[key], [sides[key].root], context.retry)
             yield replace(facts, reachability=reachability)

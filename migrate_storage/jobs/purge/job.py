@@ -18,10 +18,12 @@ from migrate_storage.core.errors import ConfigurationError, RunError, StoppedErr
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.core.text import amount
+from migrate_storage.database.census import Census
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
 from migrate_storage.jobs.base import Job, JobDescription
+from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.connections import all_rows, connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
@@ -46,6 +48,7 @@ class _Facts:
     first: RunRecord
     runs: Sequence[str]
     rules: PurgeRules
+    census: Census | None
     #: Reads the rows again; returns the time, by the monotonic clock, from which on that is due once more.
     read_rows: Callable[[], float]
     rows_fresh_until: float
@@ -109,6 +112,11 @@ class Purge(Job[_Facts]):
             )
         services = ServiceIdentity(sides.values(), apart=None if proof.shared else (source, destination))
         with ReferencedPlaces(services) as references, all_rows(self._application, database) as everywhere:
+            keys = services.keys_at([destination if options.leftovers else source], sides)
+            census = refuse_where_named(
+                everywhere, self._application, keys, options, "nothing was deleted", self.context,
+                journal if options.yes else None,
+            )  # fmt: skip
 
             def read_rows() -> float:
                 began = time.monotonic()
@@ -121,7 +129,7 @@ class Purge(Job[_Facts]):
                 references.add_listed(listed, database, (source, destination))
             facts = _Facts(
                 journal=journal, first=first, runs=[run.id for run in runs], read_rows=read_rows, rows_fresh_until=fresh_until,
-                rules=PurgeRules(source, destination, references, services, options, self.context.retry),
+                census=census, rules=PurgeRules(source, destination, references, services, options, self.context.retry),
             )  # fmt: skip
             candidates = sum(1 for record in self._records(facts) if not facts.rules.reason_to_keep(record))
             if candidates > options.max_delete:
@@ -161,14 +169,15 @@ class Purge(Job[_Facts]):
 
     def complete(self, facts: _Facts, report: Report) -> Report:
         """Add the freed bytes, why objects were kept, and a note where the bucket keeps versions."""
-        del facts
         versions = Note(
             severity=Severity.WARNING, code="purge.versions", subject=amount(self._versioned, "object"),
             message="the bucket keeps versions: what was deleted stays there as an old version, and is paid for",
             todo="let a lifecycle rule expire old versions, or delete them by their version",
         )  # fmt: skip
         notes = (versions,) if self._versioned else ()
-        return replace(report, passes=1, bytes_moved=self._freed, kept=dict(self._kept), notes=notes)
+        return replace(
+            report, passes=1, census=facts.census, bytes_moved=self._freed, kept=dict(self._kept), notes=notes
+        )
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""

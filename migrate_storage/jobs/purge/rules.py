@@ -9,6 +9,7 @@ from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import OutcomeKind, Place
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.verify import consistent_with, is_as_recorded, proven_unchanged
+from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
@@ -18,7 +19,7 @@ __all__ = ("PurgeOptions", "PurgeRules")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PurgeOptions:
+class PurgeOptions(CensusOptions):
     """What a purge deletes, and its limits."""
 
     #: Delete destination copies that no row names, instead of source objects.

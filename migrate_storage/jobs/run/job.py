@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 from migrate_storage.application.application import Application, load_application
+from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.database.census import Census
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses
@@ -21,6 +23,7 @@ from migrate_storage.engine.recorder import DryRunRecorder, RunRecorder, ShardRe
 from migrate_storage.engine.recovery import recover_intents
 from migrate_storage.engine.scheduler import RunControl, Scheduler, SchedulerOptions
 from migrate_storage.jobs.base import Job, JobDescription
+from migrate_storage.jobs.census import check_options, latest_census, search
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.merge_reports import count_journaled
@@ -68,6 +71,8 @@ class Migration(Job[RunPasses]):
         #: What single copies did not preserve, by their source.
         self._not_preserved: dict[Location, str] = {}
         self._estimate: Estimate | None = None
+        #: The search of the whole database: of a run at its end, of a plan the latest one.
+        self._census: Census | None = None
 
     @classmethod
     def for_app(
@@ -118,6 +123,7 @@ class Migration(Job[RunPasses]):
                 return self.execute(passes, journal, load)
 
             if options.dry_run:
+                self._census = self._search(database, journal if journal.exists else None)
                 with temporary_journal() as temporary:
                     known = journal if journal.exists else None
                     return execute(DryRunRecorder(temporary, known, database, new_run_id()), temporary, resumed=False)
@@ -174,6 +180,9 @@ class Migration(Job[RunPasses]):
                 route = session.preflight.route
                 self._estimate = estimate(route, session.journal, session.run, options, self.context, share=read)
             finished = state == "finished"
+            if finished and not options.dry_run and (self.share is None or self.share.closes):
+                # At the end: what it finds must hold when the report is read, and before the run every row names the key.
+                self._census = self._search(session.preflight.rows[0].database, session.journal)
         finally:
             if not finished:
                 self.context.stop.set()
@@ -188,6 +197,10 @@ class Migration(Job[RunPasses]):
         """Add the rows that are left, the objects as the journal counts them, and what a dry run estimated."""
         session, counts = facts.session, facts.session.row_counts
         rows_left = counts.left() if self._counts_rows_left(session.preflight.route, report.state) else None
+        narrowed = self._find_narrowing()
+        if rows_left is not None and self._census is not None and not narrowed:
+            # A row may have been written since they were counted.
+            rows_left = max(rows_left, self._census.known(report.source))
         return replace(
             self._count_objects(session, report), rows_left=rows_left, rows_filtered=facts.rows_excluded,
             rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
@@ -195,6 +208,7 @@ class Migration(Job[RunPasses]):
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
             elsewhere=tuple(map(str, self._application.elsewhere)),
             hidden_rows=tuple(dict.fromkeys(rows.column.table for rows in session.preflight.rows if rows.hides_rows)),
+            census=self._census, narrowed=narrowed,
         )  # fmt: skip
 
     def next_command(self, report: Report) -> str:
@@ -205,7 +219,27 @@ class Migration(Job[RunPasses]):
             return f"migrate-storage run --from {options.source}{to}"
         return "migrate-storage report"
 
+    def _search(self, database: Database, journal: Journal | None) -> Census | None:
+        options = self._options
+        if options.dry_run and not options.census:
+            return latest_census(journal, options.source)
+        return search(database, self._application.known_columns, (options.source,), options, self.context, journal)
+
+    def _find_narrowing(self) -> tuple[str, ...]:
+        """Name the options that restrict the rows."""
+        options, application = self._options, self._application
+        chosen = select_columns(application.columns, options.columns)
+        left_out = set(application.known_columns) - set(chosen)
+        given = {
+            "--where": options.where,
+            "--include": options.include,
+            "--exclude": options.exclude,
+            "--columns": left_out,
+        }
+        return tuple(name for name, value in given.items() if value)
+
     def _examine(self, database: Database, journal: Journal) -> RunPreflight:
+        check_options(database, self._options)
         return examine(self._application, self._options, database, journal, self.context.retry, self.context.limits)
 
     @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
+from migrate_storage.jobs.census_options import CensusOptions
 
 __all__ = ("KEY_RULES", "RunOptions")
 
@@ -13,7 +14,7 @@ KEY_RULES = ("refuse", "encode")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
+class RunOptions(CensusOptions):
     """How a migration runs.
 
     Raises:
@@ -84,6 +85,7 @@ class RunOptions:
     grace: float = 20.0
 
     def __post_init__(self) -> None:
+        CensusOptions.__post_init__(self)
         for name, least in (
             ("concurrency", 1), ("window", 1), ("attempts", 1), ("memory", MiB), ("settle", 0), ("probe", 0),
             ("sample", 0), ("lease", 1), ("grace", 0),

@@ -19,8 +19,10 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.recorder import temporary_journal
+from migrate_storage.engine.references import ServiceIdentity, sides_of
 from migrate_storage.jobs.base import Job, JobDescription
-from migrate_storage.jobs.connections import journaled
+from migrate_storage.jobs.census import refuse_where_named
+from migrate_storage.jobs.connections import all_rows, journaled
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, plan_of, uncut
@@ -97,6 +99,7 @@ class Sync(Job[_Facts]):
                 _Facts, database=database,
                 preflight=between(self._source, self._destination, self.context.retry, dry_run=options.dry_run),
             )  # fmt: skip
+            self._refuse_unknown_rows(database)
             if options.dry_run and self.part is None:
                 with temporary_journal() as temporary:
                     load = LoadMonitor(database or temporary.database)
@@ -116,6 +119,18 @@ class Sync(Job[_Facts]):
                 excluding = exclude_runs if self._application else nullcontext
                 resumed = self._continues_earlier(journal)
                 return self.execute(facts(run=new_run_id(), resumed=resumed, exclude_runs=excluding), journal, load)
+
+    def _refuse_unknown_rows(self, database: Database | None) -> None:
+        """Refuse to delete where rows that no model has may name an object at the destination."""
+        if not self._options.delete or self._application is None or database is None:
+            return
+        sides = sides_of(self._application.backends)
+        services = ServiceIdentity([*sides.values(), self._destination])
+        if keys := services.keys_at([self._destination], sides):
+            with all_rows(self._application, database) as everywhere:
+                refuse_where_named(
+                    everywhere, self._application, keys, self._options, "nothing was deleted", self.context, None
+                )
 
     def begin(self, ranges: int) -> tuple[str, str]:
         """Join the sync of several processes that is under way, or begin one, cut into so many shards; do none of them.

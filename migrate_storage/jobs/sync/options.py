@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.text import MiB
+from migrate_storage.jobs.census_options import CensusOptions
 
 __all__ = ("SyncOptions",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SyncOptions:
+class SyncOptions(CensusOptions):
     """How a sync runs.
 
     Raises:
@@ -49,6 +50,7 @@ class SyncOptions:
     grace: float = 20.0
 
     def __post_init__(self) -> None:
+        CensusOptions.__post_init__(self)
         for name, least in (("concurrency", 1), ("attempts", 1), ("memory", MiB), ("lease", 1), ("min_age", 0)):
             if getattr(self, name) < least:
                 raise ConfigurationError(

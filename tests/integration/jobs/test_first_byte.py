@@ -167,7 +167,7 @@ def test_visible_rows_only_says_so_and_then_nothing_is_purged(postgres: World) -
     options = RunOptions(source="old", destination="new", settle=0.0, lease=1.0)
     report = Migration(visible, options).run()
     assert (report.exit_code, report.rows_moved, report.hidden_rows) == (0, 2, ("documents",))
-    assert "no row that this role may see names 'old' any more (row level security hides rows of documents)" in headline(report)  # fmt: skip
+    assert "no row that this role can see names 'old' any more (row level security hides rows of documents)" in headline(report)  # fmt: skip
     with pytest.raises(ConfigurationError, match="--visible-rows-only"):
         Purge(visible, PurgeOptions(older_than=0.0)).run()
     postgres.other_engine = None

@@ -41,7 +41,7 @@ def test_nothing_speaks_against_it(moved: World) -> None:
     key, checks = ready_to_unregister(moved.application, None, soak=0.0)
     assert key == "old"
     assert all(check.ready for check in checks)
-    assert {check.name for check in checks} == {"rows", "work", "run", "entries", "phase", "soak"}
+    assert {check.name for check in checks} == {"rows", "census", "work", "run", "entries", "phase", "soak"}
     assert moved.dump() == before
 
 

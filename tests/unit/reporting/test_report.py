@@ -13,6 +13,7 @@ import pytest
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
 from migrate_storage.core.text import amount, duration, size
+from migrate_storage.database.census import Census, CensusColumn
 from migrate_storage.reporting import Report, outcome_from_dict, outcome_to_dict, render
 
 COLUMN = Column(table="doc", column="file", schema="app", key=("id", "part"))
@@ -24,6 +25,22 @@ MISSING = Outcome(
     refs=tuple(RowRef(COLUMN, (number, "x")) for number in range(5)),
 )
 NOTE = Note(severity=Severity.WARNING, code="s3.tags", subject="tags", message="tags stay behind", todo="copy them")
+
+
+def a_census(*columns: CensusColumn, **changes: Any) -> Census:
+    values: dict[str, Any] = {
+        "started": 1.7e9,
+        "finished": 1.7e9,
+        "keys": ("old",),
+        "tables": 3,
+        "searched": 9,
+        "rows": 70,
+    }
+    return Census(**(values | changes), columns=columns)
+
+
+def a_column(table: str, rows: int, **changes: Any) -> CensusColumn:
+    return CensusColumn(schema=None, table=table, column="file", rows={"old": rows} if rows else {}, **changes)
 
 
 def a_report(**changes: Any) -> Report:
@@ -42,6 +59,7 @@ def a_report(**changes: Any) -> Report:
         "rows_left": 0,
         "bytes_moved": 3 * 1024**3,
         "evidence": {"md5": 1400, "read back": 100},
+        "census": a_census(),
         "next_command": "migrate-storage verify",
     }
     return Report(**(values | changes))
@@ -133,6 +151,44 @@ def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, An
     assert a_report(**changes).to_dict()["exit_code"] == code
 
 
+UNKNOWN = "2 rows in columns that no model has name 'old': b.file (2)."
+
+
+@pytest.mark.parametrize(
+    ("census", "changes", "first", "code"),
+    [
+        (None, {}, ": no row of the columns that are known names 'old' any more (nothing else was searched: --census full).", 0),
+        (a_census(narrowed=("a",)), {}, ": no row of the columns that are known names 'old' any more (only a was searched: --census full).", 0),
+        (a_census(hidden="tables"), {}, ": no row that this role can see names 'old' any more.", 0),
+        (a_census(hidden="tables", hidden_excused=True), {}, ": no row that this role can see names 'old' any more.", 0),
+        (a_census(a_column("a", 0, unreadable="no right")), {}, ": no row that this role can see names 'old' any more.", 0),
+        (a_census(a_column("a", 3, excused=True)), {}, ": no row names 'old' any more (excused: a.file (3)).", 0),
+        (a_census(a_column("b", 2)), {}, f": no row of the columns that are known names 'old' any more. {UNKNOWN}", 1),
+        (a_census(a_column("b", 2)), {"rows_left": 1}, f". 1 row still names 'old'. {UNKNOWN}", 1),
+        (a_census(a_column("b", 2)), {"way": Way.SWAP, "rows_left": None}, f". {UNKNOWN}", 1),
+        (a_census(a_column("b", 2)), {"kind": "purge", "rows_left": None}, ": 0 objects deleted.", 0),
+        (a_census(), {"narrowed": ("--where",)}, ": no row names 'old' any more.", 0),
+        (a_census(a_column("a", 1, known=True)), {"narrowed": ("--where",)}, ": no row that --where chose names 'old' any more; 1 other row still does.", 0),
+        (a_census(a_column("a", 9, known=True), a_column("b", 2)), {"narrowed": ("--include",)}, f": no row that --include chose names 'old' any more; 9 other rows still do. {UNKNOWN}", 1),
+        (a_census(a_column("a", 9, known=True)), {"narrowed": ("--where", "--columns"), "rows_left": 4}, ": 4 rows that --where and --columns chose still name 'old'; 9 rows of all do.", 1),
+        (None, {"narrowed": ("--where",)}, ": no row that --where chose names 'old' any more; all other rows were not counted.", 0),
+    ],
+)  # fmt: skip
+def test_the_first_line_says_no_more_than_was_searched(
+    census: Census | None, changes: dict[str, Any], first: str, code: int
+) -> None:
+    report = a_report(census=census, **changes)
+    assert (render(report).splitlines()[0], report.exit_code) == (f"Finished{first}", code)
+
+
+def test_a_plan_shows_the_latest_census_with_its_age_and_does_not_speak_of_it_first() -> None:
+    plan = a_report(census=a_census(a_column("b", 2)), dry_run=True, state="planned", rows_left=None)
+    assert "3 tables, 9 columns, 70 rows searched for 'old', taken " in render(plan)
+    assert "b.file: 2 rows name it (in no model: move it with --columns)" in render(plan)
+    assert (plan.exit_code, "b.file" in render(plan).splitlines()[0]) == (0, False)
+    assert "census     none yet" in render(replace(plan, census=None))
+
+
 @pytest.mark.parametrize(
     ("changes", "first"),
     [
@@ -196,7 +252,9 @@ def test_each_kind_of_job_speaks_of_what_it_does(
     kind: str, counts: dict[OutcomeKind, int], first: str, parts: list[str], never: list[str]
 ) -> None:
     moved = 0 if kind == "verify" else 3 * 1024**3
-    report = a_report(kind=kind, counts=counts, rows_left=None, rows_moved=3, bytes_moved=moved, evidence={})
+    report = a_report(
+        kind=kind, counts=counts, rows_left=None, rows_moved=3, bytes_moved=moved, evidence={}, census=None
+    )
     text = render(report)
     assert text.splitlines()[0] == first
     assert all(part in text for part in parts), text
