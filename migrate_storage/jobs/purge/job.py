@@ -112,11 +112,6 @@ class Purge(Job[_Facts]):
             )
         services = ServiceIdentity(sides.values(), apart=None if proof.shared else (source, destination))
         with ReferencedPlaces(services) as references, all_rows(self._application, database) as everywhere:
-            keys = services.keys_at([destination if options.leftovers else source], sides)
-            census = refuse_where_named(
-                everywhere, self._application, keys, options, "nothing was deleted", self.context,
-                journal if options.yes else None,
-            )  # fmt: skip
 
             def read_rows() -> float:
                 began = time.monotonic()
@@ -127,6 +122,11 @@ class Purge(Job[_Facts]):
             fresh_until = read_rows()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))
+            keys = services.keys_at([destination if options.leftovers else source], sides)
+            census = refuse_where_named(
+                everywhere, self._application, keys, options, "nothing was deleted", self.context,
+                journal if options.yes else None,
+            )  # fmt: skip
             facts = _Facts(
                 journal=journal, first=first, runs=[run.id for run in runs], read_rows=read_rows, rows_fresh_until=fresh_until,
                 census=census, rules=PurgeRules(source, destination, references, services, options, self.context.retry),
