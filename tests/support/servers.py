@@ -262,8 +262,8 @@ class DatabaseServer:
             # A role of its own, for a role that may SELECT everything sees the databases of all other tests too.
             self._execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
             self._execute(f"CREATE USER `{name}`@`%`")
-            self._execute(f"GRANT ALL ON `{name}`.* TO `{name}`@`%`")
-            self._execute(f"GRANT PROCESS, SUPER, RELOAD, REPLICATION CLIENT ON *.* TO `{name}`@`%`")
+            self._execute(f"GRANT ALL ON `{name}`.* TO `{name}`@`%` WITH GRANT OPTION")
+            self._execute(f"GRANT CREATE USER, PROCESS, SUPER, RELOAD, REPLICATION CLIENT ON *.* TO `{name}`@`%`")
         try:
             yield self.url(name, "" if self.dialect == "postgresql" else name)
         finally:
