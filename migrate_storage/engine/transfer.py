@@ -301,8 +301,8 @@ _USUAL_PART_SIZES = tuple(MiB * size for size in (5, 8, 16, 50, 64, 100, 10, 15,
 
 
 def _may_report_md5(meta: ObjectMeta) -> bool:
-    """Whether the store reports a value that may be the MD5 of the whole."""
-    return bool(meta.md5) or MD5.fullmatch(meta.e_tag or "") is not None
+    """Whether the store reports a value that may be the MD5 of the whole, or a HEAD may report one."""
+    return bool(meta.md5) or meta.e_tag is None or MD5.fullmatch(meta.e_tag or "") is not None
 
 
 def _part_sizes_of(meta: ObjectMeta) -> tuple[int, ...]:

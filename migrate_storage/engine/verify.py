@@ -128,6 +128,8 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
     def copy_once() -> Verified:
         policy.before_attempt()
         copied = copy_bytes(source, destination, replace(policy, create=create), resources, on_send=sent.append)
+        if copied.source.e_tag is None and not source.store.is_local:
+            copied = _head_for_digest(copied, source, retry)
         if policy.head_copy or not copied.simple or copied.destination.e_tag is None:
             copied = _see_copy(copied, destination, retry)
         return retry.call(lambda: verify(copied, source, destination))
@@ -140,7 +142,7 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
         except NotKeptError as error:
             problem = error
             continue
-        except (DiffersError, UnverifiedError) as error:
+        except (DiffersError, UnverifiedError, SourceChangedError) as error:
             problem, create = error, False
             continue
         except StoreRequestError as error:
@@ -156,6 +158,16 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
             return verified
         problem, create = SourceChangedError("the source kept changing while it was copied"), False
     raise problem
+
+
+def _head_for_digest(copied: UnverifiedCopy, source: ObjectAt, retry: Retry) -> UnverifiedCopy:
+    """Return the copy with the source as a HEAD shows it: a digest that the GET left out is one all the same."""
+    now = retry.or_none_if_missing(source.head)
+    if now is None:
+        raise SourceMissingError(source)
+    if not consistent_with(copied.source.evidence, now.evidence):
+        raise SourceChangedError("the source kept changing while it was copied")
+    return replace(copied, source=now) if now.e_tag else copied
 
 
 def _see_copy(copied: UnverifiedCopy, destination: ObjectAt, retry: Retry) -> UnverifiedCopy:

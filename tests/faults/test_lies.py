@@ -1,0 +1,169 @@
+"""Stores that lie: whatever one answers, no row is re-pointed to wrong or missing bytes.
+
+Each lie of :mod:`tests.support.lies` is told about a tenth of the objects and about all of them, with the last looks by listings and
+by HEADs, with bytes that pass through the client and with copies by the service, on each server. `scripts/test` takes one of
+these combinations of each lie, `scripts/soak` all.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pytest
+
+from migrate_storage.engine import listing_evidence
+from migrate_storage.engine import verify as engine_verify
+from migrate_storage.engine.transfer import UnverifiedCopy
+from migrate_storage.engine.verify import Verified
+from migrate_storage.reporting import Report
+from tests.support.engine import registrations as places
+from tests.support.engine.world import World
+from tests.support.evidence import Evidence
+from tests.support.lies import LIES, Lie
+from tests.support.lying_proxy import Liar, lying_proxy
+from tests.support.servers import S3Server
+
+ROWS = 20
+MiB = 1024 * 1024
+_IN_PARTS = {"PART", "COMPLETE"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LyingWorld:
+    """A world whose stores are behind a proxy that lies, and a client that goes past it."""
+
+    world: World
+    liar: Liar
+    server: S3Server
+
+    def held(self, side: str, key: str) -> bytes | None:
+        try:
+            found = self.server.client.get_object(Bucket=self.liar.buckets[side], Key=key)
+        except self.server.client.exceptions.NoSuchKey:
+            return None
+        return bytes(found["Body"].read())
+
+    def judge(self, report: Report) -> int:
+        """Check each row against what the stores really hold; return how many were re-pointed."""
+        listed = {outcome.source.path: outcome for outcome in report.listed}
+        moved = stayed = 0
+        for value in self.world.raw():
+            name = value["metadata"]["name"]
+            side = "destination" if value["backend"] == "new" else "source"
+            assert self.held(side, value["filename"]) == self.world.contents[name], f"{name} is wrong at the {side}"
+            if side == "destination":
+                moved += 1
+                continue
+            stayed += 1
+            assert name in listed, f"{name} stayed and is not listed"
+            assert listed[name].reason
+        assert (report.state, report.rows_moved, report.rows_left) == ("finished", moved, stayed), report.error
+        assert report.exit_code == (1 if listed else 0)
+        return moved
+
+
+@pytest.fixture
+def lying_world(sqlite_url: str, seed: int) -> Iterator[Callable[..., LyingWorld]]:
+    """Return a function that makes a world: which server, and whether the service can copy."""
+    with ExitStack() as stack:
+
+        def make(server: S3Server, *, by_service: bool = False, rows: int = ROWS, large: bool = False) -> LyingWorld:
+            liar = stack.enter_context(lying_proxy(server.service.port))
+            behind = server.behind(liar.endpoint)
+            buckets = {"source": server.new_bucket(), "destination": server.new_bucket()}
+            old = places.old_s3(behind if by_service else behind.by_another_name, buckets["source"])
+            world = World(sqlite_url, old.build(), places.new_s3(behind, buckets["destination"]).build(), seed)
+            stack.callback(world.close)
+            world.fill(rows)
+            client, destination = server.client, buckets["destination"]
+            if large:
+                for name in world.contents:
+                    world.contents[name] = world.random.randbytes(9 * MiB)
+                    client.put_object(Bucket=buckets["source"], Key=name, Body=world.contents[name])
+
+            def rewrite(key: str) -> None:
+                world.contents[key] = b"written by the application, " + key.encode()
+                client.put_object(Bucket=buckets["source"], Key=key, Body=world.contents[key])
+
+            liar.buckets, liar.contents, liar.rewrite = buckets, world.contents, rewrite
+            liar.remove = lambda key: client.delete_object(Bucket=destination, Key=key)
+            liar.put = lambda key, body: client.put_object(Bucket=destination, Key=key, Body=body)
+            return LyingWorld(world=world, liar=liar, server=server)
+
+        yield make
+
+
+def _combinations(lie: Lie) -> list[Any]:
+    """Return all ways in which a lie is told; those that only the soak tries are marked."""
+    through = not lie.calls <= {"COPY"}
+    by_service = bool(lie.calls & {"COPY", "HEAD", "LIST"}) and not lie.calls & {"PUT", "GET"}
+    ways = [way for way, possible in (("client", through), ("service", by_service)) if possible]
+    listings = [True] if lie.calls == {"LIST"} else [False, True]
+    made = list(product(["rclone", "moto"], ["tenth", "all"], listings, ways))
+    quick = zlib.crc32(lie.name.encode()) % len(made)
+    return [
+        pytest.param(
+            lie.name, *each, marks=() if number == quick else pytest.mark.soak,
+            id=f"{lie.name}-{each[0]}-{each[1]}-{'listings' if each[2] else 'heads'}-{each[3]}",
+        )
+        for number, each in enumerate(made)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "share", "listings", "way"),
+    [each for lie in LIES.values() if not lie.calls & _IN_PARTS for each in _combinations(lie)],
+)
+def test_no_row_names_wrong_or_missing_bytes(
+    request: pytest.FixtureRequest, lying_world: Any, name: str, server: str, share: str, listings: bool, way: str,
+    monkeypatch: pytest.MonkeyPatch, seed: int, evidence: Evidence,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if listings else 10**9)
+    lie = LIES[name]
+    made: LyingWorld = lying_world(request.getfixturevalue(f"{server}_s3"), by_service=way == "service")
+    keys = sorted(made.world.contents)
+    chosen = keys if share == "all" else random.Random(seed).sample(keys, len(keys) // 10)
+    made.liar.lie, made.liar.chosen = lie, frozenset(chosen)
+    word = ("old",) if listings and not lie.breaks_user_word and not lie.rewrites else ()
+    report = made.world.run(consistent_listings=word, attempts=2, settle=0)
+    made.liar.lie = None
+    assert made.liar.told, "no lie was told: this test shows nothing"
+    moved = made.judge(report)
+    assert moved >= ROWS - len(chosen), "what it tells the truth about is moved"
+    evidence.record(f"{name}, {share}, {way}, {server}", moved=moved, listed=ROWS - moved, lies=made.liar.told.total())
+
+
+@pytest.mark.parametrize("name", [lie.name for lie in LIES.values() if lie.calls & _IN_PARTS])
+@pytest.mark.parametrize("server", ["rclone", pytest.param("moto", marks=pytest.mark.soak)])
+def test_no_row_names_wrong_or_missing_parts(
+    request: pytest.FixtureRequest, lying_world: Any, name: str, server: str
+) -> None:
+    made: LyingWorld = lying_world(request.getfixturevalue(f"{server}_s3"), rows=2, large=True)
+    made.liar.lie, made.liar.chosen = LIES[name], frozenset(sorted(made.world.contents)[:1])
+    report = made.world.run(attempts=2, settle=0)
+    made.liar.lie = None
+    assert made.liar.told
+    assert made.judge(report) >= 1
+
+
+def test_the_lies_are_what_verifying_finds(
+    rclone_s3: S3Server, lying_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: with nothing verified, a lie does end in rows with wrong bytes."""
+
+    def believed(copied: UnverifiedCopy, *_: Any) -> Verified:
+        return Verified(source=copied.source, destination=copied.destination, evidence="none", ours=True)
+
+    made: LyingWorld = lying_world(rclone_s3)
+    monkeypatch.setattr(engine_verify, "verify", believed)
+    made.liar.lie, made.liar.chosen = LIES["get_flips_one_bit_always"], frozenset(made.world.contents)
+    report = made.world.run(settle=0)
+    made.liar.lie = None
+    with pytest.raises(AssertionError, match="is wrong at the destination"):
+        made.judge(report)
