@@ -117,6 +117,27 @@ class ObjectCopier:
         now = self._retry.or_none_if_missing(self.plan.source.resolve(filename).head)
         return now is not None and not consistent_with(verified.source.evidence, now.evidence)
 
+    def owns_nothing(self, owner: ObjectRecord) -> bool:
+        """Whether the record of another source object no longer keeps its destination from others.
+
+        Its copy must be gone: a HEAD finds nothing while the bucket answers. No row may name the copy as far as the journal
+        knows, or the source key must be registered for another place by now, so that the copy cannot be made again.
+
+        Args:
+            owner: a record of an earlier run.
+
+        Raises:
+            StoppedError: the run was asked to stop.
+        """
+        if owner.state not in ("intent", "leftover", "held"):
+            return False
+        if owner.state == "held" and self.plan.has_id(owner):
+            return False
+        try:
+            return self._head(self.plan.destination.resolve(owner.destination_path)) is None
+        except (StoreRequestError, KeyRefusedError):
+            return False
+
     def _measure(self, task: CopyTask, work: Callable[[], CopyResult]) -> CopyResult:
         began = time.monotonic()
         return replace(self._catch_failure(task, work), seconds=time.monotonic() - began)

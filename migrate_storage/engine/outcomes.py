@@ -49,10 +49,27 @@ class OutcomeReporter:
     def report_collision(self, pending: PendingObject) -> None:
         """Report a second source object for one destination. It is not copied."""
         task = pending.task
-        reason = f"another source object goes to {task.item.destination} already: give one of them another name"
+        owner = self._recorder.find_owner(task.item.destination)
+        reason = f"another source object goes to {task.item.destination} already{self._describe_remedy(owner)}"
         refs = tuple(slot.ref for slot in task.item.slots)
         pending.conclude(CopyResult(task=task, kind=OutcomeKind.OCCUPIED, reason=reason), reported=len(refs))
         self._report_rejected(task.id, task.item.source, OutcomeKind.OCCUPIED, reason, refs)
+
+    def _describe_remedy(self, owner: ObjectRecord | None) -> str:
+        """Return whose destination it is, and what a person can do."""
+        if owner is None or owner.run == self._recorder.run:
+            return ": give one of them another name"
+        if owner.state == "leftover":
+            return (
+                f", as a copy of {owner.source} that no row names since run {owner.run} was reverted: delete it with "
+                f"'migrate-storage purge {owner.run} --leftovers --older-than 0s --yes', then run again"
+            )
+        if self._plan.has_id(owner):
+            return f", {owner.source} by run {owner.run}: give one of them another name"
+        return (
+            f", {owner.source} by run {owner.run}, and {owner.source_key!r} is registered for another place now: revert that run, or "
+            "move these objects to a destination with another prefix"
+        )
 
     def report_broken_row(self, ref: RowRef, reason: str) -> None:
         """Report a row whose value cannot be parsed or written."""

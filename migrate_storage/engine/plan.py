@@ -10,7 +10,7 @@ from migrate_storage.backend.locators import reason_to_refuse, refused_by_succes
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Way
 from migrate_storage.engine.place_proof import PlaceProof
-from migrate_storage.journal import object_id
+from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import encode_key, unaddressable
@@ -94,6 +94,12 @@ class MigrationPlan:
     def copier(self, item: Item) -> ServerSideCopier | None:
         """Return what copies an object within the service; ``None`` where nothing does."""
         return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
+
+    def has_id(self, record: ObjectRecord) -> bool:
+        """Whether the source of a record is where its key is registered now."""
+        if record.source_key != self.source.key:
+            return True  # registered elsewhere, which this plan does not know
+        return object_id(resolve_links(self.source.place(record.source_path)), record.destination_key) == record.id
 
     def destination_path(self, filename: str) -> str:
         """Return the filename that a row will have.

@@ -52,6 +52,15 @@ class RunRecorder:
     def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
         return self._journal.objects.record_intents(records)
 
+    def find_owner(self, destination: Location) -> ObjectRecord | None:
+        """Return the record to which a destination belongs."""
+        return self._journal.objects.at_destinations([destination]).get(destination)
+
+    def free_destinations(self, owners: Sequence[ObjectRecord]) -> None:
+        """Record that the copies of earlier runs are gone, so that other objects may go there."""
+        for owner in owners:
+            self._journal.objects.claim([replace(owner, state="removed")], owner.state)
+
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Update rows and record object results; return how each update ended."""
         return repoint_rows(updates, results, run=self.run, journal=self._journal, database=self._database)
@@ -158,6 +167,7 @@ class DryRunRecorder(RunRecorder):
     def __init__(self, temporary: Journal, journal: Journal | None, database: Database, run: str) -> None:
         super().__init__(temporary, database, run)
         self._real = journal
+        self._freed: set[str] = set()
 
     def find_records(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """Return records of this dry run, else those of the real journal."""
@@ -166,6 +176,15 @@ class DryRunRecorder(RunRecorder):
             return noted
         return {**self._real.objects.find([id_ for id_ in ids if id_ not in noted]), **noted}
 
+    def find_owner(self, destination: Location) -> ObjectRecord | None:
+        """See :meth:`RunRecorder.find_owner`."""
+        found = None if self._real is None else self._real.objects.at_destinations([destination]).get(destination)
+        return super().find_owner(destination) if found is None or found.id in self._freed else found
+
+    def free_destinations(self, owners: Sequence[ObjectRecord]) -> None:
+        """Remember it in this dry run only."""
+        self._freed.update(owner.id for owner in owners)
+
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Record the results; every row would be updated."""
         self.record_results(*results)
@@ -173,7 +192,9 @@ class DryRunRecorder(RunRecorder):
 
     def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
         taken = super()._write_intents(records)
-        return taken if self._real is None else taken | self._real.objects.owned_by_others(records)
+        if self._real is None:
+            return taken
+        return taken | self._real.objects.owned_by_others(records, without=self._freed)
 
 
 @contextmanager

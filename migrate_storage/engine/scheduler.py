@@ -18,6 +18,7 @@ from typing import Any
 
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Way
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
 from migrate_storage.engine.batched_checks import BatchedRechecks
@@ -39,6 +40,8 @@ __all__ = ("RunControl", "Scheduler", "SchedulerOptions")
 
 MAX_RECOPIES = 3
 """How often an object is copied again because its source changed after its rows were updated."""
+_OWNER_CHECKS_AT_ONCE = 16
+"""HEADs that are in progress at once to find out whether the copies of earlier runs are gone."""
 _RETRIED_OUTCOMES = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
 """Outcomes after which a later pass processes an object again where a row still, or again, names it."""
 
@@ -210,6 +213,8 @@ class Scheduler:
         tasks = {id_: CopyTask(id_, item, records.get(id_)) for id_, item in items.items()}
         final = {id_ for id_, task in tasks.items() if self._has_final_outcome(task.record)}
         taken = self._recorder.record_intents(task for id_, task in tasks.items() if id_ not in final)
+        if taken:
+            taken = self._free_destinations([tasks[id_] for id_ in taken])
         for id_, task in tasks.items():
             pending = self._objects[id_] = PendingObject(task)
             if id_ in final:
@@ -223,6 +228,17 @@ class Scheduler:
                 pending.conclude(CopyResult(task=task, kind=OutcomeKind.SKIPPED))
             else:
                 self._start_copy(pending, Admission.NEW)
+
+    def _free_destinations(self, tasks: Sequence[CopyTask]) -> set[str]:
+        """Free the destinations of these objects where the copies of others are gone; return the ids of those that stay."""
+        owners = [self._recorder.find_owner(task.item.destination) for task in tasks]
+        earlier = [owner for owner in owners if owner is not None and owner.run != self._recorder.run]
+        checked = parallel_map(self._copier.owns_nothing, earlier, _OWNER_CHECKS_AT_ONCE) if earlier else ()
+        freed = [owner for owner, owns_nothing in checked if owns_nothing]
+        if not freed:
+            return {task.id for task in tasks}
+        self._recorder.free_destinations(freed)
+        return self._recorder.record_intents(tasks)
 
     def _has_final_outcome(self, record: ObjectRecord | None) -> bool:
         """Whether an earlier pass of this run finished an object for good."""

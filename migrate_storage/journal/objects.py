@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from operator import itemgetter
 from typing import Any
@@ -22,6 +22,10 @@ _INTENT_COLUMNS = (
     "source_path", "destination_key", "destination_path", "destination_id",
 )  # fmt: skip
 """Columns that a new intent changes in an earlier record. The evidence of the earlier copy stays."""
+
+
+_GONE = "removed"
+"""The state of a record whose copy is gone. Its destination belongs to nobody."""
 
 
 class ObjectRepository(Repository):
@@ -120,6 +124,7 @@ class ObjectRepository(Repository):
         return self._retry_on_conflict(lambda connection: self._record_intents(connection, records))
 
     def _record_intents(self, connection: Connection, records: Sequence[ObjectRecord]) -> set[str]:
+        self._free_destinations(connection, records)
         taken = self._find_taken(connection, _destination_ids(records))
         records = [record for record in records if record.id not in taken]
         earlier = self._read_earlier(connection, records)
@@ -147,11 +152,20 @@ class ObjectRepository(Repository):
         intent = (self.c.id == record.id, self.c.state == "intent", self.c.run == record.run, same)
         return self._write(update(self.table).where(*intent).values(part=part, updated=time.time())) == 1
 
-    def owned_by_others(self, records: Sequence[ObjectRecord]) -> set[str]:
-        """Ids of the records whose destination belongs to another source object."""
-        return self.database.transaction(lambda connection: self._find_taken(connection, _destination_ids(records)))
+    def owned_by_others(self, records: Sequence[ObjectRecord], *, without: Collection[str] = ()) -> set[str]:
+        """Ids of the records whose destination belongs to another source object.
 
-    def _find_taken(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> set[str]:
+        Args:
+            records: with the destinations that are wanted.
+            without: ids of records that own nothing any more.
+        """
+        return self.database.transaction(
+            lambda connection: self._find_taken(connection, _destination_ids(records), without=without)
+        )
+
+    def _find_taken(
+        self, connection: Connection, destinations: Iterable[tuple[str, str]], *, without: Collection[str] = ()
+    ) -> set[str]:
         """Ids of those objects, given with their destinations, that another one owns."""
         owners: dict[str, str] = {}
         taken: set[str] = set()
@@ -159,10 +173,21 @@ class ObjectRepository(Repository):
             if owners.setdefault(destination, id_) != id_:
                 taken.add(id_)
         for batch in id_batches(list(owners)):
-            statement = select(self.c.destination_id, self.c.id).where(self.c.destination_id.in_(batch))
+            statement = select(self.c.destination_id, self.c.id)
+            statement = statement.where(self.c.destination_id.in_(batch), self.c.state != _GONE)
             rows = connection.execute(statement)
-            taken.update(owners[row.destination_id] for row in rows if owners[row.destination_id] != row.id)
+            taken.update(
+                owners[row.destination_id]
+                for row in rows
+                if owners[row.destination_id] != row.id and row.id not in without
+            )
         return taken
+
+    def _free_destinations(self, connection: Connection, records: Sequence[ObjectRecord]) -> None:
+        """Let the records of deleted copies give up the destinations of these records."""
+        for batch in id_batches([destination for _, destination in _destination_ids(records)]):
+            gone = update(self.table).where(self.c.destination_id.in_(batch), self.c.state == _GONE)
+            connection.execute(gone.values(destination_id=self.c.id))
 
     def insert_verified(self, connection: Connection, records: Sequence[ObjectRecord]) -> tuple[set[str], int]:
         """Insert the records of objects that are verified without a copy or an intent.
@@ -176,6 +201,7 @@ class ObjectRepository(Repository):
             of inserted records. Other ids have a record of another run, or a destination of another object.
         """
         values = {record.id: _to_row(record) for record in records}
+        self._free_destinations(connection, records)
         taken = self._find_taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
         earlier: dict[str, Any] = {}
         for batch in id_batches(list(values)):
@@ -248,6 +274,8 @@ def _destination_ids(records: Sequence[ObjectRecord]) -> Iterator[tuple[str, str
 
 
 def _destination_id(record: ObjectRecord) -> str:
+    if record.state == _GONE:
+        return record.id  # its copy is gone, and another object may go there
     return digest(record.destination_key, record.destination_path)
 
 

@@ -89,14 +89,17 @@ class PurgeRules:
         here, there = self._places(entry)
         if self._now - entry.updated < self._options.older_than:
             return f"verified less than {self._options.older_than:.0f} s ago"
-        if object_id(here, entry.destination_key) != entry.id:
+        moved = object_id(here, entry.destination_key) != entry.id
+        # A leftover that we wrote is no source object, wherever the source key is registered now.
+        if moved and not (self._options.leftovers and entry.ours is True):
             return f"{entry.source_key!r} is registered for another place now than when it was copied"
         if self._options.leftovers:
             if entry.ours is not True:
                 return "not provably written by us"
             if self._references.names(there):
                 return "a row or list names it"
-            return "it may be the source object itself" if self._services.may_be_same(here, there) else ""
+            may_be_source = not moved and self._services.may_be_same(here, there)
+            return "it may be the source object itself" if may_be_source else ""
         if self._services.may_be_same(here, there) or entry.same_place:
             return "source and destination are one place"
         if entry.outcome not in (OutcomeKind.REWRITTEN, OutcomeKind.COPIED):
