@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from migrate_storage.core.errors import KeyRefusedError, RunError
+from migrate_storage.core.errors import KeyRefusedError, PreflightError, RunError
 from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
@@ -21,7 +22,7 @@ from migrate_storage.database.file_json import (
     rewrite_value,
     same_json,
 )
-from migrate_storage.engine.probe import refuses_to_replace
+from migrate_storage.engine.probe import check_absent, refuses_to_replace
 from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.task import with_objects
 from migrate_storage.engine.transfer import CopyPolicy, CopyResources
@@ -31,6 +32,7 @@ from migrate_storage.engine.verify import (
     compare_content,
     consistent_with,
     copy_verified,
+    proven_unchanged,
 )
 from migrate_storage.journal import SAME_PLACE, ObjectRecord, object_id
 from migrate_storage.stores.base import ObjectAt
@@ -153,6 +155,8 @@ class RowRestorer:
         self._breaker = CircuitBreaker()
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
         self._copied_back: dict[str, Verified] = {}
+        self._destination_answers = False
+        self._answers_lock = threading.Lock()
 
     def restore(self, task: RestoreTask) -> RestoreDecision:
         """Decide about one row.
@@ -244,7 +248,7 @@ class RowRestorer:
         source = self._source.resolve(record.source_path)
         there, here = self._head(destination), self._head(source)
         if there is None:
-            return OutcomeKind.MISSING, f"{record.destination} is gone: somebody deleted it, so the row was left", None
+            return self._decide_lost(record, here)
         there_unchanged = consistent_with(record.destination_evidence, there.evidence)
         if record.same_place:
             if here is None:
@@ -273,6 +277,31 @@ class RowRestorer:
             return OutcomeKind.REWRITTEN, "", None
         verified = self._copied_back[record.id] = self._copy_back(record, source, destination, here, content_type)
         return OutcomeKind.REWRITTEN, "copied back", verified
+
+    def _decide_lost(self, record: ObjectRecord, here: ObjectMeta | None) -> tuple[OutcomeKind, str, Verified | None]:
+        """Whether a row may name the source again although its copy is gone: the source must be as it was copied."""
+        if not record.same_place and here is not None and proven_unchanged(record.source_evidence, here.evidence):
+            self._check_destination_answers()
+            return OutcomeKind.REWRITTEN, "", None
+        state = "gone too" if here is None else "not what was copied any more"
+        reason = f"{record.destination} is gone, and {record.source} is {state}: the row was left"
+        return OutcomeKind.MISSING, reason, None
+
+    def _check_destination_answers(self) -> None:
+        """Check once that "not found" means the object: a HEAD does not tell a missing bucket from a missing object.
+
+        Raises:
+            PreflightError: the bucket or folder itself is missing, or cannot be read.
+        """
+        with self._answers_lock:
+            if not self._destination_answers:
+                check_absent(self._destination, self._retry)
+                root = self._destination.root
+                if root.service == "file" and not Path("/", root.key).is_dir():
+                    raise PreflightError(
+                        f"the destination {self._destination.key!r} is the folder /{root.key}, which is not there: is its disk mounted?"
+                    )
+                self._destination_answers = True
 
     def _copy_back(
         self,
