@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 
-__all__ = ("decode_key", "encode_key", "unaddressable")
+__all__ = ("decode_key", "encode_key", "is_unfinished_upload", "unaddressable")
 
 #: LocalStore stages an upload of ``x`` as ``x#1``, and hides and refuses names with only digits after the first ``#``.
 _STAGING_NAME = re.compile(r"[^#]*#[0-9]+")
@@ -55,6 +55,11 @@ def unaddressable(key: str, *, local: bool = False) -> str | None:
     if local:
         return _check_file_name(key)
     return None
+
+
+def is_unfinished_upload(key: str) -> bool:
+    """Whether a file has a name under which LocalStore writes an upload, which a killed process leaves."""
+    return _STAGING_NAME.fullmatch(key.rpartition("/")[2]) is not None
 
 
 def _check_file_name(key: str) -> str | None:

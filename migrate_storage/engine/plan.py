@@ -127,6 +127,8 @@ class MigrationPlan:
             filename = slot.file["filename"]
             if not _is_unicode(filename):
                 raise ValueError("a filename in it is no valid Unicode: no store and no database can be asked for it")
+            if "\0" in filename:
+                raise ValueError("a filename in it has a NUL character, which no disk and no PostgreSQL can hold")
             place = resolve_links(self.source.place(filename))
             id_ = object_id(place, self.destination.key)
             if id_ in found:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError
-from migrate_storage.core.model import Column, Place, Slot
+from migrate_storage.core.model import Column, Place, RowRef, Slot
 from migrate_storage.core.spill import SpilledSet
 from migrate_storage.database.connection import Database, describe_failure
 from migrate_storage.database.file_column import FileColumn
@@ -209,7 +209,7 @@ def _resolve_slots(rows: FileColumn, row: Any, sides: Mapping[str, ResolvedBacke
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:
         raise RunError(
-            f"{rows.column} holds a row that cannot be read ({error}): nobody knows what it names, so nothing is deleted"
+            f"{RowRef(rows.column, row.pk)} cannot be read ({error}): nobody knows what it names, so nothing is deleted"
         ) from error
     for slot in slots:
         side = sides.get(slot.file["backend"])

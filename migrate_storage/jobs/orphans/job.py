@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,6 +11,7 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.events import Listener, Noted, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Slot
+from migrate_storage.core.object_keys import is_unfinished_upload
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
@@ -36,6 +37,9 @@ __all__ = ("Orphans", "OrphansOptions")
 KNOWN_LOSSES_BATCH = 1000
 """Known losses that are written together."""
 MAX_STALE_NOTES = 100
+MAX_EARLIER_JOBS = 10_000
+"""Jobs whose unfinished uploads are recognised in the quarantine."""
+UNFINISHED_UPLOAD = "an unfinished upload of a killed job"
 NOT_NAMED = "no row names it"
 _NOWHERE = Location("", "")
 
@@ -255,7 +259,9 @@ class Orphans(Job[_Facts]):
             if outcome is None:
                 continue
             outcome = _note_quarantined(known.mark_known(outcome), sides, reachability)
-            if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None:
+            # The journal's database may be unable to hold a NUL character, and such a name is never found.
+            storable = "\0" not in outcome.source.path
+            if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None and storable:
                 losses.append(known_loss_of(outcome, self._options.mark_missing))
                 outcome = replace(outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.mark_missing}")
                 if journal is not None and self._options.yes and len(losses) >= KNOWN_LOSSES_BATCH:
@@ -290,11 +296,14 @@ class Orphans(Job[_Facts]):
     def _find_orphans(self, facts: _Facts, reachability: Reachability) -> None:
         """Report every object; orphans that are to be moved are only chosen here, and reported once moved."""
         chosen, prefix = 0, facts.prefix
+        jobs = {run.id for run in facts.journal.runs.latest(MAX_EARLIER_JOBS)} if facts.journal is not None else set()
         for listed in reachability.inventory:
             self.context.checkpoint()
             in_use = reachability.reason_in_use(listed)
             below = prefix is not None and listed.location.path.startswith(f"{prefix}/")
-            if below and in_use != IN_QUARANTINE:
+            if below and _is_left_by_killed_job(listed, f"{prefix}/", jobs):
+                in_use = UNFINISHED_UPLOAD
+            if below and in_use not in (IN_QUARANTINE, UNFINISHED_UPLOAD):
                 raise ConfigurationError(
                     f"--quarantine {prefix}: there is {listed.location} already, which no quarantine put there; choose another prefix: nothing was moved"
                 )
@@ -349,6 +358,12 @@ def _note_quarantined(outcome: Outcome, sides: Mapping[str, ResolvedBackend], re
         return outcome
     reason = "a row names an object that is in quarantine: --restore puts it back"
     return replace(outcome, kind=OutcomeKind.CONFLICT, reason=reason)
+
+
+def _is_left_by_killed_job(listed: ListedObject, prefix: str, jobs: Collection[str]) -> bool:
+    """Whether a killed quarantine was writing this file: a disk shows uploads that are not finished."""
+    run = listed.location.path.removeprefix(prefix).partition("/")[0]
+    return listed.place.service == "file" and run in jobs and is_unfinished_upload(listed.location.path)
 
 
 def _outcome_of(listed: ListedObject, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:

@@ -1,0 +1,39 @@
+"""An upload that a killed quarantine left half written on a disk does not block the next quarantine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from advanced_alchemy.types import FileObject
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.reporting import Report
+from tests.support.engine import registrations as places
+from tests.support.engine.world import World
+
+
+def quarantine(world: World, *, yes: bool = True) -> Report:
+    options = OrphansOptions(keys=("old",), min_age=0.0, lease=1.0, quarantine="q", yes=yes)
+    return Orphans(world.application, options).run()
+
+
+@pytest.mark.parametrize("name", ["x.bin#1", "deep/er/x.bin#27"])
+def test_it_is_kept_and_counted_and_all_others_are_moved(name: str, tmp_path: Path, sqlite_url: str) -> None:
+    world = World(sqlite_url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+    world.fill(2)
+    for stray in ("one", "two"):
+        world.old.save_object(FileObject(backend="old", filename=stray), b"nobody's")
+        moved = quarantine(world)
+        assert (moved.exit_code, moved.counts[OutcomeKind.QUARANTINED]) == (0, 1), moved
+        half = tmp_path / "old" / "q" / moved.run / name
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"half of it")
+    assert half.read_bytes() == b"half of it"
+    # The same name in a folder that no job made belongs to somebody else.
+    (tmp_path / "old" / "q" / "mine").mkdir()
+    (tmp_path / "old" / "q" / "mine" / "x#1").write_bytes(b"mine")
+    with pytest.raises(ConfigurationError, match="which no quarantine put there"):
+        quarantine(world)

@@ -1,0 +1,75 @@
+"""Rows with names that no store or database can hold: each is listed, and no job ends because of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from migrate_storage.core.model import OutcomeKind
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.verify.check_object import AuditOptions
+from migrate_storage.jobs.verify.job import Audit
+from tests.support.engine import registrations as places
+from tests.support.engine.world import World
+from tests.support.jobs.purge import purge
+
+NAMES = (
+    "a\0b", "\0", "x" * 300, "f/" + "y" * 5000, "d/" * 600 + "e", "\ud800z", "\x01\n", "..", "../../etc/passwd", "/", "a//b",
+    "name#1", " ", "\u202e", "a\\b",
+)  # fmt: skip
+
+
+def insert(world: World, names: tuple[str, ...]) -> int:
+    """Insert two rows for each name, one a key; return how many the database took."""
+    count = 0
+    for number, (name, key) in enumerate(((name, key) for name in names for key in ("old", "new")), 100):
+        value = json.dumps({"backend": key, "filename": name, "content_type": "a/b", "metadata": {}})
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            world.sql(
+                "INSERT INTO documents (id, title, updated_at, file) VALUES (:id, 't', CURRENT_TIMESTAMP, :value)",
+                id=number, value=value,
+            )  # fmt: skip
+            count += 1
+    return count
+
+
+@pytest.fixture(params=["to a disk", "to a bucket"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> World:
+    if request.param == "to a disk":
+        new = places.new_local(tmp_path / "new").build()
+    else:
+        server = request.getfixturevalue("moto_s3")
+        new = places.new_s3(server, server.new_bucket()).build()
+    world = World(database_url, places.old_local(tmp_path / "old").build(), new)
+    world.fill(3)
+    if world.engine.dialect.name == "postgresql":
+        # JSONB refuses a NUL; this type keeps the text.
+        world.sql("ALTER TABLE documents ALTER COLUMN file TYPE json")
+    return world
+
+
+def test_no_job_ends(world: World) -> None:
+    count = insert(world, NAMES)
+    assert count >= 2 * len(NAMES) - 2
+    report = world.run()
+    assert (report.state, report.counts[OutcomeKind.REWRITTEN]) == ("finished", 3), report.error
+    jobs: tuple[Any, ...] = (
+        Audit(world.application, AuditOptions()),
+        Orphans(world.application, OrphansOptions(min_age=0.0, lease=1.0)),
+        Orphans(world.application, OrphansOptions(min_age=0.0, lease=1.0, mark_missing="lost", yes=True)),
+    )
+    for job in jobs:
+        assert job.run().state == "finished"
+    assert purge(world).counts == {OutcomeKind.PURGED: 3}
+
+
+def test_a_row_that_names_nothing_is_named_with_its_key(world: World) -> None:
+    insert(world, ("",))
+    report = Orphans(world.application, OrphansOptions(min_age=0.0)).run()
+    assert (report.state, report.exit_code) == ("failed", 3)
+    assert "documents.file[100]" in report.error
