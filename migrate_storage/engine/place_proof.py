@@ -30,7 +30,7 @@ __all__ = ("PlaceProof", "is_same_object", "prove_in_place", "prove_places", "pr
 
 _SERVER_CACHE_SECONDS = 1.5
 """Seconds after which a server of a disk shows a file that was written to the disk directly."""
-_MAX_COMPARED = 20
+MAX_COMPARED = 20
 """Existing objects that are compared through both ways, at most."""
 _MAX_COMPARED_BYTES = 1024 * 1024
 """Up to this size the content is compared too."""
@@ -69,7 +69,7 @@ def prove_translation(side: ResolvedBackend, filenames: Iterable[str], retry: Re
     if not side.is_translated:
         return 0
     proved, doubt = 0, ""
-    for filename in islice(dict.fromkeys(filenames), _MAX_COMPARED):
+    for filename in islice(dict.fromkeys(filenames), MAX_COMPARED):
         equal, reason = _compare_ways(side, filename, retry)
         if equal is False:
             raise PreflightError(_describe_two_places(side, f"{filename!r} {reason}"))
@@ -118,7 +118,7 @@ def _compare_listed(side: ResolvedBackend, retry: Retry) -> tuple[bool | None, s
         listing = Listing.of_backend(side, retry)
         listed = [
             meta.path.lstrip("/") if local else meta.path
-            for meta in islice(listing.store.list(listing.prefix), _MAX_COMPARED)
+            for meta in islice(listing.store.list(listing.prefix), MAX_COMPARED)
         ]
     except Exception:  # noqa: BLE001 - a listing that breaks off has a key that obstore cannot address
         return None, ""
@@ -444,7 +444,7 @@ def _compare_existing(
 ) -> tuple[bool | None, str]:
     """Compare the source's objects with those that the destination has at the same places."""
     proved: bool | None = None
-    for filename in islice(dict.fromkeys(filenames), _MAX_COMPARED):
+    for filename in islice(dict.fromkeys(filenames), MAX_COMPARED):
         try:
             place = source.place(filename)
             if place.root != destination.root.root or not place.key.startswith(destination.root.key):
