@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from migrate_storage.core.events import ItemsFinished, PaceChanged
+from migrate_storage.core.events import CensusAdvanced, ItemsFinished, PaceChanged
 from migrate_storage.core.model import OutcomeKind, Severity, Way
 from migrate_storage.cutover.decisions import Phase
 from migrate_storage.journal import SAME_PLACE_LISTED
@@ -155,5 +155,8 @@ def test_what_every_command_says(project: Project) -> None:
     check_record({"event": event, **values})
     # And a re-key in PostgreSQL tells many at once.
     event, values = describe(ItemsFinished(objects=3, rows=4, kind=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED))
+    check_record({"event": event, **values})
+    # A census that takes long tells how far it is.
+    event, values = describe(CensusAdvanced(table="documents", rows=3, tables=2, done=1))
     check_record({"event": event, **values})
     assert set(LINES) - SEEN == set(), "events that nobody saw"

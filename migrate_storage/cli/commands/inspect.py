@@ -67,10 +67,14 @@ def _render_lines(inspection: Inspection, censuses: Mapping[str, Census | None])
     for use in inspection.backends:
         yield f"{use.key}: {_describe_backend(use)}"
         yield from _render_counts(use)
-        yield from census_lines(censuses[use.key], use.key)
+        if (census := censuses[use.key]) is not None:
+            yield from census_lines(census, use.key)
         yield from _render_notes(use)
         yield from _render_odd_keys(use)
         yield ""
+    if missing := [key for key, census in censuses.items() if census is None]:
+        of = "" if len(missing) == len(censuses) else f" of {', '.join(missing)}"
+        yield f"no census{of} yet: 'migrate-storage run' takes one at its end, --census full takes one now"
     for column in inspection.columns:
         if column not in used:
             yield f"{column}: no row names a file"
