@@ -112,7 +112,9 @@ def test_tables_in_a_schema_of_their_own(tmp_path: Any, postgres_url: str) -> No
     world.sql("ALTER TABLE media.documents ADD PRIMARY KEY (id)")
     world.columns = (Column(table="documents", column="file", schema="media", key=("id",)),)
     report = world.run(journal_schema="media")
-    assert (report.exit_code, report.rows_moved) == (0, 2)
+    assert (report.exit_code, report.rows_moved) == (1, 2)
+    assert report.census is not None
+    assert [each.rows["old"] for each in report.census.unknown("old")] == [4], "those in the other schema are counted"
     assert world.sql("SELECT DISTINCT file->>'backend' FROM media.documents") == [("new",)]
     assert world.sql("SELECT DISTINCT file->>'backend' FROM documents") == [("old",)]
     assert {"migrate_storage_run", "documents"} <= set(sa.inspect(world.engine).get_table_names("media"))
