@@ -25,7 +25,7 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database import connection as database_connection
-from migrate_storage.database.compare_and_swap import CompareAndSwap
+from migrate_storage.database.compare_and_swap import CompareAndSwap, SwapResult
 from migrate_storage.engine import repoint_batches
 from migrate_storage.jobs.revert.job import Revert
 from migrate_storage.jobs.run.job import Migration
@@ -149,12 +149,12 @@ def test_mariadb_restarts_in_the_middle(
             crash = threading.Event()
             original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
 
-            def counting(self: CompareAndSwap, *args: Any, **kwargs: Any) -> bool:
+            def counting(self: CompareAndSwap, *args: Any, **kwargs: Any) -> Any:
                 swaps.append(1)
                 if len(swaps) == rows // 3:
                     crash.set()
                     time.sleep(0.2)  # the transaction is open while its server dies
-                return bool(original(self, *args, **kwargs))
+                return original(self, *args, **kwargs)
 
             monkeypatch.setattr(CompareAndSwap, "swap", counting)
             monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
@@ -176,7 +176,7 @@ def test_mariadb_restarts_in_the_middle(
     evidence.record("MariaDB killed and started again in the middle of a batch", rows=rows, runs=runs)
 
 
-def row_by_row(self: CompareAndSwap, connection: Any, swaps: Any) -> list[bool]:
+def row_by_row(self: CompareAndSwap, connection: Any, swaps: Any) -> list[SwapResult]:
     """A batch that can be stopped between two of its rows."""
     return [self.swap(connection, *each) for each in swaps]
 
@@ -252,8 +252,8 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
         except sa.exc.OperationalError as error:
             deadlocks.append(error)
 
-    def swap(self: CompareAndSwap, connection: Any, pk: Any, *args: Any) -> bool:
-        done = bool(original(self, connection, pk, *args))
+    def swap(self: CompareAndSwap, connection: Any, pk: Any, *args: Any) -> Any:
+        result = original(self, connection, pk, *args)
         if pk == (1,) and not other:
             other.append(threading.Thread(target=backwards))
             other[0].start()
@@ -263,7 +263,7 @@ def test_deadlocks(request: pytest.FixtureRequest, kind: str, tmp_path: Path, mo
             while not world.sql(WAITING[kind])[0][0]:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-        return done
+        return result
 
     monkeypatch.setattr(CompareAndSwap, "swap", swap)
     monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
@@ -302,12 +302,12 @@ def test_postgresql_becomes_read_only_for_a_while(
 
     thread, failed_over = threading.Thread(target=fail_over), threading.Event()
 
-    def swap(self: CompareAndSwap, *args: Any) -> bool:
+    def swap(self: CompareAndSwap, *args: Any) -> Any:
         swaps.append(1)
         if len(swaps) == 33:
             thread.start()
             assert failed_over.wait(60)
-        return bool(original(self, *args))
+        return original(self, *args)
 
     monkeypatch.setattr(CompareAndSwap, "swap", swap)
     monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
@@ -351,7 +351,7 @@ def test_a_database_that_does_not_come_back_stops_the_run(
     monkeypatch.setattr(database_connection.Database, "_run", run)
     swap_all = CompareAndSwap.swap_all
 
-    def last(self: CompareAndSwap, *args: Any) -> list[bool]:
+    def last(self: CompareAndSwap, *args: Any) -> list[SwapResult]:
         gone.set()
         raise sa.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
 
@@ -371,11 +371,11 @@ def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], No
     monkeypatch.setattr(repoint_batches, "REPOINT_INTERVAL_SECONDS", 60.0)
     original, swaps = CompareAndSwap.swap, []  # type: Any, list[int]
 
-    def filling(self: CompareAndSwap, connection: Any, *args: Any) -> bool:
+    def filling(self: CompareAndSwap, connection: Any, *args: Any) -> Any:
         swaps.append(1)
         if len(swaps) == swap:
             fill(connection)
-        return bool(original(self, connection, *args))
+        return original(self, connection, *args)
 
     monkeypatch.setattr(CompareAndSwap, "swap", filling)
     monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
