@@ -263,11 +263,13 @@ class _Search:
             self._search_windows(query, rows)
             return
         for number, size in enumerate(_CURSOR_ROWS, 1):
+            searched = self.rows
             try:
                 self._search_by_cursor(query, size, rows)
                 return
             except SlowStatementError:
                 rows.clear()
+                self.rows = searched
                 if number == len(_CURSOR_ROWS):
                     raise
 
@@ -294,11 +296,12 @@ class _Search:
             size = size * 2 if took < WINDOW_SECONDS / 2 else size // 2 if took > WINDOW_SECONDS * 2 else size
 
     def _search_by_cursor(self, query: _Query, size: int, rows: Counter[tuple[str, str]]) -> None:
-        size = max(1, min(size, self._rows_at_once(size)))
+        size, searched = max(1, min(size, self._rows_at_once(size))), self.rows
 
         def read(connection: Connection) -> None:
             # An earlier attempt may have counted.
             rows.clear()
+            self.rows = searched
             began = time.monotonic()
             for count, found in query.read_all(connection, self._find, size):
                 rows.update(found)

@@ -15,6 +15,7 @@ from migrate_storage.core.events import CensusAdvanced
 from migrate_storage.database import census as module
 from migrate_storage.database.census import Census, CensusScope, take_census
 from migrate_storage.database.connection import Database
+from migrate_storage.database.file_search import FileFinder
 
 FILE = {"filename": "a/b.txt", "backend": "old", "size": 3}
 TEXT = json.dumps(FILE)
@@ -182,6 +183,30 @@ def test_every_row_is_searched_once_whatever_the_key_is(
     assert (rows(found), found.rows) == ({"log.payload": 66}, 100)
     assert (seen[-1].rows, seen[-1].done, seen[-1].tables) == (100, 1, 1)
     assert len(seen) > 3, "progress is reported"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_connection_that_is_lost_counts_no_row_twice(
+    database: Database, sql: Callable[..., None], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_WINDOW_ROWS", 7)
+    monkeypatch.setattr(module, "_CURSOR_ROWS", (7, 1))
+    original, values = FileFinder.keys_in, []  # type: Any, list[Any]
+
+    def keys_in(self: FileFinder, value: str | bytes) -> frozenset[str]:
+        values.append(value)
+        if len(values) in (10, 30):
+            raise ConnectionResetError("gone")
+        return frozenset(original(self, value))
+
+    monkeypatch.setattr(FileFinder, "keys_in", keys_in)
+    sql(f"CREATE TABLE log ({KEYS[key]})")
+    for number in range(40):
+        sql("INSERT INTO log (a, payload) VALUES (:a, :value)", a=number, value=TEXT)
+    seen: list[CensusAdvanced] = []
+    found = census(database, seen.append)
+    assert len(values) > 40, "it was read again"
+    assert (rows(found), found.rows, found.whole, seen[-1].rows) == ({"log.payload": 40}, 40, True, 40)
 
 
 def test_several_columns_and_keys_are_counted_by_row(database: Database, sql: Callable[..., None]) -> None:
