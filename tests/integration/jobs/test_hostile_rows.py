@@ -65,7 +65,8 @@ def test_no_job_ends(world: World) -> None:
     )
     for job in jobs:
         assert job.run().state == "finished"
-    assert purge(world).counts == {OutcomeKind.PURGED: 3}
+    # The role of MariaDB may not SELECT everything, so that its server may hide tables.
+    assert purge(world, visible_tables_only=True).counts == {OutcomeKind.PURGED: 3}
 
 
 def test_a_row_that_names_nothing_is_named_with_its_key(world: World) -> None:
