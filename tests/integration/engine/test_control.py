@@ -80,6 +80,8 @@ def test_paused_nothing_moves_and_resumed_it_goes_on(world: World) -> None:
         run.want(paused=True)
         run.until(lambda: run.doing.get("paused") == PAUSED)
         run.until(lambda: not run.migration.context.limiter._inside)
+        # What was under way is finished, and the journal hears of it with the next poll.
+        run.until(lambda: run.doing["rows_moved"] == run.moved)
         before, journaled = run.moved, run.doing["rows_moved"]
         time.sleep(1.5)
         assert run.moved == before < 150
