@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.core.errors import PreflightError
 from migrate_storage.engine import listing_evidence
 from migrate_storage.engine import verify as engine_verify
 from migrate_storage.engine.transfer import UnverifiedCopy
@@ -104,7 +105,8 @@ def _combinations(lie: Lie) -> list[Any]:
     through = not lie.calls <= {"COPY"}
     by_service = bool(lie.calls & {"COPY", "HEAD", "LIST"}) and not lie.calls & {"PUT", "GET"}
     ways = [way for way, possible in (("client", through), ("service", by_service)) if possible]
-    listings = [True] if lie.calls == {"LIST"} else [False, True]
+    # Where a listing shows the copies, no HEAD asks for them.
+    listings = [True] if lie.calls == {"LIST"} else [False] if lie.calls == {"HEAD"} else [False, True]
     made = list(product(["rclone", "moto"], ["tenth", "all"], listings, ways))
     quick = zlib.crc32(lie.name.encode()) % len(made)
     return [
@@ -131,7 +133,14 @@ def test_no_row_names_wrong_or_missing_bytes(
     chosen = keys if share == "all" else random.Random(seed).sample(keys, len(keys) // 10)
     made.liar.lie, made.liar.chosen = lie, frozenset(chosen)
     word = ("old",) if listings and not lie.breaks_user_word and not lie.rewrites else ()
-    report = made.world.run(consistent_listings=word, attempts=2, settle=0)
+    try:
+        report = made.world.run(consistent_listings=word, attempts=2, settle=0)
+    except PreflightError:
+        # The proof of the places met the lie: no row was changed.
+        made.liar.lie = None
+        assert made.liar.told
+        assert {value["backend"] for value in made.world.raw()} == {"old"}
+        return
     made.liar.lie = None
     assert made.liar.told, "no lie was told: this test shows nothing"
     moved = made.judge(report)

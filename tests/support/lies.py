@@ -183,11 +183,6 @@ def list_of_copies_lags(liar: Liar, request: Request) -> Answer:
         return liar.memory.setdefault(request.target, liar.forward(request))
 
 
-@lie("destination", "DELETE", of_all_keys=True)
-def delete_deletes_nothing(liar: Liar, request: Request) -> Answer:
-    return Answer(status=204, headers={})
-
-
 # -- GET of the source
 
 

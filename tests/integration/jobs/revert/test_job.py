@@ -230,10 +230,11 @@ def test_when_both_sides_changed_the_row_is_left_and_listed(s3_world: World) -> 
     assert world.old.get_content(D0) == b"written to the old key"
 
 
-def test_a_destination_that_is_gone_is_listed(world: World) -> None:
+def test_a_destination_that_is_gone_is_listed_where_the_source_was_replaced(world: World) -> None:
     world.fill(3)
     world.run()
     world.new.delete_object(D0)
+    write_old(world, D0, b"replaced under the old key")
     report = revert(world)
     assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.MISSING: 1}
     assert [value["backend"] for value in world.raw()] == ["new", "old", "old"]
@@ -281,6 +282,7 @@ def test_lists_of_files_go_back_as_a_whole_or_not_at_all(s3_world: World) -> Non
     world.run()
     write_new(world, "albums/2/1.png", b"another picture")
     world.new.delete_object("albums/3/0.png")
+    write_old(world, "albums/3/0.png", b"replaced under the old key")
     report = revert(world)
     assert report.counts == {OutcomeKind.REWRITTEN: 5, OutcomeKind.MISSING: 1}
     backends = sorted({file["backend"] for file in value} for value in world.raw("albums", "pictures") if value)
