@@ -137,7 +137,7 @@ class Report:
         ======  ==========================================================================
         0       finished or planned, and nothing is listed
         1       finished or planned, with listed objects, or with rows that still name the source key, also in columns
-                that no model has
+                that no model has; or a column could not be searched, and is not excused
         3       stopped by a fatal error; the same command resumes
         4       stopped at a limit; the same command resumes
         130     interrupted; the same command resumes (the command line makes it 143 for SIGTERM)
@@ -147,8 +147,8 @@ class Report:
             return _EXIT_CODES[self.state]
         left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
         census = self.own_census
-        unknown = census is not None and self.kind == "run" and census.unknown(self.source)
-        return EXIT_PROBLEMS if self.listed_total or left or unknown else 0
+        open_ = census is not None and self.kind == "run" and (census.unknown(self.source) or census.unseen)
+        return EXIT_PROBLEMS if self.listed_total or left or open_ else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can represent."""

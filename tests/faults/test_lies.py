@@ -107,7 +107,9 @@ def _combinations(lie: Lie) -> list[Any]:
     ways = [way for way, possible in (("client", through), ("service", by_service)) if possible]
     # Where a listing shows the copies, no HEAD asks for them.
     listings = [True] if lie.calls == {"LIST"} else [False] if lie.calls == {"HEAD"} else [False, True]
-    made = list(product(["rclone", "moto"], ["tenth", "all"], listings, ways))
+    every = product(["rclone", "moto"], ["tenth", "all"], listings, ways)
+    # moto refuses a PUT where an object exists, but no COPY, so it is never asked for one.
+    made = [each for each in every if each[0] == "rclone" or each[3] == "client"]
     quick = zlib.crc32(lie.name.encode()) % len(made)
     return [
         pytest.param(

@@ -221,7 +221,7 @@ def test_a_table_that_a_role_may_not_read_counts_as_unseen(worlds: World) -> Non
     try:
         worlds.other_engine = sa.create_engine(worlds.engine.url.set(username=role))
         report = worlds.run()
-        assert (report.exit_code, first(report)) == (0, "Finished: no row that this role can see names 'old' any more.")
+        assert (report.exit_code, first(report)) == (1, "Finished: no row that this role can see names 'old' any more.")
         assert "secret.files.file: not searched, or not to its end: this role may not use its schema" in render(report)
         with pytest.raises(ConfigurationError, match=r"1 column cannot be searched for 'old': secret\.files\.file"):
             purge(worlds)

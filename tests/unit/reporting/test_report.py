@@ -161,7 +161,7 @@ UNKNOWN = "2 rows in columns that no model has name 'old': b.file (2)."
         (a_census(narrowed=("a",)), {}, ": no row of the columns that are known names 'old' any more (only a was searched: --census full).", 0),
         (a_census(hidden="tables"), {}, ": no row that this role can see names 'old' any more.", 0),
         (a_census(hidden="tables", hidden_excused=True), {}, ": no row that this role can see names 'old' any more.", 0),
-        (a_census(a_column("a", 0, unreadable="no right")), {}, ": no row that this role can see names 'old' any more.", 0),
+        (a_census(a_column("a", 0, unreadable="no right")), {}, ": no row that this role can see names 'old' any more.", 1),
         (a_census(a_column("a", 3, excused=True)), {}, ": no row names 'old' any more (excused: a.file (3)).", 0),
         (a_census(a_column("b", 2)), {}, f": no row of the columns that are known names 'old' any more. {UNKNOWN}", 1),
         (a_census(a_column("b", 2)), {"rows_left": 1}, f". 1 row still names 'old'. {UNKNOWN}", 1),
