@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def world(request: pytest.FixtureRequest, rclone_s3, monkeypatch: pytest.MonkeyP
     """Rows on each database in turn, files on an S3 server; the last looks by listings, or one by one."""
     database, how, looks = request.param
     monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if looks == "listed" else 10**9)
-    yield from _world(rclone_s3, request.getfixturevalue(f"{database}_url"), how)
+    yield from _world(rclone_s3, request.getfixturevalue(f"{database}_url"), how, looks)
 
 
 @pytest.fixture(params=[(how, looks) for how in ("transfer", "copy") for looks in ("listed", "asked")], ids="-".join)
@@ -42,13 +43,17 @@ def small_world(
 ) -> Iterator[World]:
     how, looks = request.param
     monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if looks == "listed" else 10**9)
-    yield from _world(rclone_s3, sqlite_url, how)
+    yield from _world(rclone_s3, sqlite_url, how, looks)
 
 
-def _world(server: S3Server, url: str, how: str) -> Iterator[World]:
-    """``copy``: by the server itself; ``transfer``: through the client, the old side calling the server by another name."""
+def _world(server: S3Server, url: str, how: str, looks: str) -> Iterator[World]:
+    """``copy``: by the server itself; ``transfer``: through the client, the old side calling the server by another name.
+
+    ``listed``: the user says that the listings of the source are fresh.
+    """
     old = places.old_s3(server if how == "copy" else server.by_another_name, server.new_bucket())
     world = World(url, old.build(), places.new_s3(server, server.new_bucket()).build())
+    world.run = partial(world.run, consistent_listings=("old",) if looks == "listed" else ())  # type: ignore[method-assign]
     yield world
     if any(entry.ours for entry in world.journal.values()):
         by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
