@@ -14,6 +14,7 @@ from advanced_alchemy.types import FileObject
 from migrate_storage.application.application import from_database
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.repoint import RowUpdate
+from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.explain import explain
 from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
@@ -186,7 +187,10 @@ def test_they_are_verified_explained_reverted_and_purged(documents: Documents) -
     purged = purge(world)
     assert purged.counts == {OutcomeKind.PURGED: len(NAMES)}, purged
     check_opens(world, documents.read(), "new", NAMES)
-    assert [check.name for check in ready_to_unregister(world.application, "old", soak=0.0)[1] if not check.ready] == []
+    # The role of a test sees its own database only, which MariaDB says of every table that it hides.
+    visible = CensusOptions(visible_tables_only=True)
+    checks = ready_to_unregister(world.application, "old", soak=0.0, census=visible)[1]
+    assert [check.name for check in checks if not check.ready] == []
 
 
 def test_a_purge_leaves_what_a_document_names(documents: Documents) -> None:
