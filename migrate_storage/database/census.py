@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, case, column, func, or_, select, table, text
 
+from migrate_storage.core.census import Census, CensusColumn
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError, StoppedError
 from migrate_storage.core.events import CensusAdvanced
 from migrate_storage.database.catalog import Catalog, CatalogTable, read_catalog
@@ -24,7 +25,7 @@ from migrate_storage.database.connection import Database, SlowStatementError
 from migrate_storage.database.file_search import FileFinder, may_name
 from migrate_storage.database.key_ranges import after_key, up_to_key
 
-__all__ = ("Census", "CensusColumn", "CensusScope", "check_tables", "take_census")
+__all__ = ("CensusScope", "check_tables", "take_census")
 
 _FIRST_WINDOW_ROWS = 1_000
 _MAX_WINDOW_ROWS = 50_000
@@ -37,81 +38,6 @@ _BUFFERED_VALUES = 50
 _ROW_SECURITY = "rows by row level security"
 _MAX_PAUSE_SECONDS = 2.0
 """The longest pause in a transaction; the server ends one that is idle for longer than a few seconds."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CensusColumn:
-    """A column in which a key was found, or which could not be searched."""
-
-    schema: str | None
-    table: str
-    column: str
-    #: Rows by the key that they name.
-    rows: Mapping[str, int] = field(default_factory=dict)
-    #: Whether it is a column of files that the application or the configuration names.
-    known: bool = False
-    #: Whether the configuration excuses it.
-    excused: bool = False
-    #: Why it could not be searched, or not to its end; empty where it was.
-    unreadable: str = ""
-
-    def __str__(self) -> str:
-        return ".".join(part for part in (self.schema, self.table, self.column) if part)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Census:
-    """What one census found."""
-
-    #: Seconds since the epoch, by the database's clock.
-    started: float
-    finished: float
-    #: The keys that were searched.
-    keys: tuple[str, ...]
-    #: Tables, columns and rows that were searched.
-    tables: int
-    searched: int
-    rows: int
-    #: The columns with a finding; all others name no key.
-    columns: tuple[CensusColumn, ...] = ()
-    #: The tables to which it was narrowed; empty where it searched all.
-    narrowed: tuple[str, ...] = ()
-    #: What the server may hide from the role; empty where it hides nothing.
-    hidden: str = ""
-    #: Whether that is excused.
-    hidden_excused: bool = False
-
-    def known(self, key: str) -> int:
-        """Rows that name a key in columns that the application knows."""
-        return sum(each.rows.get(key, 0) for each in self.columns if each.known)
-
-    def unknown(self, key: str) -> tuple[CensusColumn, ...]:
-        """Columns that name a key, and are neither known nor excused."""
-        return tuple(each for each in self.columns if each.rows.get(key) and not each.known and not each.excused)
-
-    def excused(self, key: str) -> tuple[CensusColumn, ...]:
-        """Excused columns that name a key."""
-        return tuple(each for each in self.columns if each.rows.get(key) and each.excused and not each.known)
-
-    @property
-    def unseen(self) -> tuple[CensusColumn, ...]:
-        """Columns that could not be searched, and are not excused."""
-        return tuple(each for each in self.columns if each.unreadable and not each.excused)
-
-    @property
-    def whole(self) -> bool:
-        """Whether everything was searched that the role could be shown."""
-        return not (self.narrowed or self.unseen or (self.hidden and not self.hidden_excused))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as values that JSON can represent."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Census:
-        """Return the census of :meth:`to_dict`."""
-        columns = tuple(CensusColumn(**each) for each in data["columns"])
-        return cls(**{**data, "columns": columns, "keys": tuple(data["keys"]), "narrowed": tuple(data["narrowed"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 from threading import Event
 
 from migrate_storage.application.application import Application
+from migrate_storage.core.census import Census, CensusColumn
 from migrate_storage.core.errors import PreflightError
 from migrate_storage.core.events import silent
 from migrate_storage.core.model import Column
 from migrate_storage.core.text import amount
-from migrate_storage.database.census import Census, CensusColumn, CensusScope, check_tables, take_census
+from migrate_storage.database.census import CensusScope, check_tables, take_census
 from migrate_storage.database.connection import Database
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.context import JobContext

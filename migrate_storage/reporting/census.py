@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from migrate_storage.core.census import Census, CensusColumn
 from migrate_storage.core.text import amount, duration
-from migrate_storage.database.census import Census, CensusColumn
 
 __all__ = ("census_lines", "describe_census", "name_counts")
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
-from migrate_storage.database.census import Census
 from migrate_storage.reporting.estimate import Estimate
 
 __all__ = ("LISTED", "SCHEMA", "Report", "note_to_dict", "outcome_from_dict", "outcome_to_dict")

@@ -25,7 +25,7 @@ from migrate_storage.reporting import Report, figures, page
 from migrate_storage.reporting.census import census_lines
 
 if TYPE_CHECKING:
-    from migrate_storage.database.census import Census
+    from migrate_storage.core.census import Census
     from migrate_storage.journal import Journal, RunRecord
 
 __all__ = ("report", "runs", "status")

@@ -18,7 +18,7 @@ from migrate_storage.translate.codegen import entries
 
 if TYPE_CHECKING:
     from migrate_storage.application.inspection import BackendUse, Inspection
-    from migrate_storage.database.census import Census
+    from migrate_storage.core.census import Census
 
 __all__ = ("inspect",)
 

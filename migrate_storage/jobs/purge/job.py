@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from migrate_storage.application.application import Application
+from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.core.text import amount
-from migrate_storage.database.census import Census
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of

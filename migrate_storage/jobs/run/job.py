@@ -10,10 +10,10 @@ from typing import Any
 
 from migrate_storage.application.application import Application, load_application
 from migrate_storage.application.columns import select_columns
+from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
-from migrate_storage.database.census import Census
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.known_losses import KnownLosses

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.core.census import Census, CensusColumn
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
 from migrate_storage.core.text import amount, duration, size
-from migrate_storage.database.census import Census, CensusColumn
 from migrate_storage.reporting import Report, outcome_from_dict, outcome_to_dict, render
 
 COLUMN = Column(table="doc", column="file", schema="app", key=("id", "part"))
