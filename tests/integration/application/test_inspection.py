@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
+from migrate_storage.application import inspection
 from migrate_storage.application.application import Application
 from migrate_storage.application.inspection import filenames, inspect
 from migrate_storage.core.model import Column
@@ -49,7 +50,8 @@ def test_everything_is_counted(database_url, moto_s3, tmp_path):
     assert filenames(app, "nobody", 2) == ()
 
 
-def test_many_odd_names_are_counted_and_few_are_listed(sqlite_url, tmp_path):
+def test_many_odd_names_are_counted_and_few_are_listed(sqlite_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(inspection, "LISTED_ODD_KEYS", 20)
     disk = FSSpecBackend(key="disk", fs="file", prefix=str(tmp_path))
     app = application(sqlite_url, [row("disk", f"x#{number}") for number in range(50)], (disk,))
     (use,) = inspect(app).backends
