@@ -99,7 +99,8 @@ def find_censuses(
     """Return a census of each key, for a command that shows it: a new one if the options ask for it, else the latest."""
     book = journal if journal.exists else None
     if not options.census:
-        return {key: latest_census(book, key) for key in keys}
+        recorded = list(_read_recorded(book))
+        return {key: next((census for census in recorded if key in census.keys), None) for key in keys}
     return dict.fromkeys(
         keys, search(database, application.known_columns, keys, options, journal=book) if keys else None
     )
@@ -107,11 +108,15 @@ def find_censuses(
 
 def latest_census(journal: Journal | None, key: str) -> Census | None:
     """The latest census of a key that the journal has."""
-    if journal is None or not journal.exists:
-        return None
-    records = (record for record in journal.runs.censuses() if record.report)
-    found = (Census.from_dict(json.loads(record.report or "")) for record in records)
-    return next((census for census in found if key in census.keys), None)
+    return next((census for census in _read_recorded(journal) if key in census.keys), None)
+
+
+def _read_recorded(journal: Journal | None) -> Iterator[Census]:
+    """Read the censuses that the journal has, the latest first."""
+    if journal is not None and journal.exists:
+        for record in journal.runs.censuses():
+            if record.report:
+                yield Census.from_dict(json.loads(record.report))
 
 
 def search_all(
