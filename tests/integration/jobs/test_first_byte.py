@@ -47,6 +47,8 @@ def postgres(postgres_url: str, tmp_path: Path) -> Iterator[World]:
     world.sql(f"CREATE ROLE {role} LOGIN")
     world.sql(f"GRANT SELECT ON documents TO {role}")
     world.sql(f"GRANT ALL ON SCHEMA public TO {role}")
+    for table in ("albums", "notes", "pages"):
+        world.sql(f"GRANT SELECT ON {table} TO {role}")
     yield world
     world.engine.dispose()
     world.sql(f"DROP OWNED BY {role}")

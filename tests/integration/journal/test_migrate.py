@@ -194,7 +194,7 @@ def test_killed_and_continued(empty: Project, database_url: str) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "3: leases have a host" in ended.stdout
     assert "up to version 1" in one_line_of(empty("runs", "--app", "app"))
-    purge = ("purge", "--app", "app", "--older-than", "0s", "--yes")
+    purge = ("purge", "--app", "app", "--older-than", "0s", "--visible-tables-only", "--yes")
     for words in (("run", *keys), ("revert", "--app", "app"), ("run", *keys), purge):
         ended = empty.python("next_version.py", *words)
         assert ended.returncode == 0, (words, ended.stdout, ended.stderr)

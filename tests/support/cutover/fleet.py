@@ -162,6 +162,10 @@ class Client(threading.Thread):
         except httpx.ConnectError:
             self.counts["read refused"] += 1
             return
+        except httpx.HTTPError:
+            # The process ended before it answered.
+            self.counts["read lost"] += 1
+            return
         if found is None:
             self.counts["read failed"] += 1
         else:
@@ -170,14 +174,9 @@ class Client(threading.Thread):
 
 
 def look(http: httpx.Client, endpoint: str, key: str, how: str) -> Read | None:
-    """Return what a process answers; ``None`` for an error. Raises ``ConnectError`` when no process listens."""
+    """Return what a process answers; ``None`` for an error. Raises ``httpx.HTTPError`` when no process answers."""
     began = time.monotonic()
-    try:
-        answer = http.get(f"{endpoint}/{how}/{key}")
-    except httpx.ConnectError:
-        raise
-    except httpx.HTTPError:
-        return None
+    answer = http.get(f"{endpoint}/{how}/{key}")
     if answer.status_code not in (200, 404):
         return None
     value = digest(answer.content) if answer.status_code == 200 else None

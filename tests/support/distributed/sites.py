@@ -142,7 +142,9 @@ class Site:
 
     def report(self) -> dict[str, Any]:
         """Return the report of the latest run."""
-        found = self.world.sql("SELECT report FROM migrate_storage_run ORDER BY started DESC LIMIT 1")
+        found = self.world.sql(
+            "SELECT report FROM migrate_storage_run WHERE kind <> 'census' ORDER BY started DESC LIMIT 1"
+        )
         return dict(json.loads(found[0][0]))
 
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -25,6 +26,7 @@ from migrate_storage.jobs.distributed.shards import ShardCoordinator, cut_rows, 
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, RunRecord, ShardRecord, new_run_id, shard_lease
 from migrate_storage.journal.lease_holder import hold_lease
+from migrate_storage.journal.statements import write_sql
 from migrate_storage.reporting import Report
 from migrate_storage.stores.rate_limit import StoreLimits
 from tests.support.engine.world import Album, Document, Note, Page, World
@@ -323,7 +325,7 @@ def test_ranges_are_forgotten_with_their_run(journal: Journal) -> None:
 
 
 def test_tables_know_the_ranges(journal: Journal) -> None:
-    statements = journal.database.transaction(journal.tables.sql)
+    statements = journal.database.transaction(partial(write_sql, tables=journal.tables))
     assert "migrate_storage_range" in statements
     journal.database.transaction(journal.tables.drop)
     assert not journal.exists

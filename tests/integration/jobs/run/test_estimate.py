@@ -26,7 +26,7 @@ from migrate_storage.reporting.prices import load_prices
 from migrate_storage.stores.retry import Retry
 from tests.support import ROOT
 from tests.support.engine import registrations as places
-from tests.support.engine.world import World
+from tests.support.engine.world import Document, World
 from tests.support.servers import AzureServer, S3Server
 
 MiB = 1024 * 1024
@@ -104,15 +104,18 @@ def test_between_disks_there_are_no_requests_and_a_limit_makes_it_longer(sqlite_
         FSSpecBackend(key="old", fs=fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "old")),
         ObstoreBackend(key="new", fs=tmp_path / "new"),
     )
-    world.fill(5)
+    # Smaller files would be compared by content before the probe, at the same limit.
+    content = bytes(2 * 1024 * 1024)
+    world.add(*(Document(id=i, title="", file=world.file(f"{i}.bin", content)) for i in range(1, 6)))
     quick = world.run(dry_run=True, probe=5).estimate
-    slow = world.run(dry_run=True, probe=5, bandwidth=1).estimate
+    slow = world.run(dry_run=True, probe=5, bandwidth=200_000).estimate
     unread = world.run(dry_run=True).estimate
     assert quick is not None
     assert slow is not None
     assert unread is not None
     assert (quick.source_reads, quick.destination_writes, quick.destination_reads, quick.twice) == (0, 0, 0, 0)
-    assert slow.seconds == slow.bytes == quick.bytes
+    assert slow.bytes == quick.bytes
+    assert slow.seconds == pytest.approx(slow.bytes / 200_000)
     assert slow.probed < quick.probed == 5, "the probe keeps to the limit, and ends in seconds all the same"
     assert (unread.probed, unread.seconds, unread.objects) == (0, None, 5)
     assert world.run().estimate is None, "a run needs none"
