@@ -11,15 +11,17 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Attributes, Evidence, ObjectMeta, Place
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.probe import SCRATCH, describe_destination, explain_unusable, remove_scratch_folder
-from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
-from migrate_storage.stores.base import ObjectAt
-from migrate_storage.stores.failures import FailureKind
+from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of_opened
+from migrate_storage.stores.base import ObjectAt, Opened
+from migrate_storage.stores.failures import FailureKind, classify
 from migrate_storage.stores.listing import Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
@@ -34,6 +36,8 @@ MAX_COMPARED = 20
 """Existing objects that are compared through both ways, at most."""
 _MAX_COMPARED_BYTES = 1024 * 1024
 """Up to this size the content is compared too."""
+_COMPARED_AT_ONCE = 8
+"""Objects that are compared at once."""
 _ROUNDS = 3
 """How often two objects are compared before they count as different: the application may write one meanwhile."""
 _MAX_BUCKETS = 20
@@ -69,11 +73,14 @@ def prove_translation(side: ResolvedBackend, filenames: Iterable[str], retry: Re
     if not side.is_translated:
         return 0
     proved, doubt = 0, ""
-    for filename in islice(dict.fromkeys(filenames), MAX_COMPARED):
-        equal, reason = _compare_ways(side, filename, retry)
-        if equal is False:
-            raise PreflightError(_describe_two_places(side, f"{filename!r} {reason}"))
-        proved, doubt = proved + bool(equal), doubt or reason
+    chosen = list(islice(dict.fromkeys(filenames), MAX_COMPARED))
+    # The first by itself: many at once would each open the filesystem's session.
+    for names in (chosen[:1], chosen[1:]):
+        compared = parallel_map(lambda name: _compare_ways(side, name, retry), names, _COMPARED_AT_ONCE)
+        for filename, (equal, reason) in compared:
+            if equal is False:
+                raise PreflightError(_describe_two_places(side, f"{filename!r} {reason}"))
+            proved, doubt = proved + bool(equal), doubt or reason
     if not proved:
         equal, reason = _compare_listed(side, retry)
         if equal is False:
@@ -146,7 +153,7 @@ def _compare_objects(one: ObjectAt, other: ObjectAt, retry: Retry, *, dated: boo
     reason = ""
     for _ in range(_ROUNDS):
         try:
-            equal, reason = _compare_once(one, other, retry, dated=dated)
+            equal, reason = retry.call(partial(_compare_once, one, other, dated=dated))
         except StoreRequestError as error:
             if isinstance(error.__cause__, KeyRefusedError):
                 # A file that both refuse, behind a link for example, shows nothing.
@@ -181,13 +188,14 @@ def _refuses(at: ObjectAt) -> bool:
     return False
 
 
-def _compare_once(one: ObjectAt, other: ObjectAt, retry: Retry, *, dated: bool) -> tuple[bool | None, str]:
-    here, there = retry.or_none_if_missing(one.head), retry.or_none_if_missing(other.head)
-    if here is None or there is None:
-        if here is there:
+def _compare_once(one: ObjectAt, other: ObjectAt, *, dated: bool) -> tuple[bool | None, str]:
+    first, second = _open_existing(one), _open_existing(other)
+    if first is None or second is None:
+        if first is second:
             return None, ""
-        present, absent = (one, other) if there is None else (other, one)
+        present, absent = (one, other) if second is None else (other, one)
         return False, f"exists through {present.store.name} and not through {absent.store.name}"
+    here, there = first.meta, second.meta
     if here.size != there.size:
         return False, f"has {here.size} bytes through {one.store.name} and {there.size} through {other.store.name}"
     seen = _comparable(here, there, local=one.store.is_local)
@@ -197,9 +205,19 @@ def _compare_once(one: ObjectAt, other: ObjectAt, retry: Retry, *, dated: bool) 
         what = "tag, date or version" if dated else "tag or version"
         return False, f"has another {what} through {one.store.name} than through {other.store.name}"
     small = here.size <= _MAX_COMPARED_BYTES
-    if small and retry.call(lambda: sha256_of(one)) != retry.call(lambda: sha256_of(other)):
+    if small and sha256_of_opened(first, one.key) != sha256_of_opened(second, other.key):
         return False, f"has other bytes through {one.store.name} than through {other.store.name}"
     return True, ""
+
+
+def _open_existing(at: ObjectAt) -> Opened | None:
+    """Open an object; ``None`` where there is none."""
+    try:
+        return at.open()
+    except Exception as error:
+        if classify(error).kind is FailureKind.MISSING:
+            return None
+        raise
 
 
 def is_same_object(here: ObjectMeta, there: ObjectMeta, *, local: bool) -> bool:

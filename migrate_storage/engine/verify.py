@@ -27,7 +27,7 @@ from migrate_storage.engine.transfer import (
     UnverifiedCopy,
     copy_bytes,
 )
-from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.base import ObjectAt, Opened
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
@@ -47,6 +47,7 @@ __all__ = (
     "is_as_recorded",
     "proven_unchanged",
     "sha256_of",
+    "sha256_of_opened",
     "verify",
 )
 
@@ -272,18 +273,24 @@ def sha256_of(at: ObjectAt) -> str:
     Raises:
         ConnectionError: the body ended early.
     """
-    return _read_digests(at, whole=False).sha256
+    return sha256_of_opened(at.open(), at.key)
 
 
-def _read_digests(at: ObjectAt, *, whole: bool = True) -> Digests:
-    opened = at.open()
+def sha256_of_opened(opened: Opened, key: str) -> str:
+    """Return the SHA-256 in hex of an object that a GET opened, read in bounded memory.
+
+    Raises:
+        ConnectionError: the body ended early.
+    """
+    return _read_digests(opened, key, whole=False).sha256
+
+
+def _read_digests(opened: Opened, key: str, *, whole: bool = True) -> Digests:
     digests = Digests(whole=whole)
     for piece in [opened.read()] if opened.meta.size <= SMALL_BYTES else opened.chunks():
         digests.update(piece)
     if digests.count != opened.meta.size:
-        raise ConnectionError(
-            f"{at.key} ended after {digests.count} of {opened.meta.size} bytes: the body was truncated"
-        )
+        raise ConnectionError(f"{key} ended after {digests.count} of {opened.meta.size} bytes: the body was truncated")
     return digests
 
 
@@ -316,7 +323,7 @@ def compare_content(source: ObjectAt, destination: ObjectAt, *, opaque_source: b
     of_destination: list[str] = []
     e_tags: dict[str, frozenset[str]] = {}
     for _ in range(_MAX_READS):
-        read = _read_digests(source)
+        read = _read_digests(source.open(), source.key)
         e_tags[read.sha256] = read.e_tags
         of_source.append(read.sha256)
         of_destination.append(sha256_of(destination))

@@ -253,7 +253,7 @@ def test_a_plan_that_is_stopped_while_it_reads_says_what_it_found(
 
     def stopped_at_the_first_read(retry: Retry, call):
         # Only the probe reads objects in a dry run.
-        if call.__qualname__ == "ObjectAt.open":
+        if getattr(call, "__qualname__", "") == "ObjectAt.open":
             job.stop()
         return real(retry, call)
 
