@@ -50,6 +50,8 @@ class Census:
     hidden: str = ""
     #: Whether that is excused.
     hidden_excused: bool = False
+    #: Seconds since it finished, by the database's clock, when it was read from the journal. Not in its JSON.
+    age: float = 0.0
 
     def known(self, key: str) -> int:
         """Rows that name a key in columns that the application knows."""
@@ -75,7 +77,9 @@ class Census:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that JSON can represent."""
-        return asdict(self)
+        values = asdict(self)
+        del values["age"]
+        return values
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Census:

@@ -7,7 +7,6 @@ long as the object exists: it proves that a cutover wrote the objects of that ke
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ class Outbox:
         backend: key of the cutover backend.
         schema: database schema of the table.
         grace: seconds for which repair leaves the key of a running write alone.
-        clock: returns seconds since the epoch, for tests.
+        clock: returns seconds since the epoch; ``None`` means the database's clock, so that processes on several machines agree.
     """
 
     def __init__(
@@ -77,14 +76,15 @@ class Outbox:
         schema: str | None = None,
         *,
         grace: float = WRITER_GRACE_SECONDS,
-        clock: Any = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.database = database
         self.backend = backend
         self.tables = Tables(schema)
         self._table = self.tables.outbox
         self._grace = grace
-        self._clock = clock
+        #: The time of all entries, in seconds since the epoch.
+        self.clock = clock or database.time
 
     def prepare(self) -> None:
         """Create the table if it is missing.
@@ -115,7 +115,7 @@ class Outbox:
             side: the side to trust in a new entry. An open entry keeps its side.
             tombstone: the key is to be deleted. An open entry keeps its tombstone.
             about: content type and metadata of the save.
-            expires: the entry is not closed before this time, in seconds since the epoch.
+            expires: the entry is not closed before this time of :attr:`clock`.
         """
         table = self._table
         values = self._new_values(path, side, tombstone, about, expires)
@@ -179,7 +179,7 @@ class Outbox:
         Returns:
             The entry. ``None`` if the key has none, another repair has the lease, or a write is running.
         """
-        table, now = self._table, self._clock()
+        table, now = self._table, self.clock()
         free = table.c.open & (table.c.claimed_by.is_(None) | (table.c.claimed_until < now))
         free &= table.c.busy_until <= now
         changes = {"sequence": table.c.sequence + 1, "claimed_by": owner, "claimed_until": now + seconds}
@@ -212,7 +212,7 @@ class Outbox:
         """
         table = self._table
         same = (self._key_matches(path), table.c.epoch == entry.epoch, table.c.sequence == entry.sequence, table.c.open)
-        unused = table.c.expires <= self._clock()
+        unused = table.c.expires <= self.clock()
         statement = update(table).values(open=False, about=None, failure=None) if both_written else delete(table)
         statement = statement.where(*same, unused)
         return self.database.transaction(lambda connection: connection.execute(statement).rowcount) == 1
@@ -237,7 +237,7 @@ class Outbox:
 
     def count_by_kind(self, now: float | None = None) -> EntryCounts:
         """Count the open entries by kind and trusted side."""
-        table, now = self._table, self._clock() if now is None else now
+        table, now = self._table, self.clock() if now is None else now
         kind = case((table.c.expires > now, "upload"), (table.c.busy_until > now, "writer"), else_="repair")
         statement = select(kind, table.c.side, func.count(), func.max(table.c.expires))
         statement = statement.where(table.c.backend == self.backend, table.c.open).group_by(kind, table.c.side)
@@ -287,7 +287,7 @@ class Outbox:
     def _new_values(
         self, path: str, side: Side, tombstone: bool, about: Mapping[str, Any] | None, expires: float
     ) -> dict[str, Any]:
-        now = self._clock()
+        now = self.clock()
         return {
             "id": digest(self.backend, path),
             "backend": self.backend,

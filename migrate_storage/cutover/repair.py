@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -166,7 +165,7 @@ class Repair:
 
     def _awaits_upload(self, entry: PendingEntry, result: RepairResult) -> bool:
         """Return whether an upload URL is valid, so that a copy now would be repeated."""
-        valid = entry.expires_at > time.time()
+        valid = entry.expires_at > self._outbox.clock()
         result.uploads += valid
         return valid
 

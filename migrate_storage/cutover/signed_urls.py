@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from advanced_alchemy.types.file_object.base import PathLike
 
 from migrate_storage.backend.base import text
@@ -59,7 +57,9 @@ async def sign_upload(
         lasts = expires_in if isinstance(expires_in, int) and expires_in > 0 else DEFAULT_UPLOAD_SECONDS
         lease.check()
         entry = await caller.run_blocking(
-            lambda: executor.outbox.open_entry(text(path), side, expires=time.time() + lasts + UPLOAD_GRACE_SECONDS)
+            lambda: executor.outbox.open_entry(
+                text(path), side, expires=executor.outbox.clock() + lasts + UPLOAD_GRACE_SECONDS
+            )
         )
         await caller.run_blocking(executor.outbox.leave_for_repair, text(path), entry)
         side = entry.side if TABLE[phase].entries else side

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError, RefusedError, RunError
+from migrate_storage.database.clock import DatabaseClock
 from migrate_storage.database.dialects import DIALECTS, dialect_of, refuse_product
 from migrate_storage.database.urls import engine_from_url
 
@@ -139,6 +140,7 @@ class Database:
         alone = isinstance(self._sync_engine.pool, (StaticPool, SingletonThreadPool, AssertionPool))
         self._turn: AbstractContextManager[Any] = threading.RLock() if alone else nullcontext()
         self.url = self._sync_engine.url
+        self._clock = DatabaseClock(lambda: self.transaction(self._read_clock))
         self._schemas: Mapping[str | None, str | None] = schemas_of(engine)
         #: That of the server. MariaDB behind a ``mysql`` URL is recognised by :meth:`connect`.
         self.dialect = dialect_of(self._sync_engine.dialect)
@@ -248,8 +250,24 @@ class Database:
             return work(connection)
 
     def now(self, connection: Connection) -> float:
-        """The database's clock in seconds since the epoch, which all leases use."""
+        """The database's clock in seconds since the epoch, read in the caller's transaction.
+
+        Every time that the journal keeps is of this clock. The clocks of two machines are never compared.
+        """
         return float(connection.exec_driver_sql(self.dialect.clock).scalar_one())
+
+    def time(self) -> float:
+        """The same clock outside a transaction, estimated from a reading of the last minute.
+
+        Raises:
+            RunError: the database cannot be reached.
+        """
+        return self._clock.now()
+
+    def _read_clock(self, connection: Connection) -> tuple[float, float]:
+        before = time.monotonic()
+        value = self.now(connection)
+        return value, (before + time.monotonic()) / 2
 
     def close(self) -> None:
         """Close our connections. The application's are not touched."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -70,7 +69,7 @@ def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:
     ref, column = outcome.refs[0], outcome.refs[0].column
     return KnownLoss(
         column=(column.schema, column.table, column.column), pk=ref.pk, location=outcome.source, reason=reason.strip(),
-        by=_current_user(), at=time.time(), id=KnownLoss.id_of(column, ref.pk, outcome.source),
+        by=_current_user(), id=KnownLoss.id_of(column, ref.pk, outcome.source),
     )  # fmt: skip
 
 

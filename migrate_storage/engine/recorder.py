@@ -93,7 +93,7 @@ class RunRecorder:
         record = replace(self._create_record(task, state=state), outcome=outcome, reason=reason, seconds=result.seconds)
         if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
             # The object of an earlier copy is still there. A revert needs its record, and so does the next copy.
-            return replace(before, run=self.run, part=self.part, outcome=outcome, reason=reason, updated=record.updated)
+            return replace(before, run=self.run, part=self.part, outcome=outcome, reason=reason)
         if verified is not None:
             record = with_objects(record, verified.source, verified.destination, verified.sha256)
             return replace(record, ours=_is_ours(result), evidence=verified.evidence[:64])

@@ -156,11 +156,8 @@ class Job(ABC, Generic[F]):
             self.run_limits = RunLimits(share.left(self.pace.max_duration), self.pace.max_bytes, self._count_bytes)
             return do(share)
 
-    def new_record(
-        self, run: str, source: str, destination: str, way: Way = Way.SWAP, *, began: float | None = None
-    ) -> RunRecord:
-        """Return the journal record of a run that begins, now by default."""
-        began = time.time() if began is None else began
+    def new_record(self, run: str, began: float, source: str, destination: str, way: Way = Way.SWAP) -> RunRecord:
+        """Return the journal record of a run that began at this time of the database's clock."""
         return RunRecord(
             id=run, kind=self.kind, state="running", started=began, updated=began, source=source, destination=destination,
             way=way,
@@ -177,10 +174,11 @@ class Job(ABC, Generic[F]):
         Raises:
             ConfigurationError: the job refused to begin.
         """
-        what, stats, share, began = self.describe(facts), self.context.stats, self.share, time.time()
+        what, stats, share, began = self.describe(facts), self.context.stats, self.share, time.monotonic()
+        started = time.time() if journal is None else journal.database.time()
         ends: dict[str, Any] = {"source": what.source, "destination": what.destination, "way": what.way}
         if journal is not None and share is None:
-            journal.runs.begin(self.new_record(what.run, **ends, began=began))
+            journal.runs.begin(self.new_record(what.run, started, **ends))
         stats.send(
             RunStarted(
                 kind=self.kind, run=what.run, reason=what.reason, dry_run=what.dry_run or what.read_only, resumed=what.resumed,
@@ -203,8 +201,8 @@ class Job(ABC, Generic[F]):
             state, error = "failed", str(self._lease_error)
         report = Report(
             kind=self.kind, run=what.run, way_reason=what.reason, state="planned" if what.dry_run and state == "finished" else state,
-            error=error, dry_run=what.dry_run, resumed=what.resumed, started=began, finished=time.time(), passes=self._passes,
-            counts=dict(stats.counts), rows_moved=self.count_rows_moved(facts), bytes_moved=stats.bytes, evidence=dict(stats.evidence),
+            error=error, dry_run=what.dry_run, resumed=what.resumed, started=started, finished=started + time.monotonic() - began,
+            passes=self._passes, counts=dict(stats.counts), rows_moved=self.count_rows_moved(facts), bytes_moved=stats.bytes, evidence=dict(stats.evidence),
             listed=stats.listed[:LISTED], notes=what.notes, **ends,
         )  # fmt: skip
         report = self.complete(facts, report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from threading import Event
 
 from migrate_storage.application.application import Application
@@ -73,10 +74,12 @@ def search(
         database, scope, stop=context.stop if context else Event(), send=context.stats.send if context else silent
     )
     if journal is not None:
+        # The journal may be in another database, which has its own clock.
+        now = journal.database.time()
         journal.runs.begin(
             RunRecord(
                 id=new_run_id(), kind="census", state="finished", source=found.keys[0][:255], destination="", way="",
-                started=found.started, updated=found.finished, finished=found.finished,
+                started=now - (found.finished - found.started), updated=now, finished=now,
                 report=json.dumps(found.to_dict()),
             )
         )  # fmt: skip
@@ -114,9 +117,11 @@ def latest_census(journal: Journal | None, key: str) -> Census | None:
 def _read_recorded(journal: Journal | None) -> Iterator[Census]:
     """Read the censuses that the journal has, the latest first."""
     if journal is not None and journal.exists:
+        now = journal.database.time()
         for record in journal.runs.censuses():
             if record.report:
-                yield Census.from_dict(json.loads(record.report))
+                census = Census.from_dict(json.loads(record.report))
+                yield replace(census, age=max(0.0, now - record.updated))
 
 
 def search_all(

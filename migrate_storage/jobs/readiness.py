@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,7 +78,8 @@ def ready_to_unregister(
         ]
         checks.extend(_check_latest_run(runs))
         checks.extend(_check_cutovers(application, database, key))
-        checks.append(_check_soak(book.rows.last_repointed([run.id for run in runs]) if runs else None, soak))
+        last = book.rows.last_repointed([run.id for run in runs]) if runs else None
+        checks.append(_check_soak(None if last is None else max(0.0, book.database.time() - last), soak))
     return key, checks
 
 
@@ -160,9 +160,9 @@ def _check_latest_run(runs: list[RunRecord]) -> Iterator[ReadinessCheck]:
         yield ReadinessCheck("run", True, f"the latest run from it ({latest.id}) finished, with nothing listed")
 
 
-def _check_soak(last: float | None, soak: float) -> ReadinessCheck:
-    if last is None:
+def _check_soak(since: float | None, soak: float) -> ReadinessCheck:
+    """Check that enough seconds have passed since the last row was re-pointed."""
+    if since is None:
         return ReadinessCheck("soak", True, "no row was ever re-pointed from it")
-    since = max(0.0, time.time() - last)
     message = f"the last row was re-pointed {duration(since)} ago, the soak is {duration(soak)}"
     return ReadinessCheck("soak", since >= soak, message)

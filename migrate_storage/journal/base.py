@@ -58,6 +58,12 @@ class Repository:
         """Run one statement; return how many rows it changed."""
         return self.database.transaction(lambda connection: int(connection.execute(statement).rowcount))
 
+    def _write_at(self, statement: Callable[[float], Executable]) -> int:
+        """As :meth:`_write`, with a statement that is given the database's time."""
+        return self.database.transaction(
+            lambda connection: int(connection.execute(statement(self.database.now(connection))).rowcount)
+        )
+
     def _retry_on_conflict(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction, once more if another process inserted the same record first."""
         try:

@@ -26,9 +26,9 @@ class KnownLoss:
     location: Location
     reason: str
     by: str
-    #: Seconds since the epoch.
-    at: float
     id: str
+    #: When it was acknowledged, by the database's clock; set by the repository.
+    at: float = 0.0
 
     @staticmethod
     def id_of(column: Column, pk: Sequence[Any], location: Location) -> str:
@@ -48,7 +48,8 @@ class KnownLossRepository(Repository):
                 known.update(connection.execute(select(self.c.id).where(self.c.id.in_(batch))).scalars())
             new = {loss.id: loss for loss in losses if loss.id not in known}
             if new:
-                connection.execute(insert(self.table), [_to_row(loss) for loss in new.values()])
+                now = self.database.now(connection)
+                connection.execute(insert(self.table), [{**_to_row(loss), "at": now} for loss in new.values()])
 
         self._retry_on_conflict(write)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from operator import itemgetter
@@ -128,7 +127,8 @@ class ObjectRepository(Repository):
         taken = self._find_taken(connection, _destination_ids(records))
         records = [record for record in records if record.id not in taken]
         earlier = self._read_earlier(connection, records)
-        new = [_to_row(record) for record in records if record.id not in earlier]
+        now = self.database.now(connection)
+        new = [_to_row(record, now) for record in records if record.id not in earlier]
         if new:
             connection.execute(insert(self.table), new)
         changed = [record for record in records if record.id in earlier and _may_replace(earlier[record.id], record)]
@@ -150,7 +150,7 @@ class ObjectRepository(Repository):
         """Give an intent to another shard; return whether its shard still had it."""
         same = self.c.part.is_(None) if record.part is None else self.c.part == record.part
         intent = (self.c.id == record.id, self.c.state == "intent", self.c.run == record.run, same)
-        return self._write(update(self.table).where(*intent).values(part=part, updated=time.time())) == 1
+        return self._write_at(lambda now: update(self.table).where(*intent).values(part=part, updated=now)) == 1
 
     def owned_by_others(self, records: Sequence[ObjectRecord], *, without: Collection[str] = ()) -> set[str]:
         """Ids of the records whose destination belongs to another source object.
@@ -200,7 +200,8 @@ class ObjectRepository(Repository):
             The ids whose record has these values now, from this call or an earlier one of the same run, and the number
             of inserted records. Other ids have a record of another run, or a destination of another object.
         """
-        values = {record.id: _to_row(record) for record in records}
+        now = self.database.now(connection)
+        values = {record.id: _to_row(record, now) for record in records}
         self._free_destinations(connection, records)
         taken = self._find_taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
         earlier: dict[str, Any] = {}
@@ -226,7 +227,8 @@ class ObjectRepository(Repository):
         if not records:
             return
         statement = update(self.table).where(self.c.id == bindparam("line"))
-        rows = [_to_row(record) for record in records]
+        now = self.database.now(connection)
+        rows = [_to_row(record, now) for record in records]
         connection.execute(
             statement.values({name: bindparam(f"v_{name}") for name in columns}),
             [{"line": row["id"], **{f"v_{name}": row[name] for name in columns}} for row in rows],
@@ -236,20 +238,22 @@ class ObjectRepository(Repository):
         """Update the records whose state still is ``before``; return the ids of those."""
 
         def write(connection: Connection) -> set[str]:
-            unchanged = update(self.table).where(self.c.state == before)
-            updates = ((each.id, unchanged.where(self.c.id == each.id).values(**_to_row(each))) for each in records)
+            unchanged, now = update(self.table).where(self.c.state == before), self.database.now(connection)
+            updates = (
+                (each.id, unchanged.where(self.c.id == each.id).values(**_to_row(each, now))) for each in records
+            )
             return {id_ for id_, statement in updates if connection.execute(statement).rowcount}
 
         return self.database.transaction(write)
 
     def set_state(self, id_: str, state: str) -> None:
         """Change the state of one record."""
-        self._write(update(self.table).where(self.c.id == id_).values(state=state, updated=time.time()))
+        self._write_at(lambda now: update(self.table).where(self.c.id == id_).values(state=state, updated=now))
 
     def release(self, ids: Sequence[str]) -> int:
         """Mark copies that no row names as leftovers; return how many. Safe to repeat."""
         held = (self.c.id.in_(ids), self.c.state == "held", self.c.outcome.in_(("rewritten", "changed")))
-        return self._write(update(self.table).where(*held).values(state="leftover", updated=time.time()))
+        return self._write_at(lambda now: update(self.table).where(*held).values(state="leftover", updated=now))
 
     def _select(self) -> Select[Any]:
         return select(*(self.c[name] for name in _COLUMNS))
@@ -279,5 +283,6 @@ def _destination_id(record: ObjectRecord) -> str:
     return digest(record.destination_key, record.destination_path)
 
 
-def _to_row(record: ObjectRecord) -> dict[str, Any]:
-    return {**{name: getattr(record, name) for name in _COLUMNS}, "destination_id": _destination_id(record)}
+def _to_row(record: ObjectRecord, now: float) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in _COLUMNS}
+    return {**values, "updated": now, "destination_id": _destination_id(record)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.core.model import Column, Evidence, Location, Place
@@ -69,7 +69,8 @@ class ObjectRecord:
     destination_modified: float | None = None
     destination_version: str | None = None
     seconds: float | None = None
-    updated: float = field(default_factory=time.time)
+    #: When the record was last written, by the database's clock; set by the repository.
+    updated: float = 0.0
     #: The shard of the run that copied it; ``None`` in a run of one process.
     part: int | None = None
 
@@ -124,6 +125,7 @@ class RunRecord:
     destination: str
     way: str
     state: str
+    #: All times are seconds since the epoch by the database's clock.
     started: float
     updated: float
     finished: float | None = None
@@ -156,5 +158,5 @@ class ShardRecord:
 
 
 def new_run_id() -> str:
-    """A new id of a run. Ids sort by time."""
+    """A new id of a run, with the time of this machine's clock for a person. Runs are sorted by ``started``."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"

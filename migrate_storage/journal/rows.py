@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ class RowRepository(Repository):
     def add(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert records."""
         if records:
-            now = time.time()
+            now = self.database.now(connection)
             connection.execute(insert(self.table), [_to_row(record, now) for record in records])
 
     def add_missing(self, connection: Connection, records: Sequence[RowRecord]) -> None:
@@ -58,7 +57,8 @@ class RowRepository(Repository):
     def mark_reverted(self, connection: Connection, ids: Sequence[int]) -> None:
         """Mark records as reverted now."""
         for batch in id_batches(ids):
-            connection.execute(update(self.table).where(self.c.id.in_(batch)).values(state="reverted", at=time.time()))
+            changes = {"state": "reverted", "at": self.database.now(connection)}
+            connection.execute(update(self.table).where(self.c.id.in_(batch)).values(changes))
 
     def set_state(self, id_: int, state: str, new_value: str | None = None) -> None:
         """Change the state of one record, and the new value if one is given."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import fields
 from typing import Any
 
@@ -31,7 +30,8 @@ class RunRepository(Repository):
 
     def update(self, run: str, **values: Any) -> None:
         """Change a run's ``state``, ``report``, ``finished`` or ``doing``."""
-        self._write(update(self.table).where(self.c.id == run).values(updated=time.time(), **values))
+        statement = update(self.table).where(self.c.id == run)
+        self._write_at(lambda now: statement.values(updated=now, **values))
 
     def control(self, run: str) -> dict[str, Any]:
         """What is requested of a run; empty where nothing is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 from migrate_storage.core.census import Census, CensusColumn
@@ -19,7 +18,7 @@ def census_lines(census: Census | None, key: str, label: str = "census") -> Iter
     if census is None:
         yield f"  {label:<10} none yet: 'migrate-storage run' takes one at its end, --census full takes one now"
         return
-    age = f", taken {duration(max(0.0, time.time() - census.finished))} ago"
+    age = f", taken {duration(census.age)} ago"
     yield from _indent(describe_census(census, key, age), label)
 
 

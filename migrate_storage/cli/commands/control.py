@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +79,7 @@ def control(request: _ControlRequest) -> None:
                 f"{record.id} is a {record.kind}: only a run, a sync or a verify of several processes can be controlled; stop it with Ctrl-C"
             )
         journal.runs.request_control(record.id, **asked)
-    silent = time.time() - record.updated
+        silent = journal.database.time() - record.updated
     lines = [f"{record.id}: {action} is asked for; `migrate-storage status` shows when it is done."]
     if silent > PROBABLY_DEAD_SECONDS:
         lines.append(

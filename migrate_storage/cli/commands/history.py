@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -77,7 +76,7 @@ def status(request: _StatusRequest) -> int:
         return _print_readiness(request)
     with request.application.opened_journal() as journal:
         record = journal.runs.find(request.run)
-        census = _find_census(request, journal, record)
+        census, silent = _find_census(request, journal, record), max(0.0, journal.database.time() - record.updated)
     stored = _decode_report(record)
     doing = json.loads(record.doing) if record.doing and record.finished is None else None
     wanted = json.loads(record.wanted) if record.wanted else None
@@ -85,13 +84,14 @@ def status(request: _StatusRequest) -> int:
         "census": census and census.to_dict(),
     }  # fmt: skip
     shown = census_lines(census, record.source) if record.kind == "run" else ()
-    request.output.print(value, (*_render_status(record, stored, doing), *shown), important=True)
+    request.output.print(value, (*_render_status(record, stored, doing, silent), *shown), important=True)
     return 0
 
 
-def _render_status(record: RunRecord, stored: Report | None, doing: Mapping[str, Any] | None) -> Iterator[str]:
-    since = duration(max(0.0, time.time() - record.updated))
-    age = f", last sign of life {since} ago" if record.finished is None else ""
+def _render_status(
+    record: RunRecord, stored: Report | None, doing: Mapping[str, Any] | None, silent: float
+) -> Iterator[str]:
+    age = f", last sign of life {duration(silent)} ago" if record.finished is None else ""
     yield f"{record.id}  {record.state}{age}  {_describe_keys(record)}"
     if doing is not None:
         yield from _render_progress(doing, rows=record.kind == "run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -127,8 +126,9 @@ def prune(request: _PruneRequest) -> None:
     Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose
     phase has been DESTINATION for that long, the lines of keys that are settled go too.
     """
-    before, count = time.time() - request.older_than, 0
+    count = 0
     with request.application.opened_tables() as (database, journal_tables):
+        before = database.time() - request.older_than
         if database.transaction(journal_tables.exist):
             while gone := database.transaction(lambda connection: journal_tables.prune(connection, before)):
                 count += gone

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -260,14 +259,14 @@ class PhaseController:
         if "stopped" in known:
             return Condition(name="comparison", count=1, message="the comparison was stopped")
         numbers = ", ".join(f"{known[word]:,} {word}" for word in ("missing", "different", "extra"))
-        age = duration(max(0.0, time.time() - known["at"]))
+        age = duration(max(0.0, self._table.database.time() - known["at"]))
         message = f"compared {age} ago: {numbers} on the {trusted_side(after)}" if known["differ"] else ""
         advice = f" ({known['example']!r}, say); run 'migrate-storage cutover repair --all'" if message else ""
         message = message + advice or f"compared in full {age} ago: both sides are the same"
         return Condition(name="comparison", count=known["differ"], message=message)
 
     def _compare_sides(self, shared: PhaseRow, after: Phase) -> dict[str, Any]:
-        started, counts, example = time.time(), Counter[Relation](), ""
+        started, counts, example = self._table.database.time(), Counter[Relation](), ""
         for each in find_differences(self._backend.source, self._backend.destination, self._outbox, self._stopping):
             counts[each.relation] += 1
             self._backend.counters.add("difference", trusted_side(after))

@@ -109,7 +109,8 @@ class MySQL(Dialect):
     trials = _MySQLTrials()
     catalog = _MySQLCatalog()
     version = "SELECT CONCAT(VERSION(), ' ', @@version_comment)"
-    clock = "SELECT UNIX_TIMESTAMP(NOW(6))"
+    # Not of NOW(): where clocks are put back, two times have one local time.
+    clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6"
     update_triggers = (
         "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
         " AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"

@@ -8,7 +8,6 @@ was listed, and no journal record of an earlier run. The passes that follow do a
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -173,7 +172,7 @@ class PostgresRekey:
             .returning(*found.c, _dump_key(rows, key).label("pk"))
             .cte("moved")
         )
-        now = sa.cast(time.time(), sa.Double)
+        now = sa.literal(self._journal.database.now(connection), sa.Double)
         object_values, row_values = self._object_values(moved, now), self._row_values(rows, moved, now)
         fresh = sa.select(*_cast_values(objects, object_values)).where(moved.c.fresh).distinct()
         added = sa.insert(objects).from_select(list(object_values), fresh).returning(objects.c.id).cte("added")

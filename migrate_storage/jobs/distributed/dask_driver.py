@@ -141,7 +141,7 @@ class DaskDriver:
         except ConfigurationError:
             journal.runs.request_control(line.id, stop=True)
             self._wait_for_tasks(client, journal, line)
-            journal.runs.update(line.id, state="failed", finished=time.time())
+            journal.runs.update(line.id, state="failed", finished=journal.database.time())
             raise
         except RunError as failure:
             state, error = "failed", str(failure)
@@ -155,7 +155,7 @@ class DaskDriver:
         else:
             report = Report(
                 kind=line.kind, run=line.id, way=Way(line.way), way_reason="", source=line.source,
-                destination=line.destination, state=state, error=error, started=line.started, finished=time.time(),
+                destination=line.destination, state=state, error=error, started=line.started, finished=journal.database.time(),
             )  # fmt: skip
         if state != "finished":
             journal.runs.update(line.id, state=state, report=json.dumps(report.to_dict()), finished=report.finished)

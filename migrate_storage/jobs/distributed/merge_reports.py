@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +38,7 @@ def merge_reports(
     else:
         counts, evidence = _sum(report.counts for report in reports), _sum(report.evidence for report in reports)
     return replace(
-        last, started=began, finished=time.time(), passes=max(report.passes for report in reports),
+        last, started=began, finished=journal.database.time(), passes=max(report.passes for report in reports),
         counts=counts, evidence=evidence, listed=tuple(listed.values())[:LISTED],
         rows_moved=journal.rows.count_repointed(last.run) if ends else 0,
         bytes_moved=sum(report.bytes_moved for report in reports),

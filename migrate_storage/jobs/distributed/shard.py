@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,8 +32,8 @@ class ShardedJob:
     plan: str
     #: The limits of the whole job, which its shards divide.
     limits: JobPace
-    #: Makes the journal record of a run that begins, from its id.
-    line: Callable[[str], RunRecord]
+    #: Makes the journal record of a run, from its id and when it begins.
+    line: Callable[[str, float], RunRecord]
     #: Cuts the job into so many shards; returns the bounds of each.
     cut: Callable[[int], Sequence[str]]
     #: Whether something is left to do when all shards are done.
@@ -77,7 +76,7 @@ class ShardRun:
 
     def left(self, seconds: float | None) -> float | None:
         """Return the seconds left of a limit that counts from the beginning of the whole job; ``None`` for no limit."""
-        return None if seconds is None else max(0.0, self.began + seconds - time.time())
+        return None if seconds is None else max(0.0, self.began + seconds - self._journal.database.time())
 
     def check(self) -> None:
         """Make sure, right before a write, that the lease of the shard is still held.

@@ -150,7 +150,7 @@ class ShardCoordinator:
                 ShardRecord(run=mine, number=n, total=into, plan=self._work.plan, bounds=NO_BOUNDS) for n in range(into)
             ]
             end = [ShardRecord(run=mine, number=into, total=into, plan=self._work.plan)] if self._work.ends else []
-            self._journal.shards.begin(self._work.line(mine), made + end)
+            self._journal.shards.begin(self._work.line(mine, self._journal.database.time()), made + end)
         return mine
 
     @contextmanager

@@ -173,7 +173,8 @@ class Orphans(Job[_Facts]):
         if restore_run is not None and known is not None:
             restore_run = None if restore_run == "all" else known.runs.find(restore_run).id
         prefix = check_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
-        quarantine = Quarantine(sides, context.copy_resources(64 * MiB), dry_run=not options.yes)
+        resources = context.copy_resources(64 * MiB)
+        quarantine = Quarantine(sides, resources, clock=journal.database.time, dry_run=not options.yes)
         facts = _Facts(
             run=new_run_id(), database=database, journal=known, sides=sides, keys=keys, prefix=prefix, restore_run=restore_run,
             reachability=None,

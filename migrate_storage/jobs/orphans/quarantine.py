@@ -6,7 +6,6 @@ quarantine only. ``quarantined``: in quarantine. ``restoring``: in quarantine, a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -119,14 +118,20 @@ class Quarantine:
     Args:
         sides: every registered backend.
         resources: what all copies of the job share.
+        clock: the time by the journal's database, in seconds since the epoch.
         dry_run: :meth:`put_back` sends HEAD requests and compares, and writes nothing.
     """
 
     def __init__(
-        self, sides: Mapping[str, ResolvedBackend], resources: CopyResources, *, dry_run: bool = False
+        self,
+        sides: Mapping[str, ResolvedBackend],
+        resources: CopyResources,
+        *,
+        clock: Callable[[], float],
+        dry_run: bool = False,
     ) -> None:
         self._sides, self._resources, self._retry, self._dry_run = sides, resources, resources.retry, dry_run
-        self._breaker = CircuitBreaker()
+        self._clock, self._breaker = clock, CircuitBreaker()
 
     def try_step(self, step: Callable[[ObjectRecord], StepResult], record: ObjectRecord) -> StepResult:
         """Do one of the steps below for one object; a failure of the object is a result.
@@ -228,7 +233,7 @@ class Quarantine:
     def _settle_existing(self, record: ObjectRecord, existing: ObjectMeta, found: ObjectMeta | None) -> StepResult:
         """Decide about the copy, if it was found, where an object is at the original's key."""
         never_deleted = record.size is None or proven_unchanged(record.source_evidence, existing.evidence)
-        age_seconds = time.time() - record.updated
+        age_seconds = self._clock() - record.updated
         if never_deleted and record.state == "deleting" and age_seconds < COPY_RETENTION_AFTER_CRASH_SECONDS:
             # A suspended job may wake up and delete the original.
             evidence = "at its place, a copy is kept for a while"

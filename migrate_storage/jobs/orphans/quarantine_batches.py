@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -170,9 +169,7 @@ class QuarantineBatches:
             self._record([result.record])
 
     def _record(self, records: Sequence[ObjectRecord]) -> None:
-        now = time.time()
-        updated = [replace(record, updated=now) for record in records]
-        self._journal.database.transaction(partial(self._journal.objects.record_results, records=updated))
+        self._journal.database.transaction(partial(self._journal.objects.record_results, records=records))
 
     def _recover(self) -> None:
         """Finish the steps of a killed job."""
@@ -188,8 +185,7 @@ class QuarantineBatches:
     def _claim(self, records: Iterable[ObjectRecord], before: str, after: str) -> list[ObjectRecord]:
         """Change the state of records that still have state ``before``; return those."""
         # A job that was suspended beyond its lease loses its records so, and then deletes neither object nor copy.
-        now = time.time()
-        changed = [replace(record, state=after, updated=now) for record in records]
+        changed = [replace(record, state=after) for record in records]
         ours = self._journal.objects.claim(changed, before)
         return [record for record in changed if record.id in ours]
 

@@ -6,7 +6,6 @@ is read after the listing. Where its row is not committed yet, the object is you
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -37,7 +36,7 @@ class Reachability:
         keys: those whose objects are checked.
         rows: the databases of the application with their columns, the one of the job first.
         journal: what runs still need; ``None`` where there is none.
-        min_age: seconds below which an object may be an upload whose row is not committed yet.
+        min_age: seconds, by the database's clock, below which an object may be an upload whose row is not committed yet.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Reachability:
         self._listers = [StoreLister(sides[key]) for key in keys]
         self._services = services = ServiceIdentity(sides.values())
         self._stack = ExitStack()
-        self._min_age, self._listed_at = min_age, time.time()
+        self._min_age, self._listed_at = min_age, rows[0][0].time()
         #: All listed objects.
         self.inventory = self._stack.enter_context(StoreInventory(services))
         #: The places that rows and lists name.
@@ -78,7 +77,7 @@ class Reachability:
         Raises:
             RunError: a listing broke off.
         """
-        self._listed_at = time.time()
+        self._listed_at = self._rows[0][0].time()
         for lister in self._listers:
             self.inventory.add(_checked(lister.list_objects(tell), stop))
 

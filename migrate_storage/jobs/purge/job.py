@@ -129,7 +129,10 @@ class Purge(Job[_Facts]):
             )  # fmt: skip
             facts = _Facts(
                 journal=journal, first=first, runs=[run.id for run in runs], read_rows=read_rows, rows_fresh_until=fresh_until,
-                census=census, rules=PurgeRules(source, destination, references, services, options, self.context.retry),
+                census=census,
+                rules=PurgeRules(
+                    source, destination, references, services, options, self.context.retry, now=journal.database.time()
+                ),
             )  # fmt: skip
             candidates = sum(1 for record in self._records(facts) if not facts.rules.reason_to_keep(record))
             if candidates > options.max_delete:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from migrate_storage.core.errors import KeyRefusedError
@@ -53,7 +52,10 @@ class PurgeDecision:
 
 
 class PurgeRules:
-    """Decides about one object: cheap tests first, requests to the stores last, right before the DELETE."""
+    """Decides about one object: cheap tests first, requests to the stores last, right before the DELETE.
+
+    ``now`` is the time by the journal's database, whose clock is that of the records.
+    """
 
     def __init__(
         self,
@@ -63,10 +65,12 @@ class PurgeRules:
         services: ServiceIdentity,
         options: PurgeOptions,
         retry: Retry,
+        *,
+        now: float,
     ) -> None:
         self._source, self._destination = source, destination
         self._references, self._services, self._options, self._retry = references, services, options, retry
-        self._now = time.time()
+        self._now = now
 
     def decide(self, entry: ObjectRecord) -> PurgeDecision:
         """Decide about one object."""

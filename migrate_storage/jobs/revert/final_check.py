@@ -45,7 +45,7 @@ class DestinationRecheck:
         """Check every row that went back.
 
         Args:
-            since: when the revert began, in seconds since the epoch.
+            since: when the revert began, by the clock of the journal's database.
             concurrency: objects checked at once.
             stop: ends it between two batches.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -158,7 +157,8 @@ class Revert(Job[_Facts]):
 
     def work(self, facts: _Facts) -> str:
         """Put the rows back, then check the destination once more for late writes."""
-        began, options, stop = time.time(), self._options, self.context.stop
+        options, stop, database = self._options, self.context.stop, facts.journal.database
+        began = database.transaction(database.now)
         self._restore_rows(facts)
         if self._moved and not options.dry_run and not stop.is_set():
             self.begin_pass()

@@ -78,8 +78,7 @@ def share(journal: Journal, run: str, number: int, total: int, bounds: str) -> S
     return ShardRun(journal, work, ShardRecord(run=run, number=number, total=total, plan="p", bounds=bounds), ())
 
 
-def _line(run: str) -> RunRecord:
-    now = time.time()
+def _line(run: str, now: float) -> RunRecord:
     return RunRecord(
         id=run, kind="run", source="old", destination="new", way="move", state="running", started=now, updated=now
     )
@@ -102,7 +101,7 @@ def test_each_row_is_in_one_range_whatever_its_key(worlds: World, total: int) ->
         journal.prepare()
         run = new_run_id()
         journal.shards.begin(
-            _line(run),
+            _line(run, time.time()),
             [ShardRecord(run=run, number=n, total=total, plan="p", bounds=each) for n, each in enumerate(bounds)],
         )
         shares = [share(journal, run, each.number, total, each.bounds) for each in journal.shards.of_run(run)]
@@ -128,7 +127,7 @@ def test_keys_of_objects_fall_into_one_range_each(sqlite_url: str) -> None:
         journal = Journal(database)
         journal.prepare()
         run = new_run_id()
-        journal.runs.begin(_line(run))
+        journal.runs.begin(_line(run, time.time()))
         shares = [share(journal, run, number, 5, "{}") for number in range(5)]
         names = [f"a/{i}" for i in range(2000)] + ["", "é", "\udcff"]
         held = [sum(each.has(name) for name in names) for each in shares]
