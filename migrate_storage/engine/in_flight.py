@@ -43,11 +43,13 @@ class PendingRow:
     verified: dict[SlotPath, tuple[str, Verified, Location]] = field(default_factory=dict)
     #: An earlier pass or run reported one of its objects as a problem.
     listed: bool = False
+    #: It names the copies already, and gets the size and the ETag of newer ones.
+    renews: bool = False
 
     @classmethod
     def pointing_to(cls, id_: str, pointing: Pointing) -> PendingRow:
         """Return a row that waits for a newer copy of the object that it names."""
-        return cls(pointing.rows, pointing.row, dict.fromkeys(pointing.paths, id_), {id_})
+        return cls(pointing.rows, pointing.row, dict.fromkeys(pointing.paths, id_), {id_}, renews=True)
 
     @property
     def objects(self) -> set[str]:
@@ -103,7 +105,7 @@ class PendingObject:
         for row, value in self._tried:
             if value is not None:
                 slots = {path: other for path, other in row.slots.items() if other == id_}
-                rows.append(PendingRow(row.rows, Row(row.row.pk, value), slots, {id_}))
+                rows.append(PendingRow(row.rows, Row(row.row.pk, value), slots, {id_}, renews=True))
         return create_recopy(record, self.task.item, rows, recopies=self.recopies + 1, refs=self.refs)
 
     # -- transitions

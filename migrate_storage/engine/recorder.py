@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, event
 from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.database.compare_and_swap import SWAPPED, SwapResult
 from migrate_storage.database.connection import Database
-from migrate_storage.engine.repoint import RowUpdate, repoint_rows
+from migrate_storage.engine.repoint import Rebase, RowUpdate, rebase_updates, repoint_rows
 from migrate_storage.engine.task import CopyResult, CopyTask, with_objects
 from migrate_storage.journal import Journal, ObjectRecord
 
@@ -64,6 +64,10 @@ class RunRecorder:
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Update rows and record object results; return how each update ended."""
         return repoint_rows(updates, results, run=self.run, journal=self._journal, database=self._database)
+
+    def rebase_updates(self, updates: Sequence[RowUpdate]) -> Rebase | None:
+        """Apply lost updates of one row to its value now, see :func:`migrate_storage.engine.repoint.rebase_updates`."""
+        return self._database.transaction(lambda connection: rebase_updates(connection, updates))
 
     def record_results(self, *records: ObjectRecord) -> None:
         """Record results of objects, without rows."""

@@ -8,15 +8,31 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from migrate_storage.core.errors import WrongUpdateError
 from migrate_storage.core.model import Location
 from migrate_storage.database.compare_and_swap import WRITTEN_BY_ANOTHER, SwapResult
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import Row, SlotPath, rewrite_value
+from migrate_storage.database.file_json import (
+    BrokenValueError,
+    Row,
+    SlotPath,
+    exchange_files,
+    rewrite_value,
+    same_json,
+)
 from migrate_storage.engine.verify import Verified
 from migrate_storage.journal import Journal, ObjectRecord, RowRecord
 
-__all__ = ("RowUpdate", "file_fields_for", "prepare_update", "repoint_all_or_none", "repoint_rows")
+__all__ = (
+    "Rebase",
+    "RowUpdate",
+    "file_fields_for",
+    "prepare_update",
+    "rebase_updates",
+    "repoint_all_or_none",
+    "repoint_rows",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,18 @@ class RowUpdate:
     new_value: str
     #: Journal ids of the objects of its re-pointed slots.
     objects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """Updates of one row that lost their compare-and-swap, on the value that it has now."""
+
+    #: Writes all of them at once; ``None`` where the row has their new files already.
+    update: RowUpdate | None
+    #: Whether the row has the files of each of the updates.
+    fits: tuple[bool, ...]
+    #: The value of the row.
+    value: str
 
 
 def file_fields_for(verified: Verified, destination: Location) -> dict[str, Any]:
@@ -62,6 +90,35 @@ def prepare_update(rows: FileColumn, row: Row, slots: Mapping[SlotPath, tuple[st
         changes[path] = fields
     objects = tuple(dict.fromkeys(id_ for id_, _, _ in slots.values()))
     return RowUpdate(rows, row, rewrite_value(row.value, changes), objects)
+
+
+def rebase_updates(connection: Connection, updates: Sequence[RowUpdate]) -> Rebase | None:
+    """Apply updates of one row, which names the copies already, to the value that the row has now.
+
+    The row may have been changed by our own update of another of its files, or by the application elsewhere in it. Both writes
+    stand. An update fits where its files are in the row as it expects them, or as it writes them.
+
+    Returns:
+        ``None`` where none fits: the application has other files there.
+    """
+    rows, pk = updates[0].rows, updates[0].row.pk
+    try:
+        now = rows.compare_and_swap.read(connection, pk)
+        if now is None:
+            return None
+        value, fits = now, list[bool]()
+        for update in updates:
+            exchanged = exchange_files(value, update.row.value, update.new_value)
+            written = exchanged is not None or exchange_files(value, update.new_value, update.row.value) is not None
+            value = value if exchanged is None else exchanged
+            fits.append(written)
+    except (BrokenValueError, WrongUpdateError):
+        return None
+    if not any(fits):
+        return None
+    objects = [id_ for update, fit in zip(updates, fits, strict=True) if fit for id_ in update.objects]
+    update = RowUpdate(rows, Row(pk, now), value, tuple(dict.fromkeys(objects)))
+    return Rebase(None if same_json(now, value) else update, tuple(fits), value)
 
 
 def repoint_rows(

@@ -25,6 +25,13 @@ MAX_CONSECUTIVE_REFUSALS = 30
 """Rows that the database may refuse in a row before the run ends."""
 
 
+MAX_REBASES = 5
+"""How often an update is tried again on the value that its row has by then."""
+
+_LOST = (None, "")
+"""How an update ended where the row had another value than expected."""
+
+
 @dataclass(slots=True)
 class RepointedBatch:
     """What became of a batch."""
@@ -102,6 +109,8 @@ class BatchRepointer:
             except BrokenValueError as error:
                 batch.broken.append((row, str(error)))
         written = self._write(updates, results)
+        lost = [n for n, row in enumerate(rows) if row.renews and written[n] == _LOST]
+        self._write_rebased(updates, written, lost)
         batch.tried = [
             (row, update, value, refusal) for row, update, (value, refusal) in zip(rows, updates, written, strict=True)
         ]
@@ -116,6 +125,31 @@ class BatchRepointer:
             return [self._write_row(update) for update in updates]
         self._refusals = 0
         return [(_value_of(update, result), "") for update, result in zip(updates, done, strict=True)]
+
+    def _write_rebased(
+        self, updates: Sequence[RowUpdate], written: list[tuple[str | None, str]], lost: Sequence[int]
+    ) -> None:
+        """Write updates that lost their compare-and-swap to the value that their row has now, all of one row at once.
+
+        Args:
+            updates: all of the batch.
+            written: how each ended, which is changed here.
+            lost: positions of those that lost, in rows that name the copies already: no later pass finds such rows.
+        """
+        rows: dict[tuple[int, tuple[object, ...]], list[int]] = {}
+        for number in lost:
+            rows.setdefault((id(updates[number].rows), updates[number].row.pk), []).append(number)
+        for numbers in rows.values():
+            for _ in range(MAX_REBASES):
+                rebase = self._recorder.rebase_updates([updates[number] for number in numbers])
+                if rebase is None:
+                    break
+                result = (rebase.value, "") if rebase.update is None else self._write_row(rebase.update)
+                if result == _LOST:
+                    continue  # written again just now
+                for number, fits in zip(numbers, rebase.fits, strict=True):
+                    written[number] = result if fits else _LOST
+                break
 
     def _write_row(self, update: RowUpdate) -> tuple[str | None, str]:
         try:

@@ -24,6 +24,9 @@ from migrate_storage.journal import Journal, ObjectRecord
 
 __all__ = ("DestinationRecheck", "column_of", "object_ids")
 
+MAX_ROW_UPDATES = 5
+"""How often the update of a row is tried that is written by the application between reading and update."""
+
 
 class DestinationRecheck:
     """Checks the copies of reverted rows once more with HEAD, and copies back those that were written meanwhile.
@@ -93,7 +96,8 @@ class DestinationRecheck:
     ) -> bool:
         """Return whether a row names the source object; with a verification, write its size and ETag to the row."""
 
-        def update(connection: Connection) -> bool:
+        def update(connection: Connection) -> bool | None:
+            """As above; ``None`` where another write came between."""
             try:
                 now = column.compare_and_swap.read(connection, pk)
                 slots = parse_slots(column.column, Row(pk, now)) if now is not None else ()
@@ -102,10 +106,14 @@ class DestinationRecheck:
             naming = [slot for slot in slots if slot.location == record.source]
             if now is not None and verified is not None and naming:
                 fields = {slot.ref.path: file_fields_for(verified, record.source) for slot in naming}
-                column.compare_and_swap.swap(connection, pk, now, rewrite_value(now, fields))
+                done = column.compare_and_swap.swap(connection, pk, now, rewrite_value(now, fields)).done
+                return True if done else None
             return bool(naming)
 
-        return self._database.transaction(update)
+        for _ in range(MAX_ROW_UPDATES):
+            if (names := self._database.transaction(update)) is not None:
+                return names
+        return True
 
 
 def column_of(row: Mapping[str, Any]) -> tuple[str | None, str, str]:
