@@ -57,9 +57,10 @@ class Census:
         """Rows that name a key in columns that the application knows."""
         return sum(each.rows.get(key, 0) for each in self.columns if each.known)
 
-    def unknown(self, key: str) -> tuple[CensusColumn, ...]:
-        """Columns that name a key, and are neither known nor excused."""
-        return tuple(each for each in self.columns if each.rows.get(key) and not each.known and not each.excused)
+    def unknown(self, *keys: str) -> tuple[CensusColumn, ...]:
+        """Columns that name one of the keys, and are neither known nor excused."""
+        open_ = (each for each in self.columns if not each.known and not each.excused)
+        return tuple(each for each in open_ if any(each.rows.get(key) for key in keys))
 
     def excused(self, key: str) -> tuple[CensusColumn, ...]:
         """Excused columns that name a key."""

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    bindparam,
     column,
     func,
     inspect,
@@ -32,8 +31,9 @@ from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import Column
 from migrate_storage.database.compare_and_swap import CompareAndSwap, key_equals
 from migrate_storage.database.connection import Database, SlowStatementError, describe_failure, hidden_rows_error
-from migrate_storage.database.dialects.base import TableFacts, as_text
+from migrate_storage.database.dialects.base import TableFacts, ValueKind, as_text
 from migrate_storage.database.file_json import Row
+from migrate_storage.database.file_search import may_name
 from migrate_storage.database.key_ranges import after_key, up_to_key
 from migrate_storage.database.primary_keys import spellings
 
@@ -304,10 +304,9 @@ class FileColumn:
     def _filter_by_backend(self, backend: str | None, statement: Any) -> Any:
         if backend is None:
             return statement
-        normalized = self.type in self.database.dialect.normalized_json
-        patterns = _like_patterns(backend, nested=self.column.nested, normalized=normalized)
-        likes = [self._text.like(bindparam(f"pattern{n}", text), escape="!") for n, text in enumerate(patterns)]
-        return statement.where(or_(*likes)) if likes else statement
+        kind = ValueKind.COMPOSED if self.type.endswith("[]") else ValueKind.TEXT
+        given = {} if self.column.nested else {"field": ""}
+        return statement.where(may_name(self.database.dialect, self.raw, kind, [backend], **given))
 
     def sample_windows(self, backend: str, parts: int, *, of: int, size: int) -> Iterator[list[Row]]:
         """Windows at even distances among the rows that may name ``backend``.
@@ -397,27 +396,3 @@ def _read_rows(connection: Connection, statement: Any) -> list[Row]:
 
 def _read_count(connection: Connection, statement: Any) -> int:
     return int(connection.execute(statement).scalar_one())
-
-
-def _like_patterns(backend: str, *, nested: bool, normalized: bool) -> list[str]:
-    """LIKE patterns of which every JSON text meets one that has the key as a string; none where that is any text.
-
-    Args:
-        backend: the key.
-        nested: whether that JSON may be in a string of the JSON.
-        normalized: whether the server prints JSON in one spelling.
-    """
-    if not backend.isprintable() or '"' in backend or "\\" in backend:
-        return []
-    patterns = [_escape_like(backend if nested else f'"{backend}"')]
-    if nested or not normalized:
-        # JSON may spell each character by its number, and a slash with a backslash before it.
-        patterns.append(_escape_like("\\u00" if backend.isascii() else "\\u"))
-        patterns.extend(["%\\/%"] if "/" in backend else [])
-    return patterns
-
-
-def _escape_like(text: str) -> str:
-    """The pattern of texts that contain a text, with ``!`` as the escape character."""
-    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"%{escaped}%"

@@ -31,7 +31,7 @@ class Row:
 
 
 def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
-    """The files that a row names, in order; empty for JSON ``null`` and empty lists.
+    """The files that a row names, in order, also those inside of others (metadata); empty for JSON ``null`` and empty lists.
 
     Raises:
         BrokenValueError: the value is not what a FileObject writes: not JSON, not an object or a list of them, or
@@ -42,7 +42,8 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
         found: Iterable[tuple[SlotPath, Any]] = _find_files(row.value)
     else:
         value = _parse(row.value)
-        found = [((i,), entry) for i, entry in enumerate(value)] if isinstance(value, list) else [((), value)]
+        files = [((i,), entry) for i, entry in enumerate(value)] if isinstance(value, list) else [((), value)]
+        found = [each for path, entry in files for each in ((path, entry), *_search_files(_parts_of(path, entry)))]
     return tuple(Slot(RowRef(of, row.pk, path), _check_file(entry)) for path, entry in found if entry is not None)
 
 
@@ -58,17 +59,30 @@ def _check_file(entry: Any) -> Mapping[str, Any]:
 
 def _find_files(text: str) -> Iterator[tuple[SlotPath, dict[str, Any]]]:
     """The files at any depth of a JSON text, each with its path; also in JSON that is a string of the JSON."""
-    left: list[tuple[SlotPath, Any]] = [((), _parse(text))] if _may_hold_file(text) else []
+    if _may_hold_file(text):
+        yield from _search_files([((), _parse(text))])
+
+
+def _search_files(left: list[tuple[SlotPath, Any]]) -> Iterator[tuple[SlotPath, dict[str, Any]]]:
+    """The files in these values, each given with its path, the last value first."""
     while left:
         path, node = left.pop()
         while isinstance(node, str):
             node = _parse_inner(node)
-        if isinstance(node, dict):
-            if isinstance(node.get("backend"), str) and isinstance(node.get("filename"), str) and node["filename"]:
-                yield path, node
-            left.extend(((*path, name), node[name]) for name in reversed(node))
-        elif isinstance(node, list):
-            left.extend(((*path, i), node[i]) for i in reversed(range(len(node))))
+        if isinstance(node, dict) and _is_file(node):
+            yield path, node
+        left.extend(_parts_of(path, node))
+
+
+def _is_file(node: Mapping[str, Any]) -> bool:
+    return isinstance(node.get("backend"), str) and isinstance(node.get("filename"), str) and bool(node["filename"])
+
+
+def _parts_of(path: SlotPath, node: Any) -> list[tuple[SlotPath, Any]]:
+    """The parts of a JSON object or list with their paths, the last one first."""
+    if isinstance(node, dict):
+        return [((*path, name), node[name]) for name in reversed(node)]
+    return [((*path, i), node[i]) for i in reversed(range(len(node)))] if isinstance(node, list) else []
 
 
 def _may_hold_file(text: str) -> bool:

@@ -6,9 +6,10 @@ import html
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, or_
+from sqlalchemy import ColumnElement, and_, false, or_, true
 
 from migrate_storage.database.dialects.base import Dialect, ValueKind
 
@@ -17,11 +18,16 @@ __all__ = ("FileFinder", "may_name")
 _FIELD = "backend"
 _START = re.compile(r'\{\s*"|"[{\[]')
 """The beginning of an object, or of a string with JSON in it."""
+_ESCAPED = re.compile(r'\\(["\\])')
+_ENDS = ('"', "\\", "&")
+"""What follows a key: the end of its string, also of one in a string or in HTML."""
 _MAX_DEPTH = 20
 """How deep JSON in strings of JSON is read."""
 
 
-def may_name(dialect: Dialect, column: ColumnElement[Any], kind: ValueKind, keys: Iterable[str]) -> ColumnElement[bool]:
+def may_name(
+    dialect: Dialect, column: ColumnElement[Any], kind: ValueKind, keys: Iterable[str], *, field: str = _FIELD
+) -> ColumnElement[bool]:
     """A condition that every value fulfils which names one of the keys, and few others. :class:`FileFinder` decides.
 
     Args:
@@ -29,19 +35,25 @@ def may_name(dialect: Dialect, column: ColumnElement[Any], kind: ValueKind, keys
         column: the column.
         kind: how its text is found.
         keys: backend keys.
+        field: the field that must be in the value too; empty also finds broken values, which have a key and no field.
     """
     searched = dialect.searchable(column, kind)
     plain = [key for key in keys if _is_plain(key)]
     others = [key for key in keys if not _is_plain(key)]
-    named = dialect.contains(searched, _FIELD)
-    spelled = or_(*(dialect.contains(searched, key) for key in plain)) if plain else false()
+    named = dialect.contains(searched, field) if field else true()
+    spelled = or_(*(_contains_name(dialect, searched, key) for key in plain)) if plain else false()
     if not dialect.matches_patterns:
         escaped = dialect.contains(searched, "\\u00")
         return or_(and_(named, spelled), escaped, named if others else false())
-    patterns = [searched.regexp_match(_to_pattern(key)) for key in (*plain, *others)]
-    escaped = and_(searched.regexp_match(_to_pattern(_FIELD)), or_(*patterns))
+    patterns = or_(*(searched.regexp_match(_to_pattern(key)) for key in (*plain, *others)))
+    escaped = and_(searched.regexp_match(_to_pattern(field)), patterns) if field else patterns
     # A pattern costs much more than a search for fixed text, so it is tried only where characters are escaped.
     return or_(and_(named, spelled), escaped if others else and_(dialect.contains(searched, "\\u00"), escaped))
+
+
+def _contains_name(dialect: Dialect, searched: ColumnElement[Any], key: str) -> ColumnElement[bool]:
+    """Whether a text contains a key and what ends it as a string: so a longer name or a path does not match."""
+    return and_(dialect.contains(searched, key), or_(*(dialect.contains(searched, key + end) for end in _ENDS)))
 
 
 def _is_plain(key: str) -> bool:
@@ -74,38 +86,48 @@ class FileFinder:
 
     def __init__(self, keys: Collection[str]) -> None:
         self._keys = frozenset(keys)
-        self._found: set[str] = set()
+        self._found: set[tuple[str, str]] = set()
         self._decoder = json.JSONDecoder(object_pairs_hook=self._read_object, strict=False)
 
     def keys_in(self, value: str | bytes) -> frozenset[str]:
         """The keys that a value names: a text or bytes, whether JSON or with JSON in it."""
+        return frozenset(key for key, _ in self.files_in(value))
+
+    def files_in(self, value: str | bytes) -> frozenset[tuple[str, str]]:
+        """The files that a value names, as :meth:`keys_in`: key and filename, which is empty where it is no text."""
         self._found.clear()
         for text in _decode(value):
             self._search(text, 0)
-            if "&quot;" in text or "&#34;" in text:
-                self._search(html.unescape(text), 0)
         return frozenset(self._found)
 
     def _read_object(self, pairs: list[tuple[str, Any]]) -> list[Any]:
-        if any(name == "filename" for name, _ in pairs):
-            self._found.update(
-                value for name, value in pairs if name == _FIELD and isinstance(value, str) and value in self._keys
-            )
+        filenames = [value if isinstance(value, str) else "" for name, value in pairs if name == "filename"]
+        if filenames:
+            keys = [value for name, value in pairs if name == _FIELD and isinstance(value, str) and value in self._keys]
+            self._found.update(product(keys, filenames))
         return [value for _, value in pairs]
 
     def _search(self, text: str, depth: int) -> None:
-        for value in self._read_values(text):
+        whole = self._read_whole(text)
+        for value in (*whole, *(self._read_values(text) if not whole else ())):
             for inner in _strings_in(value):
                 if depth < _MAX_DEPTH and ("{" in inner or "\\" in inner):
                     self._search(inner, depth + 1)
+        if depth < _MAX_DEPTH and ("&quot;" in text or "&#34;" in text):
+            self._search(html.unescape(text), depth + 1)
+        if not whole and depth < _MAX_DEPTH and '\\"' in text:
+            # A text with a quoted text in it, such as a line of a log: the JSON in that is escaped once more.
+            self._search(_ESCAPED.sub(r"\1", text), depth + 1)
+
+    def _read_whole(self, text: str) -> list[Any]:
+        """The value of a JSON text; none of another text."""
+        try:
+            return [self._decoder.decode(text)]
+        except (ValueError, RecursionError):
+            return []
 
     def _read_values(self, text: str) -> Iterator[Any]:
-        """The value of a JSON text; of another text each object in it, and each string with JSON in it."""
-        try:
-            yield self._decoder.decode(text)
-            return
-        except (ValueError, RecursionError):
-            pass
+        """Each object in a text, and each string with JSON in it."""
         start = _START.search(text)
         while start is not None:
             position = start.start()

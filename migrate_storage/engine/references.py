@@ -16,7 +16,8 @@ from migrate_storage.core.model import Column, Place, RowRef, Slot
 from migrate_storage.core.spill import SpilledSet
 from migrate_storage.database.connection import Database, describe_failure
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.file_json import BrokenValueError, parse_slots
+from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
+from migrate_storage.database.file_search import FileFinder
 from migrate_storage.journal import digest
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -142,8 +143,18 @@ class ReferencedPlaces(SpilledSet):
         Raises:
             RunError: a table or a row cannot be read, or a row names a backend that is not registered.
         """
-        for window in named_by_rows(database, columns, sides):
-            self.add_places(place for _, place in window)
+        finder = FileFinder(sides)
+        for rows, window in _read_windows(database, columns):
+            for row in window:
+                slots = list(_resolve_slots(rows, row, sides))
+                self.add_places(place for _, place in slots)
+                self._add_hidden(row.value, len(slots), finder, sides)
+
+    def _add_hidden(self, value: str, slots: int, finder: FileFinder, sides: Mapping[str, ResolvedBackend]) -> None:
+        """Add files that are no slots, such as in a text inside of the row's JSON: no run changes them."""
+        if "\\u00" in value or value.count("filename") > slots:
+            files = finder.files_in(value)
+            self.add_places(sides[key].place(filename) for key, filename in files if filename)
 
     def add_listed(self, source: str, database: Database, sides: Sequence[ResolvedBackend]) -> None:
         """Add filenames from the lines of a file or the first column of an SQL query.
@@ -193,18 +204,23 @@ def named_by_rows(
     Raises:
         RunError: a table or a row cannot be read, or a row names a backend that is not registered.
     """
+    for rows, window in _read_windows(database, columns):
+        yield [found for row in window for found in _resolve_slots(rows, row, sides)]
+
+
+def _read_windows(database: Database, columns: Sequence[Column]) -> Iterator[tuple[FileColumn, list[Row]]]:
     for column in columns:
         try:
             rows = FileColumn(database, column)
             for window in rows.windows(None, 2000):
-                yield [found for row in window for found in _resolve_slots(rows, row, sides)]
+                yield rows, window
         except (SQLAlchemyError, RefusedError) as error:
             raise RunError(
                 f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
             ) from error
 
 
-def _resolve_slots(rows: FileColumn, row: Any, sides: Mapping[str, ResolvedBackend]) -> Iterator[tuple[Slot, Place]]:
+def _resolve_slots(rows: FileColumn, row: Row, sides: Mapping[str, ResolvedBackend]) -> Iterator[tuple[Slot, Place]]:
     try:
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:

@@ -185,9 +185,8 @@ def reason_to_refuse(census: Census | None, keys: Collection[str]) -> str:
     """Why nothing may rest on a census, with the remedy, in one line; empty where everything may."""
     if census is None or census.narrowed:
         return "not every table was searched for rows that name the key: use --census full"
-    named = [(each, sum(each.rows.get(key, 0) for key in keys)) for each in census.columns]
     unknown = [
-        f"{each} ({amount(count, 'row')})" for each, count in named if count and not each.known and not each.excused
+        f"{each} ({amount(sum(each.rows.get(key, 0) for key in keys), 'row')})" for each in census.unknown(*keys)
     ]
     shown = ", ".join(map(repr, keys))
     if unknown:

@@ -137,8 +137,6 @@ class Dialect:
     swap_rows: int = 1
     #: Characters of all values in one compare-and-swap statement of several rows.
     swap_characters: int = 0
-    #: Types of JSON, in capitals, that the server prints in one spelling, whatever was written.
-    normalized_json: ClassVar[frozenset[str]] = frozenset()
     #: Whether one statement can re-point a range of rows and journal each of them.
     repoints_ranges: ClassVar[bool] = False
 

@@ -129,7 +129,6 @@ class MySQL(Dialect):
     read_only_codes = frozenset({1290, 1792, 1836})
     full_codes = frozenset({3, 1021, 1026, 1114})
     timeout_codes = frozenset({1969, 3024})
-    normalized_json = frozenset({"JSON"})
     # The server is asked for each row of an executemany by itself, so that one statement for many rows is faster.
     swap_rows = 100
     # Each character may be four bytes, and an old server takes statements of at most 4 MiB.
@@ -169,7 +168,6 @@ class MariaDB(MySQL):
     """MariaDB. Its JSON columns are text, and it can end idle transactions."""
 
     name = "mariadb"
-    normalized_json = frozenset()
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(

@@ -129,7 +129,6 @@ class PostgreSQL(Dialect):
     read_only_codes = frozenset({"25006"})
     full_codes = frozenset({"53100"})
     timeout_codes = frozenset({"57014"})
-    normalized_json = frozenset({"JSONB", "JSONB[]"})
     repoints_ranges = True
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:

@@ -20,6 +20,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, exchange_files, parse_slots, same_json
 from migrate_storage.database.primary_keys import load_key
+from migrate_storage.database.rights import check_rows
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.recovery import recover_intents
 from migrate_storage.engine.transfer import CopyResources
@@ -28,6 +29,7 @@ from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.revert.final_check import DestinationRecheck, column_of, object_ids
 from migrate_storage.jobs.revert.restore_row import RestoreDecision, RestoreTask, RowRestorer, value_before_runs
+from migrate_storage.jobs.rights import check_rights
 from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -107,6 +109,7 @@ class Revert(Job[_Facts]):
         Raises:
             ConfigurationError: no such run, its keys are not registered, or what it copied was purged: then nothing
                 was touched.
+            PreflightError: a right on its tables or on the journal is missing, or the database takes no writes.
             LeaseHeldError: a run is at work on this database.
         """
         options = self._options
@@ -118,12 +121,28 @@ class Revert(Job[_Facts]):
             )  # fmt: skip
             source, destination = self._side(first.source), self._side(first.destination)
             restorer = RowRestorer(source, destination, resources, dry_run=options.dry_run)
+            self._check_rights(database, journal, runs)
             with nullcontext() if options.dry_run else self.hold_lease(journal, options.lease):
                 if not options.dry_run:
                     recover_intents(journal, database, self._application.columns)
                 self._refuse_purged(journal, first, runs)
                 facts = _Facts(database=database, journal=journal, first=first, runs=runs, restorer=restorer)
                 return self.execute(facts, None if options.dry_run else journal)
+
+    def _check_rights(self, database: Database, journal: Journal, runs: Sequence[str]) -> None:
+        """Check the rights on the columns of these runs, before the first row."""
+        recorded = {
+            (column.schema, column.table, column.column)
+            for run in runs
+            for column, state, _ in journal.rows.count_by_column(run)
+            if state == "swapped"
+        }
+        columns = (each for each in self._application.columns if (each.schema, each.table, each.column) in recorded)
+        rows = [FileColumn(database, each) for each in columns]
+        if self._options.dry_run:
+            check_rows(rows, update=False)
+        else:
+            check_rights(rows, journal)
 
     def _side(self, key: str) -> ResolvedBackend:
         try:

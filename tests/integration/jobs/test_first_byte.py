@@ -20,6 +20,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.preflight import check
@@ -309,3 +310,20 @@ def test_killed_between_a_row_and_its_journal_record_neither_is_there(
     assert [value["backend"] for value in world.raw()] == ["old"] * 5
     assert world.sql("SELECT count(*) FROM migrate_storage_row") == [(0,)]
     world.close()
+
+
+def test_a_revert_by_a_role_that_may_not_update_is_refused_before_its_first_row(postgres: World) -> None:
+    assert postgres.run().exit_code == 0
+    for table in Tables().metadata.sorted_tables:
+        postgres.sql(f"GRANT ALL ON {table.name} TO reader_{os.getpid()}")
+    as_reader(postgres)
+    options = RevertOptions(lease=1.0, settle=0.0)
+    for wanted in ("GRANT UPDATE on the column", "may not write migrate_storage_row of the journal"):
+        with pytest.raises(PreflightError, match=wanted):
+            Revert(postgres.application, options).run()
+        assert [file["backend"] for file in postgres.raw()] == ["new"] * 3
+        postgres.sql(f"GRANT UPDATE (file) ON documents TO reader_{os.getpid()}")
+        postgres.sql(f"REVOKE INSERT ON migrate_storage_row FROM reader_{os.getpid()}")
+    assert Revert(postgres.application, RevertOptions(dry_run=True)).run().rows_moved == 0
+    postgres.sql(f"GRANT ALL ON migrate_storage_row, migrate_storage_row_id_seq TO reader_{os.getpid()}")
+    assert Revert(postgres.application, options).run().rows_moved == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from tests.support.engine import registrations as places
 from tests.support.engine.world import COLUMNS, Album, Document, Note, Page, World
+from tests.support.jobs.purge import purge
 
 SLUGS = ["plain", "with space", "quote's", 'double"', "100%_!", "ümläut", "日本語", "🎈", "back\\slash", "z" * 60, "/"]
+
+FILE = json.dumps({"backend": "old", "filename": "docs/0/d0.bin"})
 
 
 def test_every_kind_of_key_in_windows_of_three(worlds: World) -> None:
@@ -265,3 +269,36 @@ def test_a_batch_tells_which_of_its_rows_were_changed_meanwhile(worlds: World, d
         assert swap_all(rows, back) == [True] * 4
         assert swap_all(rows, []) == []
     assert [value["backend"] for value in world.raw()] == ["old"] * 4
+
+
+def test_a_file_in_the_metadata_of_another_is_moved_too(worlds: World) -> None:
+    worlds.fill(1)
+    thumbnail, page = worlds.file("thumbnail"), worlds.file("page")
+    names = {"thumbnail": thumbnail.to_dict(), "pages": json.dumps([page.to_dict()])}
+    first, second = worlds.file("first"), worlds.file("second")
+    first.metadata.update(names)
+    second.metadata.update(names)
+    worlds.add(Document(id=2, title="t", file=first), Album(id=uuid.uuid4(), pictures=[second]))
+    report = worlds.run()
+    assert (report.exit_code, report.rows_left, report.objects) == (0, 0, 5)
+    worlds.check(backend="new")
+    for file in worlds.files():
+        if "pages" in file.metadata:
+            for inner in (file.metadata["thumbnail"], *json.loads(file.metadata["pages"])):
+                assert inner["backend"] == "new"
+                assert worlds.new.get_content(inner["filename"]) == worlds.contents[inner["filename"]]
+    assert purge(worlds).counts == {OutcomeKind.PURGED: 5}
+
+
+@pytest.mark.parametrize(
+    "spelled", [f"saved {FILE} for 7", f"level=info msg={json.dumps('saved ' + FILE)}", FILE.replace('"', "&quot;")]
+)
+def test_a_file_in_a_text_inside_of_a_row_is_counted_and_kept_by_a_purge(worlds: World, spelled: str) -> None:
+    worlds.fill(1)
+    noted = worlds.file("first")
+    noted.metadata["log"] = spelled
+    worlds.add(Document(id=2, title="t", file=noted))
+    report = worlds.run()
+    assert (report.exit_code, report.rows_left) == (1, 1)
+    assert purge(worlds).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 1}
+    assert worlds.old.get_content("docs/0/d0.bin") == worlds.contents["docs/0/d0.bin"]
