@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from advanced_alchemy.types.file_object import StorageBackend
+
 from migrate_storage.application.application import Application
 from migrate_storage.backend.locators import refused_by_successor
 from migrate_storage.core.model import Column, RowRef
@@ -13,7 +15,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.translate import unaddressable
-from migrate_storage.translate.registration import Registration, read
+from migrate_storage.translate.registration import Registration, backend_pair, read
 
 __all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect", "refused_filenames")
 
@@ -38,9 +40,11 @@ class BackendUse:
     """The files of one backend key, which only :meth:`add` counts."""
 
     key: str
-    #: ``None`` if rows name the key, and no backend has it.
+    #: ``None`` if rows name the key and no backend has it, and for a cutover.
     registration: Registration | None = None
-    #: ``fsspec``, ``obstore`` (also if made from an fsspec backend) or another driver; empty without a backend.
+    #: Of a cutover the registrations of its source and its destination; otherwise empty.
+    cutover: tuple[Registration, ...] = ()
+    #: ``fsspec``, ``obstore`` (also if made from an fsspec backend), ``cutover`` or another driver; empty without a backend.
     driver: str = ""
     #: Count of files by column.
     files: Counter[Column] = field(default_factory=Counter)
@@ -58,12 +62,11 @@ class BackendUse:
     def add(self, ref: RowRef, filename: str) -> None:
         """Count one file."""
         self.files[ref.column] += 1
-        if self.registration is None:
-            return
-        place = self.registration.place(filename)
-        if not self.registration.root:
-            self.roots[place.root] += 1
-        reason = reason_to_refuse(self.registration, filename)
+        registrations = self.cutover or ((self.registration,) if self.registration is not None else ())
+        for each in registrations:
+            if not each.root:
+                self.roots[each.place(filename).root] += 1
+        reason = next(filter(None, (reason_to_refuse(each, filename) for each in registrations)), None)
         if reason:
             self.odd_count += 1
             if len(self.odd) < LISTED_ODD_KEYS:
@@ -101,16 +104,20 @@ def inspect(application: Application) -> Inspection:
     Raises:
         ConfigurationError: when the database cannot be reached.
     """
-    uses = {
-        key: BackendUse(key=key, registration=read(backend), driver=str(backend.driver))
-        for key, backend in application.backends.items()
-    }
+    uses = {key: _read_backend(key, backend) for key, backend in application.backends.items()}
     broken: Counter[Column] = Counter()
     for ref, file in _read_files(application, broken):
         key = str(file["backend"])
         uses.setdefault(key, BackendUse(key=key)).add(ref, str(file["filename"]))
     used = tuple(uses[key] for key in sorted(uses))
     return Inspection(backends=used, columns=application.columns, broken=broken)
+
+
+def _read_backend(key: str, backend: StorageBackend) -> BackendUse:
+    pair = backend_pair(backend)
+    if pair is not None:
+        return BackendUse(key=key, cutover=tuple(map(read, pair)), driver=str(backend.driver))
+    return BackendUse(key=key, registration=read(backend), driver=str(backend.driver))
 
 
 def filenames(application: Application, backend: str, limit: int) -> tuple[str, ...]:
@@ -130,16 +137,17 @@ def filenames(application: Application, backend: str, limit: int) -> tuple[str, 
     return tuple(names)
 
 
-def refused_filenames(application: Application, registration: Registration) -> Iterator[OddKey]:
+def refused_filenames(application: Application, registration: Registration, key: str) -> Iterator[OddKey]:
     """Yield each file of a backend that the registration which replaces it does not open.
 
     Args:
         application: The application with the rows.
         registration: The backend, read.
+        key: The key under which rows name its files.
     """
-    for ref, file in _read_files(application, Counter(), registration.key):
+    for ref, file in _read_files(application, Counter(), key):
         filename = str(file["filename"])
-        if file["backend"] == registration.key and (reason := refused_by_successor(registration, filename)):
+        if file["backend"] == key and (reason := refused_by_successor(registration, filename)):
             yield OddKey(ref=ref, filename=filename, reason=reason)
 
 

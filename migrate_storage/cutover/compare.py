@@ -10,6 +10,7 @@ from typing import Any
 from migrate_storage.core.errors import KeyRefusedError, RunError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.core.parallel import parallel_map
+from migrate_storage.cutover.evidence import ComparedKeys
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, judge, merge
 from migrate_storage.stores.listing import IncompleteError, Listing
@@ -32,7 +33,7 @@ def find_differences(
     """Yield every key whose two sides differ, except keys with an open entry.
 
     Objects are equal if their sizes and hashes are equal. Without hashes in the listings the content of both sides is
-    read. Keys with an open entry are left to repair.
+    read. Keys with an open entry are left to repair. Equal keys are recorded: they are evidence for ``verify``.
 
     Args:
         source: the backend to move from.
@@ -48,13 +49,25 @@ def find_differences(
     both = Comparison(source, destination, outbox, retry)
     pairs = merge(*(Listing.of_backend(side, retry, _log.info) for side in (both.source, both.destination)))
     try:
-        for _, found in parallel_map(
-            both.compare_key, (pair.key for pair in pairs if not both.listings_match(pair)), PARALLEL_COMPARISONS
-        ):
-            if stopping():
-                return
-            if found is not None:
-                yield found
+        with ComparedKeys(outbox, both.source.key) as equal:
+
+            def list_unproved() -> Iterator[str]:
+                for pair in pairs:
+                    listed = both.compare_listed(pair)
+                    if listed.relation is Relation.MATCHED:
+                        equal.add(listed)
+                    else:
+                        yield pair.key
+
+            for _, found in parallel_map(both.compare_key, list_unproved(), PARALLEL_COMPARISONS):
+                if stopping():
+                    return
+                if found is None:
+                    continue
+                if found.relation is Relation.MATCHED:
+                    equal.add(found)
+                else:
+                    yield found
     except IncompleteError as error:
         raise RunError(
             f"the comparison of {both.source.key} with {both.destination.key} is not complete: {error}"
@@ -68,15 +81,15 @@ class Comparison:
         self.source, self.destination = ResolvedBackend(source), ResolvedBackend(destination)
         self._outbox, self._retry = outbox, retry
 
-    def listings_match(self, pair: Pair) -> bool:
-        """Return whether the listings alone prove that both sides are equal."""
-        return self._judge_pair(pair, By.EVIDENCE).relation is Relation.MATCHED
+    def compare_listed(self, pair: Pair) -> Compared:
+        """Compare a key by the listings alone."""
+        return self._judge_pair(pair, By.EVIDENCE)
 
     def compare_key(self, path: str) -> Compared | None:
         """Compare one key by HEAD, and by content where HEAD proves nothing.
 
         Returns:
-            The difference; ``None`` if the sides are equal or the key has an open entry.
+            How its sides compare; ``None`` if both are gone, or the key has an open entry.
 
         Raises:
             IncompleteError: an object could not be read.
@@ -88,8 +101,10 @@ class Comparison:
             if before is not None or (pair.source is None and pair.destination is None):
                 return None
             found = self._judge_pair(pair, By.CHECKSUM)
-            if found.relation is Relation.MATCHED or self._outbox.find_entry(path) is not None:
+            if self._outbox.find_entry(path) is not None:
                 return None
+            if found.relation is Relation.MATCHED:
+                return found
         if found is not None and found.relation is Relation.ERROR:
             raise IncompleteError(f"{path} could not be read: {found.evidence}")
         return found

@@ -89,15 +89,17 @@ class ShadowReads:
                     return
                 trusted = trusted_side(lease.phase)
                 executor.counters.add("shadow", trusted.other)
+                # Late imports: an application without shadow reads does not load the engine.
+                from migrate_storage.engine.compare import Relation
+
                 if self._comparison is None:
-                    # A late import: an application without shadow reads does not load the engine.
                     from migrate_storage.cutover.compare import Comparison
                     from migrate_storage.stores.retry import Retry
 
                     sides = executor.side(Side.SOURCE), executor.side(Side.DESTINATION)
                     self._comparison = Comparison(*sides, executor.outbox, Retry(1, threading.Event()))
                 found = self._comparison.compare_key(path)
-                if found is None:
+                if found is None or found.relation is Relation.MATCHED:
                     return
                 executor.counters.add("difference", trusted.other)
                 fields |= {"side": trusted.other.value, "difference": found.relation.value}

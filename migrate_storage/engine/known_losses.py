@@ -13,6 +13,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.journal import Journal, KnownLoss
+from migrate_storage.stores.find_read import find_read
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 
@@ -133,7 +134,6 @@ def _is_named(rows: FileColumn, loss: KnownLoss) -> bool:
 
 def _object_exists(side: ResolvedBackend, path: str, retry: Retry) -> bool:
     try:
-        at = side.resolve(path)
+        return bool(find_read(side, path, retry))
     except KeyRefusedError:
         return False
-    return retry.or_none_if_missing(at.head) is not None

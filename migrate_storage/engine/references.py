@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,38 +18,11 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.file_search import FileFinder
 from migrate_storage.journal import digest
-from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.translate import same_service
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("ReferencedPlaces", "ServiceIdentity", "named_by_rows", "sides_of")
-
-
-def sides_of(
-    backends: Mapping[str, Any], pace: StoreLimits | None = None, *, opaque_etags: Collection[str] = ()
-) -> dict[str, ResolvedBackend]:
-    """Return every registered backend as a side.
-
-    Args:
-        backends: the backends by key.
-        pace: limits the requests; ``None`` sets no limit.
-        opaque_etags: keys of backends whose ETags are no digests, as the user says.
-
-    Raises:
-        ConfigurationError: one of them cannot be resolved to a place, so that the places of its rows are unknown.
-    """
-    sides = {}
-    for key, backend in backends.items():
-        try:
-            sides[key] = ResolvedBackend(backend, pace=pace, opaque_etags=key in opaque_etags)
-            if not sides[key].root.service:
-                raise ValueError(f"{type(backend).__name__} tells no place that is known here")
-        except Exception as error:
-            raise ConfigurationError(
-                f"the backend {key!r} cannot be resolved to a place: {error}; nothing is deleted while that is so"
-            ) from error
-    return sides
+__all__ = ("ReferencedPlaces", "ServiceIdentity", "named_by_rows")
 
 
 class ServiceIdentity:
@@ -66,7 +38,7 @@ class ServiceIdentity:
     def __init__(
         self, sides: Iterable[ResolvedBackend], *, apart: tuple[ResolvedBackend, ResolvedBackend] | None = None
     ) -> None:
-        roots = {_service_of(side.root): side.root for side in sides}
+        roots = {_service_of(part.root): part.root for side in sides for part in side.parts}
         different = {_service_of(side.root) for side in apart} if apart else set()
         self._near = {
             one: tuple(
@@ -90,8 +62,12 @@ class ServiceIdentity:
 
     def keys_at(self, deleted: Iterable[ResolvedBackend], sides: Mapping[str, ResolvedBackend]) -> tuple[str, ...]:
         """Return the backend keys under which rows may name the objects of these sides."""
-        roots = [side.root for side in deleted]
-        return tuple(key for key in sorted(sides) if any(self._may_overlap(sides[key].root, root) for root in roots))
+        roots = [part.root for side in deleted for part in side.parts]
+        return tuple(
+            key
+            for key in sorted(sides)
+            if any(self._may_overlap(part.root, root) for part in sides[key].parts for root in roots)
+        )
 
     def _may_overlap(self, one: Place, other: Place) -> bool:
         """Whether one root may be inside of another. A root without a bucket may be in any."""
@@ -133,7 +109,7 @@ class ReferencedPlaces(SpilledSet):
         self.add(self._services.digest(place) for place in places)
 
     def add_rows(self, database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]) -> None:
-        """Add what rows of these columns name under any key, whatever restricts the run.
+        """Add what rows of these columns name under any key, and what cutovers may still need, whatever restricts the run.
 
         Args:
             database: where they are.
@@ -143,18 +119,20 @@ class ReferencedPlaces(SpilledSet):
         Raises:
             RunError: a table or a row cannot be read, or a row names a backend that is not registered.
         """
+        for side in sides.values():
+            self.add_places(side.unsettled_places())
         finder = FileFinder(sides)
         for rows, window in _read_windows(database, columns):
             for row in window:
                 slots = list(_resolve_slots(rows, row, sides))
-                self.add_places(place for _, place in slots)
+                self.add_places(place for _, places in slots for place in places)
                 self._add_hidden(row.value, len(slots), finder, sides)
 
     def _add_hidden(self, value: str, slots: int, finder: FileFinder, sides: Mapping[str, ResolvedBackend]) -> None:
         """Add files that are no slots, such as in a text inside of the row's JSON: no run changes them."""
         if "\\u00" in value or value.count("filename") > slots:
             files = finder.files_in(value)
-            self.add_places(sides[key].place(filename) for key, filename in files if filename)
+            self.add_places(part.place(name) for key, name in files if name for part in sides[key].parts)
 
     def add_listed(self, source: str, database: Database, sides: Sequence[ResolvedBackend]) -> None:
         """Add filenames from the lines of a file or the first column of an SQL query.
@@ -188,13 +166,14 @@ class ReferencedPlaces(SpilledSet):
         self._add_names((str(row[0]) for row in found if row[0] is not None), sides)
 
     def _add_names(self, names: Iterable[str], sides: Sequence[ResolvedBackend]) -> None:
-        self.add_places(side.place(name) for name in names for side in sides)
+        parts = [part for side in sides for part in side.parts]
+        self.add_places(part.place(name) for name in names for part in parts)
 
 
 def named_by_rows(
     database: Database, columns: Sequence[Column], sides: Mapping[str, ResolvedBackend]
-) -> Iterator[list[tuple[Slot, Place]]]:
-    """Yield every slot of these columns with its place, whatever restricts the run.
+) -> Iterator[list[tuple[Slot, tuple[Place, ...]]]]:
+    """Yield every slot of these columns with its place, during a cutover with both, whatever restricts the run.
 
     Args:
         database: where they are.
@@ -220,7 +199,9 @@ def _read_windows(database: Database, columns: Sequence[Column]) -> Iterator[tup
             ) from error
 
 
-def _resolve_slots(rows: FileColumn, row: Row, sides: Mapping[str, ResolvedBackend]) -> Iterator[tuple[Slot, Place]]:
+def _resolve_slots(
+    rows: FileColumn, row: Row, sides: Mapping[str, ResolvedBackend]
+) -> Iterator[tuple[Slot, tuple[Place, ...]]]:
     try:
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:
@@ -233,4 +214,4 @@ def _resolve_slots(rows: FileColumn, row: Row, sides: Mapping[str, ResolvedBacke
             raise RunError(
                 f"{slot.ref} names the backend {slot.file['backend']!r}, which is not registered: nobody knows where that is, so nothing is deleted"
             )
-        yield slot, side.place(slot.file["filename"])
+        yield slot, tuple(part.place(slot.file["filename"]) for part in side.parts)

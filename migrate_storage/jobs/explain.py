@@ -13,6 +13,8 @@ from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Column, Evidence, Location, OutcomeKind
 from migrate_storage.core.text import MiB
+from migrate_storage.cutover.decisions import Side
+from migrate_storage.cutover.resolved import ResolvedCutover, resolve_backend
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.primary_keys import row_id
@@ -49,7 +51,7 @@ def explain(
         ConfigurationError: the column or the row does not exist.
     """
     (chosen,) = select_columns(application.columns, (column,))
-    sides = {key: ResolvedBackend(backend) for key, backend in application.backends.items()}
+    sides = {key: resolve_backend(backend) for key, backend in application.backends.items()}
     with connected(application, journal, schema) as (database, book):
         rows = FileColumn(database, chosen)
         key, value = _find_row(rows, pk)
@@ -87,8 +89,15 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
     if side is None:
         yield f"the backend {file['backend']!r} is not registered: nothing can be said of it"
         return
-    yield from _describe_object(side, file["filename"], retry, None, "it")
     location = Location(file["backend"], file["filename"])
+    compared = None if journal is None else journal.comparisons.at([location]).get(location)
+    if isinstance(side, ResolvedCutover):
+        yield from _describe_cutover(side, file["filename"], retry, compared)
+        return
+    yield from _describe_object(side, file["filename"], retry, None, "it")
+    if compared is not None:
+        yield from _describe_comparison(compared)
+        yield from _describe_object(side, file["filename"], retry, compared.destination_evidence, "the object")
     copy = None if journal is None else journal.objects.at_destinations([location]).get(location)
     if copy is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(copy.updated))
@@ -101,7 +110,7 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
         return
     ids = [object_id(resolve_links(side.place(file["filename"])), key) for key in sides]
     records = journal.objects.find(ids).values() if journal is not None else []
-    if not records:
+    if not records and compared is None:
         yield "the journal knows nothing of it: a run from this key would copy it"
     for record in sorted(records, key=lambda record: record.updated):
         why = f" ({record.reason})" if record.reason else ""
@@ -112,6 +121,31 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
             evidence = record.destination_evidence
             yield from _describe_object(destination, record.destination_path, retry, evidence, "the copy")
         yield f"now: {_predict_run(record)}"
+
+
+def _describe_cutover(
+    side: ResolvedCutover, filename: str, retry: Retry, compared: ObjectRecord | None
+) -> Iterator[str]:
+    """Describe both objects of a key, its entry, who reads which of them, and what settles it."""
+    yield f"{side.key} is a cutover from {side.backend.source.key} to {side.backend.destination.key}, {side.state.describe()}"
+    for which, part in zip(Side, side.parts, strict=True):
+        yield from _describe_object(part, filename, retry, None, f"the {which}'s object")
+    for phase, order in side.read_sides(filename).items():
+        yield f"a process in {phase.name} reads the {', and if it is missing there the '.join(order)}"
+    entry = side.find_entry(filename)
+    if entry is not None:
+        why = "it was deleted, or is being replaced" if entry.tombstone else "the other side may differ"
+        yield f"its entry is open and trusts the {entry.side} ({why})"
+        yield "now: 'migrate-storage cutover repair' makes both sides the same"
+        return
+    if compared is not None:
+        yield from _describe_comparison(compared)
+    yield "now: 'migrate-storage cutover repair --all' copies it where the two sides differ; no run is needed, the row stays"
+
+
+def _describe_comparison(compared: ObjectRecord) -> Iterator[str]:
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(compared.updated))
+    yield f"the cutover found both sides equal ({compared.evidence}, {when})"
 
 
 def _predict_run(record: ObjectRecord) -> str:
@@ -140,6 +174,10 @@ def _predict_revert(
         yield "now: a revert cannot tell both of its sides: the keys are not registered, or the journal was pruned"
         return
     source, destination = next(iter(keys))
+    for key in (source, destination):
+        if isinstance(sides[key], ResolvedCutover):
+            yield f"now: a revert refuses, because {key!r} is a cutover"
+            return
     resources = CopyResources(
         retry=Retry(3, threading.Event()), memory=MemoryBudget(MiB).reserve, on_bytes=lambda _: None
     )
@@ -159,6 +197,10 @@ def _predict_revert(
 def _describe_object(
     side: ResolvedBackend, path: str, retry: Retry, known: Evidence | None, what: str
 ) -> Iterator[str]:
+    if isinstance(side, ResolvedCutover):
+        for which, part in zip(Side, side.parts, strict=True):
+            yield from _describe_object(part, path, retry, known, f"{what} on the {which}")
+        return
     try:
         meta = retry.call(side.resolve(path).head)
     except KeyRefusedError as error:

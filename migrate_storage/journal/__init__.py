@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.database.connection import Database
+from migrate_storage.journal.comparisons import ComparisonRepository
 from migrate_storage.journal.find_schema import find_schema
 from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
 from migrate_storage.journal.leases import LeaseRepository
@@ -60,6 +61,7 @@ class Journal:
         runs: the records of runs.
         shards: the records of a run's shards.
         objects: the records of objects.
+        comparisons: what the comparisons of cutovers found.
         rows: the records of rows.
         leases: the leases.
         known_losses: missing objects that a person acknowledged.
@@ -71,6 +73,7 @@ class Journal:
         self.runs = RunRepository(database, tables, tables.run)
         self.shards = ShardRepository(database, tables, tables.shard)
         self.objects = ObjectRepository(database, tables, tables.object)
+        self.comparisons = ComparisonRepository(database, tables, tables.object)
         self.rows = RowRepository(database, tables, tables.row)
         self.leases = LeaseRepository(database, tables, tables.lease)
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)

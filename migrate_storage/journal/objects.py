@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, bindparam, fun
 
 from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.journal.base import Repository, id_batches
-from migrate_storage.journal.records import ObjectRecord, digest
+from migrate_storage.journal.records import COMPARED, ObjectRecord, digest
 
 __all__ = ("ObjectRepository",)
 
@@ -278,8 +278,8 @@ def _destination_ids(records: Sequence[ObjectRecord]) -> Iterator[tuple[str, str
 
 
 def _destination_id(record: ObjectRecord) -> str:
-    if record.state == _GONE:
-        return record.id  # its copy is gone, and another object may go there
+    if record.state in (_GONE, COMPARED):
+        return record.id  # another object may go there
     return digest(record.destination_key, record.destination_path)
 
 

@@ -12,6 +12,7 @@ from migrate_storage.core.model import Column, Evidence, Location, Place
 from migrate_storage.database.primary_keys import digest_of
 
 __all__ = (
+    "COMPARED",
     "SAME_PLACE",
     "SAME_PLACE_LISTED",
     "ObjectRecord",
@@ -24,6 +25,8 @@ __all__ = (
     "object_name",
 )
 
+COMPARED = "compared"
+"""The state of a key whose two sides a cutover found equal. It is evidence, and owns no destination."""
 SAME_PLACE = "same place"
 """Evidence that both keys name one object: a HEAD through each key."""
 SAME_PLACE_LISTED = "same place, listed"

@@ -99,7 +99,8 @@ def _object_table(metadata: MetaData) -> Table:
         Column("destination_id", String(32), nullable=False),
         #: ``intent``, ``held`` (verified at the destination), ``leftover`` (a copy that no row names), ``listed``;
         #: of the source object ``purging`` and ``purged``, of a leftover ``removing`` and ``removed``;
-        #: of an object without a row ``moving``, ``deleting``, ``quarantined``, ``restoring`` and ``restored``.
+        #: of an object without a row ``moving``, ``deleting``, ``quarantined``, ``restoring`` and ``restored``;
+        #: ``compared``: a cutover found both sides of a key equal. Its destination is the key of the cutover.
         Column("state", String(16), nullable=False),
         #: Whether we wrote the object at the destination; ``NULL`` when a killed run did not record it.
         Column("ours", Boolean),
@@ -369,6 +370,7 @@ class Tables:
         for table, condition in (
             (self.row, self.row.c.run.in_(old)),
             (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(_NEEDED_STATES)),
+            (self.object, (self.object.c.state == "compared") & (self.object.c.updated < before)),
             (self.outbox, closed),
         ):
             ids = list(connection.execute(select(table.c.id).where(condition).limit(size)).scalars())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from migrate_storage.core.errors import KeyRefusedError
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Capabilities, Place
 from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.config.open import open_store
@@ -18,9 +18,18 @@ from migrate_storage.stores.second_way import SecondWayStore
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.stores.throttled_store import ThrottledStore
 from migrate_storage.translate import unaddressable
-from migrate_storage.translate.registration import Registration, read
+from migrate_storage.translate.registration import Registration, backend_pair, read
 
-__all__ = ("ResolvedBackend",)
+__all__ = ("ResolvedBackend", "describe_two_places")
+
+
+def describe_two_places(backend: Any) -> str:
+    """Return why a command that needs one place refuses a CutoverBackend, and what to do instead."""
+    return (
+        f"{backend.key!r} is a CutoverBackend, which is two places ({backend.source.key!r} and {backend.destination.key!r}): "
+        "'migrate-storage cutover repair --all' copies between them, and no row changes. For anything else end the cutover, "
+        f"then register one of them alone under {backend.key!r}"
+    )
 
 
 class ResolvedBackend:
@@ -32,6 +41,10 @@ class ResolvedBackend:
         pace: limits the requests; ``None`` sets no limit.
         opaque_etags: whether the user says that its ETags are no digests, although they look like MD5s.
         consistent_listings: whether the user says that its listings show each write that was acknowledged before.
+        label: its name in messages and reports; ``None`` means its backend key.
+
+    Raises:
+        ConfigurationError: it is a CutoverBackend, which has two places; :mod:`migrate_storage.cutover.resolved` reads it.
     """
 
     def __init__(
@@ -42,7 +55,11 @@ class ResolvedBackend:
         pace: StoreLimits | None = None,
         opaque_etags: bool = False,
         consistent_listings: bool = False,
+        label: str | None = None,
     ) -> None:
+        if backend_pair(backend) is not None:
+            raise ConfigurationError(describe_two_places(backend))
+        self._label = label
         self.backend, self._attempts, self._pace = backend, attempts, pace
         self.opaque_etags, self.consistent_listings = opaque_etags, consistent_listings
         self.registration: Registration = read(backend)
@@ -54,8 +71,28 @@ class ResolvedBackend:
 
     @property
     def key(self) -> str:
-        """The backend key in rows."""
-        return str(self.backend.key)
+        """The backend key in rows; of one side of a cutover its label."""
+        return self._label or str(self.backend.key)
+
+    @property
+    def parts(self) -> tuple[ResolvedBackend, ...]:
+        """The backends that have one place each: this one; of a cutover its two sides."""
+        return (self,)
+
+    def read_orders(self, filename: str) -> tuple[tuple[ObjectAt, ...], ...]:
+        """Return what the application's processes may read for a row's file.
+
+        Each order has the objects that one process asks for, the next only where the one before it is missing. All
+        processes have one order here. During a cutover, processes in different phases may have different ones.
+
+        Raises:
+            KeyRefusedError: no library can address that key.
+        """
+        return ((self.resolve(filename),),)
+
+    def unsettled_places(self) -> Iterator[Place]:
+        """Yield the places that an unfinished cutover may still read or write, whether rows name them or not."""
+        return iter(())
 
     @property
     def root(self) -> Place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ from migrate_storage.cli.option import command, group
 from migrate_storage.cli.output import next_command, render_note
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cutover.decisions import Side
 from migrate_storage.reporting.census import census_lines
 from migrate_storage.stores.retry import Retry
 
 if TYPE_CHECKING:
+    from migrate_storage.jobs.cutovers import CutoverPreflight
     from migrate_storage.jobs.run.preflight import RunPreflight
 
 __all__ = ("doctor",)
@@ -49,14 +51,21 @@ def doctor(request: _DoctorRequest) -> None:
     """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
+    Of a CutoverBackend, --from KEY probes both sides and says its phase.
     """
+    from migrate_storage.cutover.backend import CutoverBackend
     from migrate_storage.jobs.census import find_censuses
     from migrate_storage.jobs.connections import connected
+    from migrate_storage.jobs.cutovers import examine_cutover
     from migrate_storage.jobs.run.preflight import examine
     from migrate_storage.journal.version_tables import note_alembic
 
     with request.application.opened() as application:
         how = request.options(application)
+        backend = application.backends[how.source]
+        if isinstance(backend, CutoverBackend) and how.destination is None:
+            _print_cutover(examine_cutover(backend, Retry(how.attempts, threading.Event())), request.output)
+            return
         with connected(application, how.journal, how.journal_schema) as (database, journal):
             facts = examine(application, how, database, journal, Retry(how.attempts, threading.Event()))
             facts = replace(facts, notes=(*facts.notes, *note_alembic(journal.database)))
@@ -70,10 +79,30 @@ def doctor(request: _DoctorRequest) -> None:
     )
 
 
+def _print_cutover(facts: CutoverPreflight, output: Output) -> None:
+    state, capabilities = facts.cutover.state, asdict(facts.capabilities)
+    if output.json:
+        places = {side.value: str(facts.cutover.side(side).root) for side in Side}
+        notes = ({"event": "note", **asdict(note)} for note in facts.notes)
+        found = {"event": "cutover_found", **state.to_dict(), "places": places}
+        for event in (found, {"event": "destination", **capabilities}, *notes):
+            click.echo(json.dumps(event))
+    lines = [f"cutover: {state.key}, {state.describe()}"]
+    lines += [f"  {side:<11} {facts.cutover.side(side).root}" for side in Side]
+    lines += _render_capabilities(capabilities)
+    lines += [line for note in facts.notes for line in render_note(note)]
+    next_lines = ("", "Both sides can be reached.", "", "Next", f"  {next_command('migrate-storage cutover ready')}")
+    output.print_text((*lines, *next_lines))
+
+
+def _render_capabilities(capabilities: Mapping[str, bool]) -> Iterator[str]:
+    for name, can in capabilities.items():
+        yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
+
+
 def _render_facts(facts: RunPreflight) -> Iterator[str]:
     yield f"{facts.route.way.value}: {facts.route.reason}"
-    for name, can in asdict(facts.capabilities).items():
-        yield f"  {'yes' if can else 'no':<4} {_CAPABILITIES[name]}"
+    yield from _render_capabilities(asdict(facts.capabilities))
     for note in (*facts.notes, *facts.not_carried):
         yield from render_note(note)
 

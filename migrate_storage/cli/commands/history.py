@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from migrate_storage.reporting.census import census_lines
 
 if TYPE_CHECKING:
     from migrate_storage.core.census import Census
+    from migrate_storage.cutover.state import CutoverState
     from migrate_storage.journal import Journal, RunRecord
 
 __all__ = ("report", "runs", "status")
@@ -67,7 +68,7 @@ class _StatusRequest:
 
 @command(_StatusRequest, "Say in a few lines where a run stands.", "status --app myapp.storage")
 def status(request: _StatusRequest) -> int:
-    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest.
+    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest. Each cutover is named with its phase.
 
     With --ready-to-unregister: whether any row still names the old key, also in columns that no model has, somebody is at work, the latest run left
     something, a cutover has keys that are not settled or processes that act in its phase, and the soak is over.
@@ -75,17 +76,39 @@ def status(request: _StatusRequest) -> int:
     if request.ready_to_unregister:
         return _print_readiness(request)
     with request.application.opened_journal() as journal:
+        cutovers = _find_cutovers(request.application, journal)
+        if cutovers and request.run is None and not journal.runs.latest(limit=1):
+            alone = {"cutovers": [state.to_dict() for state in cutovers]}
+            request.output.print(alone, _render_cutovers(cutovers), important=True)
+            return 0
         record = journal.runs.find(request.run)
         census, silent = _find_census(request, journal, record), max(0.0, journal.database.time() - record.updated)
     stored = _decode_report(record)
     doing = json.loads(record.doing) if record.doing and record.finished is None else None
     wanted = json.loads(record.wanted) if record.wanted else None
     value = {**asdict(record), "report": stored and stored.to_dict(), "wanted": wanted, "doing": doing,
-        "census": census and census.to_dict(),
+        "census": census and census.to_dict(), "cutovers": [state.to_dict() for state in cutovers],
     }  # fmt: skip
     shown = census_lines(census, record.source) if record.kind == "run" else ()
-    request.output.print(value, (*_render_status(record, stored, doing, silent), *shown), important=True)
+    lines = (*_render_status(record, stored, doing, silent), *shown, *_render_cutovers(cutovers))
+    request.output.print(value, lines, important=True)
     return 0
+
+
+def _find_cutovers(named: JournaledApplication, journal: Journal) -> list[CutoverState]:
+    """Return the state of each cutover that the databases record or the application registers."""
+    from migrate_storage.cutover.state import find_recorded_states, read_states
+
+    found = {state.key: state for state in find_recorded_states(journal.database)}
+    if named.is_named and not named.database:
+        with named.opened(all_columns=True) as application:
+            found |= read_states(application.backends)
+    return [found[key] for key in sorted(found)]
+
+
+def _render_cutovers(cutovers: Sequence[CutoverState]) -> Iterator[str]:
+    for state in cutovers:
+        yield f"cutover of {state.key}: {state.describe()}"
 
 
 def _render_status(

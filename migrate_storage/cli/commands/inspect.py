@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.option import command, fill, group
 from migrate_storage.cli.output import next_command
 from migrate_storage.cli.shared_options import CensusFlags, Output
-from migrate_storage.core.model import Severity
+from migrate_storage.core.model import Note, Severity
+from migrate_storage.cutover.decisions import Side
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.reporting import note_to_dict
 from migrate_storage.reporting.census import census_lines
@@ -19,6 +20,8 @@ from migrate_storage.translate.codegen import entries
 if TYPE_CHECKING:
     from migrate_storage.application.inspection import BackendUse, Inspection
     from migrate_storage.core.census import Census
+    from migrate_storage.cutover.state import CutoverState
+    from migrate_storage.translate.registration import Registration
 
 __all__ = ("inspect",)
 
@@ -45,27 +48,37 @@ def inspect(request: _InspectRequest) -> None:
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
     """
     from migrate_storage.application.inspection import inspect as inspect_application
+    from migrate_storage.cutover.state import read_states
     from migrate_storage.jobs.census import find_censuses
     from migrate_storage.jobs.connections import connected
 
     named = request.application
     with named.opened() as application:
-        inspection = inspect_application(application)
+        inspection, cutovers = inspect_application(application), read_states(application.backends)
         keys, how = [use.key for use in inspection.backends], fill(CensusOptions, request)
         with connected(application, named.journal, named.journal_schema) as (database, journal):
             censuses = find_censuses(database, journal, application, keys, how)
-    next_lines = ("", "Next", f"  {next_command('migrate-storage translate')}")
+    command = "migrate-storage cutover status" if cutovers else "migrate-storage translate"
+    next_lines = ("", "Next", f"  {next_command(command)}")
     value = {
-        **_encode_inspection(inspection),
+        **_encode_inspection(inspection, cutovers),
         "censuses": {key: each and each.to_dict() for key, each in censuses.items()},
     }
-    request.output.print(value, (*_render_lines(inspection, censuses), *next_lines))
+    request.output.print(value, (*_render_lines(inspection, censuses, cutovers), *next_lines))
 
 
-def _render_lines(inspection: Inspection, censuses: Mapping[str, Census | None]) -> Iterator[str]:
+def _render_lines(
+    inspection: Inspection, censuses: Mapping[str, Census | None], cutovers: Mapping[str, CutoverState]
+) -> Iterator[str]:
     used = {column for use in inspection.backends for column in use.files}
     for use in inspection.backends:
-        yield f"{use.key}: {_describe_backend(use)}"
+        if use.cutover:
+            yield f"{use.key}: a cutover, {cutovers[use.key].describe()}"
+            for side, registration in zip(Side, use.cutover, strict=True):
+                described = _describe_registration(registration, registration.driver)
+                yield f"  {side:<11} {registration.key}: {described}"
+        else:
+            yield f"{use.key}: {_describe_backend(use)}"
         yield from _render_counts(use)
         if (census := censuses[use.key]) is not None:
             yield from census_lines(census, use.key)
@@ -90,11 +103,16 @@ def _render_counts(use: BackendUse) -> Iterator[str]:
 
 
 def _render_notes(use: BackendUse) -> Iterator[str]:
-    for note in use.registration.translation.notes if use.registration else ():
+    for note in _list_notes(use):
         if note.severity is not Severity.INFO:
             yield f"  {note.severity.value}: {note.message} [{note.code}]"
             if note.todo:
                 yield f"    {note.todo}"
+
+
+def _list_notes(use: BackendUse) -> Sequence[Note]:
+    registrations = use.cutover or ((use.registration,) if use.registration is not None else ())
+    return [note for registration in registrations for note in registration.translation.notes]
 
 
 def _render_odd_keys(use: BackendUse) -> Iterator[str]:
@@ -110,29 +128,36 @@ def _render_odd_keys(use: BackendUse) -> Iterator[str]:
 def _describe_backend(use: BackendUse) -> str:
     if use.registration is None:
         return "rows name it, but no backend is registered under it"
-    (entry,) = entries([(use.key, use.registration.translation)])
-    if use.driver == "obstore":
-        return f"obstore, {entry.fs or use.registration.protocol}"
+    return _describe_registration(use.registration, use.driver)
+
+
+def _describe_registration(registration: Registration, driver: str) -> str:
+    (entry,) = entries([(registration.key, registration.translation)])
+    if driver == "obstore":
+        return f"obstore, {entry.fs or registration.protocol}"
     if entry.refused:
-        return f"{use.driver} ({use.registration.protocol}), no counterpart in obstore"
-    return f"{use.driver} ({use.registration.protocol}), translates to {entry.fs or 'a store for each row'}"
+        return f"{driver} ({registration.protocol}), no counterpart in obstore"
+    return f"{driver} ({registration.protocol}), translates to {entry.fs or 'a store for each row'}"
 
 
-def _encode_inspection(inspection: Inspection) -> dict[str, Any]:
+def _encode_inspection(inspection: Inspection, cutovers: Mapping[str, CutoverState]) -> dict[str, Any]:
     return {
-        "backends": [_encode_backend(use) for use in inspection.backends],
+        "backends": [_encode_backend(use, cutovers.get(use.key)) for use in inspection.backends],
         "columns": [str(column) for column in inspection.columns],
         "broken": {str(column): count for column, count in inspection.broken.items()},
     }
 
 
-def _encode_backend(use: BackendUse) -> dict[str, Any]:
+def _encode_backend(use: BackendUse, state: CutoverState | None) -> dict[str, Any]:
     registration = use.registration
     entry = entries([(use.key, registration.translation)])[0] if registration else None
-    notes = registration.translation.notes if registration else ()
+    sides = {
+        side.value: {"key": each.key, "place": _describe_registration(each, each.driver)}
+        for side, each in zip(Side, use.cutover, strict=False)
+    }
     return {
         "key": use.key,
-        "registered": registration is not None,
+        "registered": bool(use.driver),
         "driver": use.driver or None,
         "protocol": registration.protocol if registration else None,
         "translates_to": entry.fs or None if entry else None,
@@ -140,5 +165,6 @@ def _encode_backend(use: BackendUse) -> dict[str, Any]:
         "roots": dict(use.roots),
         "odd_count": use.odd_count,
         "odd": [{"row": str(odd.ref), "filename": odd.filename, "reason": odd.reason} for odd in use.odd],
-        "notes": [note_to_dict(note) for note in notes],
+        "notes": [note_to_dict(note) for note in _list_notes(use)],
+        "cutover": state and {**state.to_dict(), "sides": sides},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import visible
 from migrate_storage.translate.codegen import FORMATS, entries
-from migrate_storage.translate.registration import Registration, read
+from migrate_storage.translate.registration import Registration, backend_pair, read
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
@@ -80,7 +80,8 @@ def _select_registrations(application: Application, source: str | None) -> tuple
             f"--from {visible(source)}: no backend has this key; there is {', '.join(sorted(backends))}"
         )
     keys = sorted(backends) if source is None else [source]
-    chosen = tuple(read(backends[key]) for key in keys if backends[key].driver != "obstore")
+    sides = (side for key in keys for side in backend_pair(backends[key]) or (backends[key],))
+    chosen = tuple(read(side) for side in sides if side.driver != "obstore")
     if not chosen:
         raise ConfigurationError("no fsspec backend is registered, so there is nothing to translate")
     return chosen
@@ -93,16 +94,25 @@ def _compare(application: Application, registration: Registration) -> tuple[Agre
     config = registration.translation.config
     if config is None or config.service == "memory":
         return ()
-    backend = application.backends[registration.key]
-    names = filenames(application, registration.key, COMPARED_OBJECTS) or list_filenames(backend, COMPARED_OBJECTS)
+    key, backend = _find_backend(application, registration)
+    names = filenames(application, key, COMPARED_OBJECTS) or list_filenames(backend, COMPARED_OBJECTS)
     compared = compare_files(backend, names)
     reported = {each.filename for each in compared if not each.agreed}
     refused = (
         Agreement(filename=odd.filename, reason=f"{odd.ref}: the new registration does not open it: it {odd.reason}")
-        for odd in refused_filenames(application, registration)
+        for odd in refused_filenames(application, registration, key)
         if odd.filename not in reported
     )
     return (*compared, *refused)
+
+
+def _find_backend(application: Application, registration: Registration) -> tuple[str, Any]:
+    """Return the key under which rows name the files of a registration, and its backend; a cutover's side has none of its own."""
+    for key, backend in application.backends.items():
+        for side in backend_pair(backend) or (backend,):
+            if side.key == registration.key and side.driver == registration.driver:
+                return key, side
+    raise AssertionError(registration.key)
 
 
 def _print_comparison(key: str, results: tuple[Agreement, ...], output: Output) -> None:

@@ -14,20 +14,23 @@ from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Sev
 from migrate_storage.core.object_keys import is_unfinished_upload
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
+from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.known_losses import KnownLosses, find_stale, known_loss_of, stale_note
 from migrate_storage.engine.probe import check_source
-from migrate_storage.engine.references import ServiceIdentity, sides_of
+from migrate_storage.engine.references import ServiceIdentity
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.connections import all_rows, connected, find_backend
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.cutovers import refuse_moves_in_cutovers, refuse_unregistered_cutovers
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
 from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
 from migrate_storage.journal import Journal, KnownLoss, new_run_id
 from migrate_storage.reporting import Report
+from migrate_storage.stores.find_read import find_read
 from migrate_storage.stores.listing import ListedObject
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
@@ -182,6 +185,9 @@ class Orphans(Job[_Facts]):
                 quarantine, journal, sides, limiter=context.limiter, stopping=context.stop, on_outcome=context.stats.add_outcome
             ),
         )  # fmt: skip
+        if options.quarantine is not None or options.restore is not None:
+            refuse_moves_in_cutovers(keys, sides)
+            refuse_unregistered_cutovers([database], sides, "nothing was moved")
         if options.restore is not None or options.unmark is not None:
             yield facts
             return
@@ -195,8 +201,8 @@ class Orphans(Job[_Facts]):
                     rows, self._application, named, options, "nothing was moved", context,
                     journal if options.yes else None,
                 )  # fmt: skip
-            for key in keys:
-                check_source(sides[key], [sides[key].root], context.retry)
+            for part in (part for key in keys for part in sides[key].parts):
+                check_source(part, [part.root], context.retry)
             yield replace(facts, reachability=reachability)
 
     def describe(self, facts: _Facts) -> JobDescription:
@@ -259,7 +265,7 @@ class Orphans(Job[_Facts]):
             context.checkpoint()
             if outcome is None:
                 continue
-            outcome = _note_quarantined(known.mark_known(outcome), sides, reachability)
+            outcome = _note_quarantined(known.mark_known(outcome), reachability)
             # The journal's database may be unable to hold a NUL character, and such a name is never found.
             storable = "\0" not in outcome.source.path
             if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None and storable:
@@ -283,14 +289,14 @@ class Orphans(Job[_Facts]):
 
         try:
             with self.context.limiter.acquire():
-                found = self.context.retry.or_none_if_missing(sides[here.backend].resolve(here.path).head)
+                found = find_read(sides[here.backend], here.path, self.context.retry)
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
         except StoreRequestError as error:
             self._breaker.record(error.failure)
             return outcome(OutcomeKind.FAILED, str(error))
         self._breaker.record(None)
-        if found is not None:
+        if found:
             return None
         return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
 
@@ -351,11 +357,11 @@ class Orphans(Job[_Facts]):
         self.context.stats.send(Noted(note=note))
 
 
-def _note_quarantined(outcome: Outcome, sides: Mapping[str, ResolvedBackend], reachability: Reachability) -> Outcome:
+def _note_quarantined(outcome: Outcome, reachability: Reachability) -> Outcome:
     """Return a missing object that is in quarantine as a conflict: it is not lost, and never to be marked as lost."""
     if outcome.kind is not OutcomeKind.MISSING:
         return outcome
-    if not reachability.in_quarantine(sides[outcome.source.backend].place(outcome.source.path)):
+    if not reachability.in_quarantine(outcome.source):
         return outcome
     reason = "a row names an object that is in quarantine: --restore puts it back"
     return replace(outcome, kind=OutcomeKind.CONFLICT, reason=reason)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Self
 
-from migrate_storage.core.model import Column, Place, Slot
+from migrate_storage.core.model import Column, Location, Place, Slot
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, named_by_rows
 from migrate_storage.jobs.orphans.inventory import StoreInventory
@@ -49,7 +49,7 @@ class Reachability:
         min_age: float,
     ) -> None:
         self._sides, self._rows, self._journal = sides, rows, journal
-        self._listers = [StoreLister(sides[key]) for key in keys]
+        self._listers = [StoreLister(part) for key in keys for part in sides[key].parts]
         self._services = services = ServiceIdentity(sides.values())
         self._stack = ExitStack()
         self._min_age, self._listed_at = min_age, rows[0][0].time()
@@ -111,17 +111,17 @@ class Reachability:
     def _add_records(self, batch: Sequence[ObjectRecord]) -> None:
         for entry in batch:
             # Of a key that is not registered any more, nothing is run, reverted or purged.
-            here = _place(self._sides, entry.source_key, entry.source_path)
-            there = _place(self._sides, entry.destination_key, entry.destination_path)
+            here = _find_places(self._sides, entry.source_key, entry.source_path)
+            there = _find_places(self._sides, entry.destination_key, entry.destination_path)
             if entry.state in QUARANTINE_STATES:
-                self._moved.add_places([here] if here else [])
-                self._aside.add_places([there] if there else [])
+                self._moved.add_places(here)
+                self._aside.add_places(there)
                 continue
-            if here and entry.state in SOURCE_NEEDED_STATES:
-                self._journaled.add_places([here])
+            if entry.state in SOURCE_NEEDED_STATES:
+                self._journaled.add_places(here)
             # The copy of a row that was re-pointed lives as long as a row names it.
-            if there and not (entry.state in ("held", "purging") and entry.outcome == "rewritten"):
-                self._journaled.add_places([there])
+            if not (entry.state in ("held", "purging") and entry.outcome == "rewritten"):
+                self._journaled.add_places(there)
 
     def reason_in_use(self, held: ListedObject) -> str:
         """Return why an object is in use, in a few words; empty for an orphan."""
@@ -141,9 +141,9 @@ class Reachability:
             return "of unknown age"
         return "younger than --min-age" if self._listed_at - held.meta.last_modified < self._min_age else ""
 
-    def in_quarantine(self, place: Place) -> bool:
-        """Whether the object of a place is in quarantine."""
-        return self._moved.names(place)
+    def in_quarantine(self, location: Location) -> bool:
+        """Whether the object of a row is in quarantine."""
+        return any(map(self._moved.names, _find_places(self._sides, location.backend, location.path)))
 
     def unlisted(self, keys: Sequence[str]) -> Iterator[Slot]:
         """Yield the slots of rows that name an unlisted object of these backends.
@@ -152,8 +152,8 @@ class Reachability:
             RunError: as :meth:`read`.
         """
         for window in named_by_rows(*self._rows[0], self._sides):
-            for slot, place in window:
-                if slot.file["backend"] in keys and place not in self.inventory:
+            for slot, places in window:
+                if slot.file["backend"] in keys and any(place not in self.inventory for place in places):
                     yield slot
 
 
@@ -163,9 +163,10 @@ def _checked(objects: Iterator[ListedObject], stop: Callable[[], None]) -> Itera
         yield each
 
 
-def _place(sides: Mapping[str, ResolvedBackend], key: str, path: str) -> Place | None:
+def _find_places(sides: Mapping[str, ResolvedBackend], key: str, path: str) -> list[Place]:
+    """Return where an object may be: of a cutover two places, of a key that is not registered none."""
     side = sides.get(key)
-    return None if side is None or not path else side.place(path)
+    return [] if side is None or not path else [part.place(path) for part in side.parts]
 
 
 def _spellings(place: Place) -> Iterator[Place]:

@@ -19,13 +19,15 @@ from migrate_storage.core.errors import ConfigurationError, RunError, StoppedErr
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.core.text import amount
+from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.place_proof import prove_places
-from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
+from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.connections import all_rows, connected
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.cutovers import cutovers_among, refuse_unregistered_cutovers
 from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
 from migrate_storage.journal import Journal, ObjectRecord, RunRecord, new_run_id
 from migrate_storage.reporting import Report
@@ -103,6 +105,11 @@ class Purge(Job[_Facts]):
                 f"the run went between keys of which {', '.join(missing)} is not registered: register it to purge"
             )
         source, destination = sides[first.source], sides[first.destination]
+        for side in cutovers_among({side.key: side for side in (source, destination)}):
+            raise ConfigurationError(
+                f"run {first.id} went from {first.source!r} to {first.destination!r}, and {side.key!r} is a cutover now "
+                f"({side.state.describe()}): nothing was deleted; end it, and register under {side.key!r} the side that the run knew"
+            )
         filenames = self._sample_filenames(journal, [run.id for run in runs])
         proof = prove_places(source, destination, filenames, self.context.retry, probe=options.yes)
         if proof.by_objects:
@@ -119,6 +126,7 @@ class Purge(Job[_Facts]):
                     references.add_rows(where, columns, sides)
                 return time.monotonic() + max(MIN_REREAD_SECONDS, REREAD_TIME_RATIO * (time.monotonic() - began))
 
+            refuse_unregistered_cutovers([where for where, _ in everywhere], sides, "nothing was deleted")
             fresh_until = read_rows()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))

@@ -15,15 +15,17 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Way
+from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.recorder import temporary_journal
-from migrate_storage.engine.references import ServiceIdentity, sides_of
+from migrate_storage.engine.references import ServiceIdentity
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.connections import all_rows, journaled
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.cutovers import refuse_unregistered_cutovers
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, plan_of, uncut
 from migrate_storage.jobs.sync.options import SyncOptions
@@ -125,6 +127,7 @@ class Sync(Job[_Facts]):
         if not self._options.delete or self._application is None or database is None:
             return
         sides = sides_of(self._application.backends)
+        refuse_unregistered_cutovers([database], sides, "nothing was deleted")
         services = ServiceIdentity([*sides.values(), self._destination])
         if keys := services.keys_at([self._destination], sides):
             with all_rows(self._application, database) as everywhere:

@@ -16,11 +16,12 @@ from migrate_storage.core.events import Behind, Listed, Noted
 from migrate_storage.core.model import Location, Note, ObjectMeta, Outcome, OutcomeKind, Severity
 from migrate_storage.core.parallel import parallel_unordered
 from migrate_storage.core.text import amount
+from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
-from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, sides_of
+from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.jobs.connections import all_rows

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError
 from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot
+from migrate_storage.cutover.resolved import ResolvedCutover
 from migrate_storage.engine.known_losses import KnownLosses
-from migrate_storage.engine.verify import consistent_with, sha256_of
+from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
 from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import classify
+from migrate_storage.stores.find_read import FoundObject, find_read
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 
@@ -46,10 +48,12 @@ class AuditOptions:
 
 @dataclass(frozen=True, slots=True)
 class NamedObject:
-    """A slot of a row, with the journal record of the copy that it names."""
+    """A slot of a row, with the journal records of the object that it names."""
 
     slot: Slot
     record: ObjectRecord | None
+    #: What the last comparison of a cutover found under this key.
+    compared: ObjectRecord | None = None
 
 
 def outcome_of_broken_row(ref: RowRef, reason: str) -> Outcome:
@@ -95,62 +99,113 @@ class ObjectCheck:
             return outcome(OutcomeKind.FAILED, classify(error).message)
 
     def _check_slot(self, named: NamedObject, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
-        side, record = self._sides.get(here.backend), named.record
+        side = self._sides.get(here.backend)
         if side is None:
             return outcome(OutcomeKind.FAILED, f"the row names the backend {here.backend!r}, which is not registered")
-        at = side.resolve(here.path)
-        found = self._head(at)
-        if found is None:
+        found = find_read(side, here.path, self._retry)
+        if not found:
             return self._report_missing(here, outcome)
         self._known.mark_found(named.slot.ref, here)
-        size = named.slot.file.get("size")
-        if isinstance(size, int) and size != found.size:
-            reason = f"the row says {size} bytes, the object has {found.size}"
-            return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
+        result = outcome(OutcomeKind.SKIPPED)
+        # During a cutover, processes in different phases may read different objects: each of them must be right.
+        for each in found:
+            result = self._check_found(named, each, outcome)
+            if not result.kind.done:
+                break
+        return result
+
+    def _check_found(self, named: NamedObject, found: FoundObject, outcome: Callable[..., Outcome]) -> Outcome:
+        size, length = named.slot.file.get("size"), found.meta.size
+        if isinstance(size, int) and size != length:
+            return outcome(OutcomeKind.DIFFERS, f"the row says {size} bytes, the object has {length}", size=length)
         if self._options.through is not None:
             # Read the object through both registrations.
-            other = self._sides[self._options.through].resolve(here.path)
-            if self._head(other) is None:
-                return outcome(OutcomeKind.MISSING, f"{other.store.name} does not hold it")
-            return self._compare_bytes(at, other, outcome, found.size)
+            path = named.slot.location.path
+            others = find_read(self._sides[self._options.through], path, self._retry)
+            if not others:
+                return outcome(OutcomeKind.MISSING, f"{self._name_store(self._options.through, path)} does not hold it")
+            return self._compare_bytes(found.at, others[0].at, outcome, length)
         if self._options.deep:
-            return self._compare_with_source(named, at, outcome, found)
-        if record is None:
+            return self._compare_with_source(named, found, outcome)
+        record, compared = named.record, named.compared
+        if compared is not None and is_as_compared(compared, found.meta):
+            return outcome(OutcomeKind.SKIPPED, evidence=f"cutover: {compared.evidence}", size=length)
+        if record is not None and consistent_with(record.destination_evidence, found.meta.evidence):
+            return outcome(OutcomeKind.SKIPPED, evidence="journal", size=length)
+        if compared is not None and (record is None or record.updated < compared.updated):
+            reason = "it was written after the cutover compared both sides: --deep or --with compares bytes"
+            return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
+        if record is None or isinstance(self._sides[named.slot.location.backend], ResolvedCutover):
             reason = "it exists, but nothing tells what it should hold: --deep or --with compares bytes"
-            return outcome(OutcomeKind.UNVERIFIED, reason, size=found.size)
-        if consistent_with(record.destination_evidence, found.evidence):
-            return outcome(OutcomeKind.SKIPPED, evidence="journal", size=found.size)
+            return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
         reason = "it was replaced since it was verified (by the application, perhaps)"
-        return outcome(OutcomeKind.DIFFERS, reason, size=found.size)
+        return outcome(OutcomeKind.DIFFERS, reason, size=length)
 
     def _report_missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
         reason = f"the row names an object that {here.backend!r} does not hold"
+        side = self._sides[here.backend]
+        if isinstance(side, ResolvedCutover):
+            reason = f"the row names an object that a process in {describe_phases(side, here.path)} does not find"
         if self._options.through is not None:
-            other = self._sides[self._options.through].resolve(here.path)
-            if (found := self._head(other)) is not None:
-                return outcome(OutcomeKind.MISSING, f"{reason}; {other.store.name} does", size=found.size)
+            through = self._options.through
+            if found := find_read(self._sides[through], here.path, self._retry):
+                reason = f"{reason}; {self._name_store(through, here.path)} does"
+                return outcome(OutcomeKind.MISSING, reason, size=found[0].meta.size)
         return self._known.mark_known(outcome(OutcomeKind.MISSING, reason))
 
-    def _compare_with_source(
-        self, named: NamedObject, at: ObjectAt, outcome: Callable[..., Outcome], found: ObjectMeta
-    ) -> Outcome:
-        """Compare with the bytes of its source, or with a recorded SHA-256."""
-        record = named.record
-        source = self._sides.get(record.source_key) if record is not None else None
-        if record is not None and source is not None:
-            original = source.resolve(record.source_path)
-            if self._head(original) is not None:
-                return self._compare_bytes(original, at, outcome, found.size)
+    def _name_store(self, key: str, path: str) -> str:
+        return self._sides[key].read_orders(path)[0][0].store.name
+
+    def _compare_with_source(self, named: NamedObject, found: FoundObject, outcome: Callable[..., Outcome]) -> Outcome:
+        """Compare with the bytes of its source or of the other side, or with a recorded SHA-256."""
+        size, record = found.meta.size, named.record
+        original = self._find_original(named, found)
+        if original is not None:
+            return self._compare_bytes(original, found.at, outcome, size)
         checksum = named.slot.file.get("checksum")
         expected = record.sha256 if record is not None else None
         whose = "journal's SHA-256"
         if expected is None and isinstance(checksum, str) and checksum.startswith("sha256:"):
             expected, whose = checksum.removeprefix("sha256:"), "row's SHA-256"
         if expected is None:
-            return outcome(OutcomeKind.UNVERIFIED, "there is nothing to compare it with", size=found.size)
-        if self._sha256_of(at) == expected:
-            return outcome(OutcomeKind.SKIPPED, evidence=whose, size=found.size)
-        return outcome(OutcomeKind.DIFFERS, f"its bytes do not have the {whose}", size=found.size)
+            return outcome(OutcomeKind.UNVERIFIED, "there is nothing to compare it with", size=size)
+        if self._sha256_of(found.at) == expected:
+            return outcome(OutcomeKind.SKIPPED, evidence=whose, size=size)
+        return outcome(OutcomeKind.DIFFERS, f"its bytes do not have the {whose}", size=size)
+
+    def _find_original(self, named: NamedObject, found: FoundObject) -> ObjectAt | None:
+        """Return the object that has the same bytes, if the object that was found is right; ``None``: there is none."""
+        side, path = self._sides[named.slot.location.backend], named.slot.location.path
+        if isinstance(side, ResolvedCutover):
+            twins = [part.resolve(path) for part in side.parts]
+            certain = side.keeps_equal(path)
+            return self._first_equal(named, found, [at for at in twins if at != found.at], certain=certain)
+        for record in (named.record, named.compared):
+            source = self._sides.get(record.source_key) if record is not None else None
+            if record is None or source is None or isinstance(source, ResolvedCutover):
+                continue
+            original = self._first_equal(
+                named, found, [source.resolve(record.source_path)], certain=record is named.record
+            )
+            if original is not None:
+                return original
+        return None
+
+    def _first_equal(
+        self, named: NamedObject, found: FoundObject, candidates: Sequence[ObjectAt], *, certain: bool
+    ) -> ObjectAt | None:
+        """Return the first that exists and, unless that is certain, that is as a cutover compared it, as is what was found."""
+        for at in candidates:
+            meta = self._head(at)
+            if meta is None:
+                continue
+            if certain or (
+                named.compared is not None
+                and is_as_compared(named.compared, meta)
+                and is_as_compared(named.compared, found.meta)
+            ):
+                return at
+        return None
 
     def _compare_bytes(self, one: ObjectAt, other: ObjectAt, outcome: Callable[..., Outcome], size: int) -> Outcome:
         if self._sha256_of(one) == self._sha256_of(other):
@@ -163,3 +218,15 @@ class ObjectCheck:
 
     def _head(self, at: ObjectAt) -> ObjectMeta | None:
         return self._retry.or_none_if_missing(at.head)
+
+
+def is_as_compared(record: ObjectRecord, found: ObjectMeta) -> bool:
+    """Return whether an object is one of the two that a cutover found equal."""
+    sides = (record.destination_evidence, record.source_evidence)
+    return any(proven_unchanged(known, found.evidence) for known in sides)
+
+
+def describe_phases(side: ResolvedCutover, filename: str) -> str:
+    """Return in which phases a process reads which sides for a file."""
+    orders = side.read_sides(filename).items()
+    return " and ".join(f"{phase.name} (which reads {', then '.join(order)})" for phase, order in orders)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +12,9 @@ from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Outcome, RowRef, Slot
+from migrate_storage.core.model import Location, Note, Outcome, RowRef, Severity, Slot
 from migrate_storage.core.parallel import parallel_map
+from migrate_storage.cutover.resolved import resolve_backend
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
@@ -23,10 +24,11 @@ from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.cutovers import cutovers_among
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.verify.check_object import AuditOptions, NamedObject, ObjectCheck, outcome_of_broken_row
-from migrate_storage.journal import Journal, new_run_id
+from migrate_storage.journal import Journal, ObjectRecord, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
@@ -44,9 +46,10 @@ VERIFIED_STATES = ("held", "purging", "purged")
 class _Facts:
     run: str
     rows: Sequence[FileColumn]
-    #: ``None`` where there is none.
-    journal: Journal | None
+    #: The job's journal first; empty where there is none.
+    journals: Sequence[Journal]
     known_losses: KnownLosses
+    sides: Mapping[str, ResolvedBackend]
     check: ObjectCheck
 
 
@@ -83,7 +86,7 @@ class Audit(Job[_Facts]):
             ConfigurationError: no such key or column.
         """
         options, backends = self._options, self._application.backends
-        sides = {key: ResolvedBackend(backend, pace=self.context.limits) for key, backend in backends.items()}
+        sides = {key: resolve_backend(backend, pace=self.context.limits) for key, backend in backends.items()}
         for key in (options.key, options.through):
             if key is not None:
                 find_backend(sides, key)
@@ -92,7 +95,8 @@ class Audit(Job[_Facts]):
             def verify(run: str, rows: Sequence[FileColumn], load: LoadMonitor | None) -> Report:
                 known = KnownLosses(journal)
                 facts = _Facts(
-                    run=run, rows=rows, journal=journal if journal.exists else None, known_losses=known,
+                    run=run, rows=rows, journals=_find_journals(journal, database, sides), known_losses=known,
+                    sides=sides,
                     check=ObjectCheck(sides, options, self.context.retry, known),
                 )  # fmt: skip
                 return self.execute(facts, None, load)
@@ -138,8 +142,15 @@ class Audit(Job[_Facts]):
         return "finished"
 
     def complete(self, facts: _Facts, report: Report) -> Report:
-        """Add notes of known losses whose objects were found."""
-        return replace(report, passes=1, notes=tuple(facts.known_losses.stale.values()))
+        """Add notes of cutovers, and of known losses whose objects were found."""
+        phases = (
+            Note(
+                severity=Severity.INFO, code="cutover.phase", subject=cutover.key,
+                message=f"a cutover, {cutover.state.describe()}: each object was looked at where its processes read it",
+            )
+            for cutover in cutovers_among(facts.sides)
+        )  # fmt: skip
+        return replace(report, passes=1, notes=(*phases, *facts.known_losses.stale.values()))
 
     def _rows(self, database: Database) -> tuple[FileColumn, ...]:
         columns = select_columns(self._application.columns, self._options.columns)
@@ -168,7 +179,7 @@ class Audit(Job[_Facts]):
                         slots += self._wanted_slots(rows, row)
                     except BrokenValueError as error:
                         yield outcome_of_broken_row(RowRef(rows.column, row.pk), str(error))
-                yield from _with_records(slots, facts.journal)
+                yield from _with_records(slots, facts.journals)
                 if self.context.stop.is_set():
                     return
 
@@ -182,6 +193,15 @@ class Audit(Job[_Facts]):
         return share * 100 < self._options.sample
 
 
+def _find_journals(journal: Journal, database: Database, sides: Mapping[str, ResolvedBackend]) -> list[Journal]:
+    """Return the job's journal, and those beside the outboxes of cutovers: they have what the comparisons found."""
+    outboxes = [side.backend.outbox for side in cutovers_among(sides) if side.backend.outbox is not None]
+    found = [journal, *(Journal(outbox.database, outbox.tables.schema) for outbox in outboxes)]
+    if journal.database is not database:
+        found.append(Journal.find(database))
+    return [each for each in found if each.exists]
+
+
 def _find_doubtful_rows(columns: Sequence[FileColumn]) -> Iterator[Outcome]:
     """Yield an outcome for the rows of each table that their key does not tell apart: any of their files may be another's."""
     for rows in {(each.column.schema, each.column.table): each for each in columns}.values():
@@ -192,8 +212,14 @@ def _find_doubtful_rows(columns: Sequence[FileColumn]) -> Iterator[Outcome]:
                 yield replace(outcome_of_broken_row(refs[0], reason), refs=refs)
 
 
-def _with_records(slots: Sequence[Slot], journal: Journal | None) -> Iterator[NamedObject]:
-    records = journal.objects.at_destinations([slot.location for slot in slots]) if journal else {}
+def _with_records(slots: Sequence[Slot], journals: Sequence[Journal]) -> Iterator[NamedObject]:
+    locations = [slot.location for slot in slots]
+    records, compared = dict[Location, ObjectRecord](), dict[Location, ObjectRecord]()
+    for journal in journals[:1]:
+        records = journal.objects.at_destinations(locations)
+    for journal in reversed(journals):
+        compared.update(journal.comparisons.at(locations))
     for slot in slots:
         record = records.get(slot.location)
-        yield NamedObject(slot, record if record is not None and record.state in VERIFIED_STATES else None)
+        verified = record if record is not None and record.state in VERIFIED_STATES else None
+        yield NamedObject(slot, verified, compared.get(slot.location))

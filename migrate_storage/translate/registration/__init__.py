@@ -22,7 +22,20 @@ from migrate_storage.translate.registration.obstore_backends import (
 )
 from migrate_storage.translate.registration.registration import Registration
 
-__all__ = ("Registration", "protocol_registration", "read", "read_filesystem", "same_service", "store_config")
+__all__ = (
+    "Registration",
+    "backend_pair",
+    "protocol_registration",
+    "read",
+    "read_filesystem",
+    "same_service",
+    "store_config",
+)
+
+
+def backend_pair(backend: Any) -> tuple[Any, Any] | None:
+    """Return the source and the destination of a ``CutoverBackend``; ``None`` for a backend with one place."""
+    return (backend.source, backend.destination) if getattr(backend, "driver", None) == "cutover" else None
 
 
 def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registration:

@@ -1,0 +1,105 @@
+"""What jobs need to know of cutovers: their two sides, and what an unfinished one may still read or write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Capabilities, Note
+from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.decisions import Side
+from migrate_storage.cutover.resolved import ResolvedCutover
+from migrate_storage.cutover.state import find_recorded_states
+from migrate_storage.database.connection import Database
+from migrate_storage.engine.probe import check_source, try_destination
+from migrate_storage.engine.references import ServiceIdentity
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry
+
+__all__ = (
+    "CutoverPreflight",
+    "cutovers_among",
+    "examine_cutover",
+    "refuse_moves_in_cutovers",
+    "refuse_unregistered_cutovers",
+)
+
+
+def cutovers_among(sides: Mapping[str, ResolvedBackend]) -> Iterator[ResolvedCutover]:
+    """Yield the cutovers among registered backends."""
+    return (side for side in sides.values() if isinstance(side, ResolvedCutover))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutoverPreflight:
+    """What is known of a cutover's two sides before its next step."""
+
+    cutover: ResolvedCutover
+    #: What probe requests showed of the destination.
+    capabilities: Capabilities
+    notes: tuple[Note, ...]
+
+
+def examine_cutover(backend: CutoverBackend, retry: Retry) -> CutoverPreflight:
+    """Read from the source of a cutover, and probe its destination, as a run does with its two keys.
+
+    Raises:
+        ConfigurationError: the phase cannot be read.
+        PreflightError: a side cannot be reached, or the destination cannot be written.
+    """
+    cutover = ResolvedCutover(backend)
+    source, destination = cutover.side(Side.SOURCE), cutover.side(Side.DESTINATION)
+    check_source(source, [source.root], retry)
+    capabilities, notes = try_destination(destination, retry)
+    notes = [*source.registration.translation.notes, *destination.registration.translation.notes, *notes]
+    return CutoverPreflight(cutover=cutover, capabilities=capabilities, notes=tuple(notes))
+
+
+def refuse_unregistered_cutovers(
+    databases: Iterable[Database], sides: Mapping[str, ResolvedBackend], consequence: str
+) -> None:
+    """Refuse where a database records an unfinished cutover whose two places are not known here.
+
+    A cutover that is registered is no obstacle: rows and entries under its key keep the objects of both sides.
+
+    Args:
+        databases: those of the application.
+        sides: every registered backend.
+        consequence: what was not done, for the message.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    known = {(side.backend.outbox.backend if side.backend.outbox else side.key) for side in cutovers_among(sides)}
+    for database in databases:
+        for state in find_recorded_states(database):
+            if state.key in known or state.is_over:
+                continue
+            raise ConfigurationError(
+                f"{database} records a cutover of {state.key!r} that is not over ({state.describe()}), and no CutoverBackend "
+                f"is registered under {state.key!r} here, so its two places are not known: {consequence}; register it as the "
+                "application's processes do, or take it to SOURCE or DESTINATION with 'migrate-storage cutover' first"
+            )
+
+
+def refuse_moves_in_cutovers(keys: Iterable[str], sides: Mapping[str, ResolvedBackend]) -> None:
+    """Refuse to move objects of a place that a registered cutover reads or writes.
+
+    A repair would copy what is on one side alone to the other, the quarantine too.
+
+    Args:
+        keys: the backends whose objects would be moved.
+        sides: every registered backend.
+
+    Raises:
+        ConfigurationError: one of these places is a cutover's.
+    """
+    named = ServiceIdentity(sides.values()).keys_at([sides[key] for key in keys], sides)
+    for cutover in cutovers_among(sides):
+        if cutover.key in named:
+            raise ConfigurationError(
+                f"{cutover.key!r} is a cutover ({cutover.state.describe()}), and an object that is moved on one side alone "
+                "would differ from the other: nothing was moved; end the cutover, register one side alone under "
+                f"{cutover.key!r}, then run the same command again"
+            )
