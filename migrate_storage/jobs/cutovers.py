@@ -21,6 +21,7 @@ __all__ = (
     "CutoverPreflight",
     "cutovers_among",
     "examine_cutover",
+    "overlapping_cutovers",
     "refuse_moves_in_cutovers",
     "refuse_unregistered_cutovers",
 )
@@ -95,11 +96,15 @@ def refuse_moves_in_cutovers(keys: Iterable[str], sides: Mapping[str, ResolvedBa
     Raises:
         ConfigurationError: one of these places is a cutover's.
     """
+    for cutover in overlapping_cutovers(keys, sides):
+        raise ConfigurationError(
+            f"{cutover.key!r} is a cutover ({cutover.state.describe()}), and an object that is moved on one side alone "
+            "would differ from the other: nothing was moved; end the cutover, register one side alone under "
+            f"{cutover.key!r}, then run the same command again"
+        )
+
+
+def overlapping_cutovers(keys: Iterable[str], sides: Mapping[str, ResolvedBackend]) -> list[ResolvedCutover]:
+    """Return the cutovers that may have objects of these backends: with one of them as a side, or at the same place."""
     named = ServiceIdentity(sides.values()).keys_at([sides[key] for key in keys], sides)
-    for cutover in cutovers_among(sides):
-        if cutover.key in named:
-            raise ConfigurationError(
-                f"{cutover.key!r} is a cutover ({cutover.state.describe()}), and an object that is moved on one side alone "
-                "would differ from the other: nothing was moved; end the cutover, register one side alone under "
-                f"{cutover.key!r}, then run the same command again"
-            )
+    return [cutover for cutover in cutovers_among(sides) if cutover.key in named]

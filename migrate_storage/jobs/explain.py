@@ -94,10 +94,10 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
     if isinstance(side, ResolvedCutover):
         yield from _describe_cutover(side, file["filename"], retry, compared)
         return
-    yield from _describe_object(side, file["filename"], retry, None, "it")
+    evidence = None if compared is None else compared.destination_evidence
+    yield from _describe_object(side, file["filename"], retry, evidence, "it")
     if compared is not None:
         yield from _describe_comparison(compared)
-        yield from _describe_object(side, file["filename"], retry, compared.destination_evidence, "the object")
     copy = None if journal is None else journal.objects.at_destinations([location]).get(location)
     if copy is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(copy.updated))

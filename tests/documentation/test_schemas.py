@@ -147,6 +147,9 @@ def test_what_every_command_says(project: Project) -> None:
     say("cutover", "ready", *cutover)
     say("cutover", "repair", "--all", *cutover)
     say("cutover", "retreat", *cutover)
+    say("doctor", *cutover, "--from", "files")
+    say("inspect", *cutover, schema="command.json#/$defs/inspect")
+    say("status", *cutover, schema="command.json#/$defs/cutovers")
 
     with_json = {name for name, command in LEAVES.items() if any("--json" in each.opts for each in command.params)}
     assert with_json - said == set(), "commands that nobody asked"

@@ -84,7 +84,7 @@ def _print_cutover(facts: CutoverPreflight, output: Output) -> None:
     if output.json:
         places = {side.value: str(facts.cutover.side(side).root) for side in Side}
         notes = ({"event": "note", **asdict(note)} for note in facts.notes)
-        found = {"event": "cutover_found", **state.to_dict(), "places": places}
+        found = {"event": "cutover_found", "cutover": state.to_dict(), "places": places}
         for event in (found, {"event": "destination", **capabilities}, *notes):
             click.echo(json.dumps(event))
     lines = [f"cutover: {state.key}, {state.describe()}"]

@@ -166,5 +166,6 @@ def _encode_backend(use: BackendUse, state: CutoverState | None) -> dict[str, An
         "odd_count": use.odd_count,
         "odd": [{"row": str(odd.ref), "filename": odd.filename, "reason": odd.reason} for odd in use.odd],
         "notes": [note_to_dict(note) for note in _list_notes(use)],
-        "cutover": state and {**state.to_dict(), "sides": sides},
+        "cutover": state and state.to_dict(),
+        "sides": sides,
     }

@@ -24,7 +24,7 @@ from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.connections import all_rows, connected, find_backend
 from migrate_storage.jobs.context import JobPace
-from migrate_storage.jobs.cutovers import refuse_moves_in_cutovers, refuse_unregistered_cutovers
+from migrate_storage.jobs.cutovers import overlapping_cutovers, refuse_moves_in_cutovers, refuse_unregistered_cutovers
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
 from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
@@ -138,6 +138,7 @@ class Orphans(Job[_Facts]):
         self._application, self._options = application, options
         self._breaker = CircuitBreaker()
         self._notes: list[Note] = []
+        self._movable = True
 
     def run(self) -> Report:
         """Do it.
@@ -153,6 +154,7 @@ class Orphans(Job[_Facts]):
         options = self._options
         sides = sides_of(self._application.backends, self.context.limits, opaque_etags=options.opaque_etags)
         keys = self._find_keys(sides)
+        self._movable = not overlapping_cutovers(keys, sides)
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             if options.yes:
                 journal.prepare()
@@ -250,7 +252,7 @@ class Orphans(Job[_Facts]):
             return "migrate-storage orphans"
         if options.quarantine and counts.get(OutcomeKind.QUARANTINED):
             return f"migrate-storage orphans --restore {report.run}"
-        return "migrate-storage orphans --quarantine PREFIX" if counts.get(OutcomeKind.ORPHAN) else ""
+        return "migrate-storage orphans --quarantine PREFIX" if counts.get(OutcomeKind.ORPHAN) and self._movable else ""
 
     def _find_missing(self, facts: _Facts, reachability: Reachability) -> None:
         """List everything, read the rows, and report those whose object is missing."""
