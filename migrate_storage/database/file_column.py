@@ -72,7 +72,9 @@ class FileColumn:
         self.facts: TableFacts
         #: Whether row level security hides rows of the table from this role.
         self.hides_rows: bool
-        self.facts, declared, self.hides_rows = database.transaction(self._describe)
+        #: Whether the database computes the column from others, so that no UPDATE sets it.
+        self.generated: bool
+        self.facts, declared, self.hides_rows, self.generated = database.transaction(self._describe)
         #: The column's type as the server calls it, in capitals.
         self.type = _name_type(declared[of.column])
         #: The types of the key's columns.
@@ -97,25 +99,24 @@ class FileColumn:
             self._where.append(literal_column(f"({where})", types.Boolean()))
             self._try_condition()
 
-    def _describe(self, connection: Connection) -> tuple[TableFacts, dict[str, types.TypeEngine[Any]], bool]:
-        """What the database enforces of the table, the types of its columns, and whether it hides rows."""
+    def _describe(self, connection: Connection) -> tuple[TableFacts, dict[str, types.TypeEngine[Any]], bool, bool]:
+        """What the database enforces of the table, its columns' types, whether it hides rows or generates the column."""
         of, name = self.column, self.column.table
         try:
-            columns = {
-                entry["name"]: entry["type"] for entry in inspect(connection).get_columns(name, schema=of.schema)
-            }
+            described = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=of.schema)}
         except NoSuchTableError as error:
             raise ConfigurationError(
                 f"no such table {name} in {self.database}: check --database, or create the table"
             ) from error
-        missing = [part for part in (*of.key, of.column) if part not in columns]
+        missing = [part for part in (*of.key, of.column) if part not in described]
         if missing:
             raise ConfigurationError(
                 f"table {name} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
             )
         facts = self.database.dialect.catalog.facts(connection, table(name, schema=of.schema))
         hidden = self.database.dialect.hides_rows(connection, of.schema, name)
-        return facts, columns, hidden
+        types_ = {column_: entry["type"] for column_, entry in described.items()}
+        return facts, types_, hidden, "computed" in described[of.column]
 
     @property
     def has_unique_key(self) -> bool:

@@ -33,6 +33,11 @@ def check_rows(rows: Sequence[FileColumn], *, update: bool) -> None:
             f"GRANT SELECT on its key ({', '.join(column.key)}) and on the column",
         )
         if update:
+            if each.generated:
+                raise PreflightError(
+                    f"the database generates {column} from other columns, so that no UPDATE sets it: leave it out of "
+                    "--columns, and name the column from which it is generated"
+                )
             check_tables(database, column.schema, [column.table])
             try_in_transaction(
                 database, each.compare_and_swap.try_update, f"this role may not UPDATE {column}",

@@ -28,6 +28,10 @@ __all__ = ("AUTO_ID", "SQLite")
 AUTO_ID = BigInteger().with_variant(Integer(), "sqlite")
 """The type of a number that the database gives each row: only an INTEGER is counted up by SQLite."""
 
+_UPDATE_TRIGGERS = (
+    "SELECT name FROM {} WHERE type = 'trigger' AND tbl_name = :t COLLATE NOCASE AND lower(sql) LIKE '%update%'"
+)
+
 
 class _SQLiteTrials(Trials):
     """What SQLite is asked before its rows are changed."""
@@ -40,8 +44,13 @@ class _SQLiteTrials(Trials):
 class _SQLiteCatalog(TableCatalog):
     def facts(self, connection: Connection, table: TableClause) -> TableFacts:
         keys = tuple(self._unique_keys(connection, table))
-        triggers = connection.execute(text(SQLite.update_triggers), {"t": table.name}).first()
-        return TableFacts(unique_keys=keys, intercepts_updates=triggers is not None)
+        # A trigger is in the schema of its table, or in this connection only.
+        owner = connection.dialect.identifier_preparer.quote_identifier(table.schema or "main")
+        triggers = " UNION ALL ".join(
+            _UPDATE_TRIGGERS.format(of) for of in (f"{owner}.sqlite_master", "sqlite_temp_master")
+        )
+        found = connection.execute(text(triggers), {"t": table.name}).first()
+        return TableFacts(unique_keys=keys, intercepts_updates=found is not None)
 
     def finds_keys_of(self, type_: TypeEngine[Any]) -> bool:
         return True  # values have one of five types, whatever the column's is
@@ -77,9 +86,7 @@ class SQLite(Dialect):
     catalog = _SQLiteCatalog()
     version = "SELECT 'SQLite ' || sqlite_version()"
     clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
-    update_triggers = (
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t AND lower(sql) LIKE '%update%'"
-    )
+    update_triggers = _UPDATE_TRIGGERS.format("sqlite_master")
     tables_with_column = (
         "SELECT 'main', m.name, 1 FROM sqlite_master m JOIN pragma_table_info(m.name) p"
         " WHERE m.type = 'table' AND p.name = :c ORDER BY 2"
