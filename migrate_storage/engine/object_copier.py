@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.engine.conditions import WriteConditions
+from migrate_storage.engine.guarded_store import GuardedStore, WrittenByAnotherError
 from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.place_proof import is_same_object
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
@@ -62,6 +63,8 @@ class _Copy:
     destination: ObjectAt
     #: Whether a conditional PUT was refused while there was no object.
     refused: bool = False
+    #: Our earlier copy, which may be replaced while it is there; ``None`` where a HEAD showed nothing, or was not needed.
+    replaced: ObjectMeta | None = None
 
 
 class ObjectCopier:
@@ -222,6 +225,7 @@ class ObjectCopier:
             return CopyResult(task=task, verified=verified, copied=True)
         # A store that cannot refuse to replace was asked by HEAD just now: what it gets from here on is ours.
         replace_existing = existing is not None or not refuses
+        copy = replace(copy, replaced=existing if copier is None else None)
         if copier is not None:
             result, replace_existing = self._server_side_copy(copy, copier, replace_existing=replace_existing)
             if result is not None:
@@ -308,7 +312,9 @@ class ObjectCopier:
             opaque_source=self.plan.source.opaque_etags,
         )
         try:
-            verified = copy_verified(copy.source, copy.destination, policy, self._resources)
+            verified = self._put_verified(copy, policy)
+        except WrittenByAnotherError:
+            return self._destination_exists(copy)
         except DestinationExistsError as error:
             return self._after_refused_put(copy, error.sent)
         except StoreRequestError as error:
@@ -328,6 +334,14 @@ class ObjectCopier:
             source_pending=source_pending, destination_pending=destination_pending,
             reason=reason if verified.not_preserved else "",
         )  # fmt: skip
+
+    def _put_verified(self, copy: _Copy, policy: CopyPolicy) -> Verified:
+        """Copy; an earlier copy is replaced only while a HEAD right before the PUT shows it."""
+        if copy.replaced is None:
+            return copy_verified(copy.source, copy.destination, policy, self._resources)
+        guarded = GuardedStore(copy.destination, copy.replaced, lambda: self._head(copy.destination))
+        policy = replace(policy, before_attempt=guarded.begin_attempt)
+        return copy_verified(copy.source, ObjectAt(guarded, copy.destination.key), policy, self._resources)
 
     def _after_refused_put(self, copy: _Copy, sent: tuple[SentBody, ...]) -> CopyResult:
         """Handle a conditional PUT that was refused as if there were an object."""
@@ -382,20 +396,38 @@ class ObjectCopier:
 
     def _destination_exists(self, copy: _Copy, sent: tuple[SentBody, ...] = ()) -> CopyResult:
         """Use an object at the destination if it is equal; replace it if it is what we sent, damaged; else leave it."""
-        self._head_source(copy.source)
+        now = self._head_source(copy.source)
         opaque = self.plan.source.opaque_etags
         verified = self._retry.call(lambda: compare_content(copy.source, copy.destination, opaque_source=opaque))
         if verified is not None:
             return CopyResult(task=copy.task, verified=verified)
         if self._retry.call(lambda: holds_damaged_copy(sent, copy.source, copy.destination)):
             return self._copy_with_retries(copy, replace_existing=True)
-        if _has_known_copy(copy.task.record):
-            kind = OutcomeKind.CONFLICT
-            reason = "source and destination were both changed since the copy; both are kept: decide by hand which one is right"
+        record = copy.task.record
+        if record is not None and _has_known_copy(record):
+            kind, reason = self._judge_difference(copy, record, now)
         else:
             kind = OutcomeKind.OCCUPIED
             reason = f"another object stands at {copy.task.item.destination} already: move it away or choose another prefix, then run again"
         return CopyResult(task=copy.task, kind=kind, reason=reason)
+
+    def _judge_difference(self, copy: _Copy, record: ObjectRecord, now: ObjectMeta) -> tuple[OutcomeKind, str]:
+        """Return what became of a copy of ours that has other bytes than its source, and may not be replaced."""
+        existing = self._head(copy.destination)
+        source_moved = not consistent_with(record.source_evidence, now.evidence)
+        copy_moved = existing is None or not consistent_with(record.destination_evidence, existing.evidence)
+        if source_moved and not copy_moved:
+            return OutcomeKind.CONFLICT, (
+                f"the source was changed since the copy, and nothing proves that we wrote {copy.task.item.destination}, which is "
+                "kept: decide by hand which one is right"
+            )
+        if copy_moved and not source_moved and record.state == "held":
+            return OutcomeKind.CHANGED, (
+                f"its copy {copy.task.item.destination} was replaced since it was verified (by the application, perhaps), and is left"
+            )
+        return OutcomeKind.CONFLICT, (
+            "source and destination were both changed since the copy; both are kept: decide by hand which one is right"
+        )
 
     def _head(self, at: ObjectAt) -> ObjectMeta | None:
         return self._retry.or_none_if_missing(at.head)

@@ -64,6 +64,20 @@ def check_absent(side: ResolvedBackend, retry: Retry) -> None:
     _check_not_found(side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"), describe_destination(side), retry)
 
 
+def check_present(side: ResolvedBackend, retry: Retry) -> None:
+    """Check that "not found" at the destination means an object: a HEAD does not tell a missing bucket from a missing object.
+
+    Raises:
+        PreflightError: its bucket or folder itself is missing, or cannot be read.
+    """
+    check_absent(side, retry)
+    folder = Path("/", side.root.key)
+    if side.root.service == "file" and not folder.is_dir():
+        raise PreflightError(
+            f"the destination {side.key!r} is the folder {folder}, which is not there: is its disk mounted?"
+        )
+
+
 def describe_destination(side: ResolvedBackend) -> str:
     """Return a destination's name in messages."""
     return f"the destination {side.key!r} ({side.root.service} {side.root.root})"

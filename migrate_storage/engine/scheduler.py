@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Way
@@ -37,6 +37,8 @@ from migrate_storage.stores.failures import Failure
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
 __all__ = ("RunControl", "Scheduler", "SchedulerOptions")
+
+T = TypeVar("T")
 
 MAX_RECOPIES = 3
 """How often an object is copied again because its source changed after its rows were updated."""
@@ -153,9 +155,14 @@ class Scheduler:
             if not self._pool.under_way or self._control.stopping.is_set():
                 return
 
-    def recopy(self, record: ObjectRecord) -> None:
-        """Copy an object again whose source changed, by its journal record, and update the rows that name it."""
-        pointings = list(self._earlier_rows(record))
+    def recopy(self, record: ObjectRecord, pointings: Sequence[Pointing] | None = None) -> None:
+        """Copy an object again, by its journal record, and update the rows that name it.
+
+        Args:
+            record: of its earlier copy.
+            pointings: rows that name the copy now; ``None`` means those that the journal knows.
+        """
+        pointings = list(self._earlier_rows(record)) if pointings is None else pointings
         slots = tuple(slot for pointing in pointings for slot in pointing.slots)
         item = Item(source=record.source, destination=record.destination, action=Action.TRANSFER, slots=slots)
         rows = [PendingRow.pointing_to(record.id, pointing) for pointing in pointings]
@@ -181,7 +188,7 @@ class Scheduler:
         self._rechecks.clear()
         self._objects.clear()
 
-    def check_each(self, check: Callable[[ObjectRecord], bool], records: Sequence[ObjectRecord]) -> list[bool]:
+    def check_each(self, check: Callable[[ObjectRecord], T], records: Sequence[ObjectRecord]) -> list[T]:
         """Check each object of a batch, as many at once as there are workers."""
         return self._pool.run_each(check, records)
 

@@ -77,6 +77,8 @@ class Report:
     evidence: Mapping[str, int] = field(default_factory=dict)
     #: Objects that a purge kept, by the reason, such as ``{"a row or list still names it": 2}``.
     kept: Mapping[str, int] = field(default_factory=dict)
+    #: What ``run --recheck`` looked at and did: ``objects``, ``copied_again`` and ``rows_repaired``; empty for other jobs.
+    rechecked: Mapping[str, int] = field(default_factory=dict)
     #: The first :data:`LISTED` outcomes that are not done.
     listed: tuple[Outcome, ...] = ()
     #: Properties of source objects that copies do not have, such as tags, ACLs or the storage class.
@@ -176,6 +178,7 @@ class Report:
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
             "evidence": dict(self.evidence),
             "kept": dict(self.kept),
+            "rechecked": dict(self.rechecked),
             "listed_total": self.listed_total,
             "listed": [outcome_to_dict(outcome) for outcome in self.listed],
             "not_carried": [note_to_dict(note) for note in self.not_carried],
@@ -212,6 +215,7 @@ class Report:
             hidden_rows=tuple(data.get("hidden_rows", ())),
             evidence=dict(data["evidence"]),
             kept=dict(data.get("kept", {})),
+            rechecked=dict(data.get("rechecked", {})),
             listed=tuple(outcome_from_dict(value) for value in data["listed"]),
             not_carried=tuple(_decode_note(value) for value in data["not_carried"]),
             notes=tuple(_decode_note(value) for value in data["notes"]),

@@ -62,6 +62,16 @@ def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
 
 def headline(report: Report) -> str:
     """Return the first line: the ending, and the rows that name the old key, as far as they were looked for."""
+    unseen = report.kind == "run" and report.rows_should_leave and _found_nothing(report)
+    return _describe_end(report) + (" `run --recheck` looks again at what earlier runs copied." if unseen else "")
+
+
+def _found_nothing(report: Report) -> bool:
+    """Whether a finished job that continues earlier ones had no object to handle."""
+    return report.state == "finished" and report.resumed and not report.objects and not report.rechecked
+
+
+def _describe_end(report: Report) -> str:
     head, left = _describe_ending(report), report.rows_left
     if left is None or (left == 0 and not report.rows_should_leave):
         return f"{head}.{_describe_elsewhere(report)}"
@@ -136,7 +146,9 @@ def _describe_ending(report: Report) -> str:
         return "Stopped, as asked"
     if report.listed_total:
         return f"Finished, with {amount(report.listed_total, noun(report))} to look at"
-    if report.resumed and not report.objects:
+    if report.rechecked:
+        return f"Finished, {_describe_recheck(report)}"
+    if _found_nothing(report):
         return "Finished, nothing was left to do"
     copied, deleted = (report.counts.get(kind, 0) for kind in (OutcomeKind.COPIED, OutcomeKind.PURGED))
     return {
@@ -147,6 +159,12 @@ def _describe_ending(report: Report) -> str:
         "purge": f"Finished: {amount(deleted, 'object')} deleted",
         "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
     }.get(report.kind, "Finished")
+
+
+def _describe_recheck(report: Report) -> str:
+    objects, copied, rows = (report.rechecked[name] for name in ("objects", "copied_again", "rows_repaired"))
+    done = f"{copied:,} copied again, {amount(rows, 'row')} repaired"
+    return f"{amount(objects, 'copy', 'copies')} of earlier runs looked at again ({done})"
 
 
 def _describe_plan(report: Report) -> str:
@@ -168,6 +186,8 @@ def _render_facts(report: Report) -> Iterator[str]:
     yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
     for number, (reason, count) in enumerate(sorted(report.kept.items(), key=lambda item: (-item[1], item[0]))):
         yield f"  {'' if number else 'kept':<10} {count:,}: {reason}"
+    if report.rechecked:
+        yield f"  {'rechecked':<10} {_describe_recheck(report)}"
     if report.sample:
         seen, all_ = report.sample
         yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"

@@ -26,6 +26,10 @@ __all__ = ("plan", "run")
 
 @dataclass(frozen=True, kw_only=True)
 class _MigrationRequest(RunRequest):
+    recheck: bool = option(
+        is_flag=True, in_file=False,
+        help="Look again at each source and copy of earlier runs; copy again what changed or is gone, and repair rows.",
+    )  # fmt: skip
     distribution: Distribution = group(Distribution)
     dry_run: bool = dry_run_option()
     output: JobOutput = group(JobOutput)
@@ -39,6 +43,9 @@ def run(request: _MigrationRequest) -> object:
 
     Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
     any moment, the same command goes on where it was.
+
+    With --recheck it then looks at each copy of earlier runs that a row names, and at its source. A copy whose source was replaced, or that is
+    gone, is made again. A copy that somebody else replaced is listed, and stays.
     """
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.job import Migration

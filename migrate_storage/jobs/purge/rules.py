@@ -114,6 +114,10 @@ class PurgeRules:
             return "its row is gone: --deleted takes such objects too"
         return ""
 
+    @property
+    def _remedy(self) -> str:
+        return f"'migrate-storage run --from {self._source.key} --to {self._destination.key} --recheck'"
+
     def _places(self, entry: ObjectRecord) -> tuple[Place, Place]:
         here, there = self._source.place(entry.source_path), self._destination.place(entry.destination_path)
         return resolve_links(here), resolve_links(there)
@@ -132,9 +136,11 @@ class PurgeRules:
                 return PurgeDecision(OutcomeKind.MISSING, f"it and its copy {entry.destination} are both gone")
             return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
         if found is None and not orphan:
-            return PurgeDecision(OutcomeKind.MISSING, f"its copy {entry.destination} is gone: this may be the last one")
+            reason = f"its copy {entry.destination} is gone: this may be the last one; {self._remedy} copies it again"
+            return PurgeDecision(OutcomeKind.MISSING, reason)
         if not self._retry.call(lambda: is_as_recorded(source, here, entry.source_evidence, entry.sha256)):
-            return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since it was copied: run again before you purge")
+            reason = f"it was replaced since it was copied: {self._remedy} copies it again, before you purge"
+            return PurgeDecision(OutcomeKind.CHANGED, reason)
         if found is not None and not self._retry.call(
             lambda: is_as_recorded(destination, found, entry.destination_evidence, entry.sha256)
         ):

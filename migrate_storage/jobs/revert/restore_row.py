@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from migrate_storage.core.errors import KeyRefusedError, PreflightError, RunError
+from migrate_storage.core.errors import KeyRefusedError, RunError
 from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
@@ -22,7 +20,8 @@ from migrate_storage.database.file_json import (
     rewrite_value,
     same_json,
 )
-from migrate_storage.engine.probe import check_absent, refuses_to_replace
+from migrate_storage.engine.guarded_store import GuardedStore
+from migrate_storage.engine.probe import check_present, refuses_to_replace
 from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.task import with_objects
 from migrate_storage.engine.transfer import CopyPolicy, CopyResources
@@ -102,39 +101,6 @@ def value_before_runs(records: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[
             value = back
             used.append(record)
     return value, tuple(used)
-
-
-class _GuardedStore:
-    """A store whose PUT replaces an object only while it is the expected one; ``None`` expects none."""
-
-    def __init__(self, at: ObjectAt, expected: ObjectMeta | None, head: Callable[[], ObjectMeta | None]) -> None:
-        self._store, self._expected, self._head = at.store, expected, head
-        self._attempts = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def begin_attempt(self) -> None:
-        """Before another attempt, expect what the broken one left there."""
-        if self._attempts:
-            self._expected = self._head()
-        self._attempts += 1
-
-    def put(self, path: str, content: Any, *, create: bool, **options: Any) -> ObjectMeta:
-        """HEAD the object, then PUT it. Raise where it is not the expected one."""
-        now, expected = self._head(), self._expected
-        if (now is None) is not (expected is None) or (
-            now is not None and expected is not None and not consistent_with(expected.evidence, now.evidence)
-        ):
-            raise ObjectCheckError(f"{path} was written by somebody else just now")
-        put = partial(self._store.put, path, content, create=create and self._attempts == 1, **options)
-        try:
-            return put()
-        except FileExistsError:
-            # S3 may answer 409 or 412 because of another request, whose object is gone again.
-            if self._head() is not None:
-                raise
-            return put()
 
 
 class RowRestorer:
@@ -295,12 +261,7 @@ class RowRestorer:
         """
         with self._answers_lock:
             if not self._destination_answers:
-                check_absent(self._destination, self._retry)
-                root = self._destination.root
-                if root.service == "file" and not Path("/", root.key).is_dir():
-                    raise PreflightError(
-                        f"the destination {self._destination.key!r} is the folder /{root.key}, which is not there: is its disk mounted?"
-                    )
+                check_present(self._destination, self._retry)
                 self._destination_answers = True
 
     def _copy_back(
@@ -313,7 +274,7 @@ class RowRestorer:
     ) -> Verified:
         """Copy from the destination to the source, replaced only while it is ``here``."""
         create = here is None and refuses_to_replace(self._source, self._retry)
-        guarded = _GuardedStore(source, here, lambda: self._head(source))
+        guarded = GuardedStore(source, here, lambda: self._head(source))
         policy = CopyPolicy(
             content_type=content_type, create=create, before_attempt=guarded.begin_attempt,
             opaque_source=self._destination.opaque_etags,

@@ -208,7 +208,7 @@ class Migration(Job[RunPasses]):
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
             elsewhere=tuple(map(str, self._application.elsewhere)),
             hidden_rows=tuple(dict.fromkeys(rows.column.table for rows in session.preflight.rows if rows.hides_rows)),
-            census=self._census, narrowed=narrowed,
+            census=self._census, narrowed=narrowed, rechecked=facts.rechecked,
         )  # fmt: skip
 
     def next_command(self, report: Report) -> str:
@@ -216,7 +216,8 @@ class Migration(Job[RunPasses]):
         options = self._options
         if report.dry_run or report.exit_code:
             to = f" --to {options.destination}" if options.destination else ""
-            return f"migrate-storage run --from {options.source}{to}"
+            recheck = " --recheck" if options.recheck else ""
+            return f"migrate-storage run --from {options.source}{to}{recheck}"
         return "migrate-storage report"
 
     def _search(self, database: Database, journal: Journal | None) -> Census | None:
@@ -256,6 +257,8 @@ class Migration(Job[RunPasses]):
 
     def _sharded(self, preflight: RunPreflight, journal: Journal, database: Database) -> ShardedJob:
         options, plan = self._options, preflight.route
+        if options.recheck:
+            raise ConfigurationError("--recheck looks at each copy once: do it with one process, after the run")
         if options.limit is not None or options.dry_run:
             flag = "--dry-run" if options.dry_run else "--limit"
             raise ConfigurationError(f"{flag} goes through the rows in order: leave it out, or do it with one process")

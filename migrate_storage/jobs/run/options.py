@@ -59,6 +59,8 @@ class RunOptions(CensusOptions):
     copy_only: bool = False
     #: Take over: rows are never rewritten.
     keep_rows: bool = False
+    #: Look again at everything that earlier runs between the two keys copied, and mend what changed or is gone.
+    recheck: bool = False
     #: Objects that a dry run reads to see how fast that goes, and whether they are archived; 0 reads none.
     probe: int = 0
     #: Report what would happen; change nothing.
@@ -106,7 +108,27 @@ class RunOptions(CensusOptions):
             raise ConfigurationError("--replicas says whom to ask; --max-replica-lag SECONDS says what is too much")
         if self.key_rule not in KEY_RULES:
             raise ConfigurationError(f"--key-rule must be {' or '.join(KEY_RULES)}, not {self.key_rule!r}")
+        self._check_recheck()
         if self.copy_only and self.keep_rows:
             raise ConfigurationError(
                 "--copy-only and --keep-rows exclude each other: the first leaves rows for a later run, the second for good"
             )
+
+    def _check_recheck(self) -> None:
+        """Refuse what leaves rows with a wrong size: a copy that is made anew must be told to every row that names it."""
+        if not self.recheck:
+            return
+        if self.destination is None:
+            raise ConfigurationError("--recheck looks at copies, and a swap makes none: say --to KEY")
+        given = {
+            "--dry-run": self.dry_run, "--copy-only": self.copy_only, "--keep-rows": self.keep_rows,
+            "--where": self.where, "--limit": self.limit,
+        }  # fmt: skip
+        for flag, value in given.items():
+            if value:
+                instead = (
+                    "verify looks and changes nothing"
+                    if flag == "--dry-run"
+                    else "it updates each row that names a copy"
+                )
+                raise ConfigurationError(f"--recheck goes without {flag}: {instead}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from migrate_storage.core.model import OutcomeKind, Way
 from migrate_storage.database.file_column import FileColumn
@@ -16,6 +16,7 @@ from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.distributed.shard import ShardRun
 from migrate_storage.jobs.run.final_check import recheck_sources
 from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.jobs.run.recheck import CopyRecheck
 from migrate_storage.jobs.run.row_counts import concerned
 from migrate_storage.jobs.run.session import RunSession
 from migrate_storage.journal import SAME_PLACE_LISTED
@@ -60,6 +61,8 @@ class RunPasses:
         self.rows_excluded = 0
         #: Rows that a dry run read as a sample of all.
         self.rows_sampled = 0
+        #: What a recheck of earlier copies did, by word; empty where there was none.
+        self.rechecked: Mapping[str, int] = {}
 
     @property
     def takes_sample(self) -> bool:
@@ -68,6 +71,26 @@ class RunPasses:
         return options.dry_run and options.limit is None and 0 < options.sample < self.session.row_counts.expected
 
     def run(self) -> str:
+        """Make the passes, and recheck what earlier runs copied if that is asked for.
+
+        Returns:
+            ``finished``, ``stopped`` or ``limited``.
+
+        Raises:
+            RunError: nothing works any more.
+        """
+        state = self._make_passes()
+        if state != "finished" or not self._options.recheck:
+            return state
+        self._begin_pass()
+        recheck = CopyRecheck(self.session, self._context, self._options.window, self._is_over)
+        recheck.run()
+        self.rechecked = recheck.counts
+        if recheck.counts["copied_again"] and not self._context.stop.wait(self._options.settle):
+            recheck_sources(self.session, self._context)
+        return "stopped" if self._context.stop.is_set() else "limited" if self._limits.spent else "finished"
+
+    def _make_passes(self) -> str:
         """Make passes until one finds nothing new, recheck the sources, and make a last pass.
 
         Returns:

@@ -24,7 +24,7 @@ from migrate_storage.database.row_identity import check_row_identity
 from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, lists_freshly
 from migrate_storage.engine.place_proof import PlaceProof, prove_in_place, prove_places, prove_translation
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
-from migrate_storage.engine.probe import check_absent, check_source, try_destination
+from migrate_storage.engine.probe import check_absent, check_present, check_source, try_destination
 from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.connections import connected, find_backend
@@ -116,11 +116,17 @@ def examine(
         raise ConfigurationError(
             f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
         )
-    destination = ResolvedBackend(find_backend(application.backends, options.destination), pace=pace)
+    destination = ResolvedBackend(
+        find_backend(application.backends, options.destination), pace=pace,
+        consistent_listings=options.destination in options.consistent_listings,
+    )  # fmt: skip
     if not destination.root.root and destination.registration.driver == "fsspec":
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
         )
+    if options.recheck:
+        # Before anything is written there, which would make the folder.
+        check_present(destination, retry)
     proof = prove_places(source, destination, filenames, retry, probe=not options.dry_run)
     route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
     route = replace(route, filters=filters, encode=options.key_rule == "encode")

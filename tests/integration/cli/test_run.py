@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.cli.project import APPLICATION, ROOT, Project
+from tests.support.cli.project import APPLICATION, ROOT, Project, one_line_of
 from tests.support.servers import S3Server
 
 RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
@@ -41,6 +41,7 @@ def test_a_run_moves_everything_and_a_second_one_finds_nothing_to_do(project: Pr
     again = project(*RUN)
     assert again.returncode == 0
     assert again.stdout.startswith("Finished, nothing was left to do: no row names 'old' any more.")
+    assert again.stdout.splitlines()[0].endswith("`run --recheck` looks again at what earlier runs copied.")
 
 
 def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> None:
@@ -282,3 +283,21 @@ def test_a_reader_that_leaves_early_stops_the_run_and_the_same_command_goes_on(p
     assert project.keys()["old"] > 0
     assert project("status", "--app", "app").stdout.split()[1] == "stopped"
     assert project(*RUN).returncode == 0
+
+
+def test_recheck_copies_again_what_was_lost_since(project: Project) -> None:
+    move = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+    assert project(*move).returncode == 0
+    lost, replaced = (project.directory / side / "d" / f"{n}.txt" for n, side in enumerate(("new", "old")))
+    lost.unlink()
+    replaced.write_bytes(b"replaced after the run")
+    found = project(*move, "--recheck")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "looked at again (2 copied again, 0 rows repaired)" in found.stdout.splitlines()[0]
+    assert (project.directory / "new" / "d" / "1.txt").read_bytes() == b"replaced after the run"
+    assert lost.exists()
+    report = json.loads(project(*move, "--recheck", "--json").stdout.splitlines()[-1])
+    assert report["rechecked"]["copied_again"] == 0
+    for wrong in (("--dry-run",), ("--shard", "1/2"), ("--workers", "2")):
+        refused = project(*move, "--recheck", *wrong)
+        assert (refused.returncode, "--recheck" in one_line_of(refused)) == (2, True), refused.stderr

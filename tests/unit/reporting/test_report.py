@@ -193,7 +193,14 @@ def test_a_plan_shows_the_latest_census_with_its_age_and_does_not_speak_of_it_fi
     ("changes", "first"),
     [
         ({}, "Finished: no row names 'old' any more."),
-        ({"resumed": True, "counts": {}}, "Finished, nothing was left to do: no row names 'old' any more."),
+        (
+            {"resumed": True, "counts": {}},
+            "Finished, nothing was left to do: no row names 'old' any more. `run --recheck` looks again at what earlier runs copied.",
+        ),
+        (
+            {"resumed": True, "counts": {}, "rechecked": {"objects": 1, "copied_again": 0, "rows_repaired": 2}},
+            "Finished, 1 copy of earlier runs looked at again (0 copied again, 2 rows repaired): no row names 'old' any more.",
+        ),
         ({"rows_left": 1}, "Finished. 1 row still names 'old'."),
         (
             {"rows_left": 1200, "counts": {OutcomeKind.MISSING: 1}},
