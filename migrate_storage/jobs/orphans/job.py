@@ -177,6 +177,9 @@ class Orphans(Job[_Facts]):
         restore_run = options.restore
         if restore_run is not None and known is not None:
             restore_run = None if restore_run == "all" else known.runs.find(restore_run).id
+        if options.quarantine is not None or options.restore is not None:
+            refuse_moves_in_cutovers(keys, sides)
+            refuse_unregistered_cutovers([database], sides, "nothing was moved")
         prefix = check_prefix(options.quarantine, sides, keys) if options.quarantine is not None else None
         resources = context.copy_resources(64 * MiB)
         quarantine = Quarantine(sides, resources, clock=journal.database.time, dry_run=not options.yes)
@@ -187,9 +190,6 @@ class Orphans(Job[_Facts]):
                 quarantine, journal, sides, limiter=context.limiter, stopping=context.stop, on_outcome=context.stats.add_outcome
             ),
         )  # fmt: skip
-        if options.quarantine is not None or options.restore is not None:
-            refuse_moves_in_cutovers(keys, sides)
-            refuse_unregistered_cutovers([database], sides, "nothing was moved")
         if options.restore is not None or options.unmark is not None:
             yield facts
             return
@@ -198,6 +198,7 @@ class Orphans(Job[_Facts]):
             Reachability(sides, keys, rows, known, min_age=options.min_age) as reachability,
         ):
             if options.quarantine is not None:
+                refuse_unregistered_cutovers([where for where, _ in rows[1:]], sides, "nothing was moved")
                 named = ServiceIdentity(sides.values()).keys_at([sides[key] for key in keys], sides)
                 refuse_where_named(
                     rows, self._application, named, options, "nothing was moved", context,

@@ -59,7 +59,7 @@ def check_prefix(prefix: str, sides: Mapping[str, ResolvedBackend], keys: Sequen
     for key in keys:
         root, inside_folder = sides[key].root, resolve_links(sides[key].place(f"{folder}/x"))
         there = inside_folder.key[:-1]
-        for other in sides.values():
+        for other in (part for side in sides.values() for part in side.parts):
             theirs = other.root
             if not theirs.root or not services.may_be_same(replace(theirs, key=""), replace(inside_folder, key="")):
                 continue
