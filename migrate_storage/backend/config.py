@@ -94,7 +94,8 @@ def _merge_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
     _require_equal({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
     if target.service == "s3" and "endpoint" in store:
         vendor = known_endpoint(str(store["endpoint"]), target.root)
-        if vendor and str(store.get("virtual_hosted_style_request", "")).lower() != "true":
+        # Who says the style means the endpoint as it is written.
+        if vendor and store.get("virtual_hosted_style_request") is None:
             store = {"region": vendor["region"], **store, "endpoint": vendor["endpoint"]}
     return {**implied, **store}
 

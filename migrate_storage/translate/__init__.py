@@ -5,6 +5,7 @@ Pure functions of values: no filesystem, SDK or obstore is imported, nothing is 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from migrate_storage.translate.notes import CODES, note
 from migrate_storage.translate.option_tables import mapping
 from migrate_storage.translate.places import same_service
 from migrate_storage.translate.protocols import azure, gcs, http, local, memory, s3
+from migrate_storage.translate.protocols.s3_address import Resolver
 from migrate_storage.translate.protocols.unsupported import ARCHIVES, SOURCE_ONLY
 from migrate_storage.translate.wrappers import Unwrapped, unwrap, unwrap_url
 
@@ -42,6 +44,7 @@ def translate(
     storage_options: Mapping[str, Any] | None = None,
     prefix: str | None = None,
     environment: Mapping[str, str] = {},
+    resolver: Resolver | None = None,
 ) -> Translation:
     """Translate an fsspec configuration into an obstore one.
 
@@ -50,12 +53,13 @@ def translate(
         storage_options: the arguments of the filesystem.
         prefix: the prefix of the ``FSSpecBackend``, with the bucket where it has one.
         environment: environment variables that the filesystem would read.
+        resolver: knows the addresses that an ``S3FileSystem`` asks; ``None`` for botocore's rules without a session.
 
     Returns:
         The configuration, or ``None`` where there is no counterpart, and a note for each option without one. Never
         raises: what cannot be read becomes a note.
     """
-    return _translate_unwrapped(lambda: unwrap(protocol, mapping(storage_options), prefix), environment)
+    return _translate_unwrapped(lambda: unwrap(protocol, mapping(storage_options), prefix), environment, resolver)
 
 
 def translate_url(
@@ -74,12 +78,16 @@ def translate_url(
     return _translate_unwrapped(lambda: unwrap_url(url, mapping(storage_options)), environment)
 
 
-def _translate_unwrapped(find: Callable[[], Unwrapped], environment: Mapping[str, str]) -> Translation:
+def _translate_unwrapped(
+    find: Callable[[], Unwrapped], environment: Mapping[str, str], resolver: Resolver | None = None
+) -> Translation:
     try:
         found = find()
         translator = _TRANSLATORS.get(PROTOCOLS.get(found.protocol, ""))
         if translator is None:
             return Translation(config=None, notes=(*found.notes, _note_no_counterpart(found.protocol)))
+        if resolver is not None:
+            translator = functools.partial(s3.translate, resolver=resolver)
         translation = translator(found.options, found.prefix, environment)
         return replace(translation, notes=(*found.notes, *translation.notes))
     except Exception as error:  # noqa: BLE001 - an option may be any object; the answer is a note, never a traceback

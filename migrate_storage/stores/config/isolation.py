@@ -22,7 +22,7 @@ from migrate_storage.stores.config.credentials import Provider, StaticCredential
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import PREFIXES, canonical
 
-__all__ = ("environment_options", "isolate_azure", "isolate_gcs", "isolate_s3")
+__all__ = ("check_endpoint", "environment_options", "is_true", "isolate_azure", "isolate_gcs")
 
 
 def environment_options(service: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -47,59 +47,13 @@ def environment_options(service: str, environment: Mapping[str, str] | None = No
     return found
 
 
-def isolate_s3(config: StoreConfig, options: dict[str, str], source: Provider | None, _: ExitStack) -> Provider | None:
-    """Keep tokens, endpoint and style of the environment away from explicit options.
-
-    Args:
-        config: the store.
-        options: its options, which are completed here.
-        source: its credential provider.
-
-    Returns:
-        The credential provider to use.
-    """
-    ambient = environment_options("s3")
-    endpoint, region = options.get("endpoint"), options.get("region", "")
-    if endpoint:
-        _check_endpoint("aws_endpoint", endpoint)
-        _check_virtual_host(config.root, options)
-        options.setdefault("virtual_hosted_style_request", "false")
-        if "endpoint_url_s3" in ambient:
-            options["aws_endpoint_url_s3"] = options.pop("endpoint")
-    elif region.startswith("cn-") and not {"endpoint", "endpoint_url_s3"} & ambient.keys():
-        options["endpoint"] = f"https://s3.{region}.amazonaws.com.cn"
-    keys = [name for name in ("access_key_id", "secret_access_key") if options.get(name)]
-    if len(keys) == 1:
-        missing = {"access_key_id": "aws_secret_access_key", "secret_access_key": "aws_access_key_id"}[keys[0]]
-        raise ConfigurationError(f"s3://{config.root}: aws_{keys[0]} is given without {missing}; give both or neither")
-    federated = "web_identity_token_file" in options or any(name.startswith("container_") for name in options)
-    if federated and not keys and source is None and "access_key_id" in ambient:
-        raise ConfigurationError(
-            f"s3://{config.root}: AWS_ACCESS_KEY_ID in the environment would be used instead of the role that is "
-            "configured; unset it"
-        )
-    if (keys or source or federated) and "skip_signature" in ambient:
-        options.setdefault("skip_signature", "false")
-    if keys and not options.get("session_token") and ambient.get("session_token") is not None and source is None:
-        source = StaticCredentials({**{name: options[name] for name in keys}, "token": None})
-    return source
-
-
-def _check_virtual_host(bucket: str, options: Mapping[str, str]) -> None:
-    scheme, host, *_ = urlsplit(options["endpoint"])
-    if _is_true(options.get("virtual_hosted_style_request")) and not host.startswith(f"{bucket}."):
-        raise ConfigurationError(
-            f"s3://{bucket}: a virtual-hosted endpoint must hold the bucket; write {scheme}://{bucket}.{host}"
-        )
-
-
 def isolate_gcs(
     _: StoreConfig, options: dict[str, str], source: Provider | None, until_constructed: ExitStack
 ) -> Provider | None:
-    """Keep tokens and key files of the environment away; see :func:`isolate_s3`."""
+    """Keep tokens and key files of the environment away; see :func:`migrate_storage.stores.config.s3_isolation.isolate_s3`."""
     ambient = environment_options("gcs")
     if base := options.get("base_url"):
-        _check_endpoint("google_base_url", base)
+        check_endpoint("google_base_url", base)
     if options.get("service_account", "").lstrip().startswith("{"):
         options["service_account_key"] = options.pop("service_account")
     for name in ("service_account", "application_credentials"):
@@ -108,7 +62,7 @@ def isolate_gcs(
     own = [
         n for n in ("service_account", "service_account_key", "application_credentials", "bearer_token") if n in options
     ]
-    anonymous = _is_true(options.get("skip_signature"))
+    anonymous = is_true(options.get("skip_signature"))
     if (own or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
     if anonymous and not own and source is None:
@@ -192,11 +146,11 @@ _AZURE_CREDENTIAL_TYPES = {
 def isolate_azure(
     config: StoreConfig, options: dict[str, str], source: Provider | None, _: ExitStack
 ) -> Provider | None:
-    """Make Azure use the explicit kind of credentials; see :func:`isolate_s3`."""
+    """Make Azure use the explicit kind of credentials; see :func:`migrate_storage.stores.config.s3_isolation.isolate_s3`."""
     ambient = environment_options("azure")
     account, endpoint = options.get("account_name"), options.get("endpoint")
     if endpoint:
-        _check_endpoint("azure_storage_endpoint", endpoint)
+        check_endpoint("azure_storage_endpoint", endpoint)
         options["endpoint"] = endpoint.rstrip("/")
     elif account and "endpoint" in ambient:
         options["endpoint"] = f"https://{account}.blob.core.windows.net"
@@ -225,7 +179,16 @@ def _check_base64(container: str, key: str) -> None:
         ) from None
 
 
-def _check_endpoint(name: str, value: str) -> None:
+def check_endpoint(name: str, value: str) -> None:
+    """Refuse an endpoint that is not scheme, host, port and path.
+
+    Args:
+        name: the option, for the message.
+        value: the endpoint.
+
+    Raises:
+        ConfigurationError: with the option's name.
+    """
     address = urlsplit(value)
     if address.scheme not in ("http", "https") or not address.netloc:
         plain = value.partition("://")[2] or value
@@ -236,5 +199,6 @@ def _check_endpoint(name: str, value: str) -> None:
         raise ConfigurationError(f"{name} must be scheme, host and port only; take user, query and fragment out of it")
 
 
-def _is_true(value: str | None) -> bool:
+def is_true(value: str | None) -> bool:
+    """Return whether obstore reads a value as true."""
     return str(value).lower() in ("true", "1", "yes", "on", "y")

@@ -18,7 +18,8 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.client_options import client_options, retry_options
 from migrate_storage.stores.config.credentials import Provider, provider
-from migrate_storage.stores.config.isolation import isolate_azure, isolate_gcs, isolate_s3
+from migrate_storage.stores.config.isolation import isolate_azure, isolate_gcs
+from migrate_storage.stores.config.s3_isolation import isolate_s3
 from migrate_storage.translate.model import StoreConfig
 from migrate_storage.translate.option_names import OPTIONS, unknown
 

@@ -161,7 +161,7 @@ def _make_option_arguments(
 ) -> list[Argument]:
     """Write the store's options, each with the comment of its old argument."""
     connection = found.options.get("connection_string")
-    options = {"connection_string": connection} if connection else _select_options(config, translation)
+    options = {"connection_string": connection} if connection else _select_options(config, translation, values)
     arguments = []
     for name, value in options.items():
         node = values.back(value)
@@ -198,11 +198,16 @@ def _require_config(translation: Translation) -> StoreConfig:
     return config
 
 
-def _select_options(config: StoreConfig, translation: Translation) -> dict[str, Any]:
+def _select_options(config: StoreConfig, translation: Translation, values: Values) -> dict[str, Any]:
     options = dict(config.options) if config.service not in ("file", "memory", "http") else {}
+    endpoint = options.get("endpoint")
     if any(note.code == "s3.region.missing" for note in translation.notes):
         # The region is not known here. obstore reads AWS_REGION, and its error names the right region.
         options.pop("region", None)
+        options.pop("endpoint", None)
+    elif isinstance(endpoint, str) and options.get("virtual_hosted_style_request") and values.is_unknown(config.root):
+        # The backend adds the bucket to the host when it knows the name.
+        options["endpoint"] = endpoint.replace(f"://{config.root}.", "://", 1)
     return options
 
 

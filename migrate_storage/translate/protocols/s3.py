@@ -13,6 +13,7 @@ from migrate_storage.translate.model import Translation
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.option_tables import Option, mapping, text, truth, unmatched_notes, without_effect
 from migrate_storage.translate.protocols.http_client import duration, retries, shared_client
+from migrate_storage.translate.protocols.s3_address import Resolver
 from migrate_storage.translate.protocols.s3_credentials import credentials
 from migrate_storage.translate.protocols.s3_endpoint import access_point, endpoint
 
@@ -116,12 +117,14 @@ OPTIONS = (
 _ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
 
-def translate(options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str]) -> Translation:
-    """Translate the options of an ``S3FileSystem``."""
+def translate(
+    options: Mapping[str, Any], prefix: str | None, environment: Mapping[str, str], resolver: Resolver | None = None
+) -> Translation:
+    """Translate the options of an ``S3FileSystem``; ``resolver`` asks botocore for addresses."""
     bucket, inner, place = rooted("s3", prefix, "bucket")
     parts = (
         place,
-        endpoint(options, "" if bucket.startswith("arn:") else bucket, environment),
+        endpoint(options, "" if bucket.startswith("arn:") else bucket, environment, resolver),
         access_point(bucket),
         credentials(options, environment),
         _read_signature(options),

@@ -5,60 +5,87 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.option_tables import mapping, text, truth
 from migrate_storage.translate.places import normalise_endpoint
+from migrate_storage.translate.protocols.s3_address import (
+    Resolver,
+    S3Address,
+    add_bucket,
+    is_host_label,
+    partition_suffix,
+    vendor_address,
+)
 
-__all__ = ("access_point", "endpoint")
+__all__ = ("ENDPOINT_VARIABLES", "access_point", "endpoint")
 
-_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_REGION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ACCESS_POINT = re.compile(r"arn:(aws[a-z\-]*):s3:([a-z0-9\-]+):([0-9]{12}):accesspoint[:/]([^/]+)")
 
+#: Variables with an endpoint that botocore or obstore reads.
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
-def endpoint(options: Mapping[str, Any], bucket: str, environment: Mapping[str, str]) -> Part:
+
+def endpoint(
+    options: Mapping[str, Any], bucket: str, environment: Mapping[str, str], resolver: Resolver | None = None
+) -> Part:
     """Make endpoint, region and style independent of the process's environment.
 
     Args:
-        options: those of the filesystem, with the profile's ``region`` and ``endpoint_url`` merged in.
+        options: those of the filesystem.
         bucket: empty where each row names its own.
         environment: the variables that botocore reads: ``AWS_DEFAULT_REGION`` but not ``AWS_REGION``, and the endpoint
             URLs.
+        resolver: asks botocore for the address; ``None`` where only the options are known.
     """
-    client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     notes: list[Note] = []
-    given, conflict = _read_endpoint(options, client, config, environment)
-    notes.extend(conflict)
-    region = _read_region(client, config, environment, notes)
-    custom = _normalise_custom(given, options, client, config, notes)
-    virtual = text(mapping(config.get("s3")).get("addressing_style")) == "virtual"
-    result: dict[str, Any] = {}
-    if custom is None:
-        result |= _make_vendor_options(config, region, bucket, virtual=virtual, notes=notes)
-        if (
-            _ignores_environment(config, environment)
-            and "endpoint" not in result
-            and _read_environment_url(environment)
-        ):
-            result["endpoint"] = f"https://s3.{region or 'us-east-1'}.amazonaws.com"
-        if not region:
-            notes.append(note("s3.region.missing", "client_kwargs.region_name"))
-        result["region"] = region or "us-east-1"
-    else:
-        result["endpoint"] = custom
-        result["region"] = region or ("auto" if ".r2.cloudflarestorage.com" in custom else "us-east-1")
-        if virtual and bucket:
-            scheme, _, rest = custom.partition("://")
-            result |= {"endpoint": f"{scheme}://{bucket}.{rest}", "virtual_hosted_style_request": True}
-        elif virtual:
-            notes.append(note("s3.endpoint.per_bucket", "config_kwargs.s3.addressing_style"))
+    given = _read_endpoint(options, {} if resolver else environment, notes)
+    region = _read_region(options, environment, notes)
+    per_bucket = _note_conflicts(options, given, bucket, notes)
+    address = resolver.address(bucket) if resolver else _find_address(options, given, region, bucket)
+    if isinstance(address, Note):
+        return Part(notes=(*notes, address))
+    if resolver and resolver.endpoint_source and not given:
+        given = address.endpoint
+        notes.append(note("s3.endpoint.environment", resolver.endpoint_source))
+    if not given and not (resolver.has_region if resolver else region):
+        notes.append(note("s3.region.missing", "client_kwargs.region_name"))
+    if address.endpoint.startswith("http:") and not given:
+        notes.append(note("s3.use_ssl", "use_ssl"))
+    if per_bucket:
+        notes.append(note("s3.endpoint.per_bucket", per_bucket))
+    result = _make_options(address, bucket, environment, custom=bool(given))
     if bucket.endswith("--x-s3"):
         result["s3_express"] = True
-    notes.extend(_counter_traps(result, custom, environment))
-    allow_http = {"allow_http": True} if str(result.get("endpoint", "")).startswith("http:") else {}
+    notes.extend(_counter_traps(result, given, environment))
+    allow_http = {"allow_http": True} if address.endpoint.startswith("http:") else {}
     return Part(options=result, client_options=allow_http, notes=tuple(notes))
+
+
+def _make_options(address: S3Address, bucket: str, environment: Mapping[str, str], *, custom: bool) -> dict[str, Any]:
+    """Return obstore's options for an address; no endpoint where obstore would compose the same one."""
+    composed = f"https://{bucket}.s3.{address.region}.amazonaws.com"
+    if not address.virtual:
+        composed = f"https://s3.{address.region}.amazonaws.com"
+    result: dict[str, Any] = {}
+    if custom or address.endpoint != composed or any(environment.get(name) for name in ENDPOINT_VARIABLES):
+        result["endpoint"] = address.endpoint
+    result["region"] = address.region
+    if address.virtual:
+        result["virtual_hosted_style_request"] = True
+    elif bucket and _shows_bucket(address.endpoint, bucket):
+        # Said, so that nothing takes the bucket out of the endpoint: it is in the path a second time.
+        result["virtual_hosted_style_request"] = False
+    return result
+
+
+def _shows_bucket(endpoint: str, bucket: str) -> bool:
+    parts = urlsplit(endpoint)
+    return parts.netloc.lower().startswith(f"{bucket.lower()}.") or bucket in parts.path.split("/")
 
 
 def access_point(bucket: str) -> Part:
@@ -68,11 +95,10 @@ def access_point(bucket: str) -> Part:
     match = _ACCESS_POINT.fullmatch(bucket)
     if match is None:
         return Part(notes=(note("s3.bucket.arn", "prefix"),))
-    partition, region, account, name = match.groups()
-    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    _, region, account, name = match.groups()
     return Part(
         options={
-            "endpoint": f"https://{name}-{account}.s3-accesspoint.{region}.{suffix}",
+            "endpoint": f"https://{name}-{account}.s3-accesspoint.{region}.{partition_suffix(region)}",
             "region": region,
             "virtual_hosted_style_request": True,
         },
@@ -89,82 +115,94 @@ def _ignores_environment(config: Mapping[str, Any], environment: Mapping[str, st
     return truth(config.get("ignore_configured_endpoint_urls", configured))
 
 
-def _read_endpoint(
-    options: Mapping[str, Any], client: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, str]
-) -> tuple[str, list[Note]]:
+def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str], notes: list[Note]) -> str:
+    client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     own, of_client = text(options.get("endpoint_url")), text(client.get("endpoint_url"))
     if own and of_client and own != of_client:
-        return own, [note("option.conflict", "endpoint_url")]
-    if own or of_client:
-        return own or of_client, []
-    if not _ignores_environment(config, environment) and (url := _read_environment_url(environment)):
-        return url, [note("s3.endpoint.environment", "AWS_ENDPOINT_URL")]
-    return "", []
-
-
-def _normalise_custom(
-    given: str, options: Mapping[str, Any], client: Mapping[str, Any], config: Mapping[str, Any], notes: list[Note]
-) -> str | None:
-    """Return the endpoint, normalised; ``None`` for the vendor's own."""
+        notes.append(note("option.conflict", "endpoint_url"))
+    given = own or of_client
+    if not given and not _ignores_environment(config, environment):
+        given = _read_environment_url(environment)
+        if given:
+            notes.append(note("s3.endpoint.environment", "AWS_ENDPOINT_URL"))
     if not given:
-        if not truth(client.get("use_ssl", options.get("use_ssl", True))):
-            notes.append(note("s3.use_ssl", "use_ssl"))
-        return None
+        return ""
     normal = normalise_endpoint(given)
     if not normal.startswith(("http://", "https://")):
         notes.append(note("endpoint.scheme", "endpoint_url"))
-        return None
+        return ""
     if "@" in given:
         notes.append(note("endpoint.userinfo", "endpoint_url"))
-    if any(truth(config.get(name)) or truth(mapping(config.get("s3")).get(name)) for name in _HOSTS):
-        notes.append(note("s3.endpoint.variant", "config_kwargs"))
+    if "?" in given or "#" in given:
+        notes.append(note("endpoint.query", "endpoint_url"))
     return normal
 
 
-def _read_region(
-    client: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, str], notes: list[Note]
-) -> str:
+def _read_region(options: Mapping[str, Any], environment: Mapping[str, str], notes: list[Note]) -> str:
+    client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     region = text(client.get("region_name")) or text(config.get("region_name"))
     region = region or environment.get("AWS_DEFAULT_REGION", "")
     if region and not _REGION.fullmatch(region):
-        notes.append(note("option.invalid", "region_name", expected="a region's name"))
+        notes.append(note("s3.region.invalid", "region_name"))
         return ""
-    return region
+    return "us-east-1" if region == "aws-global" else region
 
 
-_HOSTS = ("use_accelerate_endpoint", "use_dualstack_endpoint", "use_fips_endpoint")
+_VARIANTS = {
+    "use_accelerate_endpoint": "accelerate", "use_dualstack_endpoint": "dualstack", "use_fips_endpoint": "fips",
+}  # fmt: skip
 
 
-def _make_vendor_options(
-    config: Mapping[str, Any], region: str, bucket: str, *, virtual: bool, notes: list[Note]
-) -> dict[str, Any]:
-    accelerate, dualstack, fips = (
-        truth(config.get(name)) or truth(mapping(config.get("s3")).get(name)) for name in _HOSTS
+def _read_variants(config: Mapping[str, Any]) -> frozenset[str]:
+    s3 = mapping(config.get("s3"))
+    return frozenset(variant for name, variant in _VARIANTS.items() if truth(config.get(name)) or truth(s3.get(name)))
+
+
+def _note_conflicts(options: Mapping[str, Any], given: str, bucket: str, notes: list[Note]) -> str:
+    """Note what does not go together; return the option that puts the bucket into the host without one."""
+    config = mapping(options.get("config_kwargs"))
+    variants = _read_variants(config)
+    style = text(mapping(config.get("s3")).get("addressing_style"))
+    if given and "accelerate" in variants:
+        notes.append(note("s3.endpoint.accelerate", "config_kwargs.s3.use_accelerate_endpoint"))
+    elif given and variants:
+        notes.append(note("s3.endpoint.variant", "config_kwargs"))
+    if not bucket and not given and "accelerate" in variants:
+        return "config_kwargs.s3.use_accelerate_endpoint"
+    if not bucket and given and style == "virtual":
+        return "config_kwargs.s3.addressing_style"
+    return ""
+
+
+def _find_address(options: Mapping[str, Any], given: str, region: str, bucket: str) -> S3Address | Note:
+    """Return the address by our own rules, which are botocore's."""
+    client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
+    style = text(mapping(config.get("s3")).get("addressing_style"))
+    variants = _read_variants(config)
+    if given:
+        signed = region or "us-east-1"
+        accelerated = (urlsplit(given).hostname or "").partition(".")[0] == "s3-accelerate" and style != "path"
+        hosted = add_bucket(given, bucket) if style == "virtual" or accelerated else ""
+        return S3Address(endpoint=hosted or given, region=signed, virtual=bool(hosted))
+    if "accelerate" in variants and bucket and not is_host_label(bucket):
+        return note("s3.address", "config_kwargs.s3.use_accelerate_endpoint", why="such a bucket cannot be accelerated")
+    if region.startswith("cn-") and variants & {"fips", "accelerate"}:
+        return note("s3.address", "config_kwargs", why="the partition has neither FIPS nor acceleration")
+    address = vendor_address(bucket, region, style=style, variants=variants)
+    if truth(client.get("use_ssl", options.get("use_ssl", True))):
+        return address
+    return S3Address(
+        endpoint=address.endpoint.replace("https:", "http:", 1), region=address.region, virtual=address.virtual
     )
-    region = region or "us-east-1"
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    middle = ".dualstack" if dualstack else ""
-    if accelerate and bucket:
-        return {"endpoint": f"https://{bucket}.s3-accelerate{middle}.{suffix}", "virtual_hosted_style_request": True}
-    if accelerate:
-        notes.append(note("s3.endpoint.per_bucket", "config_kwargs.s3.use_accelerate_endpoint"))
-    # A bucket with a dot does not match the vendor's certificate, so botocore puts it into the path.
-    hosted = virtual and bool(bucket) and "." not in bucket
-    if fips or dualstack or suffix.endswith(".cn"):
-        host = f"{'s3-fips' if fips else 's3'}{middle}.{region}.{suffix}"
-        if hosted:
-            return {"endpoint": f"https://{bucket}.{host}", "virtual_hosted_style_request": True}
-        return {"endpoint": f"https://{host}"}
-    return {"virtual_hosted_style_request": True} if hosted else {}
 
 
-def _counter_traps(result: dict[str, Any], custom: str | None, environment: Mapping[str, str]) -> list[Note]:
+def _counter_traps(result: dict[str, Any], given: str, environment: Mapping[str, str]) -> list[Note]:
     """Make explicit what obstore would read from the environment, and note it."""
     notes = []
     if "AWS_VIRTUAL_HOSTED_STYLE_REQUEST" in environment:
         result.setdefault("virtual_hosted_style_request", False)
         notes.append(note("s3.trap.virtual_hosted", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"))
     url = environment.get("AWS_ENDPOINT_URL_S3", "")
-    if url and (custom or result.get("endpoint")) and normalise_endpoint(url) != (custom or result.get("endpoint")):
+    if url and result.get("endpoint") and normalise_endpoint(url) not in (given, result["endpoint"]):
         notes.append(note("s3.trap.endpoint", "AWS_ENDPOINT_URL_S3"))
     return notes

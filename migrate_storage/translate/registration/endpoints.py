@@ -10,7 +10,7 @@ from typing import Any
 from migrate_storage.translate.model import StoreConfig
 from migrate_storage.translate.places import normalise_endpoint, s3_endpoint
 
-__all__ = ("endpoint_of",)
+__all__ = ("endpoint_of", "endpoint_url")
 
 
 def endpoint_of(config: StoreConfig, environment: Mapping[str, str] = {}) -> str:
@@ -24,6 +24,20 @@ def endpoint_of(config: StoreConfig, environment: Mapping[str, str] = {}) -> str
         return config.root
     rules = {"s3": _read_s3_endpoint, "gcs": _read_gcs_endpoint, "azure": _read_azure_endpoint}
     return rules[config.service](config, environment) if config.service in rules else ""
+
+
+def endpoint_url(config: StoreConfig) -> str:
+    """Return the address that obstore asks on Google Cloud Storage or Azure, normalised.
+
+    Args:
+        config: a complete configuration; the environment is not read.
+    """
+    options = config.options
+    if config.service == "gcs":
+        return _read_gcs_endpoint(config, {}) or "https://storage.googleapis.com"
+    return normalise_endpoint(
+        _to_text(options.get("endpoint")) or f"https://{_to_text(options.get('account_name'))}.blob.core.windows.net"
+    )
 
 
 def _read_s3_endpoint(config: StoreConfig, environment: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import CLIENT, without_prefix
 from migrate_storage.translate.protocols.gcs import CredentialFile
 
-__all__ = ("instance_options",)
+__all__ = ("given_session", "instance_options")
 
 
 def instance_options(
@@ -57,10 +57,17 @@ def _read_s3_options(filesystem: Any, options: dict[str, Any], environment: Mapp
     return {**options, **_read_session_options(session)} if session is not None else options
 
 
+def given_session(filesystem: Any, options: Mapping[str, Any]) -> Any:
+    """Return the session that an ``S3FileSystem`` was given; ``None`` where it makes its own."""
+    if getattr(filesystem, "_session_is_owned", True):
+        return options.get("session")
+    return getattr(filesystem, "session", None)
+
+
 def _read_session_options(session: Any) -> dict[str, Any]:
     """Return the keys or profile of a botocore session; else the session itself."""
     credentials: Any = getattr(session, "_credentials", None)
-    if isinstance(getattr(credentials, "access_key", None), str):
+    if isinstance(getattr(credentials, "access_key", None), str) and not hasattr(credentials, "refresh_needed"):
         token = getattr(credentials, "token", None)
         return {"key": credentials.access_key, "secret": credentials.secret_key, "token": token}
     variables = getattr(session, "_session_instance_vars", None)

@@ -9,6 +9,7 @@ from typing import Any
 from migrate_storage.core.model import Place
 from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.places import resolve_links
+from migrate_storage.translate.registration.requested_url import RequestedUrl
 
 __all__ = ("Registration",)
 
@@ -37,6 +38,10 @@ class Registration:
     #: Returns the store for the root of one of its places, without a prefix: the place's key is then the key in it.
     #: ``None`` where obstore has no counterpart, and for the memory of a process.
     config_at: Callable[[Place], StoreConfig | None] = field(default=lambda _: None, repr=False, compare=False)
+    #: Returns the URL that the filesystem asks for one of its places; a text with the reason where none can be known.
+    requested_url: Callable[[Place], RequestedUrl | str] = field(
+        default=lambda _: "its files are not read through a known filesystem", repr=False, compare=False
+    )
     _place: Callable[[str], Place] = field(
         default=lambda filename: Place(service="", endpoint="", root="", key=filename), repr=False, compare=False
     )

@@ -236,7 +236,6 @@ REFUSED = [
     ("s3://b", {"aws_endpoint": "localhost:9000"}, "write https://localhost:9000 (or http://localhost:9000)"),
     ("s3://b", {"aws_endpoint": "//h"}, "has no scheme"),
     ("s3://b", {"aws_endpoint": "http://h", "aws_allow_http": False}, "write https:// or allow_http=True"),
-    ("s3://b", {"aws_endpoint": "https://h", "virtual_hosted_style_request": True}, "write https://b.h"),
     ("s3://b", {"aws_access_key_id": "k"}, "without aws_secret_access_key"),
     ("s3://b", {"aws_region": "a", "region": "b"}, "given twice"),
     ("s3://b", {"aws_region": "a", "config": {"aws_region": "b"}}, "given twice"),

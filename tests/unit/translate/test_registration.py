@@ -163,28 +163,6 @@ def test_a_session_gives_its_profile_or_its_keys():
     assert config(s3fs.S3FileSystem(session=AioSession(), skip_instance_cache=True)) is None
 
 
-def test_a_profile_is_made_explicit(tmp_path):
-    (tmp_path / "config").write_text(
-        "[profile p]\nregion = eu-west-3\nservices = mine\nca_bundle = /ca.pem\ns3 =\n  addressing_style = virtual\n"
-        "[services mine]\ns3 =\n  endpoint_url = https://s3.example.com\n"
-    )
-    environment = {"AWS_CONFIG_FILE": str(tmp_path / "config")}
-    found = config(s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=environment)
-    assert found.options["region"] == "eu-west-3"
-    assert found.options["endpoint"] == "https://b.s3.example.com"
-    assert found.options["virtual_hosted_style_request"] is True
-    assert str(found.client_options["root_certificate"]) == "/ca.pem"
-    registration = read_filesystem(s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=environment)
-    place = registration.place("other/x")
-    assert place.endpoint == "https://s3.example.com"
-    assert registration.config_at(place).options["endpoint"] == "https://other.s3.example.com"
-    explicit = {**environment, "AWS_DEFAULT_REGION": "us-west-1"}
-    assert (
-        config(s3fs.S3FileSystem(profile="p", skip_instance_cache=True), environment=explicit).options["region"]
-        == "us-west-1"
-    )
-
-
 def test_generic_rows_name_their_own_service():
     generic = GenericFileSystem(
         default_method="options",

@@ -25,9 +25,11 @@ RUNNABLE = [p for p in SHAPES if p.stem not in ("09_service_account", "10_defaul
 def surroundings(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "environ", {**os.environ, **ENVIRONMENT})
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "aws").write_text("[profile staging]\naws_access_key_id = K\naws_secret_access_key = S\n")
+    monkeypatch.setitem(os.environ, "AWS_CONFIG_FILE", str(tmp_path / "aws"))
     settings = types.ModuleType("settings")
     settings.settings = types.SimpleNamespace(key="K", secret="S")
-    settings.ENVIRONMENT = "staging %20"
+    settings.ENVIRONMENT = "staging"
     monkeypatch.setitem(sys.modules, "settings", settings)
     before = dict(storages._registry)
     storages._registry.clear()

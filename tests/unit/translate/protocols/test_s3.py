@@ -15,6 +15,8 @@ BASE = {**KEYS, **REGION}
 OUT = {**OWN, "region": "eu-west-1"}
 MINIO = {**BASE, "endpoint_url": "https://m.example.com"}
 MINIO_OUT = {**OUT, "endpoint": "https://m.example.com"}
+GLOBAL = {**OWN, "region": "us-east-1", "endpoint": "https://s3.amazonaws.com"}
+PLAIN_HTTP = {**OUT, "endpoint": "http://s3.eu-west-1.amazonaws.com"}
 
 
 def s3(options, expected=None, *codes, **more) -> Row:
@@ -73,23 +75,29 @@ ROWS = {
     "key twice, different": s3(
         {**BASE, "client_kwargs": region(aws_access_key_id="L")}, {}, "option.conflict", refused=True
     ),
-    "use_ssl without endpoint": s3({**BASE, "use_ssl": False}, OUT, "s3.use_ssl"),
-    "use_ssl of the client": s3({**KEYS, "client_kwargs": region(use_ssl=False)}, OUT, "s3.use_ssl"),
+    "use_ssl without endpoint": s3({**BASE, "use_ssl": False}, PLAIN_HTTP, "s3.use_ssl", client={"allow_http": True}),
+    "use_ssl of the client": s3(
+        {**KEYS, "client_kwargs": region(use_ssl=False)}, PLAIN_HTTP, "s3.use_ssl", client={"allow_http": True}
+    ),
     "use_ssl with endpoint": s3({**MINIO, "use_ssl": False}, MINIO_OUT),
     "region of the config": s3({**KEYS, "config_kwargs": region()}, OUT),
     "region twice": s3({**BASE, "config_kwargs": {"region_name": "us-west-2"}}, OUT),
-    "no region on AWS": s3(KEYS, {**OWN, "region": "us-east-1"}, "s3.region.missing"),
+    "no region on AWS": s3(KEYS, GLOBAL, "s3.region.missing"),
+    "the region with the global host": s3({**KEYS, "client_kwargs": {"region_name": "us-east-1"}}, GLOBAL),
+    "the global region": s3({**KEYS, "client_kwargs": {"region_name": "aws-global"}}, GLOBAL),
     "no region on MinIO": s3({**MINIO, "client_kwargs": {}}, {**MINIO_OUT, "region": "us-east-1"}),
     "no region on R2": s3(
         {**KEYS, "endpoint_url": "https://a.r2.cloudflarestorage.com"},
-        {**OWN, "region": "auto", "endpoint": "https://a.r2.cloudflarestorage.com"},
+        {**OWN, "region": "us-east-1", "endpoint": "https://a.r2.cloudflarestorage.com"},
     ),
     "no region's name": s3(
         {**KEYS, "client_kwargs": {"region_name": "not a region"}},
-        {**OWN, "region": "us-east-1"},
-        "option.invalid",
+        {},
+        "s3.region.invalid",
         "s3.region.missing",
+        refused=True,
     ),
+    "endpoint with a query": s3({**BASE, "endpoint_url": "https://m.example.com?x=1"}, {}, "endpoint.query", refused=True),
     "keys of the client": s3(
         {"client_kwargs": region(aws_access_key_id="K", aws_secret_access_key="S", aws_session_token="T")},
         {**OUT, "session_token": "T"},
@@ -117,7 +125,27 @@ ROWS = {
     "path style": s3({**MINIO, "config_kwargs": {"s3": {"addressing_style": "path"}}}, MINIO_OUT),
     "virtual style, own endpoint": s3(
         {**MINIO, "config_kwargs": {"s3": {"addressing_style": "virtual"}}},
-        {**MINIO_OUT, "endpoint": "https://b.m.example.com", "virtual_hosted_style_request": True},
+        {**MINIO_OUT, "endpoint": "https://bucket.m.example.com", "virtual_hosted_style_request": True},
+        prefix="bucket",
+    ),
+    "virtual style, a bucket that is no host's name": s3(
+        {**MINIO, "config_kwargs": {"s3": {"addressing_style": "virtual"}}}, MINIO_OUT, prefix="My_Bucket"
+    ),
+    "virtual style, an address": s3(
+        {**BASE, "endpoint_url": "http://127.0.0.1:9000", "config_kwargs": {"s3": {"addressing_style": "virtual"}}},
+        {**OUT, "endpoint": "http://127.0.0.1:9000"},
+        client={"allow_http": True},
+        prefix="bucket",
+    ),
+    "the bucket in the endpoint": s3(
+        {**BASE, "endpoint_url": "https://bucket.nyc3.digitaloceanspaces.com"},
+        {**OUT, "endpoint": "https://bucket.nyc3.digitaloceanspaces.com", "virtual_hosted_style_request": False},
+        prefix="bucket",
+    ),
+    "the bucket in the endpoint's path": s3(
+        {**BASE, "endpoint_url": "https://a.r2.cloudflarestorage.com/bucket"},
+        {**OUT, "endpoint": "https://a.r2.cloudflarestorage.com/bucket", "virtual_hosted_style_request": False},
+        prefix="bucket/up",
     ),
     "virtual style, no bucket": s3(
         {**MINIO, "config_kwargs": {"s3": {"addressing_style": "virtual"}}},
@@ -129,14 +157,45 @@ ROWS = {
     "virtual style on AWS": s3(
         {**BASE, "config_kwargs": {"s3": {"addressing_style": "virtual"}}},
         {**OUT, "virtual_hosted_style_request": True},
+        prefix="bucket",
     ),
+    "no style on AWS": s3(BASE, {**OUT, "virtual_hosted_style_request": True}, prefix="bucket"),
+    "path style on AWS": s3({**BASE, "config_kwargs": {"s3": {"addressing_style": "path"}}}, OUT, prefix="bucket"),
     "virtual style, dotted bucket": s3(
         {**BASE, "config_kwargs": {"s3": {"addressing_style": "virtual"}}}, OUT, prefix="my.bucket"
     ),
     "auto style": s3({**MINIO, "config_kwargs": {"s3": {"addressing_style": "auto"}}}, MINIO_OUT),
     "accelerate": s3(
         {**BASE, "config_kwargs": {"s3": {"use_accelerate_endpoint": True}}},
-        {**OUT, "endpoint": "https://b.s3-accelerate.amazonaws.com", "virtual_hosted_style_request": True},
+        {**OUT, "endpoint": "https://bucket.s3-accelerate.amazonaws.com", "virtual_hosted_style_request": True},
+        prefix="bucket",
+    ),
+    "accelerate a bucket that cannot be": s3(
+        {**BASE, "config_kwargs": {"s3": {"use_accelerate_endpoint": True}}},
+        {},
+        "s3.address",
+        refused=True,
+        prefix="my.bucket",
+    ),
+    "accelerate on MinIO": s3(
+        {**MINIO, "config_kwargs": {"s3": {"use_accelerate_endpoint": True}}},
+        {},
+        "s3.endpoint.accelerate",
+        refused=True,
+    ),
+    "fips in China": s3(
+        {**KEYS, "client_kwargs": {"region_name": "cn-north-1"}, "config_kwargs": {"use_fips_endpoint": True}},
+        {},
+        "s3.address",
+        refused=True,
+    ),
+    "the European sovereign cloud": s3(
+        {**KEYS, "client_kwargs": {"region_name": "eusc-de-east-1"}},
+        {**OWN, "region": "eusc-de-east-1", "endpoint": "https://s3.eusc-de-east-1.amazonaws.eu"},
+    ),
+    "a region that is closed off": s3(
+        {**KEYS, "client_kwargs": {"region_name": "us-isob-east-1"}},
+        {**OWN, "region": "us-isob-east-1", "endpoint": "https://s3.us-isob-east-1.sc2s.sgov.gov"},
     ),
     "accelerate, no bucket": s3(
         {**BASE, "config_kwargs": {"s3": {"use_accelerate_endpoint": True}}},
@@ -250,7 +309,7 @@ ROWS = {
         refused=True,
         prefix="arn:aws:s3-outposts:eu-west-1:123456789012:outpost/o/bucket/b/pre",
     ),
-    "express": s3(BASE, {**OUT, "s3_express": True}, prefix="fast--use1-az4--x-s3"),
+    "express": s3(BASE, {**OUT, "s3_express": True, "virtual_hosted_style_request": True}, prefix="fast--use1-az4--x-s3"),
     # s3_additional_kwargs
     "encryption": s3(
         {**BASE, "s3_additional_kwargs": {"ServerSideEncryption": "AES256"}},
@@ -360,7 +419,7 @@ ROWS = {
     ),
     "AWS_DEFAULT_REGION": s3(KEYS, OUT, environment={"AWS_DEFAULT_REGION": "eu-west-1"}),
     "AWS_REGION is not botocore's": s3(
-        KEYS, {**OWN, "region": "us-east-1"}, "s3.region.missing", environment={"AWS_REGION": "eu-west-1"}
+        KEYS, GLOBAL, "s3.region.missing", environment={"AWS_REGION": "eu-west-1"}
     ),
     "AWS_CA_BUNDLE": s3(
         BASE,

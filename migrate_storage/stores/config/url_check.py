@@ -1,0 +1,137 @@
+"""Compare the URL that fsspec asks for a file with the one that the obstore store asks. Nothing is sent."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import obstore
+
+from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import Place
+from migrate_storage.core.object_keys import unaddressable
+from migrate_storage.stores.config.open import open_store
+from migrate_storage.translate.model import CredentialSource, StoreConfig
+from migrate_storage.translate.registration import Registration
+from migrate_storage.translate.registration.requested_url import RequestedUrl
+
+__all__ = ("UrlComparison", "compare_urls", "requested_by_store")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UrlComparison:
+    """The URLs that both libraries ask for one file."""
+
+    filename: str
+    fsspec: RequestedUrl | None = None
+    obstore: RequestedUrl | None = None
+    #: Why they are not compared; empty where they are.
+    reason: str = ""
+
+    @property
+    def difference(self) -> str:
+        """What differs, with the options that decide it; empty where nothing does."""
+        if self.fsspec is None or self.obstore is None:
+            return ""
+        named = [each.name for each in fields(RequestedUrl) if self._differs(each.name)]
+        if not named:
+            return ""
+        options = ", ".join(dict.fromkeys(_OPTIONS[name] for name in named))
+        return f"fsspec asks {self.fsspec}, obstore would ask {self.obstore}: another {' and '.join(named)} ({options})"
+
+    def _differs(self, name: str) -> bool:
+        one, other = getattr(self.fsspec, name), getattr(self.obstore, name)
+        return bool(one != other)
+
+
+_OPTIONS = {
+    "scheme": "endpoint_url or use_ssl",
+    "host": "endpoint_url, account_host or addressing_style",
+    "port": "endpoint_url or account_host",
+    "path": "addressing_style or the prefix",
+    "region": "region_name",
+}
+_CREDENTIALS = {
+    "s3": ("access_key_id", "secret_access_key", "session_token", "skip_signature", "s3_express"),
+    "gcs": ("service_account", "service_account_key", "application_credentials", "bearer_token", "skip_signature"),
+    "azure": (
+        *("account_key", "sas_key", "token", "client_id", "client_secret", "tenant_id", "skip_signature"),
+        *("credential_type", "federated_token_file", "use_azure_cli", "authority_host"),
+    ),
+}
+_EXPIRY = timedelta(minutes=1)
+
+
+def compare_urls(registration: Registration, filename: str) -> UrlComparison:
+    """Compare both URLs of a file of an fsspec registration.
+
+    Args:
+        registration: its translation is the obstore side.
+        filename: as in a row.
+    """
+    place = registration.place(filename)
+    config = registration.config_at(place)
+    if config is None:
+        return UrlComparison(filename=filename, reason="it has no translation")
+    if reason := unaddressable(place.key, local=config.service == "file"):
+        return UrlComparison(filename=filename, reason=f"obstore cannot address the key: it {reason}")
+    asked = registration.requested_url(place)
+    if isinstance(asked, str):
+        return UrlComparison(filename=filename, reason=asked)
+    try:
+        return UrlComparison(filename=filename, fsspec=asked, obstore=requested_by_store(config, place))
+    except ConfigurationError as error:
+        return UrlComparison(filename=filename, reason=str(error))
+
+
+def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
+    """Return the URL that the store of a configuration signs for a place.
+
+    Args:
+        config: an S3, Google Cloud Storage or Azure store without a prefix.
+        place: its key is the key in the store.
+
+    Raises:
+        ConfigurationError: the store cannot be opened.
+    """
+    # With keys of our own nothing is looked up, and nobody's credentials are used.
+    options = {name: value for name, value in config.options.items() if name not in _CREDENTIALS[config.service]}
+    source = None
+    if config.service == "s3":
+        source = CredentialSource(
+            kind="static", options={"access_key_id": "A", "secret_access_key": "S", "token": None}
+        )
+    elif config.service == "azure":
+        options["account_key"] = base64.b64encode(b"nobody").decode()
+    else:
+        options["service_account_key"] = _make_service_account()
+    opened: Any = open_store(replace(config, prefix="", options=options, credentials=source))
+    key = place.key if config.service == "s3" else quote(place.key, safe="/-._~")
+    url = str(obstore.sign(opened, "GET", key, _EXPIRY))
+    scope = parse_qs(urlsplit(url).query).get("X-Amz-Credential", [""])[0].split("/")
+    found = RequestedUrl.of(url, scope[2] if config.service == "s3" else "")
+    # Azure's signature is made of the key as it is, and obstore encodes it once more.
+    return found if config.service == "s3" else replace(found, path=RequestedUrl.of(found.path).path)
+
+
+@cache
+def _make_service_account() -> str:
+    """Return a service account that exists nowhere; its key takes 100 milliseconds to make."""
+    import json
+
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    account = {
+        "type": "service_account",
+        "client_email": "nobody@example.com",
+        "private_key_id": "none",
+        "private_key": pem.decode(),
+    }
+    return json.dumps(account)
