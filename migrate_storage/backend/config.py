@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, canonical, unknown
 from migrate_storage.translate.protocols.azure_connection import emulator, parse_connection_string
 from migrate_storage.translate.registration import store_config
+from migrate_storage.translate.registration.filesystem_options import s3_options
 
 __all__ = ("read_configuration", "read_store")
 
@@ -45,6 +47,8 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         client[bare] = value
     store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store)
     credentials = _make_credential_source(given.get("credential_provider"), store.pop("profile", None))
+    if target.service == "s3" and credentials is not None and credentials.kind == "boto3":
+        store = _add_profile(target.root, store, str(credentials.options.get("profile_name") or ""))
     return StoreConfig(
         service=target.service,
         root=target.root,
@@ -117,6 +121,28 @@ def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
     if str(store.pop("use_emulator", "")).lower() in ("true", "1"):
         store = {**emulator(store.pop("endpoint", None)), **store}
     return store
+
+
+def _add_profile(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:
+    """Add the address that belongs to a profile's credentials, where no other one is explicit."""
+    if not profile or {"region", "virtual_hosted_style_request"} <= store.keys():
+        return store
+    given = {
+        "profile": profile,
+        "endpoint_url": store.get("endpoint"),
+        "client_kwargs": {"region_name": store.get("region")} if store.get("region") else {},
+    }
+    found = s3_options(given, os.environ).translate(bucket)
+    if any(note.code == "s3.profile.missing" for note in found.notes):
+        # Registered where nobody has the profile: the first request says so, as that of s3fs does.
+        return store
+    if found.config is None:
+        raise ConfigurationError(f"s3://{bucket}: {found.refused[0].message}")
+    asked = found.config.options
+    if "virtual_hosted_style_request" in store:
+        return {"region": asked["region"], **store}
+    names = ("region", "endpoint", "virtual_hosted_style_request")
+    return {**store, **{name: asked[name] for name in names if name in asked}}
 
 
 def _require_equal(one: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from migrate_storage.backend.s3_hosts import S3Host, vendor_host
 from migrate_storage.core.errors import ConfigurationError
 
 __all__ = ("Target", "known_endpoint", "parse_path", "parse_url")
@@ -116,9 +117,12 @@ def _parse_bucket(parts: SplitResult, service: str) -> Target:
 
 
 def _make_azure_options(account: str, host: str) -> dict[str, str]:
-    options = {"account_name": account}
-    if not host.endswith(("core.windows.net", "fabric.microsoft.com")):
-        options["endpoint"] = f"https://{host.replace('.dfs.', '.blob.', 1)}"
+    """Return the account, and the endpoint where obstore would not ask this host by itself."""
+    host = host.lower().replace(".dfs.", ".blob.", 1)
+    name = account.lower().removesuffix("-secondary")
+    options = {"account_name": name}
+    if host != f"{name}.blob.core.windows.net":
+        options["endpoint"] = f"https://{host}"
     return options
 
 
@@ -136,12 +140,20 @@ def _parse_s3_path(parts: SplitResult, **options: str) -> Target:
     return Target("s3", bucket, prefix, {"endpoint": f"{parts.scheme}://{parts.netloc}", **options})
 
 
-def _parse_s3_host(parts: SplitResult, found: re.Match[str], **options: str) -> Target:
-    """Use path style also for a virtual-hosted URL: every vendor here accepts both."""
-    if not found["bucket"]:
+def _parse_s3_host(parts: SplitResult, host: S3Host) -> Target:
+    """Read the URL of a vendor. Path style is used where the vendor has both."""
+    options = {"region": host.region} if host.region else {}
+    if host.refusal:
+        raise ConfigurationError(
+            f"{parts.scheme}://{parts.hostname}: {host.refusal}; write s3://BUCKET/ with aws_endpoint and aws_region"
+        )
+    if not host.bucket:
         return _parse_s3_path(parts, **options)
-    endpoint = f"{parts.scheme}://{parts.netloc.removeprefix(found['bucket'] + '.')}"
-    return Target("s3", found["bucket"], _decode_prefix(parts.path), {"endpoint": endpoint, **options})
+    if host.only_virtual:
+        options |= {"endpoint": f"{parts.scheme}://{parts.netloc}", "virtual_hosted_style_request": "true"}
+    else:
+        options["endpoint"] = f"{parts.scheme}://{parts.netloc[len(host.bucket) + 1 :]}"
+    return Target("s3", host.bucket, _decode_prefix(parts.path), options)
 
 
 def _parse_gcs(parts: SplitResult, found: re.Match[str]) -> Target:
@@ -156,32 +168,18 @@ def _parse_azure(parts: SplitResult, found: re.Match[str]) -> Target:
     return Target("azure", container, prefix, _make_azure_options(found["account"], parts.netloc))
 
 
-_Reader = Callable[[SplitResult, re.Match[str]], Target]
-
-_HOSTS: tuple[tuple[str, _Reader], ...] = (
-    (
-        r"(?:(?P<bucket>.+)\.)?(?!eu\.|fedramp\.)[a-z0-9-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com",
-        lambda parts, found: _parse_s3_host(parts, found, region="auto"),
-    ),
-    (
-        r"(?:(?P<bucket>.+)\.)?(?P<region>[a-z]{3}\d)\.digitaloceanspaces\.com",
-        lambda parts, found: _parse_s3_host(parts, found, region=found["region"]),
-    ),
-    (
-        r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?",
-        lambda parts, found: _parse_s3_host(parts, found, region=found["region"] or "us-east-1"),
-    ),
-    (r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com", _parse_gcs),
-    (r"(?P<account>[a-z0-9-]+)\.(?:blob|dfs)\.(?:core\.|storage\.)?[a-z.]+", _parse_azure),
-)
+_GCS_HOST = r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com"
+_AZURE_HOST = r"(?P<account>[a-z0-9-]+)(?:\.privatelink|\.z\d+)?\.(?:blob|dfs)\.(?:core\.|storage\.|fabric\.)?[a-z.]+"
 
 
 def _parse_http(parts: SplitResult, service: str | None) -> Target:
     host = (parts.hostname or "").lower()
-    for pattern, read in _HOSTS:
-        found = re.fullmatch(pattern, host)
-        if found and service in (None, _service_of(read)):
-            return read(parts, found)
+    if service in (None, "s3") and (found := vendor_host(host)):
+        return _parse_s3_host(parts, found)
+    if service in (None, "gcs") and (match := re.fullmatch(_GCS_HOST, host)):
+        return _parse_gcs(parts, match)
+    if service in (None, "azure") and (match := re.fullmatch(_AZURE_HOST, host)):
+        return _parse_azure(parts, match)
     if service == "s3":
         return _parse_s3_path(parts)
     if service == "gcs":
@@ -190,10 +188,6 @@ def _parse_http(parts: SplitResult, service: str | None) -> Target:
     if service == "azure":
         return _parse_azure_path(parts)
     return Target("http", f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"))
-
-
-def _service_of(read: _Reader) -> str:
-    return "gcs" if read is _parse_gcs else "azure" if read is _parse_azure else "s3"
 
 
 def _parse_azure_path(parts: SplitResult) -> Target:
@@ -221,11 +215,11 @@ def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
         ``endpoint`` and ``region`` where the vendor is known, else nothing.
     """
     parts = urlsplit(endpoint)
-    host = (parts.hostname or "").lower()
-    for pattern, read in _HOSTS[:3]:
-        found = re.fullmatch(pattern, host)
-        if found and parts.path.strip("/") in ("", bucket) and found["bucket"] in (None, bucket):
-            netloc = parts.netloc if found["bucket"] is None else parts.netloc[len(bucket) + 1 :]
-            bare = urlsplit(f"{parts.scheme}://{netloc}/{bucket}")
-            return dict(read(bare, re.fullmatch(pattern, netloc) or found).options)
-    return {}
+    found = vendor_host((parts.hostname or "").lower())
+    if not found or found.refusal or found.only_virtual or parts.path.strip("/") not in ("", bucket):
+        return {}
+    if found.bucket and found.bucket != bucket:
+        return {}
+    netloc = parts.netloc[len(bucket) + 1 :] if found.bucket else parts.netloc
+    region = {"region": found.region} if found.region else {}
+    return {"endpoint": f"{parts.scheme}://{netloc}", **region}

@@ -21,6 +21,7 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.probe import SCRATCH, describe_destination, explain_unusable, remove_scratch_folder
 from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of_opened
 from migrate_storage.stores.base import ObjectAt, Opened
+from migrate_storage.stores.config.url_check import find_url_difference
 from migrate_storage.stores.failures import FailureKind, classify
 from migrate_storage.stores.listing import Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -74,6 +75,8 @@ def prove_translation(side: ResolvedBackend, filenames: Iterable[str], retry: Re
         return 0
     proved, doubt = 0, ""
     chosen = list(islice(dict.fromkeys(filenames), MAX_COMPARED))
+    if difference := find_url_difference(side.registration, chosen[:1]):
+        raise PreflightError(f"the translation of {side.key!r} does not ask what its filesystem asks: {difference}")
     # The first by itself: many at once would each open the filesystem's session.
     for names in (chosen[:1], chosen[1:]):
         compared = parallel_map(lambda name: _compare_ways(side, name, retry), names, _COMPARED_AT_ONCE)

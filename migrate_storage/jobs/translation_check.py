@@ -12,6 +12,7 @@ from migrate_storage.core.errors import RunError
 from migrate_storage.core.text import one_line
 from migrate_storage.engine.compare import By, Pair, Relation, judge
 from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.config.url_check import find_url_difference
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.listing import IncompleteError, Listing, ListingStream
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -42,9 +43,11 @@ def compare_files(backend: Any, filenames: Sequence[str]) -> tuple[Agreement, ..
 
     Args:
         backend: an ``FSSpecBackend`` that translates.
-        filenames: as rows name them.
+        filenames: as rows name them. Both URLs are compared first; where they differ, nothing is sent.
     """
     registration = read(backend)
+    if difference := find_url_difference(registration, filenames):
+        return (Agreement(filename=filenames[0] if filenames else "", reason=difference),)
     store, side = FsspecStore(registration.filesystem, f"{registration.key} (fsspec)"), ResolvedBackend(backend)
     return tuple(_compare_file(filename, ObjectAt(store, registration.path(filename)), side) for filename in filenames)
 

@@ -89,6 +89,8 @@ CODES: dict[str, Code] = {
         "Correct the option: the source fails at first use"),
     "s3.address.unlike": Code(_REFUSED, "botocore asks {why} ({subject}), which obstore cannot ask",
         "Use the bucket's own name at a plain endpoint, or keep fsspec"),
+    "s3.profile.missing": Code(_REFUSED, "This machine has no profile of the name ({subject}): {why}",
+        "Translate where the profile is"),
     "s3.profile.unread": Code(_REFUSED, "The {subject} decides the address, and only botocore can read it",
         "Install s3fs"),
     "s3.region.invalid": Code(_REFUSED, "{subject} is not a region's name; the source fails at first use",

@@ -39,6 +39,8 @@ def isolate_s3(config: StoreConfig, options: dict[str, str], source: Provider | 
         ConfigurationError: an option is incomplete, or a variable would change what is explicit.
     """
     ambient = environment_options("s3")
+    if "s3_express" in ambient and not config.root.endswith("--x-s3"):
+        options.setdefault("s3_express", "false")
     _complete_address(config, options, ambient)
     keys = [name for name in _KEYS if options.get(name)]
     if len(keys) == 1:

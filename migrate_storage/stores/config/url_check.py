@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Place
@@ -19,7 +21,7 @@ from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.registration import Registration
 from migrate_storage.translate.registration.requested_url import RequestedUrl
 
-__all__ = ("UrlComparison", "compare_urls", "requested_by_store")
+__all__ = ("UrlComparison", "compare_urls", "find_url_difference", "requested_by_store")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +65,7 @@ _CREDENTIALS = {
         *("credential_type", "federated_token_file", "use_azure_cli", "authority_host"),
     ),
 }
+_ANY_FILE = "name-of-a-file"
 _EXPIRY = timedelta(minutes=1)
 
 
@@ -88,6 +91,17 @@ def compare_urls(registration: Registration, filename: str) -> UrlComparison:
         return UrlComparison(filename=filename, reason=str(error))
 
 
+def find_url_difference(registration: Registration, filenames: Collection[str]) -> str:
+    """Return the first difference between both URLs of some files; empty where there is none.
+
+    Args:
+        registration: of an fsspec backend.
+        filenames: as in rows. Where none is given, the URL of any file below the registration's prefix is compared.
+    """
+    compared = (compare_urls(registration, filename) for filename in filenames or (_ANY_FILE,))
+    return next((each.difference for each in compared if each.difference), "")
+
+
 def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
     """Return the URL that the store of a configuration signs for a place.
 
@@ -110,12 +124,15 @@ def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
     else:
         options["service_account_key"] = _make_service_account()
     opened: Any = open_store(replace(config, prefix="", options=options, credentials=source))
-    key = place.key if config.service == "s3" else quote(place.key, safe="/-._~")
-    url = str(obstore.sign(opened, "GET", key, _EXPIRY))
+    # On Google Cloud Storage obstore signs a key as it is given.
+    key = quote(place.key, safe="/-._~") if config.service == "gcs" else place.key
+    try:
+        url = str(obstore.sign(opened, "GET", key, _EXPIRY))
+    except BaseError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"{config.service} store {config.root!r}: {reason}") from None
     scope = parse_qs(urlsplit(url).query).get("X-Amz-Credential", [""])[0].split("/")
-    found = RequestedUrl.of(url, scope[2] if config.service == "s3" else "")
-    # Azure's signature is made of the key as it is, and obstore encodes it once more.
-    return found if config.service == "s3" else replace(found, path=RequestedUrl.of(found.path).path)
+    return RequestedUrl.of(url, scope[2] if config.service == "s3" else "")
 
 
 @cache

@@ -116,6 +116,7 @@ def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
     prefix = _join_folders(found, values)
     translation = translate(found.protocol, _replace_unknown_options(found, values), prefix, {})
     config = _require_config(translation)
+    _refuse_mixed_profile(found)
     where, imports = _make_fs_argument(config, found, prefix, values)
     arguments = [
         Argument("fs", where, argument_of(call, "fs", 1)),
@@ -161,7 +162,7 @@ def _make_option_arguments(
 ) -> list[Argument]:
     """Write the store's options, each with the comment of its old argument."""
     connection = found.options.get("connection_string")
-    options = {"connection_string": connection} if connection else _select_options(config, translation, values)
+    options = {"connection_string": connection} if connection else _select_options(config, translation, found, values)
     arguments = []
     for name, value in options.items():
         node = values.back(value)
@@ -198,8 +199,24 @@ def _require_config(translation: Translation) -> StoreConfig:
     return config
 
 
-def _select_options(config: StoreConfig, translation: Translation, values: Values) -> dict[str, Any]:
+def _refuse_mixed_profile(found: Found) -> None:
+    """Refuse a profile beside options for which the backend has no place next to it."""
+    beside = ("key", "secret", "username", "password", "anon", "use_ssl", "config_kwargs")
+    if found.options.get("profile") and (mixed := [name for name in beside if found.options.get(name) is not None]):
+        raise NotLiteralError(f"the profile decides what {mixed[0]} leaves open, and only a running s3fs knows it")
+
+
+def _select_options(config: StoreConfig, translation: Translation, found: Found, values: Values) -> dict[str, Any]:
     options = dict(config.options) if config.service not in ("file", "memory", "http") else {}
+    if found.options.get("profile"):
+        # The backend asks botocore for what the profile says.
+        client = found.options.get("client_kwargs") or {}
+        options.pop("virtual_hosted_style_request", None)
+        if not client.get("region_name"):
+            options.pop("region", None)
+        if not (found.options.get("endpoint_url") or client.get("endpoint_url")):
+            options.pop("endpoint", None)
+        return options
     endpoint = options.get("endpoint")
     if any(note.code == "s3.region.missing" for note in translation.notes):
         # The region is not known here. obstore reads AWS_REGION, and its error names the right region.

@@ -15,7 +15,16 @@ from urllib.parse import urlsplit
 
 from migrate_storage.core.model import Note
 
-__all__ = ("PARTITIONS", "Resolver", "S3Address", "add_bucket", "is_host_label", "partition_suffix", "vendor_address")
+__all__ = (
+    "PARTITIONS",
+    "Resolver",
+    "S3Address",
+    "add_bucket",
+    "is_host_label",
+    "is_ip_address",
+    "partition_suffix",
+    "vendor_address",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +87,13 @@ def is_host_label(bucket: str, scheme: str = "https") -> bool:
     if not _SHORTEST_BUCKET <= len(bucket) <= _LONGEST_BUCKET:
         return False
     labels = bucket.split(".") if scheme == "http" else [bucket]
-    return all(_LABEL.fullmatch(label) for label in labels) and not _is_ip_address(bucket)
+    return all(_LABEL.fullmatch(label) for label in labels) and not is_ip_address(bucket)
 
 
-def _is_ip_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
+    """Return whether a host is an address of version 4 or 6, with or without brackets."""
     try:
-        ip_address(host)
+        ip_address(host.strip("[]"))
     except ValueError:
         return False
     return True
@@ -92,7 +102,7 @@ def _is_ip_address(host: str) -> bool:
 def add_bucket(endpoint: str, bucket: str) -> str:
     """Return an endpoint with the bucket in its host; empty where the bucket or the host does not allow it."""
     parts = urlsplit(endpoint)
-    if not is_host_label(bucket, parts.scheme) or _is_ip_address(parts.hostname or ""):
+    if not is_host_label(bucket, parts.scheme) or is_ip_address(parts.hostname or ""):
         return ""
     return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path}"
 

@@ -89,5 +89,9 @@ def _make_chain_part(options: Mapping[str, Any], notes: tuple[Note, ...], enviro
         source = CredentialSource(kind="boto3", options={})
         return Part(credentials=source, notes=(*notes, note("s3.credentials.profile", "AWS_PROFILE")))
     if any(all(environment.get(name) for name in names) for names in _OWN_CHAIN):
-        return Part(notes=(*notes, note("s3.credentials.environment")))
+        notes = (*notes, note("s3.credentials.environment"))
+        if "AWS_SKIP_SIGNATURE" in environment:
+            trap = note("s3.trap.skip_signature", "AWS_SKIP_SIGNATURE")
+            return Part(options={"skip_signature": False}, notes=(*notes, trap))
+        return Part(notes=notes)
     return Part(credentials=CredentialSource(kind="boto3", options={}), notes=(*notes, note("s3.credentials.chain")))

@@ -59,6 +59,9 @@ def endpoint(
     if per_bucket:
         notes.append(note("s3.endpoint.per_bucket", per_bucket))
     result = _make_options(address, bucket, environment, custom=bool(given))
+    if options.get("profile"):
+        # Said, so that the profile's own style is not looked up where the store is opened.
+        result.setdefault("virtual_hosted_style_request", False)
     if bucket.endswith("--x-s3"):
         result["s3_express"] = True
     notes.extend(_counter_traps(result, given, environment))

@@ -17,7 +17,7 @@ from migrate_storage.core.model import Note
 from migrate_storage.core.text import printable
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.option_tables import mapping, truth
-from migrate_storage.translate.protocols.s3_address import S3Address
+from migrate_storage.translate.protocols.s3_address import S3Address, is_ip_address
 
 __all__ = ("BotocoreClient", "make_client")
 
@@ -67,11 +67,13 @@ class BotocoreClient:
         parts = urlsplit(url)
         host, _, port = _split_port(parts.netloc.rpartition("@")[2])
         base = f"{parts.scheme}://{host}{port}"
-        if host.startswith(f"{bucket}.") and parts.path.endswith(f"/{_KEY}"):
-            return S3Address(endpoint=base + parts.path.removesuffix(f"/{_KEY}"), region=region, virtual=True)
         path = f"/{quote(bucket, safe='')}/{_KEY}"
         if parts.path.endswith(path):
             return S3Address(endpoint=base + parts.path.removesuffix(path), region=region, virtual=False)
+        if host.startswith(f"{bucket}.") and is_ip_address(host.removeprefix(f"{bucket}.")):
+            return note("s3.address.unlike", "config_kwargs.s3.addressing_style", why=f"the host {printable(host)}")
+        if host.startswith(f"{bucket}.") and parts.path.endswith(f"/{_KEY}"):
+            return S3Address(endpoint=base + parts.path.removesuffix(f"/{_KEY}"), region=region, virtual=True)
         return note("s3.address.unlike", "prefix", why=printable(f"{base}{unquote(parts.path)}"[:200]))
 
     def request(self, bucket: str, key: str) -> tuple[str, str] | Note:
@@ -139,13 +141,11 @@ def make_client(options: Mapping[str, Any], session: Any = None) -> BotocoreClie
         session: the aiobotocore session that it was given; ``None`` where it makes its own.
 
     Returns:
-        The client; a note where botocore refuses the options; ``None`` where aiobotocore is not installed.
+        The client; a note where botocore refuses the options; ``None`` where botocore is not installed.
     """
     try:
-        from aiobotocore.config import AioConfig
-        from aiobotocore.session import AioSession
         from botocore import UNSIGNED
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
     except ImportError:
         return None
     config = dict(mapping(options.get("config_kwargs")))
@@ -157,21 +157,44 @@ def make_client(options: Mapping[str, Any], session: Any = None) -> BotocoreClie
     arguments |= {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
     try:
         if session is None:
-            given = {name: options[name] for name in _SESSION_ARGUMENTS if options.get(name) is not None}
-            session = AioSession(**given)
-            if not session.get_config_variable("data_path"):
-                session.register_component("data_loader", _load_data())
-        create = session._create_client  # noqa: SLF001 - the context of its public name would open connections
-        made = _finish(create("s3", config=AioConfig(**config), **arguments))
+            session = _make_session(
+                {name: options[name] for name in _SESSION_ARGUMENTS if options.get(name) is not None}
+            )
+        made = _make_client(session, config, arguments)
         made.meta.events.register_last("before-send.s3", _stop_request)
         default = session.get_default_client_config()
         return BotocoreClient(
             made, getattr(default, "_user_provided_options", None) or {}, _find_endpoint_source(session)
         )
+    except ProfileNotFound as error:
+        return note("s3.profile.missing", "profile", why=printable(str(error)[:200]))
     except BotoCoreError as error:
         return note("s3.address", "profile", why=printable(str(error)[:200]))
     except Exception as error:  # noqa: BLE001 - an option may be any object, a session may have hooks of any kind
         return note("s3.address", "config_kwargs", why=f"{type(error).__name__}: {printable(str(error)[:200])}")
+
+
+def _make_session(arguments: Mapping[str, Any]) -> Any:
+    """Return a session of aiobotocore, as s3fs has it; one of botocore where only boto3 is installed."""
+    try:
+        from aiobotocore.session import AioSession as Session
+    except ImportError:
+        from botocore.session import Session
+    session = Session(**arguments)
+    if not session.get_config_variable("data_path"):
+        session.register_component("data_loader", _load_data())
+    return session
+
+
+def _make_client(session: Any, config: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+    if type(session).__module__.startswith("botocore"):
+        from botocore.config import Config
+
+        return session.create_client("s3", config=Config(**config), **arguments)
+    from aiobotocore.config import AioConfig
+
+    create = session._create_client  # noqa: SLF001 - the context of its public name would open connections
+    return _finish(create("s3", config=AioConfig(**config), **arguments))
 
 
 @cache
@@ -196,12 +219,14 @@ def _find_endpoint_source(session: Any) -> str:
     return "profile" if without_variables.provide() == provider.provide() else "AWS_ENDPOINT_URL"
 
 
-def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that waits for nothing.
+def _finish(coroutine: Any) -> Any:
+    """Return the result of a coroutine that waits for nothing; any other object as it is.
 
     Raises:
         RuntimeError: it waits, as that of a hook which sends something.
     """
+    if not isinstance(coroutine, Coroutine):
+        return coroutine
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -43,7 +43,11 @@ GUIDE = {
         },
     ),
     "R2": (
-        ("s3", {**KEYS, "endpoint_url": "https://account-id.r2.cloudflarestorage.com"}, "my-bucket"),
+        (
+            "s3",
+            {**KEYS, "endpoint_url": "https://account-id.r2.cloudflarestorage.com", **region("auto")},
+            "my-bucket",
+        ),
         {"fs": "s3://my-bucket/", "aws_endpoint": "https://account-id.r2.cloudflarestorage.com", **AWS},
     ),
     "Spaces": (

@@ -97,7 +97,9 @@ ROWS = {
         "s3.region.missing",
         refused=True,
     ),
-    "endpoint with a query": s3({**BASE, "endpoint_url": "https://m.example.com?x=1"}, {}, "endpoint.query", refused=True),
+    "endpoint with a query": s3(
+        {**BASE, "endpoint_url": "https://m.example.com?x=1"}, {}, "endpoint.query", refused=True
+    ),
     "keys of the client": s3(
         {"client_kwargs": region(aws_access_key_id="K", aws_secret_access_key="S", aws_session_token="T")},
         {**OUT, "session_token": "T"},
@@ -273,8 +275,13 @@ ROWS = {
     "version aware": s3({**BASE, "version_aware": True}, OUT, "s3.version_aware"),
     "cache regions": s3({**BASE, "cache_regions": True}, OUT, "option.dropped"),
     "session": s3({**REGION, "session": object()}, {}, "s3.session", refused=True),
-    "profile": s3({**REGION, "profile": "p"}, {"region": "eu-west-1"}, "s3.credentials.profile", credentials="boto3"),
-    "keys before a profile": s3({**BASE, "profile": "p"}, OUT),
+    "profile": s3(
+        {**REGION, "profile": "p"},
+        {"region": "eu-west-1", "virtual_hosted_style_request": False},
+        "s3.credentials.profile",
+        credentials="boto3",
+    ),
+    "keys before a profile": s3({**BASE, "profile": "p"}, {**OUT, "virtual_hosted_style_request": False}),
     "arguments that s3fs refuses": s3({**BASE, "region": "eu-west-1"}, OUT, "option.unknown"),
     "caches and parts": client(
         {
@@ -309,7 +316,9 @@ ROWS = {
         refused=True,
         prefix="arn:aws:s3-outposts:eu-west-1:123456789012:outpost/o/bucket/b/pre",
     ),
-    "express": s3(BASE, {**OUT, "s3_express": True, "virtual_hosted_style_request": True}, prefix="fast--use1-az4--x-s3"),
+    "express": s3(
+        BASE, {**OUT, "s3_express": True, "virtual_hosted_style_request": True}, prefix="fast--use1-az4--x-s3"
+    ),
     # s3_additional_kwargs
     "encryption": s3(
         {**BASE, "s3_additional_kwargs": {"ServerSideEncryption": "AES256"}},
@@ -418,9 +427,7 @@ ROWS = {
         REGION, {"region": "eu-west-1"}, "s3.credentials.profile", credentials="boto3", environment={"AWS_PROFILE": "p"}
     ),
     "AWS_DEFAULT_REGION": s3(KEYS, OUT, environment={"AWS_DEFAULT_REGION": "eu-west-1"}),
-    "AWS_REGION is not botocore's": s3(
-        KEYS, GLOBAL, "s3.region.missing", environment={"AWS_REGION": "eu-west-1"}
-    ),
+    "AWS_REGION is not botocore's": s3(KEYS, GLOBAL, "s3.region.missing", environment={"AWS_REGION": "eu-west-1"}),
     "AWS_CA_BUNDLE": s3(
         BASE,
         OUT,
