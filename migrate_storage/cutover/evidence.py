@@ -48,7 +48,7 @@ class ComparedKeys:
     def add(self, found: Compared) -> None:
         """Add a key whose two sides are equal."""
         source, destination = found.pair.source, found.pair.destination
-        if source is None or destination is None:
+        if source is None or destination is None or not _is_storable(found.pair.key):
             return
         self._records.append(self._to_record(found, source, destination))
         if len(self._records) >= _BATCH_RECORDS:
@@ -77,3 +77,8 @@ class ComparedKeys:
                 self._outbox.backend,
                 error,
             )
+
+
+def _is_storable(key: str) -> bool:
+    """Whether a text column of each database holds a key: a name on a disk may be no UTF-8, one in a bucket may have a NUL."""
+    return "\0" not in key and key.encode("utf-8", "replace").decode() == key

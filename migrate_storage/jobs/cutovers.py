@@ -20,7 +20,9 @@ from migrate_storage.stores.retry import Retry
 __all__ = (
     "CutoverPreflight",
     "cutovers_among",
+    "describe_unread",
     "examine_cutover",
+    "find_unread",
     "overlapping_cutovers",
     "refuse_moves_in_cutovers",
     "refuse_unregistered_cutovers",
@@ -55,6 +57,31 @@ def examine_cutover(backend: CutoverBackend, retry: Retry) -> CutoverPreflight:
     capabilities, notes = try_destination(destination, retry)
     notes = [*source.registration.translation.notes, *destination.registration.translation.notes, *notes]
     return CutoverPreflight(cutover=cutover, capabilities=capabilities, notes=tuple(notes))
+
+
+def find_unread(side: ResolvedBackend, filename: str, retry: Retry) -> tuple[str, ...]:
+    """Return the names of the sides of a cutover that have an object; nothing for a backend with one place.
+
+    Raises:
+        KeyRefusedError: no library can address that key.
+        StoreRequestError: a store did not answer.
+    """
+    if not isinstance(side, ResolvedCutover):
+        return ()
+    return tuple(part.key for part in side.parts if retry.or_none_if_missing(part.resolve(filename).head) is not None)
+
+
+def describe_unread(side: ResolvedBackend, filename: str, unread: tuple[str, ...] = ()) -> str:
+    """Return why an object of a row is not found: by which processes of a cutover, and which side has it."""
+    if not isinstance(side, ResolvedCutover):
+        return f"the row names an object that {side.key!r} does not hold"
+    orders = side.read_sides(filename).items()
+    phases = " and ".join(f"{phase.name} (which reads {', then '.join(order)})" for phase, order in orders)
+    reason = f"the row names an object that a process in {phases} does not find"
+    if not unread:
+        return reason
+    where = " and ".join(map(repr, unread))
+    return f"{reason}, and {where} has it: 'migrate-storage cutover repair --all' makes both sides the same"
 
 
 def refuse_unregistered_cutovers(

@@ -44,7 +44,8 @@ class ComparisonRepository(Repository):
             for batch in id_batches([each["id"] for each in values]):
                 statement = select(self.c.id, *(self.c[name] for name in _FOUND_COLUMNS)).where(self.c.id.in_(batch))
                 known.update((row["id"], row) for row in connection.execute(statement).mappings())
-            for each in values:
+            now = self.database.now(connection)
+            for each in ({**value, "updated": now} for value in values):
                 earlier = known.get(each["id"])
                 if earlier is None or any(earlier[name] != each[name] for name in _FOUND_COLUMNS):
                     changes = {name: value for name, value in each.items() if name != "id"}

@@ -24,7 +24,13 @@ from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.connections import all_rows, connected, find_backend
 from migrate_storage.jobs.context import JobPace
-from migrate_storage.jobs.cutovers import overlapping_cutovers, refuse_moves_in_cutovers, refuse_unregistered_cutovers
+from migrate_storage.jobs.cutovers import (
+    describe_unread,
+    find_unread,
+    overlapping_cutovers,
+    refuse_moves_in_cutovers,
+    refuse_unregistered_cutovers,
+)
 from migrate_storage.jobs.orphans.quarantine import Quarantine, check_prefix, reason_not_to_move
 from migrate_storage.jobs.orphans.quarantine_batches import QuarantineBatches
 from migrate_storage.jobs.orphans.reachability import IN_QUARANTINE, Reachability
@@ -293,6 +299,7 @@ class Orphans(Job[_Facts]):
         try:
             with self.context.limiter.acquire():
                 found = find_read(sides[here.backend], here.path, self.context.retry)
+                unread = () if found else find_unread(sides[here.backend], here.path, self.context.retry)
         except KeyRefusedError as error:
             return outcome(OutcomeKind.FAILED, str(error))
         except StoreRequestError as error:
@@ -301,6 +308,9 @@ class Orphans(Job[_Facts]):
         self._breaker.record(None)
         if found:
             return None
+        if unread:
+            # Not lost, and never to be marked as lost.
+            return outcome(OutcomeKind.CONFLICT, describe_unread(sides[here.backend], here.path, unread))
         return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
 
     def _find_orphans(self, facts: _Facts, reachability: Reachability) -> None:

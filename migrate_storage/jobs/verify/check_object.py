@@ -11,6 +11,7 @@ from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKin
 from migrate_storage.cutover.resolved import ResolvedCutover
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
+from migrate_storage.jobs.cutovers import describe_unread, find_unread
 from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import classify
@@ -142,10 +143,8 @@ class ObjectCheck:
         return outcome(OutcomeKind.DIFFERS, reason, size=length)
 
     def _report_missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
-        reason = f"the row names an object that {here.backend!r} does not hold"
         side = self._sides[here.backend]
-        if isinstance(side, ResolvedCutover):
-            reason = f"the row names an object that a process in {describe_phases(side, here.path)} does not find"
+        reason = describe_unread(side, here.path, find_unread(side, here.path, self._retry))
         if self._options.through is not None:
             through = self._options.through
             if found := find_read(self._sides[through], here.path, self._retry):
@@ -224,9 +223,3 @@ def is_as_compared(record: ObjectRecord, found: ObjectMeta) -> bool:
     """Return whether an object is one of the two that a cutover found equal."""
     sides = (record.destination_evidence, record.source_evidence)
     return any(proven_unchanged(known, found.evidence) for known in sides)
-
-
-def describe_phases(side: ResolvedCutover, filename: str) -> str:
-    """Return in which phases a process reads which sides for a file."""
-    orders = side.read_sides(filename).items()
-    return " and ".join(f"{phase.name} (which reads {', then '.join(order)})" for phase, order in orders)

@@ -104,8 +104,11 @@ def test_a_process_in_each_phase_must_find_the_object(cutover: CutoverWorld) -> 
         report, found = cutover.verify()
         assert (report.exit_code, found[name].kind) == (1, OutcomeKind.MISSING)
         assert "DESTINATION (which reads destination)" in found[name].reason
-        _, listed = cutover.orphans()
-        assert [each.source.path for each in listed if each.kind is OutcomeKind.MISSING] == [name]
+        assert "'old (source)' has it: 'migrate-storage cutover repair --all'" in found[name].reason
+        report, listed = cutover.orphans(mark_missing="gone", yes=True)
+        assert report.exit_code == 1
+        assert [each.source.path for each in listed if each.kind is OutcomeKind.CONFLICT] == [name]
+        assert not any(each.kind in (OutcomeKind.MISSING, OutcomeKind.KNOWN) for each in listed), "it is not lost"
 
 
 def test_what_was_written_after_the_comparison_is_unverified_and_no_difference(

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from advanced_alchemy.types import FileObject
+
 from migrate_storage.application.application import Application
 from migrate_storage.core.model import Outcome
 from migrate_storage.cutover.backend import CutoverBackend
-from migrate_storage.cutover.decisions import Phase
+from migrate_storage.cutover.decisions import Phase, trusted_side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.phase.transitions import PhaseController
@@ -39,8 +41,6 @@ class CutoverWorld:
 
     def save(self, name: str, content: bytes) -> None:
         """Save a file through the cutover, without a row."""
-        from advanced_alchemy.types import FileObject
-
         self.backend.save_object(FileObject(backend="old", filename=name), content)
 
     def advance(self) -> None:
@@ -49,15 +49,10 @@ class CutoverWorld:
         step = controller.advance()
         if not step.taken:
             repair = Repair(self.world.old, self.world.new, self.outbox, phases=(Phase.DUAL_WRITE,))
-            assert repair_all(self.backend, self.outbox, repair, self.phase_side).done
+            repair.repair_pending()
+            assert repair_all(self.backend, self.outbox, repair, trusted_side(self.backend.phase)).done
             step = controller.advance()
         assert step.taken, step
-
-    @property
-    def phase_side(self) -> Any:
-        from migrate_storage.cutover.decisions import trusted_side
-
-        return trusted_side(self.backend.phase)
 
     def retreat(self) -> None:
         """Take one step back."""
