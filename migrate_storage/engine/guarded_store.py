@@ -9,7 +9,7 @@ from typing import Any
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.engine.verify import consistent_with
 from migrate_storage.stores.base import ObjectAt
-from migrate_storage.stores.failures import ObjectCheckError
+from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 
 __all__ = ("GuardedStore", "WrittenByAnotherError")
 
@@ -41,13 +41,27 @@ class GuardedStore:
         self._attempts += 1
 
     def put(self, path: str, content: Any, *, create: bool, **options: Any) -> ObjectMeta:
-        """HEAD the object, then PUT it. Raise where it is not the expected one."""
-        now, expected = self._head(), self._expected
-        if (now is None) is not (expected is None) or (
-            now is not None and expected is not None and not consistent_with(expected.evidence, now.evidence)
-        ):
+        """HEAD the object, then PUT it. Raise where it is not the expected one.
+
+        The PUT has the condition as well (``If-Match``), where the store supports that. So a write between the two is not replaced.
+        """
+        if not self._is_expected():
             raise WrittenByAnotherError(f"{path} was written by somebody else just now")
         put = partial(self._store.put, path, content, create=create and self._attempts == 1, **options)
+        if self._expected is None or not isinstance(content, bytes):
+            return self._put_new(put)
+        try:
+            return put(replaces=self._expected)
+        except FileExistsError as error:
+            if not self._is_expected():
+                raise WrittenByAnotherError(f"{path} was written by somebody else just now") from error
+        except Exception as error:
+            if classify(error).kind is not FailureKind.PERMANENT:
+                raise
+        # The store does not support the condition, or refuses it always.
+        return put()
+
+    def _put_new(self, put: Callable[[], ObjectMeta]) -> ObjectMeta:
         try:
             return put()
         except FileExistsError:
@@ -55,3 +69,9 @@ class GuardedStore:
             if self._head() is not None:
                 raise
             return put()
+
+    def _is_expected(self) -> bool:
+        now, expected = self._head(), self._expected
+        if now is None or expected is None:
+            return now is expected
+        return consistent_with(expected.evidence, now.evidence)

@@ -186,9 +186,14 @@ class PendingObject:
         return self.state is ObjectState.DONE or (self.has_no_pending_rows and not self._tried)
 
     @property
-    def lost_all_rows(self) -> bool:
-        """Whether rows were tried, and another write won in each."""
-        return bool(self._tried) and all(value is None for _, value in self._tried)
+    def lost_rows_reason(self) -> str:
+        """Why no row names it: rows were tried, and another write won in each; empty where one does, or none was tried."""
+        if not self._tried or any(value is not None for _, value in self._tried):
+            return ""
+        if all(row.renews for row, _ in self._tried):
+            # They named the copy already, so that no later pass finds them by the source key.
+            return "no row names the copy any more: the application changed the rows meanwhile, and that write stands"
+        return "the row was changed meanwhile; that write stands, and the next pass looks again"
 
     # -- its outcome
 

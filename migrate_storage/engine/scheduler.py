@@ -404,9 +404,8 @@ class Scheduler:
         if pending.refusal:
             state = "held" if self._recorder.was_repointed(id_) else "leftover"
             self._fail(pending, OutcomeKind.FAILED, pending.refusal, state=state)
-        elif pending.lost_all_rows:
+        elif reason := pending.lost_rows_reason:
             unused = pending.result.copied and not self._recorder.was_repointed(id_)
-            reason = "the row was changed meanwhile; that write stands, and the next pass looks again"
             self._fail(pending, OutcomeKind.CHANGED, reason, state="leftover" if unused else "held")
         elif self._options.dry_run or not pending.task.item.action.moves:
             self._report_finished(pending)

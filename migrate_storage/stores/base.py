@@ -65,6 +65,7 @@ class Store(Protocol):
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        replaces: ObjectMeta | None = None,
     ) -> ObjectMeta:
         """Write one object; return what the answer to the PUT tells.
 
@@ -76,12 +77,14 @@ class Store(Protocol):
             attributes: headers and user metadata of the object; a store that keeps none ignores them.
             create: refuse to replace an object, where the store supports that.
             part_size: upload in parts of this many bytes; ``None`` sends one request.
+            replaces: refuse to replace another object than this one, in one request and where the store supports that.
 
         Returns:
             The number of bytes that were sent, with the ETag and the version where the answer has them. It has no time.
 
         Raises:
-            FileExistsError: ``create`` was given, the store supports it, and there is an object.
+            FileExistsError: ``create`` was given, the store supports it, and there is an object; or ``replaces`` was given, and
+                there is another one, or none.
         """
         ...
 

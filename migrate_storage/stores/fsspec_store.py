@@ -125,8 +125,10 @@ class FsspecStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        replaces: ObjectMeta | None = None,
     ) -> ObjectMeta:
         """Write one object: only for a revert. S3, Google Cloud Storage and Azure keep its attributes."""
+        del replaces  # fsspec knows no such condition
         self._check_path(path)
         options = _WRITE_OPTIONS[self._service](attributes) if self._service in _WRITE_OPTIONS else {}
         with self._lock:

@@ -53,9 +53,12 @@ class SecondWayStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        replaces: ObjectMeta | None = None,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
-        return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size)
+        return self._store.put(
+            path, content, attributes=attributes, create=create, part_size=part_size, replaces=replaces
+        )
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""

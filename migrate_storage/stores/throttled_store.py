@@ -74,10 +74,13 @@ class ThrottledStore:
         attributes: Attributes,
         create: bool,
         part_size: int | None,
+        replaces: ObjectMeta | None = None,
     ) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.acquire(1)
-        return self._store.put(path, content, attributes=attributes, create=create, part_size=part_size)
+        return self._store.put(
+            path, content, attributes=attributes, create=create, part_size=part_size, replaces=replaces
+        )
 
     def delete(self, path: str) -> None:
         """See :class:`migrate_storage.stores.base.Store`."""

@@ -84,8 +84,8 @@ class RunPasses:
             return state
         self._begin_pass()
         recheck = CopyRecheck(self.session, self._context, self._options.window, self._is_over)
-        recheck.run()
         self.rechecked = recheck.counts
+        recheck.run()
         if recheck.counts["copied_again"] and not self._context.stop.wait(self._options.settle):
             recheck_sources(self.session, self._context)
         return "stopped" if self._context.stop.is_set() else "limited" if self._limits.spent else "finished"

@@ -123,6 +123,7 @@ def test_the_application_changes_the_rest_of_the_row_meanwhile(worlds: World) ->
     assert_right(worlds, pictures[1:])
     assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.CHANGED: 1}
     assert [outcome.source.path for outcome in report.listed] == [NAMES[0]]
+    assert "no row names the copy any more" in report.listed[0].reason
 
 
 def test_a_file_of_a_list_that_two_runs_moved(worlds: World) -> None:

@@ -80,9 +80,9 @@ def test_another_write_that_won_in_each_row_is_known_and_a_recopy_has_the_update
     for row in of.begin_repointing(result(of, verified=VERIFIED)):
         of.resolve_row(row)
     of.mark_tried(rows[0], None)
-    assert of.lost_all_rows
+    assert of.lost_rows_reason
     of.mark_tried(rows[1], '{"new": 1}', refusal="")
-    assert not of.lost_all_rows
+    assert not of.lost_rows_reason
     record = ObjectRecord(id="a", run="r", source_key="old", source_path="a", destination_key="new", destination_path="a", state="held")  # fmt: skip
     again = of.recopied(record)
     assert (again.recopies, again.task.record, again.refs) == (1, record, of.refs)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from advanced_alchemy.types import FileObject
+from advanced_alchemy.types.file_object import storages
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
@@ -21,6 +22,7 @@ from migrate_storage.jobs.verify.check_object import AuditOptions
 from migrate_storage.jobs.verify.job import Audit
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.text import render
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.engine import registrations as places
 from tests.support.engine.hooks import before_call
 from tests.support.engine.world import Album, Document, World
@@ -264,6 +266,63 @@ def test_a_copy_that_is_replaced_right_before_it_would_be(
     report = recheck(world)
     assert (report.exit_code, report.counts) == (1, {OutcomeKind.CONFLICT: 1})
     assert world.new.get_content(D0) == b"written by the application"
+
+
+@pytest.mark.parametrize("server", ["moto_s3", "azurite"])
+def test_a_copy_that_is_replaced_right_before_the_put(
+    request: pytest.FixtureRequest, server: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last HEAD: the service itself refuses the PUT, by If-Match."""
+    service = request.getfixturevalue(server)
+    new = (
+        places.new_azure(service, service.new_container())
+        if server == "azurite"
+        else places.new_s3(service, service.new_bucket())
+    )
+    world.new = new.build()
+    storages.register_backend(world.new)
+    world.add(Document(id=1, title="", file=world.file(D0)))
+    assert world.run().exit_code == 0
+    write_old(world, D0, b"replaced after the run")
+    put = ObstoreStore.put
+
+    def write_first(self: ObstoreStore, path: str, *given: Any, **options: Any) -> Any:
+        if path.endswith(D0):
+            write_new(world, D0, b"written by the application")
+        return put(self, path, *given, **options)
+
+    monkeypatch.setattr(ObstoreStore, "put", write_first)
+    report = recheck(world)
+    assert (report.exit_code, report.counts) == (1, {OutcomeKind.CONFLICT: 1})
+    assert world.new.get_content(D0) == b"written by the application"
+
+
+@pytest.mark.parametrize(
+    "error", [FileExistsError("412, always"), NotImplementedError("501")], ids=["refuses", "cannot"]
+)
+def test_a_service_that_does_not_honour_the_condition(
+    rclone_s3: S3Server, world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """One that refuses it always, or cannot, is written without it; one that ignores it is as well."""
+    world.new = places.new_s3(rclone_s3, rclone_s3.new_bucket()).build()
+    storages.register_backend(world.new)
+    world.add(Document(id=1, title="", file=world.file(D0)))
+    assert world.run().exit_code == 0
+    for number, fails in enumerate((True, False)):
+        world.contents[D0] = b"replaced after the run %d" % number
+        write_old(world, D0, world.contents[D0])
+        put = ObstoreStore.put
+
+        def refuse(self: ObstoreStore, *given: Any, fails: bool = fails, put: Any = put, **options: Any) -> Any:
+            if fails and options.get("replaces") is not None:
+                raise error
+            return put(self, *given, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ObstoreStore, "put", refuse)
+            report = recheck(world)
+        assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 1})
+        assert_rows_right(world)
 
 
 def test_a_key_that_is_registered_for_another_place_is_not_compared(on_disk: World, tmp_path: Path) -> None:
