@@ -10,8 +10,10 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import amount, duration
 from migrate_storage.cutover.backend import CutoverBackend
+from migrate_storage.cutover.decisions import MIDDLE_PHASES, Phase
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.table import PhaseTable
+from migrate_storage.cutover.state import read_state
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
@@ -31,7 +33,7 @@ __all__ = ("ReadinessCheck", "ready_to_unregister")
 class ReadinessCheck:
     """One condition for unregistering a key."""
 
-    #: ``rows``, ``values``, ``census``, ``work``, ``run``, ``soak``, ``entries`` or ``phase``.
+    #: ``rows``, ``values``, ``census``, ``work``, ``run``, ``soak``, ``cutover``, ``entries`` or ``phase``.
     name: str
     ready: bool
     #: One line for a person.
@@ -126,8 +128,12 @@ def _check_work(journal: Journal | None) -> Iterator[ReadinessCheck]:
 
 def _check_cutovers(application: Application, database: Database, key: str) -> Iterator[ReadinessCheck]:
     """Check the cutover backends under the key, and those that have it as a side, in every schema with an outbox."""
-    backends = (backend for backend in application.backends.values() if isinstance(backend, CutoverBackend))
-    over = {backend.key: backend.outbox for backend in backends if key in (backend.source.key, backend.destination.key)}
+    cutovers = [backend for backend in application.backends.values() if isinstance(backend, CutoverBackend)]
+    registered = [backend for backend in cutovers if key in (backend.source.key, backend.destination.key)]
+    needing = [reason for backend in registered if (reason := _reason_needed(backend, key))]
+    if needing:
+        yield ReadinessCheck("cutover", False, "; ".join(needing))
+    over = {backend.key: backend.outbox for backend in registered}
     found = [table.qualifier for table in find_tables(database, "tombstone") if table.name == f"{PREFIX}outbox"]
     outboxes = [Outbox(database, name, schema) for schema in found for name in sorted({key, *over})]
     elsewhere = (outbox for outbox in over.values() if outbox is not None and outbox.database.url != database.url)
@@ -141,8 +147,21 @@ def _check_cutovers(application: Application, database: Database, key: str) -> I
     processes = [process for table in tables for process in table.database.transaction(table.read_processes)]
     acting = [process.name for process in processes if process.alive]
     count = amount(len(acting), "process", "processes")
-    message = f"{count} may be acting in a cutover's phase: {', '.join(acting[:5])}"
-    yield ReadinessCheck("phase", not acting, message if acting else "no process acts in a cutover's phase")
+    message = f"{count} may be acting in a cutover's phase: {', '.join(acting[:5])}" if acting else ""
+    between = [(table.backend, table.snapshot()[0].phase) for table in tables]
+    for backend, phase in between if not acting else ():
+        if phase in MIDDLE_PHASES:
+            message = f"the cutover of {backend!r} is in phase {phase.name}, in which both sides are needed: advance or retreat"
+    yield ReadinessCheck("phase", not message, message or "no process acts in a cutover's phase")
+
+
+def _reason_needed(backend: CutoverBackend, key: str) -> str:
+    """Return why a registered cutover needs the key, which is one of its sides; empty where it does not."""
+    state = read_state(backend)
+    last, side = (Phase.DESTINATION, "source") if key == backend.source.key else (Phase.SOURCE, "destination")
+    if state.phases == (last,):
+        return ""
+    return f"it is the {side} of the cutover {backend.key!r}, which is in {state.describe()}"
 
 
 def _check_latest_run(runs: list[RunRecord]) -> Iterator[ReadinessCheck]:

@@ -30,7 +30,11 @@ OPTIONS = (
     Option("token", "session_token", says="it expires, and nothing renews it: a credential provider is better"),
     Option("anon", "skip_signature", says="keys given as well are not used"),
     Option("profile", "credential_provider", says="boto3's, with the profile's region and endpoint made explicit"),
-    Option("session", "credential_provider", says="its keys or profile, region and default configuration are read where it is a live object"),
+    Option(
+        "session",
+        "credential_provider",
+        says="its keys or profile, region and default configuration are read where it is a live object",
+    ),
     Option("session_vars", code=_DROPPED),
     Option("event_hooks", code=_DROPPED),
     Option("include_builtin_handlers", code="option.no_effect"),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
+from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
@@ -19,13 +22,19 @@ from migrate_storage.database.connection import Database
 from migrate_storage.jobs.readiness import ready_to_unregister
 from migrate_storage.journal import Journal
 from migrate_storage.journal.lease_holder import hold_lease
+from tests.support.cutover.world import make_cutover_world
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
 
 
 def against(world: World, key: str | None = "old", soak: float = 0.0) -> dict[str, str]:
     """What speaks against it."""
-    _, checks = ready_to_unregister(world.application, key, soak=soak)
+    return against_in(world.application, key, soak)
+
+
+def against_in(application: Application, key: str | None = "old", soak: float = 0.0) -> dict[str, str]:
+    """What speaks against it in an application."""
+    _, checks = ready_to_unregister(application, key, soak=soak)
     return {check.name: check.message for check in checks if not check.ready}
 
 
@@ -86,6 +95,32 @@ def test_a_cutover_that_is_not_over(moved: World) -> None:
         assert against(moved) == {"phase": "1 process may be acting in a cutover's phase: web-1"}
         switch.close()
     assert against(moved) == {}
+
+
+def test_a_cutover_between_its_ends(moved: World) -> None:
+    """No process acts any more, and both sides are needed all the same."""
+    cutover = make_cutover_world(moved)
+    application = replace(moved.application, backends={"old": moved.old, "new": moved.new})
+    for phase, needs in (
+        (Phase.DUAL_WRITE, "in phase DUAL_WRITE, in which both sides"), (Phase.DESTINATION_FIRST, "DESTINATION_FIRST"),
+        (Phase.DESTINATION, ""),
+    ):  # fmt: skip
+        cutover.reach(phase)
+        told = {name: message for name, message in against_in(application).items()}
+        assert (needs in told["phase"]) if needs else told == {}, (phase, told)
+    cutover.close()
+
+
+@pytest.mark.parametrize(("key", "free_in"), [("source", Phase.DESTINATION), ("destination", Phase.SOURCE)])
+def test_a_side_of_a_registered_cutover(moved: World, key: str, free_in: Phase) -> None:
+    outbox = make_cutover_world(moved).outbox
+    sides = [places.new_local(Path(moved.url.removeprefix("sqlite:///")).parent / name, name).build() for name in
+             ("source", "destination")]  # fmt: skip
+    for phase in Phase:
+        backend = CutoverBackend("files", *sides, outbox=outbox, phase=phase)
+        application = replace(moved.application, backends={**moved.application.backends, "files": backend})
+        told = against_in(application, key)
+        assert ("cutover" in told) is (phase is not free_in), (phase, told)
 
 
 def test_a_cutover_in_another_schema(postgres_url: str, tmp_path: Path) -> None:
