@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from advanced_alchemy.types import FileObject, StoredObject
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from migrate_storage.application.application import from_database
+from migrate_storage.application.application import from_database, running_application
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.core.model import Column
 from migrate_storage.database import connection
@@ -257,6 +259,34 @@ def test_a_policy_that_refuses_the_new_row_is_listed(postgres: World) -> None:
         postgres.other_engine = None
         postgres.sql(f"DROP OWNED BY {role}")
         postgres.sql(f"DROP ROLE {role}")
+
+
+# -- all databases
+
+
+def test_the_schema_to_which_the_engine_translates_is_migrated(worlds: World) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Doc(Base):
+        __tablename__ = "doc"
+        __table_args__ = ({"schema": "tenant"},)
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject] = mapped_column(StoredObject(backend="old"))
+
+    kind, database = worlds.engine.dialect.name, worlds.engine.url.database
+    name = {"sqlite": "main", "postgresql": "tenant_a", "mysql": database}[kind]
+    if kind == "postgresql":
+        worlds.sql("CREATE SCHEMA tenant_a")
+    worlds.other_engine = sa.create_engine(worlds.url, execution_options={"schema_translate_map": {"tenant": name}})
+    Base.metadata.create_all(worlds.other_engine)
+    fill(worlds, f"{name}.doc")
+    worlds.columns = running_application(worlds.other_engine, Base.metadata).columns
+    report = worlds.run()
+    assert (report.exit_code, report.rows_moved) == (0, 4)
+    assert backends(worlds, f"{name}.doc") == ["new"] * 4
+    assert purge(worlds).exit_code == 0
+    assert backends(worlds, f"{name}.doc") == ["new"] * 4
 
 
 # -- generated columns
