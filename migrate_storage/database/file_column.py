@@ -176,19 +176,33 @@ class FileColumn:
 
     def ranges(self, size: int) -> Iterator[FileColumn]:
         """The same rows in ranges of ``size`` rows, which include rows that are added."""
-        after: tuple[Any, ...] | None = None
-        while True:
-            until = self._read_nth_key(size, after)
-            yield self.between_keys(after, until)
-            if until is None:
-                return
-            after = until
+        return self.in_ranges(size, lambda _, part: part)
 
-    def _read_nth_key(self, number: int, after: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-        statement = self._select_nth(number)
-        if after is not None:
-            statement = statement.where(after_key(self._order, after, "low"))
-        return self._read_first(statement)
+    def in_ranges(self, size: int, work: Callable[[Connection, FileColumn], _T]) -> Iterator[_T]:
+        """Do something in a transaction with each range of ``size`` rows, which include rows that are added.
+
+        Args:
+            size: rows in a range, and fewer where the server cancels a statement that takes too long.
+            work: called with the connection and the range.
+
+        Yields:
+            What it returned.
+        """
+        after: tuple[Any, ...] | None = None
+
+        def do(connection: Connection, span: int) -> tuple[_T, tuple[Any, ...] | None]:
+            statement = self._select_nth(span)
+            if after is not None:
+                statement = statement.where(after_key(self._order, after, "low"))
+            found = connection.execute(statement).first()
+            until = None if found is None else tuple(found)
+            return work(connection, self.between_keys(after, until)), until
+
+        while True:
+            (done, after), size = self._read_fitting(do, size)
+            yield done
+            if after is None:
+                return
 
     def _select_nth(self, number: int) -> Any:
         """A SELECT of the key of the nth row, whether it meets the condition or not: few rows may."""
@@ -319,25 +333,19 @@ class FileColumn:
             size: rows in a window.
         """
         skipped = max(0, of // parts - size)
-        after: tuple[Any, ...] | None = None
-
-        def statement(*more: ColumnElement[Any]) -> Any:
-            matching = self._select_matching(backend, *more)
-            return matching if after is None else matching.where(after_key(self._order, after))
-
+        rest = self
         for _ in range(parts):
-            window = statement(self._text.label("value")).limit(size)
-            rows = self.database.transaction(partial(_read_rows, statement=window))
+            rows = rest.sample(size, backend)
             if rows:
                 yield rows
             if len(rows) < size:
                 return
-            after = rows[-1].pk
+            rest = self.between_keys(rows[-1].pk, None)
             if skipped:
-                rest = self.between_keys(after, None)
                 after = rest._find_nth_matching(backend, skipped)  # noqa: SLF001 - of this very class
                 if after is None:
                     return
+                rest = self.between_keys(after, None)
 
     def _find_nth_matching(self, backend: str, number: int) -> tuple[Any, ...] | None:
         """The key of the nth row that may name ``backend``."""
@@ -350,9 +358,9 @@ class FileColumn:
             number, start = number - count, end
         return None
 
-    def sample(self, size: int) -> list[Row]:
-        """The first rows whose value is not NULL."""
-        statement = self._select_matching(None, self._text.label("value")).limit(size)
+    def sample(self, size: int, backend: str | None = None) -> list[Row]:
+        """The first rows that may name ``backend``; ``None`` means all rows whose value is not NULL."""
+        statement = self._select_matching(backend, self._text.label("value")).limit(size)
         found: list[Row] = []
         for rows, _ in self._walk(statement, _read_rows):
             found.extend(rows)

@@ -40,15 +40,16 @@ def may_name(
     searched = dialect.searchable(column, kind)
     plain = [key for key in keys if _is_plain(key)]
     others = [key for key in keys if not _is_plain(key)]
-    named = dialect.contains(searched, field) if field else true()
+    has_field = dialect.contains(searched, field) if field else true()
+    # The key first: most values do not have it, and each condition may make the text of a value anew.
     spelled = or_(*(_contains_name(dialect, searched, key) for key in plain)) if plain else false()
     if not dialect.matches_patterns:
         escaped = dialect.contains(searched, "\\u00")
-        return or_(and_(named, spelled), escaped, named if others else false())
+        return or_(and_(spelled, has_field), escaped, has_field if others else false())
     patterns = or_(*(searched.regexp_match(_to_pattern(key)) for key in (*plain, *others)))
     escaped = and_(searched.regexp_match(_to_pattern(field)), patterns) if field else patterns
     # A pattern costs much more than a search for fixed text, so it is tried only where characters are escaped.
-    return or_(and_(named, spelled), escaped if others else and_(dialect.contains(searched, "\\u00"), escaped))
+    return or_(and_(spelled, has_field), escaped if others else and_(dialect.contains(searched, "\\u00"), escaped))
 
 
 def _contains_name(dialect: Dialect, searched: ColumnElement[Any], key: str) -> ColumnElement[bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -92,15 +91,15 @@ def _find_null_keys(table: FileColumn) -> Iterator[DoubtfulKeys]:
 def _find_repeated_keys(table: FileColumn) -> Iterator[DoubtfulKeys]:
     """Rows that have their key in common with others."""
     count, examples = 0, []
-    for part in table.ranges(SEARCH_WINDOW_ROWS):
+
+    def read(connection: Connection, part: FileColumn) -> Sequence[Any]:
         number = func.count().label("number")
         statement = part.select(number).group_by(*part.key).having(number > 1)
-        statement = statement.where(*(column.is_not(None) for column in part.key))
-        for *key, repeated in table.database.transaction(
-            lambda connection, statement=statement: connection.execute(statement).all()  # type: ignore[misc]
-        ):
-            count += repeated
-            examples.append(tuple(key))
+        return connection.execute(statement.where(*(column.is_not(None) for column in part.key))).all()
+
+    for repeated in table.in_ranges(SEARCH_WINDOW_ROWS, read):
+        count += sum(number for *_, number in repeated)
+        examples += [tuple(key) for *key, _ in repeated]
     if count:
         yield DoubtfulKeys(count, tuple(examples[:_EXAMPLES]), "that have their key in common with another row")
 
@@ -108,10 +107,9 @@ def _find_repeated_keys(table: FileColumn) -> Iterator[DoubtfulKeys]:
 def _find_unequal_keys(table: FileColumn) -> Iterator[DoubtfulKeys]:
     """Rows that are not found by the key that was read of them."""
     count, examples = 0, []
-    for part in table.ranges(SEARCH_WINDOW_ROWS):
-        for key in table.database.transaction(partial(_read_unequal, part=part)):
-            count += 1
-            examples.append(key)
+    for unequal in table.in_ranges(SEARCH_WINDOW_ROWS, _read_unequal):
+        count += len(unequal)
+        examples += unequal
     if count:
         yield DoubtfulKeys(count, tuple(examples[:_EXAMPLES]), "whose key does not compare equal to itself")
 

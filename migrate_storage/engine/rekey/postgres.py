@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.core.errors import RefusedError, RunError, WrongUpdateError
 from migrate_storage.core.model import ObjectMeta, OutcomeKind
-from migrate_storage.database.file_column import FileColumn
+from migrate_storage.database.connection import SlowStatementError
+from migrate_storage.database.file_column import MIN_WINDOW_ROWS, FileColumn
 from migrate_storage.database.primary_keys import row_head
 from migrate_storage.engine.rekey.listing import PrefixListing
 from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
@@ -70,17 +71,27 @@ class PostgresRekey:
         if not fitting:
             return
         with self._listed_table() as accepted:
-            ranges = ((part, key) for rows, key in fitting for part in rows.ranges(REKEY_RANGE_ROWS))
-            for part, key in ranges if accepted else ():
-                if not self._listing.may_continue():
-                    return
-                work = partial(self._repoint_range, rows=part, key=key)
-                try:
-                    repointed, objects = self._journal.database.transaction(work)
-                except RefusedError:
-                    continue  # the passes report the row that the database refuses
-                if repointed:
-                    on_repointed(objects, repointed)
+            for rows, key in fitting if accepted else ():
+                self._repoint_ranges(rows, key, REKEY_RANGE_ROWS, on_repointed)
+
+    def _repoint_ranges(
+        self, rows: FileColumn, key: tuple[Any, ...], size: int, on_repointed: Callable[[int, int], None]
+    ) -> None:
+        """Re-point rows in ranges of a size, and in smaller ones where the server cancels the statement of a range."""
+        for part in rows.ranges(size):
+            if not self._listing.may_continue():
+                return
+            work = partial(self._repoint_range, rows=part, key=key)
+            try:
+                repointed, objects = self._journal.database.transaction(work, retry_slow=False)
+            except RefusedError:
+                continue  # the passes report the row that the database refuses
+            except SlowStatementError:
+                if size // 4 >= MIN_WINDOW_ROWS:
+                    self._repoint_ranges(part, key, size // 4, on_repointed)
+                continue
+            if repointed:
+                on_repointed(objects, repointed)
 
     # -- the listing as a table
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -208,6 +210,40 @@ def test_a_connection_that_is_lost_counts_no_row_twice(
     found = census(database, seen.append)
     assert len(values) > 40, "it was read again"
     assert (rows(found), found.rows, found.whole, seen[-1].rows) == ({"log.payload": 40}, 40, True, 40)
+
+
+SEEN = """
+CREATE FUNCTION seen() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM set_config('t.rows', CASE WHEN current_setting('t.at', true) = statement_timestamp()::text
+        THEN (current_setting('t.rows')::int + 1)::text ELSE '1' END, true),
+        set_config('t.at', statement_timestamp()::text, true);
+    IF current_setting('t.rows')::int > 250 THEN RAISE 'too slow' USING ERRCODE = '57014'; END IF;
+    RETURN true;
+END $$"""
+"""Cancels a statement or fetch that reads too many rows, as a timeout does. It is no question of time."""
+
+
+@pytest.mark.parametrize("key", ["INTEGER PRIMARY KEY", "INTEGER"])
+def test_a_window_that_the_server_cancels_is_made_smaller(postgres_url: str, key: str) -> None:
+    role = f"slow_{os.getpid()}"
+    owner = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with owner.connect() as connection:
+        for statement in (
+            SEEN,
+            f"CREATE TABLE audit (id {key}, payload TEXT)",
+            f"INSERT INTO audit SELECT i, '{TEXT}' FROM generate_series(1, 700) AS n(i)",
+            "ALTER TABLE audit ENABLE ROW LEVEL SECURITY", "CREATE POLICY slowly ON audit USING (seen())",
+            f"CREATE ROLE {role} LOGIN", f"GRANT SELECT ON audit TO {role}",
+        ):  # fmt: skip
+            connection.exec_driver_sql(statement)
+        url = sa.make_url(postgres_url).set(username=role).render_as_string()
+        with closing(Database(url, visible_rows_only=True, attempts=1)) as limited:
+            limited.connect()
+            found = census(limited)
+        assert (rows(found), found.rows, found.unseen) == ({"audit.payload": 700}, 700, ())
+        connection.exec_driver_sql(f"DROP OWNED BY {role}")
+        connection.exec_driver_sql(f"DROP ROLE {role}")
+    owner.dispose()
 
 
 def test_several_columns_and_keys_are_counted_by_row(database: Database, sql: Callable[..., None]) -> None:

@@ -14,7 +14,7 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 
 ROWS = 500
-MOST_CALLS = 300
+MOST_CALLS = 600
 LIMITED = {
     # Reads a value, and cancels a statement that reads too many as a timeout does. It is no question of time.
     "postgres": f"""
@@ -70,3 +70,11 @@ def test_so_do_the_rows_themselves(rows: FileColumn) -> None:
 def test_split_points_cut_a_table_into_equal_ranges(rows: FileColumn) -> None:
     assert rows.split_points(5) == [(100,), (200,), (300,), (400,)]
     assert len(rows.split_points(3)) == 2
+
+
+def test_work_in_ranges_and_samples_shrink_too(rows: FileColumn) -> None:
+    read = rows.in_ranges(400, lambda connection, part: connection.execute(part.select(part.raw)).all())
+    keys = [key for found in read for key, _ in found]
+    assert keys == list(range(1, ROWS + 1))
+    [first, second] = rows.sample_windows("old", 2, of=ROWS, size=20)
+    assert ([row.pk for row in first], second[0].pk) == ([(number,) for number in range(1, 21)], (251,))

@@ -369,6 +369,25 @@ def test_a_database_that_refuses_a_row_has_the_others_moved(world: World, in_bul
     assert told_in_bulk(world)[1] > 20
 
 
+@BY_POSTGRES
+def test_a_statement_that_the_server_cancels_is_sent_for_fewer_rows(
+    world: World, in_bulk: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 64)
+    monkeypatch.setattr(postgres, "MIN_WINDOW_ROWS", 4)
+    # As a timeout does, but it is no question of time: after the tenth row of one statement.
+    world.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM set_config('t.rows', CASE WHEN current_setting('t.at', true) IS NOT DISTINCT FROM statement_timestamp()\\:\\:text"
+        " THEN (current_setting('t.rows')\\:\\:int + 1)\\:\\:text ELSE '1' END, true), set_config('t.at', statement_timestamp()\\:\\:text, true);"
+        " IF current_setting('t.rows')\\:\\:int > 10 THEN RAISE 'too slow' USING ERRCODE = '57014'; END IF; RETURN NEW; END $$"
+    )
+    world.sql("CREATE TRIGGER slow BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION slow()")
+    report = world.run()
+    assert (report.exit_code, report.rows_left, world.check(backend="new")) == (0, 0, FILES)
+    assert told_in_bulk(world) == (FILES - 5 - 6, report.rows_moved - LISTS)
+
+
 @pytest.mark.parametrize("ground", ["s3-postgres", "s3-sqlite"], indirect=True)
 @pytest.mark.parametrize("lie", ["untagged", "out of order", "ends early", "another size", "too long"])
 def test_a_listing_that_is_no_evidence_is_not_used(
