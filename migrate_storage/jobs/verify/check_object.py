@@ -144,7 +144,10 @@ class ObjectCheck:
 
     def _report_missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
         side = self._sides[here.backend]
-        reason = describe_unread(side, here.path, find_unread(side, here.path, self._retry))
+        try:
+            reason = describe_unread(side, here.path, find_unread(side, here.path, self._retry))
+        except StoreRequestError as error:
+            reason = f"{describe_unread(side, here.path)}; the other side cannot be asked: {error}"
         if self._options.through is not None:
             through = self._options.through
             if found := find_read(self._sides[through], here.path, self._retry):
@@ -183,9 +186,10 @@ class ObjectCheck:
             source = self._sides.get(record.source_key) if record is not None else None
             if record is None or source is None or isinstance(source, ResolvedCutover):
                 continue
-            original = self._first_equal(
-                named, found, [source.resolve(record.source_path)], certain=record is named.record
-            )
+            certain = record is named.record
+            if not certain and source.place(record.source_path) == side.place(path):
+                continue  # after the cutover, its source may have had the key that the destination has now
+            original = self._first_equal(named, found, [source.resolve(record.source_path)], certain=certain)
             if original is not None:
                 return original
         return None

@@ -88,6 +88,44 @@ def test_the_same_between_other_places(elsewhere: CutoverWorld) -> None:
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
 
 
+def test_after_the_way_back_the_source_is_what_was_compared(cutover: CutoverWorld) -> None:
+    cutover.reach(Phase.DESTINATION)
+    for phase in reversed(PHASES[:-1]):
+        cutover.retreat()
+        cutover.restart()
+        report, _ = cutover.verify()
+        assert (report.exit_code, report.evidence) == (0, {"cutover: both read": 4}), phase
+        assert f"phase {phase.name}" in report.notes[0].message
+    report, _ = cutover.verify(cutover.world.application)
+    assert (report.exit_code, report.evidence) == (0, {"cutover: both read": 4}), "the source alone is registered"
+
+
+def test_deep_needs_another_object_to_compare_with(cutover: CutoverWorld, tmp_path: Path) -> None:
+    """After the cutover the destination has the key that the source had: an object is no evidence for itself."""
+    cutover.reach(Phase.DESTINATION)
+    cutover.world.sql("UPDATE documents SET file = json_remove(file, '$.checksum')")
+    application = finish(cutover)
+    report, _ = cutover.verify(application, deep=True)
+    assert report.counts == {OutcomeKind.UNVERIFIED: 4}
+    cutover.world.sql("UPDATE migrate_storage_object SET source_key = 'archive'")
+    archive = places.old_local(tmp_path / "old", "archive").build()
+    beside = replace(application, backends={**application.backends, "archive": archive})
+    report, _ = cutover.verify(beside, deep=True)
+    assert (report.exit_code, report.evidence) == (0, {"both read": 4})
+
+
+def test_a_source_that_is_gone_does_not_matter_in_destination(cutover: CutoverWorld, tmp_path: Path) -> None:
+    cutover.reach(Phase.DESTINATION)
+    (tmp_path / "old").rename(tmp_path / "gone")
+    report, _ = cutover.verify()
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
+    cutover.world.new.delete_object("docs/0/d0.bin")
+    report, found = cutover.verify()
+    assert found["docs/0/d0.bin"].kind is OutcomeKind.MISSING
+    with pytest.raises(ConfigurationError, match="source"):
+        cutover.orphans()
+
+
 def test_a_process_in_each_phase_must_find_the_object(cutover: CutoverWorld) -> None:
     """One process still reads the source as a fallback, the other only the destination."""
     cutover.reach(Phase.DESTINATION_FIRST)
