@@ -251,6 +251,9 @@ class CopyRecheck:
 
     def _report(self, record: ObjectRecord, kind: OutcomeKind, reason: str, refs: tuple[RowRef, ...]) -> None:
         """Record and report a copy that needs a person; its evidence stays in the journal."""
+        known = self._session.known_losses
+        if kind is OutcomeKind.MISSING and refs and all(known.is_known(ref, record.destination) for ref in refs):
+            kind = OutcomeKind.KNOWN
         changed = replace(record, run=self._session.run, outcome=kind, reason=reason)
         self._session.recorder.record_results(changed)
         self._context.stats.add_outcome(

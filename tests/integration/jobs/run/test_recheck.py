@@ -15,6 +15,7 @@ from advanced_alchemy.types.file_object import storages
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine import object_copier
+from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import passes
 from migrate_storage.jobs.run.recheck import CopyRecheck
@@ -323,6 +324,40 @@ def test_a_service_that_does_not_honour_the_condition(
             report = recheck(world)
         assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 1})
         assert_rows_right(world)
+
+
+def test_an_object_that_nobody_may_look_at_is_listed(on_disk: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy, or its source: what was not seen is said, and the others are done."""
+    head = ObstoreStore.head
+
+    def refuse(self: ObstoreStore, path: str) -> Any:
+        if path.endswith(D0) or (path.endswith(D1) and self.name == "old"):
+            raise PermissionError(f"403 Forbidden: {path}")
+        return head(self, path)
+
+    on_disk.new.delete_object(D2)
+    before = on_disk.raw()
+    with monkeypatch.context() as patched:
+        patched.setattr(ObstoreStore, "head", refuse)
+        report = recheck(on_disk)
+    assert report.exit_code == 1
+    assert {path for path, reason in reasons(report).items() if "could not be looked at again" in reason} >= {D0}
+    assert OutcomeKind.MISSING not in report.counts
+    assert on_disk.new.get_content(D2) == on_disk.contents[D2]
+    assert [file for file in on_disk.raw() if file["filename"] != D2] == [
+        file for file in before if file["filename"] != D2
+    ]
+    assert recheck(on_disk).exit_code == 0
+
+
+def test_a_copy_that_is_known_to_be_lost(on_disk: World) -> None:
+    on_disk.new.delete_object(D0)
+    Path(on_disk.old.prefix, D0).unlink()
+    assert recheck(on_disk).counts == {OutcomeKind.MISSING: 1}
+    options = OrphansOptions(keys=("new",), mark_missing="lost in the flood", yes=True, lease=1.0)
+    assert Orphans(on_disk.application, options).run().exit_code == 0
+    report = recheck(on_disk)
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.KNOWN: 1})
 
 
 def test_a_key_that_is_registered_for_another_place_is_not_compared(on_disk: World, tmp_path: Path) -> None:
