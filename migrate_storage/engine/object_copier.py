@@ -418,8 +418,8 @@ class ObjectCopier:
         copy_moved = existing is None or not consistent_with(record.destination_evidence, existing.evidence)
         if source_moved and not copy_moved:
             return OutcomeKind.CONFLICT, (
-                f"the source was changed since the copy, and nothing proves that we wrote {copy.task.item.destination}, which is "
-                "kept: decide by hand which one is right"
+                f"the source was changed since the copy, and nothing proves that we wrote {copy.task.item.destination}; both are kept: "
+                "decide by hand which one is right"
             )
         if copy_moved and not source_moved and record.state == "held":
             return OutcomeKind.CHANGED, (
