@@ -51,11 +51,11 @@ class Census:
     #: Whether that is excused.
     hidden_excused: bool = False
     #: Seconds since it finished, by the database's clock, when it was read from the journal. Not in its JSON.
-    age: float = 0.0
+    age: float = field(default=0.0, compare=False)
 
     def known(self, key: str) -> int:
-        """Rows that name a key in columns that the application knows."""
-        return sum(each.rows.get(key, 0) for each in self.columns if each.known)
+        """Rows that name a key in columns that the application knows, and that are not excused."""
+        return sum(each.rows.get(key, 0) for each in self.columns if each.known and not each.excused)
 
     def unknown(self, *keys: str) -> tuple[CensusColumn, ...]:
         """Columns that name one of the keys, and are neither known nor excused."""
@@ -64,7 +64,7 @@ class Census:
 
     def excused(self, key: str) -> tuple[CensusColumn, ...]:
         """Excused columns that name a key."""
-        return tuple(each for each in self.columns if each.rows.get(key) and each.excused and not each.known)
+        return tuple(each for each in self.columns if each.rows.get(key) and each.excused)
 
     @property
     def unseen(self) -> tuple[CensusColumn, ...]:

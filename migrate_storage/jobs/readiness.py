@@ -73,11 +73,9 @@ def ready_to_unregister(
                 raise ConfigurationError("no run is journaled that tells the key: say --from KEY")
             key = book.runs.migration_run().source
         runs = [run for run in book.runs.latest(limit=1000) if run.kind == "run" and run.source == key] if known else []
-        checks = [
-            *_check_rows(application, database, key),
-            _check_census(application, database, key, census or CensusOptions()),
-            *_check_work(book if known else None),
-        ]
+        checks = list(_check_rows(application, database, key))
+        found = _check_census(application, database, key, census or CensusOptions(), all(each.ready for each in checks))
+        checks += [found, *_check_work(book if known else None)]
         checks.extend(_check_latest_run(runs))
         checks.extend(_check_cutovers(application, database, key))
         last = book.rows.last_repointed([run.id for run in runs]) if runs else None
@@ -109,12 +107,18 @@ def _check_rows(application: Application, database: Database, key: str) -> Itera
         yield ReadinessCheck("values", False, message)
 
 
-def _check_census(application: Application, database: Database, key: str, options: CensusOptions) -> ReadinessCheck:
+def _check_census(
+    application: Application, database: Database, key: str, options: CensusOptions, files_moved: bool
+) -> ReadinessCheck:
+    """Check that a census finds no row in other columns; where all files were moved, none in the known columns either."""
     excused: list[str] = []
     with all_rows(application, database) as everywhere:
         for there, census in search_all(everywhere, application, (key,), options):
             if reason := reason_to_refuse(census, (key,)):
                 return ReadinessCheck("census", False, reason + ("" if there is database else f" ({there})"))
+            if files_moved and census is not None and (quoted := census.known(key)):
+                message = f"{amount(quoted, 'row')} of known columns quote a file of it in a text, which no run changes"
+                return ReadinessCheck("census", False, f"{message}: correct them by hand, or excuse the column")
             excused += [name_counts(census.excused(key), key)] if census is not None and census.excused(key) else []
     besides = f", besides {', '.join(excused)}, which are excused" if excused else ""
     return ReadinessCheck("census", True, f"no row in a column that no model has names it{besides}")

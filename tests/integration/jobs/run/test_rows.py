@@ -18,6 +18,8 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column, OutcomeKind
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
+from migrate_storage.jobs.census_options import CensusOptions
+from migrate_storage.jobs.readiness import ready_to_unregister
 from tests.support.engine import registrations as places
 from tests.support.engine.world import COLUMNS, Album, Document, Note, Page, World
 from tests.support.jobs.purge import purge
@@ -300,5 +302,9 @@ def test_a_file_in_a_text_inside_of_a_row_is_counted_and_kept_by_a_purge(worlds:
     worlds.add(Document(id=2, title="t", file=noted))
     report = worlds.run()
     assert (report.exit_code, report.rows_left) == (1, 1)
+    seen = CensusOptions(visible_tables_only=True)
+    _, checks = ready_to_unregister(worlds.application, "old", soak=0.0, census=seen)
+    assert "1 row of known columns quote" in next(each.message for each in checks if not each.ready)
     assert purge(worlds).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 1}
+    assert worlds.run(excused=("documents.file",)).exit_code == 0
     assert worlds.old.get_content("docs/0/d0.bin") == worlds.contents["docs/0/d0.bin"]
