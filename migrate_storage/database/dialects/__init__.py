@@ -63,6 +63,10 @@ def refuse_kind(url: sqlalchemy.URL) -> None:
         ConfigurationError: with the database's name.
     """
     kind = url.get_backend_name().partition("+")[0]
+    if kind == "postgres":
+        raise ConfigurationError(
+            f"{url.render_as_string()}: write postgresql:// instead of postgres://, for SQLAlchemy"
+        )
     if kind not in DIALECTS:
         name = _KINDS.get(kind, f"a database of kind {kind!r}")
         raise ConfigurationError(f"{name} is not supported ({url.render_as_string()}): only {SUPPORTED} are")

@@ -163,3 +163,9 @@ def test_an_unsupported_database_is_named_without_its_driver(url: str, name: str
     with pytest.raises(ConfigurationError, match=f"{name} is not supported.*only PostgreSQL, MySQL, MariaDB and SQLite") as error:  # fmt: skip
         load_application(ModuleType("empty"), database=url)
     assert "tiger" not in str(error.value)
+
+
+def test_a_name_of_postgresql_that_sqlalchemy_does_not_take_is_corrected() -> None:
+    with pytest.raises(ConfigurationError, match="write postgresql:// instead of postgres://") as error:
+        load_application(ModuleType("empty"), database="postgres://scott:tiger@h/db")
+    assert "tiger" not in str(error.value)
