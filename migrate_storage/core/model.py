@@ -167,6 +167,11 @@ class RowRef:
         return f"{self.column}[{key}]{self.slot}"
 
     @property
+    def in_metadata(self) -> bool:
+        """Whether it is inside of a model's file, where ``backend`` and ``filename`` may mean anything."""
+        return not self.column.nested and any(isinstance(part, str) for part in self.path)
+
+    @property
     def slot(self) -> str:
         """The path for a person: ``[3]``, ``.gallery[0]``, ``["a key"]``; empty for a single file."""
         return "".join(

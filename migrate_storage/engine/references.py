@@ -210,6 +210,8 @@ def _resolve_slots(
         ) from error
     for slot in slots:
         side = sides.get(slot.file["backend"])
+        if side is None and slot.ref.in_metadata:
+            continue
         if side is None:
             raise RunError(
                 f"{slot.ref} names the backend {slot.file['backend']!r}, which is not registered: nobody knows where that is, so nothing is deleted"

@@ -185,7 +185,11 @@ class Audit(Job[_Facts]):
 
     def _wanted_slots(self, rows: FileColumn, row: Row) -> list[Slot]:
         key, slots = self._options.key, parse_slots(rows.column, row)
-        return [slot for slot in slots if (key is None or slot.file["backend"] == key) and self._is_sampled(slot)]
+        wanted = (slot for slot in slots if key is None or slot.file["backend"] == key)
+        known = (
+            slot for slot in wanted if not slot.ref.in_metadata or slot.file["backend"] in self._application.backends
+        )
+        return [slot for slot in known if self._is_sampled(slot)]
 
     def _is_sampled(self, slot: Slot) -> bool:
         name = f"{slot.file['backend']}\0{slot.file['filename']}".encode("utf-8", "surrogatepass")

@@ -20,6 +20,8 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.jobs.verify.check_object import AuditOptions
+from migrate_storage.jobs.verify.job import Audit
 from tests.support.engine import registrations as places
 from tests.support.engine.world import COLUMNS, Album, Document, Note, Page, World
 from tests.support.jobs.purge import purge
@@ -276,7 +278,11 @@ def test_a_batch_tells_which_of_its_rows_were_changed_meanwhile(worlds: World, d
 def test_a_file_in_the_metadata_of_another_is_moved_too(worlds: World) -> None:
     worlds.fill(1)
     thumbnail, page = worlds.file("thumbnail"), worlds.file("page")
-    names = {"thumbnail": thumbnail.to_dict(), "pages": json.dumps([page.to_dict()])}
+    names = {
+        "by": {"backend": "a program", "filename": "x"},
+        "thumbnail": thumbnail.to_dict(),
+        "pages": json.dumps([page.to_dict()]),
+    }
     first, second = worlds.file("first"), worlds.file("second")
     first.metadata.update(names)
     second.metadata.update(names)
@@ -290,6 +296,7 @@ def test_a_file_in_the_metadata_of_another_is_moved_too(worlds: World) -> None:
                 assert inner["backend"] == "new"
                 assert worlds.new.get_content(inner["filename"]) == worlds.contents[inner["filename"]]
     assert purge(worlds).counts == {OutcomeKind.PURGED: 5}
+    assert Audit(worlds.application, AuditOptions(deep=True)).run().exit_code == 0
 
 
 @pytest.mark.parametrize(
