@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from migrate_storage.core.errors import RefusedError, WrongUpdateError
 from migrate_storage.core.model import RowRef
 from migrate_storage.database.compare_and_swap import SwapResult
-from migrate_storage.database.file_json import BrokenValueError
+from migrate_storage.database.file_json import BrokenValueError, same_json
 from migrate_storage.engine.in_flight import PendingRow
 from migrate_storage.engine.recorder import RunRecorder
 from migrate_storage.engine.repoint import RowUpdate, prepare_update
@@ -108,7 +108,12 @@ class BatchRepointer:
                 rows.append(row)
             except BrokenValueError as error:
                 batch.broken.append((row, str(error)))
-        written = self._write(updates, results)
+        # A row that names the copy and has all its fields needs no UPDATE: it may be another than it was, for its other files.
+        equal = [
+            row.renews and same_json(row.row.value, update.new_value) for row, update in zip(rows, updates, strict=True)
+        ]
+        done = iter(self._write([update for update, same in zip(updates, equal, strict=True) if not same], results))
+        written = [(update.row.value, "") if same else next(done) for update, same in zip(updates, equal, strict=True)]
         lost = [n for n, row in enumerate(rows) if row.renews and written[n] == _LOST]
         self._write_rebased(updates, written, lost)
         batch.tried = [

@@ -12,6 +12,7 @@ import pytest
 from migrate_storage.application.application import from_database
 from migrate_storage.core.events import Event, PassStarted
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine import repoint
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from tests.support.engine.world import Album, Document, World
 
@@ -124,6 +125,29 @@ def test_the_application_changes_the_rest_of_the_row_meanwhile(worlds: World) ->
     assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.CHANGED: 1}
     assert [outcome.source.path for outcome in report.listed] == [NAMES[0]]
     assert "no row names the copy any more" in report.listed[0].reason
+
+
+def test_one_of_them_is_saved_again_with_the_same_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy has all that the row says of it already, and the row has another value by then."""
+    fields_for = repoint.file_fields_for
+
+    def only_size(*given: Any) -> dict[str, Any]:
+        times = ("last_modified", "etag")
+        return {name: None if name in times else value for name, value in fields_for(*given).items()}
+
+    monkeypatch.setattr(repoint, "file_fields_for", only_size)
+    add_album(world, NAMES[:3])
+
+    def work() -> None:
+        replace_sources(world, [NAMES[0], NAMES[2]])
+        Path(world.old.prefix, NAMES[1]).write_bytes(world.contents[NAMES[1]])
+
+    on_pass(world, 2, work)
+    report = world.run()
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 3}), report.listed
+    assert [file["size"] for file in world.raw("albums", "pictures")[0]] == [
+        len(world.contents[name]) for name in NAMES[:3]
+    ]
 
 
 def test_a_file_of_a_list_that_two_runs_moved(worlds: World) -> None:

@@ -77,6 +77,20 @@ def test_what_a_run_on_such_a_machine_moved_is_not_purged_too_early_or_kept_for_
     assert purge(worlds, older_than=HOUR).counts == {OutcomeKind.PURGED: 2}
 
 
+def test_the_databases_clock_knows_no_time_zone(database_url: str) -> None:
+    """A server whose sessions have local time tells the same seconds."""
+    with contextlib.closing(Database(database_url.replace("postgresql://", "postgresql+psycopg://"))) as database:
+        zones = {"mysql": "SET time_zone = '-07:30'", "postgresql": "SET TIME ZONE 'Asia/Kathmandu'"}
+
+        def read(connection: sa.Connection) -> float:
+            if zone := zones.get(connection.dialect.name):
+                connection.exec_driver_sql(zone)
+            return database.now(connection)
+
+        assert database.transaction(read) == pytest.approx(time.time(), abs=30)
+        assert database.time() == pytest.approx(time.time(), abs=30)
+
+
 @pytest.mark.parametrize("hours", [-30, 4])
 def test_a_purge_on_such_a_machine(world: World, on_machine: OnMachine, hours: float) -> None:
     world.fill(3)

@@ -14,7 +14,7 @@ from advanced_alchemy.types.file_object import storages
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.engine import object_copier
+from migrate_storage.engine import listing_evidence, object_copier
 from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import passes
@@ -108,6 +108,36 @@ def test_sources_that_were_replaced_and_copies_that_are_gone(moved: World) -> No
     assert moved.check(backend="new") == 11
     assert recheck(moved).rechecked == {"objects": 11, "copied_again": 0, "rows_repaired": 0}
     assert Audit(moved.application, AuditOptions(columns=()), listener=print).run().exit_code == 0
+
+
+def test_listings_that_are_known_to_be_fresh_replace_the_heads(
+    moto_s3: S3Server, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a listing does not show is asked for."""
+    old, new = places.old_s3(moto_s3, moto_s3.new_bucket()), places.new_s3(moto_s3, moto_s3.new_bucket())
+    world = World(sqlite_url, old.build(), new.build())
+    world.fill(12)
+    assert world.run().exit_code == 0
+    world.contents[D0] = b"replaced after the run"
+    write_old(world, D0, world.contents[D0])
+    for name in (D1, D2):
+        world.new.delete_object(name)
+    world.old.fs.rm_file(world.old._prepare_path(D2))
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1)
+    heads: list[str] = []
+    head = ObstoreStore.head
+
+    def count(self: ObstoreStore, path: str) -> Any:
+        heads.append(path)
+        return head(self, path)
+
+    monkeypatch.setattr(ObstoreStore, "head", count)
+    report = recheck(world, consistent_listings=("old", "new"))
+    assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.MISSING: 1}
+    others = [path for path in heads if path.startswith("docs/") and path not in (D0, D1, D2)]
+    assert len(others) < 9, "not one for each of the others, but those that prove the listings"
+    assert_rows_right(world, but=(D2,))
+    world.close()
 
 
 def test_then_revert_puts_every_row_back(moved: World) -> None:
