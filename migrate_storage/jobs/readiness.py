@@ -163,7 +163,7 @@ def _reason_needed(backend: CutoverBackend, key: str) -> str:
     """Return why a registered cutover needs the key, which is one of its sides; empty where it does not."""
     state = read_state(backend)
     last, side = (Phase.DESTINATION, "source") if key == backend.source.key else (Phase.SOURCE, "destination")
-    if state.phases == (last,):
+    if state.shared and state.phases == (last,):
         return ""
     return f"it is the {side} of the cutover {backend.key!r}, which is in {state.describe()}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError
@@ -161,54 +161,51 @@ class ObjectCheck:
     def _compare_with_source(self, named: NamedObject, found: FoundObject, outcome: Callable[..., Outcome]) -> Outcome:
         """Compare with the bytes of its source or of the other side, or with a recorded SHA-256."""
         size, record = found.meta.size, named.record
-        original = self._find_original(named, found)
+        original, certain = self._find_original(named, found)
         if original is not None:
-            return self._compare_bytes(original, found.at, outcome, size)
+            compared = self._compare_bytes(original, found.at, outcome, size)
+            if certain or compared.kind.done:
+                return compared
         checksum = named.slot.file.get("checksum")
         expected = record.sha256 if record is not None else None
         whose = "journal's SHA-256"
         if expected is None and isinstance(checksum, str) and checksum.startswith("sha256:"):
             expected, whose = checksum.removeprefix("sha256:"), "row's SHA-256"
         if expected is None:
-            return outcome(OutcomeKind.UNVERIFIED, "there is nothing to compare it with", size=size)
+            reason = "there is nothing to compare it with"
+            if original is not None:
+                reason = (
+                    "the other side has other bytes, and not all processes write both: which are right is not known"
+                )
+            return outcome(OutcomeKind.UNVERIFIED, reason, size=size)
         if self._sha256_of(found.at) == expected:
             return outcome(OutcomeKind.SKIPPED, evidence=whose, size=size)
         return outcome(OutcomeKind.DIFFERS, f"its bytes do not have the {whose}", size=size)
 
-    def _find_original(self, named: NamedObject, found: FoundObject) -> ObjectAt | None:
-        """Return the object that has the same bytes, if the object that was found is right; ``None``: there is none."""
-        side, path = self._sides[named.slot.location.backend], named.slot.location.path
+    def _find_original(self, named: NamedObject, found: FoundObject) -> tuple[ObjectAt | None, bool]:
+        """Return the object that may have the same bytes, and whether it must have them."""
+        side, path, compared = self._sides[named.slot.location.backend], named.slot.location.path, named.compared
+        found_compared = compared is not None and is_as_compared(compared, found.meta)
         if isinstance(side, ResolvedCutover):
-            twins = [part.resolve(path) for part in side.parts]
             certain = side.keeps_equal(path)
-            return self._first_equal(named, found, [at for at in twins if at != found.at], certain=certain)
-        for record in (named.record, named.compared):
+            for twin in (part.resolve(path) for part in side.parts):
+                meta = None if twin == found.at else self._head(twin)
+                if meta is not None and compared is not None and found_compared:
+                    certain = certain or is_as_compared(compared, meta)
+                if meta is not None:
+                    return twin, certain
+            return None, False
+        for record in (named.record, compared if found_compared else None):
             source = self._sides.get(record.source_key) if record is not None else None
             if record is None or source is None or isinstance(source, ResolvedCutover):
                 continue
-            certain = record is named.record
-            if not certain and source.place(record.source_path) == side.place(path):
+            if record is compared and source.place(record.source_path) == side.place(path):
                 continue  # after the cutover, its source may have had the key that the destination has now
-            original = self._first_equal(named, found, [source.resolve(record.source_path)], certain=certain)
-            if original is not None:
-                return original
-        return None
-
-    def _first_equal(
-        self, named: NamedObject, found: FoundObject, candidates: Sequence[ObjectAt], *, certain: bool
-    ) -> ObjectAt | None:
-        """Return the first that exists and, unless that is certain, that is as a cutover compared it, as is what was found."""
-        for at in candidates:
-            meta = self._head(at)
-            if meta is None:
-                continue
-            if certain or (
-                named.compared is not None
-                and is_as_compared(named.compared, meta)
-                and is_as_compared(named.compared, found.meta)
-            ):
-                return at
-        return None
+            original = source.resolve(record.source_path)
+            meta = self._head(original)
+            if meta is not None and (record is named.record or is_as_compared(record, meta)):
+                return original, True
+        return None, False
 
     def _compare_bytes(self, one: ObjectAt, other: ObjectAt, outcome: Callable[..., Outcome], size: int) -> Outcome:
         if self._sha256_of(one) == self._sha256_of(other):

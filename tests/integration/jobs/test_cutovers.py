@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from advanced_alchemy.types import FileObject
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
@@ -112,6 +113,25 @@ def test_deep_needs_another_object_to_compare_with(cutover: CutoverWorld, tmp_pa
     beside = replace(application, backends={**application.backends, "archive": archive})
     report, _ = cutover.verify(beside, deep=True)
     assert (report.exit_code, report.evidence) == (0, {"both read": 4})
+
+
+def test_deep_compares_with_the_other_side_though_nothing_was_recorded(cutover: CutoverWorld, tmp_path: Path) -> None:
+    """Equal bytes on both sides are evidence in each phase; other bytes are a difference only where both are written."""
+    world = cutover.world
+    world.sql("UPDATE documents SET file = json_remove(file, '$.checksum')")
+    for name, content in world.contents.items():
+        world.new.save_object(FileObject(backend="new", filename=name), content)
+    changed = "docs/3/d3.bin"
+    world.new.save_object(FileObject(backend="new", filename=changed), b"saved later")
+    for phase, kind in {
+        Phase.SOURCE: OutcomeKind.UNVERIFIED, Phase.DUAL_WRITE: OutcomeKind.DIFFERS,
+        Phase.DESTINATION_FIRST: OutcomeKind.DIFFERS, Phase.DESTINATION: OutcomeKind.UNVERIFIED,
+    }.items():  # fmt: skip
+        fixed = CutoverBackend("old", world.old, world.new, outbox=cutover.outbox, phase=phase)
+        application = replace(cutover.application, backends={"old": fixed})
+        report, found = cutover.verify(application, deep=True)
+        assert (report.exit_code, found[changed].kind) == (1, kind), phase
+        assert report.counts == {OutcomeKind.SKIPPED: 3, kind: 1}
 
 
 def test_a_source_that_is_gone_does_not_matter_in_destination(cutover: CutoverWorld, tmp_path: Path) -> None:
