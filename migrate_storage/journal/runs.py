@@ -6,13 +6,13 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, insert, select, update
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.journal.base import Repository
 from migrate_storage.journal.records import RunRecord
 
-__all__ = ("RUN_COLUMNS", "RunRepository")
+__all__ = ("RUN_COLUMNS", "RunRepository", "insert_run")
 
 RUN_COLUMNS = tuple(column.name for column in fields(RunRecord))
 _CENSUS = "census"
@@ -21,12 +21,20 @@ _LATEST_RUNS = 1000
 """Runs among which one is searched."""
 
 
+def insert_run(connection: Connection, table: Table, run: RunRecord) -> bool:
+    """Insert a run unless it is there; return whether it was inserted."""
+    if connection.execute(select(table.c.id).where(table.c.id == run.id)).first() is not None:
+        return False
+    connection.execute(insert(table).values({name: getattr(run, name) for name in RUN_COLUMNS}))
+    return True
+
+
 class RunRepository(Repository):
     """The records of runs."""
 
     def begin(self, run: RunRecord) -> None:
-        """Insert a run."""
-        self._write(insert(self.table).values({name: getattr(run, name) for name in RUN_COLUMNS}))
+        """Insert a run, unless it is there: a commit whose answer was lost is tried again."""
+        self.database.transaction(lambda connection: insert_run(connection, self.table, run))
 
     def update(self, run: str, **values: Any) -> None:
         """Change a run's ``state``, ``report``, ``finished`` or ``doing``."""

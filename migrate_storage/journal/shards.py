@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from migrate_storage.journal.base import Repository
 from migrate_storage.journal.records import RunRecord, ShardRecord
-from migrate_storage.journal.runs import RUN_COLUMNS
+from migrate_storage.journal.runs import insert_run
 
 __all__ = ("NO_BOUNDS", "ShardRepository", "shard_lease")
 
@@ -32,7 +32,9 @@ class ShardRepository(Repository):
         """Insert a run together with its shards. From then on other processes may join."""
 
         def write(connection: Connection) -> None:
-            connection.execute(insert(self.tables.run), {name: getattr(run, name) for name in RUN_COLUMNS})
+            if not insert_run(connection, self.tables.run, run):
+                # The answer to the first commit was lost.
+                return
             rows = [{name: getattr(shard, name) for name in _SHARD_COLUMNS} for shard in shards]
             connection.execute(insert(self.table), rows)
 
