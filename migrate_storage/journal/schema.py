@@ -6,7 +6,6 @@ together. A change of them is a step in :mod:`migrate_storage.journal.steps`.
 
 from __future__ import annotations
 
-import time
 
 from sqlalchemy import (
     BigInteger,
@@ -27,6 +26,7 @@ from sqlalchemy.schema import CreateSchema, SchemaItem
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.connection import is_transient
+from migrate_storage.database.dialects import dialect_of
 from migrate_storage.database.dialects.mysql import LONG_TEXT, TABLE_OPTIONS
 from migrate_storage.database.dialects.sqlite import AUTO_ID
 from migrate_storage.journal.steps import current_version
@@ -306,7 +306,8 @@ class Tables:
                 connection.execute(CreateSchema(self.schema, if_not_exists=True))
             self.metadata.create_all(connection)
             if version is None:
-                connection.execute(self.version.insert().values(version=current_version(), created=time.time()))
+                now = connection.exec_driver_sql(dialect_of(connection.dialect).clock).scalar_one()
+                connection.execute(self.version.insert().values(version=current_version(), created=float(now)))
         except SQLAlchemyError as error:
             if is_transient(error):
                 raise
