@@ -23,8 +23,18 @@ _TEXTS = frozenset({"pool_max_idle_per_host", "http2_keep_alive_interval"})
 _SWITCHES = frozenset({"allow_http", "allow_invalid_certificates", "http1_only", "http2_only", "randomize_addresses"})
 
 
+#: Options that say as whom a store asks. Beside one of them no variable changes a request.
+_CREDENTIALS = frozenset({
+    "access_key_id", "skip_signature", "web_identity_token_file", "container_credentials_relative_uri",
+    "container_credentials_full_uri", "service_account", "service_account_key", "application_credentials",
+    "bearer_token", "account_key", "sas_key", "token", "client_secret", "federated_token_file", "use_azure_cli",
+})  # fmt: skip
+
+
 def client_options(config: StoreConfig, *, allow_http: bool) -> dict[str, Any]:
     """Return obstore's ``ClientConfig`` for a configuration.
+
+    Client options of the environment are added where no credentials are explicit.
 
     Args:
         config: its ``client_options`` may give seconds as numbers, and certificates as paths.
@@ -45,7 +55,8 @@ def client_options(config: StoreConfig, *, allow_http: bool) -> dict[str, Any]:
             )
         explicit["allow_http"] = True
     # Any explicit client option makes obstore ignore all client options in the environment.
-    environment = environment_options(config.service) if config.service in PREFIXES else {}
+    own = config.credentials is not None or any(config.options.get(name) for name in _CREDENTIALS)
+    environment = environment_options(config.service) if config.service in PREFIXES and not own else {}
     ambient = {name: value for name, value in environment.items() if name in CLIENT}
     timeouts = {} if "timeout" in explicit or "timeout" in ambient else _TIMEOUTS
     return {**timeouts, **{name: _convert_value(name, value) for name, value in ambient.items()}, **explicit}

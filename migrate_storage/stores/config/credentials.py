@@ -71,6 +71,8 @@ def provider(source: CredentialSource, service: str) -> Provider:
             return _Lazy(lambda: _find_botocore(options), _read_botocore)
         case "google":
             return _Lazy(lambda: _find_google(options), _read_google)
+        case "google_file":
+            return _Lazy(lambda: _load_google(str(options["path"])), _read_google)
         case "azure":
             return _Lazy(lambda: _find_azure(options), _read_azure)
         case "object":
@@ -106,6 +108,10 @@ def _read_botocore(credentials: Any) -> Mapping[str, Any]:
 def _find_google(options: Mapping[str, Any]) -> Any:
     scopes = options.get("scopes") or [_GOOGLE_SCOPE]
     return _import_module("google.auth", "google-auth").default(scopes=scopes)[0]
+
+
+def _load_google(path: str) -> Any:
+    return _import_module("google.auth", "google-auth").load_credentials_from_file(path, scopes=[_GOOGLE_SCOPE])[0]
 
 
 def _read_google(credentials: Any) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.credentials import Provider, StaticCredentials, provider
+from migrate_storage.stores.config.nobody import make_service_account
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import PREFIXES, canonical
 
@@ -72,10 +73,31 @@ def isolate_gcs(
     if account and "bearer_token" in ambient and "bearer_token" not in options and source is None:
         # A bearer token takes precedence over a service account, a provider over both; the account still signs URLs.
         source = provider(CredentialSource(kind="object", provider=_load_service_account(account)), "gcs")
+    named = [name for name in ("service_account", "service_account_key") if name in ambient]
+    if named and not account and (own or source or anonymous):
+        # obstore reads the account of the environment though it would not use it.
+        source = source or _make_own_provider(options)
+        options[named[0]] = make_service_account()
+        if named[0] == "service_account":
+            options["service_account_key"] = options.pop("service_account")
+    if len(named) > 1 and (own or source):
+        raise ConfigurationError(
+            "both GOOGLE_SERVICE_ACCOUNT and GOOGLE_SERVICE_ACCOUNT_KEY are in the environment, and obstore refuses the "
+            "one beside the other; unset one of them"
+        )
     _avoid_key_beside_path(options, ambient, until_constructed)
     if not own and source is None and not anonymous and not set(ambient) & {"service_account", "service_account_key"}:
         source = _make_default_provider(ambient)
     return source
+
+
+def _make_own_provider(options: dict[str, str]) -> Provider | None:
+    """Return the provider of explicit credentials that are no account."""
+    if token := options.get("bearer_token"):
+        return StaticCredentials({"token": token})
+    if path := options.pop("application_credentials", None):
+        return provider(CredentialSource(kind="google_file", options={"path": path}), "gcs")
+    return None
 
 
 def _avoid_key_beside_path(options: dict[str, str], ambient: Mapping[str, str], until_constructed: ExitStack) -> None:
@@ -106,7 +128,9 @@ def _load_service_account(account: str) -> Any:
     info = json.loads(account if account.lstrip().startswith("{") else Path(account).read_text())
     scope = "https://www.googleapis.com/auth/devstorage.full_control"
     info.setdefault("token_uri", "https://oauth2.googleapis.com/token")
-    return service_account.Credentials.from_service_account_info(info, scopes=[scope])  # type: ignore[no-untyped-call]
+    found = service_account.Credentials.from_service_account_info(info, scopes=[scope])  # type: ignore[no-untyped-call]
+    # A token signed by the account itself, as obstore makes it: no request for one.
+    return found.with_always_use_jwt_access(True)
 
 
 def _make_default_provider(ambient: Mapping[str, str]) -> Provider | None:
@@ -160,6 +184,12 @@ def isolate_azure(
         options.setdefault("use_fabric_endpoint", "false")
     if not account and "account_name" not in ambient and "use_emulator" not in ambient:
         raise ConfigurationError(f"az://{config.root}: no account; write azure_storage_account_name=…")
+    anonymous = is_true(options.get("skip_signature"))
+    if "encryption_key" in ambient and "encryption_key" not in options:
+        raise ConfigurationError(
+            f"az://{config.root}: AZURE_STORAGE_ENCRYPTION_KEY in the environment would change each request; "
+            "unset it, or write azure_storage_encryption_key=…"
+        )
     if key := options.get("account_key"):
         _check_base64(config.root, key)
     chosen = next((kind for name, kind in _AZURE_CREDENTIAL_TYPES.items() if options.get(name)), None)
@@ -167,6 +197,9 @@ def isolate_azure(
         options.setdefault("credential_type", chosen)
     if (chosen or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
+    if anonymous and not chosen and source is None and "credential_type" in ambient:
+        # obstore looks for credentials of that type, though nothing is signed.
+        return StaticCredentials({"token": ""})
     return source
 
 

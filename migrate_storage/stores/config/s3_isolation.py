@@ -17,9 +17,10 @@ __all__ = ("isolate_s3",)
 _KEYS = {"access_key_id": "aws_secret_access_key", "secret_access_key": "aws_access_key_id"}
 _DEFAULTS = {
     "s3_express": "false", "request_payer": "false", "unsigned_payload": "false", "disable_tagging": "false",
-    "imdsv1_fallback": "false", "skip_signature": "false", "conditional_put": "etag",
+    "imdsv1_fallback": "false", "skip_signature": "false", "conditional_put": "etag", "disable_bulk_delete": "false",
+    "copy_if_not_exists": "multipart",
 }  # fmt: skip
-"""What obstore does without the variable of an option."""
+"""What obstore does without the variable of an option; nothing here copies only if nothing exists."""
 _WITHOUT_DEFAULT = ("server_side_encryption", "checksum_algorithm")
 """Options that cannot be switched off again once a variable sets them."""
 

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -16,6 +15,7 @@ from obstore.exceptions import BaseError
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Place
 from migrate_storage.core.object_keys import unaddressable
+from migrate_storage.stores.config.nobody import make_service_account
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.registration import Registration
@@ -122,7 +122,7 @@ def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
     elif config.service == "azure":
         options["account_key"] = base64.b64encode(b"nobody").decode()
     else:
-        options["service_account_key"] = _make_service_account()
+        options["service_account_key"] = make_service_account()
     opened: Any = open_store(replace(config, prefix="", options=options, credentials=source))
     # On Google Cloud Storage obstore signs a key as it is given.
     key = quote(place.key, safe="/-._~") if config.service == "gcs" else place.key
@@ -133,22 +133,3 @@ def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
         raise ConfigurationError(f"{config.service} store {config.root!r}: {reason}") from None
     scope = parse_qs(urlsplit(url).query).get("X-Amz-Credential", [""])[0].split("/")
     return RequestedUrl.of(url, scope[2] if config.service == "s3" else "")
-
-
-@cache
-def _make_service_account() -> str:
-    """Return a service account that exists nowhere; its key takes 100 milliseconds to make."""
-    import json
-
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    account = {
-        "type": "service_account",
-        "client_email": "nobody@example.com",
-        "private_key_id": "none",
-        "private_key": pem.decode(),
-    }
-    return json.dumps(account)

@@ -1,0 +1,33 @@
+"""A service account that exists nowhere, for stores that need one in place of another."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from migrate_storage.core.errors import ConfigurationError
+
+__all__ = ("make_service_account",)
+
+
+@cache
+def make_service_account() -> str:
+    """Return the JSON of a service account of nobody; its key takes 100 milliseconds to make.
+
+    Raises:
+        ConfigurationError: there is no ``cryptography`` to make a key with.
+    """
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+    except ImportError:
+        raise ConfigurationError("a key cannot be made without the package cryptography; install it") from None
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    account = {
+        "type": "service_account",
+        "client_email": "nobody@example.com",
+        "private_key_id": "none",
+        "private_key": pem.decode(),
+    }
+    return json.dumps(account)
