@@ -6,7 +6,6 @@ together. A change of them is a step in :mod:`migrate_storage.journal.steps`.
 
 from __future__ import annotations
 
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
