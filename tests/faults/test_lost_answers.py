@@ -61,7 +61,7 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
             # The row moved; the source was replaced after that, and what stands at the destination is not overwritten.
             assert [value["backend"] for value in world.raw()] == ["new"]
             [listed] = report.listed
-            assert (listed.kind, "both are kept" in listed.reason) == (OutcomeKind.CONFLICT, True)
+            assert (listed.kind, "both are kept" in listed.reason) == (OutcomeKind.CONFLICT, True), listed.reason
             assert client.get_object(Bucket=bucket, Key=NAME)["Body"].read() == content
             assert world.journal[NAME].ours is False
 

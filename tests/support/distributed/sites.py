@@ -156,7 +156,7 @@ def ended(process: ForkedProcess, *codes: int) -> tuple[str, str]:
         process.send_signal(signal.SIGKILL)
         raise
     assert process.returncode in codes, f"{process.returncode}\n{said}\n{errors}"
-    assert "Traceback" not in said + errors
+    assert "Traceback" not in said + errors, said + errors
     return said, errors
 
 
