@@ -17,7 +17,7 @@ from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, backend_pair, read
 
-__all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect", "refused_filenames")
+__all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect", "inspect_registrations", "refused_filenames")
 
 LISTED_ODD_KEYS = 10_000
 """Odd keys that are listed for one backend, at most. All are counted."""
@@ -111,6 +111,17 @@ def inspect(application: Application) -> Inspection:
         uses.setdefault(key, BackendUse(key=key)).add(ref, str(file["filename"]))
     used = tuple(uses[key] for key in sorted(uses))
     return Inspection(backends=used, columns=application.columns, broken=broken)
+
+
+def inspect_registrations(backends: Mapping[str, StorageBackend]) -> Inspection:
+    """Read registrations alone: no row, and no request to a store.
+
+    Args:
+        backends: Storage backends by their keys.
+    """
+    return Inspection(
+        backends=tuple(_read_backend(key, backends[key]) for key in sorted(backends)), columns=(), broken={}
+    )
 
 
 def _read_backend(key: str, backend: StorageBackend) -> BackendUse:

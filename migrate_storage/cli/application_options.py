@@ -17,7 +17,7 @@ from migrate_storage.cli.embedding import application_of
 from migrate_storage.cli.option import PARAMETERS, group, option, parameter_variable
 from migrate_storage.cli.param_types import Names
 from migrate_storage.cli.shared_options import Output
-from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -167,6 +167,33 @@ class ApplicationOptions:
             yield application
         finally:
             application.close()
+
+    @contextlib.contextmanager
+    def registered(self, *, rows: bool = False) -> Iterator[tuple[Mapping[str, Any], Application | None]]:
+        """Give the registered backends by their keys; a module that only registers backends is enough.
+
+        Args:
+            rows: whether to open the application too, where it has a database with columns of files.
+
+        Raises:
+            ConfigurationError: when no application is named, or it cannot be imported.
+        """
+        from migrate_storage.application.registrations import loaded_backends
+
+        backends, target = self.settings.backends(), self.app or self.embedding()
+        if target is None and backends and not rows:
+            yield backends, None
+            return
+        application = None
+        if target is None or rows:
+            with contextlib.suppress(*(() if target is None else (ApplicationError,))):
+                application = self.open()
+        if application is not None:
+            with contextlib.closing(application):
+                yield application.backends, application
+            return
+        with loaded_backends(target, lifespan=self.lifespan) as found:
+            yield {**found, **backends}, None
 
     def engine(self) -> AnyEngine:
         """Return the database's engine alone, for commands that only read the journal."""

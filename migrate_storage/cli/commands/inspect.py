@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from migrate_storage.cli.application_options import JournaledApplication
-from migrate_storage.cli.option import command, fill, group
+from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.output import next_command
 from migrate_storage.cli.shared_options import CensusFlags, Output
 from migrate_storage.core.model import Note, Severity
@@ -33,6 +33,9 @@ SHOWN_ODD_KEYS = 20
 @dataclass(frozen=True, kw_only=True)
 class _InspectRequest:
     application: JournaledApplication = group(JournaledApplication)
+    registrations: bool = option(
+        in_file=False, is_flag=True, help="Only the registered backends: no database is needed, and no row is read."
+    )
     census: CensusFlags = group(CensusFlags)
     output: Output = group(Output)
 
@@ -48,11 +51,18 @@ def inspect(request: _InspectRequest) -> None:
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
     """
     from migrate_storage.application.inspection import inspect as inspect_application
+    from migrate_storage.application.inspection import inspect_registrations
     from migrate_storage.cutover.state import read_states
     from migrate_storage.jobs.census import find_censuses
     from migrate_storage.jobs.connections import connected
 
     named = request.application
+    if request.registrations:
+        with named.registered() as (backends, _):
+            inspection, cutovers = inspect_registrations(backends), read_states(backends)
+        lines = (*_render_backends(inspection, {}, cutovers), "Next", f"  {next_command('migrate-storage translate')}")
+        request.output.print({**_encode_inspection(inspection, cutovers), "censuses": {}}, lines)
+        return
     with named.opened() as application:
         inspection, cutovers = inspect_application(application), read_states(application.backends)
         keys, how = [use.key for use in inspection.backends], fill(CensusOptions, request)
@@ -71,6 +81,20 @@ def _render_lines(
     inspection: Inspection, censuses: Mapping[str, Census | None], cutovers: Mapping[str, CutoverState]
 ) -> Iterator[str]:
     used = {column for use in inspection.backends for column in use.files}
+    yield from _render_backends(inspection, censuses, cutovers)
+    if missing := [key for key, census in censuses.items() if census is None]:
+        of = "" if len(missing) == len(censuses) else f" of {', '.join(missing)}"
+        yield f"no census{of} yet: 'migrate-storage run' takes one at its end, --census full takes one now"
+    for column in inspection.columns:
+        if column not in used:
+            yield f"{column}: no row names a file"
+    for column, count in inspection.broken.items():
+        yield f"{column}: {count:,} values cannot be read as files"
+
+
+def _render_backends(
+    inspection: Inspection, censuses: Mapping[str, Census | None], cutovers: Mapping[str, CutoverState]
+) -> Iterator[str]:
     for use in inspection.backends:
         if use.cutover:
             yield f"{use.key}: a cutover, {cutovers[use.key].describe()}"
@@ -80,19 +104,11 @@ def _render_lines(
         else:
             yield f"{use.key}: {_describe_backend(use)}"
         yield from _render_counts(use)
-        if (census := censuses[use.key]) is not None:
+        if (census := censuses.get(use.key)) is not None:
             yield from census_lines(census, use.key)
         yield from _render_notes(use)
         yield from _render_odd_keys(use)
         yield ""
-    if missing := [key for key, census in censuses.items() if census is None]:
-        of = "" if len(missing) == len(censuses) else f" of {', '.join(missing)}"
-        yield f"no census{of} yet: 'migrate-storage run' takes one at its end, --census full takes one now"
-    for column in inspection.columns:
-        if column not in used:
-            yield f"{column}: no row names a file"
-    for column, count in inspection.broken.items():
-        yield f"{column}: {count:,} values cannot be read as files"
 
 
 def _render_counts(use: BackendUse) -> Iterator[str]:

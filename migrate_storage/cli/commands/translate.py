@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +55,15 @@ def translate(request: _TranslateRequest) -> int:
     is given. Exits with 1 when something was refused, or when the two sides do not agree.
     """
     output = request.output
-    with request.application.opened() as application:
-        registrations = _select_registrations(application, request.source)
+    with request.application.registered(rows=request.check) as (backends, application):
+        registrations = _select_registrations(backends, request.source)
         written = entries((registration.key, registration.translation) for registration in registrations)
         form = "json" if output.json else request.form
         refused = any(registration.translation.refused for registration in registrations)
         if not output.quiet or refused:
             click.echo(_make_visible(FORMATS[form](written)), nl=False)
         checked = registrations if request.check else ()
-        compared = {registration.key: _compare(application, registration) for registration in checked}
+        compared = {registration.key: _compare(backends, application, registration) for registration in checked}
     failed = [result for results in compared.values() for result in results if not result.agreed]
     for key, results in compared.items():
         _print_comparison(key, results, output)
@@ -73,8 +74,7 @@ def _make_visible(text: str) -> str:
     return "".join(f"{visible(line)}\n" for line in text.splitlines())
 
 
-def _select_registrations(application: Application, source: str | None) -> tuple[Registration, ...]:
-    backends = application.backends
+def _select_registrations(backends: Mapping[str, Any], source: str | None) -> tuple[Registration, ...]:
     if source is not None and source not in backends:
         raise ConfigurationError(
             f"--from {visible(source)}: no backend has this key; there is {', '.join(sorted(backends))}"
@@ -87,16 +87,20 @@ def _select_registrations(application: Application, source: str | None) -> tuple
     return chosen
 
 
-def _compare(application: Application, registration: Registration) -> tuple[Agreement, ...]:
+def _compare(
+    backends: Mapping[str, Any], application: Application | None, registration: Registration
+) -> tuple[Agreement, ...]:
     from migrate_storage.application.inspection import filenames, refused_filenames
     from migrate_storage.jobs.translation_check import Agreement, compare_files, list_filenames
 
     config = registration.translation.config
     if config is None or config.service == "memory":
         return ()
-    key, backend = _find_backend(application, registration)
-    names = filenames(application, key, COMPARED_OBJECTS) or list_filenames(backend, COMPARED_OBJECTS)
-    compared = compare_files(backend, names)
+    key, backend = _find_backend(backends, registration)
+    names = filenames(application, key, COMPARED_OBJECTS) if application else ()
+    compared = compare_files(backend, names or list_filenames(backend, COMPARED_OBJECTS))
+    if application is None:
+        return compared
     reported = {each.filename for each in compared if not each.agreed}
     refused = (
         Agreement(filename=odd.filename, reason=f"{odd.ref}: the new registration does not open it: it {odd.reason}")
@@ -106,9 +110,9 @@ def _compare(application: Application, registration: Registration) -> tuple[Agre
     return (*compared, *refused)
 
 
-def _find_backend(application: Application, registration: Registration) -> tuple[str, Any]:
+def _find_backend(backends: Mapping[str, Any], registration: Registration) -> tuple[str, Any]:
     """Return the key under which rows name the files of a registration, and its backend; a cutover's side has none of its own."""
-    for key, backend in application.backends.items():
+    for key, backend in backends.items():
         for side in backend_pair(backend) or (backend,):
             if side.key == registration.key and side.driver == registration.driver:
                 return key, side

@@ -129,3 +129,36 @@ def test_backends_that_go_through_obstore_already_are_not_translated(local):
     told = json.loads(project("translate", "--app", "app", "--json").stdout)
     assert "shim" not in [each["key"] for each in told]
     assert "shim: obstore, file://" in project("inspect", "--app", "app").stdout
+
+
+REGISTRATIONS = """
+    from pathlib import Path
+    import s3fs
+    from advanced_alchemy.types.file_object import storages
+    from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+
+    HERE = Path(__file__).parent
+    filesystem = s3fs.S3FileSystem(key="K", secret="S", endpoint_url="http://127.0.0.1:9")
+    storages.register_backend(FSSpecBackend(key="bucket", fs=filesystem, prefix="bkt/up"))
+    storages.register_backend(FSSpecBackend(key="disk", fs="file", prefix=str(HERE / "disk")))
+"""
+
+
+def test_a_module_that_only_registers_backends(project):
+    project.write(REGISTRATIONS)
+    (project.directory / "disk").mkdir()
+    (project.directory / "disk" / "a.txt").write_text("a")
+    ended = project("translate", "--app", "app")
+    assert ended.returncode == 0, ended.stderr
+    assert 'fs="s3://bkt/up"' in ended.stdout
+    ended = project("translate", "--app", "app", "--check", "--from", "disk")
+    assert ended.returncode == 0, ended.stderr
+    assert "disk: 1 objects, the same bytes through both sides" in ended.stderr
+    ended = project("inspect", "--app", "app", "--registrations")
+    assert ended.returncode == 0, ended.stderr
+    assert "bucket: fsspec (s3), translates to s3://bkt/up" in ended.stdout
+    ended = project("inspect", "--app", "app", "--registrations", "--json")
+    assert [each["key"] for each in json.loads(ended.stdout)["backends"]] == ["bucket", "disk"]
+    ended = project("inspect", "--app", "app")
+    assert ended.returncode == 2
+    assert "no engine found" in ended.stderr
