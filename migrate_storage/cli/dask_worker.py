@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from migrate_storage.core.errors import ConfigurationError, LeaseHeldError, StoppedError
@@ -29,4 +31,7 @@ def work(task: Task) -> TaskResult:
         return TaskResult(state="failed", error=masked(one_line(error)))
     finally:
         assigned_shard.reset(before)
+        # The filesystems of the task before: collected by the thread of the worker's event loop, s3fs would close their
+        # sessions on that loop, to which they do not belong.
+        gc.collect()
     return TaskResult(state=report.state, error=masked(report.error))

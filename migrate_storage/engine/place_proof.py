@@ -39,8 +39,11 @@ _MAX_COMPARED_BYTES = 1024 * 1024
 """Up to this size the content is compared too."""
 _COMPARED_AT_ONCE = 8
 """Objects that are compared at once."""
-_ROUNDS = 3
-"""How often two objects are compared before they count as different: the application may write one meanwhile."""
+_ROUNDS = 6
+"""How often two objects are compared before they count as different.
+
+The application may write one meanwhile, and a bit may flip on the way here.
+"""
 _MAX_BUCKETS = 20
 """Buckets of a source in which a probe object of the destination is requested, at most."""
 
