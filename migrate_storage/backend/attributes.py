@@ -55,8 +55,6 @@ def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service
     Raises:
         ConfigurationError: no store could keep them; nothing was written.
     """
-    if service in ("file", "http"):
-        return None
     attributes: dict[str, str] = {}
     if content_type:
         if not _is_header(content_type):
@@ -72,7 +70,7 @@ def encode(content_type: str | None, metadata: Mapping[str, Any] | None, service
                 "row only with store_metadata=False"
             )
         attributes.update(user)
-    return attributes or None
+    return attributes or None if service not in ("file", "http") else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -84,7 +82,12 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     user: dict[str, str] = {}
     rest: dict[str, Any] = {}
     for key, value in metadata.items():
-        plain = isinstance(value, str) and _PLAIN_KEY.fullmatch(key) and _PLAIN_VALUE.fullmatch(value)
+        plain = (
+            isinstance(key, str)
+            and isinstance(value, str)
+            and _PLAIN_KEY.fullmatch(key)
+            and _PLAIN_VALUE.fullmatch(value)
+        )
         if plain and key not in _RESERVED_NAMES:
             user[key] = value
         else:

@@ -12,7 +12,7 @@ from migrate_storage.backend.urls import Target, known_endpoint, parse_path, par
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.object_keys import unaddressable
 from migrate_storage.translate.model import CredentialSource, StoreConfig
-from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, canonical, unknown
+from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, SECRETS, canonical, unknown
 from migrate_storage.translate.protocols.azure_connection import emulator, parse_connection_string
 from migrate_storage.translate.registration import store_config
 from migrate_storage.translate.registration.filesystem_options import s3_options
@@ -34,6 +34,11 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         UnknownOptionError: no store has an option of a name.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    for name in ("config", "client_options"):
+        if isinstance(given.get(name), Mapping):
+            given[name] = {key: value for key, value in given[name].items() if value != ""}
+    _refuse_empty(options)
+    given = {name: value for name, value in given.items() if value != ""}
     plain = {**_read_mapping(given, "config"), **{n: v for n, v in given.items() if n not in _STRUCTURED}}
     for name, value in _read_mapping(given, "config").items():
         if plain[name] != value:
@@ -58,6 +63,24 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         retry=_read_mapping(given, "retry_config"),
         credentials=credentials,
     )
+
+
+def _refuse_empty(options: Mapping[str, Any]) -> None:
+    """Refuse empty credentials, as ``os.environ.get(NAME, "")`` gives them; other empty options are not given."""
+    config = options.get("config")
+    for name, value in {**(config if isinstance(config, Mapping) else {}), **options}.items():
+        bare = next((canonical(service, name) for service in PREFIXES if canonical(service, name) in _NEVER_EMPTY), "")
+        if value == "" and bare:
+            raise ConfigurationError(f"{name} is empty; is its variable set? Write None to leave it out")
+
+
+_NEVER_EMPTY = SECRETS - {"session_token"} | {
+    "access_key_id",
+    "service_account",
+    "account_name",
+    "client_id",
+    "tenant_id",
+}
 
 
 _STRUCTURED = ("config", "client_options", "retry_config", "credential_provider")

@@ -15,6 +15,10 @@ __all__ = ("ErrorTranslator",)
 _LIBRARIES = ("obstore", "pyo3_runtime", "pyo3_async_runtimes")
 
 
+#: What obstore's error has before the reason of a credential provider.
+_PROVIDER = "credential provider: "
+
+
 class ErrorTranslator:
     """Turns obstore's errors into Python's own.
 
@@ -73,6 +77,11 @@ class ErrorTranslator:
                 return MissingBucketError(f"{doing} {path!r}: {where} does not exist; create it or correct its name")
             case FailureKind.MISSING:
                 return FileNotFoundError(errno.ENOENT, f"no such object in {where}", path)
+            case FailureKind.DENIED if _PROVIDER in failure.message:
+                reason = self._mask(failure.message.partition(_PROVIDER)[2])
+                return PermissionError(
+                    errno.EACCES, f"{doing} in {where}: its credentials could not be had: {reason}", path
+                )
             case FailureKind.DENIED:
                 return PermissionError(errno.EACCES, f"{doing} was refused by {where}: check its credentials", path)
             case FailureKind.EXISTS:

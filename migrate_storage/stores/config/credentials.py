@@ -7,10 +7,11 @@ provider. All are lazy: a provider requests nothing before the first use of the 
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import os
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,9 +45,13 @@ class _Lazy:
     def __init__(self, build: Callable[[], Any], ask: Callable[[Any], Mapping[str, Any]]) -> None:
         self._build, self._ask = build, ask
         self._built: Any = None
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def __call__(self) -> Mapping[str, Any]:
+        if self._process != os.getpid():
+            # Another thread of the parent may have held the lock; what it built holds the parent's connections.
+            self._process, self._lock, self._built = os.getpid(), threading.Lock(), None
         with self._lock:
             if self._built is None:
                 self._built = self._build()
@@ -95,7 +100,7 @@ def _require_credentials(credentials: Any) -> Any:
 
 
 def _read_botocore(credentials: Any) -> Mapping[str, Any]:
-    frozen = credentials.get_frozen_credentials()
+    frozen = _await_result(credentials.get_frozen_credentials())
     refreshable = hasattr(credentials, "refresh_needed")
     return {
         "access_key_id": frozen.access_key,
@@ -144,7 +149,7 @@ def _make_object_provider(live: Any, service: str) -> Provider:
     if hasattr(live, "get_credentials"):
         return _Lazy(lambda: _require_credentials(_await_result(live.get_credentials())), _read_botocore)
     if hasattr(live, "get_token"):
-        return _Lazy(lambda: live, _read_azure)
+        return _Lazy(_copy_in_children(live), _read_azure)
     if hasattr(live, "named_key"):
         return StaticCredentials({"access_key": live.named_key.key})
     if service == "azure" and hasattr(live, "signature"):
@@ -158,6 +163,18 @@ def _make_object_provider(live: Any, service: str) -> Provider:
     return _Lazy(lambda: live, lambda function: _add_expiry(_await_result(function())))
 
 
+def _copy_in_children(live: Any) -> Callable[[], Any]:
+    """Return a function that gives an asynchronous credential, in a child process one without the parent's connections."""
+    if not inspect.iscoroutinefunction(live.get_token):
+        return lambda: live
+    born = os.getpid()
+    try:
+        unused = copy.deepcopy(live)
+    except Exception:  # noqa: BLE001 - it is in use, or of any class: then a child has to share it
+        return lambda: live
+    return lambda: live if os.getpid() == born else copy.deepcopy(unused)
+
+
 def _add_expiry(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**answer, "expires_at": _to_utc(answer.get("expires_at"))}
 
@@ -167,15 +184,38 @@ def _to_utc(moment: datetime | None) -> datetime | None:
 
 
 def _await_result(answer: Any) -> Any:
-    """Return the answer; await it on another thread: this one may run a loop."""
+    """Return the answer; await it on a loop of our own, for the loop of this thread may be running or end soon."""
     if not inspect.isawaitable(answer):
         return answer
 
     async def wait() -> Any:
         return await answer
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(wait())).result()
+    return asyncio.run_coroutine_threadsafe(wait(), _Loop.running()).result()
+
+
+class _Loop:
+    """The one event loop, on a thread of its own, that serves asynchronous credentials as long as the process lives.
+
+    Their connections belong to the loop that made them, so that a loop for each request would end them.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _process = 0
+    _lock = threading.Lock()
+
+    @classmethod
+    def running(cls) -> asyncio.AbstractEventLoop:
+        """Return the loop; a new one in a child process, where no thread of the parent runs."""
+        if cls._process != os.getpid():
+            cls._lock = threading.Lock()
+            cls._loop, cls._process = None, os.getpid()
+        with cls._lock:
+            if cls._loop is None:
+                cls._loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=cls._loop.run_forever, name="migrate-storage-credentials", daemon=True)
+                thread.start()
+            return cls._loop
 
 
 def _import_module(name: str, package: str) -> Any:

@@ -37,6 +37,14 @@ def credentials(options: Mapping[str, Any], environment: Mapping[str, str]) -> P
         return _make_anonymous_part(options, client)
     given: dict[str, str] = {}
     notes: list[Note] = []
+    empty = [
+        name
+        for of_client, own_names, _ in _KEYS[:2]
+        for name, value in ((of_client, client.get(of_client)), *((own, options.get(own)) for own in own_names))
+        if value == ""
+    ]
+    if empty:
+        notes.append(note("s3.credentials.empty", empty[0]))
     for of_client, own_names, ours in _KEYS:
         own = [text(options.get(name)) for name in own_names if text(options.get(name))]
         theirs = text(client.get(of_client))
@@ -78,7 +86,11 @@ def _make_static_part(given: dict[str, str], notes: list[Note], environment: Map
 
 
 def _make_chain_part(options: Mapping[str, Any], notes: tuple[Note, ...], environment: Mapping[str, str]) -> Part:
-    if options.get("session") is not None:
+    session = options.get("session")
+    if callable(getattr(session, "get_credentials", None)):
+        source = CredentialSource(kind="object", provider=session)
+        return Part(credentials=source, notes=(*notes, note("s3.session.object", "session")))
+    if session is not None:
         return Part(notes=(*notes, note("s3.session", "session")))
     profile = text(options.get("profile"))
     if profile:

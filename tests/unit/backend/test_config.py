@@ -237,6 +237,16 @@ REFUSED = [
     ("s3://b", {"aws_endpoint": "//h"}, "has no scheme"),
     ("s3://b", {"aws_endpoint": "http://h", "aws_allow_http": False}, "write https:// or allow_http=True"),
     ("s3://b", {"aws_access_key_id": "k"}, "without aws_secret_access_key"),
+    ("s3://b", {"aws_access_key_id": "", "aws_secret_access_key": ""}, "aws_access_key_id is empty"),
+    ("s3://b", {"config": {"aws_access_key_id": "k", "aws_secret_access_key": ""}}, "aws_secret_access_key is empty"),
+    ("gs://b", {"google_bearer_token": ""}, "google_bearer_token is empty"),
+    ("gs://b", {"google_service_account": ""}, "google_service_account is empty"),
+    ("az://c", {"account_name": "a", "account_key": ""}, "account_key is empty"),
+    ("az://c", {"azure_storage_account_name": "", "account_key": KEY}, "azure_storage_account_name is empty"),
+    ("https://bkt.s3-website-us-east-1.amazonaws.com/", {}, "cannot be read from this host of AWS"),
+    ("https://ap-123456789012.s3-accesspoint.us-west-2.amazonaws.com/x", {}, "cannot be read from this host of AWS"),
+    ("https://execute-api.us-east-1.amazonaws.com/x", {}, "cannot be read from this host of AWS"),
+    ("https://s3-accelerate.amazonaws.com/bkt", {}, "needs the bucket in front of it"),
     ("s3://b", {"aws_region": "a", "region": "b"}, "given twice"),
     ("s3://b", {"aws_region": "a", "config": {"aws_region": "b"}}, "given twice"),
     ("s3://b", {"timeout": "1s", "client_options": {"timeout": "2s"}}, "given twice"),
@@ -256,6 +266,25 @@ REFUSED = [
     ("abfss://c@acct.dfs.core.windows.net/", {"account_name": "other", "account_key": KEY}, "keep one of them"),
     ("az://c", {"azure_storage_connection_string": "AccountKey=x"}, "names no account"),
 ]
+
+
+def test_other_empty_options_are_not_given() -> None:
+    empty = {"aws_region": "", "aws_endpoint": "", "aws_session_token": "", "client_options": {"proxy_url": ""}}
+    backend = ObstoreBackend("k", "s3://b", aws_access_key_id="k", aws_secret_access_key="s", **empty)
+    assert backend.config.options == {"access_key_id": "k", "secret_access_key": "s"}
+    assert backend.config.client_options == {}
+
+
+@pytest.mark.parametrize("url", ["memory://", "s3://b", "file"])
+@pytest.mark.parametrize(
+    "metadata", [{"key": object()}, {1: "x"}, {"key": float("nan")}, {"key": {1: 2}}, {"key": (1,)}]
+)
+def test_metadata_that_cannot_be_sent_is_refused_on_every_store(url: str, metadata: Any, tmp_path: Path) -> None:
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s"} if url.startswith("s3") else {}
+    backend = ObstoreBackend("k", tmp_path if url == "file" else url, **keys)
+    file = FileObject(backend=backend, filename="x", metadata=metadata)
+    with pytest.raises(ConfigurationError, match="metadata"):
+        backend.save_object(file, b"x")
 
 
 @pytest.mark.parametrize(("url", "options", "says"), REFUSED, ids=[f"{url} {options}" for url, options, _ in REFUSED])

@@ -37,6 +37,9 @@ ROWS = {
     "username": s3({"username": "K", "password": "S", **REGION}, OUT),
     "half a key": s3({"key": "K", **REGION}, {}, "s3.credentials.incomplete", refused=True),
     "other half": s3({"secret": "S", **REGION}, {}, "s3.credentials.incomplete", refused=True),
+    "empty keys": s3(
+        {"key": "", "secret": "", **REGION}, {}, "s3.credentials.empty", "s3.credentials.chain", refused=True
+    ),
     "token": s3({**BASE, "token": "T"}, {**OUT, "session_token": "T"}, "credentials.expires"),
     "token alone": s3(
         {"token": "T", **REGION},
