@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from migrate_storage.backend.odd_objects import is_unreadable
 from migrate_storage.core.errors import ConditionFailedError, KeyRefusedError, MissingBucketError
 from migrate_storage.stores.failures import Failure, FailureKind, classify
 
@@ -88,6 +89,12 @@ class ErrorTranslator:
                 return FileExistsError(errno.EEXIST, f"there is such an object already in {where}", path)
             case FailureKind.FULL | FailureKind.TOO_LARGE:
                 return OSError(errno.ENOSPC, f"no room is left in {where}", path)
+        if is_unreadable(error):
+            return OSError(
+                errno.EIO,
+                f"{detail}; the object is there, but obstore cannot read the answer: read it through fsspec, or "
+                "save it again with a plain content encoding and metadata in ASCII",
+            )
         text = failure.message.lower()
         if isinstance(error, ValueError):
             return ValueError(detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from migrate_storage.backend.ranges import FromEnd
 from migrate_storage.core.errors import UnknownOptionError
 
 __all__ = ("get_options",)
@@ -49,14 +50,10 @@ def get_options(options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _read_range(start: int | None, end: int | None) -> Any:
-    if start is not None and start < 0:
-        if end is not None:
-            raise ValueError(f"start={start}, end={end}: a negative start counts from the end and takes no end")
+    if start is not None and start < 0 and end is None:
         return {"suffix": -start}
+    if (start is not None and start < 0) or (end is not None and end < 0):
+        return FromEnd(start, end)
     if end is None:
         return {"offset": start}
-    if end < 0:
-        raise ValueError(
-            f"end={end} counts from the end, which no store understands; give a start from the end instead"
-        )
     return (start or 0, end)

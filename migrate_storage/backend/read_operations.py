@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from advanced_alchemy.types.file_object.base import PathLike
+from obstore.exceptions import BaseError, GenericError, NotSupportedError
 
 from migrate_storage.backend import attributes as object_attributes
 from migrate_storage.backend.base import Located, text
 from migrate_storage.backend.file_reader import AsyncObjectReader, ObjectReader, Ranges
 from migrate_storage.backend.get_options import get_options
+from migrate_storage.backend.odd_objects import is_unreadable, open_stored, read_decompressed
+from migrate_storage.backend.ranges import FromEnd, is_past_end, slice_of
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.core.text import MiB
 from migrate_storage.stores.obstore_store import to_meta
@@ -28,7 +31,7 @@ class Reads(Located):
 
         Args:
             path: its key.
-            options: ``start`` and ``end`` (end exclusive; a negative ``start`` counts from the end), or obstore's
+            options: ``start`` and ``end`` (end exclusive, negative ones count from the end; nothing past the end), or obstore's
                 ``range``, ``if_match``, ``if_none_match``, ``if_modified_since``, ``if_unmodified_since``, ``version``.
 
         Raises:
@@ -46,15 +49,53 @@ class Reads(Located):
     async def _get_content(self, caller: Caller, path: PathLike, options: Mapping[str, Any] | None) -> bytes:
         store, key = self._locate(path)
         with self._translate_errors("reading", path):
-            if not options:
-                result = await caller.call(store, "get", key)
-            elif (wanted := get_options(options)) is None:
-                await caller.call(store, "head", key)
-                return b""
-            else:
-                result = await caller.call(store, "get", key, options=wanted)
+            result = await self._send_get(caller, store, key, get_options(options or {}))
+            if isinstance(result, bytes):
+                return result
             content: bytes = (await caller.call(result, "bytes")).to_bytes()
             return content
+
+    async def _send_get(self, caller: Caller, store: Any, key: str, wanted: dict[str, Any] | None) -> Any:
+        """Return obstore's answer; the bytes where the range is empty, or obstore cannot read the object."""
+        if wanted is None:
+            await self._send(caller, (store, key), "head")
+            return b""
+        asked = wanted.get("range")
+        try:
+            if isinstance(asked, FromEnd):
+                first, last = asked.within((await caller.call(store, "head", key))["size"])
+                if first == last:
+                    return b""
+                wanted = {**wanted, "range": (first, last)}
+            return await caller.call(store, "get", key, options=wanted or None)
+        except BaseError as error:
+            return await self._read_otherwise(caller, (store, key), asked, error)
+
+    async def _read_otherwise(self, caller: Caller, at: tuple[Any, str], asked: Any, error: BaseError) -> Any:
+        """Read what a GET could not: a range past the end, a suffix on Azure, a gzip-encoded object on Google."""
+        store, key = at
+        if is_unreadable(error) and (stored := open_stored(self._locator.config_of(store))):
+            return slice_of(await read_decompressed(caller, stored, key), asked)
+        unsupported = isinstance(error, NotSupportedError) and isinstance(asked, Mapping) and "suffix" in asked
+        if asked is None or not (unsupported or isinstance(error, GenericError)) or isinstance(asked, FromEnd):
+            raise error
+        size = (await caller.call(store, "head", key))["size"]
+        if is_past_end(asked, size):
+            return b""
+        if not unsupported:
+            raise error
+        return await caller.call(store, "get", key, options={"range": (max(0, size - asked["suffix"]), size)})
+
+    async def _send(self, caller: Caller, at: tuple[Any, str], name: str, **options: Any) -> Any:
+        """Send a request; once more for the stored bytes where obstore cannot read the answer."""
+        store, key = at
+        try:
+            return await caller.call(store, name, key, **options)
+        except BaseError as error:
+            stored = open_stored(self._locator.config_of(store)) if is_unreadable(error) else None
+            if stored is None:
+                raise
+            return await caller.call(stored, name, key, **options)
 
     def stream(
         self, path: PathLike, *, chunk_size: int = MiB, options: Mapping[str, Any] | None = None
@@ -80,15 +121,13 @@ class Reads(Located):
         store, key = self._locate(path)
         wanted = get_options(options or {})
         with self._translate_errors("reading", path):
-            if wanted is None:
-                await caller.call(store, "head", key)
-                return None
-            result = await caller.call(store, "get", key, options=wanted or None)
-            return result.stream(min_chunk_size=size)
+            result = await self._send_get(caller, store, key, wanted)
+            # What obstore could not read is in memory already.
+            return [result] if isinstance(result, bytes) else result.stream(min_chunk_size=size)
 
     async def _read_piece(self, caller: Caller, stream: Any, path: PathLike) -> bytes | None:
-        if stream is None:
-            return None
+        if isinstance(stream, list):
+            return stream.pop() or None if stream else None
         with self._translate_errors("reading", path):
             piece = await caller.next(stream)
             return None if piece is None else bytes(piece)
@@ -137,7 +176,7 @@ class Reads(Located):
     async def _fetch_head(self, caller: Caller, path: PathLike) -> ObjectMeta:
         store, key = self._locate(path)
         with self._translate_errors("looking at", path):
-            return to_meta(str(path), await caller.call(store, "head", key))
+            return to_meta(str(path), await self._send(caller, (store, key), "head"))
 
     def attributes(self, path: PathLike) -> Attributes:
         """Return the headers and user metadata of an object as they were saved.
@@ -154,7 +193,7 @@ class Reads(Located):
     async def _fetch_attributes(self, caller: Caller, path: PathLike) -> Attributes:
         store, key = self._locate(path)
         with self._translate_errors("looking at", path):
-            result = await caller.call(store, "get", key, options={"head": True})
+            result = await self._send(caller, (store, key), "get", options={"head": True})
             return object_attributes.decode(result.attributes)
 
     def exists(self, path: PathLike) -> bool:
@@ -166,10 +205,16 @@ class Reads(Located):
         return await self._check_exists(AWAITING, path)
 
     async def _check_exists(self, caller: Caller, path: PathLike) -> bool:
+        store, key = self._locate(path)
         try:
-            await self._fetch_head(caller, path)
+            with self._translate_errors("looking at", path):
+                await caller.call(store, "head", key)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            # The service has answered that there is one.
+            if error.__context__ is None or not is_unreadable(error.__context__):
+                raise
         return True
 
     def list(self, prefix: PathLike = "") -> Iterator[ObjectMeta]:

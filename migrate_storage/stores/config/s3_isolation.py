@@ -10,7 +10,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.credentials import Provider, StaticCredentials
 from migrate_storage.stores.config.isolation import check_endpoint, environment_options, is_true
 from migrate_storage.translate.model import StoreConfig
-from migrate_storage.translate.protocols.s3_address import add_bucket, is_host_label, partition_suffix
+from migrate_storage.translate.protocols.s3_address import add_bucket, fits_host, is_host_label, partition_suffix
 
 __all__ = ("isolate_s3",)
 
@@ -111,7 +111,7 @@ def _place_bucket(endpoint: str, bucket: str) -> tuple[str, bool]:
     """Return an endpoint as obstore takes it for a virtual host, and whether it is one."""
     parts = urlsplit(endpoint)
     if parts.netloc.startswith(f"{bucket}."):
-        if is_host_label(bucket, parts.scheme):
+        if fits_host(bucket, parts.scheme):
             return endpoint, True
         return f"{parts.scheme}://{parts.netloc.removeprefix(f'{bucket}.')}{parts.path}", False
     hosted = add_bucket(endpoint, bucket)

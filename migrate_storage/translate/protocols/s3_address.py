@@ -84,10 +84,14 @@ def is_host_label(bucket: str, scheme: str = "https") -> bool:
         bucket: its name.
         scheme: dots are possible where there is no certificate, with ``http``.
     """
-    if not _SHORTEST_BUCKET <= len(bucket) <= _LONGEST_BUCKET:
-        return False
+    length = _SHORTEST_BUCKET <= len(bucket) <= _LONGEST_BUCKET
+    return length and fits_host(bucket, scheme) and not is_ip_address(bucket)
+
+
+def fits_host(bucket: str, scheme: str) -> bool:
+    """Return whether a bucket may stay in a host into which it was written: any length, else as :func:`is_host_label`."""
     labels = bucket.split(".") if scheme == "http" else [bucket]
-    return all(_LABEL.fullmatch(label) for label in labels) and not is_ip_address(bucket)
+    return all(_LABEL.fullmatch(label) for label in labels)
 
 
 def is_ip_address(host: str) -> bool:
