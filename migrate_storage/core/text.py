@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ("MiB", "amount", "duration", "masked", "one_line", "printable", "size", "visible")
+__all__ = ("MiB", "amount", "duration", "masked", "masked_literals", "one_line", "printable", "size", "visible")
 
 MiB = 1024 * 1024
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@'\"]*):(?P<password>[^\s'\"]*)@")
@@ -40,6 +40,16 @@ def masked(text: str) -> str:
     """Return ``text`` with ``***`` for passwords of URLs and values of secrets."""
     text = _URL_PASSWORD.sub(r"\g<head>:***@", text)
     return _ASSIGNED.sub(r"\g<name>\g<sign>\g<quote>***\g<quote>", text)
+
+
+def masked_literals(text: str) -> str:
+    """Return source code with ``***`` for passwords of URLs and for literals that are secrets; other values stay."""
+    text = _URL_PASSWORD.sub(r"\g<head>:***@", text)
+    return _ASSIGNED.sub(lambda found: _mask_match(found) if found["quote"] else found[0], text)
+
+
+def _mask_match(found: re.Match[str]) -> str:
+    return found.expand(r"\g<name>\g<sign>\g<quote>***\g<quote>")
 
 
 def one_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,10 @@ class _ConvertRequest:
     diff: bool = option(
         "--diff/--write", in_file=False, default=True, help="Show the change, or make it.  [default: --diff]"
     )
+    only: str | None = option("--from", metavar="KEY", in_file=False, help="Only the registration with this key.")
+    beside: str | None = option(
+        metavar="KEY", in_file=False, help="Leave the old registration, and add the new one below it under KEY."
+    )
     output: Output = group(Output)
 
 
@@ -42,19 +46,36 @@ class _Remark:
     paste: str = ""
 
 
-@command(_ConvertRequest, "Rewrite fsspec registrations in source files.", "convert src/", "convert src/ --write")
+@command(
+    _ConvertRequest,
+    "Rewrite fsspec registrations in source files.",
+    "convert src/",
+    "convert src/ --write",
+    "convert src/ --beside new --from old",
+)
 def convert(request: _ConvertRequest) -> int:
     """Rewrite the fsspec registrations in Python files and folders for obstore.
 
-    What is not certain is left as it was, and listed with its line, the reason and what to paste. The difference is for
+    A name that another file of the project imports stays. What is not certain is left as it was, and listed with its line, the reason and what to paste. The difference is for
     reading: literals that may be secrets are hidden in it. Exits with 1 when something was left.
     """
     try:
         from migrate_storage.translate.codemod.files import convert_file, difference, sources, write
+        from migrate_storage.translate.codemod.importers import ImportedNames, find_tree
+        from migrate_storage.translate.codemod.rewrite_source import Conversion
     except ImportError:
         raise ConfigurationError("convert needs libcst: pip install 'migrate-storage[convert]'") from None
     output, left, changed = request.output, 0, 0
-    for file in map(convert_file, sources(request.paths)):
+    imported = ImportedNames(sources(sorted({find_tree(path) for path in request.paths if path.exists()})))
+    how = Conversion(beside=request.beside or "", only=request.only or "")
+    files = [convert_file(path, replace(how, kept=imported.of(path))) for path in sources(request.paths)]
+    if request.only and not any(file.error or request.only in file.source for file in files):
+        raise ConfigurationError(f"--from {visible(request.only)}: no FSSpecBackend is registered under this key here")
+    if request.beside and sum(len(file.converted.done) for file in files) > 1:
+        raise ConfigurationError(
+            f"--beside {visible(request.beside)}: several registrations would get this key; say which with --from KEY"
+        )
+    for file in files:
         if file.converted.code != file.source:
             changed += 1
             if request.diff:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.text import masked
-from migrate_storage.translate.codemod.rewrite_source import Converted, convert_source
+from migrate_storage.core.text import masked_literals
+from migrate_storage.translate.codemod.rewrite_source import EVERYTHING, Conversion, Converted, convert_source
 
 __all__ = ("ConvertedFile", "convert_file", "difference", "sources", "write")
 
@@ -54,8 +54,13 @@ def _find_python_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def convert_file(path: Path) -> ConvertedFile:
-    """Read and convert one file. ``error`` has the reason where it cannot be read."""
+def convert_file(path: Path, how: Conversion = EVERYTHING) -> ConvertedFile:
+    """Read and convert one file. ``error`` has the reason where it cannot be read.
+
+    Args:
+        path: the file.
+        how: which registrations are converted, and how.
+    """
     try:
         with path.open("rb") as file:
             encoding, _ = tokenize.detect_encoding(file.readline)
@@ -67,7 +72,7 @@ def convert_file(path: Path) -> ConvertedFile:
     if "FSSpecBackend" not in source:
         return ConvertedFile(path, source, encoding, Converted(source))
     try:
-        return ConvertedFile(path, source, encoding, convert_source(source))
+        return ConvertedFile(path, source, encoding, convert_source(source, how))
     except ValueError as error:
         return ConvertedFile(path, source, encoding, Converted(source), str(error))
 
@@ -86,7 +91,7 @@ def _mask_secrets(text: str, secrets: frozenset[str]) -> str:
             text = text.replace(f"{quote}{secret}{quote}", f"{quote}***{quote}")
         if len(secret) > 7:
             text = text.replace(secret, "***")
-    return "\n".join(masked(line) for line in text.splitlines())
+    return "\n".join(masked_literals(line) for line in text.splitlines())
 
 
 def write(file: ConvertedFile) -> None:

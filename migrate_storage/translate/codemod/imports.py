@@ -19,13 +19,16 @@ Import = tuple[str, str]
 _LIBRARIES = frozenset({"fsspec", "s3fs", "gcsfs", "adlfs"})
 
 
-def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[Import]) -> cst.Module:
+def with_imports(
+    old: cst.Module, new: cst.Module, needed: Iterable[Import], kept: frozenset[str] = frozenset()
+) -> cst.Module:
     """Add imports, then remove those of fsspec that nothing uses any more.
 
     Args:
         old: the module before the conversion; its imports of fsspec are removed.
         new: the module with its calls rewritten.
         needed: what the new calls use.
+        kept: names that stay though nothing in the module uses them; ``*`` for all.
     """
     context = CodemodContext()
     for source, name in needed:
@@ -34,6 +37,8 @@ def with_imports(old: cst.Module, new: cst.Module, needed: Iterable[Import]) -> 
     new = AddImportsVisitor(context).transform_module(new)
     context = CodemodContext()
     for source, imported, other in _find_fsspec_imports(old):
+        if kept & {"*", other or imported or source.partition(".")[0]}:
+            continue
         RemoveImportsVisitor.remove_unused_import(context, source, imported, other)
     return _keep_leading_lines(new, RemoveImportsVisitor(context).transform_module(new))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import libcst as cst
@@ -18,10 +18,17 @@ from migrate_storage.translate.codemod.imports import Import, with_imports
 from migrate_storage.translate.codemod.layout import Argument, argument_of, lost_comments, write_call
 from migrate_storage.translate.codemod.literals import NotLiteralError, Values, literal
 from migrate_storage.translate.codemod.parse_call import Found, read_call
+from migrate_storage.translate.codemod.statements import (
+    assigned_names,
+    has_registration,
+    listed_names,
+    read_key,
+    registering_statement,
+)
 from migrate_storage.translate.model import CredentialSource, StoreConfig, Translation
 from migrate_storage.translate.places import join_folder, join_prefix
 
-__all__ = ("Converted", "Left", "convert_source")
+__all__ = ("EVERYTHING", "Conversion", "Converted", "Left", "convert_source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,28 @@ class Converted:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
-def convert_source(source: str) -> Converted:
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How registrations are converted."""
+
+    #: Names of the module that other files import; ``*`` for all.
+    kept: frozenset[str] = frozenset()
+    #: The key of a registration that is added, while the old one stays; empty to replace the old one.
+    beside: str = ""
+    #: The key of the only registration to convert; empty for all.
+    only: str = ""
+
+
+EVERYTHING = Conversion()
+"""All registrations, each in place of the old one."""
+
+
+def convert_source(source: str, how: Conversion = EVERYTHING) -> Converted:
     """Rewrite the fsspec registrations of a module.
 
     Args:
         source: The module's text.
+        how: Which registrations, and how.
 
     Returns:
         The new text, what was done, and what was left. Converting it again changes nothing.
@@ -65,23 +89,28 @@ def convert_source(source: str) -> Converted:
         raise ValueError(f"line {error.raw_line}: not Python that can be read") from None
     finder = Finder()
     with finder.resolve(wrapper):
-        return _convert_module(source, wrapper, finder)
+        return _convert_module(source, wrapper, finder, how)
 
 
-def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder) -> Converted:
+def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder, how: Conversion) -> Converted:
     wrapper.module.visit(finder)
+    if how.beside and has_registration(wrapper.module, how.beside):
+        return Converted(source)
     plans: list[_Plan] = []
     left = [Left(line, reason) for line, reason in finder.others]
     secrets: set[str] = set()
     for call in finder.calls:
         secrets |= literals(call, finder)
+        if how.only and read_key(call) != how.only:
+            continue
         try:
-            plans.append(_plan_call(call, finder))
+            plan = _plan_call(call, finder)
+            plans.append(_put_beside(plan, finder, how.beside) if how.beside else _keep_names(plan, how.kept))
         except NotLiteralError as error:
             left.append(Left(finder.line(call), str(error)))
     if not plans:
         return Converted(source, left=_sort_by_line(left), secrets=frozenset(secrets))
-    code = _rewrite_module(wrapper, plans)
+    code = _rewrite_module(wrapper, plans, how)
     try:
         compile(code, "converted", "exec", dont_inherit=True)
     except SyntaxError:
@@ -103,6 +132,25 @@ class _Plan:
     comments: list[cst.Comment]
     imports: list[Import]
     notes: tuple[str, ...]
+    #: The statement after which the new one is added; ``None`` where it takes the place of the old one.
+    after: cst.SimpleStatementLine | None = None
+
+
+def _keep_names(plan: _Plan, kept: frozenset[str]) -> _Plan:
+    """Leave assignments to names that other files import."""
+    return replace(plan, obsolete=[each for each in plan.obsolete if not kept & {"*", *assigned_names(each)}])
+
+
+def _put_beside(plan: _Plan, finder: Finder, key: str) -> _Plan:
+    """Add the new registration below the old one.
+
+    Raises:
+        NotLiteralError: the old one is more than ``register_backend(FSSpecBackend(…))``.
+    """
+    statement = registering_statement(plan.call, finder.parents)
+    first, *rest = plan.new.args
+    new = plan.new.with_changes(args=[first.with_changes(value=cst.SimpleString(literal(key))), *rest])
+    return replace(plan, new=new, obsolete=[], comments=[], after=statement)
 
 
 def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
@@ -261,7 +309,8 @@ _PATHS = frozenset({"str", "os.path.join", "os.path.abspath", "os.path.realpath"
 class _Rewriter(cst.CSTTransformer):
     def __init__(self, plans: Sequence[_Plan]) -> None:
         super().__init__()
-        self._new = {plan.call: plan for plan in plans}
+        self._new = {plan.call: plan for plan in plans if plan.after is None}
+        self._beside = {plan.after: plan for plan in plans if plan.after is not None}
         self._obsolete = {statement for plan in plans for statement in plan.obsolete}
         self._waiting: list[cst.Comment] = []
 
@@ -274,14 +323,19 @@ class _Rewriter(cst.CSTTransformer):
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
-    ) -> cst.SimpleStatementLine | cst.RemovalSentinel:
+    ) -> cst.SimpleStatementLine | cst.RemovalSentinel | cst.FlattenSentinel[cst.SimpleStatementLine]:
         if original_node in self._obsolete:
             return cst.RemoveFromParent()
+        if (plan := self._beside.get(original_node)) is not None:
+            added = original_node.deep_replace(plan.call, plan.new)
+            assert isinstance(added, cst.SimpleStatementLine)
+            return cst.FlattenSentinel([updated_node, added.with_changes(leading_lines=[])])
         comments, self._waiting = self._waiting, []
         lines = [cst.EmptyLine(comment=comment) for comment in comments]
         return updated_node.with_changes(leading_lines=[*updated_node.leading_lines, *lines])
 
 
-def _rewrite_module(wrapper: MetadataWrapper, plans: Sequence[_Plan]) -> str:
+def _rewrite_module(wrapper: MetadataWrapper, plans: Sequence[_Plan], how: Conversion) -> str:
     module = wrapper.module.visit(_Rewriter(plans))
-    return with_imports(wrapper.module, module, (needed for plan in plans for needed in plan.imports)).code
+    kept = how.kept | listed_names(wrapper.module)
+    return with_imports(wrapper.module, module, (needed for plan in plans for needed in plan.imports), kept).code

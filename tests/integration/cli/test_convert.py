@@ -69,3 +69,76 @@ def test_other_peoples_code_is_not_looked_at(project):
     folder.mkdir()
     shutil.copy(CASES / "refusals/06_no_counterpart.before", folder / "b.py")
     assert "b.py" not in project("convert", "src").stderr
+
+
+STORAGE = """\
+import s3fs
+from advanced_alchemy.types.file_object import storages
+from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
+from app.settings import settings
+
+fs = s3fs.S3FileSystem(key=settings.s3_key, secret=settings.s3_secret, client_kwargs={"region_name": "eu-west-1"})
+storages.register_backend(FSSpecBackend(key="old", fs=fs, prefix="bucket-one"))
+storages.register_backend(FSSpecBackend(key="second", fs="s3", prefix="bucket-two", username="PL4NTED-1", password="PL4NTED-2"))
+"""
+
+
+def put_application(project, importer):
+    folder = project.directory / "app"
+    folder.mkdir()
+    (project.directory / "pyproject.toml").touch()
+    (folder / "__init__.py").touch()
+    (folder / "storage.py").write_text(STORAGE)
+    (folder / "other.py").write_text(importer)
+    return folder / "storage.py"
+
+
+def test_a_name_that_another_file_imports_stays(project):
+    for number, importer in enumerate(
+        ("from app.storage import fs\n", "from . import storage\n\nstorage.fs.ls('x')\n", "from .storage import *\n")
+    ):
+        if number:
+            shutil.rmtree(project.directory / "app")
+        path = put_application(project, importer)
+        # Its importers are found though only this file is converted.
+        assert project("convert", "app/storage.py", "--write").returncode == 0
+        assert "fs = s3fs.S3FileSystem(" in path.read_text(), importer
+        assert "import s3fs\n" in path.read_text()
+        assert "FSSpecBackend(" not in path.read_text()
+
+
+def test_a_name_that_nothing_imports_goes(project):
+    path = put_application(project, "from app.storage import storages\n")
+    assert project("convert", "app", "--write").returncode == 0
+    assert "s3fs" not in path.read_text()
+
+
+def test_the_difference_shows_what_is_no_literal(project):
+    put_application(project, "")
+    shown = project("convert", "app").stdout
+    assert "aws_secret_access_key=settings.s3_secret" in shown
+    assert "PL4NTED" not in shown
+    assert 'aws_secret_access_key="***"' in shown
+
+
+def test_a_new_registration_beside_the_old_one(project):
+    path = put_application(project, "")
+    ended = project("convert", "app", "--beside", "new")
+    assert ended.returncode == 2
+    assert "say which with --from KEY" in ended.stderr
+    ended = project("convert", "app", "--beside", "new", "--from", "nobody")
+    assert ended.returncode == 2
+    assert "no FSSpecBackend is registered under this key" in ended.stderr
+    shown = project("convert", "app", "--beside", "new", "--from", "old").stdout
+    assert "PL4NTED" not in shown
+    ended = project("convert", "app", "--beside", "new", "--from", "old", "--write")
+    assert ended.returncode == 0, ended.stderr
+    code = path.read_text()
+    assert set(STORAGE.splitlines()) <= set(code.splitlines())
+    (added,) = (
+        set(code.splitlines()) - set(STORAGE.splitlines()) - {"from migrate_storage.backend import ObstoreBackend"}
+    )
+    assert added.startswith('storages.register_backend(ObstoreBackend(key="new", fs="s3://bucket-one/"')
+    before = project.snapshot()
+    assert project("convert", "app", "--beside", "new", "--from", "old", "--write").returncode == 0
+    assert project.snapshot() == before
