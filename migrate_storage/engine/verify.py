@@ -12,12 +12,13 @@ whether an ETag is a digest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from migrate_storage.core.model import Evidence, ObjectMeta
 from migrate_storage.engine.transfer import (
     MD5,
+    MULTIPART,
     SMALL_BYTES,
     CopyPolicy,
     CopyResources,
@@ -227,12 +228,38 @@ def _prove_source(copied: UnverifiedCopy, source: ObjectAt) -> str:
         return "local source"
     if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
         return "source digest"
-    refuted = _claimed_digest(copied.source)
-    if refuted is not None and not copied.opaque_source and not source.store.names_encryption(source.key):
-        raise ContradictedError(_describe_contradiction(source, refuted))
+    if not copied.opaque_source and _has_claimed_digest(source, copied.source, copied.e_tags):
+        return "source digest"
     if sha256_of(source) != copied.sha256:
         raise UnverifiedError(f"two reads of {source.key} gave different bytes")
-    return "read twice, by option" if refuted is not None and copied.opaque_source else "read twice"
+    return "read twice, by option" if copied.opaque_source and _claimed_digest(copied.source) else "read twice"
+
+
+def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]) -> bool:
+    """Whether the bytes that were read, which have these digests, are those of the digest that the store tells.
+
+    Returns:
+        ``False`` where it tells none.
+
+    Raises:
+        ContradictedError: it tells another.
+        SourceChangedError: the object was replaced since.
+    """
+    claimed = _claimed_digest(found)
+    if claimed in e_tags:
+        return True
+    if claimed is None and MULTIPART.fullmatch(found.e_tag or ""):
+        # No header of S3 tells more of an upload in parts.
+        return False
+    told = at.store.digest_headers(at.key)
+    if told.e_tag and found.e_tag and told.e_tag != found.e_tag:
+        raise SourceChangedError("the source kept changing while it was copied")
+    if told.md5 in e_tags:
+        return True
+    claimed = told.md5 or (None if told.encrypted else claimed)
+    if claimed is not None:
+        raise ContradictedError(_describe_contradiction(at, claimed))
+    return False
 
 
 def _claimed_digest(found: ObjectMeta) -> str | None:
@@ -242,8 +269,8 @@ def _claimed_digest(found: ObjectMeta) -> str | None:
 
 def _describe_contradiction(at: ObjectAt, claimed: str) -> str:
     return (
-        f"the bytes of {at.key} are not those of its MD5 {claimed}: they are damaged, or the ETags of {at.store.name} are "
-        "no MD5s, which --opaque-etags says"
+        f"the bytes of {at.key} are not those of its MD5 {claimed}: they are damaged, or what {at.store.name} tells "
+        "is no MD5 of them, which --opaque-etags says"
     )
 
 
@@ -329,10 +356,8 @@ def compare_content(source: ObjectAt, destination: ObjectAt, *, opaque_source: b
         of_destination.append(sha256_of(destination))
         common = set(of_source) & set(of_destination)
         if common:
-            claimed = None if opaque_source or source.store.is_local else _claimed_digest(held)
-            tags = frozenset[str]().union(*(e_tags[each] for each in common))
-            if claimed is not None and claimed not in tags and not source.store.names_encryption(source.key):
-                raise ContradictedError(_describe_contradiction(source, claimed))
+            if not opaque_source and not source.store.is_local:
+                _has_claimed_digest(source, held, frozenset[str]().union(*(e_tags[each] for each in common)))
             return Verified(source=held, destination=found, evidence="both read", sha256=common.pop(), ours=False)
         if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break

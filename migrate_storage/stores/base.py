@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 
 __all__ = ("ObjectAt", "Opened", "Store")
+
+
+def plain_e_tag(e_tag: str | None) -> str | None:
+    """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT differ."""
+    return (e_tag or "").removeprefix("W/").strip('"') or None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DigestHeaders:
+    """What a HEAD tells of an object's digest, besides what every HEAD tells."""
+
+    #: The ETag of the same answer.
+    e_tag: str | None = None
+    #: The MD5 of the bytes in hex.
+    md5: str | None = None
+    #: Whether it names KMS or a customer's key, with which an ETag is no digest of the bytes.
+    encrypted: bool = False
 
 
 class Opened(Protocol):
@@ -45,12 +63,8 @@ class Store(Protocol):
         """Send a HEAD; also return the attributes of the object."""
         ...
 
-    def names_encryption(self, path: str) -> bool:
-        """Send a HEAD; whether it names KMS or a customer's key, with which an ETag is no digest of the bytes.
-
-        Returns:
-            ``False`` too where that cannot be seen.
-        """
+    def digest_headers(self, path: str) -> DigestHeaders:
+        """Send a HEAD; return what it tells of the object's digest besides the ETag. Nothing is known where that cannot be seen."""
         ...
 
     def open(self, path: str) -> Opened:

@@ -18,8 +18,9 @@ from weakref import WeakKeyDictionary
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
-from migrate_storage.stores.encryption import fsspec_names_encryption
-from migrate_storage.stores.obstore_store import HEADERS, plain_e_tag, to_attributes
+from migrate_storage.stores.base import DigestHeaders, plain_e_tag
+from migrate_storage.stores.digest_headers import read_s3fs_digest_headers
+from migrate_storage.stores.obstore_store import HEADERS, to_attributes
 from migrate_storage.translate import PROTOCOLS
 
 __all__ = ("FsspecStore", "usable")
@@ -107,10 +108,10 @@ class FsspecStore:
         opened = self.open(path)
         return opened.meta, opened.attributes
 
-    def names_encryption(self, path: str) -> bool:
+    def digest_headers(self, path: str) -> DigestHeaders:
         """See :class:`migrate_storage.stores.base.Store`."""
         with self._lock:
-            return fsspec_names_encryption(self._fs, path)
+            return read_s3fs_digest_headers(self._fs, path)
 
     def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""

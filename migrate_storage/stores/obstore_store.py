@@ -17,11 +17,12 @@ from obstore.store import LocalStore, MemoryStore
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
-from migrate_storage.stores.encryption import obstore_names_encryption
+from migrate_storage.stores.base import DigestHeaders, plain_e_tag
+from migrate_storage.stores.digest_headers import read_digest_headers
 from migrate_storage.stores.fork_guard import touch
 from migrate_storage.stores.listed_paths import ListedPaths
 
-__all__ = ("HEADERS", "ObstoreStore", "plain_e_tag", "readable_attributes", "unpanicked")
+__all__ = ("HEADERS", "ObstoreStore", "readable_attributes", "unpanicked")
 
 T = TypeVar("T")
 
@@ -35,11 +36,6 @@ _PAGES_AHEAD = 4
 """Pages of a listing that are requested before they are needed."""
 _DEFAULT_TYPES = frozenset({"binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded"})
 """Content types that services report for an object that was stored without one."""
-
-
-def plain_e_tag(e_tag: str | None) -> str | None:
-    """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT differ."""
-    return (e_tag or "").removeprefix("W/").strip('"') or None
 
 
 def to_meta(path: str, meta: Mapping[str, Any]) -> ObjectMeta:
@@ -163,9 +159,9 @@ class ObstoreStore:
         found = unpanicked(lambda: self._store.get(path, options={"head": True}))
         return to_meta(path, found.meta), to_attributes(found.attributes)
 
-    def names_encryption(self, path: str) -> bool:
+    def digest_headers(self, path: str) -> DigestHeaders:
         """See :class:`migrate_storage.stores.base.Store`."""
-        return obstore_names_encryption(self._store, path)
+        return read_digest_headers(self._store, path)
 
     def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""

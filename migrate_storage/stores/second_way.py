@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
-from migrate_storage.stores.base import ObjectAt, Opened, Store
+from migrate_storage.stores.base import DigestHeaders, ObjectAt, Opened, Store
 from migrate_storage.stores.failures import FailureKind, classify
 
 __all__ = ("SecondWayStore",)
@@ -41,9 +41,9 @@ class SecondWayStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         return self._read(path, ObjectAt.open)
 
-    def names_encryption(self, path: str) -> bool:
+    def digest_headers(self, path: str) -> DigestHeaders:
         """See :class:`migrate_storage.stores.base.Store`."""
-        return self._read(path, lambda at: at.store.names_encryption(at.key))
+        return self._read(path, lambda at: at.store.digest_headers(at.key))
 
     def put(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from migrate_storage.core.model import Attributes, ObjectMeta
-from migrate_storage.stores.base import Opened, Store
+from migrate_storage.stores.base import DigestHeaders, Opened, Store
 from migrate_storage.stores.rate_limit import StoreLimits
 
 __all__ = ("ThrottledStore",)
@@ -56,10 +56,10 @@ class ThrottledStore:
         self._pace.requests.acquire(1)
         return self._store.head_with_attributes(path)
 
-    def names_encryption(self, path: str) -> bool:
+    def digest_headers(self, path: str) -> DigestHeaders:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._pace.requests.acquire(1)
-        return self._store.names_encryption(path)
+        return self._store.digest_headers(path)
 
     def open(self, path: str) -> Opened:
         """See :class:`migrate_storage.stores.base.Store`."""

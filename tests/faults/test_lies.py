@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import obstore
 import pytest
 
 from migrate_storage.core.errors import PreflightError
@@ -28,7 +29,7 @@ from tests.support.engine.world import World
 from tests.support.evidence import Evidence
 from tests.support.lies import LIES, Lie
 from tests.support.lying_proxy import Liar, lying_proxy
-from tests.support.servers import S3Server
+from tests.support.servers import AzureServer, S3Server
 
 ROWS = 20
 MiB = 1024 * 1024
@@ -41,14 +42,13 @@ class LyingWorld:
 
     world: World
     liar: Liar
-    server: S3Server
+    server: S3Server | AzureServer
 
     def held(self, side: str, key: str) -> bytes | None:
         try:
-            found = self.server.client.get_object(Bucket=self.liar.buckets[side], Key=key)
-        except self.server.client.exceptions.NoSuchKey:
+            return bytes(obstore.get(self.server.store(self.liar.buckets[side]), key).bytes())
+        except FileNotFoundError:
             return None
-        return bytes(found["Body"].read())
 
     def judge(self, report: Report) -> int:
         """Check each row against what the stores really hold; return how many were re-pointed."""
@@ -74,27 +74,36 @@ def lying_world(sqlite_url: str, seed: int) -> Iterator[Callable[..., LyingWorld
     """Return a function that makes a world: which server, and whether the service can copy."""
     with ExitStack() as stack:
 
-        def make(server: S3Server, *, by_service: bool = False, rows: int = ROWS, large: bool = False) -> LyingWorld:
+        def make(
+            server: S3Server | AzureServer, *, by_service: bool = False, rows: int = ROWS, large: bool = False
+        ) -> LyingWorld:
             liar = stack.enter_context(lying_proxy(server.service.port))
-            behind = server.behind(liar.endpoint)
-            buckets = {"source": server.new_bucket(), "destination": server.new_bucket()}
-            old = places.old_s3(behind if by_service else behind.by_another_name, buckets["source"])
-            world = World(sqlite_url, old.build(), places.new_s3(behind, buckets["destination"]).build(), seed)
+            if isinstance(server, AzureServer):
+                buckets = {"source": server.new_container(), "destination": server.new_container()}
+                lying = server.behind(liar.endpoint)
+                old = places.old_azure(lying, buckets["source"])
+                new = places.new_azure(lying, buckets["destination"])
+            else:
+                buckets = {"source": server.new_bucket(), "destination": server.new_bucket()}
+                behind = server.behind(liar.endpoint)
+                old = places.old_s3(behind if by_service else behind.by_another_name, buckets["source"])
+                new = places.new_s3(behind, buckets["destination"])
+            world = World(sqlite_url, old.build(), new.build(), seed)
             stack.callback(world.close)
             world.fill(rows)
-            client, destination = server.client, buckets["destination"]
+            stores = {side: server.store(bucket) for side, bucket in buckets.items()}
             if large:
                 for name in world.contents:
                     world.contents[name] = world.random.randbytes(9 * MiB)
-                    client.put_object(Bucket=buckets["source"], Key=name, Body=world.contents[name])
+                    obstore.put(stores["source"], name, world.contents[name], use_multipart=False)
 
             def rewrite(key: str) -> None:
                 world.contents[key] = b"written by the application, " + key.encode()
-                client.put_object(Bucket=buckets["source"], Key=key, Body=world.contents[key])
+                obstore.put(stores["source"], key, world.contents[key])
 
             liar.buckets, liar.contents, liar.rewrite = buckets, world.contents, rewrite
-            liar.remove = lambda key: client.delete_object(Bucket=destination, Key=key)
-            liar.put = lambda key, body: client.put_object(Bucket=destination, Key=key, Body=body)
+            liar.remove = lambda key: obstore.delete(stores["destination"], key)
+            liar.put = lambda key, body: obstore.put(stores["destination"], key, body)
             return LyingWorld(world=world, liar=liar, server=server)
 
         yield make
@@ -131,10 +140,16 @@ def test_no_row_names_wrong_or_missing_bytes(
     monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if listings else 10**9)
     lie = LIES[name]
     made: LyingWorld = lying_world(request.getfixturevalue(f"{server}_s3"), by_service=way == "service")
+    word = ("old",) if listings and not lie.breaks_user_word and not lie.rewrites else ()
+    moved = check_lie(made, lie, share, seed, word)
+    evidence.record(f"{name}, {share}, {way}, {server}", moved=moved, listed=ROWS - moved, lies=made.liar.told.total())
+
+
+def check_lie(made: LyingWorld, lie: Lie, share: str, seed: int, word: tuple[str, ...]) -> int:
+    """Run while it is told about a share of the objects; check each row, and return how many were re-pointed."""
     keys = sorted(made.world.contents)
     chosen = keys if share == "all" else random.Random(seed).sample(keys, len(keys) // 10)
     made.liar.lie, made.liar.chosen = lie, frozenset(chosen)
-    word = ("old",) if listings and not lie.breaks_user_word and not lie.rewrites else ()
     try:
         report = made.world.run(consistent_listings=word, attempts=2, settle=0)
     except PreflightError:
@@ -142,12 +157,45 @@ def test_no_row_names_wrong_or_missing_bytes(
         made.liar.lie = None
         assert made.liar.told
         assert {value["backend"] for value in made.world.raw()} == {"old"}
-        return
+        return 0
     made.liar.lie = None
     assert made.liar.told, "no lie was told: this test shows nothing"
     moved = made.judge(report)
     assert moved >= ROWS - len(chosen), "what it tells the truth about is moved"
-    evidence.record(f"{name}, {share}, {way}, {server}", moved=moved, listed=ROWS - moved, lies=made.liar.told.total())
+    return moved
+
+
+_OF_AZURE = [
+    lie.name
+    for lie in LIES.values()
+    # A body that is changed on its way is refused: its length is signed.
+    if (not lie.calls & (_IN_PARTS | {"COPY"}) and not lie.name.startswith("put_keeps_"))
+    or lie.name == "put_keeps_nothing"
+]
+
+
+_QUICK_OF_AZURE = {
+    "put_keeps_nothing",
+    "get_flips_one_bit_always",
+    "get_answers_another_object",
+    "head_of_copy_tells_another_size",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        pytest.param(name, share, marks=() if name in _QUICK_OF_AZURE and share == "tenth" else pytest.mark.soak)
+        for name in _OF_AZURE
+        for share in ("tenth", "all")
+    ],
+)
+def test_no_row_names_wrong_or_missing_bytes_of_azure(
+    azurite: AzureServer, lying_world: Any, name: str, share: str, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """ETags of Azure are no digests: ``Content-MD5`` is one, which a signed HEAD shows."""
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if "LIST" in LIES[name].calls else 10**9)
+    check_lie(lying_world(azurite), LIES[name], share, seed, ())
 
 
 @pytest.mark.parametrize("name", [lie.name for lie in LIES.values() if lie.calls & _IN_PARTS])

@@ -137,6 +137,10 @@ class AzureServer:
         endpoint = f"http://{HOST}:{service.port}/{account}"
         return cls(endpoint=endpoint, account=account, key=service.credentials["key"], service=service)
 
+    def behind(self, endpoint: str) -> AzureServer:
+        """The same server, reached through a proxy."""
+        return replace(self, endpoint=f"{endpoint}/{self.account}")
+
     @property
     def connection_string(self) -> str:
         return (

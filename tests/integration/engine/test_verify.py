@@ -20,7 +20,7 @@ from migrate_storage.engine.verify import (
     sha256_of,
     verify,
 )
-from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.base import DigestHeaders, ObjectAt
 from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.servers import S3Server
 
@@ -54,8 +54,8 @@ class Reading:
     def __init__(self, store: ObstoreStore, *, trusted: bool = False, encrypted: bool = False) -> None:
         self._store, self.name, self.is_local, self.reads, self._encrypted = store, "s", trusted, 0, encrypted
 
-    def names_encryption(self, path: str) -> bool:
-        return self._encrypted
+    def digest_headers(self, path: str) -> DigestHeaders:
+        return DigestHeaders(encrypted=self._encrypted)
 
     def open(self, path: str) -> Any:
         self.reads += 1

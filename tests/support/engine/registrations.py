@@ -63,5 +63,10 @@ def new_s3(server: S3Server, root: str, key: str = "new") -> Registration:
     return Registration(key=key, driver="obstore", fs=f"s3://{root}/", options=server.options())
 
 
+def old_azure(server: AzureServer, container: str, key: str = "old") -> Registration:
+    options = {"connection_string": server.connection_string}
+    return Registration(key=key, driver="fsspec", fs="abfs", prefix=container, options=options)
+
+
 def new_azure(server: AzureServer, container: str, key: str = "new") -> Registration:
     return Registration(key=key, driver="obstore", fs=f"az://{container}/", options=server.options())

@@ -1,0 +1,93 @@
+"""What a HEAD tells of an object's digest, in headers that obstore and fsspec leave out.
+
+S3 defines the ETag of an object that was written by one PUT as the MD5 of its bytes, but for objects that are encrypted
+with KMS or with a customer's key (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Google says the same
+of its XML API, and has the MD5 in ``x-goog-hash`` (https://cloud.google.com/storage/docs/hashes-etags). Azure has it in
+``Content-MD5`` (https://learn.microsoft.com/rest/api/storageservices/get-blob-properties).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import urllib.request
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import obstore
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from migrate_storage.stores.base import DigestHeaders, plain_e_tag
+
+__all__ = ("read_digest_headers", "read_s3fs_digest_headers")
+
+_SIGNATURE_LIFETIME = timedelta(minutes=5)
+_TIMEOUT_SECONDS = 30.0
+_CUSTOMER_KEYS = (
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-goog-encryption-algorithm",
+    "x-goog-encryption-kms-key-name",
+)
+
+
+def read_digest_headers(store: Any, path: str) -> DigestHeaders:
+    """Send a signed HEAD.
+
+    Args:
+        store: a store of obstore.
+        path: the key, below the store's own prefix.
+
+    Returns:
+        Nothing known where it cannot be seen: another service, no credentials that sign, no answer.
+    """
+    if not isinstance(store, (S3Store, GCSStore, AzureStore)):
+        return DigestHeaders()
+    try:
+        # What Azure lets read by GET it lets read by HEAD; of HEAD obstore signs no right at all.
+        method = "GET" if isinstance(store, AzureStore) else "HEAD"
+        url = obstore.sign(store, method, path, _SIGNATURE_LIFETIME)
+        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the store's own endpoint
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+    except Exception:  # noqa: BLE001 - it is not seen then
+        return DigestHeaders()
+    return DigestHeaders(
+        e_tag=plain_e_tag(headers.get("etag")), md5=_find_md5(store, headers), encrypted=_names_encryption(headers)
+    )
+
+
+def read_s3fs_digest_headers(filesystem: Any, path: str) -> DigestHeaders:
+    """Ask a filesystem of s3fs; return as :func:`read_digest_headers` does."""
+    if not hasattr(filesystem, "call_s3") or not hasattr(filesystem, "split_path"):
+        return DigestHeaders()
+    try:
+        bucket, key, _ = filesystem.split_path(path)
+        answer = filesystem.call_s3("head_object", Bucket=bucket, Key=key)["ResponseMetadata"]["HTTPHeaders"]
+    except Exception:  # noqa: BLE001 - see above
+        return DigestHeaders()
+    headers = {str(name).lower(): str(value) for name, value in answer.items()}
+    return DigestHeaders(e_tag=plain_e_tag(headers.get("etag")), encrypted=_names_encryption(headers))
+
+
+def _find_md5(store: Any, headers: Mapping[str, str]) -> str | None:
+    if isinstance(store, AzureStore):
+        return _to_hex(headers.get("content-md5"))
+    if isinstance(store, GCSStore):
+        parts = (part.strip() for part in headers.get("x-goog-hash", "").split(","))
+        return _to_hex(next((part.removeprefix("md5=") for part in parts if part.startswith("md5=")), None))
+    return None
+
+
+def _to_hex(encoded: str | None) -> str | None:
+    try:
+        return base64.b64decode(encoded, validate=True).hex() if encoded else None
+    except binascii.Error:
+        return None
+
+
+def _names_encryption(headers: Mapping[str, str]) -> bool:
+    if headers.get("x-amz-server-side-encryption", "").lower().startswith("aws:kms"):
+        return True
+    return any(headers.get(name) for name in _CUSTOMER_KEYS)
