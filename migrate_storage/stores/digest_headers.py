@@ -46,8 +46,7 @@ def read_digest_headers(store: Any, path: str) -> DigestHeaders:
         return DigestHeaders()
     try:
         # What Azure lets read by GET it lets read by HEAD; of HEAD obstore signs no right at all.
-        method = "GET" if isinstance(store, AzureStore) else "HEAD"
-        url = obstore.sign(store, method, path, _SIGNATURE_LIFETIME)
+        url = obstore.sign(store, "GET" if isinstance(store, AzureStore) else "HEAD", path, _SIGNATURE_LIFETIME)
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the store's own endpoint
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
             headers = {name.lower(): value for name, value in answer.headers.items()}
