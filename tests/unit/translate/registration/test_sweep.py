@@ -19,6 +19,7 @@ from tests.support.translate.aws_sweep import (
     isolate_aws,
     share_botocore_data,
 )
+from tests.support.translate.public_configurations import PUBLIC
 
 SEED = 23
 KEY = "a folder/name+ü.txt"
@@ -74,6 +75,22 @@ def check_counts(outcomes: Counter[str]) -> None:
 
 def test_a_tenth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     check_counts(sweep(200, SEED, monkeypatch, tmp_path))
+
+
+#: botocore refuses them: an empty text is no endpoint and no region.
+REFUSED_SHAPES = frozenset({"an empty region of a variable"})
+
+
+def test_shapes_of_public_repositories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    share_botocore_data(monkeypatch)
+    assert len(PUBLIC) >= 30
+    found = {}
+    for name, configuration in PUBLIC.items():
+        with monkeypatch.context() as patch:
+            isolate_aws(patch, tmp_path, configuration.environment)
+            found[name] = compare(configuration)
+    assert {name: said for name, (_, said) in found.items() if said} == {}
+    assert {name for name, (outcome, _) in found.items() if outcome != "equal"} == REFUSED_SHAPES, found
 
 
 @pytest.mark.soak
