@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from migrate_storage.core.model import Place
+from migrate_storage.translate.protocols.s3_address import PARTITIONS
 
 __all__ = (
     "GLOBAL_MEMORY", "Split", "join_folder", "join_prefix", "normalise_endpoint", "resolve_links", "root_and_prefix",
@@ -205,16 +206,6 @@ def normalise_endpoint(url: str) -> str:
     return f"{scheme}://{host}{parts.path.rstrip('/')}"
 
 
-#: Bucket names are unique within a partition of AWS, so region and style of the endpoint do not matter.
-_AWS_PARTITIONS = (
-    (".amazonaws.com.cn", "aws-cn"),
-    (".amazonaws.com", ""),
-    (".amazonaws.eu", "aws-eusc"),
-    (".c2s.ic.gov", "aws-iso"),
-    (".sc2s.sgov.gov", "aws-iso-b"),
-)
-
-
 def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str = "", virtual: bool = False) -> str:
     """Return the endpoint of a :class:`Place` on S3.
 
@@ -227,24 +218,18 @@ def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str 
     Returns:
         Empty for AWS, ``aws-cn`` and the like for its other partitions, else a normalised URL.
     """
+    # Bucket names are unique within a partition of AWS, so region and style of the endpoint do not matter.
     if not endpoint:
-        region = region or ""
-        if region.startswith("cn-"):
-            return "aws-cn"
-        if region.startswith("us-gov-"):
-            return "aws-us-gov"
-        if region.startswith("eusc-"):
-            return "aws-eusc"
-        return ""
+        return next(name for start, _, name in PARTITIONS if (region or "").startswith(start))
     normal = normalise_endpoint(endpoint)
     scheme, _, rest = normal.partition("://")
     if virtual and bucket and rest.startswith(f"{bucket}."):
         rest = rest[len(bucket) + 1 :]
         normal = f"{scheme}://{rest}"
     host = rest.partition("/")[0].partition(":")[0]
-    for suffix, partition in _AWS_PARTITIONS:
-        if host.endswith(suffix):
-            return "aws-us-gov" if "us-gov-" in host else partition
+    for start, suffix, name in PARTITIONS:
+        if host.endswith(f".{suffix}") and (suffix != "amazonaws.com" or start in host):
+            return name
     return normal
 
 

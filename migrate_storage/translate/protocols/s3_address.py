@@ -1,8 +1,8 @@
 """Where the requests for a bucket go, by botocore's rules: style by the bucket's name, partition, region.
 
 ``registration/botocore_client.py`` asks botocore itself where a live filesystem is at hand. These rules are for what is
-only written down: options in a source file, and those of an ``ObstoreBackend``. The sweep in
-``tests/unit/translate/registration/test_sweep.py`` compares both.
+only written down: options in a source file, and those of an ``ObstoreBackend``. The round trips in
+``tests/unit/translate/codegen`` compare both.
 """
 
 from __future__ import annotations
