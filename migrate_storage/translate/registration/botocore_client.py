@@ -96,10 +96,10 @@ class BotocoreClient:
             region, service = scope.groups()
             if service == "s3express" and bucket.endswith("--x-s3"):
                 # A session of the bucket is asked for first; objects are below the same host.
-                host = urlsplit(url).netloc
-                if not host.startswith(f"{bucket}."):
+                parts = urlsplit(url)
+                if not parts.netloc.startswith(f"{bucket}.s3express-"):
                     return note("s3.address.unlike", "endpoint_url", why="an express bucket at a custom endpoint")
-                url = f"https://{host}/{quote(key)}"
+                url = f"{parts.scheme}://{parts.netloc}/{quote(key)}"
             elif service != "s3":
                 return note("s3.address.unlike", "prefix", why=f"the service {printable(service)}")
         elif "AWS4-ECDSA" in text:

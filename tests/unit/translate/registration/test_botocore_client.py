@@ -187,3 +187,21 @@ def test_a_profile_that_cannot_reach_its_bucket_is_refused_early(home: Path) -> 
     (home / "config").write_text("[profile a]\nregion=eu-west-1\ns3 =\n  use_accelerate_endpoint = true\n")
     with pytest.raises(ConfigurationError, match="Path-style addressing cannot be used with S3 Accelerate"):
         ObstoreBackend("x", "s3://my.dotted.bucket", profile="a")
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoint"),
+    [
+        ({}, "https://fast--use1-az4--x-s3.s3express-use1-az4.us-west-2.amazonaws.com"),
+        ({"use_ssl": False}, "http://fast--use1-az4--x-s3.s3express-use1-az4.us-west-2.amazonaws.com"),
+        ({"endpoint_url": "http://localhost:9000"}, None),
+    ],
+)
+def test_an_express_bucket(options: dict[str, Any], endpoint: str | None) -> None:
+    fs = filesystem(**OWN, **options, client_kwargs={"region_name": "us-west-2"})
+    translation = read_filesystem(fs, "fast--use1-az4--x-s3").translation
+    if endpoint is None:
+        assert [note.code for note in translation.refused] == ["s3.address.unlike"]
+    else:
+        assert translation.config.options["endpoint"] == endpoint
+        assert translation.config.options["s3_express"] is True
