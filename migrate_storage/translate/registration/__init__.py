@@ -1,7 +1,8 @@
 """Read registered backends: kind, translation, and the places of their files.
 
-Live objects are read without being used: no filesystem is instantiated and no request is sent. Only two kinds of files
-are read: the AWS configuration of a profile, and a service account that names its own server.
+Live objects are read without being used: no filesystem is instantiated and no request is sent. For an ``S3FileSystem``
+botocore makes a client from its session, and stops before it sends; hooks of that session run as for any request. Only
+two kinds of files are read: the AWS configuration, by botocore, and a service account that names its own server.
 """
 
 from __future__ import annotations
