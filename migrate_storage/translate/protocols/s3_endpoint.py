@@ -75,7 +75,9 @@ def _make_options(address: S3Address, bucket: str, environment: Mapping[str, str
     if not address.virtual:
         composed = f"https://s3.{address.region}.amazonaws.com"
     result: dict[str, Any] = {}
-    if custom or address.endpoint != composed or any(environment.get(name) for name in ENDPOINT_VARIABLES):
+    # An older botocore may not know a partition, and ask another host than the one of its region.
+    known = address.endpoint == composed and partition_suffix(address.region) == "amazonaws.com"
+    if custom or not known or any(environment.get(name) for name in ENDPOINT_VARIABLES):
         result["endpoint"] = address.endpoint
     result["region"] = address.region
     if address.virtual:
