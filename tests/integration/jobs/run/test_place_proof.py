@@ -35,26 +35,29 @@ def refused(world: World, says: str, **options: Any) -> None:
     assert world.dump() == before
 
 
-def write_profile(folder: Path, monkeypatch: pytest.MonkeyPatch, live: Any, named: str) -> None:
-    """Write a profile whose credentials file has the endpoint of one server, and its configuration file that of another."""
-    secrets = f"[p]\naws_access_key_id = {live.key}\naws_secret_access_key = {live.secret}\nregion = us-east-1\n"
-    (folder / "credentials").write_text(f"{secrets}endpoint_url = {live.endpoint}\n")
-    (folder / "config").write_text(f"[profile p]\nregion = us-east-1\nendpoint_url = {named}\n")
+def write_profile(folder: Path, server: Any, endpoint: str) -> None:
+    """Write a profile with a server's keys and this endpoint."""
+    keys = f"aws_access_key_id = {server.key}\naws_secret_access_key = {server.secret}"
+    (folder / "credentials").write_text(f"[p]\n{keys}\nregion = us-east-1\nendpoint_url = {endpoint}\n")
+
+
+def profiled(folder: Path, monkeypatch: pytest.MonkeyPatch, live: Any, named: str, bucket: str) -> FSSpecBackend:
+    """A source that has connected to one server, and whose profile names another one since."""
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
-
-
-def profiled(bucket: str) -> FSSpecBackend:
-    return FSSpecBackend(key="old", fs=s3fs.S3FileSystem(profile="p", skip_instance_cache=True), prefix=bucket)
+    write_profile(folder, live, live.endpoint)
+    fs = s3fs.S3FileSystem(profile="p", skip_instance_cache=True)
+    fs.connect()
+    write_profile(folder, live, named)
+    return FSSpecBackend(key="old", fs=fs, prefix=bucket)
 
 
 @pytest.fixture
 def two_endpoints(rclone_s3, moto_s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A source whose files are at rclone, though its configuration file names moto: boto prefers the credentials file."""
-    write_profile(tmp_path, monkeypatch, rclone_s3, moto_s3.endpoint)
+    """A source whose files are at rclone, though its profile names moto by now."""
     bucket = rclone_s3.new_bucket()
     moto_s3.client.create_bucket(Bucket=bucket)
-    return bucket, profiled(bucket)
+    return bucket, profiled(tmp_path, monkeypatch, rclone_s3, moto_s3.endpoint, bucket)
 
 
 @pytest.mark.parametrize("stands", ["other bytes", "nothing"])
@@ -168,7 +171,6 @@ def test_a_replica_is_not_the_same_place_where_nothing_may_be_written(
         alias_shim(port, alias=bucket, bucket=replica, read_only=True) as live,
         alias_shim(port, read_only=True) as named,
     ):
-        write_profile(tmp_path, monkeypatch, moto_s3.behind(live.endpoint), named.endpoint)
         world = World(sqlite_url, places.old_s3(moto_s3, bucket).build(), places.new_s3(moto_s3, bucket).build())
         world.fill(1)
         [(name, content)] = world.contents.items()
@@ -177,7 +179,7 @@ def test_a_replica_is_not_the_same_place_where_nothing_may_be_written(
             moto_s3.client.put_object(Bucket=replica, Key=name, Body=content)
             if moto_s3.client.head_object(Bucket=replica, Key=name)["LastModified"] != date:
                 break
-        world.old = profiled(bucket)
+        world.old = profiled(tmp_path, monkeypatch, moto_s3.behind(live.endpoint), named.endpoint, bucket)
         world.new = places.new_s3(moto_s3.behind(named.endpoint), bucket).build()
         for destination in ("new", None):
             report = world.run(destination=destination)
