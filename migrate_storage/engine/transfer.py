@@ -33,9 +33,9 @@ __all__ = (
 )
 
 MD5 = re.compile("[0-9a-f]{32}")
+"""An ETag that may be the MD5 of the bytes."""
 MULTIPART = re.compile("[0-9a-f]{32}-[0-9]+")
 """The ETag that S3 gives an upload in parts."""
-"""An ETag that may be the MD5 of the bytes."""
 COPY_ROUNDS = 4
 """How often one object is copied at most because its source changed meanwhile or the copy could not be verified."""
 SMALL_BYTES = 8 * MiB

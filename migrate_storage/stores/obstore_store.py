@@ -30,6 +30,8 @@ _FIELDS = ("content_type", "content_encoding", "content_language", "content_disp
 HEADERS = {field: field.replace("_", "-").title() for field in _FIELDS}
 """The header of each field of ``Attributes``."""
 _FIELD_OF = {header.lower(): field for field, header in HEADERS.items()}
+_PARTS_AT_ONCE = 2
+"""Parts of one upload that are sent at once. With four, a process whose objects are large takes more than 200 MB."""
 _PAGE_OBJECTS = 1000
 """Objects in one page of a listing, as in one answer of S3."""
 _PAGES_AHEAD = 4
@@ -182,7 +184,7 @@ class ObstoreStore:
         self._check_path(path)
         arguments: dict[str, Any] = {"use_multipart": part_size is not None}
         if part_size is not None:
-            arguments.update(chunk_size=part_size, max_concurrency=4)
+            arguments.update(chunk_size=part_size, max_concurrency=_PARTS_AT_ONCE)
         elif create:
             arguments["mode"] = "create"
         elif replaces is not None and replaces.e_tag and self._root is None:
