@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 
-__all__ = ("ObjectAt", "Opened", "Store")
+__all__ = ("DigestHeaders", "ObjectAt", "Opened", "Store", "plain_e_tag")
 
 
 def plain_e_tag(e_tag: str | None) -> str | None:

@@ -9,7 +9,6 @@ of its XML API, and has the MD5 in ``x-goog-hash`` (https://cloud.google.com/sto
 from __future__ import annotations
 
 import base64
-import binascii
 import urllib.request
 from collections.abc import Mapping
 from datetime import timedelta
@@ -20,7 +19,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from migrate_storage.stores.base import DigestHeaders, plain_e_tag
 
-__all__ = ("read_digest_headers", "read_s3fs_digest_headers")
+__all__ = ("md5_to_hex", "read_digest_headers", "read_s3fs_digest_headers")
 
 _SIGNATURE_LIFETIME = timedelta(minutes=5)
 _TIMEOUT_SECONDS = 30.0
@@ -72,17 +71,18 @@ def read_s3fs_digest_headers(filesystem: Any, path: str) -> DigestHeaders:
 
 def _find_md5(store: Any, headers: Mapping[str, str]) -> str | None:
     if isinstance(store, AzureStore):
-        return _to_hex(headers.get("content-md5"))
+        return md5_to_hex(headers.get("content-md5"))
     if isinstance(store, GCSStore):
         parts = (part.strip() for part in headers.get("x-goog-hash", "").split(","))
-        return _to_hex(next((part.removeprefix("md5=") for part in parts if part.startswith("md5=")), None))
+        return md5_to_hex(next((part.removeprefix("md5=") for part in parts if part.startswith("md5=")), None))
     return None
 
 
-def _to_hex(encoded: str | None) -> str | None:
+def md5_to_hex(encoded: str | None) -> str | None:
+    """Return an MD5 in hex that a service gives in base64; ``None`` where it gives none."""
     try:
         return base64.b64decode(encoded, validate=True).hex() if encoded else None
-    except binascii.Error:
+    except ValueError:
         return None
 
 

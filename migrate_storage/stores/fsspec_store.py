@@ -5,7 +5,6 @@ It serves sources that obstore cannot open, and keys that obstore cannot address
 
 from __future__ import annotations
 
-import base64
 import datetime
 import os
 import threading
@@ -19,7 +18,7 @@ from weakref import WeakKeyDictionary
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.stores.base import DigestHeaders, plain_e_tag
-from migrate_storage.stores.digest_headers import read_s3fs_digest_headers
+from migrate_storage.stores.digest_headers import md5_to_hex, read_s3fs_digest_headers
 from migrate_storage.stores.obstore_store import HEADERS, to_attributes
 from migrate_storage.translate import PROTOCOLS
 
@@ -305,9 +304,4 @@ def _read_md5(info: Mapping[str, Any]) -> str | None:
     digest = info.get("md5Hash") or settings.get("content_md5")
     if isinstance(digest, (bytes, bytearray)):
         return bytes(digest).hex()
-    if isinstance(digest, str):
-        try:
-            return base64.b64decode(digest, validate=True).hex()
-        except ValueError:
-            return None
-    return None
+    return md5_to_hex(digest) if isinstance(digest, str) else None
