@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -150,8 +150,8 @@ class CopyPolicy:
     recheck_source: bool = True
     #: How often the object is copied at most.
     rounds: int = COPY_ROUNDS
-    #: Called before each attempt, repeated ones included.
-    before_attempt: Callable[[], None] = lambda: None
+    #: Called before each attempt, repeated ones included, with what the earlier ones sent.
+    before_attempt: Callable[[Sequence[SentBody]], None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

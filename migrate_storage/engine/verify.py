@@ -128,7 +128,7 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
     sent: list[SentBody] = []
 
     def copy_once() -> Verified:
-        policy.before_attempt()
+        policy.before_attempt(sent)
         copied = copy_bytes(source, destination, replace(policy, create=create), resources, on_send=sent.append)
         if copied.source.e_tag is None and not source.store.is_local:
             copied = _head_for_digest(copied, source, retry)

@@ -179,7 +179,7 @@ def test_each_attempt_is_announced_and_a_failed_one_is_repeated() -> None:
     source, _ = source_of(b"1")
     attempts: list[int] = []
 
-    def begin() -> None:
+    def begin(_: object) -> None:
         attempts.append(1)
         if len(attempts) == 1:
             raise ConnectionError("reset")
