@@ -42,8 +42,13 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
         found: Iterable[tuple[SlotPath, Any]] = _find_files(row.value)
     else:
         value = _parse(row.value)
-        files = [((i,), entry) for i, entry in enumerate(value)] if isinstance(value, list) else [((), value)]
-        found = [each for path, entry in files for each in ((path, entry), *_search_files(_parts_of(path, entry)))]
+        files: list[tuple[SlotPath, Any]] = (
+            [((i,), entry) for i, entry in enumerate(value)] if isinstance(value, list) else [((), value)]
+        )
+        found = files
+        if row.value.count("filename") > len(files) or "\\u00" in row.value:
+            # A file may be inside of another one.
+            found = [each for path, entry in files for each in ((path, entry), *_search_files(_parts_of(path, entry)))]
     return tuple(Slot(RowRef(of, row.pk, path), _check_file(entry)) for path, entry in found if entry is not None)
 
 

@@ -14,7 +14,7 @@ __all__ = ("BatchedRechecks", "Findings")
 
 _BATCH_OBJECTS = 5000
 """Copies, or objects whose rows were updated, that wait for one listing at most."""
-_MAX_WAIT_SECONDS = 5.0
+_MAX_WAIT_SECONDS = 15.0
 """Seconds after which a listing begins for fewer of them."""
 
 Listed = tuple[Mapping[str, ObjectMeta], Mapping[str, ObjectMeta]]

@@ -25,7 +25,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate.places import vendor_of
 
-__all__ = ("ListingEvidence", "SideListings", "head_confirms", "key_order", "listing_matches_head", "lists_freshly")
+__all__ = ("ListingEvidence", "SideListings", "head_confirms", "listing_matches_head", "lists_freshly")
 
 MIN_WANTED_OBJECTS = 20
 """Objects for which a listing is begun at least; HEADs of fewer cost less."""
@@ -155,24 +155,25 @@ class ListingEvidence:
 
     def _list_range(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
         """List from the first wanted key to the last; return wanted ones, if evidence."""
-        keys = sorted(wanted, key=key_order)
+        # Services order keys by the bytes of their UTF-8, as Python orders texts.
+        keys = sorted(wanted)
         found: dict[str, ObjectMeta] = {}
-        last, end = b"", key_order(keys[-1])
+        last, end, most = "", keys[-1], _MAX_LISTED_PER_WANTED * len(wanted)
         try:
             for count, meta in enumerate(store.list(_common_folder(keys), after=keys[0][:-1])):
-                position = key_order(meta.path)
-                if count == _MAX_LISTED_PER_WANTED * len(wanted):
+                key = meta.path
+                if count == most:
                     self._rest_until, self._sparse_count = self._clock() + self._rest_seconds, len(wanted)
                     self._rest_seconds *= 2
                     return {}
-                if position <= last or not meta.e_tag:
+                if key <= last or not meta.e_tag:
                     self.trusted = False
                     return {}
-                if position > end:
+                if key > end:
                     break
-                last = position
-                if meta.path in wanted:
-                    found[meta.path] = meta
+                last = key
+                if key in wanted:
+                    found[key] = meta
         except StoppedError:
             raise
         except Exception:  # noqa: BLE001 - after any failure each object gets a HEAD
@@ -201,11 +202,6 @@ def head_confirms(at: ObjectAt, listed: ObjectMeta, retry: Retry) -> bool:
     except StoreRequestError:
         return False
     return proven_unchanged(listed.evidence, found.evidence)
-
-
-def key_order(key: str) -> bytes:
-    """Return the bytes by which services order their keys."""
-    return key.encode("utf-8", "surrogatepass")
 
 
 def _common_folder(keys: Sequence[str]) -> str:

@@ -152,9 +152,9 @@ class ObjectCopier:
         except StoppedError:
             raise
         except SourceMissingError as error:
-            return CopyResult(task=task, kind=OutcomeKind.MISSING, reason=str(error))
+            return CopyResult(task=task, kind=OutcomeKind.MISSING, reason=str(error), left=error.left)
         except ContradictedError as error:
-            return CopyResult(task=task, kind=OutcomeKind.UNVERIFIED, reason=str(error))
+            return CopyResult(task=task, kind=OutcomeKind.UNVERIFIED, reason=str(error), left=error.left)
         except KeyRefusedError as error:
             return CopyResult(task=task, kind=OutcomeKind.FAILED, reason=str(error))
         except StoreRequestError as error:
@@ -164,8 +164,8 @@ class ObjectCopier:
 
     def _recheck(self, result: CopyResult) -> CopyResult:
         task = result.task
-        source = self.plan.source.resolve(task.item.source.path)
-        there = self._head(self.plan.destination.resolve(task.item.destination.path))
+        source = self.plan.source_of(task.item)
+        there = self._head(self.plan.destination_of(task.item))
         now = self._head(source) if result.source_pending else None
         if (confirmed := confirm_copy(result, now, there)) is not None:
             return confirmed
@@ -177,11 +177,11 @@ class ObjectCopier:
         return second if second.verified is not None or second.left is not None else replace(second, left=there)
 
     def _process(self, task: CopyTask) -> CopyResult:
-        source = self.plan.source.resolve(task.item.source.path)
+        source = self.plan.source_of(task.item)
         moves = task.item.action.moves
         if task.item.action is not Action.REWRITE and (refusal := self.plan.refusal(task.item.destination.path)):
             raise KeyRefusedError(refusal)
-        destination = self.plan.destination.resolve(task.item.destination.path)
+        destination = self.plan.destination_of(task.item)
         if moves:
             return self._copy(_Copy(task, source, destination))
         if task.item.action is Action.SKIP or self.plan.by_objects:
@@ -244,20 +244,25 @@ class ObjectCopier:
             The result, or ``None`` where the object must pass through this process; and whether what is at the
             destination may be replaced then.
         """
-        for _ in range(COPY_ROUNDS):
-            before = self._copy_within_service(copy, copier, create=copier.create_only and not replace_existing)
-            if isinstance(before, CopyResult):
-                return before, replace_existing
-            if before is None:
-                return None, replace_existing
-            replace_existing = True
-            verified = verify_server_side_copy(before, self._head(copy.destination))
-            if verified is None:
-                break
-            if self._may_list_source(copy.task):
-                return CopyResult(task=copy.task, verified=verified, copied=True, source_pending=True), True
-            if consistent_with(before.evidence, self._head_source(copy.source).evidence):
-                return CopyResult(task=copy.task, verified=verified, copied=True), True
+        left: ObjectMeta | None = None
+        try:
+            for _ in range(COPY_ROUNDS):
+                before = self._copy_within_service(copy, copier, create=copier.create_only and not replace_existing)
+                if isinstance(before, CopyResult):
+                    return before, replace_existing
+                if before is None:
+                    return None, replace_existing
+                replace_existing = True
+                verified = verify_server_side_copy(before, left := self._head(copy.destination))
+                if verified is None:
+                    break
+                if self._may_list_source(copy.task):
+                    return CopyResult(task=copy.task, verified=verified, copied=True, source_pending=True), True
+                if consistent_with(before.evidence, self._head_source(copy.source).evidence):
+                    return CopyResult(task=copy.task, verified=verified, copied=True), True
+        except (SourceMissingError, StoreRequestError) as error:
+            error.left = left
+            raise
         return None, replace_existing
 
     def _copy_within_service(
@@ -468,9 +473,9 @@ def _failed_result(task: CopyTask, error: StoreRequestError) -> CopyResult:
     failure = error.failure
     if failure.kind is FailureKind.ARCHIVED:
         reason = f"restore it from its archive class first, then run again: {failure.message}"
-        return CopyResult(task=task, kind=OutcomeKind.ARCHIVED, reason=reason)
+        return CopyResult(task=task, kind=OutcomeKind.ARCHIVED, reason=reason, left=error.left)
     # MISSING is an outcome for the source only, see SourceMissingError. A destination that answers so may have lost one
     # object or its bucket; many such answers in a row open the circuit breaker.
     kind = FailureKind.TRANSIENT if failure.kind is FailureKind.MISSING else failure.kind
     store_wide = kind if kind.is_store_wide else None
-    return CopyResult(task=task, kind=OutcomeKind.FAILED, reason=failure.message, failure=store_wide)
+    return CopyResult(task=task, kind=OutcomeKind.FAILED, reason=failure.message, failure=store_wide, left=error.left)

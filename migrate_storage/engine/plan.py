@@ -11,6 +11,7 @@ from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Way
 from migrate_storage.engine.place_proof import PlaceProof
 from migrate_storage.journal import ObjectRecord, object_id
+from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import encode_key, unaddressable
@@ -45,6 +46,8 @@ class Item:
     destination: Location
     action: Action
     slots: tuple[Slot, ...]
+    #: The places of both; ``None`` where only the filenames are known.
+    places: tuple[Place, Place] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +96,34 @@ class MigrationPlan:
 
     def copier(self, item: Item) -> ServerSideCopier | None:
         """Return what copies an object within the service; ``None`` where nothing does."""
-        return self.copiers[self.source.place(item.source.path).root] if item.action is Action.COPY else None
+        if item.action is not Action.COPY:
+            return None
+        place = item.places[0] if item.places else self.source.place(item.source.path)
+        return self.copiers[place.root]
+
+    def source_of(self, item: Item) -> ObjectAt:
+        """Return the source object of an item.
+
+        Raises:
+            KeyRefusedError: no library can address its key.
+        """
+        path = item.source.path
+        return self.source.resolve_at(item.places[0], path) if item.places else self.source.resolve(path)
+
+    def destination_of(self, item: Item) -> ObjectAt:
+        """Return the object at the destination of an item.
+
+        Raises:
+            KeyRefusedError: no library can address its key.
+        """
+        path = item.destination.path
+        return self.destination.resolve_at(item.places[1], path) if item.places else self.destination.resolve(path)
 
     def has_id(self, record: ObjectRecord) -> bool:
         """Whether the source of a record is where its key is registered now."""
         if record.source_key != self.source.key:
             return True  # registered elsewhere, which this plan does not know
-        return object_id(resolve_links(self.source.place(record.source_path)), record.destination_key) == record.id
+        return object_id(self.source.place(record.source_path), record.destination_key) == record.id
 
     def destination_path(self, filename: str) -> str:
         """Return the filename that a row will have.
@@ -107,13 +131,16 @@ class MigrationPlan:
         An object that is inside the destination already keeps its place. Any other one keeps its key below the source's
         bucket and prefix.
         """
+        return self._name_copy(filename, self.source.place(filename))
+
+    def _name_copy(self, filename: str, place: Place) -> str:
         if self.way is Way.SWAP:
             return filename
-        place, root = resolve_links(self.source.place(filename)), resolve_links(self.destination.root)
+        root = self.destination.root
         if self.shared and root.root == place.root and place.key.startswith(root.key):
             path = place.key[len(root.key) :]
         else:
-            path = self.source.registration.relative(filename)
+            path = self.source.registration.relative(filename, place)
         return encode_key(path, local=root.service == "file") if self.encode else path
 
     def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
@@ -129,22 +156,24 @@ class MigrationPlan:
                 raise ValueError("a filename in it is no valid Unicode: no store and no database can be asked for it")
             if "\0" in filename:
                 raise ValueError("a filename in it has a NUL character, which no disk and no PostgreSQL can hold")
-            place = resolve_links(self.source.place(filename))
+            place = self.source.place(filename)
             id_ = object_id(place, self.destination.key)
             if id_ in found:
                 found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
                 continue
-            path = self.destination_path(filename)
-            source, destination = Location(self.source.key, filename), Location(self.destination.key, path)
-            action = self._choose_action(place, path)
-            found[id_] = Item(source=source, destination=destination, action=action, slots=(slot,))
+            path = self._name_copy(filename, place)
+            places = None if self.way is Way.SWAP else (place, self.destination.place(path))
+            found[id_] = Item(
+                source=Location(self.source.key, filename), destination=Location(self.destination.key, path),
+                action=self._choose_action(places), slots=(slot,), places=places,
+            )  # fmt: skip
         return found
 
-    def _choose_action(self, place: Place, path: str) -> Action:
-        if self.way is Way.SWAP:
+    def _choose_action(self, places: tuple[Place, Place] | None) -> Action:
+        if places is None:
             return Action.SKIP
+        place, there = places
         if self.shared:
-            there = resolve_links(self.destination.place(path))
             if (there.root, there.key) == (place.root, place.key):
                 return Action.REWRITE
             if place.root in self.copiers and unaddressable(place.key) is None:

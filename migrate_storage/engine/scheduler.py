@@ -11,10 +11,9 @@ import enum
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Way
@@ -31,7 +30,7 @@ from migrate_storage.engine.recorder import RunRecorder
 from migrate_storage.engine.repoint_batches import BatchRepointer
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified, proven_unchanged
-from migrate_storage.engine.worker_pool import Admission, WorkerPool
+from migrate_storage.engine.worker_pool import Admission, Finished, WorkerPool
 from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.failures import Failure
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
@@ -267,23 +266,22 @@ class Scheduler:
         """Handle results of workers; with ``block`` wait up to 0.2 seconds for one."""
         while (done := self._pool.take(block=block)) is not None:
             block = False
-            work, id_, future = done
-            if work is _Work.LISTING:
-                self._handle_listing(future)
+            if done.kind is _Work.LISTING:
+                self._handle_listing(done)
                 continue
-            pending = self._objects.get(id_)
+            pending = self._objects.get(done.id)
             if pending is None:
                 continue
             try:
-                result = future.result()
+                result = done.result()
             except StoppedError:
-                self._objects.pop(id_, None)
+                self._objects.pop(done.id, None)
             except StoreRequestError as error:
                 # A source check without an answer: the copy is kept, and the recheck at the run's end asks again.
                 self._breaker.record(error.failure, workers=self._pool.width)
                 self._report_finished(pending)
             else:
-                if work is _Work.SOURCE_CHECK:
+                if done.kind is _Work.SOURCE_CHECK:
                     self._handle_source_check(pending, changed=result)
                 else:
                     self._handle_copy(pending, result)
@@ -329,9 +327,9 @@ class Scheduler:
         if (work := self._rechecks.begin()) is not None:
             self._pool.submit(_Work.LISTING, "", work, Admission.UNGATED)
 
-    def _handle_listing(self, future: Future[Any]) -> None:
+    def _handle_listing(self, listed: Finished) -> None:
         try:
-            findings = self._rechecks.conclude(future.result())
+            findings = self._rechecks.conclude(listed.result())
         except StoppedError:
             findings = self._rechecks.conclude(({}, {}))
         for result in findings.open:

@@ -277,7 +277,9 @@ def merge_attributes(found: Attributes, content_type: str | None) -> tuple[Attri
         The attributes that can be written, and the names of those that obstore could not read back.
     """
     readable, lost = readable_attributes(found)
-    merged, lost_of_row = readable_attributes(replace(readable, content_type=readable.content_type or content_type))
+    if readable.content_type or not content_type:
+        return readable, lost
+    merged, lost_of_row = readable_attributes(replace(readable, content_type=content_type))
     return merged, tuple(dict.fromkeys((*lost, *lost_of_row)))
 
 

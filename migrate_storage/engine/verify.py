@@ -122,7 +122,22 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
         DestinationExistsError: the destination has an object, and the policy does not allow to replace it.
         StoreRequestError: a request failed for good.
         StoppedError: the run was asked to stop; a multipart upload was aborted.
+
+    An error says in ``left`` which object of ours stands at the destination.
     """
+    written: list[ObjectMeta] = []
+    try:
+        return _copy_until_verified(source, destination, policy, resources, written)
+    except OtherObjectError:
+        raise
+    except (ObjectCheckError, StoreRequestError) as error:
+        error.left = written[-1] if written else None
+        raise
+
+
+def _copy_until_verified(
+    source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, resources: CopyResources, written: list[ObjectMeta]
+) -> Verified:
     retry, create = resources.retry, policy.create
     problem: ObjectCheckError = SourceChangedError("the source kept changing while it was copied")
     sent: list[SentBody] = []
@@ -130,6 +145,7 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
     def copy_once() -> Verified:
         policy.before_attempt(sent)
         copied = copy_bytes(source, destination, replace(policy, create=create), resources, on_send=sent.append)
+        written.append(copied.destination)
         if copied.source.e_tag is None and not source.store.is_local:
             copied = _head_for_digest(copied, source, retry)
         if policy.head_copy or not copied.simple or copied.destination.e_tag is None:
@@ -143,6 +159,7 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
             raise
         except NotKeptError as error:
             problem = error
+            written.clear()
             continue
         except (DiffersError, UnverifiedError, SourceChangedError) as error:
             problem, create = error, False

@@ -5,16 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from migrate_storage.core.errors import StoppedError
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
 
-__all__ = ("Admission", "WorkerPool")
+__all__ = ("Admission", "Finished", "WorkerPool")
 
 TAKE_SECONDS = 0.2
 """Seconds for which a result is waited for."""
@@ -36,8 +36,33 @@ class Admission(Enum):
     """At once."""
 
 
+class Finished(NamedTuple):
+    """What became of a piece of work."""
+
+    kind: Enum
+    #: The object that it concerns.
+    id: str
+    value: Any
+    error: BaseException | None
+
+    def result(self) -> Any:
+        """Return what the work returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class _Task(NamedTuple):
+    kind: Enum
+    id: str
+    work: Callable[[], Any]
+    admission: Admission
+
+
 class WorkerPool:
     """Runs work in threads, and queues the results for the one thread that takes them.
+
+    An executor would make a Future with a lock for each of many small objects.
 
     Args:
         limiter: how many pieces of work run at once.
@@ -49,15 +74,16 @@ class WorkerPool:
         self, limiter: ConcurrencyLimiter, stopping: threading.Event, limit_reached: Callable[[], bool]
     ) -> None:
         self._limiter, self._stopping, self._limit_reached = limiter, stopping, limit_reached
-        #: How many threads there are at most.
-        self.width = limiter.max_limit
         #: Pieces of work whose results were not taken yet.
         self.under_way = 0
-        self._executor = self._create_executor()
-        self._done: queue.SimpleQueue[tuple[Enum, str, Future[Any]]] = queue.SimpleQueue()
+        self._threads = 0
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Finished] = queue.SimpleQueue()
 
-    def _create_executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.width, thread_name_prefix="copy")
+    @property
+    def width(self) -> int:
+        """How many pieces of work run at once at most."""
+        return self._limiter.max_limit
 
     def submit(self, kind: Enum, id_: str, work: Callable[[], Any], admission: Admission) -> None:
         """Run work in a thread.
@@ -68,23 +94,20 @@ class WorkerPool:
             work: the function to call.
             admission: when it may begin.
         """
-        if self._limiter.max_limit > self.width:
-            # An executor cannot grow. The old one finishes its work, and the limiter counts the workers of both.
-            self._executor.shutdown(wait=False)
-            self.width = self._limiter.max_limit
-            self._executor = self._create_executor()
         self.under_way += 1
-        future: Future[Any] = self._executor.submit(self._run, work, admission)
-        future.add_done_callback(lambda done: self._done.put((kind, id_, done)))
+        self._tasks.put(_Task(kind, id_, work, admission))
+        if self._threads < min(self.under_way, self.width):
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"copy-{self._threads}").start()
 
-    def take(self, *, block: bool) -> tuple[Enum, str, Future[Any]] | None:
+    def take(self, *, block: bool) -> Finished | None:
         """Take the result of one piece of work.
 
         Args:
             block: wait up to ``TAKE_SECONDS`` for one.
 
         Returns:
-            Its kind, its id and its result; ``None`` where there is none.
+            ``None`` where there is none.
         """
         if not self.under_way:
             return None
@@ -96,12 +119,35 @@ class WorkerPool:
         return found
 
     def run_each(self, work: Callable[[S], T], batch: Sequence[S]) -> list[T]:
-        """Call a function with each element of a batch, in all workers."""
-        return list(self._executor.map(lambda each: self._run(partial(work, each), Admission.CONTINUATION), batch))
+        """Call a function with each element of a batch, as many at once as the limiter admits."""
+        if not batch:
+            return []
+        gated = parallel_map(
+            lambda each: self._run(partial(work, each), Admission.CONTINUATION), batch, min(self.width, len(batch))
+        )
+        return [result for _, result in gated]
 
     def close(self) -> None:
-        """End the threads; work that was not begun is cancelled."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """End the threads; work that was not begun is dropped."""
+        while True:
+            try:
+                self._tasks.get_nowait()
+            except queue.Empty:
+                break
+        for _ in range(self._threads):
+            self._tasks.put(None)
+        self._threads = 0
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            value, error = None, None
+            try:
+                value = self._run(task.work, task.admission)
+            except BaseException as raised:  # noqa: BLE001 - raised again where the result is taken
+                error = raised
+            self._done.put(Finished(task.kind, task.id, value, error))
+            # An idle thread keeps no object alive.
+            del task, value, error
 
     def _run(self, work: Callable[[], T], admission: Admission) -> T:
         stopping = self._stopping.is_set()

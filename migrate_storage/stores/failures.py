@@ -14,11 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("Failure", "FailureKind", "ObjectCheckError", "classify")
+from migrate_storage.core.model import ObjectMeta
+
+__all__ = ("Failure", "FailureKind", "ObjectCheckError", "classify", "is_missing")
 
 
 class ObjectCheckError(Exception):
     """A check of one object failed; the same request would fail again."""
+
+    #: What was written before that and stands at the destination, as the answer to the request described it.
+    left: ObjectMeta | None = None
 
 
 class FailureKind(enum.StrEnum):
@@ -109,6 +114,12 @@ def classify(error: BaseException) -> Failure:
     if any(word in head for word in _ARCHIVED) and (status in (None, 403, 409)):
         return Failure(FailureKind.ARCHIVED, message)
     return Failure(_classify_kind(error, head.lower(), status), message)
+
+
+def is_missing(error: FileNotFoundError) -> bool:
+    """Whether :func:`classify` gives :attr:`FailureKind.MISSING`, at a low cost: most of these errors are expected."""
+    text = str(error)
+    return not any(word in text for word in (*_NO_BUCKET, *_ARCHIVED)) or classify(error).kind is FailureKind.MISSING
 
 
 def describe(text: str) -> str:

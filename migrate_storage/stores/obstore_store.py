@@ -82,7 +82,10 @@ def readable_attributes(attributes: Attributes) -> tuple[Attributes, tuple[str, 
     Returns:
         The attributes that can be written, and the names of those that are left out.
     """
-    lost = {field: header for field, header in HEADERS.items() if not _is_readable(getattr(attributes, field) or "")}
+    named = {field: value for field in HEADERS if (value := getattr(attributes, field))}
+    if not attributes.metadata and all(map(_is_readable, named.values())):
+        return attributes, ()
+    lost = {field: HEADERS[field] for field, value in named.items() if not _is_readable(value)}
     metadata = {
         name: value for name, value in attributes.metadata.items() if _is_readable(name) and _is_readable(value)
     }

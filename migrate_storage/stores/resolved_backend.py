@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
@@ -21,6 +22,9 @@ from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, backend_pair, read
 
 __all__ = ("ResolvedBackend", "describe_two_places")
+
+Bucket = tuple[str, str]
+"""The endpoint and the root of a place."""
 
 
 def describe_two_places(backend: Any) -> str:
@@ -63,8 +67,10 @@ class ResolvedBackend:
         self.backend, self._attempts, self._pace = backend, attempts, pace
         self.opaque_etags, self.consistent_listings = opaque_etags, consistent_listings
         self.registration: Registration = read(backend)
-        self._stores: dict[str, Store] = {}
-        self._both_ways: dict[str, Store] = {}
+        self._stores: dict[str | Bucket, Store] = {}
+        self._both_ways: dict[Bucket, Store] = {}
+        #: The stores whose objects have the keys of their places.
+        self._by_key: dict[Bucket, Store] = {}
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
         self._probing = threading.Lock()
@@ -94,7 +100,7 @@ class ResolvedBackend:
         """Yield the places that an unfinished cutover may still read or write, whether rows name them or not."""
         return iter(())
 
-    @property
+    @cached_property
     def root(self) -> Place:
         """The place below which all files are; no ``root`` where each row names a bucket."""
         return self.registration.base
@@ -123,22 +129,36 @@ class ResolvedBackend:
         Raises:
             KeyRefusedError: no library can address that key.
         """
-        place = self.place(filename)
+        return self.resolve_at(self.place(filename), filename)
+
+    def resolve_at(self, place: Place, filename: str) -> ObjectAt:
+        """Do :meth:`resolve` where the place of the filename is known.
+
+        Raises:
+            KeyRefusedError: no library can address that key.
+        """
         reason = unaddressable(place.key, local=place.service == "file")
+        store = self._by_key.get((place.endpoint, place.root))
+        if store is not None and reason is None:
+            return ObjectAt(store, place.key)
         if self.registration.driver == "fsspec":
             config = self.registration.config_at(place)
-            if reason is not None or config is None:
-                if self.registration.filesystem is None:
-                    raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
-                return ObjectAt(self._open_fsspec(), self.registration.path(filename))
-            return ObjectAt(self._open_both_ways(place, config), place.key)
+            if reason is None and config is not None:
+                return self._keep_store(place, self._open_both_ways(place, config))
+            if self.registration.filesystem is None:
+                raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
+            return ObjectAt(self._open_fsspec(), self.registration.path(filename))
         if reason is not None:
             raise KeyRefusedError(reason)
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
         if config is None:
             live = self._open_once("live:", lambda: ObstoreStore(self.backend.fs, self._store_name("")))
             return ObjectAt(live, filename)
-        return ObjectAt(self._open_obstore(place, config), place.key)
+        return self._keep_store(place, self._open_obstore(place, config))
+
+    def _keep_store(self, place: Place, store: Store) -> ObjectAt:
+        self._by_key[place.endpoint, place.root] = store
+        return ObjectAt(store, place.key)
 
     @property
     def is_translated(self) -> bool:
@@ -231,11 +251,12 @@ class ResolvedBackend:
         if self.registration.filesystem is None:
             return store
         with self._lock:
-            if place.root not in self._both_ways:
-                self._both_ways[place.root] = SecondWayStore(
+            bucket = place.endpoint, place.root
+            if bucket not in self._both_ways:
+                self._both_ways[bucket] = SecondWayStore(
                     store, lambda key: self._locate_in_filesystem(replace(place, key=key))
                 )
-            return self._both_ways[place.root]
+            return self._both_ways[bucket]
 
     def _open_obstore(self, place: Place, config: Any) -> Store:
         whole = self.registration.translation.config
@@ -245,13 +266,13 @@ class ResolvedBackend:
             prepared = replace(config, retry={"max_retries": self._attempts - 1})
             return ObstoreStore(open_store(prepared), self._store_name(place.root), within=within)
 
-        return self._open_once(place.root, build)
+        return self._open_once((place.endpoint, place.root), build)
 
     def _store_name(self, root: str) -> str:
         return f"{self.key} ({self.registration.protocol}{':' if root else ''}{root})"
 
-    def _open_once(self, root: str, build: Callable[[], Store]) -> Store:
+    def _open_once(self, name: str | Bucket, build: Callable[[], Store]) -> Store:
         with self._lock:
-            if root not in self._stores:
-                self._stores[root] = self.throttle(build())
-            return self._stores[root]
+            if name not in self._stores:
+                self._stores[name] = self.throttle(build())
+            return self._stores[name]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from migrate_storage.core.errors import RunError, StoppedError
-from migrate_storage.stores.failures import Failure, FailureKind, ObjectCheckError, classify
+from migrate_storage.core.model import ObjectMeta
+from migrate_storage.stores.failures import Failure, FailureKind, ObjectCheckError, classify, is_missing
 
 __all__ = ("CircuitBreaker", "Retry", "StoreRequestError")
 
@@ -24,6 +25,9 @@ MAX_CONSECUTIVE_STORE_FAILURES = 30
 
 class StoreRequestError(Exception):
     """A request failed for good, or after all attempts."""
+
+    #: What earlier requests for the same object wrote, see :attr:`ObjectCheckError.left`.
+    left: ObjectMeta | None = None
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -71,8 +75,17 @@ class Retry:
             StoreRequestError: it failed for another reason.
             StoppedError: the job was stopped in between.
         """
+
+        def call_or_none() -> T | None:
+            try:
+                return work()
+            except FileNotFoundError as error:
+                if is_missing(error):
+                    return None
+                raise
+
         try:
-            return self.call(work)
+            return self.call(call_or_none)
         except StoreRequestError as error:
             if error.failure.kind is FailureKind.MISSING:
                 return None

@@ -319,6 +319,37 @@ def test_a_source_that_comes_later_is_moved_and_one_that_never_comes_is_listed(s
     assert world.check(backend="new") == 6
 
 
+def test_a_source_deleted_right_after_its_copy_may_come_back_with_other_bytes(
+    small_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of the bytes before is known as ours, so it is in nobody's way."""
+    world = small_world
+    world.fill(3)
+    name = "docs/0/d0.bin"
+
+    def delete_after(owner: Any, request: str, destination: int) -> None:
+        send = getattr(owner, request)
+
+        def send_and_delete(*args: Any, **options: Any) -> Any:
+            answer = send(*args, **options)
+            if args[destination] == name:
+                world.old.delete_object(name)
+            return answer
+
+        monkeypatch.setattr(owner, request, send_and_delete)
+
+    delete_after(ServerSideCopier, "copy", 2)
+    delete_after(ObstoreStore, "put", 1)
+    report = world.run()
+    monkeypatch.undo()
+    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.MISSING, name)]
+    record = world.journal[name]
+    assert (record.state, record.ours) == ("leftover", True)
+    world.contents[name] = b"other bytes, under the same name"
+    world.old.fs.pipe(world.old._prepare_path(name), world.contents[name])
+    assert (world.run().exit_code, world.check(backend="new")) == (0, 3)
+
+
 def test_rows_that_appear_while_the_run_goes_on_are_moved(world: World) -> None:
     world.fill(3)
 

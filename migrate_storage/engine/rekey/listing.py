@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.engine.listing_evidence import head_confirms, key_order
+from migrate_storage.engine.listing_evidence import head_confirms
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.rekey.prefix_rule import PLAIN_KEY, PrefixRule
 from migrate_storage.stores.retry import Retry
@@ -71,14 +71,13 @@ class PrefixListing:
 
     def _list_plain(self) -> Iterator[tuple[str, ObjectMeta]]:
         store, path = self.plan.destination.resolve(f"{self.rule.new}x")
-        prefix, has_no_link, last = path[:-1], self._link_check(), b""
+        prefix, has_no_link, last = path[:-1], self._link_check(), ""
         try:
             for meta in store.list(prefix.rstrip("/")):
                 if has_no_link is None:  # the listing of a disk has no order
-                    position = key_order(meta.path)
-                    if position <= last:
+                    if meta.path <= last:
                         raise _NoEvidenceError
-                    last = position
+                    last = meta.path
                 if not meta.e_tag or meta.last_modified is None:
                     raise _NoEvidenceError
                 if meta.path.startswith(prefix) and PLAIN_KEY.fullmatch(meta.path, len(prefix)):

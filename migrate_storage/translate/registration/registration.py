@@ -66,18 +66,20 @@ class Registration:
         """
         return resolve_links(self._place(filename))
 
-    def relative(self, filename: str) -> str:
+    def relative(self, filename: str, place: Place | None = None) -> str:
         """Return the key without the registration's bucket and prefix.
 
         A row has it as the filename in a destination.
 
         Args:
             filename: as in the row.
+            place: what :meth:`place` returned for it, where that is known.
 
         Returns:
             The key below the registration's root. A file outside of it keeps its name.
         """
-        place = self._place(filename)
+        if place is None or place.service == "file":  # whose links are resolved there
+            place = self._place(filename)
         if not self.below:
             return place.key
         if not place.key.startswith(self.below):

@@ -175,6 +175,22 @@ def test_a_missing_source_is_no_failure_of_its_store() -> None:
         copy_verified(source._replace(key="gone"), ObjectAt(Recorded(), "b"), CopyPolicy(create=False), RESOURCES)
 
 
+def test_an_error_after_the_put_says_what_stands_at_the_destination() -> None:
+    source, _ = source_of(b"1")
+    destination = Recorded(lambda: source.store.delete("a"))
+    with pytest.raises(SourceMissingError) as gone:
+        copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
+    assert gone.value.left is not None
+    assert (gone.value.left.e_tag, gone.value.left.size) == (destination.head("b").e_tag, 1)
+
+
+def test_an_error_before_the_put_leaves_nothing() -> None:
+    source, _ = source_of(b"1")
+    with pytest.raises(SourceMissingError) as gone:
+        copy_verified(source._replace(key="gone"), ObjectAt(Recorded(), "b"), CopyPolicy(create=True), RESOURCES)
+    assert gone.value.left is None
+
+
 def test_each_attempt_is_announced_and_a_failed_one_is_repeated() -> None:
     source, _ = source_of(b"1")
     attempts: list[int] = []
