@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
@@ -30,6 +30,7 @@ __all__ = ("By", "Compared", "Pair", "Relation", "is_ours", "judge", "judge_at",
 
 _DIGEST = re.compile(r"[0-9a-f]{32}(-\d+)?")
 """An ETag that may be a digest of the content, or of its parts' digests."""
+_ONE_ATTEMPT = Retry(1, threading.Event())
 
 
 class By(enum.StrEnum):
@@ -167,8 +168,7 @@ def judge(
     assert source is not None
     assert destination is not None
     try:
-        read = partial(compare_content, source, destination)
-        equal = (read() if retry is None else retry.call(read)) is not None
+        equal = compare_content(source, destination, retry or _ONE_ATTEMPT) is not None
     except StoppedError:
         raise
     except StoreRequestError as error:

@@ -198,7 +198,7 @@ class ObjectCopier:
         if task.item.action is Action.REWRITE and not self.plan.by_objects:
             verified = Verified(source=held, destination=found, evidence=SAME_PLACE, ours=False)
             return CopyResult(task=task, verified=verified)
-        equal = self._retry.call(lambda: compare_content(source, destination))
+        equal = compare_content(source, destination, self._retry)
         if equal is None:
             reason = f"opened through {destination.store.name} it holds other bytes than through {source.store.name}"
             return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
@@ -403,10 +403,10 @@ class ObjectCopier:
         """Use an object at the destination if it is equal; replace it if it is what we sent, damaged; else leave it."""
         now = self._head_source(copy.source)
         opaque = self.plan.source.opaque_etags
-        verified = self._retry.call(lambda: compare_content(copy.source, copy.destination, opaque_source=opaque))
+        verified = compare_content(copy.source, copy.destination, self._retry, opaque_source=opaque)
         if verified is not None:
             return CopyResult(task=copy.task, verified=verified)
-        if self._retry.call(lambda: holds_damaged_copy(sent, copy.source, copy.destination)):
+        if holds_damaged_copy(sent, copy.source, copy.destination, self._retry):
             return self._copy_with_retries(copy, replace_existing=True)
         record = copy.task.record
         if record is not None and _has_known_copy(record):

@@ -107,8 +107,7 @@ class MigrationPlan:
         Raises:
             KeyRefusedError: no library can address its key.
         """
-        path = item.source.path
-        return self.source.resolve_at(item.places[0], path) if item.places else self.source.resolve(path)
+        return self.source.resolve(item.source.path, item.places[0] if item.places else None)
 
     def destination_of(self, item: Item) -> ObjectAt:
         """Return the object at the destination of an item.
@@ -116,8 +115,7 @@ class MigrationPlan:
         Raises:
             KeyRefusedError: no library can address its key.
         """
-        path = item.destination.path
-        return self.destination.resolve_at(item.places[1], path) if item.places else self.destination.resolve(path)
+        return self.destination.resolve(item.destination.path, item.places[1] if item.places else None)
 
     def has_id(self, record: ObjectRecord) -> bool:
         """Whether the source of a record is where its key is registered now."""

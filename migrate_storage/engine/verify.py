@@ -150,7 +150,7 @@ def _copy_until_verified(
             copied = _head_for_digest(copied, source, retry)
         if policy.head_copy or not copied.simple or copied.destination.e_tag is None:
             copied = _see_copy(copied, destination, retry)
-        return retry.call(lambda: verify(copied, source, destination))
+        return verify(copied, source, destination, retry)
 
     for _ in range(policy.rounds):
         try:
@@ -214,13 +214,14 @@ def _has_right_bytes(copied: UnverifiedCopy, found: ObjectMeta, destination: Obj
     return _has_known_digest(copied, found) or retry.call(lambda: sha256_of(destination)) == copied.sha256
 
 
-def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt) -> Verified:
+def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt, retry: Retry) -> Verified:
     """Prove that a copy has the bytes of its source.
 
     Args:
         copied: what was read and written, with its digests.
         source: read a second time where it reports no digest.
         destination: read back where it reports no digest.
+        retry: repeats each failed request.
 
     Raises:
         UnverifiedError: the source gives other bytes each time.
@@ -233,26 +234,26 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt) -> V
     return Verified(
         source=copied.source,
         destination=copied.destination,
-        evidence=f"{_prove_source(copied, source)}, {_prove_destination(copied, destination)}",
+        evidence=f"{_prove_source(copied, source, retry)}, {_prove_destination(copied, destination, retry)}",
         sha256=copied.sha256,
         ours=True,
         not_preserved=copied.not_preserved,
     )
 
 
-def _prove_source(copied: UnverifiedCopy, source: ObjectAt) -> str:
+def _prove_source(copied: UnverifiedCopy, source: ObjectAt, retry: Retry) -> str:
     if source.store.is_local:
         return "local source"
     if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
         return "source digest"
-    if not copied.opaque_source and _has_claimed_digest(source, copied.source, copied.e_tags):
+    if not copied.opaque_source and _has_claimed_digest(source, copied.source, copied.e_tags, retry):
         return "source digest"
-    if sha256_of(source) != copied.sha256:
+    if retry.call(lambda: sha256_of(source)) != copied.sha256:
         raise UnverifiedError(f"two reads of {source.key} gave different bytes")
     return "read twice, by option" if copied.opaque_source and _claimed_digest(copied.source) else "read twice"
 
 
-def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]) -> bool:
+def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str], retry: Retry) -> bool:
     """Whether the bytes that were read, which have these digests, are those of the digest that the store tells.
 
     Returns:
@@ -268,7 +269,7 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
     if claimed is None and MULTIPART.fullmatch(found.e_tag or ""):
         # No header of S3 tells more of an upload in parts.
         return False
-    told = at.store.digest_headers(at.key)
+    told = retry.call(lambda: at.store.digest_headers(at.key))
     if told.e_tag and found.e_tag and told.e_tag != found.e_tag:
         raise SourceChangedError("the source kept changing while it was copied")
     if told.md5 in e_tags:
@@ -295,7 +296,7 @@ def _has_known_digest(copied: UnverifiedCopy, found: ObjectMeta) -> bool:
     return found.e_tag in copied.e_tags or found.md5 in copied.e_tags
 
 
-def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt) -> str:
+def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt, retry: Retry) -> str:
     found = copied.destination
     if _has_known_digest(copied, found):
         return "destination digest"
@@ -306,7 +307,7 @@ def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt) -> str:
         )
     # A bit may flip while the copy is read back too: it counts as different after two readings that do not match.
     for _ in range(_READBACKS):
-        if sha256_of(destination) == copied.sha256:
+        if retry.call(lambda: sha256_of(destination)) == copied.sha256:
             return "read back"
     raise DiffersError(f"read back, {destination.key} does not hold the bytes that were written")
 
@@ -345,12 +346,15 @@ def is_as_recorded(at: ObjectAt, now: ObjectMeta, then: Evidence, sha256: str | 
     return sha256 is not None and now.size == then.size and sha256_of(at) == sha256
 
 
-def compare_content(source: ObjectAt, destination: ObjectAt, *, opaque_source: bool = True) -> Verified | None:
+def compare_content(
+    source: ObjectAt, destination: ObjectAt, retry: Retry, *, opaque_source: bool = True
+) -> Verified | None:
     """Read both objects and compare their bytes.
 
     Args:
         source: one object.
         destination: another one, perhaps a copy of bytes that were read damaged.
+        retry: repeats each failed request.
         opaque_source: ``False`` refuses bytes that are not those of the source's own digest.
 
     Returns:
@@ -358,8 +362,9 @@ def compare_content(source: ObjectAt, destination: ObjectAt, *, opaque_source: b
 
     Raises:
         ContradictedError: they are equal, but the source's own digest is another.
+        StoreRequestError: a request failed for good.
     """
-    held, found = source.head(), destination.head()
+    held, found = retry.call(source.head), retry.call(destination.head)
     if held.size != found.size:
         return None
     # A bit may flip on the way here. Objects differ when each gave one digest twice, or when no digest is common.
@@ -367,28 +372,28 @@ def compare_content(source: ObjectAt, destination: ObjectAt, *, opaque_source: b
     of_destination: list[str] = []
     e_tags: dict[str, frozenset[str]] = {}
     for _ in range(_MAX_READS):
-        read = _read_digests(source.open(), source.key)
+        read = retry.call(lambda: _read_digests(source.open(), source.key))
         e_tags[read.sha256] = read.e_tags
         of_source.append(read.sha256)
-        of_destination.append(sha256_of(destination))
+        of_destination.append(retry.call(lambda: sha256_of(destination)))
         common = set(of_source) & set(of_destination)
         if common:
             if not opaque_source and not source.store.is_local:
-                _has_claimed_digest(source, held, frozenset[str]().union(*(e_tags[each] for each in common)))
+                _has_claimed_digest(source, held, frozenset[str]().union(*(e_tags[each] for each in common)), retry)
             return Verified(source=held, destination=found, evidence="both read", sha256=common.pop(), ours=False)
         if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break
     return None
 
 
-def holds_damaged_copy(sent: Sequence[SentBody], source: ObjectAt, destination: ObjectAt) -> bool:
+def holds_damaged_copy(sent: Sequence[SentBody], source: ObjectAt, destination: ObjectAt, retry: Retry) -> bool:
     """Whether a destination whose bytes differ from the source's has what we sent: a bit flipped, and the answer was lost.
 
     The source must be unchanged since, so that no other program can have copied these bytes from it.
     """
     if not sent:
         return False
-    now, found = source.head().evidence, sha256_of(destination)
+    now, found = retry.call(source.head).evidence, retry.call(lambda: sha256_of(destination))
     return any(body.sha256 == found and consistent_with(body.source.evidence, now) for body in sent)
 
 

@@ -120,23 +120,17 @@ class ResolvedBackend:
         """Return where the bytes of a row's filename are."""
         return self.registration.place(filename)
 
-    def resolve(self, filename: str) -> ObjectAt:
+    def resolve(self, filename: str, place: Place | None = None) -> ObjectAt:
         """Return the store that serves a row's file, and its key there.
 
         Args:
             filename: as in the row.
+            place: what :meth:`place` returned for it, where that is known.
 
         Raises:
             KeyRefusedError: no library can address that key.
         """
-        return self.resolve_at(self.place(filename), filename)
-
-    def resolve_at(self, place: Place, filename: str) -> ObjectAt:
-        """Do :meth:`resolve` where the place of the filename is known.
-
-        Raises:
-            KeyRefusedError: no library can address that key.
-        """
+        place = place or self.place(filename)
         reason = unaddressable(place.key, local=place.service == "file")
         store = self._by_key.get((place.endpoint, place.root))
         if store is not None and reason is None:

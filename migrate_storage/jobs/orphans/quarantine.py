@@ -243,7 +243,7 @@ class Quarantine:
         if found is None:
             return _closed_result(record, f"another object stands there now, and {record.destination} is gone")
         original, copy = self._resolve_objects(record)
-        equal = self._retry.call(lambda: compare_content(original, copy)) is not None
+        equal = compare_content(original, copy, self._retry) is not None
         if equal and self._have_same_attributes(original, copy):
             return self.delete_copy(record)
         reason = f"another object stands there now; {record.destination} is kept: decide by hand which one is right"

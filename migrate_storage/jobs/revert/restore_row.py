@@ -235,7 +235,7 @@ class RowRestorer:
                 return OutcomeKind.REWRITTEN, "copied back", back
         if here is not None and not here_unchanged:
             # A killed revert or another process wrote the source.
-            if equal := self._retry.call(lambda: compare_content(destination, source)):
+            if equal := compare_content(destination, source, self._retry):
                 return OutcomeKind.REWRITTEN, "both read", equal
             reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
             return OutcomeKind.CONFLICT, reason, None

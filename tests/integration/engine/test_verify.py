@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +23,10 @@ from migrate_storage.engine.verify import (
 )
 from migrate_storage.stores.base import DigestHeaders, ObjectAt
 from migrate_storage.stores.obstore_store import ObstoreStore
+from migrate_storage.stores.retry import Retry
 from tests.support.servers import S3Server
 
+RETRY = Retry(1, threading.Event())
 NOW = Evidence(size=3, e_tag="a", last_modified=5.0, version="1")
 
 
@@ -108,6 +111,7 @@ def test_how_equality_is_proved(
         copied(source_tag=source_tag, destination_tag=destination_tag),
         ObjectAt(source, "right"),
         ObjectAt(destination, "right"),
+        RETRY,
     )
     assert verified.evidence == evidence
     assert (source.reads, destination.reads) == reads
@@ -125,17 +129,17 @@ def test_no_reading_outvotes_the_digest_of_the_source(server: ObstoreStore, encr
         with pytest.raises(
             ContradictedError, match=f"the bytes of right are not those of its MD5 {OTHER}.*--opaque-etags"
         ):
-            verify(unverified, source, there)
+            verify(unverified, source, there, RETRY)
         return
     evidence = "read twice, by option" if opaque else "read twice"
-    assert verify(unverified, source, there).evidence == f"{evidence}, destination digest"
+    assert verify(unverified, source, there, RETRY).evidence == f"{evidence}, destination digest"
 
 
 def test_a_digest_beside_the_etag_is_not_outvoted_either(server: ObstoreStore) -> None:
     unverified = copied(source_tag="0x8DC", destination_tag=MD5)
     unverified = replace(unverified, source=replace(unverified.source, md5=OTHER))
     with pytest.raises(ContradictedError):
-        verify(unverified, ObjectAt(Reading(server), "right"), ObjectAt(server, "right"))
+        verify(unverified, ObjectAt(Reading(server), "right"), ObjectAt(server, "right"), RETRY)
 
 
 def test_no_reading_outvotes_the_digest_of_the_destination_where_a_probe_showed_that_it_is_one(
@@ -147,6 +151,7 @@ def test_no_reading_outvotes_the_digest_of_the_destination_where_a_probe_showed_
             copied(source_tag=MD5, destination_tag=OTHER, e_tag_is_digest=True),
             ObjectAt(server, "right"),
             ObjectAt(there, "right"),
+            RETRY,
         )
     assert there.reads == 0
 
@@ -155,33 +160,71 @@ def test_an_equal_copy_of_bytes_that_contradict_the_source_is_no_proof(server: O
     """Both were read, and are equal: the damaged bytes of an earlier attempt."""
     source, copy = Reading(server), ObjectAt(server, "right")
     source.head = lambda path: replace(server.head(path), e_tag=OTHER)
-    assert compare_content(ObjectAt(source, "right"), copy) is not None
+    assert compare_content(ObjectAt(source, "right"), copy, RETRY) is not None
     with pytest.raises(ContradictedError):
-        compare_content(ObjectAt(source, "right"), copy, opaque_source=False)
+        compare_content(ObjectAt(source, "right"), copy, RETRY, opaque_source=False)
     source._encrypted = True
-    assert compare_content(ObjectAt(source, "right"), copy, opaque_source=False) is not None
+    assert compare_content(ObjectAt(source, "right"), copy, RETRY, opaque_source=False) is not None
 
 
 def test_other_bytes_at_the_destination_differ(server: ObstoreStore) -> None:
     with pytest.raises(DiffersError, match="read back, wrong does not hold"):
-        verify(copied(source_tag=MD5, destination_tag=None), ObjectAt(server, "right"), ObjectAt(server, "wrong"))
+        verify(
+            copied(source_tag=MD5, destination_tag=None), ObjectAt(server, "right"), ObjectAt(server, "wrong"), RETRY
+        )
 
 
 def test_other_bytes_on_a_second_reading_prove_nothing(server: ObstoreStore) -> None:
     with pytest.raises(UnverifiedError, match="two reads of wrong gave different bytes"):
-        verify(copied(source_tag=None, destination_tag=MD5), ObjectAt(server, "wrong"), ObjectAt(server, "right"))
+        verify(
+            copied(source_tag=None, destination_tag=MD5), ObjectAt(server, "wrong"), ObjectAt(server, "right"), RETRY
+        )
 
 
 def test_another_size_differs_whatever_the_tag_says(server: ObstoreStore) -> None:
     with pytest.raises(DiffersError, match="holds 8 bytes, 7 were written"):
         verify(
-            copied(source_tag=MD5, destination_tag=MD5, size=8), ObjectAt(server, "right"), ObjectAt(server, "right")
+            copied(source_tag=MD5, destination_tag=MD5, size=8),
+            ObjectAt(server, "right"),
+            ObjectAt(server, "right"),
+            RETRY,
         )
+
+
+class _FailingTwice(ObstoreStore):
+    """A store of which each request fails twice before it is answered."""
+
+    def __init__(self, server: ObstoreStore) -> None:
+        super().__init__(server._store, "failing")
+        self._failed = {"head": 0, "open": 0}
+
+    def _fail_twice(self, request: str) -> None:
+        self._failed[request] += 1
+        if self._failed[request] % 3:
+            raise ConnectionError("reset")
+
+    def head(self, path: str) -> ObjectMeta:
+        self._fail_twice("head")
+        return super().head(path)
+
+    def open(self, path: str) -> Any:
+        self._fail_twice("open")
+        return super().open(path)
+
+
+def test_each_request_of_a_comparison_has_its_own_attempts(
+    server: ObstoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry = Retry(3, threading.Event())
+    monkeypatch.setattr(Retry, "pause", lambda *_, **__: None)
+    one, other = ObjectAt(_FailingTwice(server), "right"), ObjectAt(_FailingTwice(server), "right")
+    assert compare_content(one, other, retry) is not None
+    assert verify(copied(source_tag=None, destination_tag=None), one, other, retry).evidence == "read twice, read back"
 
 
 def test_what_stands_there_already_is_compared_by_its_bytes(server: ObstoreStore) -> None:
     obstore.put(server._store, "again", b"content")
-    equal = compare_content(ObjectAt(server, "right"), ObjectAt(server, "again"))
+    equal = compare_content(ObjectAt(server, "right"), ObjectAt(server, "again"), RETRY)
     assert equal is not None
     assert (equal.evidence, equal.ours, equal.sha256) == ("both read", False, sha256_of(ObjectAt(server, "right")))
-    assert compare_content(ObjectAt(server, "right"), ObjectAt(server, "wrong")) is None
+    assert compare_content(ObjectAt(server, "right"), ObjectAt(server, "wrong"), RETRY) is None

@@ -139,7 +139,7 @@ def test_an_object_that_exists_is_not_replaced() -> None:
         copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
     assert refused.value.failure.kind is FailureKind.EXISTS
     assert destination.creates == [True]
-    assert not holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"))
+    assert not holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"), RESOURCES.retry)
 
 
 def test_what_was_sent_damaged_and_never_answered_is_known_as_ours() -> None:
@@ -162,9 +162,9 @@ def test_what_was_sent_damaged_and_never_answered_is_known_as_ours() -> None:
     with pytest.raises(DestinationExistsError) as refused:
         copy_verified(source, ObjectAt(destination, "b"), CopyPolicy(create=True), RESOURCES)
     assert destination.creates == [True, True]
-    assert holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"))
+    assert holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"), RESOURCES.retry)
     change()
-    assert not holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b")), (
+    assert not holds_damaged_copy(refused.value.sent, source, ObjectAt(destination, "b"), RESOURCES.retry), (
         "the source changed: another program may have copied the earlier bytes"
     )
 

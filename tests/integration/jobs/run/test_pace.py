@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
@@ -13,6 +15,9 @@ from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import PaceChanged
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.engine.run_limits import RunLimits
+from migrate_storage.jobs import base
+from migrate_storage.stores.obstore_store import ObstoreStore
 from tests.support.engine.world import Document, World
 from tests.support.fault_proxy import Fault, fault_proxy
 from tests.support.servers import S3Server
@@ -91,9 +96,21 @@ def test_so_many_bytes_and_the_next_run_goes_on(world: World) -> None:
     assert world.check(backend="new") == 60
 
 
-def test_so_long_and_the_next_run_goes_on(world: World) -> None:
+def test_so_long_and_the_next_run_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     documents(world, [f"f{i:02}" for i in range(60)], size=1000)
-    first = world.run(max_duration=1.0, max_requests_per_second=100, window=10, concurrency=2)
+    written: list[str] = []
+    put = ObstoreStore.put
+
+    def put_and_note(self: ObstoreStore, path: str, *args: Any, **options: Any) -> Any:
+        written.append(path)
+        return put(self, path, *args, **options)
+
+    monkeypatch.setattr(ObstoreStore, "put", put_and_note)
+    # The hour is over when some objects were written.
+    limits = partial(RunLimits, clock=lambda: 4000.0 if sum(path.startswith("f") for path in written) > 9 else 0.0)
+    monkeypatch.setattr(base, "RunLimits", limits)
+    first = world.run(max_duration=3600.0, window=10, concurrency=2)
+    monkeypatch.undo()
     assert first.exit_code == 4
     assert 0 < first.rows_moved < 60
     assert first.listed_total == 0
