@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import ctypes
 import inspect
 import os
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError
@@ -50,8 +52,12 @@ class _Lazy:
 
     def __call__(self) -> Mapping[str, Any]:
         if self._process != os.getpid():
-            # Another thread of the parent may have held the lock; what it built holds the parent's connections.
-            self._process, self._lock, self._built = os.getpid(), threading.Lock(), None
+            # Another thread of the parent may have held the lock.
+            self._process, self._lock = os.getpid(), threading.Lock()
+            if self._built is not None:
+                # Its end would close the parent's connections, and take them off the parent's event loop: it never ends.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._built))
+                self._built = None
         with self._lock:
             if self._built is None:
                 self._built = self._build()
@@ -149,7 +155,7 @@ def _make_object_provider(live: Any, service: str) -> Provider:
     if hasattr(live, "get_credentials"):
         return _Lazy(lambda: _require_credentials(_await_result(live.get_credentials())), _read_botocore)
     if hasattr(live, "get_token"):
-        return _Lazy(_copy_in_children(live), _read_azure)
+        return _Lazy(_copy_unopened(live), _read_azure)
     if hasattr(live, "named_key"):
         return StaticCredentials({"access_key": live.named_key.key})
     if service == "azure" and hasattr(live, "signature"):
@@ -163,16 +169,47 @@ def _make_object_provider(live: Any, service: str) -> Provider:
     return _Lazy(lambda: live, lambda function: _add_expiry(_await_result(function())))
 
 
-def _copy_in_children(live: Any) -> Callable[[], Any]:
-    """Return a function that gives an asynchronous credential, in a child process one without the parent's connections."""
+def _copy_unopened(live: Any) -> Callable[[], Any]:
+    """Return a function that gives an asynchronous credential without connections.
+
+    Connections belong to one event loop of one process: adlfs may use those of the same credential on its own loop, and
+    a child process has those of its parent.
+    """
     if not inspect.iscoroutinefunction(live.get_token):
         return lambda: live
     born = os.getpid()
     try:
-        unused = copy.deepcopy(live)
-    except Exception:  # noqa: BLE001 - it is in use, or of any class: then a child has to share it
+        transports = _find_transports(live)
+        spare = copy.deepcopy(live, {id(each): _copy_transport(each) for each in transports})
+    except Exception:  # noqa: BLE001 - it may be of any class, and in use: then it has to be shared
         return lambda: live
-    return lambda: live if os.getpid() == born else copy.deepcopy(unused)
+    return lambda: copy.deepcopy(spare) if transports or os.getpid() != born else live
+
+
+def _find_transports(live: Any) -> list[Any]:
+    """Return the HTTP transports of azure.core that an object has, however deep."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    waiting = [live]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType):
+            continue
+        seen.add(id(each))
+        if hasattr(each, "_has_been_opened"):
+            found.append(each)
+        elif isinstance(each, list | tuple | set):
+            waiting += each
+        else:
+            waiting += (each if isinstance(each, Mapping) else getattr(each, "__dict__", {})).values()
+    return found
+
+
+def _copy_transport(transport: Any) -> Any:
+    """Return a transport with the same settings that was never opened."""
+    found = copy.copy(transport)
+    found.session, found._has_been_opened = None, False  # noqa: SLF001 - azure.core has no public name for it
+    return found
 
 
 def _add_expiry(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from aiobotocore.session import AioSession
 from azure.core.credentials import AccessToken
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+from fsspec.asyn import get_loop, sync
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.stores.config.credentials import provider
@@ -101,9 +103,13 @@ def test_azure_credentials_are_refreshed(server: Echo, kind: str) -> None:
     assert len(set(_authorizations(server))) >= REFRESHES
 
 
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used elsewhere"])
 @pytest.mark.parametrize("kind", CREDENTIALS)
-def test_after_a_fork(server: Echo, kind: str) -> None:
-    ask = provider(CredentialSource(kind="object", provider=CREDENTIALS[kind]()), "azure")
+def test_after_a_fork(server: Echo, kind: str, used: bool) -> None:
+    credential = CREDENTIALS[kind]()
+    if used:
+        get_token_elsewhere(credential)
+    ask = provider(CredentialSource(kind="object", provider=credential), "azure")
     assert ask()["token"]
     reading, writing = os.pipe()
     child = os.fork()
@@ -122,6 +128,29 @@ def test_after_a_fork(server: Echo, kind: str) -> None:
     assert answer.count(",") == REFRESHES - 1, answer
     assert all(part.startswith("t") for part in answer.split(",")), answer
     assert ask()["token"]
+
+
+def get_token_elsewhere(credential: Any) -> None:
+    """Use a credential on the event loop of fsspec, which runs on, as adlfs does."""
+
+    async def get() -> Any:
+        found = credential.get_token("scope")
+        return await found if inspect.isawaitable(found) else found
+
+    assert sync(get_loop(), get).token
+
+
+@pytest.mark.parametrize("kind", CREDENTIALS)
+def test_a_credential_in_use_on_another_event_loop(server: Echo, kind: str) -> None:
+    credential = CREDENTIALS[kind]()
+    backend = _azure(server, credential)
+    for _ in range(REFRESHES):
+        get_token_elsewhere(credential)
+        assert backend.get_content("x") == b"content"
+    late = _azure(server, credential)
+    for _ in range(REFRESHES):
+        assert late.get_content("x") == b"content"
+        get_token_elsewhere(credential)
 
 
 def test_a_translated_backend_keeps_its_credential(server: Echo) -> None:
