@@ -13,6 +13,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.object_keys import unaddressable
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, SECRETS, canonical, unknown
+from migrate_storage.translate.option_tables import truth
 from migrate_storage.translate.protocols.azure_connection import emulator, parse_connection_string
 from migrate_storage.translate.registration import store_config
 from migrate_storage.translate.registration.filesystem_options import s3_options
@@ -50,10 +51,15 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
         if client.get(bare, value) != value:
             raise ConfigurationError(f"{bare} is given twice, with different values; keep one")
         client[bare] = value
-    store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store)
-    credentials = _make_credential_source(given.get("credential_provider"), store.pop("profile", None))
+    profile = str(store.pop("profile", None) or "")
+    # Explicit keys come before those of a profile, whose address counts all the same.
+    explicit = "access_key_id" in store or truth(store.get("skip_signature"))
+    credentials = _make_credential_source(given.get("credential_provider"), "" if explicit else profile)
     if target.service == "s3" and credentials is not None and credentials.kind == "boto3":
-        store = _add_profile(target.root, store, str(credentials.options.get("profile_name") or ""))
+        profile = str(credentials.options.get("profile_name") or "")
+    store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store, profile)
+    if target.service == "s3" and profile:
+        store = _add_profile(target.root, store, profile)
     return StoreConfig(
         service=target.service,
         root=target.root,
@@ -113,7 +119,7 @@ def _split_options(service: str, plain: Mapping[str, Any]) -> tuple[dict[str, An
     return store, client
 
 
-def _merge_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
+def _merge_target(target: Target, store: dict[str, Any], profile: str) -> dict[str, Any]:
     named = {"s3": "bucket", "gcs": "bucket", "azure": "container_name"}.get(target.service)
     if named and store.pop(named, target.root) != target.root:
         raise ConfigurationError(f"{named} is not the one in the URL, {target.root!r}; keep one")
@@ -123,7 +129,8 @@ def _merge_target(target: Target, store: dict[str, Any]) -> dict[str, Any]:
         vendor = known_endpoint(str(store["endpoint"]), target.root)
         # Who says the style means the endpoint as it is written.
         if vendor and store.get("virtual_hosted_style_request") is None:
-            store = {"region": vendor["region"], **store, "endpoint": vendor["endpoint"]}
+            # A profile has a region of its own, or botocore's for it.
+            store = {**({} if profile else {"region": vendor["region"]}), **store, "endpoint": vendor["endpoint"]}
     return {**implied, **store}
 
 
@@ -148,7 +155,7 @@ def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
 
 def _add_profile(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:
     """Add the address that belongs to a profile's credentials, where no other one is explicit."""
-    if not profile or {"region", "virtual_hosted_style_request"} <= store.keys():
+    if {"region", "virtual_hosted_style_request"} <= store.keys():
         return store
     given = {
         "profile": profile,
@@ -174,9 +181,9 @@ def _require_equal(one: Mapping[str, Any], other: Mapping[str, Any], what: str) 
             raise ConfigurationError(f"{name} is not the one in {what}; keep one of them")
 
 
-def _make_credential_source(provider: Any, profile: Any) -> CredentialSource | None:
+def _make_credential_source(provider: Any, profile: str) -> CredentialSource | None:
     if provider is None:
-        return CredentialSource(kind="boto3", options={"profile_name": str(profile)}) if profile else None
+        return CredentialSource(kind="boto3", options={"profile_name": profile}) if profile else None
     if isinstance(provider, CredentialSource):
         return provider
     return CredentialSource(kind="object", provider=provider)
@@ -189,4 +196,4 @@ def read_store(store: Any) -> StoreConfig | None:
         return config
     options = {canonical(config.service, name): value for name, value in config.options.items()}
     provider = getattr(store, "credential_provider", None)
-    return replace(config, options=options, credentials=_make_credential_source(provider, None))
+    return replace(config, options=options, credentials=_make_credential_source(provider, ""))

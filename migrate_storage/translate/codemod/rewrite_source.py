@@ -164,7 +164,7 @@ def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
     prefix = _join_folders(found, values)
     translation = translate(found.protocol, _replace_unknown_options(found, values), prefix, {})
     config = _require_config(translation)
-    _refuse_mixed_profile(found)
+    _refuse_mixed_profile(found, config)
     where, imports = _make_fs_argument(config, found, prefix, values)
     arguments = [
         Argument("fs", where, argument_of(call, "fs", 1)),
@@ -247,11 +247,16 @@ def _require_config(translation: Translation) -> StoreConfig:
     return config
 
 
-def _refuse_mixed_profile(found: Found) -> None:
+def _refuse_mixed_profile(found: Found, config: StoreConfig) -> None:
     """Refuse a profile beside options for which the backend has no place next to it."""
-    beside = ("key", "secret", "username", "password", "anon", "use_ssl", "config_kwargs")
-    if found.options.get("profile") and (mixed := [name for name in beside if found.options.get(name) is not None]):
+    if not found.options.get("profile"):
+        return
+    if mixed := [name for name in ("use_ssl", "config_kwargs") if found.options.get(name) is not None]:
         raise NotLiteralError(f"the profile decides what {mixed[0]} leaves open, and only a running s3fs knows it")
+    endpoint = found.options.get("endpoint_url") or (found.options.get("client_kwargs") or {}).get("endpoint_url")
+    host, _, path = str(endpoint or "").partition("://")[2].partition("/")
+    if host.startswith(f"{config.root}.") or path.strip("/") == config.root:
+        raise NotLiteralError("the endpoint names the bucket, and the profile decides what that means")
 
 
 def _select_options(config: StoreConfig, translation: Translation, found: Found, values: Values) -> dict[str, Any]:
@@ -264,6 +269,9 @@ def _select_options(config: StoreConfig, translation: Translation, found: Found,
             options.pop("region", None)
         if not (found.options.get("endpoint_url") or client.get("endpoint_url")):
             options.pop("endpoint", None)
+        if config.credentials is None:
+            # Keys are explicit, or there are none: the profile only says where.
+            options["profile"] = found.options["profile"]
         return options
     endpoint = options.get("endpoint")
     if any(note.code == "s3.region.missing" for note in translation.notes):

@@ -148,3 +148,37 @@ def test_a_bucket_in_the_endpoint_is_taken_out_nowhere(
     for each in (translated, pasted, converted):
         signed = urlsplit(str(each.sign("a")))
         assert (signed.scheme, signed.netloc, signed.path) == (expected.scheme, expected.netloc, expected.path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": "K", "secret": "S"},
+        {"client_kwargs": {"aws_access_key_id": "K", "aws_secret_access_key": "S"}},
+        {"username": "K", "password": "S", "token": "T"},
+        {"key": "K", "secret": "S", "client_kwargs": {"region_name": "ap-south-1"}},
+        {"key": "K", "secret": "S", "endpoint_url": "https://minio.corp:9000"},
+        {"anon": True},
+    ],
+)
+@pytest.mark.parametrize("profile", ["minio", "services", "virtual", "fips", "dualstack", "stored"])
+def test_explicit_keys_beside_a_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: str, options: dict[str, Any]
+) -> None:
+    """The keys sign, and the profile says where: in s3fs, in what convert writes, and in what translate writes."""
+    isolate_aws(monkeypatch, tmp_path)
+    backend = FSSpecBackend(key=KEY, fs=s3fs.S3FileSystem(profile=profile, **options), prefix="bkt/up")
+    old = read(backend)
+    place = old.place("d/x")
+    expected = requested_by_store(old.config_at(place), place)
+    result = convert_source(write_source({"profile": profile, **options}, "bkt/up"))
+    converted = run_code(result.code)
+    assert asked_by(converted) == expected, result.code
+    (written,) = entries([(KEY, old.translation)])
+    set_variables(monkeypatch, written, {"access_key_id": "K", "secret_access_key": "S", "session_token": "T"})
+    for each in (converted, run_code(as_python([written]))):
+        assert each.config.credentials is None
+        if "anon" in options:
+            assert each.config.options["skip_signature"]
+        else:
+            assert "X-Amz-Credential=K%2F" in urlsplit(str(each.sign("a"))).query
