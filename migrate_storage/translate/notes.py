@@ -159,6 +159,8 @@ CODES: dict[str, Code] = {
     "azure.account.missing": Code(_REFUSED, "No storage account is named", "Give account_name"),
     "azure.host": Code(_REFUSED, "{subject} must be a host, without a scheme", "Write it as HOST"),
     "azure.secondary": Code(_WARNING, "The secondary endpoint can only be read", "Give the primary one to write"),
+    "azure.secondary.unknown": Code(_REFUSED, "adlfs knows no secondary endpoint of {subject}",
+                                    "Give the host of the secondary endpoint as account_host, without location_mode"),
     "azure.connection.environment": Code(_WARNING,
         "The connection string is that of {subject}, which adlfs takes before anything explicit"),
     "azure.connection.wins": Code(_WARNING, "{subject} wins over the other options, as in adlfs; they are left out"),

@@ -1,4 +1,4 @@
-"""Compare the URL that fsspec asks for a file with the one that the obstore store asks. Nothing is sent."""
+"""Compare what fsspec asks and signs for a file with what the obstore store signs. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from migrate_storage.core.model import Place
 from migrate_storage.core.object_keys import unaddressable
 from migrate_storage.stores.config.nobody import make_service_account
 from migrate_storage.stores.config.open import open_store
+from migrate_storage.stores.config.requester import Requester, configured_requester, filesystem_requester
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.registration import Registration
 from migrate_storage.translate.registration.requested_url import RequestedUrl
@@ -26,11 +27,16 @@ __all__ = ("UrlComparison", "compare_urls", "find_url_difference", "requested_by
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UrlComparison:
-    """The URLs that both libraries ask for one file."""
+    """What both libraries ask for one file, and as whom."""
 
     filename: str
+    #: The URL that fsspec opens.
     fsspec: RequestedUrl | None = None
     obstore: RequestedUrl | None = None
+    #: The URL that fsspec signs; ``None`` where it signs none without a request.
+    signed: RequestedUrl | None = None
+    #: Who asks through fsspec, and who through obstore; ``None`` where it is not known.
+    requesters: tuple[Requester | None, Requester | None] = (None, None)
     #: Why they are not compared; empty where they are.
     reason: str = ""
 
@@ -39,15 +45,21 @@ class UrlComparison:
         """What differs, with the options that decide it; empty where nothing does."""
         if self.fsspec is None or self.obstore is None:
             return ""
-        named = [each.name for each in fields(RequestedUrl) if self._differs(each.name)]
-        if not named:
+        for verb, url in (("asks", self.fsspec), ("signs", self.signed or self.obstore)):
+            if named := [each.name for each in fields(RequestedUrl) if self._differs(url, each.name)]:
+                options = ", ".join(dict.fromkeys(_OPTIONS[name] for name in named))
+                return (
+                    f"fsspec {verb} {url}, obstore would ask {self.obstore}: another {' and '.join(named)} ({options})"
+                )
+        mine, theirs = self.requesters
+        if mine is None or theirs is None or mine == theirs:
             return ""
-        options = ", ".join(dict.fromkeys(_OPTIONS[name] for name in named))
-        return f"fsspec asks {self.fsspec}, obstore would ask {self.obstore}: another {' and '.join(named)} ({options})"
+        return (
+            f"fsspec asks as {mine}, obstore would ask as {theirs} (token, credential, account_name or requester_pays)"
+        )
 
-    def _differs(self, name: str) -> bool:
-        one, other = getattr(self.fsspec, name), getattr(self.obstore, name)
-        return bool(one != other)
+    def _differs(self, url: RequestedUrl, name: str) -> bool:
+        return bool(getattr(url, name) != getattr(self.obstore, name))
 
 
 _OPTIONS = {
@@ -86,13 +98,22 @@ def compare_urls(registration: Registration, filename: str) -> UrlComparison:
     if isinstance(asked, str):
         return UrlComparison(filename=filename, reason=asked)
     try:
-        return UrlComparison(filename=filename, fsspec=asked, obstore=requested_by_store(config, place))
+        ours = requested_by_store(config, place)
     except ConfigurationError as error:
         return UrlComparison(filename=filename, reason=str(error))
+    signed = registration.signed_url(place)
+    requesters = (filesystem_requester(config.service, registration.filesystem), configured_requester(config))
+    return UrlComparison(
+        filename=filename,
+        fsspec=asked,
+        obstore=ours,
+        signed=None if isinstance(signed, str) else signed,
+        requesters=requesters,
+    )
 
 
 def find_url_difference(registration: Registration, filenames: Collection[str]) -> str:
-    """Return the first difference between both URLs of some files; empty where there is none.
+    """Return the first difference between what both libraries ask for some files; empty where there is none.
 
     Args:
         registration: of an fsspec backend.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -52,12 +53,18 @@ def translate(options: Mapping[str, Any], prefix: str | None, environment: Mappi
     if connection:
         account = _read_connection_string(options, connection)
     else:
-        account = _merge_parts(_read_account(options, environment), _read_credentials(options, environment))
+        credentials = _read_credentials(options, environment)
+        account = _merge_parts(_read_account(options, environment, credentials.options), credentials)
     # adlfs passes unknown options to DefaultAzureCredential where it makes one, and ignores them otherwise.
     default = account.credentials is not None and account.credentials.kind == "azure"
     unknown = "azure.default_credential" if default else "option.unknown"
     rest = Part(notes=tuple(unmatched_notes(OPTIONS, options, unknown=unknown)))
     return assemble("azure", container, inner, (place, account, _read_client_options(options), rest))
+
+
+_SPACES = re.compile(r"\s[;=]|[;=]\s")
+#: The SDK goes there, whatever proxy is named.
+_EMULATOR = "http://127.0.0.1:10000"
 
 
 def _merge_parts(one: Part, other: Part) -> Part:
@@ -75,18 +82,22 @@ def _read_connection_string(options: Mapping[str, Any], connection: str) -> Part
         notes.append(note("azure.connection.environment", "AZURE_STORAGE_CONNECTION_STRING"))
     if any(options.get(name) for name in ("account_name", "account_key", "sas_token", "credential")):
         notes.append(note("azure.connection.wins", "connection_string"))
+    if _SPACES.search(connection.strip()):
+        # adlfs takes a space for a part of a name or a value: what it asks then is not what is meant.
+        return Part(notes=(*notes, note("azure.connection.malformed", "connection_string")))
     try:
-        parsed = parse_connection_string(connection)
+        parsed = parse_connection_string(connection, _EMULATOR)
     except (ConfigurationError, ValueError):
         return Part(notes=(*notes, note("azure.connection.malformed", "connection_string")))
-    if str(parsed.get("endpoint", "")).startswith("http:"):
-        return Part(options=parsed, client_options={"allow_http": True}, notes=tuple(notes))
     if "sas_key" in parsed:
         notes.append(note("credentials.expires", "connection_string"))
-    return Part(options=parsed, notes=tuple(notes))
+    elif "account_key" not in parsed:
+        parsed["skip_signature"] = True
+    allow_http = {"allow_http": True} if str(parsed.get("endpoint", "")).startswith("http:") else {}
+    return Part(options=parsed, client_options=allow_http, notes=tuple(notes))
 
 
-def _read_account(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+def _read_account(options: Mapping[str, Any], environment: Mapping[str, str], credentials: Mapping[str, Any]) -> Part:
     notes: list[Note] = []
     credential = options.get("credential")
     name = text(options.get("account_name")) or environment.get("AZURE_STORAGE_ACCOUNT_NAME", "")
@@ -94,19 +105,49 @@ def _read_account(options: Mapping[str, Any], environment: Mapping[str, str]) ->
         name = text(mapping(credential).get("account_name"))
     if not name:
         return Part(notes=(note("azure.account.missing", "account_name"),))
-    result: dict[str, Any] = {"account_name": name}
-    if host := text(options.get("account_host")):
-        if "://" in host or "@" in host:
-            return Part(notes=(note("azure.host", "account_host"),))
-        result["endpoint"] = normalise_endpoint(f"https://{host}")
-        authority = next((login for suffix, login in _AUTHORITIES.items() if host.endswith(suffix)), None)
-        if authority:
-            result["authority_host"] = authority
-    if text(options.get("location_mode")) == "secondary":
+    host = text(options.get("account_host"))
+    if "://" in host or "@" in host or "?" in host:
+        return Part(notes=(note("azure.host", "account_host"),))
+    # Without any credentials adlfs does not pass the mode on.
+    secondary = text(options.get("location_mode")) == "secondary" and "skip_signature" not in credentials
+    if secondary and host and ".blob.core." not in host:
+        return Part(notes=(note("azure.secondary.unknown", "account_host"),))
+    if secondary:
         notes.append(note("azure.secondary", "location_mode"))
-        first, dot, rest = (host or f"{name}.blob.core.windows.net").partition(".")
-        result["endpoint"] = f"https://{first.removesuffix('-secondary')}-secondary{dot}{rest}"
+    signer = text(credentials.get("account_name"))
+    if "account_key" in credentials and not signer:
+        signer = _find_signer(host)
+    result: dict[str, Any] = {"account_name": signer or name}
+    if host or secondary or signer not in ("", name):
+        asked = host or f"{name}.blob.core.windows.net"
+        result["endpoint"] = normalise_endpoint(f"https://{_find_secondary(asked) if secondary else asked}")
+    if authority := next((login for suffix, login in _AUTHORITIES.items() if host.endswith(suffix)), None):
+        result["authority_host"] = authority
     return Part(options=result, notes=tuple(notes))
+
+
+#: What the SDK takes for no part of the account's name in a host.
+_FEATURES = ("-secondary", "-ipv6", "-dualstack")
+
+
+def _find_signer(host: str) -> str:
+    """Return the account in a host, in whose name the SDK signs; empty where it is not read from it."""
+    netloc, _, path = host.partition("/")
+    if netloc.startswith(("localhost", "127.0.0.1")):
+        return path.strip("/")
+    account, found, _ = netloc.partition(".blob.core.")
+    for feature in _FEATURES:
+        account = account.removesuffix(feature)
+    return account if found else ""
+
+
+def _find_secondary(host: str) -> str:
+    """Return the host of the secondary endpoint, as the SDK makes it."""
+    account, infix, rest = host.partition(".blob.core.")
+    if "-secondary" in account:
+        return host
+    feature = next((each for each in _FEATURES if account.endswith(each)), "")
+    return f"{account.removesuffix(feature)}-secondary{feature}{infix}{rest}"
 
 
 #: Hosts that issue tokens in the sovereign clouds.
@@ -178,11 +219,14 @@ def _read_credential_object(credential: Any) -> Part:
         return Part(options={"account_key": credential})
     if isinstance(credential, Mapping):
         if key := text(mapping(credential).get("account_key")):
-            return Part(options={"account_key": key})
+            named = text(mapping(credential).get("account_name"))
+            return Part(options={"account_key": key, **({"account_name": named} if named else {})})
         return Part(notes=(note("azure.credential.unknown", "credential"),))
     kind = type(credential).__name__
     if kind == "AzureNamedKeyCredential":
-        return Part(options={"account_key": text(credential.named_key.key)})
+        return Part(
+            options={"account_key": text(credential.named_key.key), "account_name": text(credential.named_key.name)}
+        )
     if kind == "AzureSasCredential":
         signature = text(credential.signature).lstrip("?")
         return Part(options={"sas_key": signature}, notes=(note("credentials.expires", "credential"),))

@@ -43,11 +43,12 @@ def emulator(endpoint: str | None = None) -> dict[str, Any]:
     return {"account_name": EMULATOR_ACCOUNT, "account_key": EMULATOR_KEY, "endpoint": base}
 
 
-def parse_connection_string(text: str) -> dict[str, Any]:
+def parse_connection_string(text: str, emulator_url: str | None = None) -> dict[str, Any]:
     """Return the obstore options of a connection string.
 
     Args:
         text: ``Name=value`` pairs joined by ``;``. A value may contain ``=``.
+        emulator_url: where ``UseDevelopmentStorage`` leads; ``None`` for the proxy in the string, or see :func:`emulator`.
 
     Returns:
         Some of ``account_name``, ``account_key``, ``sas_key``, ``endpoint`` (no slash at its end), ``skip_signature``.
@@ -57,14 +58,18 @@ def parse_connection_string(text: str) -> dict[str, Any]:
     """
     parts = _split_pairs(text)
     if parts.get("UseDevelopmentStorage", "").lower() == "true":
-        proxy = parts.get("DevelopmentStorageProxyUri")
+        proxy = emulator_url or parts.get("DevelopmentStorageProxyUri")
         return emulator(f"{proxy.rstrip('/')}:10000" if proxy and urlsplit(proxy).port is None else proxy)
     options: dict[str, Any] = {}
+    suffix = parts.get("EndpointSuffix", "core.windows.net")
+    if not suffix or suffix.startswith("."):
+        raise ConfigurationError("Azure connection string: EndpointSuffix is no domain; write it as core.windows.net")
     account = parts.get("AccountName")
     endpoint = parts.get("BlobEndpoint", "").rstrip("/")
-    if not endpoint and account and (parts.get("EndpointSuffix") or parts.get("DefaultEndpointsProtocol") == "http"):
+    # Like the SDK: the protocol counts together with a suffix only.
+    if not endpoint and account and "EndpointSuffix" in parts:
         protocol = parts.get("DefaultEndpointsProtocol", "https").lower()
-        endpoint = f"{protocol}://{account}.blob.{parts.get('EndpointSuffix', 'core.windows.net').strip('.')}"
+        endpoint = f"{protocol}://{account}.blob.{suffix}"
     if endpoint:
         endpoint, _, query = endpoint.partition("?")
         if urlsplit(endpoint).scheme not in ("http", "https"):

@@ -62,13 +62,16 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
     emulator = environment.get("STORAGE_EMULATOR_HOST", "")
     universe = environment.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "")
     if not given and emulator and emulator != "default":
-        given = emulator if "://" in emulator else f"http://{emulator}"
+        given = emulator if emulator.startswith(("http://", "https://")) else f"http://{emulator}"
         notes.append(note("gcs.endpoint.environment", "STORAGE_EMULATOR_HOST"))
     elif not given and universe and universe != "googleapis.com":
         given = f"https://storage.{universe}"
         notes.append(note("gcs.endpoint.environment", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"))
     if environment.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower() == "true":
         notes.append(note("client.certificate", "GOOGLE_API_USE_CLIENT_CERTIFICATE"))
+    if not given and environment.get("GOOGLE_BASE_URL"):
+        given = "https://storage.googleapis.com"
+        notes.append(note("gcs.trap", "GOOGLE_BASE_URL"))
     if not given:
         return Part(notes=tuple(notes))
     url = normalise_endpoint(given)

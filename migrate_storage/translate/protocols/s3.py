@@ -112,9 +112,11 @@ OPTIONS = (
     ),
     Option("version_aware", code="s3.version_aware"),
     Option("cache_regions", "region", "option.dropped", "obstore does not look for a bucket's region: name it"),
+    Option("connect_timeout", "connect_timeout", says="an attribute of a subclass"),
+    Option("read_timeout", "read_timeout", says="an attribute of a subclass"),
     *without_effect(
         *("default_block_size", "default_fill_cache", "default_cache_type", "max_concurrency"),
-        *("fixed_upload_size", "local_expiry_check", "retries", "connect_timeout", "read_timeout"),
+        *("fixed_upload_size", "local_expiry_check", "retries"),
     ),
 )
 

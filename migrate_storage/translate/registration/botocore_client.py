@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from migrate_storage.core.model import Note
 from migrate_storage.core.text import printable
@@ -25,6 +25,7 @@ _KEY = "key-of-a-file"
 _NO_BUCKET = ("Any_Bucket", "any-bucket")
 """Names for the address of the service: the first is never a part of a host."""
 _SESSION_ARGUMENTS = ("profile", "session_vars", "event_hooks", "include_builtin_handlers")
+_OPERATIONS = ("GetObject", "CreateSession")
 _CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
@@ -104,6 +105,18 @@ class BotocoreClient:
                 return note("s3.address.unlike", "prefix", why=f"the service {printable(service)}")
         elif "AWS4-ECDSA" in text:
             return note("s3.address.unlike", "prefix", why="with a signature for several regions")
+        return url, "us-east-1" if region == "aws-global" else region
+
+    def sign(self, bucket: str, key: str) -> tuple[str, str] | Note:
+        """Return the pre-signed URL of a GET and the region of its signature; empty where its version has none."""
+        try:
+            url = str(_finish(self._client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})))
+        except _StoppedError:
+            return note("s3.address", "prefix", why="the service is asked for a session first")
+        except Exception as error:  # noqa: BLE001 - botocore's own errors have no common base with those of a hook
+            return note("s3.address", "prefix", why=printable(str(error)[:200]))
+        scope = parse_qs(urlsplit(url).query).get("X-Amz-Credential", [""])[0].split("/")
+        region = scope[2] if len(scope) > 2 else ""
         return url, "us-east-1" if region == "aws-global" else region
 
     @property
@@ -199,10 +212,41 @@ def _make_client(session: Any, config: Mapping[str, Any], arguments: Mapping[str
 
 @cache
 def _load_data() -> Any:
-    """Return botocore's descriptions of services, which take 100 milliseconds to load."""
+    """Return botocore's descriptions of services, which take 100 milliseconds to load; of S3 only what is asked here.
+
+    The whole description of S3 would hold 10 MB for as long as a client lives.
+    """
     from botocore.loaders import create_loader
 
-    return create_loader()
+    loader = create_loader()
+    model = loader.load_service_model("s3", "service-2", api_version=None)
+    operations, shapes = model["operations"], model["shapes"]
+    for operation in operations.values():
+        operation.pop("documentation", None)
+    needed = _find_shapes({name: operations[name] for name in _OPERATIONS if name in operations}, shapes)
+    model["shapes"] = {name: shapes[name] for name in needed}
+    endpoints, _ = loader.load_data_with_path("endpoints")
+    for partition in endpoints["partitions"]:
+        partition["services"] = {name: each for name, each in partition["services"].items() if name == "s3"}
+    return loader
+
+
+def _find_shapes(described: Any, shapes: Mapping[str, Any]) -> set[str]:
+    """Return the names of the shapes that a description needs, without their documentation."""
+    found: set[str] = set()
+    waiting = [described]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            each.pop("documentation", None)
+            waiting += each.values()
+            name = each.get("shape")
+            if isinstance(name, str) and name in shapes and name not in found:
+                found.add(name)
+                waiting.append(shapes[name])
+    return found
 
 
 def _stop_request(request: Any, **_: Any) -> None:

@@ -66,11 +66,37 @@ class FilesystemOptions:
         asked = self.resolver.request(place.root, place.key)
         return asked.message if isinstance(asked, Note) else RequestedUrl.of(*asked)
 
+    def signed_url(self, place: Place) -> RequestedUrl | str:
+        """Return the URL that s3fs signs for a place; the reason where none can be known.
+
+        botocore signs for the global endpoint of AWS, where it opens the same bucket at its region's. The host is then the
+        region's here.
+        """
+        asked = self.requested_url(place)
+        if isinstance(asked, str):
+            return asked
+        if not isinstance(self.resolver, BotocoreClient):
+            return "only s3fs is asked to sign"
+        signed = self.resolver.sign(place.root, place.key)
+        if isinstance(signed, Note):
+            return signed.message
+        url, region = signed
+        found = RequestedUrl.of(url, region or asked.region)
+        return replace(found, host=asked.host) if found.host in _find_global_hosts(asked) else found
+
     @property
     def endpoint(self) -> str:
         """The endpoint of all buckets, as a place has it: without a bucket no name of one can be refused."""
         config = self.translate(None).config
         return endpoint_of(config) if config else ""
+
+
+def _find_global_hosts(asked: RequestedUrl) -> set[str]:
+    """Return the hosts of the global endpoint for a URL at a region's; FIPS has none but that of us-east-1."""
+    before, region, after = asked.host.rpartition(f".{asked.region.lower()}.")
+    if not region or after != "amazonaws.com":
+        return set()
+    return {f"{before}.{after}", f"{before}.us-east-1.{after}"}
 
 
 @dataclass(frozen=True, slots=True)

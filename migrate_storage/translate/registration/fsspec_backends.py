@@ -117,6 +117,7 @@ def _make_registration(
         _place=place,
         config_at=config_at,
         requested_url=source.requested_url,
+        signed_url=source.signed_url,
     )
 
 

@@ -83,7 +83,8 @@ def _read_gcs_options(filesystem: Any, options: dict[str, Any], environment: Map
     credentials = getattr(filesystem, "credentials", None)
     if getattr(credentials, "method", None) == "anon":
         return {**options, "token": "anon"}
-    token = options.get("token", getattr(credentials, "token", None))
+    # Where no token is given, the method says which credentials were found.
+    token = options.get("token", getattr(credentials, "token", None)) or getattr(credentials, "method", None)
     live = getattr(credentials, "credentials", None)
     if isinstance(token, str) and token not in ("google_default", "cloud", "cache", "browser") and live is not None:
         kind = _guess_file_kind(live)

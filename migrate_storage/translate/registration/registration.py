@@ -42,6 +42,10 @@ class Registration:
     requested_url: Callable[[Place], RequestedUrl | str] = field(
         default=lambda _: "its files are not read through a known filesystem", repr=False, compare=False
     )
+    #: The same of the URL that it signs.
+    signed_url: Callable[[Place], RequestedUrl | str] = field(
+        default=lambda _: "its filesystem signs no URL", repr=False, compare=False
+    )
     _place: Callable[[str], Place] = field(
         default=lambda filename: Place(service="", endpoint="", root="", key=filename), repr=False, compare=False
     )

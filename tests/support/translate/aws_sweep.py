@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import botocore.loaders
 import botocore.session
@@ -19,7 +20,14 @@ from fsspec.asyn import sync
 
 from migrate_storage.translate.registration.requested_url import RequestedUrl
 
-__all__ = ("Configuration", "asked_by_s3fs", "configurations", "isolate_aws", "share_botocore_data")
+__all__ = (
+    "Asked",
+    "Configuration",
+    "asked_by_s3fs",
+    "configurations",
+    "isolate_aws",
+    "share_botocore_data",
+)  # fmt: skip
 
 KEYS = "aws_access_key_id = PROFILE\naws_secret_access_key = S\n"
 CONFIG = f"""
@@ -128,6 +136,8 @@ class Configuration:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Which kind of session is given: empty for none.
     session: str = ""
+    #: What the tables of the translation did not know before it was found; empty for nothing.
+    news: str = ""
 
     def filesystem(self) -> s3fs.S3FileSystem:
         """Make the filesystem, in the environment of now."""
@@ -136,6 +146,8 @@ class Configuration:
 
 
 def _make_session(kind: str) -> AioSession:
+    if kind == "variables":
+        return AioSession(session_vars={"region": (None, "EXAMPLE_REGION", "eu-north-1", None)})
     session = AioSession(profile="virtual" if kind == "profile" else None)
     if kind in ("keys", "default config"):
         session.set_credentials("SESSION", "S")
@@ -215,12 +227,24 @@ def share_botocore_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.session, "create_loader", functools.cache(botocore.loaders.create_loader))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What s3fs asks for an object. Nothing was sent."""
+
+    #: The URL of a GET.
+    opened: RequestedUrl
+    #: Its access key; empty where it is not signed.
+    key_id: str
+    #: The pre-signed URL; ``None`` for an express bucket, where the service is asked for a session first.
+    signed: RequestedUrl | None
+
+
 class _Stopped(BaseException):
     pass
 
 
-def asked_by_s3fs(filesystem: s3fs.S3FileSystem, bucket: str, key: str) -> tuple[RequestedUrl, str]:
-    """Return the URL of the request that s3fs is about to send, and its access key; empty where it is not signed.
+def asked_by_s3fs(filesystem: s3fs.S3FileSystem, bucket: str, key: str) -> Asked:
+    """Return what s3fs is about to send, and what it signs.
 
     Raises:
         Exception: whatever s3fs raises for options that cannot work.
@@ -231,18 +255,21 @@ def asked_by_s3fs(filesystem: s3fs.S3FileSystem, bucket: str, key: str) -> tuple
         found.append(request)
         raise _Stopped
 
-    async def ask() -> str:
+    async def ask() -> tuple[str, str]:
         client = await filesystem.set_session()
         client.meta.events.register_last("before-send.s3", stop)
+        signed = ""
         try:
+            if not bucket.endswith("--x-s3"):
+                signed = await filesystem._url(f"{bucket}/{key}")
             await client.get_object(Bucket=bucket, Key=key)
         except _Stopped:
             pass
         finally:
             await filesystem._s3creator.__aexit__(None, None, None)
-        return str(client.meta.region_name)
+        return str(client.meta.region_name), signed
 
-    region = sync(filesystem.loop, ask)
+    region, signed = sync(filesystem.loop, ask)
     request = found[0]
     url, authorization = str(request.url), request.headers.get("Authorization", b"")
     text = authorization.decode() if isinstance(authorization, bytes) else authorization
@@ -252,5 +279,11 @@ def asked_by_s3fs(filesystem: s3fs.S3FileSystem, bucket: str, key: str) -> tuple
         if service == "s3express":
             # The session of the bucket comes first, from the host that serves its objects too.
             url = f"{url.partition('://')[0]}://{url.partition('://')[2].partition('/')[0]}/{key}"
-    region = "us-east-1" if region == "aws-global" else region
-    return RequestedUrl.of(url, region), key_id
+    opened = RequestedUrl.of(url, _name_region(region))
+    # Version 2 of the signature has no region.
+    scope = parse_qs(urlsplit(signed).query).get("X-Amz-Credential", [f"//{region}"])[0].split("/")
+    return Asked(opened, key_id, RequestedUrl.of(signed, _name_region(scope[2])) if signed else None)
+
+
+def _name_region(region: str) -> str:
+    return "us-east-1" if region == "aws-global" else region

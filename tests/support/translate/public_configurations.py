@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from botocore import UNSIGNED
+
 from tests.support.translate.aws_sweep import Configuration
 
 __all__ = ("PUBLIC",)
@@ -24,6 +26,7 @@ PUBLIC: dict[str, Configuration] = {
         bucket="d2h2", options={"anon": True, "client_kwargs": {"endpoint_url": "https://minio.dev.example.cloud/"}}
     ),
     "a satellite's archive": Configuration(
+        news="a region of two cases",
         bucket="eodata",
         options={
             "anon": True,
@@ -53,6 +56,7 @@ PUBLIC: dict[str, Configuration] = {
         options={**OWN, "client_kwargs": {"endpoint_url": "http://minio:9000"}, "config_kwargs": PATH},
     ),
     "a region called None": Configuration(
+        news="a region that is a text of another language's nothing",
         bucket="assets",
         options={
             **OWN,
@@ -115,9 +119,11 @@ PUBLIC: dict[str, Configuration] = {
         },
     ),
     "R2 with the bucket in the endpoint": Configuration(
+        news="a path in the endpoint that is the bucket's name",
         bucket="media", options={**OWN, "endpoint_url": "https://0a1b2c.r2.cloudflarestorage.com/media"}
     ),
     "Backblaze with a name of two cases": Configuration(
+        news="a name that fits no host, in spite of the addressing style",
         bucket="MyBackups",
         options={
             **OWN,
@@ -127,14 +133,17 @@ PUBLIC: dict[str, Configuration] = {
         },
     ),
     "a bucket with dots, of a profile": Configuration(
+        news="a region in the credentials file, before the one in the configuration file",
         bucket="dog.atlaseo-glm.eo-gridded-data",
         options={"profile": "plain", "client_kwargs": {"endpoint_url": "https://s3.gfz.example.de"}},
     ),
     "style by a setting": Configuration(
+        news="the addressing style auto: the bucket is in the host at AWS",
         bucket="tiktok-landing",
         options={**OWN, "client_kwargs": {"region_name": "us-east-1"}, "config_kwargs": {"s3": {"addressing_style": "auto"}}},
     ),
     "large parts": Configuration(
+        news="options for boto3's transfers",
         bucket="zarr-output",
         options={"config_kwargs": {"max_pool_connections": 50, "s3": {"multipart_threshold": 64 * 1024 * 1024}}},
         environment=ENVIRONMENT,
@@ -156,6 +165,7 @@ PUBLIC: dict[str, Configuration] = {
         environment={"AWS_ENDPOINT_URL": "http://elsewhere:4566"},
     ),
     "GovCloud by a variable": Configuration(
+        news="a FIPS endpoint by a variable",
         bucket="agency-docs",
         options={**OWN, "client_kwargs": {"region_name": "us-gov-west-1"}},
         environment={"AWS_USE_FIPS_ENDPOINT": "true"},
@@ -169,6 +179,82 @@ PUBLIC: dict[str, Configuration] = {
         },
     ),
     "an empty region of a variable": Configuration(
+        news="an empty endpoint",
         bucket="uploads", options={**OWN, "endpoint_url": "", "client_kwargs": {"region_name": ""}}
+    ),
+    "unsigned by its signature": Configuration(
+        bucket="hazard-source", options={"config_kwargs": {"signature_version": UNSIGNED}}
+    ),
+    "no verification, said to the client": Configuration(
+        bucket="filestore",
+        options={
+            **OWN,
+            "client_kwargs": {
+                "endpoint_url": "https://minio.internal.example.com", "region_name": "eu-1", "verify": False, "use_ssl": False,
+            },
+            "config_kwargs": PATH,
+        },
+    ),
+    "client arguments that are perhaps none": Configuration(
+        bucket="uploads",
+        options={**OWN, "endpoint_url": "https://s3.example.ru", "config_kwargs": PATH, "client_kwargs": None},
+    ),
+    "Wasabi, of the profile default": Configuration(
+        bucket="oceanum-era5",
+        options={
+            "profile": "plain",
+            "client_kwargs": {"endpoint_url": "https://s3.us-east-2.wasabisys.com", "region_name": "us-east-2"},
+            "config_kwargs": {"max_pool_connections": 30},
+        },
+    ),
+    "OVH of a profile": Configuration(
+        bucket="zarr-explorer-tests", options={"profile": "plain", "endpoint_url": "https://s3.de.io.cloud.ovh.net"}
+    ),
+    "CoreWeave of a profile": Configuration(
+        news="a profile that is in the credentials file only",
+        bucket="cohorts",
+        options={"profile": "stored", "endpoint_url": "https://cwobject.com", "config_kwargs": VIRTUAL},
+    ),
+    "a profile, and nothing else": Configuration(
+        news="a dual stack endpoint by a profile",bucket="odin-era5", options={"profile": "dualstack"}),
+    "a profile that is perhaps none": Configuration(
+        bucket="training-sets", options={"profile": None}, environment=ENVIRONMENT
+    ),
+    "Volcengine": Configuration(
+        bucket="ray",
+        options={**OWN, "anon": False, "endpoint_url": "https://tos-s3-cn-beijing.ivolces.com", "config_kwargs": VIRTUAL},
+    ),
+    "R2 of an uploader": Configuration(
+        news="R2 without a region is signed for us-east-1",
+        bucket="flywheel",
+        options={**OWN, "endpoint_url": "https://0a1b2c.r2.cloudflarestorage.com", "config_kwargs": PATH},
+    ),
+    "more attempts": Configuration(
+        bucket="mirror-zarr",
+        options={
+            **OWN,
+            "client_kwargs": {"endpoint_url": "https://s3.waw4-1.cloudferro.com"},
+            "config_kwargs": {**PATH, "retries": {"max_attempts": 10}},
+        },
+    ),
+    "an endpoint without a scheme": Configuration(
+        bucket="bucket", options={**OWN, "endpoint_url": "localhost:9000"}
+    ),
+    "a session of a profile": Configuration(
+        news="a session's profile, with an endpoint and a style",bucket="lake", session="profile"),
+    "a session with the variables of boto3": Configuration(
+        news="a session with variables of its own",bucket="parquet-merge", session="variables", environment=ENVIRONMENT),
+    "public files, and the bucket in the endpoint": Configuration(
+        bucket="chatwidget",
+        options={
+            **OWN,
+            "s3_additional_kwargs": {"ACL": "public-read"},
+            "endpoint_url": "https://chatwidget.nyc3.digitaloceanspaces.com",
+        },
+    ),
+    "encrypted files": Configuration(
+        bucket="ml-odds",
+        options={"anon": False, "s3_additional_kwargs": {"ServerSideEncryption": "AES256"}},
+        environment=ENVIRONMENT,
     ),
 }  # fmt: skip

@@ -78,6 +78,28 @@ def test_a_profile_that_leads_elsewhere(
     assert world.check(backend="old") == 3
 
 
+@pytest.mark.parametrize("occupied", [True, False])
+def test_a_profile_in_both_files(
+    rclone_s3, moto_s3, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, occupied: bool
+) -> None:
+    """botocore takes the endpoint of the credentials file: the other file names the destination, with a bucket of the same name."""
+    bucket = rclone_s3.new_bucket()
+    moto_s3.client.create_bucket(Bucket=bucket)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    write_profile(tmp_path, rclone_s3, rclone_s3.endpoint)
+    (tmp_path / "config").write_text(f"[profile p]\nregion = us-east-1\nendpoint_url = {moto_s3.endpoint}\n")
+    old = FSSpecBackend(key="old", fs=s3fs.S3FileSystem(profile="p", skip_instance_cache=True), prefix=bucket)
+    world = World(sqlite_url, old, places.new_s3(moto_s3, bucket).build())
+    world.fill(3)
+    if occupied:
+        for name, content in world.contents.items():
+            moto_s3.client.put_object(Bucket=bucket, Key=name, Body=content[::-1] + b"!")
+    report = world.run()
+    assert bool(report.exit_code) is occupied
+    assert world.check(backend="old" if occupied else "new") == 3
+
+
 class Jailed(LocalFileSystem):
     """Keeps all files below a folder of its own, which no option names."""
 

@@ -121,6 +121,33 @@ ROWS = {
         {**OUT, "endpoint": "https://acct-secondary.blob.core.windows.net"},
         "azure.secondary",
     ),
+    "secondary, without credentials": azure(
+        {**NAME, "anon": True, "location_mode": "secondary"}, {**NAME, "skip_signature": True}
+    ),
+    "secondary of a host that has none": azure(
+        {**NAME, "sas_token": SAS, "account_host": "cdn.example.com", "location_mode": "secondary"},
+        {},
+        "azure.secondary.unknown",
+        "credentials.expires",
+        refused=True,
+    ),
+    "the account in the host signs": azure(
+        {**BASE, "account_host": "other.blob.core.windows.net"},
+        {**OUT, "account_name": "other", "endpoint": "https://other.blob.core.windows.net"},
+    ),
+    "a SAS in the host": azure(
+        {**NAME, "anon": True, "account_host": f"acct.blob.core.windows.net?{SAS}"}, {}, "azure.host", refused=True
+    ),
+    "a key of another account": azure(
+        {**NAME, "credential": AzureNamedKeyCredential("other", KEY)},
+        {"account_name": "other", "account_key": KEY, "endpoint": "https://acct.blob.core.windows.net"},
+    ),
+    "connection string with spaces": azure(
+        {"connection_string": f"AccountName=acct; AccountKey={KEY}"}, {}, "azure.connection.malformed", refused=True
+    ),
+    "connection string without credentials": azure(
+        {"connection_string": "AccountName=acct"}, {**NAME, "skip_signature": True}
+    ),
     "timeouts": azure(
         {**BASE, "connection_timeout": 2, "read_timeout": 3, "timeout": 4},
         OUT,

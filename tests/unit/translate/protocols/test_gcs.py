@@ -107,6 +107,12 @@ ROWS = {
         FILE, {**OUT, "skip_signature": False}, "gcs.trap", environment={"GOOGLE_SKIP_SIGNATURE": "true"}
     ),
     "GOOGLE_BEARER_TOKEN": gcs(FILE, OUT, "gcs.trap", environment={"GOOGLE_BEARER_TOKEN": "x"}),
+    "GOOGLE_BASE_URL": gcs(
+        FILE,
+        {**OUT, "base_url": "https://storage.googleapis.com"},
+        "gcs.trap",
+        environment={"GOOGLE_BASE_URL": "https://other.example.com"},
+    ),
     "GOOGLE_SERVICE_ACCOUNT": gcs(FILE, OUT, "gcs.trap", environment={"GOOGLE_SERVICE_ACCOUNT": "x"}),
     "SERVICE_ACCOUNT": gcs(FILE, OUT, "gcs.trap", environment={"SERVICE_ACCOUNT": "x"}),
     "traps without anything explicit": gcs(

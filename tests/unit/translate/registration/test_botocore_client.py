@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from aiobotocore.session import AioSession
 
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.translate.registration import read_filesystem
+from migrate_storage.translate.registration import botocore_client, read_filesystem
 from tests.support.translate.aws_sweep import KEYS, isolate_aws
 
 OWN = {"key": "K", "secret": "S"}
@@ -207,3 +209,17 @@ def test_an_express_bucket(options: dict[str, Any], endpoint: str | None) -> Non
     else:
         assert translation.config.options["endpoint"] == endpoint
         assert translation.config.options["s3_express"] is True
+
+
+def test_what_botocore_describes_is_not_kept_whole() -> None:
+    """Its description of S3 and of the endpoints of all services takes 12 MB, for as long as a registration lives."""
+    botocore_client._load_data.cache_clear()
+    tracemalloc.start()
+    try:
+        kept = read_filesystem(filesystem(**OWN), "bkt")
+        gc.collect()
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.translation.config is not None
+    assert used < 5_000_000

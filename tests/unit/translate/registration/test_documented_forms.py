@@ -1,0 +1,102 @@
+"""Every documented form of gcsfs and adlfs: obstore asks the URL that fsspec asks, as the same requester, or it is refused.
+
+Each is read twice: from the live filesystem, and from its options alone, as ``convert`` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adlfs import AzureBlobFileSystem
+from gcsfs import GCSFileSystem
+from gcsfs.credentials import GoogleCredentials
+
+from migrate_storage.stores.config.requester import configured_requester, filesystem_requester
+from migrate_storage.stores.config.url_check import compare_urls, requested_by_store
+from migrate_storage.translate import translate
+from migrate_storage.translate.registration import read_filesystem
+from tests.support.translate.documented_forms import AZURE, GOOGLE, Form, isolate_clouds
+
+NAMES = ("x", "a b/ü+y%20.txt")
+MAKERS: dict[str, Callable[..., Any]] = {"gcs": GCSFileSystem, "azure": AzureBlobFileSystem}
+FORMS = {
+    f"{service}: {name}": (service, form)
+    for service, forms in (("gcs", GOOGLE), ("azure", AZURE))
+    for name, form in forms.items()
+}
+#: fsspec itself makes no filesystem of them.
+IMPOSSIBLE = frozenset(
+    {
+        "gcs: google_default, and nothing is found", "gcs: cache", "gcs: a federation's file", "gcs: no such access",
+        "azure: principal, half", "azure: no account", "azure: no such mode", "azure: host acct.dfs.core.windows.net",
+        "azure: host https://acct.blob.core.windows.net", "azure: host http://127.0.0.1:10000/acct",
+        "azure: string BlobSecondaryEndpoint=https://acct-secondary.blob.core.windows.net;AccountName=acct;AccountKey=KEY",
+        "azure: string UseDevelopmentStorage=True", 'azure: string "AccountName=acct;AccountKey=KEY"',
+        "azure: string 'AccountName=acct;AccountKey=KEY'", "azure: string nonsense",
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_cached_tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(GoogleCredentials, "tokens", {}, raising=False)
+    yield
+
+
+def compare_live(service: str, filesystem: Any, prefix: str) -> str:
+    """Return ``equal``, a difference, or ``refused``."""
+    registration = read_filesystem(filesystem, prefix)
+    translation = registration.translation
+    if translation.config is None:
+        assert all(note.todo and note.message for note in translation.refused)
+        return "refused"
+    for name in NAMES:
+        place = registration.place(name)
+        split = filesystem.split_path(registration.path(name))
+        # The service reads a backslash as a slash.
+        assert (place.root, place.key) == (split[0], split[1].replace("\\", "/") if service == "azure" else split[1])
+        compared = compare_urls(registration, name)
+        if found := compared.difference or compared.reason:
+            return found
+        assert compared.requesters[0] == compared.requesters[1] != None  # noqa: E711
+    return "equal"
+
+
+def compare_options(service: str, options: dict[str, Any], filesystem: Any, form: Form) -> str:
+    """Return the same for the options alone."""
+    import os
+
+    translation = translate(service, options, form.prefix, os.environ)
+    if translation.config is None:
+        assert all(note.todo and note.message for note in translation.refused)
+        return "refused"
+    registration = read_filesystem(filesystem, form.prefix)
+    place = registration.place("x")
+    asked = registration.requested_url(place)
+    ours = requested_by_store(replace(translation.config, prefix=""), place)
+    if asked != ours:
+        return f"fsspec asks {asked}, obstore {ours}"
+    if "gcs.token.silent" in {note.code for note in translation.notes}:
+        # It says that gcsfs goes on without credentials, and obstore does not.
+        return "equal"
+    one, other = filesystem_requester(service, filesystem), configured_requester(translation.config)
+    return "equal" if one == other else f"fsspec asks as {one}, obstore as {other}"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_form(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    service, form = FORMS[name]
+    isolate_clouds(monkeypatch, tmp_path, form.environment)
+    options = form.all_options(tmp_path)
+    try:
+        filesystem = MAKERS[service](**options, skip_instance_cache=True)
+    except Exception as error:
+        assert name in IMPOSSIBLE, error
+        return
+    assert name not in IMPOSSIBLE
+    assert compare_live(service, filesystem, form.prefix) in ("equal", "refused")
+    assert compare_options(service, options, filesystem, form) in ("equal", "refused")
