@@ -46,7 +46,11 @@ def _read_settings(context: click.Context, _: click.Parameter, value: Path | Non
     except ConfigurationError as error:
         raise _UsageError(str(error)) from None
     context.meta[_SETTINGS] = settings
-    defaults = {PARAMETERS[name]: setting for name, setting in settings.options.items()}
+    repeated = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    given = {PARAMETERS[name]: setting for name, setting in settings.options.items()}
+    defaults = {
+        name: [setting] if name in repeated and isinstance(setting, str) else setting for name, setting in given.items()
+    }
     context.default_map = {**(context.default_map or {}), **defaults}
     return value
 

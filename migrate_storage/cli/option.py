@@ -16,11 +16,13 @@ of options that several commands share::
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from typing import Any, TypeVar
 
 import click
+
+from migrate_storage.cli.param_types import Names
 
 __all__ = ("PARAMETERS", "argument", "command", "example", "fill", "group", "option", "parameter_variable")
 
@@ -49,9 +51,20 @@ def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Any:
         name = next(flag for flag in flags if flag.startswith("--")).partition("/")[0].removeprefix("--")
         if in_file:
             PARAMETERS[name] = parameter
-        return click.option(parameter, *flags, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **attributes)
+        given = _collect_repeated(attributes) if isinstance(attributes.get("type"), Names) else attributes
+        return click.option(parameter, *flags, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **given)
 
     return field(metadata={_DECLARATION: declare})
+
+
+def _collect_repeated(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes with which an option of names may be repeated; its value has the names of all."""
+    check: Callable[..., Any] = attributes.get("callback") or (lambda _context, _parameter, names: names)
+
+    def join_names(context: click.Context, parameter: click.Parameter, given: Iterable[Iterable[str]]) -> Any:
+        return check(context, parameter, tuple(name for names in given for name in names))
+
+    return {**attributes, "multiple": True, "callback": join_names}
 
 
 def argument(**attributes: Any) -> Any:

@@ -33,6 +33,10 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         del param, ctx
         return tuple(map(str, value)) if isinstance(value, list | tuple) else self._split(str(value))
 
+    def split_envvar_value(self, rv: str) -> tuple[str, ...]:
+        """Return the text of an environment variable, which :meth:`convert` splits."""
+        return (rv,)
+
 
 PATTERNS = Names(patterns_in)
 """Patterns of filenames, separated by commas outside of braces. They are not parsed here."""

@@ -71,7 +71,9 @@ class Job(ABC, Generic[F]):
 
     def __init__(self, listener: Listener, pace: JobPace, *, part: ShardRef | None = None) -> None:
         stop = threading.Event()
-        limiter = ConcurrencyLimiter(pace.concurrency, stop, self._report_throttle)
+        limiter = ConcurrencyLimiter(
+            pace.concurrency, stop, self._report_throttle, widest=pace.widest if part is None else None
+        )
         self.context = JobContext(
             stats=RunStats(listener), stop=stop, retry=Retry(pace.attempts, stop, limiter.on_throttled), limiter=limiter,
             limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop),

@@ -14,7 +14,7 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.probe import check_source
 from migrate_storage.jobs.base import Job, JobDescription
-from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.context import DEFAULT_CONCURRENCY, JobPace
 from migrate_storage.journal import new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.listing import IncompleteError, Listing
@@ -42,15 +42,16 @@ class CheckOptions:
     #: Ignore what only the destination has.
     one_way: bool = False
     filters: Filters = field(default_factory=Filters)
-    concurrency: int = 32
+    #: Objects under way at once; ``None`` means 32.
+    concurrency: int | None = None
     attempts: int = 5
     bandwidth: int | None = None
     max_requests_per_second: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"--{name} must be at least 1, not {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigurationError(f"--{name} must be at least 1, not {value}")
 
 
 class Check(Job[None]):
@@ -118,7 +119,9 @@ class Check(Job[None]):
         )
         if options.by in (By.SIZE, By.EVIDENCE):
             return map(self._judge, wanted)
-        return (compared for _, compared in parallel_map(self._judge, wanted, options.concurrency))
+        return (
+            compared for _, compared in parallel_map(self._judge, wanted, options.concurrency or DEFAULT_CONCURRENCY)
+        )
 
     def _judge(self, pair: Pair) -> Compared:
         return judge_at(pair, self._source, self._destination, self._options.by, self.context.retry)

@@ -16,7 +16,12 @@ from migrate_storage.reporting.run_stats import RunStats
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.retry import Retry
 
-__all__ = ("JobContext", "JobPace")
+__all__ = ("DEFAULT_CONCURRENCY", "WIDEST_CONCURRENCY", "JobContext", "JobPace")
+
+DEFAULT_CONCURRENCY = 32
+"""Objects at once where no number was given: at the beginning, or for all processes of a job together."""
+WIDEST_CONCURRENCY = 256
+"""Objects at once to which a job grows by itself. Each has a thread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +30,8 @@ class JobPace:
 
     #: Objects under way at once; 1 for a job whose work does not pass through the limiter.
     concurrency: int = 1
+    #: Objects at once to which ``concurrency`` may grow while that makes the job faster; ``None`` keeps it.
+    widest: int | None = None
     #: Attempts for one request, the first included.
     attempts: int = 5
     #: Bytes per second; ``None`` sets no limit.
@@ -40,7 +47,10 @@ class JobPace:
     def from_options(cls, options: Any) -> Self:
         """Take the fields of the same names from a job's options; what they lack keeps its default."""
         names = (each.name for each in fields(cls))
-        return cls(**{name: getattr(options, name) for name in names if hasattr(options, name)})
+        given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        if given.get("concurrency", 1) is None:
+            given |= {"concurrency": DEFAULT_CONCURRENCY, "widest": WIDEST_CONCURRENCY}
+        return cls(**given)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def _compose_file(application: ApplicationOptions, route: RouteOptions, journal_
         _compose_line("from", route.source, "old"),
         _compose_line("to", route.destination, "new"),
         "",
-        "# concurrency = 32        # objects under way at once",
+        "# concurrency = 32        # objects under way at once, at most",
         '# memory = "64MiB"        # content held in memory at once',
         '# journal = "sqlite:///migrate-storage.db"   # keep the journal out of the application\'s database',
         "# A schema of its own in PostgreSQL: Alembic's autogenerate does not look there.",

@@ -13,7 +13,7 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES, part_size
-from migrate_storage.jobs.context import JobContext
+from migrate_storage.jobs.context import DEFAULT_CONCURRENCY, JobContext
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.reporting import Estimate
@@ -113,7 +113,9 @@ def _probe_speed(
 
     began = time.monotonic()
     sample = _fit_bandwidth(sample, options.bandwidth)
-    for record, count in parallel_map(read_piece, sample, max(1, min(options.concurrency, len(sample)))):
+    for record, count in parallel_map(
+        read_piece, sample, max(1, min(options.concurrency or DEFAULT_CONCURRENCY, len(sample)))
+    ):
         if count is None:
             archived.append(record.source_path)
         elif count >= 0:

@@ -31,8 +31,8 @@ class RunOptions(CensusOptions):
     where: str | None = None
     #: At most this many rows, then stop with exit code 4.
     limit: int | None = None
-    #: Objects under way at once.
-    concurrency: int = 32
+    #: Objects under way at once; ``None`` begins with 32, and takes more while that is faster.
+    concurrency: int | None = None
     #: Rows read in one short transaction.
     window: int = 500
     #: Patterns of filenames, see :mod:`migrate_storage.core.filters`; empty includes all.
@@ -92,8 +92,8 @@ class RunOptions(CensusOptions):
             ("concurrency", 1), ("window", 1), ("attempts", 1), ("memory", MiB), ("settle", 0), ("probe", 0),
             ("sample", 0), ("lease", 1), ("grace", 0),
         ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"--{name} must be at least {least}, not {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigurationError(f"--{name} must be at least {least}, not {value}")
         if self.limit is not None and self.limit < 1:
             raise ConfigurationError(f"--limit must be at least 1, not {self.limit}")
         for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration"):

@@ -33,7 +33,8 @@ class SyncOptions(CensusOptions):
     min_age: float = 3600.0
     #: Seconds between two passes; ``None`` makes one.
     watch: float | None = None
-    concurrency: int = 32
+    #: Objects under way at once; ``None`` begins with 32, and takes more while that is faster.
+    concurrency: int | None = None
     bandwidth: int | None = None
     max_requests_per_second: float | None = None
     max_bytes: int | None = None
@@ -52,10 +53,8 @@ class SyncOptions(CensusOptions):
     def __post_init__(self) -> None:
         CensusOptions.__post_init__(self)
         for name, least in (("concurrency", 1), ("attempts", 1), ("memory", MiB), ("lease", 1), ("min_age", 0)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(
-                    f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}"
-                )
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
         for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration", "watch"):
             value = getattr(self, name)
             if value is not None and value <= 0:
