@@ -203,7 +203,7 @@ def _at(own: CutoverBackend, key: str) -> Read:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     ("dwell", "disturbed"),
     [

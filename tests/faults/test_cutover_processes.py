@@ -102,7 +102,7 @@ def test_stopped_past_its_lease_and_woken_it_writes_nothing_of_what_it_had_begun
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seconds", [5, pytest.param(120, marks=pytest.mark.soak)])
 def test_two_are_never_two_phases_apart_while_steps_are_taken_and_processes_stopped(
     url: str, outbox: Outbox, tmp_path: Path, seconds: int, seed: int, evidence: Evidence

@@ -18,7 +18,7 @@ from tests.support.evidence import Evidence
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     ("database", "documents", "kills"),
     [("postgres", 100, 3), pytest.param("postgres", 2000, 10, marks=pytest.mark.soak),

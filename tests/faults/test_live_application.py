@@ -135,7 +135,7 @@ SIZES = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("live", SIZES, indirect=True)
 def test_what_four_processes_write_while_a_job_runs_is_true_at_its_end(
     live: Live, seed: int, evidence: Evidence
@@ -160,7 +160,7 @@ def test_what_four_processes_write_while_a_job_runs_is_true_at_its_end(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("live", SIZES, indirect=True)
 def test_with_a_revert_in_the_middle(live: Live, seed: int, evidence: Evidence) -> None:
     world = live.world

@@ -63,7 +63,7 @@ def test_the_policy_knows_every_exit_code(manifest: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_a_job_a_cluster_and_processes(
     playbook: Callable[..., Page], environment: dict[str, str], tmp_path: Path
 ) -> None:

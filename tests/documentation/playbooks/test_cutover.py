@@ -15,7 +15,7 @@ from tests.support.playbooks.page import Page
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_nobody_notices(playbook: Callable[[str], Page], seed: int) -> None:
     page = playbook("cutover")
     endpoints = [f"http://127.0.0.1:{page.environment[name]}" for name in ("API_PORT", "SITE_PORT")]

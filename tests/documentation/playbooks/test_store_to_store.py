@@ -15,7 +15,7 @@ HTTP = 'client_options={"allow_http": True}'
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_each_service_is_left_and_reached(
     playbook: Callable[..., Page],
     environment: dict[str, str],

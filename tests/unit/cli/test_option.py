@@ -87,7 +87,7 @@ def test_a_command_gets_one_value_of_its_parameters(command: click.Command) -> N
 
 def test_options_come_in_the_order_of_the_fields_and_each_has_a_variable(command: click.Command) -> None:
     names = [each.opts[0] for each in command.params]
-    assert names == ["run", "--from", "--concurrency", "--max-bytes", "--dry-run"]
+    assert names == ["run", "--from", "--concurrency", "--max-bytes", "--dry-run", "--keys"]
     assert ask(command, MIGRATE_STORAGE_FROM="old", MIGRATE_STORAGE_MAX_BYTES="9").pace.max_bytes == 9
 
 

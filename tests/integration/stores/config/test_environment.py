@@ -155,7 +155,7 @@ def test_some_pairs(server: Echo, make: Any, monkeypatch: pytest.MonkeyPatch, se
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("service", FORMS)
 def test_all_pairs(server: Echo, make: Any, monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     pairs = list(itertools.combinations(sorted(VARIABLES[service]), 2))
