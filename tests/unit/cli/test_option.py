@@ -92,7 +92,7 @@ def test_options_come_in_the_order_of_the_fields_and_each_has_a_variable(command
 
 
 def test_the_configuration_file_knows_an_option_by_its_flag(command: click.Command) -> None:
-    assert module.PARAMETERS == {"from": "source", "concurrency": "concurrency"}
+    assert module.PARAMETERS == {"from": "source", "concurrency": "concurrency", "keys": "keys"}
 
 
 @pytest.mark.parametrize(("others", "origin"), [({}, "library"), ({"origin": "test"}, "test")])
