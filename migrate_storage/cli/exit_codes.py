@@ -32,6 +32,9 @@ def exit_code_of(work: Callable[[], object]) -> int:
     except click.exceptions.Exit as asked:
         return asked.exit_code
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 and newer; older ones print the help themselves
+            click.echo(error.format_message())
+            return 0
         hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx is not None else ""
         return _print_error(f"{error.format_message().rstrip('.')}{hint}", EXIT_USAGE)
     except click.ClickException as error:

@@ -24,6 +24,13 @@ def refused(project: Project, *arguments: str, says: str, code: int = 2) -> None
     assert project.snapshot() == before, "something was changed"
 
 
+@pytest.mark.parametrize("arguments", [(), ("cutover",), ("tables",)])
+def test_a_group_without_a_command_prints_its_help(project: Project, arguments: tuple[str, ...]) -> None:
+    ended = project(*arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "\nCommands:\n" in ended.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
