@@ -67,8 +67,11 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
     elif not given and universe and universe != "googleapis.com":
         given = f"https://storage.{universe}"
         notes.append(note("gcs.endpoint.environment", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"))
-    if environment.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower() == "true":
+    wanted = environment.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower()
+    if wanted == "true":
         notes.append(note("client.certificate", "GOOGLE_API_USE_CLIENT_CERTIFICATE"))
+    elif not wanted:
+        notes += [note("client.certificate", name) for name in _CERTIFICATES if environment.get(name)]
     if not given and environment.get("GOOGLE_BASE_URL"):
         given = "https://storage.googleapis.com"
         notes.append(note("gcs.trap", "GOOGLE_BASE_URL"))
@@ -83,6 +86,8 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
     return Part(options={"base_url": url}, client_options=allow_http, notes=tuple(notes))
 
 
+#: Variables that name files in which google-auth may find a client certificate.
+_CERTIFICATES = ("GOOGLE_API_CERTIFICATE_CONFIG", "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH")
 #: Variables that obstore would use instead of the explicit token.
 _TRAPS = ("GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY", "SERVICE_ACCOUNT")
 _KINDS_OF_FILE = {"service_account": "service_account", "authorized_user": "application_credentials"}

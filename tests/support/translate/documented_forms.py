@@ -18,7 +18,7 @@ from google.oauth2.service_account import Credentials as ServiceAccount
 
 from migrate_storage.stores.config.nobody import make_service_account
 
-__all__ = ("AZURE", "GOOGLE", "Form", "isolate_clouds")
+__all__ = ("AZURE", "GOOGLE", "SAS", "Form", "isolate_clouds")
 
 USER = {
     "type": "authorized_user", "client_id": "CLIENT", "client_secret": "S", "refresh_token": "R",
@@ -66,6 +66,12 @@ def isolate_clouds(monkeypatch: pytest.MonkeyPatch, folder: Path, environment: M
         ("account", json.dumps(make_account())),
         ("user", json.dumps(USER)),
         ("external", json.dumps(EXTERNAL)),
+        (
+            "certificate",
+            json.dumps(
+                {"cert_configs": {"workload": {name: str(folder / "account") for name in ("cert_path", "key_path")}}}
+            ),
+        ),
     ):
         (folder / f"{name}.json").write_text(content)
     (folder / "account").write_text(json.dumps(make_account()))
@@ -154,6 +160,8 @@ GOOGLE: dict[str, Form] = {
         environment={"GOOGLE_API_USE_CLIENT_CERTIFICATE": "true", "GOOGLE_API_USE_MTLS_ENDPOINT": "never"}
     ),
     "no client certificate, always at another endpoint": google(environment={"GOOGLE_API_USE_MTLS_ENDPOINT": "always"}),
+    "a certificate of the workload": google(environment={"GOOGLE_API_CERTIFICATE_CONFIG": "FOLDER/certificate.json"}),
+    "no certificate in the file": google(environment={"GOOGLE_API_CERTIFICATE_CONFIG": "FOLDER/user.json"}),
     "variables of obstore": google(environment={"GOOGLE_BASE_URL": "https://other.example.com"}),
     # the rest
     "session": google({"session_kwargs": {"trust_env": True}}),
