@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import s3fs
 from adlfs import AzureBlobFileSystem
+from azure.core.credentials import AzureNamedKeyCredential
 from fsspec.implementations.local import LocalFileSystem
 from gcsfs import GCSFileSystem
+from google.oauth2.credentials import Credentials
 
 from migrate_storage.stores.config.url_check import compare_urls, find_url_difference
 from migrate_storage.translate.registration import read_filesystem
@@ -104,3 +106,38 @@ def test_what_cannot_be_compared_has_a_reason(make: Any, reason: str) -> None:
     compared = compare_urls(read_filesystem(make(), "bkt"), "a")
     assert reason in compared.reason
     assert compared.difference == ""
+
+
+def test_what_s3fs_signs_is_compared_too() -> None:
+    registration = read_filesystem(s3(client_kwargs={"region_name": "eu-west-1"}), "bkt")
+    compared = compare_urls(registration, "a")
+    assert compared.signed == compared.obstore
+    other = RequestedUrl.of("https://bkt.s3.eu-west-2.amazonaws.com/a", "eu-west-2")
+    compared = compare_urls(replace(registration, signed_url=lambda _: other), "a")
+    assert compared.difference.startswith("fsspec signs https://bkt.s3.eu-west-2.amazonaws.com/a (region eu-west-2)")
+    assert "region_name" in compared.difference
+
+
+@pytest.mark.parametrize(
+    ("make", "other", "says"),
+    [
+        (gcs, lambda: GCSFileSystem(token=Credentials("T"), skip_instance_cache=True), "fsspec asks as an access token, obstore would ask as anonymous"),
+        (gcs, lambda: gcs(requester_pays="payer"), "fsspec asks as anonymous, billed to payer"),
+        (
+            lambda: azure(account_name="acct", account_key=KEY),
+            lambda: azure(account_name="acct", credential=AzureNamedKeyCredential("other", KEY)),
+            "fsspec asks as the key of account other, obstore would ask as the key of account acct",
+        ),
+        (
+            lambda: azure(account_name="acct", account_key=KEY),
+            lambda: azure(account_name="acct", sas_token="sv=1&sig=x"),
+            "fsspec asks as a shared access signature",
+        ),
+    ],
+)  # fmt: skip
+def test_as_whom_both_ask_is_compared(make: Any, other: Any, says: str) -> None:
+    registration = read_filesystem(make(), "bkt/up")
+    assert compare_urls(registration, "a").difference == ""
+    compared = compare_urls(replace(registration, filesystem=other()), "a")
+    assert says in compared.difference
+    assert KEY not in compared.difference
