@@ -113,7 +113,8 @@ def _read_azure_options(filesystem: Any, options: dict[str, Any], environment: M
         value = getattr(filesystem, name, None)
         if value is None or (name == "location_mode" and value == "primary"):
             continue
-        if name in options or (name != "anon" and value != environment.get(f"AZURE_STORAGE_{name.upper()}")):
+        # What is not said is decided by the version of adlfs: older ones ask anonymously.
+        if name in options or name == "anon" or value != environment.get(f"AZURE_STORAGE_{name.upper()}"):
             options[name] = value
     credential = getattr(filesystem, "credential", None)
     if credential is not None and getattr(filesystem, "sync_credential", None) is None:
