@@ -29,13 +29,14 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import Column
-from migrate_storage.database.compare_and_swap import CompareAndSwap, key_equals
+from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.database.connection import Database, SlowStatementError, describe_failure, hidden_rows_error
 from migrate_storage.database.dialects.base import TableFacts, ValueKind, as_text
 from migrate_storage.database.file_json import Row
 from migrate_storage.database.file_search import may_name
 from migrate_storage.database.key_ranges import after_key, up_to_key
 from migrate_storage.database.primary_keys import spellings
+from migrate_storage.database.row_statements import RowStatements, key_equals
 
 __all__ = ("FileColumn",)
 
@@ -91,7 +92,11 @@ class FileColumn:
         #: The column in SQL, as it is stored.
         self.raw = self.table.c[of.column]
         self._text = database.dialect.text_of(self.raw, self.type)
-        self.compare_and_swap = CompareAndSwap(database.dialect, self.table, self.key, self.raw, self.type, self.facts)
+        #: Its statements for one row, and for many at once.
+        self.statements = RowStatements(
+            database.dialect, self.table, self.key, self.raw, self.type, self.facts, self.key_types
+        )
+        self.compare_and_swap = CompareAndSwap(self.statements, self.facts, of.key)
         self._bounds: list[ColumnElement[bool]] = []
         self._where: list[ColumnElement[bool]] = []
         if where:

@@ -40,7 +40,7 @@ def check_rows(rows: Sequence[FileColumn], *, update: bool) -> None:
                 )
             check_tables(database, column.schema, [column.table])
             try_in_transaction(
-                database, each.compare_and_swap.try_update, f"this role may not UPDATE {column}",
+                database, each.statements.try_update, f"this role may not UPDATE {column}",
                 "GRANT UPDATE on the column", writes=True,
             )  # fmt: skip
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from migrate_storage.core.errors import ConfigurationError, RefusedError
 from migrate_storage.core.model import RowRef
-from migrate_storage.database.compare_and_swap import key_equals
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import dump_key, load_key
+from migrate_storage.database.row_statements import key_equals
 
 __all__ = ("DoubtfulKeys", "check_row_identity", "find_doubtful_keys")
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import create_engine, event
 
@@ -13,7 +14,7 @@ from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.database.compare_and_swap import SWAPPED, SwapResult
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.repoint import Rebase, RowUpdate, rebase_updates, repoint_rows
-from migrate_storage.engine.task import CopyResult, CopyTask, with_objects
+from migrate_storage.engine.task import CopyResult, CopyTask, object_values
 from migrate_storage.journal import Journal, ObjectRecord
 
 __all__ = ("DryRunRecorder", "RunRecorder", "ShardRecorder", "temporary_journal")
@@ -94,25 +95,25 @@ class RunRecorder:
         """Return the new record of an object."""
         task, reason = result.task, result.reason or None
         verified, left, before = result.verified, result.left, task.record
-        record = replace(self._create_record(task, state=state), outcome=outcome, reason=reason, seconds=result.seconds)
         if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
             # The object of an earlier copy is still there. A revert needs its record, and so does the next copy.
             return replace(before, run=self.run, part=self.part, outcome=outcome, reason=reason)
+        found: dict[str, Any] = {}
         if verified is not None:
-            record = with_objects(record, verified.source, verified.destination, verified.sha256)
-            return replace(record, ours=_is_ours(result), evidence=verified.evidence[:64])
-        if left is not None:
-            return replace(
-                record, ours=True, size=left.size, destination_etag=left.e_tag, destination_modified=left.last_modified,
-                destination_version=left.version,
-            )  # fmt: skip
-        return record
+            found = object_values(verified.source, verified.destination, verified.sha256)
+            found |= {"ours": _is_ours(result), "evidence": verified.evidence[:64]}
+        elif left is not None:
+            found = {
+                "ours": True, "size": left.size, "destination_etag": left.e_tag, "destination_modified": left.last_modified,
+                "destination_version": left.version,
+            }  # fmt: skip
+        return self._create_record(task, state=state, outcome=outcome, reason=reason, seconds=result.seconds, **found)
 
-    def _create_record(self, task: CopyTask, *, state: str) -> ObjectRecord:
+    def _create_record(self, task: CopyTask, **values: Any) -> ObjectRecord:
         item = task.item
         return ObjectRecord(
             id=task.id, run=self.run, part=self.part, source_key=item.source.backend, source_path=item.source.path,
-            destination_key=item.destination.backend, destination_path=item.destination.path, state=state,
+            destination_key=item.destination.backend, destination_path=item.destination.path, **values,
         )  # fmt: skip
 
 

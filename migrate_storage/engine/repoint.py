@@ -149,9 +149,11 @@ def repoint_rows(
         journal.objects.record_results(connection, results)
 
     def settle_intents(connection: Connection) -> None:
-        for update, result in zip(updates, done, strict=True):
-            state = "swapped" if result.done else "kept"
-            journal.rows.complete_intent(connection, _row_record(run, update, state, result.value))
+        ended = [
+            _row_record(run, update, "swapped" if result.done else "kept", result.value)
+            for update, result in zip(updates, done, strict=True)
+        ]
+        journal.rows.complete_intents(connection, ended)
 
     journal.database.transaction(record_intents)
     done = database.transaction(lambda connection: _update_rows(connection, updates))
@@ -217,7 +219,8 @@ def _split_batches(updates: Sequence[RowUpdate]) -> Iterator[list[int]]:
     """Split updates into batches of one column, in which each row occurs once."""
     batch: list[int] = []
     keys: set[tuple[Any, ...]] = set()
-    for i in sorted(range(len(updates)), key=lambda i: (str(updates[i].rows.column), i)):
+    names = {id(update.rows): str(update.rows.column) for update in updates}
+    for i in sorted(range(len(updates)), key=lambda i: (names[id(updates[i].rows)], i)):
         update = updates[i]
         if batch and (updates[batch[0]].rows is not update.rows or update.row.pk in keys):
             yield batch

@@ -17,8 +17,12 @@ from migrate_storage.journal import ObjectRecord
 
 __all__ = ("BatchRepointer", "RepointedBatch")
 
-REPOINT_BATCH_ROWS = 250
-"""Rows that are updated in one transaction."""
+REPOINT_BATCH_ROWS = 500
+"""Rows that are updated in one transaction: as many as a window has.
+
+For the tenth of a second that it takes, the application waits where it writes one of them. More would save less than a
+hundredth of the time.
+"""
 REPOINT_INTERVAL_SECONDS = 1.0
 """Seconds after which ready rows are updated though their batch is not full: objects may come slowly."""
 MAX_CONSECUTIVE_REFUSALS = 30
@@ -122,12 +126,16 @@ class BatchRepointer:
         return batch
 
     def _write(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[tuple[str | None, str]]:
-        """Write all in one transaction, or after a refusal each row in its own."""
+        """Write all in one transaction; after a refusal the results, and each half of the rows in its own."""
         try:
             done = self._recorder.repoint_rows(updates, results)
         except RefusedError:
-            self._recorder.repoint_rows((), results)
-            return [self._write_row(update) for update in updates]
+            if results:
+                self._recorder.repoint_rows((), results)
+            if len(updates) < 2:
+                return [self._write_row(update) for update in updates]
+            half = len(updates) // 2
+            return [*self._write(updates[:half], ()), *self._write(updates[half:], ())]
         self._refusals = 0
         return [(_value_of(update, result), "") for update, result in zip(updates, done, strict=True)]
 

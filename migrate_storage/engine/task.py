@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from migrate_storage.core.model import Evidence, ObjectMeta, OutcomeKind
 from migrate_storage.engine.plan import Item
@@ -10,7 +11,7 @@ from migrate_storage.engine.verify import Verified, proven_unchanged
 from migrate_storage.journal import ObjectRecord
 from migrate_storage.stores.failures import FailureKind
 
-__all__ = ("CopyResult", "CopyTask", "confirm_copy", "is_copy", "with_objects")
+__all__ = ("CopyResult", "CopyTask", "confirm_copy", "is_copy", "object_values", "with_objects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,14 @@ def is_copy(verified: Verified, found: ObjectMeta) -> bool:
 
 def with_objects(record: ObjectRecord, source: ObjectMeta, destination: ObjectMeta, sha256: str | None) -> ObjectRecord:
     """Return a journal record with both objects as they are now."""
-    return replace(
-        record, size=source.size, sha256=sha256,
-        source_etag=source.e_tag, source_modified=source.last_modified, source_version=source.version,
-        destination_etag=destination.e_tag, destination_modified=destination.last_modified, destination_version=destination.version,
-    )  # fmt: skip
+    return replace(record, **object_values(source, destination, sha256))
+
+
+def object_values(source: ObjectMeta, destination: ObjectMeta, sha256: str | None) -> dict[str, Any]:
+    """Return the fields of a journal record that describe both objects."""
+    return {
+        "size": source.size, "sha256": sha256,
+        "source_etag": source.e_tag, "source_modified": source.last_modified, "source_version": source.version,
+        "destination_etag": destination.e_tag, "destination_modified": destination.last_modified,
+        "destination_version": destination.version,
+    }  # fmt: skip

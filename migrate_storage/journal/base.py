@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Executable, Select, Table
+from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, Table
 from sqlalchemy.exc import IntegrityError
 
 from migrate_storage.core.errors import RefusedError
 from migrate_storage.database.connection import Database
+from migrate_storage.database.row_sets import select_where_in
 from migrate_storage.journal.schema import Tables
 
 __all__ = ("IN_LIST_IDS", "Repository", "id_batches")
@@ -63,6 +64,12 @@ class Repository:
         return self.database.transaction(
             lambda connection: int(connection.execute(statement(self.database.now(connection))).rowcount)
         )
+
+    def _select_where_in(
+        self, connection: Connection, statement: Select[Any], column: Column[Any], values: Iterable[str]
+    ) -> Iterator[Any]:
+        """Yield what a SELECT finds where a column has one of these values."""
+        return select_where_in(connection, self.database.dialect.sets, statement, column, values)
 
     def _retry_on_conflict(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction, once more if another process inserted the same record first."""

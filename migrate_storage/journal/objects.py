@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, or_, select, update
 
 from migrate_storage.core.model import Location, OutcomeKind
+from migrate_storage.database.row_sets import insert_rows, update_rows
 from migrate_storage.journal.base import Repository, id_batches
 from migrate_storage.journal.records import COMPARED, ObjectRecord, digest
 
 __all__ = ("ObjectRepository",)
 
 _COLUMNS = tuple(column.name for column in fields(ObjectRecord))
+_read_columns = attrgetter(*_COLUMNS)
 _INTENT_COLUMNS = (
     "run", "part", "state", "outcome", "reason", "updated",
     "source_path", "destination_key", "destination_path", "destination_id",
@@ -34,12 +36,8 @@ class ObjectRepository(Repository):
         """The records of these objects, by id, where there are any."""
 
         def read(connection: Connection) -> dict[str, ObjectRecord]:
-            found: dict[str, ObjectRecord] = {}
-            for batch in id_batches(ids):
-                statement = self._select().where(self.c.id.in_(batch))
-                records = (ObjectRecord(**row) for row in connection.execute(statement).mappings())
-                found.update((record.id, record) for record in records)
-            return found
+            rows = self._select_where_in(connection, self._select(), self.c.id, ids)
+            return {row.id: ObjectRecord(**dict(zip(_COLUMNS, row, strict=True))) for row in rows}
 
         return self.database.transaction(read)
 
@@ -123,28 +121,27 @@ class ObjectRepository(Repository):
         return self._retry_on_conflict(lambda connection: self._record_intents(connection, records))
 
     def _record_intents(self, connection: Connection, records: Sequence[ObjectRecord]) -> set[str]:
-        self._free_destinations(connection, records)
-        taken = self._find_taken(connection, _destination_ids(records))
+        now = self.database.now(connection)
+        rows = [_to_row(record, now) for record in records]
+        destinations = [(row["id"], row["destination_id"]) for row in rows]
+        self._free_destinations(connection, destinations)
+        taken = self._find_taken(connection, destinations)
         records = [record for record in records if record.id not in taken]
         earlier = self._read_earlier(connection, records)
-        now = self.database.now(connection)
-        new = [_to_row(record, now) for record in records if record.id not in earlier]
-        if new:
-            connection.execute(insert(self.table), new)
+        new = [row for row in rows if row["id"] not in taken and row["id"] not in earlier]
+        insert_rows(connection, self.database.dialect.sets, self.table, new)
         changed = [record for record in records if record.id in earlier and _may_replace(earlier[record.id], record)]
         self._update(connection, changed, _INTENT_COLUMNS)
         return taken
 
     def _read_earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
         """State, run and shard of the records that exist."""
-        earlier: dict[str, Any] = {}
-        for batch in id_batches([record.id for record in records]):
-            statement = select(self.c.id, self.c.state, self.c.run, self.c.part).where(self.c.id.in_(batch))
-            if records[0].part is not None:
-                # If two shards begin the same object, one of them must wait for the intent of the other.
-                statement = statement.with_for_update()
-            earlier.update((row.id, row) for row in connection.execute(statement))
-        return earlier
+        statement = select(self.c.id, self.c.state, self.c.run, self.c.part)
+        if records and records[0].part is not None:
+            # If two shards begin the same object, one of them must wait for the intent of the other.
+            statement = statement.with_for_update()
+        rows = self._select_where_in(connection, statement, self.c.id, [record.id for record in records])
+        return {row.id: row for row in rows}
 
     def take_over_intent(self, record: ObjectRecord, part: int) -> bool:
         """Give an intent to another shard; return whether its shard still had it."""
@@ -160,7 +157,9 @@ class ObjectRepository(Repository):
             without: ids of records that own nothing any more.
         """
         return self.database.transaction(
-            lambda connection: self._find_taken(connection, _destination_ids(records), without=without)
+            lambda connection: self._find_taken(
+                connection, [(record.id, _destination_id(record)) for record in records], without=without
+            )
         )
 
     def _find_taken(
@@ -172,22 +171,21 @@ class ObjectRepository(Repository):
         for id_, destination in destinations:
             if owners.setdefault(destination, id_) != id_:
                 taken.add(id_)
-        for batch in id_batches(list(owners)):
-            statement = select(self.c.destination_id, self.c.id)
-            statement = statement.where(self.c.destination_id.in_(batch), self.c.state != _GONE)
-            rows = connection.execute(statement)
-            taken.update(
-                owners[row.destination_id]
-                for row in rows
-                if owners[row.destination_id] != row.id and row.id not in without
-            )
+        statement = select(self.c.destination_id, self.c.id).where(self.c.state != _GONE)
+        rows = self._select_where_in(connection, statement, self.c.destination_id, owners)
+        taken.update(
+            owners[row.destination_id] for row in rows if owners[row.destination_id] != row.id and row.id not in without
+        )
         return taken
 
-    def _free_destinations(self, connection: Connection, records: Sequence[ObjectRecord]) -> None:
-        """Let the records of deleted copies give up the destinations of these records."""
-        for batch in id_batches([destination for _, destination in _destination_ids(records)]):
-            gone = update(self.table).where(self.c.destination_id.in_(batch), self.c.state == _GONE)
-            connection.execute(gone.values(destination_id=self.c.id))
+    def _free_destinations(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> None:
+        """Let the records of deleted copies give up the destinations of these objects."""
+        gone = select(self.c.id).where(self.c.state == _GONE)
+        wanted = [destination for _, destination in destinations]
+        found = [row.id for row in self._select_where_in(connection, gone, self.c.destination_id, wanted)]
+        for batch in id_batches(found):
+            freed = update(self.table).where(self.c.id.in_(batch), self.c.state == _GONE)
+            connection.execute(freed.values(destination_id=self.c.id))
 
     def insert_verified(self, connection: Connection, records: Sequence[ObjectRecord]) -> tuple[set[str], int]:
         """Insert the records of objects that are verified without a copy or an intent.
@@ -202,20 +200,18 @@ class ObjectRepository(Repository):
         """
         now = self.database.now(connection)
         values = {record.id: _to_row(record, now) for record in records}
-        self._free_destinations(connection, records)
-        taken = self._find_taken(connection, [(id_, each["destination_id"]) for id_, each in values.items()])
-        earlier: dict[str, Any] = {}
-        for batch in id_batches(list(values)):
-            statement = select(self.c.id, self.c.run, self.c.state, self.c.destination_id)
-            rows = connection.execute(statement.where(self.c.id.in_(batch))).mappings()
-            earlier.update((row["id"], row) for row in rows)
+        destinations = [(id_, each["destination_id"]) for id_, each in values.items()]
+        self._free_destinations(connection, destinations)
+        taken = self._find_taken(connection, destinations)
+        statement = select(self.c.id, self.c.run, self.c.state, self.c.destination_id)
+        earlier = {row.id: row for row in self._select_where_in(connection, statement, self.c.id, values)}
         new = [each for id_, each in values.items() if id_ not in earlier and id_ not in taken]
-        if new:
-            connection.execute(insert(self.table), sorted(new, key=itemgetter("id")))
+        insert_rows(connection, self.database.dialect.sets, self.table, sorted(new, key=itemgetter("id")))
+        names = ("run", "state", "destination_id")
         same = {
             id_
             for id_, row in earlier.items()
-            if id_ not in taken and all(row[name] == values[id_][name] for name in ("run", "state", "destination_id"))
+            if id_ not in taken and all(getattr(row, name) == values[id_][name] for name in names)
         }
         return same | {each["id"] for each in new}, len(new)
 
@@ -226,13 +222,10 @@ class ObjectRepository(Repository):
     def _update(self, connection: Connection, records: Sequence[ObjectRecord], columns: Sequence[str]) -> None:
         if not records:
             return
-        statement = update(self.table).where(self.c.id == bindparam("line"))
-        now = self.database.now(connection)
-        rows = [_to_row(record, now) for record in records]
-        connection.execute(
-            statement.values({name: bindparam(f"v_{name}") for name in columns}),
-            [{"line": row["id"], **{f"v_{name}": row[name] for name in columns}} for row in rows],
-        )
+        now, names = self.database.now(connection), ("id", *columns)
+        rows = {record.id: _to_row(record, now) for record in records}  # of two records of one object the last stays
+        changes = [{name: row[name] for name in names} for row in rows.values()]
+        update_rows(connection, self.database.dialect.sets, self.table, "id", changes)
 
     def claim(self, records: Sequence[ObjectRecord], before: str) -> set[str]:
         """Update the records whose state still is ``before``; return the ids of those."""
@@ -273,10 +266,6 @@ def _may_replace(earlier: Any, record: ObjectRecord) -> bool:
     return not other_shard and (earlier.state != "held" or record.state == "held")
 
 
-def _destination_ids(records: Sequence[ObjectRecord]) -> Iterator[tuple[str, str]]:
-    return ((record.id, _destination_id(record)) for record in records)
-
-
 def _destination_id(record: ObjectRecord) -> str:
     if record.state in (_GONE, COMPARED):
         return record.id  # another object may go there
@@ -284,5 +273,5 @@ def _destination_id(record: ObjectRecord) -> str:
 
 
 def _to_row(record: ObjectRecord, now: float) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in _COLUMNS}
+    values = dict(zip(_COLUMNS, _read_columns(record), strict=True))
     return {**values, "updated": now, "destination_id": _destination_id(record)}

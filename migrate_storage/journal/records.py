@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from migrate_storage.core.model import Column, Evidence, Location, Place
-from migrate_storage.database.primary_keys import digest_of
+from migrate_storage.database.primary_keys import digest_of, dump_key, row_id_of
 
 __all__ = (
     "COMPARED",
@@ -20,6 +22,7 @@ __all__ = (
     "RunRecord",
     "ShardRecord",
     "digest",
+    "dump_texts",
     "new_run_id",
     "object_id",
     "object_name",
@@ -35,7 +38,12 @@ SAME_PLACE_LISTED = "same place, listed"
 
 def digest(*parts: str) -> str:
     """A short id of a tuple of texts, which no other tuple has."""
-    return digest_of(json.dumps(parts))
+    return digest_of(dump_texts(parts))
+
+
+def dump_texts(texts: Iterable[str]) -> str:
+    """A JSON list of texts, as :func:`json.dumps` writes it, in a third of the time."""
+    return f"[{', '.join(map(encode_basestring_ascii, texts))}]"
 
 
 def object_id(place: Place, destination: str) -> str:
@@ -116,6 +124,14 @@ class RowRecord:
     old_value: str
     new_value: str
     state: str = "swapped"
+    #: The primary key as JSON with its types.
+    dumped_pk: str = field(init=False, repr=False)
+    #: Digest of table, column and key.
+    row_id: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dumped_pk", dump_key(self.pk))
+        object.__setattr__(self, "row_id", row_id_of(self.column, self.dumped_pk))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from migrate_storage.core.model import Column
 from migrate_storage.core.spill import SpilledSet
-from migrate_storage.database.primary_keys import dump_key, row_id, row_id_of
+from migrate_storage.database.row_sets import insert_rows
 from migrate_storage.journal.base import IN_LIST_IDS, Repository, id_batches
-from migrate_storage.journal.records import RowRecord
+from migrate_storage.journal.records import RowRecord, dump_texts
 
 __all__ = ("RowRepository",)
 
@@ -24,7 +24,9 @@ class RowRepository(Repository):
         """Insert records."""
         if records:
             now = self.database.now(connection)
-            connection.execute(insert(self.table), [_to_row(record, now) for record in records])
+            insert_rows(
+                connection, self.database.dialect.sets, self.table, [_to_row(record, now) for record in records]
+            )
 
     def add_missing(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert the records that the same run has not written yet.
@@ -38,21 +40,23 @@ class RowRepository(Repository):
     def runs_that_recorded(self, connection: Connection, records: Sequence[RowRecord]) -> list[set[str]]:
         """For each of these re-points the runs that recorded it."""
         states = {"swapped", *(record.state for record in records)}
-        ids = [row_id(record.column, record.pk) for record in records]
+        statement = select(self.c.run, self.c.row_id, self.c.old_value, self.c.new_value)
+        statement = statement.where(self.c.state.in_(sorted(states)))
         found: dict[tuple[str, str, str], set[str]] = {}
-        for batch in id_batches(ids):
-            statement = select(self.c.run, self.c.row_id, self.c.old_value, self.c.new_value)
-            for row in connection.execute(statement.where(self.c.row_id.in_(batch), self.c.state.in_(states))):
-                found.setdefault((row.row_id, row.old_value, row.new_value), set()).add(row.run)
-        keys = ((id_, each.old_value, each.new_value) for id_, each in zip(ids, records, strict=True))
-        return [found.get(key, set()) for key in keys]
+        for row in self._select_where_in(connection, statement, self.c.row_id, [each.row_id for each in records]):
+            found.setdefault((row.row_id, row.old_value, row.new_value), set()).add(row.run)
+        return [found.get((each.row_id, each.old_value, each.new_value), set()) for each in records]
 
-    def complete_intent(self, connection: Connection, record: RowRecord) -> None:
-        """Set the state and the new value of a record that still is an intent of its run."""
-        statement = update(self.table).where(
-            self.c.row_id == row_id(record.column, record.pk), self.c.run == record.run, self.c.state == "intent"
-        )
-        connection.execute(statement.values(state=record.state, new_value=record.new_value))
+    def complete_intents(self, connection: Connection, records: Sequence[RowRecord]) -> None:
+        """Set the states and the new values of records that still are intents of their run."""
+        same = (self.c.row_id == bindparam("v_row"), self.c.run == bindparam("v_run"), self.c.state == "intent")
+        statement = update(self.table).where(*same).values(state=bindparam("v_state"), new_value=bindparam("v_value"))
+        values = [
+            {"v_row": each.row_id, "v_run": each.run, "v_state": each.state, "v_value": each.new_value}
+            for each in records
+        ]
+        if values:
+            connection.execute(statement, values)
 
     def mark_reverted(self, connection: Connection, ids: Sequence[int]) -> None:
         """Mark records as reverted now."""
@@ -134,10 +138,10 @@ class RowRepository(Repository):
 
 
 def _to_row(record: RowRecord, now: float) -> dict[str, Any]:
-    pk, column = dump_key(record.pk), record.column
+    column = record.column
     return {
         "run": record.run, "state": record.state, "at": now,
         "table_schema": column.schema, "table_name": column.table, "column_name": column.column,
-        "pk": pk, "row_id": row_id_of(column, pk),
-        "objects": json.dumps(record.objects), "old_value": record.old_value, "new_value": record.new_value,
+        "pk": record.dumped_pk, "row_id": record.row_id,
+        "objects": dump_texts(record.objects), "old_value": record.old_value, "new_value": record.new_value,
     }  # fmt: skip

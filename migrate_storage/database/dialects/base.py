@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.database.dialects.sets import RowSets
 
 __all__ = ("Dialect", "ReplicaLag", "TableCatalog", "TableFacts", "Trials", "ValueKind", "as_text", "untyped")
 
@@ -79,6 +80,8 @@ class TableFacts:
     set_on_update: tuple[str, ...] = ()
     #: Whether something may change, drop or redirect an UPDATE: a trigger or a rule, seen or not.
     intercepts_updates: bool
+    #: Character set and collation of columns of text, where the server compares no two texts of different ones.
+    collations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def enforces(self, key: Iterable[str]) -> bool:
         """Whether a key tells every two rows apart."""
@@ -144,6 +147,8 @@ class Dialect:
     trials: Trials = Trials()
     #: What it enforces, and how it compares keys.
     catalog: TableCatalog = TableCatalog()
+    #: How it takes many rows as one parameter.
+    sets: RowSets = RowSets()
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         """Set up a connection before its transaction begins.
@@ -181,13 +186,13 @@ class Dialect:
         """The stored value of a column as text. An array of JSON is the text of a JSON list."""
         return cast(column, types.Text())
 
-    def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
-        """A text parameter for a column of a type, which the server names in capitals."""
-        return untyped(name, value)
+    def value_of(self, text: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
+        """The value that a text is in a column of a type, which the server names in capitals."""
+        return text
 
-    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
-        """Whether a column of a type has a value, which is sent as the parameter ``name``."""
-        return self.text_of(column, type_) == bindparam(name, value, type_=types.Text())
+    def is_value(self, column: ColumnElement[Any], type_: str, text: ColumnElement[str]) -> ColumnElement[bool]:
+        """Whether a column of a type has the value that a text is there."""
+        return self.text_of(column, type_) == text
 
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
         """What :meth:`contains` searches: the text of a column, in which no character stands for another."""

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, Text, bindparam, literal_column, text, types
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    TableClause,
+    Text,
+    cast,
+    literal_column,
+    text,
+    types,
+)
+from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
+from migrate_storage.database.dialects.sets import RowSets
 
 __all__ = ("LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
 
@@ -75,7 +88,12 @@ class _MySQLCatalog(TableCatalog):
     def facts(self, connection: Connection, table: TableClause) -> TableFacts:
         where = " WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t"
         name = {"s": table.schema, "t": table.name}
-        on_update = text(f"SELECT column_name FROM information_schema.columns{where} AND extra LIKE '%on update%'")
+        columns = connection.execute(
+            text(
+                f"SELECT column_name, extra, character_set_name, collation_name FROM information_schema.columns{where}"
+            ),
+            name,
+        ).all()
         engine = connection.execute(text(f"SELECT engine FROM information_schema.tables{where}"), name).scalar()
         keys: dict[str, set[str]] = {}
         open_to_doubt: set[str] = set()
@@ -89,8 +107,9 @@ class _MySQLCatalog(TableCatalog):
                     open_to_doubt.add(part["Key_name"])
         return TableFacts(
             unique_keys=tuple(frozenset(columns) for key, columns in keys.items() if key not in open_to_doubt),
-            set_on_update=tuple(connection.execute(on_update, name).scalars()),
+            set_on_update=tuple(column for column, extra, _, _ in columns if "on update" in (extra or "").lower()),
             intercepts_updates=not connection.execute(_FREE_OF_TRIGGERS, name).scalar(),
+            collations={column: (charset, collation) for column, _, charset, collation in columns if collation},
         )
 
     def finds_keys_of(self, type_: types.TypeEngine[Any]) -> bool:
@@ -143,13 +162,11 @@ class MySQL(Dialect):
     def text_of(self, column: ColumnElement[Any], type_: str = "") -> ColumnElement[str]:
         return _as_utf8(column)
 
-    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
-        if type_ == "JSON":
-            return column == text(f"CAST(:{name} AS JSON)").bindparams(**{name: value})
-        return self._is_text(column, name, value)
+    def is_value(self, column: ColumnElement[Any], type_: str, text: ColumnElement[str]) -> ColumnElement[bool]:
+        return column == cast(text, mysql.JSON()) if type_ == "JSON" else self._is_text(column, text)
 
-    def _is_text(self, column: ColumnElement[Any], name: str, value: str) -> ColumnElement[bool]:
-        return self.text_of(column).collate("utf8mb4_bin") == bindparam(name, value, type_=Text())
+    def _is_text(self, column: ColumnElement[Any], text: ColumnElement[str]) -> ColumnElement[bool]:
+        return self.text_of(column).collate("utf8mb4_bin") == text
 
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
         name = "`" + str(column.key).replace("`", "``") + "`"
@@ -164,10 +181,58 @@ class MySQL(Dialect):
         return _StatusLag()
 
 
+class _MariaDBSets(RowSets):
+    values = frozenset({"JSON", "LONGTEXT", "MEDIUMTEXT", "TEXT", "VARCHAR"})
+
+    def are_read(self, connection: Connection) -> bool:
+        return bool((connection.dialect.server_version_info or (0,)) >= (10, 6))
+
+    def are_written(self, connection: Connection) -> bool:
+        return self.are_read(connection)
+
+    def given(self, columns: Mapping[str, types.TypeEngine[Any]]) -> FromClause:
+        declared = ", ".join(f"`{name}` {_type_in_json(type_)} PATH '$.{name}'" for name, type_ in columns.items())
+        read = ", ".join(f"{_read_json(name, type_)} AS `{name}`" for name, type_ in columns.items())
+        rows = "CONVERT(FROM_BASE64(:rows) USING utf8mb4)"
+        statement = text(f"SELECT {read} FROM JSON_TABLE({rows}, '$[*]' COLUMNS ({declared})) AS ms_rows")
+        return statement.columns(*(sql_column(name, type_) for name, type_ in columns.items())).subquery("ms_given")
+
+    def dump(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        # PyMySQL takes 10 ns for each character of a text in which one is to be escaped, and 1 ns without such a one.
+        return base64.b64encode(super().dump(rows).encode()).decode()
+
+    def key_type(self, type_: types.TypeEngine[Any], collation: tuple[str, str] | None) -> types.TypeEngine[Any] | None:
+        if isinstance(type_, types.Integer) and not getattr(type_, "unsigned", False):
+            return types.BigInteger()
+        if type(type_) in (types.BINARY, types.VARBINARY):
+            return types.LargeBinary()
+        if isinstance(type_, types.String) and not isinstance(type_, (types.Enum, mysql.SET)) and collation:
+            return mysql.VARCHAR(charset=collation[0], collation=collation[1])
+        return None
+
+
+def _type_in_json(type_: types.TypeEngine[Any]) -> str:
+    """A type of :meth:`Dialect.given`. A text is refused where it is too long for its column, and not cut before."""
+    if isinstance(type_, types.Double):
+        return "DOUBLE"
+    if isinstance(type_, types.Boolean):
+        return "BOOLEAN"
+    return "BIGINT" if isinstance(type_, types.Integer) else "LONGTEXT"
+
+
+def _read_json(name: str, type_: types.TypeEngine[Any]) -> str:
+    """A value of :meth:`Dialect.given`: a key in the collation of its column, so that its index is used."""
+    if isinstance(type_, types.LargeBinary):
+        return f"UNHEX(SUBSTRING(`{name}`, 3))"
+    charset = getattr(type_, "charset", None)
+    return f"CONVERT(`{name}` USING {charset}) COLLATE {type_.collation}" if charset else f"`{name}`"  # type: ignore[attr-defined]
+
+
 class MariaDB(MySQL):
     """MariaDB. Its JSON columns are text, and it can end idle transactions."""
 
     name = "mariadb"
+    sets = _MariaDBSets()
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(
@@ -175,8 +240,8 @@ class MariaDB(MySQL):
             f"SESSION idle_transaction_timeout = {idle_seconds}, {_STRICT}"
         )
 
-    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
-        return self._is_text(column, name, value)
+    def is_value(self, column: ColumnElement[Any], type_: str, text: ColumnElement[str]) -> ColumnElement[bool]:
+        return self._is_text(column, text)
 
 
 def _as_utf8(column: ColumnElement[Any]) -> ColumnElement[str]:

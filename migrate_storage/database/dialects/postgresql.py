@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     TableClause,
     and_,
     bindparam,
     cast,
+    column,
     func,
     select,
     text,
@@ -24,6 +26,7 @@ from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
+from migrate_storage.database.dialects.sets import RowSets
 
 __all__ = ("PostgreSQL",)
 
@@ -58,6 +61,18 @@ SELECT (SELECT count(*) FROM pg_stat_wal_receiver), 1, pg_wal_lsn_diff(pg_last_w
 """
 _WAL_POSITIONS = 100_000
 """Positions of the log that are remembered with their time."""
+
+
+class _JsonType(types.UserDefinedType[str]):
+    """``json`` or ``jsonb`` by name, without SQLAlchemy's JSON serializer."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
 
 
 class _PostgreSQLTrials(Trials):
@@ -101,12 +116,37 @@ class _PostgreSQLCatalog(TableCatalog):
         )
 
 
+class _PostgreSQLSets(RowSets):
+    values = frozenset({"JSONB", "JSON", "TEXT", "VARCHAR"})
+
+    def are_read(self, connection: Connection) -> bool:
+        return True
+
+    def are_written(self, connection: Connection) -> bool:
+        return True
+
+    def given(self, columns: Mapping[str, types.TypeEngine[Any]]) -> FromClause:
+        # A text is refused where it is too long for its column. Cast to the column's own type, it would be cut.
+        named = [
+            column(name, types.Text() if isinstance(type_, types.String) else type_) for name, type_ in columns.items()
+        ]
+        json = cast(bindparam("rows", type_=types.Text()), _JsonType("JSON"))
+        return func.json_to_recordset(json).table_valued(*named).render_derived("ms_given", with_types=True)
+
+    def key_type(self, type_: types.TypeEngine[Any], collation: tuple[str, str] | None) -> types.TypeEngine[Any] | None:
+        # Neither an ENUM, a domain nor CITEXT compares as a text does, nor CHAR, which is padded.
+        if isinstance(type_, (types.Integer, types.Uuid, types.LargeBinary)):
+            return type_
+        return types.Text() if type(type_) in (types.VARCHAR, types.TEXT) else None
+
+
 class PostgreSQL(Dialect):
     """PostgreSQL."""
 
     name = "postgresql"
     trials = _PostgreSQLTrials()
     catalog = _PostgreSQLCatalog()
+    sets = _PostgreSQLSets()
     version = "SELECT version()"
     clock = "SELECT extract(epoch FROM clock_timestamp())"
     update_triggers = (
@@ -165,22 +205,22 @@ class PostgreSQL(Dialect):
     def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{seconds}s', true)")
 
-    def parameter(self, name: str, value: str, type_: str) -> ColumnElement[Any]:
+    def value_of(self, text: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
         json_type = type_.removesuffix("[]")
         if json_type not in ("JSONB", "JSON"):
-            return super().parameter(name, value, type_)
-        json = cast(bindparam(name, value, type_=types.Text()), _JsonType(json_type))
+            return text
+        json = cast(text, _JsonType(json_type))
         if json_type == type_:
             return json
         elements = func.jsonb_array_elements if json_type == "JSONB" else func.json_array_elements
         return func.array(select(elements(json)).scalar_subquery())
 
-    def is_value(self, column: ColumnElement[Any], type_: str, name: str, value: str) -> ColumnElement[bool]:
+    def is_value(self, column: ColumnElement[Any], type_: str, text: ColumnElement[str]) -> ColumnElement[bool]:
         if type_ == "JSONB":
-            return column == self.parameter(name, value, type_)
+            return column == self.value_of(text, type_)
         if not type_.endswith("[]"):
-            return super().is_value(column, type_, name, value)
-        same = func.to_jsonb(column) == self.parameter(name, value, "JSONB")
+            return super().is_value(column, type_, text)
+        same = func.to_jsonb(column) == self.value_of(text, "JSONB")
         # Its JSON shows neither where an array's numbering starts nor whether it has more dimensions.
         return and_(same, func.array_dims(column) == func.concat("[1:", func.cardinality(column), "]"))
 
@@ -197,18 +237,6 @@ class PostgreSQL(Dialect):
 
     def replica_lag(self) -> ReplicaLag:
         return _WalLag()
-
-
-class _JsonType(types.UserDefinedType[str]):
-    """``json`` or ``jsonb`` by name, without SQLAlchemy's JSON serializer."""
-
-    cache_ok = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def get_col_spec(self, **_: Any) -> str:
-        return self.name
 
 
 class _WalLag(ReplicaLag):

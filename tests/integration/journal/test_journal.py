@@ -67,7 +67,7 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
     ("moment", "then"),
     [
         ("migrate_storage.database.compare_and_swap:CompareAndSwap.swap_all", "kept"),
-        ("migrate_storage.journal.rows:RowRepository.complete_intent", "swapped"),
+        ("migrate_storage.journal.rows:RowRepository.complete_intents", "swapped"),
     ],
     ids=["between intent and swap", "between swap and settling"],
 )

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.database.connection import is_full, is_transient
 from migrate_storage.database.dialects import DIALECTS, dialect_of
 from migrate_storage.database.dialects.base import TableFacts
+from migrate_storage.database.row_statements import RowStatements
 
 COMPILERS: dict[str, Any] = {
     "sqlite": sqlite.dialect(),
@@ -42,12 +42,31 @@ def test_a_swap_compares_as_the_column_is_stored(name: str, type_: str, conditio
         execute=lambda statement, *_: statements.append(statement) or SimpleNamespace(rowcount=1)
     )
     facts = TableFacts(unique_keys=(frozenset({"id"}),), intercepts_updates=False)
-    swaps = CompareAndSwap(DIALECTS[name], TABLE, [TABLE.c.id], TABLE.c["fi`le"], type_, facts)
-    assert swaps.swap(connection, (1,), "{}", "[]").done
+    id_, file = TABLE.c.id, TABLE.c["fi`le"]
+    rows = RowStatements(DIALECTS[name], TABLE, [id_], file, type_, facts, [sa.BigInteger()])
+    assert rows.update(connection, (1,), "{}", "[]") == 1
     text = " ".join(str(statements[0].compile(dialect=COMPILERS[name])).split())
     changes, _, compared = text.replace("::VARCHAR", "").partition(" WHERE ")
     assert changes.endswith(f"={value}")
     assert compared.endswith(f" AND {condition}")
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "in_a_set"),
+    [
+        ("sqlite", sa.Integer(), False), ("mysql", sa.Integer(), False), ("postgresql", sa.BigInteger(), True),
+        ("postgresql", sa.Uuid(), True), ("postgresql", sa.VARCHAR(9), True), ("postgresql", sa.TEXT(), True),
+        ("postgresql", postgresql.BYTEA(), True), ("postgresql", sa.CHAR(9), False), ("postgresql", sa.Date(), False),
+        ("postgresql", postgresql.CITEXT(), False), ("postgresql", postgresql.ENUM("a", name="e"), False),
+        ("postgresql", postgresql.DOMAIN("d", sa.TEXT()), False), ("postgresql", sa.Numeric(), False),
+        ("mariadb", mysql.BIGINT(), True), ("mariadb", mysql.BIGINT(unsigned=True), False), ("mariadb", sa.BINARY(16), True),
+        ("mariadb", mysql.VARCHAR(9), True), ("mariadb", mysql.ENUM("a"), False), ("mariadb", mysql.SET("a"), False),
+        ("mariadb", mysql.YEAR(), False), ("mariadb", sa.Date(), False),
+    ],
+)  # fmt: skip
+def test_which_keys_go_in_sets(name: str, type_: Any, in_a_set: bool) -> None:
+    """A key that would compare otherwise there, or that JSON cannot name exactly, is a parameter of its own."""
+    assert (DIALECTS[name].sets.key_type(type_, ("latin1", "latin1_bin")) is not None) is in_a_set
 
 
 @pytest.mark.parametrize("name", DIALECTS)

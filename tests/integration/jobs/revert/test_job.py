@@ -558,7 +558,7 @@ def test_rows_whose_swap_was_not_settled_when_the_run_died_go_back_too(
     journal = f"sqlite:///{tmp_path / 'journal.db'}"
     world.fill(6)
     with monkeypatch.context() as patch:
-        patch.setattr(RowRepository, "complete_intent", _dies)
+        patch.setattr(RowRepository, "complete_intents", _dies)
         with pytest.raises(_Death):
             world.run(journal=journal, lease=1.0)
     # On a slow machine the first rows go by themselves, a second after they were read.
