@@ -50,9 +50,11 @@ class Listed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BytesMoved:
-    """A worker read this many bytes of content since its last such event."""
+    """A worker read this many bytes of content, or finished this many copies, since its last such event."""
 
     count: int
+    #: Objects that were copied. Their rows are re-pointed later.
+    objects: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -89,6 +89,7 @@ class Scheduler:
         control: what slows the run down, and what ends it.
         earlier_rows: finds the rows that were re-pointed to an object, by any run.
         on_outcome: called with each outcome, on the thread that runs the pass.
+        on_copied: called for each object that was copied, before its rows are re-pointed.
     """
 
     def __init__(
@@ -100,10 +101,12 @@ class Scheduler:
         control: RunControl,
         earlier_rows: Callable[[ObjectRecord], Iterable[Pointing]],
         on_outcome: Callable[[Outcome], None],
+        on_copied: Callable[[], None],
     ) -> None:
         self._plan, self._copier, self._recorder = copier.plan, copier, recorder
         self._repoints_rows = not options.keep_rows and self._plan.way is not Way.SWAP
         self._options, self._control, self._earlier_rows = options, control, earlier_rows
+        self._on_copied = on_copied
         self._pool = WorkerPool(control.limiter, control.stopping, control.limit_reached)
         self._rechecks = BatchedRechecks(copier.listings)
         self._repointer = BatchRepointer(recorder)
@@ -284,6 +287,8 @@ class Scheduler:
                 if done.kind is _Work.SOURCE_CHECK:
                     self._handle_source_check(pending, changed=result)
                 else:
+                    if result.copied:
+                        self._on_copied()
                     self._handle_copy(pending, result)
             if self._repointer.is_due:
                 self._flush()

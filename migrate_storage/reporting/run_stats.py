@@ -55,6 +55,11 @@ class RunStats:
             self.bytes += count
             self._listener(BytesMoved(count=count))
 
+    def add_copied(self) -> None:
+        """Count one object that was copied, and whose rows are not re-pointed yet."""
+        with self._lock:
+            self._listener(BytesMoved(count=0, objects=1))
+
     def add_outcomes(self, kind: OutcomeKind, evidence: str, *, objects: int, rows: int) -> None:
         """Count many objects that are done, and were proved in the same way."""
         with self._lock:

@@ -288,7 +288,7 @@ class Migration(Job[RunPasses]):
             options=SchedulerOptions(keep_rows=keep_rows, dry_run=options.dry_run, shutdown_seconds=options.grace),
             control=RunControl(limiter=context.limiter, stopping=context.stop, limit_reached=lambda: self.run_limits.spent),
             earlier_rows=partial(rows_repointed_to, preflight.rows, journal),
-            on_outcome=partial(self._report_outcome, losses),
+            on_outcome=partial(self._report_outcome, losses), on_copied=context.stats.add_copied,
         )  # fmt: skip
 
     def _report_outcome(self, losses: KnownLosses, outcome: Outcome) -> None:

@@ -12,6 +12,9 @@ from migrate_storage.core.text import amount, duration, size, visible
 
 __all__ = ("ProgressState",)
 
+_COPY_SHARE = 0.9
+"""The share of the work on an object that is done when it is copied."""
+
 
 class ProgressState:
     """The sum of all events so far, which only :meth:`add` changes.
@@ -28,6 +31,8 @@ class ProgressState:
         #: How the run ended; empty until then.
         self.state = ""
         self._listed: int | None = None
+        #: Objects that were copied, whether their rows are re-pointed or not.
+        self._copied = 0
         #: Shards that are done, and all shards.
         self._shards: tuple[int, int] | None = None
         self._pace: events.PaceChanged | None = None
@@ -38,6 +43,7 @@ class ProgressState:
         match event:
             case events.BytesMoved():
                 self.bytes += event.count
+                self._copied += event.objects
             case events.ItemFinished(outcome=outcome):
                 self.objects += 1
                 self.kinds[outcome.kind] += 1
@@ -84,13 +90,17 @@ class ProgressState:
         done, total = (self.rows, self.rows_total) if self.rows_total is not None else (self.objects, self._listed)
         if total is None:
             return None
-        return min(done / total, 1.0) if total else 1.0
+        if not total:
+            return 1.0
+        # Rows are re-pointed in batches, some time after their objects were copied.
+        rows, copied = min(done / total, 1.0), min(self._copied / total, 1.0)
+        return rows + max(copied - rows, 0.0) * _COPY_SHARE
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds for the rest at the rate so far; ``None`` without a rate."""
         share = self.share
-        if not share or not (self.rows or self.objects) or self.seconds < 1:
+        if not share or not (self.rows or self.objects or self._copied) or self.seconds < 1:
             return None
         return self.seconds * (1 - share) / share
 

@@ -54,6 +54,20 @@ def item(kind: OutcomeKind = OutcomeKind.REWRITTEN, rows: int = 1, index: int | 
     )
 
 
+def test_objects_whose_rows_are_re_pointed_later_count_for_the_time_left() -> None:
+    clock = Clock()
+    tally = ProgressState(clock)
+    tally.add(started(1000))
+    for _ in range(900):
+        tally.add(BytesMoved(count=0, objects=1))
+    clock.now += 90
+    assert tally.share == pytest.approx(0.81)
+    assert tally.seconds_left == pytest.approx(90 * 0.19 / 0.81)
+    for _ in range(1000):
+        tally.add(item())
+    assert tally.share == 1.0
+
+
 def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
     clock = Clock()
     tally = ProgressState(clock)
