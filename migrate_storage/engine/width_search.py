@@ -8,7 +8,7 @@ __all__ = ("WidthSearch",)
 
 GROWTH_FACTOR = 1.5
 """How much wider each trial is."""
-MIN_GAIN_SHARE = 0.2
+MIN_GAIN_SHARE = 0.5
 """The gain of rate that a wider trial must bring, as a share of its gain of width."""
 MIN_TRIAL_SECONDS = 1.0
 """Seconds for which a rate is measured at least."""
