@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import ObjectMeta
 
-__all__ = ("NoRoomError", "SpillFile", "SpilledList", "SpilledMap", "SpilledSet", "from_blob", "to_blob")
+__all__ = ("NoRoomError", "SpillFile", "SpilledList", "SpilledMap", "SpilledSet", "SpilledSort", "from_blob", "to_blob")
 
 T = TypeVar("T")
 
@@ -176,6 +176,27 @@ class SpilledList(SpillFile, Generic[T]):
         self._write("INSERT INTO item VALUES (?, ?)", [(self._batches, json.dumps(self._unwritten))])
         self._batches += 1
         self._unwritten = []
+
+
+class SpilledSort(SpillFile):
+    """Values with texts by which they are sorted. JSON must have a form of them."""
+
+    def __init__(self) -> None:
+        super().__init__("key TEXT PRIMARY KEY, name TEXT, value TEXT")
+        self._count = 0
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """All of them by their texts; those with one text in the order in which they were added."""
+        return ((name, json.loads(value)) for page in self._pages() for _, name, value in page)
+
+    def add(self, values: Iterable[tuple[str, Any]]) -> None:
+        """Add values, each after its text."""
+        rows = [(name, json.dumps(value)) for name, value in values]
+        numbered = enumerate(rows, self._count)
+        self._write(
+            "INSERT INTO item VALUES (?, ?, ?)", ((f"{each[0]} {number:012}", *each) for number, each in numbered)
+        )
+        self._count += len(rows)
 
 
 def to_blob(text: str) -> bytes:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import decimal
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from migrate_storage.core.model import Column, RowRef, Slot
 
-__all__ = ("BrokenValueError", "Row", "SlotPath", "exchange_files", "parse_slots", "rewrite_value", "same_json")
+__all__ = (
+    "BrokenValueError",
+    "Row",
+    "SlotPath",
+    "exchange_files",
+    "parse_single_file",
+    "parse_slots",
+    "rewrite_value",
+    "same_json",
+    "set_fields",
+)
 
 SlotPath = tuple[str | int, ...]
 """Where a file is in a value, see :class:`.RowRef`."""
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+"""A string of a JSON text, or a character between its values."""
 _Edit = tuple[Collection[str], Mapping[str, Any]]
 """Names of fields to replace, and a file that has their new values; a field that it lacks is removed."""
 
@@ -50,6 +63,18 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
             # A file may be inside of another one.
             found = [each for path, entry in files for each in ((path, entry), *_search_files(_parts_of(path, entry)))]
     return tuple(Slot(RowRef(of, row.pk, path), _check_file(entry)) for path, entry in found if entry is not None)
+
+
+def parse_single_file(value: str) -> dict[str, Any] | None:
+    """The file of a value that has this one only, also in its metadata; ``None`` for every other value."""
+    # A second file would have a second "backend", unless it is spelled with escapes.
+    if value.count("backend") != 1 or "\\u00" in value:
+        return None
+    try:
+        file = _parse(value)
+    except BrokenValueError:
+        return None
+    return file if isinstance(file, dict) and _is_file(file) else None
 
 
 def _check_file(entry: Any) -> Mapping[str, Any]:
@@ -117,6 +142,23 @@ def rewrite_value(value: str, changes: Mapping[SlotPath, Mapping[str, Any]]) -> 
         BrokenValueError: the value cannot be parsed, or is too deep.
     """
     return _edit_files(value, {path: (change.keys(), change) for path, change in changes.items()})
+
+
+def set_fields(value: str, fields: Mapping[str, Any]) -> str:
+    """The JSON text of an object with some members set. The text of all others stays as it is, whatever numbers it has."""
+    members: dict[str, str] = {}
+    depth, start, name = 0, 0, ""
+    for token in _TOKEN.finditer(value):
+        mark = token[0]
+        depth += (mark in "{[") - (mark in "}]")
+        if depth == 1 and mark == ":":
+            name, start = value[start : token.start()].strip(), token.end()
+        elif (depth == 1 and mark in "{,") or depth == 0:
+            if name:
+                members[json.loads(name)] = value[start : token.start()].strip()
+            name, start = "", token.end()
+    members.update((name, json.dumps(given)) for name, given in fields.items())
+    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in members.items()) + "}"
 
 
 def _edit_files(value: str, edits: Mapping[SlotPath, _Edit]) -> str:

@@ -17,7 +17,17 @@ from typing import Any
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
 
-__all__ = ("digest_of", "dump_key", "load_key", "row_head", "row_id", "row_id_of", "spellings")
+__all__ = (
+    "digest_of",
+    "dump_key",
+    "dump_parts",
+    "load_key",
+    "load_parts",
+    "row_head",
+    "row_id",
+    "row_id_of",
+    "spellings",
+)
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -25,12 +35,22 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def dump_key(pk: Sequence[Any]) -> str:
     """A primary key as JSON that keeps the types of its parts, for the journal."""
-    return _encode([_dump_part(part) for part in pk])
+    return _encode(dump_parts(pk))
+
+
+def dump_parts(pk: Sequence[Any]) -> list[Any]:
+    """The parts of a primary key in types that JSON has."""
+    return [_dump_part(part) for part in pk]
 
 
 def load_key(dumped: str) -> tuple[Any, ...]:
     """The primary key that :func:`dump_key` wrote."""
-    return tuple(_load_part(part) for part in json.loads(dumped))
+    return load_parts(json.loads(dumped))
+
+
+def load_parts(parts: Sequence[Any]) -> tuple[Any, ...]:
+    """The primary key of which :func:`dump_parts` made these."""
+    return tuple(_load_part(part) for part in parts)
 
 
 def row_id(of: Column, pk: Sequence[Any]) -> str:

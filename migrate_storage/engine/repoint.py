@@ -30,7 +30,6 @@ __all__ = (
     "file_fields_for",
     "prepare_update",
     "rebase_updates",
-    "repoint_all_or_none",
     "repoint_rows",
 )
 
@@ -181,28 +180,6 @@ def _update_and_record(
     journal.rows.add(connection, new_records)
     journal.objects.record_results(connection, results)
     return done
-
-
-def repoint_all_or_none(
-    connection: Connection, rows: FileColumn, updates: Sequence[RowUpdate], *, run: str, journal: Journal
-) -> bool:
-    """Update rows of one column and record them, in the caller's transaction.
-
-    Args:
-        connection: of the database that has both rows and journal.
-        rows: the column.
-        updates: at least one; no row twice.
-        run: the run's id.
-        journal: the journal.
-
-    Returns:
-        Whether each row still had its old value; if not, the caller must roll the transaction back.
-    """
-    values = [(update.row.pk, update.row.value, update.new_value) for update in updates]
-    if not rows.compare_and_swap.swap_each(connection, values):
-        return False
-    journal.rows.add(connection, [_row_record(run, update, "swapped") for update in updates])
-    return True
 
 
 def _update_rows(connection: Connection, updates: Sequence[RowUpdate]) -> list[SwapResult]:

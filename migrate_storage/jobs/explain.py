@@ -17,7 +17,6 @@ from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.resolved import ResolvedCutover, resolve_backend
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
-from migrate_storage.database.primary_keys import row_id
 from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.engine.verify import consistent_with
@@ -161,7 +160,7 @@ def _predict_revert(
     journal: Journal, column: Column, pk: tuple[Any, ...], rows: FileColumn, sides: dict[str, ResolvedBackend]
 ) -> Iterator[str]:
     """Describe what a revert would do with the row now, by a dry run."""
-    records = [record for record in journal.rows.of_row(row_id(column, pk)) if record["state"] == "swapped"]
+    records = [record for record in journal.rows.of_row(column, pk) if record["state"] == "swapped"]
     if not records:
         return
     before, used = value_before_runs(records)
@@ -183,7 +182,7 @@ def _predict_revert(
     )
     restorer = RowRestorer(sides[source], sides[destination], resources, dry_run=True)
     known = {id_: entries.get(id_) for record in used for id_ in json.loads(record["objects"])}
-    numbers = tuple(record["id"] for record in records)
+    numbers = tuple(record.get("id", 0) for record in records)
     decision = restorer.restore(
         RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=records[-1]["new_value"], before=before, records=known)
     )
@@ -220,7 +219,7 @@ def _describe_object(
 
 
 def _list_history(journal: Journal, column: Column, pk: tuple[Any, ...]) -> Iterator[str]:
-    for record in journal.rows.of_row(row_id(column, pk)):
+    for record in journal.rows.of_row(column, pk):
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record["at"]))
         old, new = (_format_files(column, pk, record[name]) for name in ("old_value", "new_value"))
         yield f"{when} run {record['run']}: {record['state']}, from {old} to {new}"

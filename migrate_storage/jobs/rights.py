@@ -42,7 +42,7 @@ def _check_journal(journal: Journal) -> None:
                 "tables sql' run by someone who may, or keep them elsewhere with --journal URL"
             )
         return
-    written = [tables.lease, tables.run, tables.shard, tables.object, tables.row]
+    written = [tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.rekey, tables.rekey_object]
     check_tables(database, tables.schema, [table.name for table in written])
     for table in written:
         try_in_transaction(

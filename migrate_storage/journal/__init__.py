@@ -27,25 +27,42 @@ from migrate_storage.journal.records import (
     object_id,
     object_name,
 )
+from migrate_storage.journal.rekey_ranges import (
+    HASH_DIGITS,
+    ListedFacts,
+    RekeyMember,
+    RekeyRange,
+    RekeyRule,
+    new_range_id,
+    pack_members,
+)
+from migrate_storage.journal.rekeyed import RekeyedRepository
 from migrate_storage.journal.rows import RowRepository
 from migrate_storage.journal.runs import RunRepository
 from migrate_storage.journal.schema import Tables
 from migrate_storage.journal.shards import NO_BOUNDS, ShardRepository, shard_lease
 
 __all__ = (
+    "HASH_DIGITS",
     "NO_BOUNDS",
     "SAME_PLACE",
     "SAME_PLACE_LISTED",
     "Journal",
     "KnownLoss",
+    "ListedFacts",
     "ObjectRecord",
+    "RekeyMember",
+    "RekeyRange",
+    "RekeyRule",
     "RowRecord",
     "RunRecord",
     "ShardRecord",
     "digest",
+    "new_range_id",
     "new_run_id",
     "object_id",
     "object_name",
+    "pack_members",
     "shard_lease",
 )
 
@@ -63,6 +80,7 @@ class Journal:
         objects: the records of objects.
         comparisons: what the comparisons of cutovers found.
         rows: the records of rows.
+        rekeyed: the records of re-keyed ranges, in which those of rows and objects are packed.
         leases: the leases.
         known_losses: missing objects that a person acknowledged.
     """
@@ -72,9 +90,10 @@ class Journal:
         self.tables = tables = Tables(schema)
         self.runs = RunRepository(database, tables, tables.run)
         self.shards = ShardRepository(database, tables, tables.shard)
-        self.objects = ObjectRepository(database, tables, tables.object)
+        self.objects = ObjectRepository(database, tables)
         self.comparisons = ComparisonRepository(database, tables, tables.object)
-        self.rows = RowRepository(database, tables, tables.row)
+        self.rows = RowRepository(database, tables)
+        self.rekeyed = RekeyedRepository(database, tables)
         self.leases = LeaseRepository(database, tables, tables.lease)
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, or_, select, update
 
 from migrate_storage.core.model import Location, OutcomeKind
+from migrate_storage.database.connection import Database
 from migrate_storage.database.row_sets import insert_rows, update_rows
 from migrate_storage.journal.base import Repository, id_batches
-from migrate_storage.journal.records import COMPARED, ObjectRecord, digest
+from migrate_storage.journal.records import COMPARED, SAME_PLACE_LISTED, ObjectRecord, digest
+from migrate_storage.journal.rekeyed import RekeyedRepository
+from migrate_storage.journal.schema import Tables
 
 __all__ = ("ObjectRepository",)
 
@@ -30,35 +33,49 @@ _GONE = "removed"
 
 
 class ObjectRepository(Repository):
-    """The records of objects."""
+    """The records of objects, also those that are packed in the range of a re-key.
+
+    What is packed is always read first. A range that is unpacked meanwhile is then read twice, and never missed.
+    """
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        super().__init__(database, tables, tables.object)
+        self._rekeyed = RekeyedRepository(database, tables)
 
     def find(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """The records of these objects, by id, where there are any."""
 
         def read(connection: Connection) -> dict[str, ObjectRecord]:
+            found = self._rekeyed.find(connection, ids)
             rows = self._select_where_in(connection, self._select(), self.c.id, ids)
-            return {row.id: ObjectRecord(**dict(zip(_COLUMNS, row, strict=True))) for row in rows}
+            found.update((row.id, ObjectRecord(**dict(zip(_COLUMNS, row, strict=True)))) for row in rows)
+            return found
 
         return self.database.transaction(read)
 
     def at_destinations(self, locations: Iterable[Location]) -> dict[Location, ObjectRecord]:
         """The records of the copies at these locations, where there are any."""
-        found = {}
-        for batch in id_batches(list({digest(location.backend, location.path) for location in locations})):
+        wanted = list(dict.fromkeys(locations))
+        found = self.database.transaction(lambda connection: self._rekeyed.at_destinations(connection, wanted))
+        for batch in id_batches([digest(location.backend, location.path) for location in wanted]):
             for row in self._read(self._select().where(self.c.destination_id.in_(batch))):
                 record = ObjectRecord(**row)
                 found[record.destination] = record
         return found
 
     def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[ObjectRecord]]:
-        """The objects in one of these states, of all runs or one, in batches by id."""
+        """The objects in one of these states, of all runs or one, in batches."""
+        if "held" in states:
+            yield from self._rekeyed.objects(run)
         statement = self._select().where(self.c.state.in_(states))
         if run is not None:
             statement = statement.where(self.c.run == run)
-        return self._read_records(statement, size)
+        yield from self._read_records(statement, size)
 
     def any_in(self, *states: str) -> bool:
         """Whether any object is in one of these states."""
+        if "held" in states and self.database.transaction(self._rekeyed.any):
+            return True
         return bool(self._read(select(self.c.id).where(self.c.state.in_(states)).limit(1)))
 
     def of_run(
@@ -71,7 +88,7 @@ class ObjectRepository(Repository):
         part: int | None = None,
         size: int = 500,
     ) -> Iterator[list[ObjectRecord]]:
-        """The objects of a run, or of one shard of it, in batches by id.
+        """The objects of a run, or of one shard of it, in batches.
 
         Args:
             run: the run's id.
@@ -82,6 +99,9 @@ class ObjectRepository(Repository):
             size: objects in a batch; a transaction reads each batch.
         """
         outcomes = tuple(outcomes)
+        rekeyed = state in (None, "held") and (not outcomes or OutcomeKind.REWRITTEN in outcomes)
+        if rekeyed and part is None and SAME_PLACE_LISTED not in without:
+            yield from self._rekeyed.objects(run)
         statement = self._select().where(self.c.run == run)
         if state is not None:
             statement = statement.where(self.c.state == state)
@@ -91,16 +111,21 @@ class ObjectRepository(Repository):
             statement = statement.where(or_(self.c.evidence.is_(None), self.c.evidence.not_in(without)))
         if part is not None:
             statement = statement.where(self.c.part == part)
-        return self._read_records(statement, size)
+        yield from self._read_records(statement, size)
 
     def count(self, run: str, part: int | None = None) -> dict[str, int]:
         """The number of objects of a run, or of one shard of it, by outcome."""
-        return self._count_by(self.c.outcome, run, part)
+        return self._add_rekeyed(self._count_by(self.c.outcome, run, part), OutcomeKind.REWRITTEN, run, part)
 
     def count_evidence(self, run: str, part: int | None = None) -> dict[str, int]:
         """The number of done objects of a run, or of one shard of it, by evidence."""
         done = self.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
-        return self._count_by(self.c.evidence, run, part, done)
+        return self._add_rekeyed(self._count_by(self.c.evidence, run, part, done), SAME_PLACE_LISTED, run, part)
+
+    def _add_rekeyed(self, counts: dict[str, int], name: str, run: str, part: int | None) -> dict[str, int]:
+        """Add the packed objects of a run, which no shard has."""
+        rekeyed = self._rekeyed.count_objects(run) if part is None else 0
+        return {**counts, str(name): counts.get(name, 0) + rekeyed} if rekeyed else counts
 
     def _count_by(self, column: Column[Any], run: str, part: int | None, *where: ColumnElement[bool]) -> dict[str, int]:
         statement = select(column.label("value"), func.count().label("objects"))
@@ -121,6 +146,7 @@ class ObjectRepository(Repository):
         return self._retry_on_conflict(lambda connection: self._record_intents(connection, records))
 
     def _record_intents(self, connection: Connection, records: Sequence[ObjectRecord]) -> set[str]:
+        self._unpack(connection, records)
         now = self.database.now(connection)
         rows = [_to_row(record, now) for record in records]
         destinations = [(row["id"], row["destination_id"]) for row in rows]
@@ -156,11 +182,15 @@ class ObjectRepository(Repository):
             records: with the destinations that are wanted.
             without: ids of records that own nothing any more.
         """
-        return self.database.transaction(
-            lambda connection: self._find_taken(
-                connection, [(record.id, _destination_id(record)) for record in records], without=without
-            )
-        )
+
+        def find(connection: Connection) -> set[str]:
+            packed = self._rekeyed.at_destinations(connection, [record.destination for record in records])
+            owners = {location: owner.id for location, owner in packed.items() if owner.id not in without}
+            taken = {each.id for each in records if owners.get(each.destination, each.id) != each.id}
+            wanted = [(record.id, _destination_id(record)) for record in records]
+            return taken | self._find_taken(connection, wanted, without=without)
+
+        return self.database.transaction(find)
 
     def _find_taken(
         self, connection: Connection, destinations: Iterable[tuple[str, str]], *, without: Collection[str] = ()
@@ -187,36 +217,23 @@ class ObjectRepository(Repository):
             freed = update(self.table).where(self.c.id.in_(batch), self.c.state == _GONE)
             connection.execute(freed.values(destination_id=self.c.id))
 
-    def insert_verified(self, connection: Connection, records: Sequence[ObjectRecord]) -> tuple[set[str], int]:
-        """Insert the records of objects that are verified without a copy or an intent.
+    def find_recorded(self, connection: Connection, destinations: Mapping[str, Location]) -> set[str]:
+        """Ids of those objects that have a record in the table of objects, or whose destination has one there.
 
         Args:
             connection: in a transaction.
-            records: what is inserted; a record that comes twice is inserted once.
-
-        Returns:
-            The ids whose record has these values now, from this call or an earlier one of the same run, and the number
-            of inserted records. Other ids have a record of another run, or a destination of another object.
+            destinations: of the objects, by id.
         """
-        now = self.database.now(connection)
-        values = {record.id: _to_row(record, now) for record in records}
-        destinations = [(id_, each["destination_id"]) for id_, each in values.items()]
-        self._free_destinations(connection, destinations)
-        taken = self._find_taken(connection, destinations)
-        statement = select(self.c.id, self.c.run, self.c.state, self.c.destination_id)
-        earlier = {row.id: row for row in self._select_where_in(connection, statement, self.c.id, values)}
-        new = [each for id_, each in values.items() if id_ not in earlier and id_ not in taken]
-        insert_rows(connection, self.database.dialect.sets, self.table, sorted(new, key=itemgetter("id")))
-        names = ("run", "state", "destination_id")
-        same = {
-            id_
-            for id_, row in earlier.items()
-            if id_ not in taken and all(getattr(row, name) == values[id_][name] for name in names)
-        }
-        return same | {each["id"] for each in new}, len(new)
+        if connection.execute(select(self.c.id).limit(1)).first() is None:
+            return set()
+        owners = {digest(to.backend, to.path): id_ for id_, to in destinations.items()}
+        ids = self._select_where_in(connection, select(self.c.id), self.c.id, destinations)
+        taken = self._select_where_in(connection, select(self.c.destination_id), self.c.destination_id, owners)
+        return {row.id for row in ids} | {owners[row.destination_id] for row in taken}
 
     def record_results(self, connection: Connection, records: Sequence[ObjectRecord]) -> None:
         """Update the records of these objects in all columns."""
+        self._rekeyed.unpack_objects(connection, [record.id for record in records])
         self._update(connection, records, (*(name for name in _COLUMNS if name != "id"), "destination_id"))
 
     def _update(self, connection: Connection, records: Sequence[ObjectRecord], columns: Sequence[str]) -> None:
@@ -231,6 +248,7 @@ class ObjectRepository(Repository):
         """Update the records whose state still is ``before``; return the ids of those."""
 
         def write(connection: Connection) -> set[str]:
+            self._unpack(connection, records)
             unchanged, now = update(self.table).where(self.c.state == before), self.database.now(connection)
             updates = (
                 (each.id, unchanged.where(self.c.id == each.id).values(**_to_row(each, now))) for each in records
@@ -241,12 +259,26 @@ class ObjectRepository(Repository):
 
     def set_state(self, id_: str, state: str) -> None:
         """Change the state of one record."""
-        self._write_at(lambda now: update(self.table).where(self.c.id == id_).values(state=state, updated=now))
+        self._set_states([id_], state)
 
     def release(self, ids: Sequence[str]) -> int:
         """Mark copies that no row names as leftovers; return how many. Safe to repeat."""
-        held = (self.c.id.in_(ids), self.c.state == "held", self.c.outcome.in_(("rewritten", "changed")))
-        return self._write_at(lambda now: update(self.table).where(*held).values(state="leftover", updated=now))
+        return self._set_states(ids, "leftover", self.c.state == "held", self.c.outcome.in_(("rewritten", "changed")))
+
+    def _set_states(self, ids: Sequence[str], state: str, *where: ColumnElement[bool]) -> int:
+        def write(connection: Connection) -> int:
+            self._rekeyed.unpack_objects(connection, ids)
+            changes = {"state": state, "updated": self.database.now(connection)}
+            return int(
+                connection.execute(update(self.table).where(self.c.id.in_(ids), *where).values(changes)).rowcount
+            )
+
+        return self.database.transaction(write)
+
+    def _unpack(self, connection: Connection, records: Sequence[ObjectRecord]) -> None:
+        """Give packed records that these may change, or whose destinations these want, rows of the table of objects."""
+        ids, destinations = [record.id for record in records], [record.destination for record in records]
+        self._rekeyed.unpack_objects(connection, ids, destinations)
 
     def _select(self) -> Select[Any]:
         return select(*(self.c[name] for name in _COLUMNS))

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from migrate_storage.core.model import Column
-from migrate_storage.core.spill import SpilledSet
+from migrate_storage.core.spill import SpilledSet, SpilledSort
+from migrate_storage.database.connection import Database
+from migrate_storage.database.primary_keys import dump_key, row_id
 from migrate_storage.database.row_sets import insert_rows
 from migrate_storage.journal.base import IN_LIST_IDS, Repository, id_batches
 from migrate_storage.journal.records import RowRecord, dump_texts
+from migrate_storage.journal.rekeyed import RekeyedRepository
+from migrate_storage.journal.schema import Tables
 
 __all__ = ("RowRepository",)
 
 
 class RowRepository(Repository):
-    """The records of re-pointed rows, read as dictionaries of the table's columns."""
+    """The records of re-pointed rows, read as dictionaries of the table's columns; those in the range of a re-key have no ``id``.
+
+    What is packed is always read first. A range that is unpacked meanwhile is then read twice, and never missed.
+    """
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        super().__init__(database, tables, tables.row)
+        self._rekeyed = RekeyedRepository(database, tables)
 
     def add(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert records."""
@@ -39,6 +54,7 @@ class RowRepository(Repository):
 
     def runs_that_recorded(self, connection: Connection, records: Sequence[RowRecord]) -> list[set[str]]:
         """For each of these re-points the runs that recorded it."""
+        self._rekeyed.unpack_objects(connection, [id_ for record in records for id_ in record.objects])
         states = {"swapped", *(record.state for record in records)}
         statement = select(self.c.run, self.c.row_id, self.c.old_value, self.c.new_value)
         statement = statement.where(self.c.state.in_(sorted(states)))
@@ -72,53 +88,70 @@ class RowRepository(Repository):
     def in_state(
         self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
     ) -> Iterator[list[dict[str, Any]]]:
-        """The records in one state, in batches in the order in which they were written."""
+        """The records in one state, in batches. Those that are packed come first; ``since`` leaves them out."""
+        if state == "swapped" and since is None:
+            yield from self._rekeyed.rows(*([run] if run is not None else []))
         statement = select(self.table).where(self.c.state == state)
         if run is not None:
             statement = statement.where(self.c.run == run)
         if since is not None:
             statement = statement.where(self.c.at >= since)
-        return self._read_batches(statement, self.c.id, 0, size)
+        yield from self._read_batches(statement, self.c.id, 0, size)
 
-    def of_row(self, row: str) -> list[dict[str, Any]]:
-        """All records of one row by its digest, the oldest first."""
-        return self._read(select(self.table).where(self.c.row_id == row).order_by(self.c.id))
+    def of_row(self, column: Column, pk: Sequence[Any]) -> list[dict[str, Any]]:
+        """All records of one row, the oldest first."""
+        packed = self._rekeyed.rows_of(column, dump_key(pk))
+        statement = select(self.table).where(self.c.row_id == row_id(column, pk)).order_by(self.c.id)
+        return sorted([*packed, *self._read(statement)], key=_time_of)
 
     def of_object(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """The records of the rows that were re-pointed to one object, by one run or any."""
+        packed = [row for row in self._rekeyed.rows_of_object(id_) if run in (None, row["run"])]
         statement = select(self.table).where(self.c.state == "swapped", self.c.objects.like(f'%"{id_}"%'))
         if run is not None:
             statement = statement.where(self.c.run == run)
-        return self._read(statement.order_by(self.c.id))
+        return sorted([*packed, *self._read(statement.order_by(self.c.id))], key=_time_of)
 
     def repointed_by(self, runs: Sequence[str], *, size: int = 500) -> Iterator[list[dict[str, Any]]]:
-        """For each row that these runs re-pointed its records that were not reverted."""
+        """For each row that these runs re-pointed its records that were not reverted, the oldest first."""
+        with SpilledSort() as packed:
+            for rows in self._rekeyed.rows(*runs):
+                packed.add((row["row_id"], row) for row in rows)
+            both = heapq.merge(packed, self._repointed_by(runs, size), key=itemgetter(0))
+            for _, records in groupby(both, key=itemgetter(0)):
+                yield sorted((record for _, record in records), key=_time_of)
+
+    def _repointed_by(self, runs: Sequence[str], size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The records that have rows of this table, by the row's digest."""
         repointed = (self.c.run.in_(runs), self.c.state == "swapped")
         for batch in self._read_batches(select(self.c.row_id).where(*repointed).distinct(), self.c.row_id, "", size):
             statement = select(self.table).where(self.c.row_id.in_([row["row_id"] for row in batch]), *repointed)
-            by_row: dict[str, list[dict[str, Any]]] = {}
-            for record in self._read(statement.order_by(self.c.row_id, self.c.id)):
-                by_row.setdefault(record["row_id"], []).append(record)
-            yield from by_row.values()
+            # Not every database orders texts as Python does.
+            records = sorted(self._read(statement.order_by(self.c.id)), key=itemgetter("row_id"))
+            yield from ((record["row_id"], record) for record in records)
 
     def count_by_column(self, run: str) -> list[tuple[Column, str, int]]:
         """The number of records of a run for each column and state."""
         names = (self.c.table_schema, self.c.table_name, self.c.column_name, self.c.state)
         statement = select(*names, func.count().label("records")).where(self.c.run == run)
-        found = []
-        for row in self._read(statement.group_by(*names).order_by(*names)):
-            column = Column(table=row["table_name"], column=row["column_name"], schema=row["table_schema"], key=())
-            found.append((column, str(row["state"]), int(row["records"])))
-        return found
+        packed = ((*name, "swapped", count) for name, count in self._rekeyed.count_rows(run).items())
+        counts = Counter[tuple[str | None, str, str, str]]()
+        for *name, state, count in (*packed, *(row.values() for row in self._read(statement.group_by(*names)))):
+            counts[(*name, state)] += int(count)
+        return [
+            (Column(table=table, column=column, schema=schema, key=()), state, count)
+            for (schema, table, column, state), count in sorted(counts.items(), key=str)
+        ]
 
     def count_repointed(self, run: str) -> int:
         """How many columns of rows a run re-pointed."""
         statement = select(func.count(self.c.row_id.distinct()).label("repointed"))
-        return int(self._read(statement.where(self.c.run == run, self.c.state == "swapped"))[0]["repointed"])
+        repointed = self._read(statement.where(self.c.run == run, self.c.state == "swapped"))[0]["repointed"]
+        return int(repointed) + sum(self._rekeyed.count_rows(run).values())
 
     def last_repointed(self, runs: Sequence[str]) -> float | None:
         """When one of these runs last re-pointed a row, in seconds since the epoch."""
-        times: list[Any] = []
+        times: list[Any] = [self._rekeyed.last(runs)]
         for batch in id_batches(runs):
             statement = select(func.max(self.c.at).label("last"))
             rows = self._read(statement.where(self.c.run.in_(batch), self.c.state == "swapped"))
@@ -135,6 +168,10 @@ class RowRepository(Repository):
 
     def _read_objects(self, state: str) -> Iterator[str]:
         return (id_ for batch in self.in_state(state) for row in batch for id_ in json.loads(row["objects"]))
+
+
+def _time_of(record: Mapping[str, Any]) -> float:
+    return float(record["at"])
 
 
 def _to_row(record: RowRecord, now: float) -> dict[str, Any]:

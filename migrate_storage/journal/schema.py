@@ -26,8 +26,9 @@ from sqlalchemy.schema import CreateSchema, SchemaItem
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.connection import is_transient
 from migrate_storage.database.dialects import dialect_of
-from migrate_storage.database.dialects.mysql import LONG_TEXT, TABLE_OPTIONS
+from migrate_storage.database.dialects.mysql import LONG_BYTES, LONG_TEXT, TABLE_OPTIONS
 from migrate_storage.database.dialects.sqlite import AUTO_ID
+from migrate_storage.journal.rekey_ranges import RekeyRange, hash_of, list_objects, unpack_members
 from migrate_storage.journal.steps import current_version
 
 __all__ = ("LAST_PHASE", "PREFIX", "Tables", "check_not_newer")
@@ -35,6 +36,8 @@ __all__ = ("LAST_PHASE", "PREFIX", "Tables", "check_not_newer")
 PREFIX = "migrate_storage_"
 LAST_PHASE = "destination"
 """The phase of a finished cutover, as the table of phases has it."""
+PRUNED_HASHES = 400
+"""Objects of a re-keyed range that one statement deletes."""
 _NEEDED_STATES = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
 """States of objects that are not pruned."""
 
@@ -168,6 +171,40 @@ def _row_table(metadata: MetaData) -> Table:
     )  # fmt: skip
 
 
+def _rekey_table(metadata: MetaData) -> Table:
+    """One row a range of rows that a re-key re-pointed together, in place of a record for each of its rows and objects."""
+    return _table(
+        metadata, "rekey",
+        Column("id", BigInteger, primary_key=True, autoincrement=False),
+        Column("run", String(36), nullable=False),
+        Column("table_schema", String(255)),
+        Column("table_name", String(255), nullable=False),
+        Column("column_name", String(255), nullable=False),
+        #: The keys of its first and its last row.
+        Column("first_key", LONG_TEXT, nullable=False),
+        Column("last_key", LONG_TEXT, nullable=False),
+        Column("row_count", Integer, nullable=False),
+        Column("object_count", Integer, nullable=False),
+        #: How filenames change, as JSON.
+        Column("rule", LONG_TEXT, nullable=False),
+        #: Each row's key and old value, and its object as it was listed: JSON, compressed or not.
+        Column("members", LONG_BYTES, nullable=False),
+        #: ``packed``, or ``unpacked`` when its rows and objects got records of their own.
+        Column("state", String(16), nullable=False),
+        Column("at", Double, nullable=False),
+    )  # fmt: skip
+
+
+def _rekey_object_table(metadata: MetaData) -> Table:
+    """One row an object of a re-keyed range, by which the range is found."""
+    return _table(
+        metadata, "rekey_object",
+        #: The first 60 bits of the object's id.
+        Column("hash", BigInteger, primary_key=True, autoincrement=False),
+        Column("range_id", BigInteger, primary_key=True, autoincrement=False),
+    )  # fmt: skip
+
+
 def _known_loss_table(metadata: MetaData) -> Table:
     """One row a reference to a lost object that a person acknowledged."""
     return _table(
@@ -281,6 +318,8 @@ class Tables:
         self.object = _object_table(self.metadata)
         self.shard = _shard_table(self.metadata)
         self.row = _row_table(self.metadata)
+        self.rekey = _rekey_table(self.metadata)
+        self.rekey_object = _rekey_object_table(self.metadata)
         self.known_loss = _known_loss_table(self.metadata)
         self.outbox = _outbox_table(self.metadata)
         self.phase = _phase_table(self.metadata)
@@ -379,12 +418,25 @@ class Tables:
                 deleted = int(connection.execute(table.delete().where(table.c.id.in_(ids), condition)).rowcount)
                 if deleted:
                     return deleted
+        pruned = connection.execute(select(self.rekey).where(self.rekey.c.run.in_(old)).limit(1)).mappings().first()
+        if pruned is not None:
+            return self._prune_range(connection, RekeyRange(**pruned))
         name = self.lease.c.name
         expired = (name.like("range-%") | name.like("cut-%")) & (self.lease.c.expires < before)
         return sum(
             int(connection.execute(statement).rowcount)
             for statement in (self.shard.delete().where(self.shard.c.run.in_(old)), self.lease.delete().where(expired))
         )
+
+    def _prune_range(self, connection: Connection, of: RekeyRange) -> int:
+        """Delete a re-keyed range; return how many rows it had."""
+        index = self.rekey_object
+        hashes = [hash_of(record.id) for record in list_objects(of, unpack_members(of.members), all_of_them=True)]
+        for start in range(0, len(hashes), PRUNED_HASHES):
+            batch = index.c.hash.in_(hashes[start : start + PRUNED_HASHES])
+            connection.execute(index.delete().where(batch, index.c.range_id == of.id))
+        connection.execute(self.rekey.delete().where(self.rekey.c.id == of.id))
+        return of.row_count
 
 
 def check_not_newer(version: int) -> None:

@@ -52,7 +52,8 @@ def _grant(connection: Connection, tables: Tables, application_role: str | None)
     role, write = str(connection.exec_driver_sql("SELECT current_user").scalar_one()), "SELECT, INSERT, UPDATE, DELETE"
     yield from _grant_role(connection, role, {write: tables.metadata.sorted_tables}, on_schema="USAGE, CREATE")
     if application_role is not None:
-        acting, reading = (tables.outbox, tables.phase, tables.process), (tables.version, tables.run, tables.object)
+        acting = (tables.outbox, tables.phase, tables.process)
+        reading = (tables.version, tables.run, tables.object, tables.rekey, tables.rekey_object)
         yield from _grant_role(connection, application_role, {write: acting, "SELECT": reading}, on_schema="USAGE")
 
 

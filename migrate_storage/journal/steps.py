@@ -41,7 +41,42 @@ class Step:
     statements: tuple[Statement, ...]
 
 
-STEPS: tuple[Step, ...] = ()
+_TYPES = {
+    "postgresql": {"TEXT": "TEXT", "BYTES": "BYTEA", "DOUBLE": "DOUBLE PRECISION"},
+    "sqlite": {"TEXT": "TEXT", "BYTES": "BLOB", "DOUBLE": "DOUBLE"},
+    "mysql": {"TEXT": "LONGTEXT", "BYTES": "LONGBLOB", "DOUBLE": "DOUBLE"},
+}
+"""The words of each database for types that they name differently."""
+_OPTIONS = {"mysql": " CHARSET=utf8mb4 COLLATE utf8mb4_bin ENGINE=InnoDB"}
+
+
+def _create_table(name: str, columns: str) -> Statement:
+    """A statement that creates a table, or does nothing where an earlier attempt did."""
+
+    def sql(connection: Connection, qualify: QualifyName) -> str:
+        dialect = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
+        return f"CREATE TABLE IF NOT EXISTS {qualify(name)} ({columns.format(**_TYPES[dialect])}){_OPTIONS.get(dialect, '')}"
+
+    return Statement(sql=sql, done=lambda _connection, _qualify: False)
+
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        summary="a re-key records a range of rows in one line",
+        statements=(
+            _create_table(
+                "rekey",
+                "id BIGINT NOT NULL, run VARCHAR(36) NOT NULL, table_schema VARCHAR(255), table_name VARCHAR(255) NOT NULL, "
+                "column_name VARCHAR(255) NOT NULL, first_key {TEXT} NOT NULL, last_key {TEXT} NOT NULL, row_count INTEGER NOT NULL, "
+                "object_count INTEGER NOT NULL, rule {TEXT} NOT NULL, members {BYTES} NOT NULL, state VARCHAR(16) NOT NULL, "
+                "at {DOUBLE} NOT NULL, PRIMARY KEY (id)",
+            ),
+            _create_table(
+                "rekey_object", "hash BIGINT NOT NULL, range_id BIGINT NOT NULL, PRIMARY KEY (hash, range_id)"
+            ),
+        ),
+    ),
+)
 """All steps. The first one leads from :data:`FIRST_VERSION` to the next version."""
 
 

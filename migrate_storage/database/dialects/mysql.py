@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    LargeBinary,
     TableClause,
     Text,
     cast,
@@ -26,10 +27,12 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
 from migrate_storage.database.dialects.sets import RowSets
 
-__all__ = ("LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
+__all__ = ("LONG_BYTES", "LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
 
 LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 """The type of a text of any length: TEXT has at most 64 KiB there."""
+LONG_BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+"""The type of bytes of any number: BLOB has at most 64 KiB there."""
 TABLE_OPTIONS: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",

@@ -15,7 +15,8 @@ from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.engine.listing_evidence import head_confirms
 from migrate_storage.engine.plan import MigrationPlan
-from migrate_storage.engine.rekey.prefix_rule import PLAIN_KEY, PrefixRule
+from migrate_storage.engine.rekey.prefix_rule import PLAIN_KEY
+from migrate_storage.journal import RekeyRule
 from migrate_storage.stores.retry import Retry
 
 __all__ = ("PrefixListing",)
@@ -38,7 +39,7 @@ class PrefixListing:
     """
 
     def __init__(
-        self, plan: MigrationPlan, rule: PrefixRule, retry: Retry, row_count: int, may_continue: Callable[[], bool]
+        self, plan: MigrationPlan, rule: RekeyRule, retry: Retry, row_count: int, may_continue: Callable[[], bool]
     ) -> None:
         self.plan, self.rule, self.may_continue = plan, rule, may_continue
         self._retry, self._max_objects = retry, _MAX_LISTED_PER_ROW * row_count
@@ -97,7 +98,7 @@ class PrefixListing:
 
         def has_no_link(tail: str) -> bool:
             nonlocal known
-            path = f"/{self.rule.key}{tail}"
+            path = f"/{self.rule.place.key}{tail}"
             folder = os.path.dirname(path)  # noqa: PTH120 - called for each file of a disk
             if folder != known[0]:
                 known = folder, os.path.realpath(folder) == folder

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,23 +19,25 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.core.errors import RefusedError, RunError, WrongUpdateError
-from migrate_storage.core.model import ObjectMeta, OutcomeKind
+from migrate_storage.core.model import ObjectMeta
 from migrate_storage.database.connection import SlowStatementError
 from migrate_storage.database.file_column import MIN_WINDOW_ROWS, FileColumn
-from migrate_storage.database.primary_keys import row_head
 from migrate_storage.engine.rekey.listing import PrefixListing
-from migrate_storage.journal import SAME_PLACE_LISTED, Journal, object_name
+from migrate_storage.journal import HASH_DIGITS, Journal, new_range_id, object_name
 from migrate_storage.journal.schema import PREFIX
 
 __all__ = ("PostgresRekey",)
 
-REKEY_RANGE_ROWS = 20_000
+REKEY_RANGE_ROWS = 10_000
 """Rows in one statement."""
 _PLACEHOLDER = "\x00"
 """Marks where the database inserts the rest of a name. No name contains it."""
 _PLACEHOLDER_JSON = json.dumps(_PLACEHOLDER)[1:-1]
 _KEY_TYPES = (int, str, UUID)
 """Types of key columns that the database and :func:`dump_key` spell alike."""
+_HASH_TYPE: sa.ColumnElement[Any] = sa.literal_column(f"bit({4 * HASH_DIGITS})::bigint")
+_SETTINGS = "SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true)"
+"""For the statement of a range: it is too short to compile, and its rows are better not written to a temporary file."""
 
 
 class PostgresRekey:
@@ -48,12 +51,11 @@ class PostgresRekey:
 
     def __init__(self, listing: PrefixListing, journal: Journal, run: str) -> None:
         self._listing, self._journal, self._run = listing, journal, run
-        self._plan, self._rule = listing.plan, listing.rule
+        self._rule = listing.rule
         #: The listed objects, while the job runs.
         self._listed = sa.Table(
             f"{PREFIX}seen", sa.MetaData(schema=journal.tables.schema),
-            sa.Column("tail", sa.Text), sa.Column("id", sa.String(32)), sa.Column("destination_id", sa.String(32)),
-            sa.Column("size", sa.BigInteger), sa.Column("etag", sa.Text), sa.Column("modified", sa.Double),
+            sa.Column("tail", sa.Text), sa.Column("id", sa.String(32)), sa.Column("hash", sa.BigInteger), sa.Column("size", sa.BigInteger), sa.Column("etag", sa.Text), sa.Column("modified", sa.Double),
             sa.Column("version", sa.Text), prefixes=["UNLOGGED"],
         )  # fmt: skip
 
@@ -128,7 +130,7 @@ class PostgresRekey:
 
     def _insert_listed(self, connection: sa.Connection, batch: Sequence[tuple[str, ObjectMeta]]) -> None:
         """Insert a batch with one array for each column; the database computes the ids."""
-        listed, source, destination = self._listed.c, self._plan.source, self._plan.destination
+        listed, rule = self._listed.c, self._rule
         values = {
             listed.tail: [tail for tail, _ in batch],
             listed.size: [meta.size for _, meta in batch],
@@ -138,11 +140,9 @@ class PostgresRekey:
         }
         arrays = [sa.bindparam(column.name, array, type_=ARRAY(column.type)) for column, array in values.items()]
         sent = sa.func.unnest(*arrays).table_valued(*(column.name for column in values)).render_derived()
-        place = source.place(self._rule.old + _PLACEHOLDER)
-        ids = {
-            listed.id: _digest(object_name(place, destination.key), sent.c.tail),
-            listed.destination_id: _digest(json.dumps([destination.key, self._rule.new + _PLACEHOLDER]), sent.c.tail),
-        }
+        place = replace(rule.place, key=rule.place.key + _PLACEHOLDER)
+        id_ = _digest(object_name(place, rule.destination_key), sent.c.tail)
+        ids = {listed.id: id_, listed.hash: sa.func.concat("x", sa.func.left(id_, HASH_DIGITS)).op("::")(_HASH_TYPE)}
         connection.execute(sa.insert(self._listed).from_select([*values, *ids], sa.select(*sent.c, *ids.values())))
 
     def _create_index(self, connection: sa.Connection) -> None:
@@ -152,7 +152,7 @@ class PostgresRekey:
     # -- one range of rows
 
     def _repoint_range(self, connection: sa.Connection, rows: FileColumn, key: tuple[Any, ...]) -> tuple[int, int]:
-        """Re-point one range; return the number of rows and of new object records.
+        """Re-point one range; return the number of rows and of new objects.
 
         For a column ``file`` of a table ``documents`` with the key ``id``, and the rule ``a/`` to ``b/``, it is in short::
 
@@ -161,44 +161,41 @@ class PostgresRekey:
                 WHERE id BETWEEN ... AND file ->> 'backend' = 'old' AND left(file ->> 'filename', 2) = 'a/'
                 FOR NO KEY UPDATE SKIP LOCKED),
             found AS (              -- those whose object was listed and has no other journal record
-                SELECT id AS key0, seen.*, ms_value AS old, objects.id IS NULL AS fresh,
-                       ms_value || jsonb_build_object('backend', 'new', 'filename', 'b/' || tail, 'size', ...) AS new
-                FROM ms_named JOIN seen ON tail = ms_tail LEFT JOIN objects ON objects.id = seen.id
-                WHERE (objects.id IS NULL OR objects.run = 'this run' AND ...) AND NOT EXISTS (another object's record)),
-            moved AS (UPDATE documents SET file = found.new FROM found WHERE documents.id = key0 AND file = old
-                      RETURNING found.*, ...),
-            added AS (INSERT INTO objects SELECT DISTINCT ... FROM moved WHERE fresh RETURNING id),
-            added_rows AS (INSERT INTO rows SELECT ... FROM moved RETURNING id)
-            SELECT (SELECT count(*) FROM found), (SELECT count(*) FROM moved), ...
+                SELECT id AS key0, seen.*, ms_value AS old, NOT EXISTS (a range of this run with the object) AS fresh
+                FROM ms_named JOIN seen ON tail = ms_tail
+                WHERE NOT EXISTS (a record of the object or of another object there, a range of another run)),
+            moved AS (UPDATE documents SET file = file || jsonb_build_object('backend', 'new', ...) FROM found
+                      WHERE documents.id = key0 AND file = old RETURNING found.*, ...),
+            packed AS (INSERT INTO rekey SELECT ..., string_agg(...) FROM moved RETURNING row_count, object_count),
+            indexed AS (INSERT INTO rekey_object SELECT DISTINCT hash, ... FROM moved)
+            SELECT (SELECT count(*) FROM moved), row_count, object_count FROM packed
 
-        Where the three counts differ, the range is rolled back and left to the passes. The types of the parts of ``key``, which is that of some row, show how keys are written.
+        What is recorded is what the UPDATE returns. A row that it does not change is left to the passes. The types of the parts of ``key``, which is that of some row, show how keys are written.
         """
-        objects, row_records = self._journal.tables.object, self._journal.tables.row
-        found = self._select_found(rows, self._select_named(rows))
+        connection.exec_driver_sql(_SETTINGS)
+        found = self._select_found(connection, self._select_named(rows), len(rows.key))
         keys = [found.c[f"key{place}"] for place in range(len(rows.key))]
+        listed, name = self._listed.c, found.c.tail
+        changes = sa.func.jsonb_build_object(
+            "backend", sa.cast(self._rule.destination_key, sa.Text), "filename", sa.cast(self._rule.new, sa.Text).concat(name),
+            "size", found.c.size, "etag", found.c.etag, "last_modified", found.c.modified, "version_id", found.c.version,
+        )  # fmt: skip
         moved = (
             sa.update(rows.table)
             .where(*(column == key for column, key in zip(rows.key, keys, strict=True)), rows.raw == found.c.old)
-            .values({rows.raw: found.c.new})
-            .returning(*found.c, _dump_key(rows, key).label("pk"))
+            .values({rows.raw: rows.raw.op("||")(changes)})
+            .returning(
+                *keys, *(found.c[column.name] for column in listed), found.c.fresh, found.c.old, _dump_key(rows, key).label("pk")
+            )
             .cte("moved")
-        )
-        now = sa.literal(self._journal.database.now(connection), sa.Double)
-        object_values, row_values = self._object_values(moved, now), self._row_values(rows, moved, now)
-        fresh = sa.select(*_cast_values(objects, object_values)).where(moved.c.fresh).distinct()
-        added = sa.insert(objects).from_select(list(object_values), fresh).returning(objects.c.id).cte("added")
-        added_rows = (
-            sa.insert(row_records)
-            .from_select(list(row_values), sa.select(*_cast_values(row_records, row_values)))
-            .returning(row_records.c.id)
-            .cte("added_rows")
-        )
-        parts = (found, moved, added_rows, added)
-        counts = [sa.select(sa.func.count()).select_from(each).scalar_subquery() for each in parts]
-        wanted, changed, repointed, recorded = connection.execute(sa.select(*counts)).one()
-        if not wanted == changed == repointed:
-            raise WrongUpdateError(f"an UPDATE of {wanted} rows changed {changed}; it was rolled back")
-        return int(repointed), int(recorded)
+        )  # fmt: skip
+        packed, indexed = self._insert_range(connection, rows, moved)
+        counts = [sa.select(sa.func.count()).select_from(each).scalar_subquery() for each in (moved, indexed)]
+        recorded = [sa.func.coalesce(sa.func.sum(each), 0) for each in packed.c]
+        changed, _, repointed, objects = map(int, connection.execute(sa.select(*counts, *recorded)).one())
+        if changed != repointed:
+            raise WrongUpdateError(f"an UPDATE changed {changed} rows, {repointed} were recorded; it was rolled back")
+        return repointed, objects
 
     def _select_named(self, rows: FileColumn) -> sa.CTE:
         """Select rows whose one file has the source's key and the rule's prefix."""
@@ -207,7 +204,7 @@ class PostgresRekey:
             rows.select(rows.raw.label("ms_value"), sa.func.substr(filename, len(rule.old) + 1).label("ms_tail"))
             .where(
                 sa.func.jsonb_typeof(rows.raw) == "object",
-                rows.raw.op("->>")(sa.literal_column("'backend'")) == sa.cast(self._plan.source.key, sa.Text),
+                rows.raw.op("->>")(sa.literal_column("'backend'")) == sa.cast(rule.source_key, sa.Text),
                 sa.func.jsonb_typeof(rows.raw.op("->")(sa.literal_column("'filename'"))) == "string",
                 sa.func.left(filename, len(rule.old)) == rule.old,
             )
@@ -217,63 +214,69 @@ class PostgresRekey:
         )
         return named
 
-    def _select_found(self, rows: FileColumn, named: sa.CTE) -> sa.CTE:
-        """Select those whose object was listed, with their old and new values."""
-        listed, objects = self._listed, self._journal.tables.object
-        other = objects.alias()
-        changes = sa.func.jsonb_build_object(
-            "backend", sa.cast(self._plan.destination.key, sa.Text),
-            "filename", sa.cast(self._rule.new, sa.Text).concat(listed.c.tail), "size", listed.c.size,
-            "etag", listed.c.etag, "last_modified", listed.c.modified, "version_id", listed.c.version,
-        )  # fmt: skip
-        recorded_by_this_run = sa.and_(
-            objects.c.run == sa.cast(self._run, sa.Text),
-            objects.c.state == "held",
-            objects.c.destination_id == listed.c.destination_id,
-        )
+    def _select_found(self, connection: sa.Connection, named: sa.CTE, key_length: int) -> sa.CTE:
+        """Select those whose object was listed, with their old values."""
+        listed, keys = self._listed, list(named.c)[:key_length]
+        of_this_run = self._select_ranges(self._journal.tables.rekey.c.run == sa.cast(self._run, sa.Text))
         return (
             sa.select(
-                *(named.c[column.name].label(f"key{place}") for place, column in enumerate(rows.key)),
+                *(column.label(f"key{place}") for place, column in enumerate(keys)),
                 *listed.c,
                 named.c.ms_value.label("old"),
-                named.c.ms_value.op("||")(changes).label("new"),
-                objects.c.id.is_(None).label("fresh"),
+                (~of_this_run.exists()).label("fresh"),
             )
-            .select_from(
-                named.join(listed, listed.c.tail == named.c.ms_tail).outerjoin(objects, objects.c.id == listed.c.id)
-            )
-            .where(
-                # The passes judge what an earlier run recorded.
-                sa.or_(objects.c.id.is_(None), recorded_by_this_run),
-                ~sa.exists().where(other.c.destination_id == listed.c.destination_id, other.c.id != listed.c.id),
-            )
+            .select_from(named.join(listed, listed.c.tail == named.c.ms_tail))
+            .where(*self._without_earlier(connection))
             .cte("found")
         )
 
-    def _object_values(self, moved: sa.CTE, now: sa.ColumnElement[Any]) -> dict[str, Any]:
-        """Return the values of an object's journal record."""
-        source, destination, rule, c = self._plan.source, self._plan.destination, self._rule, moved.c
-        return {
-            "id": c.id, "run": sa.cast(self._run, sa.Text), "source_key": sa.cast(source.key, sa.Text),
-            "source_path": sa.cast(rule.old, sa.Text).concat(c.tail),
-            "destination_key": sa.cast(destination.key, sa.Text), "destination_id": c.destination_id,
-            "destination_path": sa.cast(rule.new, sa.Text).concat(c.tail),
-            "state": "held", "ours": sa.false(), "outcome": OutcomeKind.REWRITTEN.value, "evidence": SAME_PLACE_LISTED,
-            "size": c.size, "updated": now,
-            "source_etag": c.etag, "source_modified": c.modified, "source_version": c.version,
-            "destination_etag": c.etag, "destination_modified": c.modified, "destination_version": c.version,
-        }  # fmt: skip
+    def _select_ranges(self, condition: sa.ColumnElement[bool]) -> Any:
+        """Select the ranges that have a listed object and meet a condition.
 
-    def _row_values(self, rows: FileColumn, moved: sa.CTE, now: sa.ColumnElement[Any]) -> dict[str, Any]:
-        """Return the values of a row's journal record."""
-        column, c = rows.column, moved.c
-        return {
-            "run": sa.cast(self._run, sa.Text), "table_schema": column.schema, "table_name": column.table,
-            "column_name": column.column, "pk": c.pk,
-            "row_id": _digest(f"{row_head(column)}{_PLACEHOLDER_JSON}]", sa.cast(sa.func.to_json(c.pk), sa.Text)),
-            "objects": sa.func.concat('["', c.id, '"]'), "state": "swapped", "at": now,
-            "old_value": sa.cast(c.old, sa.Text), "new_value": sa.cast(c.new, sa.Text),
+        The condition is a subquery of its own, so that each object is looked up by its hash first: few are in a range.
+        """
+        index, ranges = self._journal.tables.rekey_object, self._journal.tables.rekey
+        packed = sa.select(sa.and_(ranges.c.state == "packed", condition)).where(ranges.c.id == index.c.range_id)
+        same = (index.c.hash == self._listed.c.hash, packed.correlate(index).scalar_subquery())
+        return sa.select(sa.literal_column("1")).select_from(index).where(*same).correlate(self._listed)
+
+    def _without_earlier(self, connection: sa.Connection) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield what leaves out the objects that an earlier run recorded: the passes judge them."""
+        tables, listed, rule = self._journal.tables, self._listed.c, self._rule
+        objects, ranges = tables.object, tables.rekey
+        if connection.execute(sa.select(objects.c.id).limit(1)).first() is not None:
+            named = json.dumps([rule.destination_key, rule.new + _PLACEHOLDER])
+            for column, id_ in ((objects.c.id, listed.id), (objects.c.destination_id, _digest(named, listed.tail))):
+                yield ~sa.exists().where(column == id_)
+        others = ranges.c.run != sa.cast(self._run, sa.Text)
+        if connection.execute(sa.select(ranges.c.id).where(others, ranges.c.state == "packed").limit(1)).first():
+            yield ~self._select_ranges(others).exists()
+
+    def _insert_range(self, connection: sa.Connection, rows: FileColumn, moved: sa.CTE) -> tuple[sa.CTE, sa.CTE]:
+        """Insert the journal record of a range, and what it is found by."""
+        tables, column, c, id_ = self._journal.tables, rows.column, moved.c, sa.cast(new_range_id(), sa.BigInteger)
+        order = [c[f"key{place}"] for place in range(len(rows.key))]
+        member = sa.func.concat(
+            "[", sa.func.concat_ws(
+                ",", c.pk, sa.func.concat('"', c.tail, '"'), c.size, _as_json(c.etag), c.modified, _as_json(c.version), _as_json(sa.cast(c.old, sa.Text)),
+                sa.case((c.fresh, None), else_="0"),
+            ), "]",
+        )  # fmt: skip
+        members = sa.func.concat("[", sa.func.string_agg(member, ","), "]")
+        values = {
+            "id": id_, "run": self._run, "table_schema": column.schema, "table_name": column.table, "column_name": column.column,
+            "first_key": sa.select(c.pk).order_by(*order).limit(1).scalar_subquery(),
+            "last_key": sa.select(c.pk).order_by(*(each.desc() for each in order)).limit(1).scalar_subquery(),
+            "row_count": sa.func.count(), "object_count": sa.func.count(c.tail.distinct()).filter(c.fresh), "rule": self._rule.dump(),
+            "members": sa.func.convert_to(members, "UTF8"), "state": "packed", "at": self._journal.database.now(connection),
         }  # fmt: skip
+        written = sa.select(*_cast_values(tables.rekey, values)).select_from(moved).having(sa.func.count() > 0)
+        packed = sa.insert(tables.rekey).from_select(list(values), written).returning(
+            tables.rekey.c.row_count, tables.rekey.c.object_count
+        )  # fmt: skip
+        found_by = sa.select(c.hash, id_).distinct().order_by(c.hash)
+        indexed = sa.insert(tables.rekey_object).from_select(["hash", "range_id"], found_by).returning(sa.literal(1))
+        return packed.cte("packed"), indexed.cte("indexed")
 
 
 def _sample_key(rows: FileColumn) -> tuple[Any, ...] | None:
@@ -291,6 +294,10 @@ def _dump_key(rows: FileColumn, key: tuple[Any, ...]) -> sa.ColumnElement[str]:
         written = sa.cast(sa.func.to_json(column), sa.Text)
         parts.append(sa.func.concat('{"uuid":', written, "}") if isinstance(part, UUID) else written)
     return sa.func.concat("[", sa.func.concat_ws(",", *parts), "]")
+
+
+def _as_json(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    return sa.func.coalesce(sa.cast(sa.func.to_json(value), sa.Text), "null")
 
 
 def _digest(name: str, part: sa.ColumnElement[str]) -> sa.ColumnElement[str]:

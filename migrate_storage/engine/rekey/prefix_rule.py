@@ -6,30 +6,19 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from migrate_storage.core.model import Way
 from migrate_storage.engine.plan import MigrationPlan
+from migrate_storage.journal import RekeyRule
 
-__all__ = ("PLAIN_KEY", "PrefixRule", "find_prefix_rule")
+__all__ = ("PLAIN_KEY", "find_prefix_rule")
 
 PLAIN_KEY = re.compile("[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*(/[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*)*")
 """Names that every library and database spells alike: no part between slashes begins with a dot."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PrefixRule:
-    """One prefix in place of another, before a plain name that stays."""
-
-    #: The prefix of a row's filename before.
-    old: str
-    #: The prefix of a row's filename after.
-    new: str
-    #: The prefix of the key in the bucket.
-    key: str
-
-
-def find_prefix_rule(plan: MigrationPlan, filenames: Iterable[str]) -> PrefixRule | None:
+def find_prefix_rule(plan: MigrationPlan, filenames: Iterable[str]) -> RekeyRule | None:
     """Find the rule of a re-key.
 
     Args:
@@ -43,7 +32,7 @@ def find_prefix_rule(plan: MigrationPlan, filenames: Iterable[str]) -> PrefixRul
     root = destination.root
     if plan.way is not Way.REKEY or plan.filters or plan.encode or root.service not in ("s3", "gcs", "azure", "file"):
         return None
-    found: Counter[PrefixRule] = Counter()
+    found: Counter[RekeyRule] = Counter()
     for filename in filenames:
         place = source.place(filename)
         if (place.service, place.endpoint, place.root) != (root.service, root.endpoint, root.root):
@@ -51,7 +40,11 @@ def find_prefix_rule(plan: MigrationPlan, filenames: Iterable[str]) -> PrefixRul
         new = plan.destination_path(filename)
         tail = _common_end(filename, place.key, new)
         if PLAIN_KEY.fullmatch(tail) is not None and destination.place(new) == place:
-            found[PrefixRule(old=filename[: -len(tail)], new=new[: -len(tail)], key=place.key[: -len(tail)])] += 1
+            rule = RekeyRule(
+                source_key=source.key, destination_key=destination.key, old=filename[: -len(tail)], new=new[: -len(tail)],
+                place=replace(place, key=place.key[: -len(tail)]),
+            )  # fmt: skip
+            found[rule] += 1
     return next((rule for rule, _ in found.most_common(1)), None)
 
 

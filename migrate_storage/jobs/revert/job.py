@@ -178,6 +178,9 @@ class Revert(Job[_Facts]):
         """Put the rows back, then check the destination once more for late writes."""
         options, stop, database = self._options, self.context.stop, facts.journal.database
         began = database.transaction(database.now)
+        for _ in facts.journal.rekeyed.unpack_runs(facts.runs) if not options.dry_run else ():
+            if stop.is_set():
+                return "stopped"
         self._restore_rows(facts)
         if self._moved and not options.dry_run and not stop.is_set():
             self.begin_pass()
@@ -292,7 +295,8 @@ def _plan_restore(
 ) -> RestoreTask | RestoreDecision:
     """Return what is to be undone of one row, from its journal records, the oldest first, and those of its objects."""
     pk, latest = load_key(group[-1]["pk"]), group[-1]["new_value"]
-    numbers = tuple(record["id"] for record in group)
+    # A dry run leaves the records of a re-key packed, which have no id.
+    numbers = tuple(record["id"] for record in group if "id" in record)
     try:
         before, used = value_before_runs(group)
     except BrokenValueError as error:

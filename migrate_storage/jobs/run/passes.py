@@ -132,7 +132,7 @@ class RunPasses:
         rule, [first, *_], expected = session.preflight.rule, session.preflight.rows, session.row_counts.expected
         in_one_database = session.journal.database is first.database and expected >= MIN_BATCHED_REKEY_ROWS
         all_rows = options.limit is None and not options.dry_run and self._share is None
-        if rule is None or not in_one_database or not all_rows:
+        if rule is None or not in_one_database or not all_rows or session.journal.rekeyed.gives_other_places(rule):
             return
 
         def go_on() -> bool:

@@ -25,12 +25,12 @@ from migrate_storage.engine.listing_evidence import ListingEvidence, SideListing
 from migrate_storage.engine.place_proof import PlaceProof, prove_in_place, prove_places, prove_translation
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.probe import check_absent, check_present, check_source, try_destination
-from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
+from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.rights import check_rights
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.journal import Journal
+from migrate_storage.journal import Journal, RekeyRule
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
@@ -53,7 +53,7 @@ class RunPreflight:
     #: Listings that may replace HEAD requests; ``None`` where nothing is copied.
     sights: SideListings | None = None
     #: How one prefix of filenames replaces another, where a database can do that; ``None`` where it cannot.
-    rule: PrefixRule | None = None
+    rule: RekeyRule | None = None
     notes: tuple[Note, ...]
     #: What copies do not preserve, by the kind of the source.
     not_carried: tuple[Note, ...]

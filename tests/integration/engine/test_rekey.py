@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -30,14 +31,14 @@ from migrate_storage.engine.plan import choose_strategy
 from migrate_storage.engine.rekey import batched, listing, postgres
 from migrate_storage.engine.rekey.batched import BatchedRekey
 from migrate_storage.engine.rekey.postgres import PostgresRekey
-from migrate_storage.engine.rekey.prefix_rule import PrefixRule, find_prefix_rule
+from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
 from migrate_storage.jobs.purge.job import Purge
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.revert.job import Revert, RevertOptions
 from migrate_storage.jobs.run import passes
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, digest, object_id
+from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, RekeyRule, digest, object_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.obstore_store import ObstoreStore
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -64,7 +65,7 @@ FILES = 30 + 6 + 4 + 6 + len(SLUGS)
 """Files that the rows name: of documents, albums (lists), scans, one voice in six rows, pages."""
 LISTS = 3
 """Rows with several files, which PostgreSQL leaves to the passes."""
-RULE = PrefixRule(old="b/media/", new="", key="media/")
+RULE = ("b/media/", "", "media/")
 OWN = frozenset(
     {"id", "run", "row_id", "at", "objects", "destination_id", "updated", "seconds", "evidence", "old_value", "new_value", "etag", "last_modified"}
 )  # fmt: skip
@@ -141,6 +142,11 @@ def bucket_of(world: World) -> str:
 
 
 def lines(world: World, table: str) -> list[dict[str, Any]]:
+    """The records of a table; those that are packed are unpacked first."""
+    with closing(Database(world.url)) as database:
+        database.connect()
+        journal = Journal(database)
+        deque(journal.rekeyed.unpack_runs([run.id for run in journal.runs.latest()]))
     names = [column["name"] for column in sa.inspect(world.engine).get_columns(f"migrate_storage_{table}")]
     return [dict(zip(names, row, strict=True)) for row in world.sql(f"SELECT * FROM migrate_storage_{table}")]
 
@@ -331,7 +337,7 @@ def test_a_row_that_changes_after_it_was_read_is_left_and_the_others_are_not(
     bucket, repoint, changed = bucket_of(world), BatchedRekey._repoint_batch, []
 
     def later(self: BatchedRekey, of: FileColumn, ready: Any, told: Any) -> None:
-        if of.column.table == "documents" and not changed and any(swap.row.pk == (3,) for swap, _ in ready):
+        if of.column.table == "documents" and not changed and any(update.row.pk == (3,) for update in ready):
             changed.append(world.file(f"{bucket}/later"))
             with world.engine.begin() as connection:
                 connection.execute(Document.__table__.update().where(Document.id == 3).values(file=changed[0]))
@@ -517,7 +523,7 @@ def test_without_the_right_to_create_a_table_it_is_done_row_by_row(world: World,
     [
         ("s3-postgres", "migrate_storage.engine.rekey.postgres:PostgresRekey._insert_listed", 60, 3),
         ("s3-postgres", "migrate_storage.engine.rekey.postgres:PostgresRekey._repoint_range", 60, 3),
-        ("s3-sqlite", "migrate_storage.core.spill:SpilledMap.find", 60, 3),
+        ("s3-sqlite", "migrate_storage.engine.rekey.batched:ListedTails.find", 60, 3),
         ("s3-sqlite", "migrate_storage.engine.rekey.batched:BatchedRekey._write", 60, 3),
         *((ground, "", 60, 3) for ground in ("s3-postgres", "s3-sqlite", "disk-mariadb")),
         *(pytest.param(ground, "", 3_000, 12, marks=pytest.mark.soak) for ground in GROUNDS),
@@ -558,31 +564,37 @@ def a_route(server: S3Server, old: str | None, new: str) -> Any:
     return choose_strategy(*sides, swap=None, proof=PlaceProof(shared=True))
 
 
+def prefixes(rule: RekeyRule | None) -> tuple[str, str, str] | None:
+    return None if rule is None else (rule.old, rule.new, rule.place.key)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "filename", "rule"),
     [
-        (None, "b", "b/docs/1.bin", PrefixRule(old="b/", new="", key="")),
+        (None, "b", "b/docs/1.bin", ("b/", "", "")),
         (None, "b/media", "b/media/docs/1.bin", RULE),
-        ("b", "b", "docs/1.bin", PrefixRule(old="", new="", key="")),
-        ("b/media", "b/media", "1.bin", PrefixRule(old="", new="", key="media/")),
-        ("b/media", "b", "docs/1.bin", PrefixRule(old="", new="media/", key="media/")),
+        ("b", "b", "docs/1.bin", ("", "", "")),
+        ("b/media", "b/media", "1.bin", ("", "", "media/")),
+        ("b/media", "b", "docs/1.bin", ("", "media/", "media/")),
         (None, "b", "b/a b", None),
         (None, "b", "other/docs/1.bin", None),
     ],
 )  # fmt: skip
 def test_the_rule_of_a_rekey(
-    rclone_s3: S3Server, old: str | None, new: str, filename: str, rule: PrefixRule | None
+    rclone_s3: S3Server, old: str | None, new: str, filename: str, rule: tuple[str, str, str] | None
 ) -> None:
     route = a_route(rclone_s3, old, new)
-    assert find_prefix_rule(route, [filename]) == rule
-    if rule is not None:
-        assert route.destination_path(filename) == rule.new + filename[len(rule.old) :]
-        assert route.source.place(filename).key == rule.key + filename[len(rule.old) :]
+    found = find_prefix_rule(route, [filename])
+    assert prefixes(found) == rule
+    if found is not None:
+        tail = filename[len(found.old) :]
+        assert route.destination_path(filename) == found.new + tail
+        assert found.id_of(tail) == object_id(route.source.place(filename), route.destination.key)
 
 
 def test_of_several_rules_that_of_most_names_is_taken(rclone_s3: S3Server) -> None:
     route = a_route(rclone_s3, None, "b/media")
-    assert find_prefix_rule(route, ["b/media//x", "b/media/y", "b/media/a b", "b/media/z"]) == RULE
+    assert prefixes(find_prefix_rule(route, ["b/media//x", "b/media/y", "b/media/a b", "b/media/z"])) == RULE
     assert find_prefix_rule(replace(route, encode=True), ["b/media/y"]) is None
     assert find_prefix_rule(a_route(rclone_s3, "other", "b"), ["y"]) is None
 

@@ -30,7 +30,7 @@ CRASH = """
     if sys.argv[1] == "--kill-before":
         wanted, done = int(sys.argv[2]), 0
         del sys.argv[1:3]
-        for step in MADE_UP:
+        for step in MADE_UP[-2:]:
             for statement in step.statements:
                 def sql(connection, qualify, original=statement.sql, number=done):
                     if number == wanted:
@@ -51,7 +51,10 @@ def _is_filled(connection: sa.Connection, qualify: QualifyName) -> bool:
     return not connection.exec_driver_sql(statement).scalar_one()
 
 
+BASE = steps.current_version()
+"""The version of this program."""
 MADE_UP = (
+    *steps.STEPS,
     Step(
         summary="runs have an author",
         statements=(
@@ -79,7 +82,7 @@ MADE_UP = (
 
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This program is of version 3."""
+    """This program is two versions later."""
     monkeypatch.setattr(steps, "STEPS", MADE_UP)
 
 
@@ -109,16 +112,22 @@ def test_older_and_newer_tables_are_refused_by_every_call(database_url: str, mon
         monkeypatch.setattr(steps, "STEPS", MADE_UP)
         for call in (journal.prepare, journal.runs.latest, Outbox(journal.database, "files").prepare):
             with pytest.raises(
-                ConfigurationError, match="of version 1, and this program needs version 3: run .*tables migrate"
+                ConfigurationError,
+                match=f"of version {BASE}, and this program needs version {BASE + 2}: run .*tables migrate",
             ):
                 call()
-        assert migrate_tables(journal.database, journal.tables) == ["2: runs have an author", "3: leases have a host"]
-        assert version(journal) == 3
+        assert migrate_tables(journal.database, journal.tables) == [
+            f"{BASE + 1}: runs have an author",
+            f"{BASE + 2}: leases have a host",
+        ]
+        assert version(journal) == BASE + 2
         journal.prepare()
         assert migrate_tables(journal.database, journal.tables) == []
-        monkeypatch.setattr(steps, "STEPS", ())
+        monkeypatch.setattr(steps, "STEPS", steps.STEPS[:-2])
         for call in (journal.prepare, lambda: migrate_tables(journal.database, journal.tables)):
-            with pytest.raises(ConfigurationError, match="of version 3, and this program knows them up to version 1"):
+            with pytest.raises(
+                ConfigurationError, match=f"of version {BASE + 2}, and this program knows them up to version {BASE}"
+            ):
                 call()
 
 
@@ -136,7 +145,7 @@ def test_refused_while_the_tables_are_in_use(database_url: str, monkeypatch: pyt
         def refusal() -> str:
             with pytest.raises(ConfigurationError, match="the journal's tables are in use") as refused:
                 migrate_tables(journal.database, journal.tables)
-            assert version(journal) == 1
+            assert version(journal) == BASE
             return str(refused.value)
 
         assert all(
@@ -155,11 +164,11 @@ def test_refused_while_the_tables_are_in_use(database_url: str, monkeypatch: pyt
 @pytest.mark.usefixtures("made_up")
 def test_a_person_can_run_the_statements(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with journal_in(database_url) as journal:
-        monkeypatch.setattr(steps, "STEPS", ())
+        monkeypatch.setattr(steps, "STEPS", MADE_UP[:-2])
         journal.prepare()
         monkeypatch.setattr(steps, "STEPS", MADE_UP)
         text = journal.database.transaction(lambda connection: write_sql(connection, journal.tables))
-        assert text.startswith("BEGIN;\n-- 2: runs have an author\n")
+        assert text.startswith(f"BEGIN;\n-- {BASE + 1}: runs have an author\n")
         with contextlib.closing(sa.create_engine(database_url).raw_connection()) as raw:
             if database_url.startswith("sqlite"):
                 raw.driver_connection.isolation_level = None  # type: ignore[union-attr]
@@ -167,12 +176,12 @@ def test_a_person_can_run_the_statements(database_url: str, monkeypatch: pytest.
             for statement in text.split(";\n")[:-1]:
                 cursor.execute(statement)
             raw.commit()
-        assert version(journal) == 3
+        assert version(journal) == BASE + 2
         journal.prepare()
 
 
 def test_killed_and_continued(empty: Project, database_url: str) -> None:
-    """A migration that is killed three times ends; then the run of version 1 is resumed, reverted and purged."""
+    """A migration that is killed three times ends; then the run before it is resumed, reverted and purged."""
     empty.environment["APP_DATABASE"] = database_url
     empty.write(APPLICATION)
     empty.write(CRASH, "next_version.py")
@@ -185,17 +194,53 @@ def test_killed_and_continued(empty: Project, database_url: str) -> None:
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         half = database_url.startswith("mysql") and statement
         line = one_line_of(empty.python("next_version.py", "runs", "--app", "app"))
-        assert ("on their way to version 2" if half else "of version 1") in line
+        assert (f"on their way to version {BASE + 1}" if half else f"of version {BASE}") in line
         assert "run 'migrate-storage tables migrate'" in line
     if half:
         # Half a step stays there, and the earlier program does not touch the tables either.
-        assert "up to version 1" in one_line_of(empty("runs", "--app", "app"))
+        assert f"up to version {BASE}" in one_line_of(empty("runs", "--app", "app"))
     ended = empty.python("next_version.py", "tables", "migrate", "--app", "app")
     assert ended.returncode == 0, ended.stderr
-    assert "3: leases have a host" in ended.stdout
-    assert "up to version 1" in one_line_of(empty("runs", "--app", "app"))
+    assert f"{BASE + 2}: leases have a host" in ended.stdout
+    assert f"up to version {BASE}" in one_line_of(empty("runs", "--app", "app"))
     purge = ("purge", "--app", "app", "--older-than", "0s", "--visible-tables-only", "--yes")
     for words in (("run", *keys), ("revert", "--app", "app"), ("run", *keys), purge):
         ended = empty.python("next_version.py", *words)
         assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
     assert not list((empty.directory / "old").rglob("*.txt"))
+
+
+def make_older(journal: Journal) -> None:
+    """Give a journal the tables and the number of version 1."""
+
+    def change(connection: sa.Connection) -> None:
+        for table in (journal.tables.rekey, journal.tables.rekey_object):
+            table.drop(connection)
+        connection.execute(sa.update(journal.tables.version).values(version=1))
+
+    journal.database.transaction(change)
+
+
+def describe_tables(journal: Journal) -> dict[str, list[tuple[str, str, bool]]]:
+    def describe(connection: sa.Connection) -> dict[str, list[tuple[str, str, bool]]]:
+        inspector = sa.inspect(connection)
+        return {
+            table.name: [
+                *((each["name"], str(each["type"]), bool(each["nullable"])) for each in inspector.get_columns(table.name)),
+                (",".join(inspector.get_pk_constraint(table.name)["constrained_columns"]), "", False),
+            ]
+            for table in journal.tables.metadata.sorted_tables
+        }  # fmt: skip
+
+    return journal.database.transaction(describe)
+
+
+def test_the_steps_make_the_tables_that_a_new_journal_has(database_url: str) -> None:
+    with journal_in(database_url) as journal:
+        journal.prepare()
+        made = describe_tables(journal)
+        make_older(journal)
+        assert len(migrate_tables(journal.database, journal.tables)) == BASE - 1
+        assert version(journal) == BASE
+        journal.prepare()
+        assert describe_tables(journal) == made

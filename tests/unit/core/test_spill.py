@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from migrate_storage.core.model import ObjectMeta
-from migrate_storage.core.spill import NoRoomError, SpilledList, SpilledMap, SpilledSet
+from migrate_storage.core.spill import NoRoomError, SpilledList, SpilledMap, SpilledSet, SpilledSort
 
 COUNT = 2_345
 """More than two batches of writes and than four pages of reads."""
@@ -58,9 +58,20 @@ def test_a_list_of_anything_that_json_can_be_made_of() -> None:
         assert list(paths) == [Path("/a")]
 
 
+def test_values_are_sorted_by_their_texts_and_then_by_when_they_came() -> None:
+    with SpilledSort() as values:
+        values.add((f"{number % 7}", number) for number in range(COUNT))
+        values.add([("3", "last"), ("0", {"a": [1]})])
+        expected = sorted([(f"{number % 7}", number) for number in range(COUNT)], key=lambda each: each[0])
+        found = list(values)
+        assert [each for each in found if isinstance(each[1], int)] == expected
+        assert found[found.index(("4", 4)) - 1] == ("3", "last")
+        assert found[found.index(("1", 1)) - 1] == ("0", {"a": [1]})
+
+
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for kind in (SpilledSet, SpilledMap, SpilledList):
+    for kind in (SpilledSet, SpilledMap, SpilledList, SpilledSort):
         with kind():
             assert list(tmp_path.glob("*/*"))
         assert not list(tmp_path.iterdir())

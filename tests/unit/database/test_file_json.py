@@ -19,8 +19,10 @@ from migrate_storage.database.file_json import (
     Row,
     SlotPath,
     exchange_files,
+    parse_single_file,
     parse_slots,
     rewrite_value,
+    set_fields,
 )
 from migrate_storage.database.primary_keys import dump_key, load_key, row_id
 
@@ -297,3 +299,45 @@ def test_a_file_that_the_application_wrote_again_is_not_taken_back(field: str) -
     old, new = {"backend": "old", "filename": "f"}, {"backend": "new", "filename": "f", "size": 1, "etag": "e"}
     now = {"gallery": [{**new, field: "another"}]}
     assert exchange_files(json.dumps(now), json.dumps({"gallery": [new]}), json.dumps({"gallery": [old]})) is None
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
+)
+ANY_JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.text(), ANY_JSON), st.dictionaries(st.text(), SCALARS), st.sampled_from([None, 1, "\t"]))
+def test_fields_are_set_and_all_else_stays(value: dict[str, Any], fields: dict[str, Any], indent: Any) -> None:
+    assert json.loads(set_fields(json.dumps(value, indent=indent), fields)) == value | fields
+
+
+def test_numbers_that_python_writes_otherwise_stay_as_they_are() -> None:
+    value = '{ "a" :1.10, "b": [1e400, {"c,": "}"}], "backend":"old" }'
+    assert set_fields(value, {"backend": "new", "size": 1}) == (
+        '{"a": 1.10, "b": [1e400, {"c,": "}"}], "backend": "new", "size": 1}'
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"metadata": {"a": 1}},
+        {"metadata": {"inner": {"backend": "old", "filename": "g"}}},
+        {"metadata": '{"backend": "old", "filename": "g"}'},
+        {"filename": ""},
+        {"filename": 7},
+    ],
+)
+def test_a_single_file_is_one_that_has_no_other_inside(more: dict[str, Any]) -> None:
+    value = json.dumps({"backend": "old", "filename": "f", **more})
+    try:
+        slots = parse_slots(FILES, Row((1,), value))
+    except BrokenValueError:
+        slots = ()
+    assert parse_single_file(value) == (json.loads(value) if [slot.ref.path for slot in slots] == [()] else None)
+    assert parse_single_file(f"[{value}]") is None
+    assert parse_single_file(value.replace("backend", "\\u0062ackend")) is None
