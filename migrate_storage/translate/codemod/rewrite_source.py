@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -253,7 +253,10 @@ def _refuse_mixed_profile(found: Found, config: StoreConfig) -> None:
         return
     if mixed := [name for name in ("use_ssl", "config_kwargs") if found.options.get(name) is not None]:
         raise NotLiteralError(f"the profile decides what {mixed[0]} leaves open, and only a running s3fs knows it")
-    endpoint = found.options.get("endpoint_url") or (found.options.get("client_kwargs") or {}).get("endpoint_url")
+    client = found.options.get("client_kwargs") or {}
+    if not isinstance(client, Mapping):
+        raise NotLiteralError("client_kwargs is no dictionary, and s3fs does not take it")
+    endpoint = found.options.get("endpoint_url") or client.get("endpoint_url")
     host, _, path = str(endpoint or "").partition("://")[2].partition("/")
     if host.startswith(f"{config.root}.") or path.strip("/") == config.root:
         raise NotLiteralError("the endpoint names the bucket, and the profile decides what that means")

@@ -118,7 +118,7 @@ def test_an_option(name: str) -> None:
         assert contents(with_it) == contents(without)
 
 
-@pytest.mark.parametrize("protocol", [*SOURCE_ONLY, *ARCHIVES])
+@pytest.mark.parametrize("protocol", sorted({*SOURCE_ONLY, *ARCHIVES}))
 def test_a_source_only(protocol: str) -> None:
     translation = translate(protocol, {}, "bucket/up")
     assert translation.config is None

@@ -26,6 +26,7 @@ REASONS = {
     "13_position": "by position",
     "14_prefix_cannot_be_addressed": "starts with a slash",
     "15_taken_name": "quote means something else",
+    "16_client_kwargs_no_dictionary": "client_kwargs is no dictionary",
 }
 
 
