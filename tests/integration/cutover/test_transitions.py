@@ -328,6 +328,7 @@ def test_with_the_rights_that_the_page_names_and_no_others(postgres_url: str) ->
     outbox.prepare()
     role = f"cutover_{uuid.uuid4().hex[:8]}"
     rights = {"phase": "SELECT, INSERT, UPDATE", "object": "SELECT", "run": "SELECT", "version": "SELECT"}
+    rights |= dict.fromkeys(("rekey", "rekey_object"), "SELECT")
     rights |= dict.fromkeys(("outbox", "process"), "SELECT, INSERT, UPDATE, DELETE")
     grants = [f"GRANT {words} ON migrate_storage_{table} TO {role}" for table, words in rights.items()]
     for statement in (f"CREATE ROLE {role} LOGIN", *grants):
