@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.embedding import surrounding_context
-from migrate_storage.cli.param_types import Age
+from migrate_storage.cli.param_types import Age, Names
 from migrate_storage.cli.store_arguments import Assignment
 from migrate_storage.core.exit_codes import EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.text import masked
@@ -107,7 +107,8 @@ def _collect_typed_flags(context: click.Context) -> Iterator[tuple[str, str | No
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
             continue
-        for word in (value or ()) if parameter.multiple else (value,):
+        each_alone = parameter.multiple and not isinstance(parameter.type, Names)
+        for word in (value or ()) if each_alone else (value,):
             text = as_typed(parameter.type, word)
             if text is not None and masked(text) == text:
                 yield flag, text
