@@ -34,9 +34,6 @@ from tests.support.engine import registrations as places
 from tests.support.engine.world import Document, World
 from tests.support.servers import DatabaseServer
 
-ROWS = 400
-RANGE_ROWS = 90
-"""Rows of a range, so that there are several."""
 DATABASES = ("sqlite", "postgres", "mariadb")
 KEPT = {"packed": 1, "unpacked": 1, "row by row": 10**9}
 """How the rows are recorded, and from which number of rows on they are re-keyed together."""
@@ -91,25 +88,25 @@ def read(world: World, id_: int) -> dict[str, Any]:
 def disturb(world: World, before: dict[int, dict[str, Any]]) -> None:
     """What the application does among the rows of the ranges after they were re-keyed."""
     write(world, 2, before[2])  # back to the old key, with the same file
-    write(world, 4, {**read(world, 4), "filename": read(world, 300)["filename"]})  # another row's file
+    write(world, 4, {**read(world, 4), "filename": read(world, 100)["filename"]})  # another row's file
     with world.session() as session:
         document = session.get(Document, 6)
         assert document is not None
         document.file = world.file("b/later/6.bin")
         session.commit()
-    world.sql("DELETE FROM documents WHERE id IN (8, 402)")
+    world.sql("DELETE FROM documents WHERE id IN (8, 206)")
     write(world, 10, {**read(world, 10), "metadata": {**read(world, 10)["metadata"], "by": "the application"}})
     write(world, 12, None)
     world.add(Document(id=13, title="inserted", file=world.file("b/later/13.bin")))
-    value = {**read(world, 304), "metadata": {"name": "b/docs/1/d1.bin"}}
-    world.sql("DELETE FROM documents WHERE id = 304")
-    world.sql("INSERT INTO documents (id, title, updated_at) SELECT 305, title, updated_at FROM documents WHERE id = 2")
-    write(world, 305, value)  # a row that the run did not re-point, with a file of the range
+    value = {**read(world, 104), "metadata": {"name": "b/docs/1/d1.bin"}}
+    world.sql("DELETE FROM documents WHERE id = 104")
+    world.sql("INSERT INTO documents (id, title, updated_at) SELECT 105, title, updated_at FROM documents WHERE id = 2")
+    write(world, 105, value)  # a row that the run did not re-point, with a file of the range
     world.sql("INSERT INTO documents (id, title, updated_at) SELECT 8, title, updated_at FROM documents WHERE id = 2")
     write(world, 8, before[8])  # the same key and file again, under the old key
 
 
-TOUCHED = ("2", "4", "6", "8", "10", "12", "13", "14", "300", "305", "404")
+TOUCHED = ("2", "4", "6", "8", "10", "12", "13", "14", "100", "105", "208")
 
 
 def told(report: Report) -> Any:
@@ -140,12 +137,12 @@ def stories(world: World) -> list[list[str]]:
     return [[plain(line) for line in explain(world.application, "documents.file", [pk])] for pk in TOUCHED]
 
 
-def journaled(world: World, report: Report) -> Any:
+def journaled(world: World, report: Report, rows_of_all: int) -> Any:
     """What each reader of the journal is answered of a run, by filenames."""
     with journal_of(world) as journal:
         objects, rows, run = journal.objects, journal.rows, report.run
         source = ResolvedBackend(world.old)
-        ids = [object_id(source.place(f"b/docs/{n % 7}/d{n}.bin"), "new") for n in range(0, ROWS, 37)]
+        ids = [object_id(source.place(f"b/docs/{n % 7}/d{n}.bin"), "new") for n in range(0, rows_of_all, 37)]
         found = objects.find(ids)
         at = objects.at_destinations([record.destination for record in found.values()])
         assert {location: record.id for location, record in at.items()} == {
@@ -165,20 +162,20 @@ def journaled(world: World, report: Report) -> Any:
         )  # fmt: skip
 
 
-def live(world: World, kept: str) -> list[Any]:
+def live(world: World, kept: str, ranges: int) -> list[Any]:
     """Re-key, disturb, and ask every job; return the answers."""
     answers: list[Any] = []
     before = {2 * n: value for n, value in enumerate(world.raw(), 1)}
     first = world.run()
-    assert (first.state, first.exit_code, first.rows_moved) == ("finished", 0, ROWS)
+    assert (first.state, first.exit_code, first.rows_moved) == ("finished", 0, len(before))
     with journal_of(world) as journal:
         packed = sum(1 for _ in journal.rekeyed.rows(first.run))
-        assert packed == (0 if kept == "row by row" else -(-ROWS // RANGE_ROWS))
+        assert packed == (0 if kept == "row by row" else ranges)
         if kept == "unpacked":
             deque(journal.rekeyed.unpack_runs([first.run]))
             assert not journal.database.transaction(journal.rekeyed.any)
     answers.append(told(first))
-    answers.append(journaled(world, first))
+    answers.append(journaled(world, first, len(before)))
     disturb(world, before)
     answers.append(stories(world))
     answers.append(told(Audit(world.application, AuditOptions()).run()))
@@ -194,23 +191,24 @@ def live(world: World, kept: str) -> list[Any]:
         id_: read(world, id_) for (id_,) in world.sql("SELECT id FROM documents WHERE file IS NOT NULL ORDER BY id")
     }
     answers.append({id_: (value["backend"], value["filename"]) for id_, value in values.items()})
-    untouched = [id_ for id_ in before if str(id_) not in TOUCHED and id_ not in (304, 402)]
+    untouched = [id_ for id_ in before if str(id_) not in TOUCHED and id_ not in (104, 206)]
     assert all(values[id_] == before[id_] for id_ in untouched)
     answers.append(told(world.run()))
     answers.append(told(Audit(world.application, AuditOptions()).run()))
     return answers
 
 
+@pytest.mark.parametrize(("rows", "ranges"), [(150, 4), pytest.param(2_000, 7, marks=pytest.mark.soak)])
 def test_every_job_answers_as_with_a_record_for_each_row(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, rows: int, ranges: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", RANGE_ROWS)
-    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", RANGE_ROWS)
+    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", -(-rows // ranges))
+    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", -(-rows // ranges))
     found = {}
     for kept, many in KEPT.items():
         monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", many)
-        with world_in(database, tmp_path.resolve(), ROWS) as world:
-            found[kept] = live(world, kept)
+        with world_in(database, tmp_path.resolve(), rows) as world:
+            found[kept] = live(world, kept, ranges)
     for number, (packed, unpacked, expected) in enumerate(zip(*(found[kept] for kept in KEPT), strict=True)):
         assert unpacked == packed, number
         assert packed == expected, number
@@ -322,3 +320,22 @@ def test_a_value_that_python_cannot_write_goes_back_exactly(tmp_path: Path, monk
                 "SELECT CAST(:one AS JSONB) = CAST(:other AS JSONB)", one=record["new_value"], other=value
             )
             assert same
+
+
+def test_a_revert_begins_with_some_ranges_packed_and_some_not(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an earlier revert leaves them that was killed."""
+    monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
+    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 8)
+    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 8)
+    with world_in(database, tmp_path.resolve(), 20) as world, journal_of(world) as journal:
+        first = world.run()
+        next(journal.rekeyed.unpack_runs([first.run]))
+        assert len(list(journal.rekeyed.rows())) == 2
+        rehearsed = Revert(world.application, RevertOptions(dry_run=True)).run()
+        assert (rehearsed.counts, len(list(journal.rekeyed.rows()))) == ({OutcomeKind.REWRITTEN: 20}, 2)
+        report = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+        assert (report.exit_code, report.rows_moved, list(journal.rekeyed.rows())) == (0, 20, [])
+        assert world.check(backend="old") == 20
+        assert [(state, count) for _, state, count in journal.rows.count_by_column(first.run)] == [("reverted", 20)]
