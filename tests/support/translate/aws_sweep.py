@@ -261,7 +261,8 @@ def asked_by_s3fs(filesystem: s3fs.S3FileSystem, bucket: str, key: str) -> Asked
         signed = ""
         try:
             if not bucket.endswith("--x-s3"):
-                signed = await filesystem._url(f"{bucket}/{key}")
+                # As s3fs signs. Its own function makes another client first, and 2026.2 then forgets a session it was given.
+                signed = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
             await client.get_object(Bucket=bucket, Key=key)
         except _Stopped:
             pass
