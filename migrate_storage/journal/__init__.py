@@ -90,10 +90,10 @@ class Journal:
         self.tables = tables = Tables(schema)
         self.runs = RunRepository(database, tables, tables.run)
         self.shards = ShardRepository(database, tables, tables.shard)
-        self.objects = ObjectRepository(database, tables)
-        self.comparisons = ComparisonRepository(database, tables, tables.object)
-        self.rows = RowRepository(database, tables)
         self.rekeyed = RekeyedRepository(database, tables)
+        self.objects = ObjectRepository(database, tables, self.rekeyed)
+        self.comparisons = ComparisonRepository(database, tables, tables.object)
+        self.rows = RowRepository(database, tables, self.rekeyed)
         self.leases = LeaseRepository(database, tables, tables.lease)
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
 

@@ -38,9 +38,9 @@ class ObjectRepository(Repository):
     What is packed is always read first. A range that is unpacked meanwhile is then read twice, and never missed.
     """
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    def __init__(self, database: Database, tables: Tables, rekeyed: RekeyedRepository) -> None:
         super().__init__(database, tables, tables.object)
-        self._rekeyed = RekeyedRepository(database, tables)
+        self._rekeyed = rekeyed
 
     def find(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """The records of these objects, by id, where there are any."""

@@ -31,9 +31,9 @@ class RowRepository(Repository):
     What is packed is always read first. A range that is unpacked meanwhile is then read twice, and never missed.
     """
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    def __init__(self, database: Database, tables: Tables, rekeyed: RekeyedRepository) -> None:
         super().__init__(database, tables, tables.row)
-        self._rekeyed = RekeyedRepository(database, tables)
+        self._rekeyed = rekeyed
 
     def add(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Insert records."""
