@@ -41,10 +41,12 @@ class GuardedStore:
         Args:
             sent: what earlier attempts sent, also those whose answer was lost.
         """
-        if not sent or self._is_expected():
+        if not sent:
             return
         now = self._head()
-        if now is not None and (self._is_written(now) or self._holds_one_of(sent)):
+        if now is None or self._is_expected(now):
+            return
+        if self._is_written(now) or self._holds_one_of(sent):
             self._expected = now
 
     def _is_written(self, now: ObjectMeta) -> bool:
@@ -60,7 +62,7 @@ class GuardedStore:
 
         The PUT has the condition as well (``If-Match``), where the store supports that. So a write between the two is not replaced.
         """
-        if not self._is_expected():
+        if not self._is_expected(self._head()):
             raise WrittenByAnotherError(f"{path} was written by somebody else just now")
         put = partial(self._store.put, path, content, create=create and self._expected is None, **options)
         self._written = self._put_expected(put, in_one_request=isinstance(content, bytes))
@@ -72,7 +74,7 @@ class GuardedStore:
         try:
             return put(replaces=self._expected)
         except FileExistsError as error:
-            if not self._is_expected():
+            if not self._is_expected(self._head()):
                 raise WrittenByAnotherError(f"{self._at.key} was written by somebody else just now") from error
         except Exception as error:
             if classify(error).kind is not FailureKind.PERMANENT:
@@ -89,8 +91,8 @@ class GuardedStore:
                 raise
             return put()
 
-    def _is_expected(self) -> bool:
-        now, expected = self._head(), self._expected
+    def _is_expected(self, now: ObjectMeta | None) -> bool:
+        expected = self._expected
         if now is None or expected is None:
             return now is expected
         return consistent_with(expected.evidence, now.evidence)
