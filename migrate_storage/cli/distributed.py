@@ -14,8 +14,7 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.option import option, parameter_variable
-from migrate_storage.cli.output import as_typed
-from migrate_storage.cli.param_types import Names
+from migrate_storage.cli.output import as_typed, has_one_flag_each
 from migrate_storage.cli.run_job import Job, run_and_report
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
@@ -212,6 +211,6 @@ def _compose_arguments(context: click.Context) -> list[str]:
 
 def _format_value(parameter: click.Parameter, value: Any) -> str:
     """Return a value as a user types it, or sets it in the environment."""
-    if parameter.multiple and not isinstance(parameter.type, Names):
+    if has_one_flag_each(parameter):
         return "\n".join(f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in value)
     return as_typed(parameter.type, value) or ""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "as_typed",
+    "has_one_flag_each",
     "ignore_broken_pipe",
     "interpreter",
     "next_command",
@@ -107,11 +108,15 @@ def _collect_typed_flags(context: click.Context) -> Iterator[tuple[str, str | No
         if parameter.is_flag:
             yield (flag if value else parameter.secondary_opts[0]), None
             continue
-        each_alone = parameter.multiple and not isinstance(parameter.type, Names)
-        for word in (value or ()) if each_alone else (value,):
+        for word in (value or ()) if has_one_flag_each(parameter) else (value,):
             text = as_typed(parameter.type, word)
             if text is not None and masked(text) == text:
                 yield flag, text
+
+
+def has_one_flag_each(parameter: click.Parameter) -> bool:
+    """Whether each value of an option is typed behind a flag of its own. Names have one flag for all."""
+    return parameter.multiple and not isinstance(parameter.type, Names)
 
 
 def as_typed(kind: object, value: Any) -> str | None:
