@@ -44,6 +44,14 @@ def database(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Re-key any number of rows together, eight in a range."""
+    monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
+    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 8)
+    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 8)
+
+
 @contextmanager
 def world_in(database: str, folder: Path, rows: int) -> Iterator[World]:
     """Rows with even numbers, each with a file on the disk. The filenames lose the name of a folder."""
@@ -235,12 +243,8 @@ def test_a_journal_of_the_version_before_goes_on(
         assert world.check(backend="old") == 29
 
 
-def test_prune_forgets_ranges_and_what_they_are_found_by(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
-    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 8)
-    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 8)
+@pytest.mark.usefixtures("small_ranges")
+def test_prune_forgets_ranges_and_what_they_are_found_by(database: str, tmp_path: Path) -> None:
     with world_in(database, tmp_path.resolve(), 20) as world, journal_of(world) as journal:
         first = world.run()
         journal.database.transaction(
@@ -256,13 +260,9 @@ def test_prune_forgets_ranges_and_what_they_are_found_by(
         assert list(journal.objects.of_run(first.run)) == []
 
 
-def test_an_object_that_several_rows_name_is_counted_once(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("small_ranges")
+def test_an_object_that_several_rows_name_is_counted_once(database: str, tmp_path: Path) -> None:
     """In one range, and in two."""
-    monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
-    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 8)
-    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 8)
     with world_in(database, tmp_path.resolve(), 20) as world, journal_of(world) as journal:
         for id_ in (4, 6, 38):
             write(world, id_, read(world, 2))
@@ -322,13 +322,9 @@ def test_a_value_that_python_cannot_write_goes_back_exactly(tmp_path: Path, monk
             assert same
 
 
-def test_a_revert_begins_with_some_ranges_packed_and_some_not(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("small_ranges")
+def test_a_revert_begins_with_some_ranges_packed_and_some_not(database: str, tmp_path: Path) -> None:
     """As an earlier revert leaves them that was killed."""
-    monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
-    monkeypatch.setattr(batched, "REKEY_WINDOW_ROWS", 8)
-    monkeypatch.setattr(postgres, "REKEY_RANGE_ROWS", 8)
     with world_in(database, tmp_path.resolve(), 20) as world, journal_of(world) as journal:
         first = world.run()
         next(journal.rekeyed.unpack_runs([first.run]))
