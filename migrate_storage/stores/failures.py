@@ -91,6 +91,7 @@ _FULL = ("no space left", "disk quota exceeded")
 _TRANSIENT_TEXTS = (
     "error sending request", "connection", "timed out", "timeout", "reset by peer", "incomplete", "body error",
     "decoding response", "broken pipe", "end of file", "eof", "payload is not completed", "truncated", "temporarily",
+    "invalid list response",
 )  # fmt: skip
 _EXISTS_TYPES = ("AlreadyExistsError", "PreconditionError")
 _DENIED_TYPES = ("PermissionDeniedError", "UnauthenticatedError")

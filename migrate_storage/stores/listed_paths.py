@@ -116,9 +116,18 @@ class ListedPaths:
         return False
 
     def _differs(self, listed: ObjectMeta) -> bool:
-        """Whether the object under a listed path is missing or another one."""
+        """Whether the object under a listed path is missing or another one.
+
+        Some services show another time in a LIST than in a HEAD (rclone's, after a PUT whose answer was lost). Where only
+        the time differs, the HEAD describes another object if that one is listed too.
+        """
         try:
-            return not _is_same(listed, self._head(listed.path))
+            found = self._head(listed.path)
+            if (listed.size, listed.e_tag) != (found.size, found.e_tag):
+                return True
+            return not _is_same(listed, found) and any(
+                _is_same(other, found) for other in list_beside(listed.path, self._list_raw)
+            )
         except FileNotFoundError:
             return True
         except Exception as error:

@@ -144,10 +144,22 @@ class ObstoreStore:
         name: its name in messages.
         within: for a local disk, the directory that no path may leave; ``None`` means the store's own root.
         chunk: bytes of one piece of a stream, at least.
+        for_listings: the same place, as a store that repeats a failed request by itself; ``None`` means ``store``. One
+            listing sends many requests: without attempts of its own for each of them, a listing of many pages would not
+            reach its end where a few requests fail.
     """
 
-    def __init__(self, store: Any, name: str, *, within: str | None = None, chunk: int = 1024 * 1024) -> None:
+    def __init__(
+        self,
+        store: Any,
+        name: str,
+        *,
+        within: str | None = None,
+        chunk: int = 1024 * 1024,
+        for_listings: Any = None,
+    ) -> None:
         self._store, self.name, self._chunk = store, name, chunk
+        self._for_listings = store if for_listings is None else for_listings
         self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
         self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
         self.is_local = isinstance(store, (LocalStore, MemoryStore))
@@ -236,12 +248,16 @@ class ObstoreStore:
             for page in pages:
                 yield from page
             return
-        paths = ListedPaths(prefix.strip("/"), self.head, lambda *of: chain.from_iterable(self._list_pages(*of)))
+        paths = ListedPaths(
+            prefix.strip("/"),
+            lambda path: to_meta(path, unpanicked(lambda: self._for_listings.head(path))),
+            lambda *of: chain.from_iterable(self._list_pages(*of)),
+        )
         yield from paths.correct(pages, after=after)
 
     def _list_pages(self, prefix: str, after: str, ahead: int = 1) -> Iterator[Sequence[ObjectMeta]]:
         """Yield pages of a listing, with paths as obstore returns them."""
-        stream = self._store.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)
+        stream = self._for_listings.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)
         for page in _read_in_thread(_iterate_stream(stream), ahead):
             if page:
                 yield [to_meta(meta["path"], meta) for meta in page]

@@ -36,6 +36,10 @@ def describe_two_places(backend: Any) -> str:
     )
 
 
+_LISTING_RETRIES = 4
+"""How often obstore repeats each request of a listing. Its pauses begin at 0.1 s and double."""
+
+
 class ResolvedBackend:
     """A backend and its stores, one for each bucket, opened when first needed.
 
@@ -257,8 +261,11 @@ class ResolvedBackend:
         within = whole.root if whole is not None and whole.service == "file" else None
 
         def build() -> Store:
-            prepared = replace(config, retry={"max_retries": self._attempts - 1})
-            return ObstoreStore(open_store(prepared), self._store_name(place.root), within=within)
+            once, patient = (
+                open_store(replace(config, retry={"max_retries": count}))
+                for count in (self._attempts - 1, _LISTING_RETRIES)
+            )
+            return ObstoreStore(once, self._store_name(place.root), within=within, for_listings=patient)
 
         return self._open_once((place.endpoint, place.root), build)
 

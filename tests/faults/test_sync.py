@@ -19,6 +19,8 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.jobs.sync.job import Sync
 from migrate_storage.jobs.sync.options import SyncOptions
+from migrate_storage.stores.listing import Listing, ListingStream
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from tests.support.evidence import Evidence
 from tests.support.fault_proxy import fault_proxy
 from tests.support.servers import S3Server
@@ -124,9 +126,22 @@ def test_behind_a_network_that_fails_one_request_in_twenty(
     arrived = {key: content for key, content in objects_of(rclone_s3, other).items() if not key.startswith(SCRATCH)}
     assert arrived == contents
     assert objects_of(rclone_s3, one) == contents
-    assert report.exit_code == 0, report
+    assert report.exit_code == 0, (report.error, report.listed)
     assert faults > count / 100
     evidence.record("a sync behind a network that fails one request in twenty ends level", objects=count, faults=faults)
+
+
+def test_a_listing_of_many_requests_ends_behind_a_network_that_fails_one_in_ten(seed: int, rclone_s3: S3Server) -> None:
+    """Each empty object is asked for by a HEAD: a key that ends with a slash is listed without it."""
+    bucket = rclone_s3.new_bucket()
+    store, keys = rclone_s3.store(bucket), {f"d{number % 7}/{number}" for number in range(200)}
+    for key in keys:
+        store.put(key, b"")
+    with fault_proxy(rclone_s3.service.port, seed=seed) as proxy:
+        proxy.set(reset=0.05, error=0.05)
+        listing = Listing.of_backend(ResolvedBackend(s3_backend(rclone_s3.behind(proxy.endpoint), bucket)))
+        assert {key for key, _ in ListingStream(listing)} == keys
+        assert sum(proxy.counts.values()) > 5
 
 
 _CHILD = """

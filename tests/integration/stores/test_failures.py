@@ -44,6 +44,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (GenericError(GENERIC + "Server returned non-2xx status code: 400 Bad Request: "), FailureKind.PERMANENT),
         (GenericError(GENERIC + "Server returned non-2xx status code: 403 Forbidden: "), FailureKind.DENIED),
         (GenericError(GENERIC + "HTTP error: error sending request"), FailureKind.TRANSIENT),
+        (GenericError("Generic S3 error: Got invalid list response: ill-formed document"), FailureKind.TRANSIENT),
         (GenericError("Generic S3 error: the key is not UTF-8"), FailureKind.PERMANENT),
         (client_error(403, "InvalidObjectState"), FailureKind.ARCHIVED),
         (client_error(503, "SlowDown"), FailureKind.SLOW_DOWN),
