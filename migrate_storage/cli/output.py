@@ -18,11 +18,12 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.cli.embedding import surrounding_context
-from migrate_storage.cli.param_types import Age, Names
+from migrate_storage.cli.param_types import Names, Typed
 from migrate_storage.cli.store_arguments import Assignment
 from migrate_storage.core.exit_codes import EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.text import masked
 from migrate_storage.reporting import Figures, Report, render
+from migrate_storage.reporting.text import render_brief
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -121,21 +122,30 @@ def has_one_flag_each(parameter: click.Parameter) -> bool:
 
 def as_typed(kind: object, value: Any) -> str | None:
     """Return a value as the user typed it, or ``None`` if it may be a secret."""
-    if isinstance(kind, Age | Assignment):
+    if isinstance(kind, Typed | Assignment):
         return kind.typed(value)
     if isinstance(value, tuple):
         return ",".join(value)
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
-def print_report(report: Report, figures: Figures | None = None) -> None:
-    """Print a report as text on standard output."""
+def print_report(report: Report, figures: Figures | None = None, *, brief: bool = False) -> None:
+    """Print a report as text on standard output, wrapped at the width of a terminal.
+
+    Args:
+        report: the report.
+        figures: what the journal's records sum up to.
+        brief: in at most four lines.
+    """
     from rich.console import Console
 
     if report.next_command:
         report = replace(report, next_command=next_command(report.next_command))
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    width = console.width if console.is_terminal else None
+    text = render_brief(report) if brief else render(report, figures, width)
     with ignore_broken_pipe(sys.stdout):
-        Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(style_report(report, figures))
+        console.print(style_report(report, text))
 
 
 def render_note(note: Note) -> Iterator[str]:
@@ -173,11 +183,11 @@ class ignore_broken_pipe:  # noqa: N801 - named as contextlib's own context mana
 _STYLES = {0: "bold green", EXIT_PROBLEMS: "bold yellow", EXIT_LIMIT_REACHED: "bold yellow"}
 
 
-def style_report(report: Report, figures: Figures | None = None) -> Text:
+def style_report(report: Report, rendered: str) -> Text:
     """Return a report's text, its first line coloured and its titles in bold."""
     from rich.text import Text
 
-    first, *others = render(report, figures).splitlines()
+    first, *others = rendered.splitlines()
     text = Text(first, style="")
     text.stylize(_STYLES.get(report.exit_code, "bold red"))
     for line in others:

@@ -10,7 +10,7 @@ import click
 
 from migrate_storage.core.filters import patterns_in
 
-__all__ = ("BYTES", "PATTERNS", "SECONDS", "Age", "Names")
+__all__ = ("BYTES", "PATTERNS", "SECONDS", "Age", "Names", "Typed")
 
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -42,7 +42,16 @@ PATTERNS = Names(patterns_in)
 """Patterns of filenames, separated by commas outside of braces. They are not parsed here."""
 
 
-class _Bytes(click.ParamType):  # type: ignore[type-arg]
+class Typed(click.ParamType):  # type: ignore[type-arg]
+    """A type whose values can be typed again."""
+
+    @staticmethod
+    def typed(value: float) -> str:
+        """Return the text of a value."""
+        raise NotImplementedError
+
+
+class _Bytes(Typed):
     """A number of bytes with an optional unit: ``64MiB``, ``1G``, ``67108864``."""
 
     name = "bytes"
@@ -53,8 +62,14 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no number of bytes, such as 64MiB", param, ctx)
         return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
+    @staticmethod
+    def typed(value: float) -> str:
+        """Return the bytes in the largest unit of which they are a whole number, such as ``2M``."""
+        power = max(power for power in range(5) if value % 1024**power == 0) if value else 0
+        return f"{value // 1024**power:.0f}{' KMGT'[power].strip()}"
 
-class _Seconds(click.ParamType):  # type: ignore[type-arg]
+
+class _Seconds(Typed):
     """A time with units, or in seconds: ``2h``, ``1h30m``, ``90``."""
 
     name = "time"
@@ -68,11 +83,19 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no time, such as 2h, 1h30m or 90s", param, ctx)
         return sum(int(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
 
+    @staticmethod
+    def typed(value: float) -> str:
+        """Return the time in its units, such as ``1h30m``."""
+        if value % 1 or not value:
+            return f"{value:.15g}"
+        hours, minutes, seconds = int(value) // 3600, int(value) // 60 % 60, int(value) % 60
+        return "".join(f"{count}{unit}" for count, unit in zip((hours, minutes, seconds), "hms", strict=True) if count)
+
 
 BYTES, SECONDS = _Bytes(), _Seconds()
 
 
-class Age(click.ParamType):  # type: ignore[type-arg]
+class Age(Typed):
     """A time span such as ``30d``, ``12h`` or ``45`` seconds."""
 
     name = "age"
@@ -87,8 +110,8 @@ class Age(click.ParamType):  # type: ignore[type-arg]
         return float(match.group(1)) * _UNIT_SECONDS[match.group(2) or "s"]
 
     @staticmethod
-    def typed(seconds: float) -> str:
+    def typed(value: float) -> str:
         """Return the span in the largest unit of which it is a whole number."""
-        fitting = [(unit, letter) for letter, unit in _UNIT_SECONDS.items() if seconds % unit == 0]
-        unit, letter = max(fitting, default=(1.0, "s")) if seconds else (1.0, "s")
-        return f"{seconds / unit:g}{letter}"
+        fitting = [(unit, letter) for letter, unit in _UNIT_SECONDS.items() if value % unit == 0]
+        unit, letter = max(fitting, default=(1.0, "s")) if value else (1.0, "s")
+        return f"{value / unit:g}{letter}"

@@ -76,7 +76,7 @@ def run_and_report(make: Callable[[Listener], Job], output: Output, grace: float
     """Run a job, print its report, and return the exit code."""
     report, code = run_with_progress(make, output, grace)
     if not output.json and (code or not output.quiet):
-        print_report(report)
+        print_report(report, brief=output.quiet)
     return code
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.census import census_lines, describe_census, name_counts
 from migrate_storage.reporting.estimate import lines
-from migrate_storage.reporting.report import Report
+from migrate_storage.reporting.report import LISTED, Report
 from migrate_storage.reporting.statistics import Figures
 
-__all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "word")
+__all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "render_brief", "word")
 
 ADVICE = {
     OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it aside, from where it can be brought back.",
@@ -29,11 +31,55 @@ ADVICE = {
 
 
 SLOWEST_IN_TEXT = 5
+REASONS_IN_TEXT = 5
+OBJECTS_IN_TEXT = 3
+"""Objects in text for each reason."""
+_KEEPS_REPORT = frozenset({"run", "revert", "purge", "orphans"})
+"""Kinds of jobs whose reports the journal keeps, except those of dry runs."""
+_WRITES_FILES = frozenset({"check", "verify"})
+"""Kinds of jobs that write report files."""
+_LABEL = re.compile(r"  (?:\S+ {2,}|\S{10} | {11,})|  ")
 
 
-def render(report: Report, figures: Figures | None = None) -> str:
-    """Return the report as text, with control characters of keys escaped."""
-    return "\n".join(visible(line) for line in _render_lines(report, figures))
+def render(report: Report, figures: Figures | None = None, width: int | None = None) -> str:
+    """Return the report as text, with control characters of keys escaped.
+
+    Args:
+        report: the report.
+        figures: what the journal's records sum up to.
+        width: columns of the terminal, where lines are wrapped except for the next command; ``None`` wraps nothing.
+    """
+    lines = [part for line in _render_lines(report, figures) for part in _wrap_line(visible(line), width)]
+    if report.next_command:
+        lines += ["", "Next", f"  {visible(report.next_command)}"]
+    return "\n".join(lines)
+
+
+def render_brief(report: Report) -> str:
+    """Return the report in at most four lines: the ending, the counts, the full report, and the next command."""
+    problems = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if _is_listed(report, kind)]
+    lines = [headline(report)]
+    lines += [f"  {', '.join(problems)}, first {outcome.source}: {outcome.reason}" for outcome in report.listed[:1]]
+    lines += [f"  {_describe_rest(report)}"] if report.listed_total else []
+    lines += [f"  Next: {report.next_command}"] if report.next_command else []
+    return "\n".join(map(visible, lines))
+
+
+def _is_listed(report: Report, kind: OutcomeKind) -> bool:
+    return not kind.done and bool(report.counts.get(kind))
+
+
+def _wrap_line(line: str, width: int | None) -> list[str]:
+    """Return a line in parts that fit the width, the later ones below the text of the first."""
+    if width is None or len(line) <= width:
+        return [line]
+    label = _LABEL.match(line)
+    indent = label.end() if label is not None else 0
+    below = " " * (indent if indent > 2 else indent + 2)
+    return textwrap.wrap(
+        line[indent:], max(width, 40), initial_indent=line[:indent], subsequent_indent=below,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
@@ -52,12 +98,7 @@ def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
                 yield from _render_note(note)
     if report.listed_total:
         yield from ("", f"To look at ({amount(report.listed_total, noun(report))})")
-        for outcome in report.listed:
-            yield from _render_outcome(outcome)
-        if report.listed_total > len(report.listed):
-            yield f"  and {amount(report.listed_total - len(report.listed), f'more {noun(report)}')}"
-    if report.next_command:
-        yield from ("", "Next", f"  {report.next_command}")
+        yield from _render_listed(report)
 
 
 def headline(report: Report) -> str:
@@ -190,7 +231,7 @@ def _render_facts(report: Report) -> Iterator[str]:
         yield f"  {'rechecked':<10} {_describe_recheck(report)}"
     if report.sample:
         seen, all_ = report.sample
-        yield f"  {'sample':<10} {seen:,} rows of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
+        yield f"  {'sample':<10} {amount(seen, 'row')} of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
     if not report.dry_run:
         yield from _render_done(report)
     if report.kind == "run" and report.dry_run:
@@ -276,9 +317,59 @@ def _render_note(note: Note) -> Iterator[str]:
         yield f"    {note.todo}"
 
 
-def _render_outcome(outcome: Outcome) -> Iterator[str]:
-    yield f"  {outcome.kind.value:<10} {outcome.source}: {outcome.reason}"
-    shown = ", ".join(map(str, outcome.refs[:3]))
+def _render_listed(report: Report) -> Iterator[str]:
+    """Yield the listed objects, those of one reason together, the most frequent reason first."""
+    groups: dict[tuple[OutcomeKind, str], list[Outcome]] = {}
+    for outcome in report.listed:
+        groups.setdefault((outcome.kind, _generalize_reason(outcome)), []).append(outcome)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))[:REASONS_IN_TEXT]
+    shown = 0
+    for (kind, reason), outcomes in ordered:
+        first = outcomes[:OBJECTS_IN_TEXT] if len(outcomes) > OBJECTS_IN_TEXT + 1 else outcomes
+        shown += len(first)
+        yield from _render_group(
+            f"{kind.value:<10} {amount(len(outcomes), noun(report))}: {reason}", first, len(outcomes)
+        )
+    if report.listed_total > shown:
+        reasons = f" with {amount(len(groups) - len(ordered), 'more reason')}" if len(groups) > len(ordered) else ""
+        yield f"  and {amount(report.listed_total - shown, f'more {noun(report)}')}{reasons}: {_describe_rest(report)}"
+
+
+def _render_group(head: str, first: Sequence[Outcome], count: int) -> Iterator[str]:
+    """Yield the objects of one reason: one object on its own line, more below the reason with their number."""
+    if count == 1:
+        (outcome,) = first
+        yield f"  {outcome.kind.value:<10} {outcome.source}: {outcome.reason}"
+        if outcome.refs:
+            yield f"  {'':<10} {_name_rows(outcome)}"
+        return
+    yield f"  {head}"
+    for outcome in first:
+        rows = f" ({_name_rows(outcome)})" if outcome.refs else ""
+        yield f"  {'':<10} {outcome.source}{rows}"
+    if count > len(first):
+        yield f"  {'':<10} and {count - len(first):,} more"
+
+
+def _generalize_reason(outcome: Outcome) -> str:
+    """Return the reason with an ellipsis for the object's own names, so that equal reasons are equal texts."""
+    reason = outcome.reason
+    for place in (outcome.source, outcome.destination):
+        if place.path:
+            reason = reason.replace(str(place), "…").replace(f"'{place.path}'", "…")
+    return reason
+
+
+def _name_rows(outcome: Outcome) -> str:
     more = f" and {len(outcome.refs) - 3} more" if len(outcome.refs) > 3 else ""
-    if shown:
-        yield f"  {'':<10} {shown}{more}"
+    return ", ".join(map(str, outcome.refs[:3])) + more
+
+
+def _describe_rest(report: Report) -> str:
+    """Where all listed objects are."""
+    listed = "all of them" if report.listed_total <= LISTED else f"the first {LISTED:,}"
+    if report.kind in _WRITES_FILES:
+        return f"`--json` lists {listed}, `--combined FILE` writes a line for each object"
+    if report.dry_run or report.kind not in _KEEPS_REPORT:
+        return f"`--json` lists {listed}"
+    return f"`report {report.run} --json` lists {listed}, `--html FILE` writes a page"

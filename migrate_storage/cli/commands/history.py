@@ -222,7 +222,7 @@ def report(request: _ReportRequest) -> int:
     elif request.output.json:
         click.echo(json.dumps({**stored.to_dict(), "figures": sums.to_dict()}))
     elif not request.output.quiet or stored.exit_code:
-        print_report(stored, sums)
+        print_report(stored, sums, brief=request.output.quiet)
     return stored.exit_code
 
 

@@ -15,7 +15,7 @@ import pytest
 from migrate_storage.__main__ import main
 from migrate_storage.cli import cli
 from migrate_storage.cli.output import interpreter, program, stopped_by_signals
-from migrate_storage.cli.param_types import Age
+from migrate_storage.cli.param_types import BYTES, SECONDS, Age
 from migrate_storage.cli.store_arguments import Assignment
 from migrate_storage.core.errors import (
     ConfigurationError,
@@ -127,6 +127,16 @@ def test_the_next_command_can_be_typed_as_it_stands(called: str, typed: str, mon
 @pytest.mark.parametrize("said", ["30d", "12h", "90m", "45s", "2w", "0s", "1.5s"])
 def test_a_time_span_is_said_as_it_was_typed(said: str) -> None:
     assert Age.typed(Age().convert(said, None, None)) == said
+
+
+@pytest.mark.parametrize("said", ["2M", "64M", "1G", "3T", "1500", "1536K", "0"])
+def test_bytes_are_said_as_they_were_typed(said: str) -> None:
+    assert BYTES.typed(BYTES.convert(said, None, None)) == said
+
+
+@pytest.mark.parametrize("said", ["2h", "1h30m", "90.5", "45s", "30m", "0"])
+def test_a_time_is_said_as_it_was_typed(said: str) -> None:
+    assert SECONDS.typed(SECONDS.convert(said, None, None)) == said
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,21 @@ def test_no_color_is_honoured(
     monkeypatch.setenv("NO_COLOR", "1")
     main([*command])
     assert "\x1b[1mFinished, with 5 objects" in capsys.readouterr().out
+
+
+def test_566_problems_of_three_reasons_are_short_at_80_columns_and_quiet_is_less_than_five_lines(
+    journal: Journal, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled(journal, 566, one_in=1)
+    command = ["report", "--database", f"sqlite:///{tmp_path}/journal.db"]
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "dumb"), ("COLUMNS", "80"), ("LINES", "25")):
+        monkeypatch.setenv(name, value)
+    assert main(command) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "To look at (566 objects)" in lines
+    assert len(lines) < 60, "three reasons, and the figures that only `report` has"
+    assert [line for line in lines if len(line) > 80] == [lines[-1]], "only the next command is one line"
+    assert main([*command, "--quiet"]) == 1
+    quiet = capsys.readouterr().out.splitlines()
+    assert len(quiet) < 5
+    assert lines[0].startswith(quiet[0][:60])
