@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ("MiB", "amount", "duration", "masked", "masked_literals", "one_line", "printable", "size", "visible")
+__all__ = ("MiB", "age", "amount", "duration", "masked", "masked_literals", "one_line", "printable", "size", "visible")
 
 MiB = 1024 * 1024
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@'\"]*):(?P<password>[^\s'\"]*)@")
@@ -71,6 +71,14 @@ def size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:,.1f} TiB"
+
+
+def age(seconds: float) -> str:
+    """Return a time span in the largest unit of which it is a whole number, such as ``7 days``."""
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds and seconds % unit == 0:
+            return amount(int(seconds // unit), name)
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -234,6 +234,8 @@ def _render_facts(report: Report) -> Iterator[str]:
         yield f"  {'sample':<10} {amount(seen, 'row')} of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
     if not report.dry_run:
         yield from _render_done(report)
+    elif report.kind == "purge":
+        yield f"  {'bytes':<10} {size(report.bytes_moved)} would be freed"
     if report.kind == "run" and report.dry_run:
         yield from census_lines(report.census, report.source)
     elif report.census is not None:

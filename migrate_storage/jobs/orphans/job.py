@@ -254,7 +254,9 @@ class Orphans(Job[_Facts]):
         options, counts = self._options, report.counts
         finished = report.state in ("finished", "planned")
         if options.acts and (options.yes is not finished):
-            return "migrate-storage orphans --yes"
+            moves = counts.get(OutcomeKind.QUARANTINED) or counts.get(OutcomeKind.RESTORED)
+            marks = options.mark_missing is not None or options.unmark is not None
+            return "migrate-storage orphans --yes" if moves or marks or not finished else ""
         if not finished:
             return "migrate-storage orphans"
         if options.quarantine and counts.get(OutcomeKind.QUARANTINED):

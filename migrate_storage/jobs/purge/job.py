@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -91,7 +91,9 @@ class Purge(Job[_Facts]):
                 self.hold_lease(journal, options.lease) if options.yes else nullcontext(),
                 self._find_facts(database, journal, first) as facts,
             ):
-                return self.execute(facts, journal if options.yes else None)
+                if options.yes:
+                    return self.execute(facts, journal)
+                return self._record_plan(journal, self.execute(facts, None))
 
     @contextmanager
     def _find_facts(self, database: Database, journal: Journal, first: RunRecord) -> Iterator[_Facts]:
@@ -145,7 +147,7 @@ class Purge(Job[_Facts]):
             candidates = sum(1 for record in self._records(facts) if not facts.rules.reason_to_keep(record))
             if candidates > options.max_delete:
                 raise ConfigurationError(
-                    f"{candidates} objects would be deleted, --max-delete allows {options.max_delete}: nothing was deleted; raise it if that is right"
+                    f"{amount(candidates, 'object')} would be deleted, --max-delete allows {options.max_delete}: nothing was deleted; raise it if that is right"
                 )
             yield facts
 
@@ -196,7 +198,18 @@ class Purge(Job[_Facts]):
             return "migrate-storage verify"
         if report.state == "planned" and not report.counts.get(OutcomeKind.PURGED):
             return ""
-        return " ".join(("migrate-storage purge", *([self._wanted] if self._wanted else ()), "--yes"))
+        acts = self._options.yes or report.state == "planned"
+        return " ".join(
+            ("migrate-storage purge", *([self._wanted] if self._wanted else ()), *(["--yes"] if acts else ()))
+        )
+
+    def _record_plan(self, journal: Journal, report: Report) -> Report:
+        """Record the report of a dry purge, where the role may write to the journal; ``report`` shows it again."""
+        record = self.new_record(report.run, report.started, report.source, report.destination, report.way)
+        text = json.dumps(report.to_dict())
+        with suppress(RunError):
+            journal.runs.begin(replace(record, state=report.state, report=text, finished=report.finished))
+        return report
 
     def _records(self, facts: _Facts) -> Iterator[ObjectRecord]:
         # An object that a killed purge was deleting comes first: its record means that it may be gone. There are few.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import OutcomeKind, Place
+from migrate_storage.core.text import age
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.verify import consistent_with, is_as_recorded, proven_unchanged
 from migrate_storage.jobs.census_options import CensusOptions
@@ -92,7 +93,7 @@ class PurgeRules:
         """Return why an object is kept by a test that needs no request to a store; empty where it passes them all."""
         here, there = self._places(entry)
         if self._now - entry.updated < self._options.older_than:
-            return f"verified less than {self._options.older_than:.0f} s ago"
+            return f"verified less than {age(self._options.older_than)} ago (--older-than)"
         moved = object_id(here, entry.destination_key) != entry.id
         # A leftover that we wrote is no source object, wherever the source key is registered now.
         if moved and not (self._options.leftovers and entry.ours is True):

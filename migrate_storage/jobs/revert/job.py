@@ -197,6 +197,8 @@ class Revert(Job[_Facts]):
         """See :meth:`Job.next_command`."""
         if report.state == "finished":
             return "migrate-storage verify"
+        if report.state == "planned" and not report.counts.get(OutcomeKind.REWRITTEN):
+            return ""
         return f"migrate-storage revert {self._wanted}" if self._wanted else "migrate-storage revert"
 
     def _restore_rows(self, facts: _Facts) -> None:

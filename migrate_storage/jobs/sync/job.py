@@ -14,7 +14,7 @@ from typing import Any
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Way
+from migrate_storage.core.model import OutcomeKind, Way
 from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
@@ -176,6 +176,9 @@ class Sync(Job[_Facts]):
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
+        acts = any(report.counts.get(kind) for kind in (OutcomeKind.COPIED, OutcomeKind.PURGED))
+        if report.state == "planned" and not acts:
+            return ""
         command = "check" if report.state == "finished" and not self._options.dry_run else "sync"
         return f"migrate-storage {command} {self._source.key} {self._destination.key}"
 

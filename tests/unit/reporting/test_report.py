@@ -113,9 +113,12 @@ def test_a_person_reads_where_a_file_is_in_a_document() -> None:
 
 def test_what_a_purge_kept_is_said_with_its_reasons_the_most_frequent_first() -> None:
     counts = {OutcomeKind.SKIPPED: 1202, OutcomeKind.PURGED: 1}
-    kept = {"a row or list still names it": 2, "verified less than 604800 s ago": 1200}
+    kept = {"a row or list still names it": 2, "verified less than 7 days ago (--older-than)": 1200}
     text = render(a_report(kind="purge", counts=counts, kept=kept))
-    assert "  kept       1,200: verified less than 604800 s ago\n             2: a row or list still names it\n" in text
+    assert (
+        "  kept       1,200: verified less than 7 days ago (--older-than)\n             2: a row or list still names it\n"
+        in text
+    )
     assert "  kept  " not in render(a_report())
 
 

@@ -86,7 +86,14 @@ def test_without_yes_nothing_is_deleted_and_the_counts_are_the_same(moved: World
     before = moved.dump()
     dry = purge(moved, yes=False)
     assert (dry.state, dry.dry_run, len(left(moved))) == ("planned", True, 5)
-    assert moved.dump() == before
+    after = moved.dump()
+    [record] = set(after.pop("migrate_storage_run")) - set(before.pop("migrate_storage_run"))
+    assert after == before, "only the report was recorded"
+    assert dry.run in record
+    assert dry.bytes_moved == sum(len(content) for name, content in moved.contents.items() if name != D0)
+    assert json.loads(moved.sql("SELECT report FROM migrate_storage_run WHERE kind = 'purge'")[0][0]) == json.loads(
+        json.dumps(dry.to_dict())
+    )
     assert PurgeOptions().yes is False
     assert purge(moved).counts == dry.counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
 
@@ -94,7 +101,7 @@ def test_without_yes_nothing_is_deleted_and_the_counts_are_the_same(moved: World
 def test_the_soak(moved: World) -> None:
     report = purge(moved, older_than=3600.0)
     assert report.counts == {OutcomeKind.SKIPPED: 5}
-    assert "less than 3600 s ago" in kept(report, moved)[D0]
+    assert "less than 1 hour ago" in kept(report, moved)[D0]
     moved.sql(
         "UPDATE migrate_storage_object SET updated = :then WHERE source_path = :path", then=time.time() - 4000, path=D0
     )
@@ -364,7 +371,7 @@ def test_objects_whose_row_was_deleted_are_a_class_of_their_own(moved: World) ->
 
 def test_what_is_kept_is_counted_by_its_reason_and_no_command_that_deletes_nothing_is_suggested(moved: World) -> None:
     report = purge(moved, older_than=7 * 86400.0, yes=False)
-    assert report.kept == {"verified less than 604800 s ago": 5}
+    assert report.kept == {"verified less than 7 days ago (--older-than)": 5}
     assert report.next_command == ""
     reference(moved, D0)
     report = purge(moved, yes=False)
