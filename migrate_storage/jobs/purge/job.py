@@ -104,7 +104,8 @@ class Purge(Job[_Facts]):
         missing = [key for key in (first.source, first.destination) if key not in sides]
         if missing:
             raise ConfigurationError(
-                f"the run went between keys of which {', '.join(missing)} is not registered: register it to purge"
+                f"the run went between keys of which {', '.join(missing)} is not registered: register it to purge; "
+                "if the application registers it in its lifespan, add --lifespan"
             )
         source, destination = sides[first.source], sides[first.destination]
         for side in cutovers_among({side.key: side for side in (source, destination)}):

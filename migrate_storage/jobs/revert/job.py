@@ -149,7 +149,8 @@ class Revert(Job[_Facts]):
             return ResolvedBackend(self._application.backends[key], opaque_etags=key in self._options.opaque_etags)
         except KeyError:
             raise ConfigurationError(
-                f"the run went between keys of which {key!r} is not registered any more: register it to undo the run"
+                f"the run went between keys of which {key!r} is not registered any more: register it to undo the run; "
+                "if the application registers it in its lifespan, add --lifespan"
             ) from None
 
     def _refuse_purged(self, journal: Journal, first: RunRecord, runs: Sequence[str]) -> None:

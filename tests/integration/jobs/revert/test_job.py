@@ -596,7 +596,7 @@ def test_it_refuses_what_it_cannot_undo(world: World) -> None:
         revert(world, run=undone.run)
     application = world.application
     object.__setattr__(application, "backends", {"new": world.new})
-    with pytest.raises(ConfigurationError, match="'old' is not registered any more"):
+    with pytest.raises(ConfigurationError, match="'old' is not registered any more.* add --lifespan"):
         Revert(application).run()
 
 
