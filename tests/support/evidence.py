@@ -60,10 +60,15 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
 
 
 class _Writer:
-    """Collects from the reports of all workers."""
+    """Collects from the reports of all workers, and writes after each test: what is killed later keeps what was shown."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+        self._path = Path(config.option.evidence)
+        self._run = {
+            "commit": _commit(config.rootpath),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": config.option.seed,
+        }
         self._ran: set[str] = set()
         self._failed: set[str] = set()
         self._shown: list[dict[str, Any]] = []
@@ -74,20 +79,16 @@ class _Writer:
             self._failed.add(report.nodeid)
         if report.when == "call":
             self._shown += [{"test": report.nodeid, **value} for key, value in report.user_properties if key == _KEY]
+        if report.when == "teardown":
+            self._write()
 
-    def pytest_sessionfinish(self) -> None:
-        path = Path(self._config.option.evidence)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = json.loads(path.read_text())["shown"] if path.exists() else []
-        run = {
-            "commit": _commit(self._config.rootpath),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seed": self._config.option.seed,
-        }
+    def _write(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        before = json.loads(self._path.read_text())["shown"] if self._path.exists() else []
         # The facts of a test that failed now are dropped, also those of earlier runs.
         shown = [fact for fact in before if fact["test"] not in self._ran]
-        shown += [{**run, **fact} for fact in self._shown if fact["test"] not in self._failed]
-        path.write_text(json.dumps({"shown": sorted(shown, key=lambda fact: str(fact["test"]))}, indent=2) + "\n")
+        shown += [{**self._run, **fact} for fact in self._shown if fact["test"] not in self._failed]
+        self._path.write_text(json.dumps({"shown": sorted(shown, key=lambda fact: str(fact["test"]))}, indent=2) + "\n")
 
 
 def _commit(root: Path) -> str:

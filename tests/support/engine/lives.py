@@ -22,6 +22,7 @@ from migrate_storage.application.application import Application
 from migrate_storage.engine import listing_evidence, repoint_batches
 from migrate_storage.engine import verify as engine_verify
 from migrate_storage.engine.transfer import Digests
+from migrate_storage.jobs.run import passes
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.stores.fsspec_store import FsspecStore
@@ -52,6 +53,8 @@ class Life:
     backends: tuple[places.Registration, places.Registration]
     #: After which step it dies; 0 lets it live to its end.
     steps: int
+    #: Whether the steps are counted from the first pass over the rows on: more than half of all come before it.
+    after_preflight: bool = False
     #: Where it notes each copy that it begins, a path a line, and at its end the number of its steps and how it ended.
     notes: Path
     options: dict[str, Any]
@@ -69,11 +72,16 @@ class Life:
 
 
 class _Steps:
-    def __init__(self, steps: int) -> None:
-        self.count, self._steps, self._lock = 0, steps, threading.Lock()
+    def __init__(self, steps: int, *, begun: bool) -> None:
+        self.count, self._steps, self._lock, self._begun = 0, steps, threading.Lock(), begun
+
+    def begin(self, *_: Any) -> None:
+        self._begun = True
 
     def __call__(self, *_: Any) -> None:
         with self._lock:
+            if not self._begun:
+                return
             self.count += 1
             if self.count == self._steps:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -111,7 +119,8 @@ def _live(life: Life) -> None:
 
 
 def _armed(life: Life, note: Callable[[str], None]) -> _Steps:
-    steps = _Steps(life.steps)
+    steps = _Steps(life.steps, begun=not life.after_preflight)
+    steps.around(passes.RunPasses, "run", steps.begin)
     for store in (ObstoreStore, FsspecStore):
         for name in ("head", "open", "delete"):
             steps.around(store, name)

@@ -14,6 +14,7 @@ from migrate_storage import ObstoreBackend
 from migrate_storage.stores.config.url_check import compare_urls, requested_by_store
 from migrate_storage.translate.registration import read_filesystem
 from migrate_storage.translate.registration.requested_url import RequestedUrl
+from tests.support.evidence import Evidence
 from tests.support.translate.aws_sweep import (
     Configuration,
     asked_by_s3fs,
@@ -114,5 +115,7 @@ def test_shapes_of_public_repositories(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    check_counts(sweep(2_500, SEED + 1, monkeypatch, tmp_path))
+def test_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, evidence: Evidence) -> None:
+    outcomes = sweep(2_500, SEED + 1, monkeypatch, tmp_path)
+    check_counts(outcomes)
+    evidence.record("what s3fs signs and what obstore signs, compared for made-up configurations", **outcomes)
