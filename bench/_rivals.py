@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 PARALLEL_REQUESTS = 32
 COMMIT = 500
 """Rows in one transaction."""
+YARDSTICK_BATCH_ROWS = 2000
+"""Rows in one transaction of the yardstick."""
 
 
 def _read_settings() -> dict[str, Any]:
@@ -64,6 +66,86 @@ def obstore_copies_in_the_service() -> None:
     there = f"{settings['from']['endpoint']}/{settings['to']['bucket']}"
     across = S3Store(**{**settings["from"], "endpoint": there, "virtual_hosted_style_request": True})
     _run_in_threads(_list_keys(S3Store(**settings["from"])), lambda name: across.copy(name, name))
+
+
+def yardstick() -> None:
+    """Copy through the client with proof, re-point each row by comparison, and journal both: the least that this costs.
+
+    MD5 and SHA-256 of each body, compared with the ETags of both sides; a journal record before the first byte; one
+    statement for the rows of a batch and their records; a listing of both sides at the end. No resume, retries, lists of
+    files, attributes of objects, limits or events; nobody may write meanwhile.
+    """
+    import hashlib
+
+    import obstore
+    import psycopg
+    from obstore.store import S3Store
+
+    settings = _read_settings()
+    source, destination = S3Store(**settings["from"]), S3Store(**settings["to"])
+
+    def copy(name: str) -> tuple[str, int, str, str]:
+        got = source.get(name)
+        content = bytes(got.bytes())
+        md5, sha256 = hashlib.md5(content, usedforsecurity=False).hexdigest(), hashlib.sha256(content).hexdigest()
+        put = destination.put(name, content, use_multipart=False, attributes={"Content-Type": "application/pdf"})
+        for tag in (got.meta["e_tag"], put["e_tag"]):
+            if str(tag).strip('"') != md5:
+                raise RuntimeError(f"{name}: ETag {tag}, MD5 {md5}")
+        return name, len(content), md5, sha256
+
+    def list_tags(store: Any) -> dict[str, str]:
+        pages = obstore.list(store, chunk_size=1000)
+        return {meta["path"]: (meta["e_tag"] or "").strip('"') for page in pages for meta in page}
+
+    parsed = urlsplit(settings["url"])
+    connection = psycopg.connect(host=parsed.hostname, port=parsed.port, user=parsed.username, dbname=parsed.path[1:])
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE own_object (name text PRIMARY KEY, state text, size bigint, md5 text, sha256 text)")
+    cursor.execute("CREATE TABLE own_row (id bigint PRIMARY KEY, old jsonb, new jsonb)")
+    connection.commit()
+    known: dict[str, str] = {}
+    occupied = list_tags(destination)
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        for rows in _batches(cursor, "%s", "file::text", size=YARDSTICK_BATCH_ROWS):
+            values = [json.loads(text) for _, text in rows]
+            names = [value["filename"] for value in values]
+            if not occupied.keys().isdisjoint(names):
+                raise RuntimeError("an object is at the destination already")
+            with cursor.copy("COPY own_object (name, state) FROM STDIN") as records:
+                for name in names:
+                    records.write_row((name, "intent"))
+            connection.commit()
+            copied = list(pool.map(copy, names))
+            known.update((name, md5) for name, _, md5, _ in copied)
+            new = [
+                json.dumps({**value, "backend": "new", "size": size, "etag": md5})
+                for value, (_, size, md5, _) in zip(values, copied, strict=True)
+            ]
+            cursor.execute(
+                """
+                WITH given AS (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS given (id, old, new)),
+                repointed AS (
+                    UPDATE documents SET file = given.new::jsonb FROM given
+                    WHERE documents.id = given.id AND documents.file = given.old::jsonb
+                    RETURNING documents.id, given.old, given.new
+                )
+                INSERT INTO own_row SELECT id, old::jsonb, new::jsonb FROM repointed
+                """,
+                ([id_ for id_, _ in rows], [text for _, text in rows], new),
+            )
+            cursor.execute(
+                """
+                UPDATE own_object SET state = 'verified', size = given.size, md5 = given.md5, sha256 = given.sha256
+                FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[]) AS given (name, size, md5, sha256)
+                WHERE own_object.name = given.name
+                """,
+                [list(column) for column in zip(*copied, strict=True)],
+            )
+            connection.commit()
+    for store in (source, destination):
+        if known.items() - list_tags(store).items():
+            raise RuntimeError("a listing shows another ETag than was copied")
 
 
 def script() -> None:
@@ -128,9 +210,9 @@ def _connection(url: str) -> tuple[Any, str]:
     return pymysql.connect(host=host, port=port or 3306, user=user, database=name, charset="utf8mb4"), "%s"
 
 
-def _batches(cursor: Any, mark: str, text: str) -> Iterator[list[tuple[int, str]]]:
+def _batches(cursor: Any, mark: str, text: str, *, size: int = COMMIT) -> Iterator[list[tuple[int, str]]]:
     last = 0
-    statement = f"SELECT id, {text} FROM documents WHERE id > {mark} ORDER BY id LIMIT {COMMIT}"
+    statement = f"SELECT id, {text} FROM documents WHERE id > {mark} ORDER BY id LIMIT {size}"
     while True:
         cursor.execute(statement, (last,))
         rows = list(cursor.fetchall())
@@ -189,6 +271,5 @@ def orm() -> None:
 
 
 if __name__ == "__main__":
-    {work.__name__: work for work in (obstore_copies, obstore_copies_in_the_service, script, executemany, select, orm)}[
-        sys.argv[1]
-    ]()
+    works = (obstore_copies, obstore_copies_in_the_service, yardstick, script, executemany, select, orm)
+    {work.__name__: work for work in works}[sys.argv[1]]()

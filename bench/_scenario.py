@@ -185,7 +185,17 @@ class Scenario:
             count=lambda: self.count_arrived(types=False, rows=False),
         )
 
-    def rclone_contestant(self, *options: str) -> Contestant:
+    def s5cmd_contestant(self, *options: str, name: str = "s5cmd cp") -> Contestant:
+        """Return ``s5cmd cp``, which copies within one server, as a contestant."""
+        server = self.destination
+        return self.tool_contestant(
+            name, "nothing; no rows",
+            lambda: [str(PROGRAMS / "s5cmd"), "--log", "error", "--endpoint-url", server.endpoint, *options,
+                     "cp", f"s3://{self.bucket}/*", f"s3://{self.destination_bucket}/"],
+            {"AWS_ACCESS_KEY_ID": server.key, "AWS_SECRET_ACCESS_KEY": server.secret, "AWS_REGION": server.region},
+        )  # fmt: skip
+
+    def rclone_contestant(self, *options: str, name: str = "rclone copy") -> Contestant:
         """Return ``rclone copy`` as a contestant; within one server it copies server-side."""
         environment = rclone_environment("DST", self.destination)
         if isinstance(self.source, Path):
@@ -195,7 +205,7 @@ class Scenario:
             environment |= rclone_environment("SRC", self.source)
         to = "src" if self.source is self.destination else "dst"
         return self.tool_contestant(
-            "rclone copy", "size and MD5 of each object; no rows",
+            name, "size and MD5 of each object; no rows",
             lambda: [str(PROGRAMS / "rclone"), "copy", here, f"{to}:{self.destination_bucket}", "--config", "/dev/null", "--s3-no-check-bucket", *options],
             environment,
         )  # fmt: skip
