@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from advanced_alchemy.types.file_object import StorageBackend
 
 from migrate_storage.application.binds import divide_tables
 from migrate_storage.application.columns import (
@@ -27,6 +27,9 @@ from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.model import Column
 from migrate_storage.database.urls import AnyEngine, engine_from_url
+
+if TYPE_CHECKING:
+    from advanced_alchemy.types.file_object import StorageBackend
 
 __all__ = ("Application", "from_database", "load_application", "running_application")
 

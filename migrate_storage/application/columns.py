@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from advanced_alchemy.types.file_object import StorageBackend, StoredObject, storages
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database, schemas_of
 from migrate_storage.database.urls import AnyEngine
 
+if TYPE_CHECKING:
+    from advanced_alchemy.types.file_object import StorageBackend, StoredObject
+
 __all__ = ("backends_of", "described_columns", "find_tables", "inspected_columns", "names_of", "select_columns")
+
+
+def _are_file_objects_loaded() -> bool:
+    """Whether a model can have a StoredObject, or a backend be registered. To import them here takes half a second."""
+    return "advanced_alchemy.types.file_object" in sys.modules
 
 
 def find_tables(only: sa.MetaData | None = None) -> list[sa.Table]:
@@ -36,6 +44,8 @@ def described_columns(tables: Iterable[sa.Table], engine: AnyEngine) -> Iterator
         engine: The database's. A type may be a StoredObject for some databases only, and the engine may translate the
             names of schemas.
     """
+    if not _are_file_objects_loaded():
+        return iter(())
     described: dict[tuple[str, str, str], tuple[Column, StorageBackend | None]] = {}
     schemas = schemas_of(engine)
     for table in tables:
@@ -80,6 +90,8 @@ def _iterate_subclasses(kind: type[Any]) -> Iterator[type[Any]]:
 
 def _unwrap_stored_object(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> tuple[StoredObject, bool] | None:
     """Return the StoredObject that a column's type is or wraps in this database, and whether it is in an array."""
+    from advanced_alchemy.types.file_object import StoredObject
+
     array = False
     while True:
         kind = kind.dialect_impl(dialect)
@@ -95,6 +107,10 @@ def _unwrap_stored_object(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -
 
 def backends_of(backends: Iterable[StorageBackend | None]) -> dict[str, StorageBackend]:
     """Return the registered backends, and the unregistered ones of columns, by key."""
+    if not _are_file_objects_loaded():
+        return {}
+    from advanced_alchemy.types.file_object import storages
+
     unregistered = {backend.key: backend for backend in backends if backend is not None}
     return unregistered | {key: storages.get_backend(key) for key in storages.registered_backends()}
 

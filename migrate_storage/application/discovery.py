@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
-from advanced_alchemy.config import SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Mapper, scoped_session, sessionmaker
 
@@ -53,6 +52,8 @@ def find_databases(label: str, module: ModuleType | None, target: object) -> lis
 
 def _yield_databases(value: object, name: str) -> Iterator[NamedDatabase]:
     """Yield the databases of one object; none for an object of an unknown type."""
+    from advanced_alchemy.config import SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
+
     match value:
         case type() | ModuleType():
             return

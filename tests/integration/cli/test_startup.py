@@ -88,7 +88,8 @@ def test_bash_completes_what_is_typed(tmp_path: Path) -> None:
     assert ended.stdout.split() == ["ready", "repair", "retreat"], ended.stderr
 
 
-def test_the_probe_sees_what_a_command_loads() -> None:
-    _, loaded = answer("runs", "--database", "sqlite://")
+@pytest.mark.parametrize("command", ["runs", "report"])
+def test_what_reads_the_journal_of_a_database_loads_no_store(command: str, tmp_path: Path) -> None:
+    _, loaded = answer(command, "--database", f"sqlite:///{tmp_path}/x.db")
     assert "sqlalchemy" in loaded
-    assert not {"libcst", "boto3", "s3fs"} & set(loaded)
+    assert not {"advanced_alchemy", "boto3", "botocore", "fsspec", "libcst", "litestar", "obstore", "s3fs"} & set(loaded)
