@@ -150,8 +150,7 @@ class ResolvedBackend:
             raise KeyRefusedError(reason)
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
         if config is None:
-            live = self._open_once("live:", lambda: ObstoreStore(self.backend.fs, self._store_name("")))
-            return ObjectAt(live, filename)
+            return ObjectAt(self._open_once("live:", self._open_live), filename)
         return self._keep_store(place, self._open_obstore(place, config))
 
     def _keep_store(self, place: Place, store: Store) -> ObjectAt:
@@ -231,6 +230,15 @@ class ResolvedBackend:
     def throttle(self, store: Store) -> Store:
         """Return the store, limited as the other stores of this backend are."""
         return store if self._pace is None else ThrottledStore(store, self._pace)
+
+    def _open_live(self) -> Store:
+        fs = getattr(self.backend, "fs", None)
+        if not callable(getattr(fs, "head", None)):
+            raise ConfigurationError(
+                f"backend {self.key!r} cannot be read: its class {type(self.backend).__name__} has no obstore store as its 'fs'. "
+                "Register an FSSpecBackend or an ObstoreBackend for the same files"
+            )
+        return ObstoreStore(fs, self._store_name(""))
 
     def _open_fsspec(self) -> Store:
         config = self.registration.translation.config
