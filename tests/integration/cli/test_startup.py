@@ -92,4 +92,6 @@ def test_bash_completes_what_is_typed(tmp_path: Path) -> None:
 def test_what_reads_the_journal_of_a_database_loads_no_store(command: str, tmp_path: Path) -> None:
     _, loaded = answer(command, "--database", f"sqlite:///{tmp_path}/x.db")
     assert "sqlalchemy" in loaded
-    assert not {"advanced_alchemy", "boto3", "botocore", "fsspec", "libcst", "litestar", "obstore", "s3fs"} & set(loaded)
+    assert not {"advanced_alchemy", "boto3", "botocore", "fsspec", "libcst", "litestar", "obstore", "s3fs"} & set(
+        loaded
+    )
