@@ -209,6 +209,7 @@ def test_limits_losses_and_what_cannot_be_done(site: Site, cluster: Cluster) -> 
 def test_sync_and_verify_on_a_cluster(site: Site, cluster: Cluster) -> None:
     site.fill(COUNT)
     journal = {"MIGRATE_STORAGE_JOURNAL": site.url}
+    cluster.client.wait_for_workers(2, timeout=60)  # one may have been killed just now
     cluster.client.run(lambda: os.environ.update(journal))
     try:
         site.do("sync", "old", "new", *cluster.serve(site), **journal)
@@ -320,7 +321,7 @@ def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     task = dask_task.Task(arguments=arguments, run="20260101-000000-abcdef01", number=3)
     pickled = pickle.dumps((dask_worker.work, task))
     assert mark.encode() not in pickled
-    for said in ("x:y", "id > 3", "*.tmp", "10485760"):
+    for said in ("x:y", "id > 3", "*.tmp", "10M"):
         assert said.encode() in pickled
     assert KEY.fullmatch(task.key("run", 8, 1))
     for option in ("--database", "--journal", "--replicas"):
