@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,9 +145,9 @@ class ObstoreStore:
         name: its name in messages.
         within: for a local disk, the directory that no path may leave; ``None`` means the store's own root.
         chunk: bytes of one piece of a stream, at least.
-        for_listings: the same place, as a store that repeats a failed request by itself; ``None`` means ``store``. One
-            listing sends many requests: without attempts of its own for each of them, a listing of many pages would not
-            reach its end where a few requests fail.
+        open_for_listings: opens the same place as a store that repeats a failed request by itself; called by the first
+            listing. ``None`` means ``store``. One listing sends many requests: without attempts of its own for each of
+            them, a listing of many pages would not reach its end where a few requests fail.
     """
 
     def __init__(
@@ -156,14 +157,18 @@ class ObstoreStore:
         *,
         within: str | None = None,
         chunk: int = 1024 * 1024,
-        for_listings: Any = None,
+        open_for_listings: Callable[[], Any] | None = None,
     ) -> None:
         self._store, self.name, self._chunk = store, name, chunk
-        self._for_listings = store if for_listings is None else for_listings
+        self._open_for_listings = open_for_listings
         self._root = Path(store.prefix or "/") if isinstance(store, LocalStore) else None
         self._within = os.path.realpath(within or self._root) if self._root is not None else "/"
         self.is_local = isinstance(store, (LocalStore, MemoryStore))
         self._keeps_attributes = self._root is None
+
+    @cached_property
+    def _for_listings(self) -> Any:
+        return self._store if self._open_for_listings is None else self._open_for_listings()
 
     def head(self, path: str) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""

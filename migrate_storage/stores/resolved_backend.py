@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
@@ -268,12 +268,14 @@ class ResolvedBackend:
         whole = self.registration.translation.config
         within = whole.root if whole is not None and whole.service == "file" else None
 
+        def open_with_retries(count: int) -> Any:
+            return open_store(replace(config, retry={"max_retries": count}))
+
         def build() -> Store:
-            once, patient = (
-                open_store(replace(config, retry={"max_retries": count}))
-                for count in (self._attempts - 1, _LISTING_RETRIES)
-            )
-            return ObstoreStore(once, self._store_name(place.root), within=within, for_listings=patient)
+            return ObstoreStore(
+                open_with_retries(self._attempts - 1), self._store_name(place.root), within=within,
+                open_for_listings=partial(open_with_retries, _LISTING_RETRIES),
+            )  # fmt: skip
 
         return self._open_once((place.endpoint, place.root), build)
 
