@@ -67,6 +67,13 @@ class RunRepository(Repository):
         """The latest runs, the newest first; none where the journal does not exist."""
         return self._latest(self.c.kind != _CENSUS, limit)
 
+    def between(self, kind: str, source: str, destination: str) -> list[RunRecord]:
+        """The latest jobs of one kind between two keys, the newest first; none where the journal does not exist."""
+        keys = (self.c.source == source) & (self.c.destination == destination)
+        found = self._latest((self.c.kind == kind) & keys, _LATEST_RUNS)
+        # MariaDB ignores spaces at the end of a text.
+        return [run for run in found if (run.source, run.destination) == (source, destination)]
+
     def censuses(self, limit: int = 100) -> list[RunRecord]:
         """The latest censuses, the newest first; none where the journal does not exist."""
         return self._latest(self.c.kind == _CENSUS, limit)
@@ -108,17 +115,12 @@ class RunRepository(Repository):
                 what = "a swap, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
                 raise ConfigurationError(f"{found.id} is {what}: 'migrate-storage runs' lists them")
             return found
-        for run in self.latest(limit=_LATEST_RUNS):
-            if run.kind == "run" and run.source != run.destination:
-                return run
+        for run in self._latest((self.c.kind == "run") & (self.c.source != self.c.destination), limit=1):
+            return run
         raise ConfigurationError(
             f"no run from one key to another is journaled in {self.database}: start one with 'migrate-storage run'"
         )
 
     def migration_runs(self, like: RunRecord) -> list[RunRecord]:
         """All runs between the same two keys, the latest first."""
-        return [
-            run
-            for run in self.latest(limit=_LATEST_RUNS)
-            if (run.kind, run.source, run.destination) == ("run", like.source, like.destination)
-        ]
+        return self.between("run", like.source, like.destination)

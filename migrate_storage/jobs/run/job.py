@@ -327,5 +327,4 @@ class Migration(Job[RunPasses]):
 
 
 def _continues_earlier(journal: Journal, plan: MigrationPlan) -> bool:
-    keys = (plan.source.key, plan.destination.key)
-    return any(run.kind == "run" and (run.source, run.destination) == keys for run in journal.runs.latest(limit=1000))
+    return bool(journal.runs.between("run", plan.source.key, plan.destination.key))

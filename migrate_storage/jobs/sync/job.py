@@ -215,6 +215,5 @@ class Sync(Job[_Facts]):
 
     def _continues_earlier(self, journal: Journal) -> bool:
         """Whether the last sync of the same two stores did not finish."""
-        keys = ("sync", self._source.key, self._destination.key)
-        last = next((run for run in journal.runs.latest(1000) if (run.kind, run.source, run.destination) == keys), None)
-        return last is not None and last.state != "finished"
+        runs = journal.runs.between("sync", self._source.key, self._destination.key)
+        return bool(runs) and runs[0].state != "finished"
