@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from migrate_storage.application.discovery import iterate_subclasses
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database, schemas_of
@@ -73,19 +74,11 @@ def _find_metadata() -> list[sa.MetaData]:
     frozen = gc.get_freeze_count() > 0
     if frozen:
         gc.unfreeze()
-    kinds = frozenset(_iterate_subclasses(sa.MetaData))  # isinstance() takes twice the time of a search by type
+    kinds = frozenset(iterate_subclasses(sa.MetaData))  # isinstance() takes twice the time of a search by type
     metadata = [item for item in gc.get_objects() if type(item) in kinds]
     if frozen:
         gc.freeze()
     return metadata
-
-
-def _iterate_subclasses(kind: type[Any]) -> Iterator[type[Any]]:
-    """Yield a class and all classes that derive from it."""
-    yield kind
-    derived: type[Any]
-    for derived in kind.__subclasses__():
-        yield from _iterate_subclasses(derived)
 
 
 def _unwrap_stored_object(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> tuple[StoredObject, bool] | None:

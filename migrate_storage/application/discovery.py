@@ -18,7 +18,7 @@ from migrate_storage.database.connection import schemas_of
 from migrate_storage.database.dialects import refuse_kind
 from migrate_storage.database.urls import AnyEngine, in_memory
 
-__all__ = ("NamedDatabase", "choose_database", "find_databases")
+__all__ = ("NamedDatabase", "choose_database", "find_databases", "iterate_subclasses")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _yield_bound_databases(binds: Mapping[Any, Any], name: str) -> Iterator[Name
     """Yield the databases of ``binds``, each with its tables: the nearest class in the order of inheritance decides."""
     bound: dict[sa.Table, AnyEngine] = {key: engine for key, engine in binds.items() if isinstance(key, sa.Table)}
     classes = {getattr(key, "class_", key): engine for key, engine in binds.items() if not isinstance(key, sa.Table)}
-    for mapped in {each for key in classes for each in _iterate_subclasses(key)}:
+    for mapped in {each for key in classes for each in iterate_subclasses(key)}:
         mapper: object = sa.inspect(mapped, raiseerr=False)
         if isinstance(mapper, Mapper):
             engine = next(classes[base] for base in mapped.__mro__ if base in classes)
@@ -105,10 +105,11 @@ def _yield_bound_databases(binds: Mapping[Any, Any], name: str) -> Iterator[Name
         yield NamedDatabase(f"{name}.{label}", engine, tables=tables)
 
 
-def _iterate_subclasses(of: type[Any]) -> Iterator[type[Any]]:
+def iterate_subclasses(of: type[Any]) -> Iterator[type[Any]]:
+    """Yield a class and all classes that derive from it."""
     yield of
     for each in of.__subclasses__():
-        yield from _iterate_subclasses(each)
+        yield from iterate_subclasses(each)
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:
