@@ -78,7 +78,6 @@ def yardstick() -> None:
     import hashlib
 
     import obstore
-    import psycopg
     from obstore.store import S3Store
 
     settings = _read_settings()
@@ -98,8 +97,7 @@ def yardstick() -> None:
         pages = obstore.list(store, chunk_size=1000)
         return {meta["path"]: (meta["e_tag"] or "").strip('"') for page in pages for meta in page}
 
-    parsed = urlsplit(settings["url"])
-    connection = psycopg.connect(host=parsed.hostname, port=parsed.port, user=parsed.username, dbname=parsed.path[1:])
+    connection, mark = _connection(settings["url"])
     cursor = connection.cursor()
     cursor.execute("CREATE TABLE own_object (name text PRIMARY KEY, state text, size bigint, md5 text, sha256 text)")
     cursor.execute("CREATE TABLE own_row (id bigint PRIMARY KEY, old jsonb, new jsonb)")
@@ -107,7 +105,7 @@ def yardstick() -> None:
     known: dict[str, str] = {}
     occupied = list_tags(destination)
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-        for rows in _batches(cursor, "%s", "file::text", size=YARDSTICK_BATCH_ROWS):
+        for rows in _batches(cursor, mark, "file::text", size=YARDSTICK_BATCH_ROWS):
             values = [json.loads(text) for _, text in rows]
             names = [value["filename"] for value in values]
             if not occupied.keys().isdisjoint(names):

@@ -36,7 +36,7 @@ GOALS = (
 
 def _contestants(scenario: Scenario, server: S3Server) -> list[Contestant]:
     ours = scenario.our_contestant(more=CONSISTENT)
-    unsaid = scenario.our_contestant("migrate-storage, a HEAD for each", more=())
+    unsaid = scenario.our_contestant("migrate-storage, a HEAD for each")
     rclone = scenario.rclone_contestant("--transfers", PARALLEL_REQUESTS, "--checkers", PARALLEL_REQUESTS)
     script = scenario.python_contestant("script", "nothing", "-m", "bench._rivals", "script", rows=True)
     if server is not scenario.destination:

@@ -23,7 +23,7 @@ from tests.support.servers import start_rclone
 CASES = {12: (0.02, False), 13: (0.02, True), 14: (0.1, False), 15: (0.1, True)}
 """The seconds by which an answer is late, and whether both buckets are of one service."""
 MANY = "64"
-"""Transfers of rclone in its second contestant, and of migrate-storage's."""
+"""Transfers of rclone in its second contestant."""
 RCLONE_MANY = f"rclone copy, {MANY} transfers"
 GOALS = (
     Goal(case="12", metric="per second", against="rclone copy", goal=5.0),
