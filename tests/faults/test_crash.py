@@ -1,6 +1,6 @@
 """Killed at any instruction, a job loses nothing, goes on from where it was, and pays little again.
 
-The kill points are drawn at random for each run (the header tells the seed): 36 usually, three thousand in the soak.
+The kill points are drawn at random for each run (the header tells the seed): 36 usually, five thousand in the soak.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def test_killed_at_single_steps_of_a_small_job(tmp_path: Path, seed: int, points
     ],
 )
 @pytest.mark.parametrize(
-    ("part", "kills"), [(0, 10), *(pytest.param(part, 100, marks=pytest.mark.soak) for part in range(5))]
+    ("part", "kills"), [(0, 10), *(pytest.param(part, 100, marks=pytest.mark.soak) for part in range(10))]
 )
 def test_killed_again_and_again(
     rclone_s3,
