@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from operator import itemgetter
 
 from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
 from migrate_storage.core.model import Outcome, OutcomeKind
@@ -34,8 +35,9 @@ class RunStats:
 
     @property
     def listed(self) -> tuple[Outcome, ...]:
-        """The latest outcome of each object that is not done, at most :data:`LISTED`."""
-        return tuple(self._listed.values())
+        """The latest outcome of each object that is not done, at most :data:`LISTED`, sorted by object."""
+        with self._lock:
+            return tuple(outcome for _, outcome in sorted(self._listed.items(), key=itemgetter(0)))
 
     @property
     def totals(self) -> dict[str, int]:

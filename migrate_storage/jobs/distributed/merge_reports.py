@@ -39,7 +39,7 @@ def merge_reports(
         counts, evidence = _sum(report.counts for report in reports), _sum(report.evidence for report in reports)
     return replace(
         last, started=began, finished=journal.database.time(), passes=max(report.passes for report in reports),
-        counts=counts, evidence=evidence, listed=tuple(listed.values())[:LISTED],
+        counts=counts, evidence=evidence, listed=tuple(listed[source] for source in sorted(listed))[:LISTED],
         rows_moved=journal.rows.count_repointed(last.run) if ends else 0,
         bytes_moved=sum(report.bytes_moved for report in reports),
         rows_filtered=last.rows_filtered if closes else sum(report.rows_filtered for report in reports),
