@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -15,16 +18,18 @@ from click.core import ParameterSource
 
 from migrate_storage.cli.option import option, parameter_variable
 from migrate_storage.cli.output import as_typed, has_one_flag_each
+from migrate_storage.cli.param_types import AUTO_WORKERS, WORKERS
 from migrate_storage.cli.run_job import Job, run_and_report
 from migrate_storage.cli.shared_options import Output
-from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
+from migrate_storage.core.errors import ConfigurationError, LeaseHeldError, RunError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.text import masked
+from migrate_storage.core.text import amount, masked
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from migrate_storage.jobs.distributed.shards import ShardRef
+    from migrate_storage.jobs.distributed.worker_count import Workload
     from migrate_storage.journal import Journal
     from migrate_storage.reporting import Report
 
@@ -37,6 +42,8 @@ _DRIVER_ONLY = frozenset(
     | {"missing_on_dst", "missing_on_src", "error"}
 )
 """Parameters that only the process which the user started obeys."""
+_MEMORY = "memory"
+"""The parameter of the bytes that a job holds in memory."""
 
 
 class ShardableJob(Job, Protocol):
@@ -55,15 +62,16 @@ class Distribution:
         help="Do range I of N, counted from 0: each of N processes, anywhere, one after the other or at once.",
     )  # fmt: skip
     dask: str | None = option(metavar="ADDRESS", help="Do it on a Dask cluster: tcp://scheduler:8786.")
-    workers: int | None = option(
-        metavar="N", type=click.IntRange(1, 256), help="Do it with N processes on this machine."
-    )
+    workers: int = option(
+        metavar="N", type=WORKERS, default="auto", show_default=True,
+        help="Do it with N processes on this machine. With auto a large `run` uses the idle cores, all else one process.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         from migrate_storage.jobs.distributed.dask_task import assigned_shard
 
-        given = sum(value is not None for value in (self.shard, self.dask, self.workers))
-        if given > 1 and assigned_shard.get() is None:
+        given = (self.shard is not None, self.dask is not None, self.workers != AUTO_WORKERS)
+        if sum(given) > 1 and assigned_shard.get() is None:
             raise ConfigurationError("--shard, --dask and --workers exclude each other: each says who does the job")
         self._parse_shard()
 
@@ -74,8 +82,8 @@ class Distribution:
 
     @property
     def alone(self) -> bool:
-        """Whether this process does the whole job."""
-        return self.shard is None and self.dask is None and self.workers is None
+        """Whether this process does the whole job, unless it decides otherwise."""
+        return self.shard is None and self.dask is None and self.workers in (AUTO_WORKERS, 1)
 
     def run(
         self,
@@ -85,6 +93,7 @@ class Distribution:
         journal: Callable[[], AbstractContextManager[tuple[Any, Journal]]],
         lease: float,
         grace: float = 20.0,
+        workload: Callable[[], Workload | None] = lambda: None,
     ) -> int | Report:
         """Run the job, or this process's shard of it, and print its report.
 
@@ -94,12 +103,12 @@ class Distribution:
             journal: Opens the journal of the job.
             lease: Seconds for which a lease is valid.
             grace: Seconds that objects in flight get after an interrupt.
+            workload: Measures what is left to do; ``None`` where one process has to do it.
 
         Returns:
             The exit code; on a Dask worker, which prints nothing, the report.
         """
         from migrate_storage.cli.dask_worker import work
-        from migrate_storage.jobs.distributed.dask_cluster import connected_to, local
         from migrate_storage.jobs.distributed.dask_driver import DaskDriver, DriverTimes
         from migrate_storage.jobs.distributed.dask_task import assigned_shard
 
@@ -109,25 +118,85 @@ class Distribution:
             return run_and_report(
                 lambda listener: _ShardAndEnd(functools.partial(make, listener), part, journal), output, grace
             )
-        if self.alone:
+        command = self._compose_command() if not self.alone else self._choose_command(workload, output)
+        if command is None:
             return run_and_report(lambda listener: make(listener, None), output, grace)
-        arguments, variables = _compose_command(click.get_current_context(), travels=self.workers is None)
 
-        def open_cluster() -> AbstractContextManager[Client]:
-            if self.dask is not None:
-                return connected_to(self.dask)
-            # Local workers inherit the environment of this process, so no secret is sent over a socket.
-            os.environ.update(variables)
-            return local(self.workers or 1)
-
-        return run_and_report(
-            lambda listener: DaskDriver(
-                make(listener, None), arguments, work=work, cluster=open_cluster, journal=journal,
+        def make_driver(listener: Listener) -> Job:
+            driver = DaskDriver(
+                make(listener, None), command.arguments, work=work, cluster=command.cluster, journal=journal,
                 times=DriverTimes(lease=lease, grace=grace), listener=listener,
-            ),
-            output,
-            grace,
-        )  # fmt: skip
+            )  # fmt: skip
+            return driver if not self.alone else _DriverOrOne(driver, make(listener, None))
+
+        return run_and_report(make_driver, output, grace)
+
+    def _compose_command(self) -> _DrivenCommand:
+        """Return the command for the workers that the user asked for."""
+        from migrate_storage.jobs.distributed.dask_cluster import connected_to
+
+        context = click.get_current_context()
+        if self.dask is None:
+            return _compose_local(context, self.workers)
+        arguments, _ = _compose_command(context, travels=True)
+        return _DrivenCommand(arguments=arguments, cluster=functools.partial(connected_to, self.dask))
+
+    def _choose_command(self, workload: Callable[[], Workload | None], output: Output) -> _DrivenCommand | None:
+        """Return the command for as many processes as have enough to do; ``None`` where one process does the job."""
+        from migrate_storage.jobs.distributed.worker_count import choose_workers, count_idle_cores
+
+        if self.workers != AUTO_WORKERS or output.json:
+            return None
+        # Where the application cannot travel, one process does the job, and reports what is wrong with it.
+        with contextlib.suppress(ConfigurationError, RunError):
+            if find_spec("distributed") is None or (work := workload()) is None:
+                return None
+            if (workers := choose_workers(work, idle := count_idle_cores())) < 2:
+                return None
+            command = _compose_local(click.get_current_context(), workers)
+            if not output.quiet:
+                click.echo(
+                    f"{workers} processes: {amount(work.rows, 'row')} left, {amount(idle, 'idle core')};"
+                    " --workers 1 uses one process",
+                    err=True,
+                )
+            return command
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DrivenCommand:
+    """A command that workers do."""
+
+    #: What each of them gets, as a user types it.
+    arguments: list[str]
+    #: Reaches the workers.
+    cluster: Callable[[], AbstractContextManager[Client]]
+
+
+class _DriverOrOne:
+    """A job by several processes that nobody asked for: where they cannot do it, this process does.
+
+    Args:
+        driver: of the processes.
+        one: the same job by this process.
+    """
+
+    def __init__(self, driver: Job, one: Job) -> None:
+        self._driver, self._one = driver, one
+
+    def stop(self) -> None:
+        """Stop soon."""
+        self._driver.stop()
+        self._one.stop()
+
+    def run(self) -> Report:
+        """Run the job."""
+        try:
+            return self._driver.run()
+        except ConfigurationError as error:
+            click.echo(f"one process: {error}", err=True)
+            return self._one.run()
 
 
 class _ShardAndEnd:
@@ -166,10 +235,36 @@ class _ShardAndEnd:
             return report  # another process runs the final pass
 
 
-def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str], dict[str, str]]:
-    """Return the command of a worker, which may travel to another machine, and the environment variables it needs."""
+def _compose_local(context: click.Context, workers: int) -> _DrivenCommand:
+    """Return the command of each of so many processes on this machine. Together they have the memory of one."""
+    from migrate_storage.jobs.distributed.dask_cluster import local
+
+    memory = context.params.get(_MEMORY)
+    divided = {} if memory is None else {_MEMORY: memory // workers}
+    arguments, variables = _compose_command(context, travels=False, divided=divided)
+
+    @contextlib.contextmanager
+    def open_cluster() -> Iterator[Client]:
+        # The workers inherit the environment of this process, so no secret is sent over a socket.
+        os.environ.update(variables)
+        with local(workers) as client:
+            yield client
+
+    return _DrivenCommand(arguments=arguments, cluster=open_cluster)
+
+
+def _compose_command(
+    context: click.Context, *, travels: bool, divided: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command of a worker, and the environment variables it needs.
+
+    Args:
+        context: Of the command that the user typed.
+        travels: Whether the worker may be on another machine.
+        divided: The worker's share of options that hold for all of them together.
+    """
     words, variables = [context.info_name or ""], {}
-    for parameter, value in _collect_given_options(context):
+    for parameter, value in _collect_given_options(context, divided):
         text = _format_value(parameter, value)
         flag = next(word for word in parameter.opts if word.startswith("--"))
         if parameter.name in _KEPT_OUT_OF_TASKS:
@@ -190,12 +285,12 @@ def _compose_command(context: click.Context, *, travels: bool) -> tuple[list[str
     return [*words, *_compose_arguments(context)], variables
 
 
-def _collect_given_options(context: click.Context) -> Iterator[tuple[click.Option, Any]]:
-    """Yield the options that were set anywhere, but not those of the driver."""
+def _collect_given_options(context: click.Context, divided: Mapping[str, Any]) -> Iterator[tuple[click.Option, Any]]:
+    """Yield the options that were set anywhere or are divided, but not those of the driver."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        value, source = context.params.get(name), context.get_parameter_source(name)
-        given = value is not None and source not in (None, ParameterSource.DEFAULT)
+        value, source = divided.get(name, context.params.get(name)), context.get_parameter_source(name)
+        given = value is not None and (name in divided or source not in (None, ParameterSource.DEFAULT))
         if given and isinstance(parameter, click.Option) and name not in _DRIVER_ONLY:
             yield parameter, value
 

@@ -92,7 +92,27 @@ class _Seconds(Typed):
         return "".join(f"{count}{unit}" for count, unit in zip((hours, minutes, seconds), "hms", strict=True) if count)
 
 
-BYTES, SECONDS = _Bytes(), _Seconds()
+class _WorkerCount(Typed):
+    """A number of processes from 1 to 256, or ``auto``, which is 0 here."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value in ("auto", AUTO_WORKERS):
+            return AUTO_WORKERS
+        if not re.fullmatch(r"\d{1,3}", str(value).strip()) or not 1 <= int(value) <= 256:
+            self.fail(f"{value!r} is no number of processes: write auto, or a number from 1 to 256", param, ctx)
+        return int(value)
+
+    @staticmethod
+    def typed(value: float) -> str:
+        """Return the number, or ``auto``."""
+        return "auto" if value == AUTO_WORKERS else f"{value:.0f}"
+
+
+AUTO_WORKERS = 0
+"""The number of processes that stands for ``auto``."""
+BYTES, SECONDS, WORKERS = _Bytes(), _Seconds(), _WorkerCount()
 
 
 class Age(Typed):

@@ -17,7 +17,7 @@ from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import encode_key, unaddressable
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("Action", "Item", "MigrationPlan", "choose_strategy")
+__all__ = ("Action", "Item", "MigrationPlan", "choose_strategy", "is_nested")
 
 
 class Action(enum.StrEnum):
@@ -187,6 +187,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def is_nested(source: ResolvedBackend, destination: ResolvedBackend) -> bool:
+    """Whether one side is below the other, if both are on one service."""
+    here, there = resolve_links(source.root), resolve_links(destination.root)
+    nested = here.key.startswith(there.key) or there.key.startswith(here.key)
+    return (not here.root or here.root == there.root) and nested
+
+
 def choose_strategy(
     source: ResolvedBackend,
     destination: ResolvedBackend | None,
@@ -213,9 +220,7 @@ def choose_strategy(
         return MigrationPlan(
             source=source, destination=swap, way=Way.SWAP, reason=reason, shared=True, by_objects=proof.by_objects
         )
-    here, there = resolve_links(source.root), resolve_links(destination.root)
-    nested = here.key.startswith(there.key) or there.key.startswith(here.key)
-    inside = proof.shared and (not here.root or here.root == there.root) and nested
+    inside = proof.shared and is_nested(source, destination)
     note = f" ({proof.reason})" if proof.reason else ""
     if keep_rows:
         way, reason = Way.TAKE_OVER, "--keep-rows is given: everything is copied and verified, rows stay as they are"

@@ -49,13 +49,14 @@ def run(request: _MigrationRequest) -> object:
     """
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.run.workload import measure_workload
 
     with request.application.opened() as application:
         how = request.options(application)
         return request.distribution.run(
             lambda listener, part: Migration(application, how, listener, part=part), request.output,
             journal=partial(connected, application, how.journal, how.journal_schema),
-            lease=how.lease, grace=how.grace,
+            lease=how.lease, grace=how.grace, workload=partial(measure_workload, application, how),
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,19 +38,23 @@ def local(workers: int) -> Iterator[Client]:
     """Run a cluster of processes on this machine for the block. It uses TLS with a key of its own, against other users.
 
     Raises:
-        ConfigurationError: Dask is not installed.
+        ConfigurationError: Dask is not installed, or the processes do not start.
     """
     import logging
 
     distributed = _dask()
-    with (
-        distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            memory_limit=0, silence_logs=logging.CRITICAL, security=True,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):  # fmt: skip
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0", memory_limit=0,
+                    silence_logs=logging.CRITICAL, security=True,
+                )
+            )  # fmt: skip
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ConfigurationError(f"{workers} processes do not start: {one_line(error)}") from error
         yield client
 
 

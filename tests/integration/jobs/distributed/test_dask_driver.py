@@ -267,13 +267,37 @@ def test_a_larger_job_with_workers_that_die_and_sleep(
     )  # fmt: skip
 
 
-def test_processes_of_one_s_own(sites: Sites, alone: dict[str, Any]) -> None:
+def test_a_large_run_uses_the_idle_cores(sites: Sites, alone: dict[str, Any]) -> None:
     site = sites()
     site.fill(COUNT)
     # A password that must reach the workers, and by no task.
-    site.do("run", "--workers", "2", "--database", site.url, "--journal", site.url)
+    options = ("run", "--database", site.url, "--journal", site.url)
+    _, errors = site.do(*options, WORLD_IDLE_CORES="2")
+    assert re.search(r"^2 processes: \d+ rows left, 2 idle cores; --workers 1 uses one process$", errors, re.MULTILINE)
+    assert len(site.ranges) > 2
     assert site.rows == alone["rows"]
     assert site.objects() == alone["objects"]
+
+
+@pytest.mark.parametrize(
+    ("options", "cores"),
+    [(("--workers", "1"), 2), (("--json",), 2), ((), 1)],
+)
+def test_one_process_does_the_rest(sites: Sites, options: tuple[str, ...], cores: int) -> None:
+    site = sites()
+    site.fill(COUNT)
+    _, errors = site.do("run", *options, WORLD_IDLE_CORES=str(cores))
+    assert "processes" not in errors
+    assert site.ranges == []
+    assert site.report()["rows_left"] == 0
+
+
+def test_processes_that_do_not_start_are_no_error(sites: Sites) -> None:
+    site = sites()
+    site.fill(COUNT)
+    _, errors = site.do("run", WORLD_IDLE_CORES="2", WORLD_CLUSTER="none")
+    assert "one process: no process starts" in errors
+    assert site.report()["rows_left"] == 0
 
 
 def test_no_task_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

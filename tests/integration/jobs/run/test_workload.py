@@ -1,0 +1,41 @@
+"""What is measured to choose how many processes do a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from migrate_storage.jobs.run.options import RunOptions
+from migrate_storage.jobs.run.workload import measure_workload
+from tests.support.engine.world import World
+
+
+def test_rows_and_sizes_are_counted_except_in_sqlite(worlds: World) -> None:
+    worlds.fill(30)
+    workload = measure_workload(worlds.application, RunOptions(source="old", destination="new"))
+    if worlds.url.startswith("sqlite"):
+        assert workload is None
+        return
+    assert workload is not None
+    assert workload.rows == 30
+    sizes = [file.size for file in worlds.files()]
+    assert workload.mean_bytes is not None
+    assert min(sizes) <= workload.mean_bytes <= max(sizes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dry_run": True}, {"recheck": True}, {"limit": 5}, {"destination": None}, {"bandwidth": 10**9},
+        {"max_requests_per_second": 100.0}, {"source": "new"},
+    ],
+)  # fmt: skip
+def test_one_process_does_what_cannot_be_shared_or_is_not_faster(
+    world: World, postgres_url: str, options: dict[str, Any]
+) -> None:
+    """A source without rows has no sizes; all else is refused before the database is asked."""
+    given = {"source": "old", "destination": "new", "journal": postgres_url} | options
+    if given["source"] == given["destination"]:
+        given["destination"] = "old"
+    assert measure_workload(world.application, RunOptions(**given)) is None
