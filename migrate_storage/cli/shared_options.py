@@ -16,11 +16,13 @@ from typing import Any
 import click
 
 from migrate_storage.cli.option import option
-from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS, Names
+from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS, Age, Names
+from migrate_storage.core.filters import ObjectBounds
 from migrate_storage.core.text import MiB, visible
 from migrate_storage.jobs.run.options import RunOptions
 
 __all__ = (
+    "BoundOptions",
     "CensusFlags",
     "DiffFileOptions",
     "JobOutput",
@@ -66,6 +68,32 @@ class PatternOptions:
         metavar="PATTERNS", type=PATTERNS, default=(),
         help="Leave files alone whose name matches one of these, included or not.",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundOptions:
+    """Sizes and ages of objects."""
+
+    min_size: int | None = option(
+        in_file=False, metavar="BYTES", type=BYTES, help="Only objects of at least this size: 1K, 64MiB."
+    )
+    max_size: int | None = option(in_file=False, metavar="BYTES", type=BYTES, help="Only objects of at most this size.")
+    min_age: float | None = option(
+        in_file=False, metavar="AGE", type=Age(),
+        help="Only objects that were written at least so long ago: 1h, 30d. `sync --delete` deletes none that is younger."
+        "  [default: all; 1h for what is deleted]",
+    )  # fmt: skip
+    max_age: float | None = option(
+        in_file=False, metavar="AGE", type=Age(), help="Only objects that were written at most so long ago."
+    )
+
+    def to_bounds(self) -> ObjectBounds:
+        """Return the bounds.
+
+        Raises:
+            ConfigurationError: a minimum is above its maximum.
+        """
+        return ObjectBounds(min_size=self.min_size, max_size=self.max_size, min_age=self.min_age, max_age=self.max_age)
 
 
 @dataclass(frozen=True, kw_only=True)

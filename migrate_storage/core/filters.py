@@ -22,11 +22,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import ObjectMeta
 
-__all__ = ("Filters", "names_in", "patterns_in")
+__all__ = ("Filters", "ObjectBounds", "names_in", "patterns_in")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectBounds:
+    """The sizes and ages of the objects that a job deals with; ``None`` sets no bound.
+
+    Raises:
+        ConfigurationError: a bound is negative, or a minimum is above its maximum.
+    """
+
+    #: Bytes.
+    min_size: int | None = None
+    max_size: int | None = None
+    #: Seconds since the object was written.
+    min_age: float | None = None
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if (value := getattr(self, each.name)) is not None and value < 0:
+                raise ConfigurationError(f"--{each.name.replace('_', '-')} must be at least 0, not {value}")
+        for what, least, most in (("size", self.min_size, self.max_size), ("age", self.min_age, self.max_age)):
+            if least is not None and most is not None and least > most:
+                raise ConfigurationError(f"--min-{what} is above --max-{what}: no object is within them")
+
+    def admits(self, meta: ObjectMeta, now: float) -> bool:
+        """Whether an object is within the bounds. One whose store reports no time is within the bounds of age.
+
+        Args:
+            meta: the object.
+            now: seconds since the epoch.
+        """
+        return _is_within(meta.size, self.min_size, self.max_size) and (
+            meta.last_modified is None or _is_within(now - meta.last_modified, self.min_age, self.max_age)
+        )
+
+
+def _is_within(value: float, least: float | None, most: float | None) -> bool:
+    return (least is None or value >= least) and (most is None or value <= most)
 
 
 class Filters:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.events import Listed, Listener, silent
-from migrate_storage.core.filters import Filters
+from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.core.model import Location, Outcome, OutcomeKind
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
@@ -42,6 +43,8 @@ class CheckOptions:
     #: Ignore what only the destination has.
     one_way: bool = False
     filters: Filters = field(default_factory=Filters)
+    #: Sizes and ages of the objects that are compared: of the source's, or of what only the destination has.
+    bounds: ObjectBounds = field(default_factory=ObjectBounds)
     #: Objects under way at once; ``None`` means 32.
     concurrency: int | None = None
     attempts: int = 5
@@ -111,12 +114,13 @@ class Check(Job[None]):
         return "finished"
 
     def _compare(self, pairs: Iterable[Pair]) -> Iterator[Compared]:
-        options = self._options
+        options, now = self._options, time.time()
         wanted = (
             pair
             for pair in pairs
             if options.filters.matches(pair.key) and not is_ours(pair) and not (options.one_way and pair.source is None)
-        )
+            and all(options.bounds.admits(meta, now) for meta in (pair.source or pair.destination,) if meta is not None)
+        )  # fmt: skip
         if options.by in (By.SIZE, By.EVIDENCE):
             return map(self._judge, wanted)
         return (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from migrate_storage.cli.application_options import ApplicationOptions
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.run_job import run_and_report
-from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput, PaceOptions, attempts_option
+from migrate_storage.cli.shared_options import BoundOptions, DiffFileOptions, JobOutput, PaceOptions, attempts_option
 from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.reporting.diff_files import Differences
@@ -23,6 +23,7 @@ class _CheckRequest:
     checksum: bool = option(is_flag=True, help="Read both where no digest is told by both.")
     download: bool = option(is_flag=True, help="Read both, whatever they tell.")
     one_way: bool = option(is_flag=True, help="Leave alone what only TO holds.")
+    bounds: BoundOptions = group(BoundOptions)
     pace: PaceOptions = group(PaceOptions)
     attempts: int = attempts_option()
     files: DiffFileOptions = group(DiffFileOptions)
@@ -51,7 +52,13 @@ def check(request: _CheckRequest) -> int:
     chosen = [by for by, given in ways.items() if given]
     if len(chosen) > 1:
         raise ConfigurationError("--size-only, --checksum and --download exclude each other")
-    how = fill(CheckOptions, request, by=chosen[0] if chosen else By.EVIDENCE, filters=filters)
+    how = fill(
+        CheckOptions,
+        request,
+        by=chosen[0] if chosen else By.EVIDENCE,
+        filters=filters,
+        bounds=request.bounds.to_bounds(),
+    )
     with (
         request.stores.opened(request.application) as (source, destination, _),
         Differences(vars(request.files)) as files,

@@ -8,8 +8,9 @@ from functools import partial
 from migrate_storage.cli.application_options import ApplicationOptions, JournalOptions
 from migrate_storage.cli.distributed import Distribution
 from migrate_storage.cli.option import command, fill, group, option
-from migrate_storage.cli.param_types import SECONDS, Age
+from migrate_storage.cli.param_types import SECONDS
 from migrate_storage.cli.shared_options import (
+    BoundOptions,
     CensusFlags,
     JobOutput,
     LimitOptions,
@@ -43,10 +44,7 @@ class _SyncRequest:
         metavar="N|P%", default=_DEFAULT.max_delete, show_default=True,
         help="More than this, or than this share of TO's objects, and nothing is deleted.",
     )  # fmt: skip
-    min_age: float = option(
-        metavar="AGE", type=Age(), default="1h", show_default=True,
-        help="Never delete an object that is younger: its row may be under way.",
-    )  # fmt: skip
+    bounds: BoundOptions = group(BoundOptions)
     watch: float | None = option(
         metavar="INTERVAL", type=SECONDS,
         help="Look again and again, with this pause, and say how far TO was behind; ends with Ctrl-C or --max-duration.",
@@ -79,7 +77,8 @@ def sync(request: _SyncRequest) -> object:
     FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of
     obstore or fsspec. Different is: another size, else another digest where both sides tell one, else a source that is
     newer. With --app, what a row names under TO is neither replaced nor deleted. Stopped at any moment, the same
-    command goes on. Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
+    command goes on. Objects beyond --min-size, --max-size, --min-age and --max-age are neither copied nor deleted; a
+    source that is beyond them leaves its copy at TO as it is. Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
     """
     from migrate_storage.jobs.connections import journaled
     from migrate_storage.jobs.sync.job import Sync
@@ -88,7 +87,10 @@ def sync(request: _SyncRequest) -> object:
     if request.checksum and request.size_only:
         raise ConfigurationError("--size-only and --checksum exclude each other")
     by = "checksum" if request.checksum else "size" if request.size_only else None
-    how = fill(SyncOptions, request, by=by, filters=filters)
+    bounds = request.bounds.to_bounds()
+    # A younger object at TO is not deleted: its row may be under way.
+    min_age = bounds.min_age if bounds.min_age is not None else _DEFAULT.min_age
+    how = fill(SyncOptions, request, by=by, filters=filters, bounds=bounds, min_age=min_age)
     with request.stores.opened(request.application) as (source, destination, application):
         if not request.distribution.alone and application is None and how.journal is None:
             raise ConfigurationError(

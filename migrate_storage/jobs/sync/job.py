@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -206,7 +206,7 @@ class Sync(Job[_Facts]):
             )
         plan = plan_of(
             "sync", self._source.key, self._destination.key, options.by, options.delete, options.max_delete,
-            options.min_age, options.filters.given,
+            options.min_age, options.filters.given, astuple(options.bounds),
         )  # fmt: skip
         return ShardedJob(
             lease=self._lease, seconds=options.lease, plan=plan, limits=self.pace, cut=uncut, ends=False,

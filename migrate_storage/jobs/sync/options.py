@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.filters import Filters
+from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.core.text import MiB
 from migrate_storage.jobs.census_options import CensusOptions
 
@@ -22,6 +22,8 @@ class SyncOptions(CensusOptions):
 
     #: The keys that the sync deals with.
     filters: Filters = field(default_factory=Filters)
+    #: Sizes and ages of the objects that the sync deals with. It neither copies nor deletes others.
+    bounds: ObjectBounds = field(default_factory=ObjectBounds)
     #: ``None`` compares a digest that both sides report, else their times; ``checksum`` reads both instead; ``size`` is content
     #: with equal sizes.
     by: str | None = None

@@ -45,6 +45,8 @@ class _Pass:
     """Counts and collected pairs of one pass."""
 
     quiet: bool
+    #: Seconds since the epoch.
+    began: float = field(default_factory=time.time)
     incomplete: bool = False
     at_destination: int = 0
     failed: int = 0
@@ -117,14 +119,13 @@ class Reconciler:
             seen = _Pass(quiet)
             for aside in (seen.extraneous, seen.deferred):
                 stack.enter_context(aside)
-            began = time.time()
             pairs = stack.enter_context(closing(merge(self._listed, self._other)))
             self._process(self._reconcile, self._plan(pairs, seen), seen)
             # After the listings: what a row names by now was listed as it is, or is seen to have changed since.
             named = self._find_named(stack, seen)
             self._process(self._reconcile, self._without_named(seen.deferred, named, self._outcome_of_named), seen)
             self._delete_extraneous(seen, named, exclude_runs)
-            seconds = max(0.0, began - seen.oldest)
+            seconds = max(0.0, seen.began - seen.oldest)
             return Behind(objects=seen.reconciled, bytes=seen.bytes, seconds=seconds)
 
     def _plan(self, pairs: Iterable[Pair], seen: _Pass) -> Iterator[Pair]:
@@ -135,6 +136,9 @@ class Reconciler:
                 return
             mine = self._is_mine is None or self._is_mine(pair.key)
             if not mine or is_ours(pair) or not self._options.filters.matches(pair.key):
+                continue
+            meta = pair.source or pair.destination
+            if meta is not None and not self._options.bounds.admits(meta, seen.began):
                 continue
             seen.at_destination += pair.destination is not None
             if pair.source is None:

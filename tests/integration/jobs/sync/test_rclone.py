@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from migrate_storage.core.filters import Filters
+from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.engine.compare import By
 from migrate_storage.jobs.check import Check, CheckOptions
 from migrate_storage.reporting.diff_files import KINDS, Differences
@@ -71,3 +73,48 @@ def test_thirty_pairs_of_trees(tmp_path: Path, seed: int, sync: Run, evidence: E
         pairs=30,
         objects=objects,
     )
+
+
+_BOUNDS = (
+    ({"min_size": 10}, ("--min-size", "10B")),
+    ({"max_size": 10}, ("--max-size", "10B")),
+    ({"min_size": 10, "max_size": 10}, ("--min-size", "10B", "--max-size", "10B")),
+    ({"min_age": 86400.0 * 3}, ("--min-age", "3d")),
+    ({"max_age": 86400.0 * 3}, ("--max-age", "3d")),
+)
+
+
+@pytest.mark.parametrize(("bounds", "flags"), _BOUNDS)
+def test_sizes_and_ages_are_bounded_as_by_rclone(
+    tmp_path: Path, sync: Run, bounds: dict[str, float], flags: tuple[str, ...]
+) -> None:
+    """Files of both sides, some on the bounds of size; none on those of age, for time passes between the two."""
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    now = time.time()
+    for side, days in ((source, (1, 2, 5)), (destination, (4, 6))):
+        side.mkdir()
+        for size in (9, 10, 11):
+            for age in days:
+                path = side / f"{side.name[0]}{size}-{age}"
+                path.write_bytes(b"x" * size)
+                os.utime(path, (now - 86400 * age,) * 2)
+    theirs = tmp_path / "theirs"
+    shutil.copytree(destination, theirs)
+    assert rclone("sync", "--checksum", source, theirs, *flags).returncode == 0
+    given = ObjectBounds(**bounds)  # type: ignore[arg-type]
+    ours, code = compared(source, destination, By.DOWNLOAD, tmp_path, bounds=given)
+    assert (ours, code) == by_rclone(source, destination, tmp_path, *flags)
+    report = sync(source, destination, bounds=given, by="checksum", delete=True, max_delete="100%", min_age=0)
+    assert report.exit_code == 0, report
+    assert files(destination) == files(theirs)
+
+
+def test_a_source_beyond_the_bounds_leaves_its_copy(tmp_path: Path, sync: Run) -> None:
+    """rclone deletes such a copy."""
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    for side, content in ((source, b"grown beyond"), (destination, b"small")):
+        side.mkdir()
+        (side / "a").write_bytes(content)
+    report = sync(source, destination, bounds=ObjectBounds(max_size=10), delete=True, max_delete="100%", min_age=0)
+    assert (report.exit_code, report.objects) == (0, 0)
+    assert files(destination) == {"a": b"small"}
