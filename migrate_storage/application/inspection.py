@@ -64,7 +64,7 @@ class BackendUse:
         self.files[ref.column] += 1
         registrations = self.cutover or ((self.registration,) if self.registration is not None else ())
         for each in registrations:
-            if not each.root:
+            if not each.root and not each.own_class:
                 self.roots[each.place(filename).root] += 1
         reason = next(filter(None, (reason_to_refuse(each, filename) for each in registrations)), None)
         if reason:

@@ -44,7 +44,7 @@ class Note:
 class Place:
     """The physical place of an object. Equal places are one object."""
 
-    #: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http``, or an fsspec protocol.
+    #: ``s3``, ``gcs``, ``azure``, ``file``, ``memory``, ``http``, an fsspec protocol, or ``own`` for a class of the application.
     service: str
     #: The service's endpoint, normalised (scheme, host, port, no trailing slash); empty for the vendor's own.
     endpoint: str
@@ -56,6 +56,8 @@ class Place:
     def __str__(self) -> str:
         if self.service == "file":
             return "/" + self.key.lstrip("/")
+        if self.service == "own":
+            return f"{self.endpoint}:{self.key}"
         return f"{self.service}://{self.root}/{self.key}"
 
 

@@ -17,6 +17,7 @@ from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Attributes, Capabilities, Note, Place, Severity
 from migrate_storage.engine.listing_evidence import listing_matches_head
 from migrate_storage.engine.transfer import Digests, part_size
+from migrate_storage.stores.backend_store import BackendReadError, BackendStore
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -31,8 +32,9 @@ SCRATCH = ".migrate-storage"
 """The prefix of the objects that probe a destination."""
 _MAX_PROBE_WRITES = 3
 """How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
-
-
+_RAISE_MISSING = (
+    "let it raise FileNotFoundError for a missing file, so that one is told from a file that cannot be read"
+)
 _MAX_FREE_WRITES = 2
 """How often a conditional write to a free name is tried: S3 may answer 409 while other requests are in progress."""
 
@@ -52,7 +54,12 @@ def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) 
             )
         at = source.resolve_place(replace(root, key=root.key + random_key))
         if at is not None:
-            _check_not_found(at, f"the source {source.key!r} ({root.service} {root.root})", retry)
+            where = (
+                f"class {source.registration.own_class}"
+                if source.registration.own_class
+                else f"{root.service} {root.root}"
+            )
+            _check_not_found(at, f"the source {source.key!r} ({where})", retry)
 
 
 def check_absent(side: ResolvedBackend, retry: Retry) -> None:
@@ -90,9 +97,8 @@ def _check_not_found(at: ObjectAt, what: str, retry: Retry) -> None:
         if missing.failure.kind is not FailureKind.MISSING:
             raise PreflightError(explain_unusable(what, "reading a key that does not exist", missing)) from missing
     else:
-        raise PreflightError(
-            f"{what} answers that a random key exists: it cannot be asked what it holds; check the endpoint and the path style"
-        )
+        advice = _RAISE_MISSING if isinstance(at.store, BackendStore) else "check the endpoint and the path style"
+        raise PreflightError(f"{what} answers that a random key exists: it cannot be asked what it holds; {advice}")
     try:
         retry.call(lambda: next(iter(at.store.list(at.key.rpartition("/")[0])), None))
     except StoreRequestError as error:
@@ -107,7 +113,12 @@ def explain_unusable(what: str, doing: str, error: StoreRequestError) -> str:
         FailureKind.DENIED: "check the credentials; S3 also answers so for a missing key where the right to list is missing: grant s3:ListBucket",
         FailureKind.TRANSIENT: "check the endpoint and that the service runs",
         FailureKind.FULL: "make room",
-    }.get(error.failure.kind, "check its configuration with 'migrate-storage doctor'")
+    }.get(
+        error.failure.kind,
+        _RAISE_MISSING
+        if isinstance(error.__cause__, BackendReadError)
+        else "check its configuration with 'migrate-storage doctor'",
+    )
     return f"{what} cannot be used: {doing} failed: {error.failure.message}; {advice}"
 
 

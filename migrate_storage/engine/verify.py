@@ -28,7 +28,7 @@ from migrate_storage.engine.transfer import (
     UnverifiedCopy,
     copy_bytes,
 )
-from migrate_storage.stores.base import ObjectAt, Opened
+from migrate_storage.stores.base import ObjectAt, Opened, is_content_tag
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
@@ -168,7 +168,8 @@ def _copy_until_verified(
             if error.failure.kind is FailureKind.EXISTS and create:
                 raise DestinationExistsError(error, sent) from error
             raise
-        if not policy.recheck_source:
+        # Where HEAD reads the bytes, the second read of the proof was one, after the PUT.
+        if not policy.recheck_source or is_content_tag(verified.source.e_tag):
             return verified
         now = retry.or_none_if_missing(source.head)
         if now is None:

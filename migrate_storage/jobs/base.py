@@ -76,7 +76,7 @@ class Job(ABC, Generic[F]):
         )
         self.context = JobContext(
             stats=RunStats(listener), stop=stop, retry=Retry(pace.attempts, stop, limiter.on_throttled), limiter=limiter,
-            limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop),
+            limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop, pace.memory),
         )  # fmt: skip
         self.part = part
         self.share: ShardRun | None = None

@@ -19,7 +19,7 @@ from migrate_storage.jobs.context import DEFAULT_CONCURRENCY, JobPace
 from migrate_storage.journal import new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.listing import IncompleteError, Listing
-from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.resolved_backend import ResolvedBackend, refuse_own_class
 
 __all__ = ("Check", "CheckOptions")
 
@@ -83,6 +83,7 @@ class Check(Job[None]):
             ConfigurationError: a side cannot be listed or reached.
         """
         for side in (self._source, self._destination):
+            refuse_own_class(side)
             check_source(side, [side.root], self.context.retry)
         return self.execute(None, None)
 

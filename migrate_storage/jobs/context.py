@@ -10,9 +10,9 @@ from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.events import Noted
 from migrate_storage.core.model import Note, Severity
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
-from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.reporting.run_stats import RunStats
+from migrate_storage.stores.memory_budget import MemoryBudget
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.retry import Retry
 
@@ -38,6 +38,8 @@ class JobPace:
     bandwidth: int | None = None
     #: ``None`` sets no limit.
     max_requests_per_second: float | None = None
+    #: Bytes of content that a store may hold at once which reads objects whole; ``None`` means 64 MiB.
+    memory: int | None = None
     #: Bytes of content after which no further object is begun; ``None`` sets no limit.
     max_bytes: int | None = None
     #: Seconds after which no further object is begun; ``None`` sets no limit.

@@ -17,13 +17,13 @@ from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.resolved import ResolvedCutover, resolve_backend
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
-from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.engine.verify import consistent_with
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.revert.restore_row import RestoreTask, RowRestorer, value_before_runs
 from migrate_storage.journal import Journal, ObjectRecord, object_id
 from migrate_storage.stores.failures import FailureKind
+from migrate_storage.stores.memory_budget import MemoryBudget
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate.places import resolve_links

@@ -8,12 +8,24 @@ from typing import NamedTuple, Protocol
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 
-__all__ = ("DigestHeaders", "ObjectAt", "Opened", "Store", "plain_e_tag")
+__all__ = ("DigestHeaders", "ObjectAt", "Opened", "Store", "content_tag", "is_content_tag", "plain_e_tag")
+
+_CONTENT_TAG = "sha256-"
 
 
 def plain_e_tag(e_tag: str | None) -> str | None:
     """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT differ."""
     return (e_tag or "").removeprefix("W/").strip('"') or None
+
+
+def content_tag(sha256: str) -> str:
+    """Return the tag of an object in a store whose HEAD reads the object: the digest of its bytes, in hex."""
+    return f"{_CONTENT_TAG}{sha256}"
+
+
+def is_content_tag(e_tag: str | None) -> bool:
+    """Whether :func:`content_tag` made a tag."""
+    return (e_tag or "").startswith(_CONTENT_TAG)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

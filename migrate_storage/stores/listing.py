@@ -21,7 +21,7 @@ from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.listed_paths import list_beside
-from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.resolved_backend import ResolvedBackend, refuse_own_class
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
 
@@ -78,8 +78,9 @@ class Listing:
             on_fallback: called with one line when fsspec lists in place of obstore.
 
         Raises:
-            ConfigurationError: the backend has no bucket or folder of its own.
+            ConfigurationError: the backend has no bucket or folder of its own, or is of the application's own class.
         """
+        refuse_own_class(side)
         root = side.root
         if (side.registration.protocol in _BUCKETED and not root.root) or (root.service == "file" and not root.key):
             raise ConfigurationError(
@@ -270,6 +271,7 @@ class StoreLister:
     """
 
     def __init__(self, side: ResolvedBackend) -> None:
+        refuse_own_class(side)
         root, path, place = side.root, side.registration.path("x"), side.place("x")
         folder = root.key if root.service == "file" else path[:-1]
         empty = not root.root if root.service in _BUCKETED else root.service != "memory" and not folder.strip("/")

@@ -1,4 +1,4 @@
-"""Limits on bytes and requests per second."""
+"""Limits on bytes and requests per second, and on memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from migrate_storage.core.errors import StoppedError
+from migrate_storage.stores.memory_budget import MemoryBudget
 
 __all__ = ("RateLimiter", "StoreLimits")
 
@@ -87,8 +88,12 @@ class StoreLimits:
         requests: requests per second, about: a library below may send several for one call, such as the parts of a
             large upload.
         stopping: set when the job is to stop.
+        memory: bytes of content that stores may hold at once which read objects whole; ``None`` means 64 MiB.
     """
 
-    def __init__(self, bandwidth: float | None, requests: float | None, stopping: threading.Event) -> None:
+    def __init__(
+        self, bandwidth: float | None, requests: float | None, stopping: threading.Event, memory: int | None = None
+    ) -> None:
+        self.memory = MemoryBudget.default() if memory is None else MemoryBudget(memory)
         self.bandwidth = RateLimiter(bandwidth, stopping)
         self.requests = RateLimiter(requests, stopping)

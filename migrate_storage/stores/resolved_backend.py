@@ -10,6 +10,7 @@ from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Capabilities, Place
+from migrate_storage.stores.backend_store import BackendStore, describe_read_only
 from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.fsspec_store import FsspecStore
@@ -21,7 +22,7 @@ from migrate_storage.stores.throttled_store import ThrottledStore
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, backend_pair, read
 
-__all__ = ("ResolvedBackend", "describe_two_places")
+__all__ = ("ResolvedBackend", "describe_two_places", "refuse_own_class")
 
 Bucket = tuple[str, str]
 """The endpoint and the root of a place."""
@@ -36,6 +37,16 @@ def describe_two_places(backend: Any) -> str:
     )
 
 
+def refuse_own_class(side: ResolvedBackend) -> None:
+    """Refuse what lists, writes or deletes.
+
+    Raises:
+        ConfigurationError: the backend is of the application's own class, which is only read.
+    """
+    if side.registration.own_class:
+        raise ConfigurationError(describe_read_only(side.key, side.registration.own_class))
+
+
 _LISTING_RETRIES = 4
 """How often obstore repeats each request of a listing. Its pauses begin at 0.1 s and double."""
 
@@ -44,7 +55,8 @@ class ResolvedBackend:
     """A backend and its stores, one for each bucket, opened when first needed.
 
     Args:
-        backend: a StorageBackend: FSSpecBackend, or an ObstoreBackend of this package or of advanced-alchemy.
+        backend: a StorageBackend: FSSpecBackend, an ObstoreBackend of this package or of advanced-alchemy, or the
+            application's own class.
         attempts: how often obstore itself sends one request; jobs repeat requests themselves.
         pace: limits the requests; ``None`` sets no limit.
         opaque_etags: whether the user says that its ETags are no digests, although they look like MD5s.
@@ -134,6 +146,8 @@ class ResolvedBackend:
         Raises:
             KeyRefusedError: no library can address that key.
         """
+        if self.registration.own_class:
+            return ObjectAt(self._open_own(), filename)
         place = place or self.place(filename)
         reason = unaddressable(place.key, local=place.service == "file")
         store = self._by_key.get((place.endpoint, place.root))
@@ -212,6 +226,8 @@ class ResolvedBackend:
             folder = "" if place.root == "/" else place.root
             return ObjectAt(self._open_fsspec(), f"{folder}/{place.key}")
         root = self.root
+        if self.registration.own_class and (place.service, place.endpoint) != (root.service, root.endpoint):
+            return None
         if root.root == place.root and place.key.startswith(root.key):
             return self.resolve(place.key[len(root.key) :])
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
@@ -239,6 +255,13 @@ class ResolvedBackend:
                 "Register an FSSpecBackend or an ObstoreBackend for the same files"
             )
         return ObstoreStore(fs, self._store_name(""))
+
+    def _open_own(self) -> Store:
+        with self._lock:
+            # It keeps to the limits by itself: its HEAD reads bytes.
+            if "own:" not in self._stores:
+                self._stores["own:"] = BackendStore(self.backend, self.key, self._pace)
+            return self._stores["own:"]
 
     def _open_fsspec(self) -> Store:
         config = self.registration.translation.config

@@ -32,6 +32,8 @@ CODES: dict[str, Code] = {
         "Report it with the names (not the values) of the options; use it as a source through fsspec meanwhile"),
     "backend.unknown": Code(_REFUSED, "Neither an fsspec nor an obstore backend, but {subject}",
         "Move its files with code of your own, or register an FSSpecBackend that reaches them"),
+    "backend.own": Code(_REFUSED, "{subject} is a class of the application, with {methods} of its own; obstore has no counterpart",
+        "'run --to' another key copies them, read through these methods"),
     "backend.unreadable": Code(_REFUSED, "The store of backend {subject} does not tell its configuration",
         "Construct it with client_options={{...}} instead of plain allow_http or timeout arguments"),
     "protocol.source_only": Code(_REFUSED,

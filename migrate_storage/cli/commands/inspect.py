@@ -148,6 +148,8 @@ def _describe_backend(use: BackendUse) -> str:
 
 
 def _describe_registration(registration: Registration, driver: str) -> str:
+    if registration.own_class:
+        return f"{registration.own_class}, a class of the application, read through its own methods"
     (entry,) = entries([(registration.key, registration.translation)])
     if driver == "obstore":
         return f"obstore, {entry.fs or registration.protocol}"

@@ -31,7 +31,9 @@ from migrate_storage.jobs.cutovers import cutovers_among, refuse_unregistered_cu
 from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
 from migrate_storage.journal import Journal, ObjectRecord, RunRecord, new_run_id
 from migrate_storage.reporting import Report
+from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import StoreRequestError
+from migrate_storage.translate.registration import DIRECT
 
 __all__ = ("Purge",)
 
@@ -113,6 +115,7 @@ class Purge(Job[_Facts]):
                 f"run {first.id} went from {first.source!r} to {first.destination!r}, and {side.key!r} is a cutover now "
                 f"({side.state.describe()}): nothing was deleted; end it, and register under {side.key!r} the side that the run knew"
             )
+        _refuse_own_deletes(destination if options.leftovers else source)
         filenames = self._sample_filenames(journal, [run.id for run in runs])
         proof = prove_places(source, destination, filenames, self.context.retry, probe=options.yes)
         if proof.by_objects:
@@ -248,6 +251,16 @@ class Purge(Job[_Facts]):
                 size=record.size, reason="" if purged else decision.reason, evidence=decision.reason if purged else "",
             )
         )  # fmt: skip
+
+
+def _refuse_own_deletes(side: ResolvedBackend) -> None:
+    """Refuse a class whose ``delete_object`` is the application's: a DELETE of the store may not be what it does."""
+    if side.registration.overrides:
+        methods = " and ".join(side.registration.overrides)
+        raise ConfigurationError(
+            f"the class {type(side.backend).__name__} of {side.key!r} overrides {methods}, and purge deletes from the store directly: "
+            f"delete the objects through the class, or say '{DIRECT} = True' in it if that is the same"
+        )
 
 
 def _refuse_hidden(journal: Journal, first: RunRecord) -> None:

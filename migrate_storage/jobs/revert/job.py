@@ -21,7 +21,6 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, exchange_files, parse_slots, same_json
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.database.rights import check_rows
-from migrate_storage.engine.memory_budget import MemoryBudget
 from migrate_storage.engine.recovery import recover_intents
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.base import Job, JobDescription
@@ -32,6 +31,7 @@ from migrate_storage.jobs.revert.restore_row import RestoreDecision, RestoreTask
 from migrate_storage.jobs.rights import check_rights
 from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.reporting import Report
+from migrate_storage.stores.memory_budget import MemoryBudget
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
 __all__ = ("Revert", "RevertOptions")

@@ -239,6 +239,9 @@ class RowRestorer:
                 return OutcomeKind.REWRITTEN, "both read", equal
             reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
             return OutcomeKind.CONFLICT, reason, None
+        if own_class := self._source.registration.own_class:
+            reason = f"{record.destination} would have to be copied back to {record.source}, and {own_class} is only read: save it there by hand"
+            return OutcomeKind.CONFLICT, reason, None
         if self._dry_run:
             return OutcomeKind.REWRITTEN, "", None
         verified = self._copied_back[record.id] = self._copy_back(record, source, destination, here, content_type)

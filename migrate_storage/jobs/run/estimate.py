@@ -17,6 +17,8 @@ from migrate_storage.jobs.context import DEFAULT_CONCURRENCY, JobContext
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.reporting import Estimate
+from migrate_storage.stores.backend_store import READS_PER_OBJECT
+from migrate_storage.stores.base import is_content_tag
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.retry import StoreRequestError
 
@@ -66,6 +68,8 @@ def _add_object(sum_: Estimate, record: ObjectRecord, *, local: tuple[bool, bool
     length = record.size or 0
     large = length > SMALL_BYTES
     twice = not local[0] and not _is_digest(record.source_etag)
+    whole = is_content_tag(record.source_etag)
+    reads, bodies = (READS_PER_OBJECT, READS_PER_OBJECT) if whole else (1 + twice + HEADS_PER_OBJECT, 1 + twice)
     back = not local[1] and not proved
     writes = 2 + math.ceil(length / part_size(length)) if large else 1
     return replace(
@@ -73,8 +77,8 @@ def _add_object(sum_: Estimate, record: ObjectRecord, *, local: tuple[bool, bool
         objects=sum_.objects + 1,
         bytes=sum_.bytes + length,
         in_parts=sum_.in_parts + large,
-        source_reads=sum_.source_reads + (0 if local[0] else 1 + twice + HEADS_PER_OBJECT),
-        source_bytes=sum_.source_bytes + length * (1 + twice),
+        source_reads=sum_.source_reads + (0 if local[0] else reads),
+        source_bytes=sum_.source_bytes + length * bodies,
         twice=sum_.twice + twice,
         destination_writes=sum_.destination_writes + (0 if local[1] else writes),
         destination_reads=sum_.destination_reads + (0 if local[1] else 2 + back),

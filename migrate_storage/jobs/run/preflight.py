@@ -31,10 +31,12 @@ from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.rights import check_rights
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, RekeyRule
+from migrate_storage.stores.backend_store import READS_PER_OBJECT
 from migrate_storage.stores.rate_limit import StoreLimits
-from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.resolved_backend import ResolvedBackend, refuse_own_class
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.codegen.entries import store_url
+from migrate_storage.translate.registration import DIRECT
 
 __all__ = ("RunPreflight", "check", "examine")
 
@@ -101,9 +103,11 @@ def examine(
         opaque_etags=options.source in options.opaque_etags,
         consistent_listings=options.source in options.consistent_listings,
     )  # fmt: skip
+    if options.destination is None:
+        refuse_own_class(source)
     samples, filenames = _sample_files(rows, source)
     roots = _find_buckets(samples, source)
-    notes = [*source.registration.translation.notes, *_note_triggers(rows, database), *_note_user_word(source)]
+    notes = [*_note_source(source), *_note_triggers(rows, database), *_note_user_word(source)]
     if options.dry_run:
         notes.append(_note_unproved(source))
     check_source(source, roots, retry)
@@ -120,6 +124,7 @@ def examine(
         find_backend(application.backends, options.destination), pace=pace,
         consistent_listings=options.destination in options.consistent_listings,
     )  # fmt: skip
+    refuse_own_class(destination)
     if not destination.root.root and destination.registration.driver == "fsspec":
         raise ConfigurationError(
             f"the destination {options.destination!r} names no bucket: give its backend a prefix or a URL with one"
@@ -201,6 +206,16 @@ def _prove_swap(
     return PlaceProof(shared=True)
 
 
+def _note_source(side: ResolvedBackend) -> tuple[Note, ...]:
+    """Return what is known of the source: notes of its translation, or that it is read through its own methods."""
+    registration = side.registration
+    if not registration.own_class:
+        return registration.translation.notes
+    message = f"its files are read by get_content of the class {registration.own_class}: whole, and {READS_PER_OBJECT} times each"
+    todo = f"nothing; where the class changes neither bytes nor keys, '{DIRECT} = True' in it lets obstore read them"
+    return (Note(severity=Severity.INFO, code="source.own-class", subject=side.key, message=message, todo=todo),)
+
+
 def _note_unproved(side: ResolvedBackend) -> Note:
     """Return what a dry run, which writes nothing, leaves to the run."""
     return Note(
@@ -278,6 +293,7 @@ _NOT_PRESERVED = {
     "gcs": "ACLs, storage class, holds, encryption keys, older generations and update time",
     "azure": "blob tags, access tier, immutability, snapshots, older versions and Last-Modified",
     "file": "owner, mode and modification time",
+    "own": "anything but bytes; the content type is that of the row",
 }
 
 

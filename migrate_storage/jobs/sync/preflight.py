@@ -15,7 +15,7 @@ from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.probe import check_absent, check_source, try_destination
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.stores.listing import Listing
-from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.resolved_backend import ResolvedBackend, refuse_own_class
 from migrate_storage.stores.retry import Retry
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import same_service
@@ -46,6 +46,8 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
         ConfigurationError: the destination is the source, inside of it or around it, or cannot be written whole.
         PreflightError: a side cannot be reached, read or written.
     """
+    for side in (source, destination):
+        refuse_own_class(side)
     kind = destination.registration.protocol
     if kind not in DESTINATION_SERVICES:
         raise ConfigurationError(

@@ -35,7 +35,7 @@ def registration_lines(entry: Entry) -> list[str]:
     """Return the lines that register one backend; comments where that is impossible."""
     key = _write_literal(entry.key)
     if entry.refused:
-        return [f"# {printable(key)}: stays an FSSpecBackend."]
+        return [f"# {printable(key)}: stays as it is."]
     if entry.per_row:
         return [
             "# Each row names its own place: this opens a store for each, once the old backend is registered.",

@@ -27,7 +27,7 @@ def as_toml(written: Sequence[Entry]) -> str:
     for entry in written:
         lines += [f"# {note.severity.value}: {printable(note.message)} [{note.code}]" for note in entry.notes]
         if not entry.fs:
-            why = "each row names its own place" if entry.per_row else "it stays an FSSpecBackend"
+            why = "each row names its own place" if entry.per_row else "it stays as it is"
             lines += [f"# {_quote_text(entry.key)}: {why}.", ""]
             continue
         if entry.credentials:

@@ -21,11 +21,20 @@ from migrate_storage.translate.registration.obstore_backends import (
     store_config,
     store_registration,
 )
+from migrate_storage.translate.registration.own_class import (
+    DIRECT,
+    find_overrides,
+    own_registration,
+    prefers_async,
+    reads_its_own_way,
+)
 from migrate_storage.translate.registration.registration import Registration
 
 __all__ = (
+    "DIRECT",
     "Registration",
     "backend_pair",
+    "prefers_async",
     "protocol_registration",
     "read",
     "read_filesystem",
@@ -47,10 +56,17 @@ def read(backend: Any, environment: Mapping[str, str] | None = None) -> Registra
         environment: environment variables; ``None`` for those of this process.
 
     Returns:
-        The registration. For a backend of an unknown kind its translation has no configuration, and a note.
+        The registration. For a backend of the application's own class its translation has no configuration, and a note.
     """
-    environment = os.environ if environment is None else environment
-    key = str(getattr(backend, "key", ""))
+    key, overrides = str(getattr(backend, "key", "")), find_overrides(backend)
+    if reads_its_own_way(overrides):
+        return own_registration(key, backend, overrides)
+    found = _read_known(key, backend, os.environ if environment is None else environment)
+    return replace(found, overrides=overrides) if overrides else found
+
+
+def _read_known(key: str, backend: Any, environment: Mapping[str, str]) -> Registration:
+    """Read a backend that reads as a library's backend does."""
     driver = str(getattr(backend, "driver", "") or type(backend).__name__)
     if driver == "fsspec":
         prefix = getattr(backend, "prefix", None)

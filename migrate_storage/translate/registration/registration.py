@@ -31,6 +31,10 @@ class Registration:
     root: str = ""
     #: The prefix of every key, with the slash; empty for none.
     below: str = ""
+    #: The application's class whose public methods read the files; empty where the filesystem or the store is read.
+    own_class: str = ""
+    #: Methods for reading, keys and deleting that are not those of a library's backend.
+    overrides: tuple[str, ...] = ()
     #: The live fsspec filesystem below all wrappers, caches included; ``None`` for an obstore backend.
     filesystem: Any = field(default=None, repr=False, compare=False)
     #: Returns the path of a row's filename in :attr:`filesystem`.

@@ -16,6 +16,8 @@ class Breaking(ObstoreBackend):
     """Fails each request for which ``broken`` says so, ``before`` or ``after`` its effect; or kills who asked, ``killed``
     before and ``dead`` after it."""
 
+    #: What is overridden changes neither bytes nor keys.
+    migrate_storage_direct = True
     broken: Callable[[str], str | None] = staticmethod(lambda _: None)
 
     def _harm(self, name: str, work: Callable[[], Any]) -> Any:

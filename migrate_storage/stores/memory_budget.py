@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
+
+from migrate_storage.core.text import MiB
 
 __all__ = ("MemoryBudget",)
 
@@ -19,6 +22,11 @@ class MemoryBudget:
     def __init__(self, limit: int) -> None:
         self._limit = self._left = limit
         self._condition = threading.Condition()
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return a budget of 64 MiB."""
+        return cls(64 * MiB)
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
