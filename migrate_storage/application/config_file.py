@@ -30,6 +30,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from migrate_storage.core.errors import ConfigurationError
@@ -104,16 +105,23 @@ class Settings:
         return {backend.key: backend.build() for backend in (self.source, self.destination) if backend is not None}
 
 
-def load_settings(path: Path | None, known: Collection[str], environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    path: Path | None,
+    known: Collection[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
     """Read a configuration file.
 
     Args:
         path: The file; ``None`` means :data:`DEFAULT_FILE` in the working directory, if it exists.
         known: Names of the command line's options, without the dashes.
         environment: The variables of ``${NAME}``; the process's environment by default.
+        renamed: Earlier names of options, with those of today.
 
     Raises:
-        ConfigurationError: the file is not TOML, or has an unknown name. The message names the line.
+        ConfigurationError: the file is not TOML, or has an unknown or earlier name. The message names the line.
     """
     if path is None:
         if not DEFAULT_FILE.is_file():
@@ -130,7 +138,7 @@ def load_settings(path: Path | None, known: Collection[str], environment: Mappin
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: {_describe_syntax_error(error, text)}") from None
     reader = _Reader(path, text, os.environ if environment is None else environment)
-    return reader.read_settings(data, known)
+    return reader.read_settings(data, known, renamed)
 
 
 def _describe_syntax_error(error: tomllib.TOMLDecodeError, text: str) -> str:
@@ -149,13 +157,15 @@ class _Reader:
     text: str
     environment: Mapping[str, str]
 
-    def read_settings(self, data: Mapping[str, Any], known: Collection[str]) -> Settings:
+    def read_settings(self, data: Mapping[str, Any], known: Collection[str], renamed: Mapping[str, str]) -> Settings:
         options: dict[str, Any] = {}
         backends: dict[str, BackendSettings] = {}
         for raw, value in data.items():
             name = raw.replace("_", "-")
             if name in _DRIVERS:
                 backends[name] = self._read_backend(name, value)
+            elif name in renamed:
+                raise self._make_error(raw, f"{raw!r} is now called {renamed[name]!r}")
             elif name not in known:
                 raise self._refuse_name(raw, "", {*known, *_DRIVERS})
             elif isinstance(value, dict):

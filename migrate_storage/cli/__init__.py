@@ -14,22 +14,24 @@ from migrate_storage.cli.commands.explain import explain
 from migrate_storage.cli.commands.history import report, runs, status
 from migrate_storage.cli.commands.init import init
 from migrate_storage.cli.commands.inspect import inspect
+from migrate_storage.cli.commands.journal import journal
 from migrate_storage.cli.commands.orphans import orphans
 from migrate_storage.cli.commands.purge import purge
 from migrate_storage.cli.commands.revert import revert
 from migrate_storage.cli.commands.run import plan, run
 from migrate_storage.cli.commands.sync import sync
-from migrate_storage.cli.commands.tables import tables
 from migrate_storage.cli.commands.translate import translate
 from migrate_storage.cli.commands.verify import verify
 from migrate_storage.cli.embedding import mount
-from migrate_storage.cli.option import example
+from migrate_storage.cli.option import example, taking_earlier_words
 
 __all__ = ("add_storage_commands", "cli")
 
+_EARLIER_WORDS = taking_earlier_words({"tables": "journal"})
+
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, **_EARLIER_WORDS},
     epilog=example("demo", "plan --app myapp.storage --from old --to new"),
 )
 @click.version_option(package_name="migrate-storage", prog_name="migrate-storage")
@@ -48,7 +50,7 @@ _COMMANDS = (
     *(sync, check),
     *(runs, status, control, report),
     cutover,
-    tables,
+    journal,
 )
 
 for command in _COMMANDS:
@@ -68,4 +70,5 @@ def add_storage_commands(group: click.Group | None = None) -> click.Group:
         The group.
     """
     own = (command for command in _COMMANDS if command.name != "demo")
-    return mount(own, group if group is not None else click.Group("storage", help=cli.help, epilog=None))
+    new = click.Group("storage", help=cli.help, epilog=None, context_settings=_EARLIER_WORDS)
+    return mount(own, group if group is not None else new)

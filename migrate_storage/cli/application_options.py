@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from migrate_storage.application.config_file import DEFAULT_FILE, Settings, load_settings
 from migrate_storage.cli.embedding import application_of
-from migrate_storage.cli.option import PARAMETERS, group, option, parameter_variable
+from migrate_storage.cli.option import PARAMETERS, RENAMED, group, option, parameter_variable
 from migrate_storage.cli.param_types import Names
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
@@ -42,7 +42,7 @@ class _UsageError(click.ClickException):
 def _read_settings(context: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
     """Read the configuration file, which gives the defaults of the other options."""
     try:
-        settings = load_settings(value, PARAMETERS)
+        settings = load_settings(value, PARAMETERS, renamed=RENAMED)
     except ConfigurationError as error:
         raise _UsageError(str(error)) from None
     context.meta[_SETTINGS] = settings

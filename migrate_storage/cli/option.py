@@ -1,4 +1,4 @@
-"""Options of a command, declared as the fields of one frozen dataclass.
+"""Options of a command, declared as the fields of one frozen dataclass; and the words of an earlier version.
 
 An option has one name: on the command line, in the environment and in the configuration file. A group is a dataclass
 of options that several commands share::
@@ -11,20 +11,36 @@ of options that several commands share::
 
     @command(_VerifyRequest, "Look at what rows name.", "verify --app myapp.storage")
     def verify(request: _VerifyRequest) -> int: ...
+
+Where a word has changed, ``renamed`` maps the earlier one to today's. The command line still takes the earlier one, prints
+today's, and shows it nowhere.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
 
 from migrate_storage.cli.param_types import Names
 
-__all__ = ("PARAMETERS", "argument", "command", "example", "fill", "group", "option", "parameter_variable")
+__all__ = (
+    "PARAMETERS",
+    "RENAMED",
+    "EarlierWords",
+    "argument",
+    "command",
+    "example",
+    "fill",
+    "group",
+    "option",
+    "parameter_variable",
+    "taking_earlier_words",
+)
 
 Request = TypeVar("Request")
 Value = TypeVar("Value")
@@ -33,28 +49,61 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 PARAMETERS: dict[str, str] = {}
 """Options of the configuration file, without the dashes, with the click parameter that each sets."""
 
-_DECLARATION, _GROUP = "declaration", "group"
-"""Keys of a field's metadata: the function that declares its click parameter, or the dataclass of its group."""
+RENAMED: dict[str, str] = {}
+"""Earlier names of the options in :data:`PARAMETERS`, with those of today."""
+
+_DECLARATION, _GROUP, _RENAMED = "declaration", "group", "renamed"
+"""Keys of a field's metadata: the function that declares its click parameter, the dataclass of its group, and its earlier
+words."""
 
 
-def option(*declarations: str, in_file: bool = True, **attributes: Any) -> Any:
+@dataclass(frozen=True)
+class EarlierWords:
+    """Words of an earlier version that a command line still takes.
+
+    Args:
+        renamed: The earlier words, options without their dashes, with those of today.
+    """
+
+    renamed: Mapping[str, str]
+
+    def replace(self, word: str) -> str:
+        """Return today's word for an earlier one, which standard error names; any other word as it is."""
+        if word not in self.renamed:
+            return word
+        click.echo(f"migrate-storage: {word!r} is now called {self.renamed[word]!r}", err=True)
+        return self.renamed[word]
+
+
+def taking_earlier_words(renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Return the context settings of a command or group that takes earlier words of its options, values or commands."""
+    return {"token_normalize_func": EarlierWords(renamed).replace}
+
+
+def option(
+    *declarations: str, in_file: bool = True, renamed: Mapping[str, str] = MappingProxyType({}), **attributes: Any
+) -> Any:
     """Declare a field as an option.
 
     Args:
         declarations: The flags. Left out, the flag is the field's name.
         in_file: Whether the configuration file may set the option.
+        renamed: Earlier words of the option, without dashes, and of its choices, with those of today.
         attributes: Arguments of :func:`click.option`.
     """
 
     def declare(parameter: str) -> Decorator:
         flags = declarations or (f"--{parameter.replace('_', '-')}",)
         name = next(flag for flag in flags if flag.startswith("--")).partition("/")[0].removeprefix("--")
+        earlier = [word for word, today in renamed.items() if today == name]
         if in_file:
             PARAMETERS[name] = parameter
+            RENAMED.update(dict.fromkeys(earlier, name))
         given = _collect_repeated(attributes) if isinstance(attributes.get("type"), Names) else attributes
-        return click.option(parameter, *flags, envvar=f"MIGRATE_STORAGE_{parameter_variable(name)}", **given)
+        variables = [f"MIGRATE_STORAGE_{parameter_variable(each)}" for each in (name, *earlier)]
+        return click.option(parameter, *flags, envvar=variables, **given)
 
-    return field(metadata={_DECLARATION: declare})
+    return field(metadata={_DECLARATION: declare, _RENAMED: renamed})
 
 
 def _collect_repeated(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +149,8 @@ def command(
         for declare in reversed(list(_collect_declarations(kind))):
             declared = declare(declared)
         make = click.command if parent is None else parent.command
-        return make(short_help=summary, epilog=example(*examples))(declared)
+        settings = taking_earlier_words(dict(_collect_renamed(kind)))
+        return make(short_help=summary, epilog=example(*examples), context_settings=settings)(declared)
 
     return decorate
 
@@ -134,6 +184,14 @@ def _collect_declarations(kind: type) -> Iterator[Decorator]:
             yield from _collect_declarations(attribute.metadata[_GROUP])
         elif _DECLARATION in attribute.metadata:
             yield attribute.metadata[_DECLARATION](attribute.name)
+
+
+def _collect_renamed(kind: type) -> Iterator[tuple[str, str]]:
+    for attribute in fields(kind):
+        if _GROUP in attribute.metadata:
+            yield from _collect_renamed(attribute.metadata[_GROUP])
+        else:
+            yield from attribute.metadata.get(_RENAMED, {}).items()
 
 
 def _build_request(kind: type[Value], parameters: Mapping[str, Any]) -> Value:

@@ -344,7 +344,7 @@ def require_tables(outbox: Outbox) -> None:
         raise ConfigurationError(
             f"{schema}{database} has no tables of the outbox of {outbox.backend!r}: where a cutover is under way, they were "
             "dropped, and it is unknown which keys differ: stop writing, restore them from a backup, or create them with "
-            "'migrate-storage tables create' and run 'migrate-storage cutover repair --all'"
+            "'migrate-storage journal create' and run 'migrate-storage cutover repair --all'"
         )
 
 

@@ -155,7 +155,7 @@ def _check_cutovers(application: Application, database: Database, key: str) -> I
     between = [(table.backend, table.snapshot()[0].phase) for table in tables]
     for backend, phase in between if not acting else ():
         if phase in MIDDLE_PHASES:
-            message = f"the cutover of {backend!r} is in phase {phase.name}, in which both sides are needed: advance or retreat"
+            message = f"the cutover of {backend!r} is in phase {phase.name}, in which both sides are needed: advance or rollback"
     yield ReadinessCheck("phase", not message, message or "no process acts in a cutover's phase")
 
 

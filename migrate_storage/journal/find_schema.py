@@ -66,7 +66,7 @@ def find_schema(database: Database, named: str | None) -> str | None:
         if len(used) > 1:
             raise ConfigurationError(
                 f"{database} has two journals, in schema {used[0].schema!r} and in schema {used[1].schema!r}, and their runs "
-                "do not exclude each other: drop the one that is no longer needed with 'migrate-storage tables drop "
+                "do not exclude each other: drop the one that is no longer needed with 'migrate-storage journal drop "
                 "--journal-schema NAME'"
             )
         if named is not None and used and used[0].schema != named:

@@ -352,7 +352,7 @@ class Tables:
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(
                 f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage "
-                "tables sql' run by someone who may, or keep them elsewhere with --journal URL"
+                "journal sql' run by someone who may, or keep them elsewhere with --journal URL"
             ) from error
 
     def exist(self, connection: Connection) -> bool:
@@ -370,7 +370,7 @@ class Tables:
         if gone:
             raise ConfigurationError(
                 f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone from the database, and with it what the "
-                "journal knew: restore it from a backup, or have it made anew and empty with 'migrate-storage tables create' "
+                "journal knew: restore it from a backup, or have it made anew and empty with 'migrate-storage journal create' "
                 "(a migration of Alembic may have dropped it, see docs/alembic.md)"
             )
         return True
@@ -460,5 +460,5 @@ def _check_version(version: int | None) -> None:
     state = f"on their way to version {-version}" if version < 0 else f"of version {version}"
     raise ConfigurationError(
         f"the journal's tables are {state}, and this program needs version {current_version()}: run 'migrate-storage "
-        "tables migrate' ('migrate-storage tables sql' prints what it does)"
+        "journal migrate' ('migrate-storage journal sql' prints what it does)"
     )

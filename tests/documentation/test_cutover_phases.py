@@ -28,7 +28,7 @@ with Session(app.engine) as session:
     session.commit()
 app.storages.get_backend("uploads").delete_object("2.txt")
 """
-ADVANCE, RETREAT = ("cutover", "advance", "--quiet-for", "0s"), ("cutover", "retreat")
+ADVANCE, ROLLBACK = ("cutover", "advance", "--quiet-for", "0s"), ("cutover", "rollback")
 WEB_1 = ("exec", "app.storages.get_backend('uploads').phase")
 WEB_2 = ("exec", "process('web-2')")
 
@@ -45,7 +45,7 @@ def walk(application: PhasesApplication) -> Iterator[tuple[str, list[Answer]]]:
     save = ("exec", SAVE.format(name="6.txt", id=6))
     asked = application.ask(ADVANCE, WEB_1, save, ("exec", DELETE), *COMMANDS)
     yield "In DESTINATION, where a file was saved and one was deleted", asked[1:]
-    asked = application.ask(("cutover", "repair"), RETREAT, WEB_1, *COMMANDS)
+    asked = application.ask(("cutover", "repair"), ROLLBACK, WEB_1, *COMMANDS)
     yield "Back in DESTINATION_FIRST", asked[2:]
     taken = application.ask(ADVANCE)
     assert taken[0].code == 0, taken

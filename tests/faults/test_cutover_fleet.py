@@ -173,7 +173,7 @@ class Backfill(threading.Thread):
             assert time.monotonic() < until, f"no step to {phase.name}: {said}"
             with contextlib.suppress(Exception), self._turn:
                 self._settle()
-                step = self._steps.retreat() if back else self._steps.advance()
+                step = self._steps.rollback() if back else self._steps.advance()
                 said = str([each.message for each in step.conditions if not each.holds])
                 if step.taken:
                     assert step.after is phase

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
-from migrate_storage.cli.option import command, group, option
+from migrate_storage.cli.option import command, group, option, taking_earlier_words
 from migrate_storage.cli.output import stopped_by_signals
 from migrate_storage.cli.param_types import SECONDS
 from migrate_storage.cli.shared_options import JobOutput, Output
@@ -41,7 +41,10 @@ STEP_RETRY_SECONDS = 1.0
 """Seconds between two attempts to take a step."""
 
 
-@click.group(short_help="Look after a cutover: its phase, what is not settled, and its repair.")
+@click.group(
+    short_help="Look after a cutover: its phase, what is not settled, and its repair.",
+    context_settings=taking_earlier_words({"ready": "check", "retreat": "rollback"}),
+)
 def cutover() -> None:
     """Look after the cutover of a running application, whose backend is a CutoverBackend.
 
@@ -112,7 +115,7 @@ def _render_entries(entries: list[PendingEntry]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ReadyRequest:
+class _CheckRequest:
     backend: str | None = _backend_option()
     back: bool = option(in_file=False, is_flag=True, help="Of the step back.")
     quiet_for: float = _quiet_for_option()
@@ -122,14 +125,14 @@ class _ReadyRequest:
 
 
 @command(
-    _ReadyRequest, "Say what the next step of the phase waits for.", "cutover ready --app myapp.storage", parent=cutover
+    _CheckRequest, "Say what the next step of the phase waits for.", "cutover check --app myapp.storage", parent=cutover
 )
-def ready(request: _ReadyRequest) -> int:
+def check(request: _CheckRequest) -> int:
     """Say what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
 
     Where the step needs it both sides are listed and compared in full; `advance` takes what was found, while the phase lasts.
     """
-    return _take_step(request, request.quiet_for, lambda controller: controller.ready(back=request.back))
+    return _take_step(request, request.quiet_for, lambda controller: controller.check(back=request.back))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +161,7 @@ def advance(request: _AdvanceRequest) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RetreatRequest:
+class _RollbackRequest:
     backend: str | None = _backend_option()
     wait: float = _wait_option()
     force: bool = _force_option()
@@ -167,21 +170,21 @@ class _RetreatRequest:
 
 
 @command(
-    _RetreatRequest,
+    _RollbackRequest,
     "Take one step of the phase back, if its conditions hold.",
-    "cutover retreat --app myapp.storage",
+    "cutover rollback --app myapp.storage",
     parent=cutover,
 )
-def retreat(request: _RetreatRequest) -> int:
+def rollback(request: _RollbackRequest) -> int:
     """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
     """
-    return _take_step(request, 0.0, lambda controller: controller.retreat(force=request.force))
+    return _take_step(request, 0.0, lambda controller: controller.rollback(force=request.force))
 
 
 def _take_step(
-    request: _ReadyRequest | _AdvanceRequest | _RetreatRequest,
+    request: _CheckRequest | _AdvanceRequest | _RollbackRequest,
     quiet_for: float,
     take: Callable[[PhaseController], Transition],
 ) -> int:

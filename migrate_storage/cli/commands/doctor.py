@@ -91,7 +91,7 @@ def _print_cutover(facts: CutoverPreflight, output: Output) -> None:
     lines += [f"  {side:<11} {facts.cutover.side(side).root}" for side in Side]
     lines += _render_capabilities(capabilities)
     lines += [line for note in facts.notes for line in render_note(note)]
-    next_lines = ("", "Both sides can be reached.", "", "Next", f"  {next_command('migrate-storage cutover ready')}")
+    next_lines = ("", "Both sides can be reached.", "", "Next", f"  {next_command('migrate-storage cutover check')}")
     output.print_text((*lines, *next_lines))
 
 

@@ -58,7 +58,7 @@ class SharedPhase:
         CutoverBackend("documents", old, new, outbox=outbox, phase=SharedPhase(outbox))
 
     or ``phase="shared"``, or ``MIGRATE_STORAGE_PHASE=shared`` in the environment, which both mean this with its
-    defaults. ``migrate-storage cutover advance`` and ``retreat`` change the phase.
+    defaults. ``migrate-storage cutover advance`` and ``rollback`` change the phase.
 
     The constructor sends no query. The first operation acquires a lease, and a thread renews it from then on, so
     further operations need no query. After a change, new operations act in the new phase as soon as the process has

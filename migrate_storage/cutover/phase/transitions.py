@@ -141,7 +141,7 @@ class PhaseController:
         self._quiet = quiet
         self._stopping = stopping
 
-    def ready(self, *, back: bool = False) -> Transition:
+    def check(self, *, back: bool = False) -> Transition:
         """Check the conditions of the next transition.
 
         The result of a full comparison is stored for it. Nothing else is changed.
@@ -162,7 +162,7 @@ class PhaseController:
         """
         return self._take_step(back=False, force=force)
 
-    def retreat(self, *, force: bool = False) -> Transition:
+    def rollback(self, *, force: bool = False) -> Transition:
         """Change to the previous phase, as :meth:`advance` does to the next.
 
         From DESTINATION, the destination is first copied to the source.

@@ -24,7 +24,7 @@ def refused(project: Project, *arguments: str, says: str, code: int = 2) -> None
     assert project.snapshot() == before, "something was changed"
 
 
-@pytest.mark.parametrize("arguments", [(), ("cutover",), ("tables",)])
+@pytest.mark.parametrize("arguments", [(), ("cutover",), ("journal",)])
 def test_a_group_without_a_command_prints_its_help(project: Project, arguments: tuple[str, ...]) -> None:
     ended = project(*arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -179,7 +179,7 @@ def test_no_right_to_create_the_journals_tables(project: Project, postgres_url: 
             connection.execute(f'GRANT SELECT, UPDATE ON document TO "{role}"'.encode())
             url = sa.make_url(postgres_url).set(username=role)
             project.environment = {"APP_DATABASE": url.render_as_string(hide_password=False)}
-            refused(project, *RUN, says=r"cannot create the journal's tables.*tables sql.*--journal")
+            refused(project, *RUN, says=r"cannot create the journal's tables.*journal sql.*--journal")
             with sa.create_engine(postgres_url).connect() as reader:
                 assert sa.inspect(reader).get_table_names() == ["document"]
         finally:

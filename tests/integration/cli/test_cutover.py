@@ -101,7 +101,7 @@ def test_a_shared_phase_goes_forth_and_back(module: str, tmp_path: Path, sqlite_
     assert (ended.return_value, "SOURCE to DUAL_WRITE: now in force" in ended.output) == (0, True), ended.output
     (tmp_path / "old" / "a.txt").write_bytes(b"content")
     (tmp_path / "new" / "\u202eforeign").write_bytes(b"content")
-    ended = invoked("ready", *at)
+    ended = invoked("check", *at)
     assert ended.return_value == 1
     assert "x comparison compared" in ended.output
     assert "1 missing, 0 different, 1 extra on the destination" in ended.output
@@ -121,10 +121,10 @@ def test_a_shared_phase_goes_forth_and_back(module: str, tmp_path: Path, sqlite_
     assert (ended.return_value, told["taken"]) == (1, False)
     assert [each["name"] for each in told["conditions"] if not each["holds"]] == ["fallbacks"]
     assert invoked("advance", *at, "--quiet-for", "0s").return_value == 0
-    ended = invoked("retreat", *at)
+    ended = invoked("rollback", *at)
     assert "level      0 objects brought level on the source, 0 left" in ended.output, ended.output
     assert ended.return_value == 0
-    ended = invoked("retreat", *at, "--force")
+    ended = invoked("rollback", *at, "--force")
     assert "! comparison" in ended.output
     assert "(overridden)" in ended.output
     assert invoked("repair", "--phases", "source", *at).exception is not None
@@ -146,7 +146,7 @@ def test_a_step_may_wait_for_processes_and_not_for_differences(module: str, tmp_
         ends.start()
         assert invoked("advance", "--wait", "60s", *at).return_value == 0
     switch.close()
-    assert invoked("retreat", *at).return_value == 0
+    assert invoked("rollback", *at).return_value == 0
     (tmp_path / "old" / "a.txt").write_bytes(b"content")
     ended = invoked("advance", "--wait", "60s", *at)
     assert ended.return_value == 1
@@ -154,7 +154,7 @@ def test_a_step_may_wait_for_processes_and_not_for_differences(module: str, tmp_
     database.close()
 
 
-@pytest.mark.parametrize("words", [("advance",), ("retreat",), ("ready",), ("status",), ("repair",)])
+@pytest.mark.parametrize("words", [("advance",), ("rollback",), ("check",), ("status",), ("repair",)])
 def test_no_step_without_the_tables(module: str, sqlite_url: str, words: tuple[str, ...]) -> None:
     """A migration of the application dropped them: it is unknown which keys differ."""
     app = Path(f"{module}.py")

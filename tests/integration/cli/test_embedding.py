@@ -118,8 +118,8 @@ def test_a_group_of_ones_own_takes_all_commands_but_the_demo() -> None:
     assert add_storage_commands(group) is group
     assert set(group.commands) == set(cli.commands) - {"demo"}
     assert group.commands["run"] is not cli.commands["run"], "the program's own command is left as it is"
-    shown = CliRunner().invoke(group, ["tables", "--help"])
-    assert (shown.exit_code, "files tables" in shown.output) == (0, True)
+    shown = CliRunner().invoke(group, ["journal", "--help"])
+    assert (shown.exit_code, "files journal" in shown.output) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_group_of_ones_own_takes_all_commands_but_the_demo() -> None:
     [
         (["runs"], 2, "say where the application is"),
         (["run", "--from"], 2, "requires an argument"),
-        (["tables", "prune", "--older-than", "nonsense", "--database", "sqlite://"], 2, "is no time span"),
+        (["journal", "prune", "--older-than", "nonsense", "--database", "sqlite://"], 2, "is no time span"),
         (["runs", "--database", "sqlite://"], 0, "No run yet"),
         (["report", "--database", "sqlite://"], 2, "no run is journaled"),
         (["convert", "nowhere.py"], 2, "nowhere.py"),

@@ -1,4 +1,4 @@
-"""`runs`, `status`, `report` and `tables`: what the journal knows, and where it stands."""
+"""`runs`, `status`, `report` and `journal`: what the journal knows, and where it stands."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ def test_runs_are_listed_the_latest_first_and_found_by_the_beginning_of_their_na
 
 def test_the_tables_are_created_shown_pruned_and_dropped(project: Project) -> None:
     before = tables(project)
-    statements = project("tables", "sql", *APP).stdout
+    statements = project("journal", "sql", *APP).stdout
     assert tables(project) == before
-    assert project("tables", "create", *APP).returncode == 0
+    assert project("journal", "create", *APP).returncode == 0
     ours = tables(project) - before
     assert ours
     assert all(name.startswith("migrate_storage_") and name in statements for name in ours)
     project(*RUN)
-    assert "Forgot 0 lines" in project("tables", "prune", *APP).stdout
-    assert "Forgot 20 lines" in project("tables", "prune", *APP, "--older-than", "0").stdout
+    assert "Forgot 0 lines" in project("journal", "prune", *APP).stdout
+    assert "Forgot 20 lines" in project("journal", "prune", *APP, "--older-than", "0").stdout
     assert "10 rewritten" in project("report", *APP).stdout
-    asked = project("tables", "drop", *APP)
+    asked = project("journal", "drop", *APP)
     assert asked.returncode == 130
     assert tables(project) == before | ours
-    assert project("tables", "drop", *APP, "--yes").returncode == 0
+    assert project("journal", "drop", *APP, "--yes").returncode == 0
     assert tables(project) == before
 
 
 def test_the_statements_make_the_same_tables_as_create(project: Project) -> None:
-    statements = project("tables", "sql", *APP).stdout
+    statements = project("journal", "sql", *APP).stdout
     by_hand = sa.create_engine("sqlite://")
     with by_hand.connect() as connection:
         for statement in statements.split(";\n"):
             if statement.strip():
                 connection.exec_driver_sql(statement)
-        project("tables", "create", *APP)
+        project("journal", "create", *APP)
         created = sa.inspect(sa.create_engine(f"sqlite:///{project.directory}/app.db"))
         written = sa.inspect(connection)
         for name in written.get_table_names():

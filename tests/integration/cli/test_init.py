@@ -61,7 +61,7 @@ def test_a_schema_for_the_journal_is_proposed_in_postgresql_unless_it_has_a_jour
         written = tomllib.loads((project.directory / "migrate-storage.toml").read_text())
         assert written.get("journal-schema") == expected
     (project.directory / "migrate-storage.toml").unlink()
-    assert project("tables", "create", "--app", "app").returncode == 0
+    assert project("journal", "create", "--app", "app").returncode == 0
     assert project("init", "--app", "app").returncode == 0
     assert "journal-schema" not in tomllib.loads((project.directory / "migrate-storage.toml").read_text())
 

@@ -80,12 +80,12 @@ def test_each_shell_of_the_manual_gets_its_script(shell: str) -> None:
 def test_bash_completes_what_is_typed(tmp_path: Path) -> None:
     """The line of the manual, in a bash of its own."""
     [line] = re.findall(r"^eval .*bash_source.*$", (ROOT / "docs" / "integration.md").read_text(), re.MULTILINE)
-    script = f'{line}\nCOMP_WORDS=(migrate-storage cutover re) COMP_CWORD=2\n_migrate_storage_completion migrate-storage re cutover\necho "${{COMPREPLY[@]}}"'
+    script = f'{line}\nCOMP_WORDS=(migrate-storage cutover r) COMP_CWORD=2\n_migrate_storage_completion migrate-storage r cutover\necho "${{COMPREPLY[@]}}"'
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     ended = subprocess.run(
         ["bash", "-c", script], env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=120, check=True
     )
-    assert ended.stdout.split() == ["ready", "repair", "retreat"], ended.stderr
+    assert ended.stdout.split() == ["repair", "rollback"], ended.stderr
 
 
 @pytest.mark.parametrize("command", ["runs", "report"])

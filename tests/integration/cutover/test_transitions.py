@@ -58,7 +58,7 @@ class World:
         order = list(Phase)
         while (now := self.backend.phase) is not phase:
             forth = order.index(now) < order.index(phase)
-            assert (self.steps().advance if forth else self.steps().retreat)(force=True).taken
+            assert (self.steps().advance if forth else self.steps().rollback)(force=True).taken
             self.follow()
 
     def save(self, name: str, content: bytes = b"1") -> None:
@@ -108,14 +108,14 @@ def test_forth_and_back_with_writers(database_url: str) -> None:
     with pytest.raises(ConfigurationError, match="last phase"):
         world.steps().advance()
     world.backend.delete_object("in source")
-    step = world.steps().retreat()
+    step = world.steps().rollback()
     assert step.taken, step
     assert "2 objects brought level" in step.conditions[-1].message
     world.follow()
-    assert against(world.steps().retreat()) == {"entries": 1}
+    assert against(world.steps().rollback()) == {"entries": 1}
     assert Repair(world.source, world.destination, world.outbox, phases=world.switches[0]).repair_pending().settled == 1
     for phase in (DUAL, SOURCE):
-        step = world.steps().retreat()
+        step = world.steps().rollback()
         assert step.taken, step
         world.follow()
         assert world.backend.phase is phase
@@ -169,7 +169,7 @@ def test_differences(world: World, phase: Phase) -> None:
     (told,) = (each.message for each in step.conditions if each.name == "comparison")
     assert "2 missing, 1 different, 1 extra on the destination" in told
     if phase is FIRST:
-        step = world.steps().retreat()
+        step = world.steps().rollback()
         (told,) = (each.message for each in step.conditions if each.name == "comparison")
         assert "1 missing, 1 different, 2 extra on the source" in told
 
@@ -199,7 +199,7 @@ def test_what_the_source_alone_has_is_never_taken_away(world: World) -> None:
     assert world.destination.exists("gone past us")
     world.to(DESTINATION)
     ObstoreBackend.delete_object(world.destination, "gone past us")
-    step = world.steps().retreat()
+    step = world.steps().rollback()
     assert against(step) == {"level": 1}
     assert world.source.exists("gone past us")
 
@@ -208,9 +208,9 @@ def test_a_comparison_from_before_the_last_process_followed_is_not_taken(world: 
     world.put(S, "k")
     world.put(D, "k")
     assert world.steps().advance().taken
-    assert against(world.steps().ready()) == {"processes": 1, "comparison": 1}
+    assert against(world.steps().check()) == {"processes": 1, "comparison": 1}
     world.follow()
-    assert world.steps().ready().ready
+    assert world.steps().check().ready
     compared = world.switches[0].table.read_locked()[0].comparison
     assert world.steps().advance().taken
     assert world.switches[0].table.read_locked()[0].comparison == compared
@@ -229,9 +229,9 @@ def test_upload_urls_that_may_still_be_used(world: World) -> None:
         "until the last one expires: 1 h 00 min"
         in next(each for each in step.conditions if each.name == "uploads").message
     )
-    assert world.steps().retreat().taken
+    assert world.steps().rollback().taken
     world.follow()
-    assert against(world.steps().retreat()) == {"uploads": 1}
+    assert against(world.steps().rollback()) == {"uploads": 1}
 
 
 def test_an_upload_by_url_across_two_steps(world: World, moto_s3: Any) -> None:
@@ -291,10 +291,10 @@ def test_reads_that_fell_back(world: World) -> None:
 def test_an_entry_that_names_the_other_side(world: World, phase: Phase, side: Side, back: bool) -> None:
     world.to(phase)
     world.outbox.request_repair("k", side.other)
-    assert world.steps().ready(back=back).ready
+    assert world.steps().check(back=back).ready
     world.outbox.request_repair("stale", side)
     steps = world.steps()
-    assert against(steps.retreat() if back else steps.advance()) == {"entries": 1}
+    assert against(steps.rollback() if back else steps.advance()) == {"entries": 1}
 
 
 def test_what_is_forced_is_said(world: World) -> None:
@@ -343,9 +343,9 @@ def test_with_the_rights_that_the_page_names_and_no_others(postgres_url: str) ->
         world.put(D, "foreign")
         world.repair_all()
         assert world.leveled.foreign == ["foreign"]
-        assert against(world.steps().ready()) == {"comparison": 1}
+        assert against(world.steps().check()) == {"comparison": 1}
         world.to(DESTINATION)
-        assert world.steps().retreat().taken
+        assert world.steps().rollback().taken
         world.close()
     finally:
         for statement in (f"DROP OWNED BY {role}", f"DROP ROLE {role}"):

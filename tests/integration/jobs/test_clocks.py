@@ -155,7 +155,7 @@ def test_runs_are_forgotten_by_their_true_age_and_seen_alive(world: World, on_ma
     with on_machine(-hours):
         world.run()
     with on_machine(hours):
-        prune = ["tables", "prune", "--journal", world.url, "--older-than", "1h"]
+        prune = ["journal", "prune", "--journal", world.url, "--older-than", "1h"]
         assert "Forgot 0" in CliRunner().invoke(cli, prune, catch_exceptions=False).output
         world.sql("UPDATE migrate_storage_run SET finished = NULL, report = NULL, state = 'running' WHERE kind = 'run'")
         shown = CliRunner().invoke(cli, ["status", "--journal", world.url], catch_exceptions=False).output

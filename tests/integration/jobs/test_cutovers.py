@@ -92,7 +92,7 @@ def test_the_same_between_other_places(elsewhere: CutoverWorld) -> None:
 def test_after_the_way_back_the_source_is_what_was_compared(cutover: CutoverWorld) -> None:
     cutover.reach(Phase.DESTINATION)
     for phase in reversed(PHASES[:-1]):
-        cutover.retreat()
+        cutover.rollback()
         cutover.restart()
         report, _ = cutover.verify()
         assert (report.exit_code, report.evidence) == (0, {"cutover: both read": 4}), phase

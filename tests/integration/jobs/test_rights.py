@@ -76,7 +76,7 @@ COMMANDS: dict[str, Callable[[Application], Any]] = {
     "orphans --restore": lambda application: orphans(application, restore="all"),
     "orphans --mark-missing": lambda application: orphans(application, mark_missing="lost"),
     "orphans --unmark": lambda application: orphans(application, unmark="stale"),
-    "tables prune": prune,
+    "journal prune": prune,
 }
 
 

@@ -184,7 +184,7 @@ def test_an_own_function_and_ours(migrations: Migrations) -> None:
     with sa.create_engine(database_url).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE spatial_ref_sys (id INTEGER PRIMARY KEY)")
         connection.exec_driver_sql("CREATE TABLE forgotten (id INTEGER PRIMARY KEY)")
-    assert migrations.project("tables", "create", "--app", "app").returncode == 0
+    assert migrations.project("journal", "create", "--app", "app").returncode == 0
     migrations.add_lines(COMBINED)
     text = migrations.revise("second")
     assert PREFIX not in text
@@ -228,7 +228,7 @@ def _doctor(project: Project) -> str:
 
 
 def _create(project: Project) -> str:
-    return project("tables", "create", "--app", "app").stdout
+    return project("journal", "create", "--app", "app").stdout
 
 
 @pytest.mark.parametrize("command", [_doctor, _create])

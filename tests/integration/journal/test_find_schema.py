@@ -80,7 +80,7 @@ def test_a_second_journal_is_refused(postgres_url: str) -> None:
         begin_run(database, "media")
         for named in (None, "media", "public"):
             with pytest.raises(
-                ConfigurationError, match="two journals, in schema 'media' and in schema 'public'.*tables drop"
+                ConfigurationError, match="two journals, in schema 'media' and in schema 'public'.*journal drop"
             ):
                 Journal.find(database, named)
         database.transaction(Tables("media").drop)
@@ -111,7 +111,7 @@ def test_gone_tables_are_named(database_url: str) -> None:
         database.transaction(lambda connection: journal.tables.object.drop(connection))
         for call in (journal.prepare, journal.runs.latest, Outbox(database, "files").prepare):
             with pytest.raises(
-                ConfigurationError, match="migrate_storage_object is gone .* 'migrate-storage tables create'"
+                ConfigurationError, match="migrate_storage_object is gone .* 'migrate-storage journal create'"
             ):
                 call()
         database.transaction(lambda connection: journal.tables.create(connection, again=True))

@@ -113,7 +113,7 @@ def test_older_and_newer_tables_are_refused_by_every_call(database_url: str, mon
         for call in (journal.prepare, journal.runs.latest, Outbox(journal.database, "files").prepare):
             with pytest.raises(
                 ConfigurationError,
-                match=f"of version {BASE}, and this program needs version {BASE + 2}: run .*tables migrate",
+                match=f"of version {BASE}, and this program needs version {BASE + 2}: run .*journal migrate",
             ):
                 call()
         assert migrate_tables(journal.database, journal.tables) == [
@@ -190,16 +190,16 @@ def test_killed_and_continued(empty: Project, database_url: str) -> None:
     assert empty("run", *keys, "--limit", "2").returncode == 4
     # Before the first statement, within a step, and between two steps.
     for statement in range(3):
-        killed = empty.python("next_version.py", "--kill-before", str(statement), "tables", "migrate", "--app", "app")
+        killed = empty.python("next_version.py", "--kill-before", str(statement), "journal", "migrate", "--app", "app")
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         half = database_url.startswith("mysql") and statement
         line = one_line_of(empty.python("next_version.py", "runs", "--app", "app"))
         assert (f"on their way to version {BASE + 1}" if half else f"of version {BASE}") in line
-        assert "run 'migrate-storage tables migrate'" in line
+        assert "run 'migrate-storage journal migrate'" in line
     if half:
         # Half a step stays there, and the earlier program does not touch the tables either.
         assert f"up to version {BASE}" in one_line_of(empty("runs", "--app", "app"))
-    ended = empty.python("next_version.py", "tables", "migrate", "--app", "app")
+    ended = empty.python("next_version.py", "journal", "migrate", "--app", "app")
     assert ended.returncode == 0, ended.stderr
     assert f"{BASE + 2}: leases have a host" in ended.stdout
     assert f"up to version {BASE}" in one_line_of(empty("runs", "--app", "app"))

@@ -232,7 +232,7 @@ def test_a_journal_of_the_version_before_goes_on(
             for table in ("rekey", "rekey_object"):
                 connection.exec_driver_sql(f"DROP TABLE migrate_storage_{table}")
             connection.exec_driver_sql("UPDATE migrate_storage_version SET version = 1")
-        with pytest.raises(ConfigurationError, match="tables migrate"):
+        with pytest.raises(ConfigurationError, match="journal migrate"):
             world.run()
         assert len(migrate_tables(journal.database, journal.tables)) == 1
         monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)

@@ -1,4 +1,4 @@
-"""What `tables sql` prints is enough for a role that may create nothing."""
+"""What `journal sql` prints is enough for a role that may create nothing."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ class Machine(RuleBasedStateMachine):
             return
         if prepared:
             self.prepare()
-        step = self.steps().retreat() if back else self.steps().advance()
+        step = self.steps().rollback() if back else self.steps().advance()
         self.done[f"{step.before} to {step.after}" if step.taken else "step refused"] += 1
 
     def steps(self) -> PhaseController:

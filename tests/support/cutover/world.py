@@ -54,9 +54,9 @@ class CutoverWorld:
             step = controller.advance()
         assert step.taken, step
 
-    def retreat(self) -> None:
+    def rollback(self) -> None:
         """Take one step back."""
-        step = PhaseController(self.backend, quiet=0).retreat()
+        step = PhaseController(self.backend, quiet=0).rollback()
         assert step.taken, step
 
     def reach(self, phase: Phase) -> None:

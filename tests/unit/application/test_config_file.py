@@ -33,6 +33,13 @@ def test_environment_and_files_are_put_in_and_a_doubled_dollar_is_one(tmp_path: 
     assert found.options == {"database": "pg://me:from-file@h/${kept}-$5", "columns": ["me.x"]}
 
 
+def test_an_earlier_name_of_an_option_is_refused_with_that_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "some.toml"
+    path.write_text('app = "my.app"\nat_once = 4\n')
+    with pytest.raises(ConfigurationError, match="some.toml: line 2: 'at_once' is now called 'concurrency'$"):
+        load_settings(path, KNOWN, {}, renamed={"at-once": "concurrency"})
+
+
 def test_what_is_put_in_is_not_looked_through_again(tmp_path: Path) -> None:
     assert load(tmp_path, 'app = "${A}"', A="${B}", B="no").options == {"app": "${B}"}
 

@@ -1,4 +1,4 @@
-"""``tables``: the journal's tables, for database administrators."""
+"""``journal``: the journal's tables, for database administrators."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from functools import partial
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
-from migrate_storage.cli.option import command, group, option
+from migrate_storage.cli.option import command, group, option, taking_earlier_words
 from migrate_storage.cli.output import render_note
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.text import amount, duration
 
-__all__ = ("tables",)
+__all__ = ("journal",)
 
 
-@click.group(short_help="Create, change, show, prune or drop the journal's own tables.")
-def tables() -> None:
+@click.group(
+    short_help="Create, change, show, prune or drop the journal's own tables.",
+    context_settings=taking_earlier_words({}),
+)
+def journal() -> None:
     """Create, change, show, prune or drop the tables that the journal keeps, all named migrate_storage_*.
 
     `run` creates them by itself where it has the right to; these commands are for those who look after the database.
     """
 
 
-@command(JournalRequest, "Create the tables.", "tables create --app myapp.storage", parent=tables)
+@command(JournalRequest, "Create the tables.", "journal create --app myapp.storage", parent=journal)
 def create(request: JournalRequest) -> None:
     """Create what is missing of the journal's tables. A table that was dropped is made anew, and is empty."""
     from migrate_storage.journal.version_tables import note_alembic
@@ -49,14 +52,14 @@ class _SqlRequest:
 @command(
     _SqlRequest,
     "Print the statements that create the tables.",
-    "tables sql --app myapp.storage | psql appdb",
-    parent=tables,
+    "journal sql --app myapp.storage | psql appdb",
+    parent=journal,
 )
 def sql(request: _SqlRequest) -> None:
     """Print the statements that create the journal's tables, for someone who has the rights.
 
     In PostgreSQL they grant to the role of this command what every job needs. For tables of an older version the
-    statements of `tables migrate` are printed; end all jobs and the processes of a cutover before you run those.
+    statements of `journal migrate` are printed; end all jobs and the processes of a cutover before you run those.
     """
     from migrate_storage.journal.statements import write_sql
 
@@ -66,7 +69,10 @@ def sql(request: _SqlRequest) -> None:
 
 
 @command(
-    JournalRequest, "Bring tables of an older version to this one.", "tables migrate --app myapp.storage", parent=tables
+    JournalRequest,
+    "Bring tables of an older version to this one.",
+    "journal migrate --app myapp.storage",
+    parent=journal,
 )
 def migrate(request: JournalRequest) -> None:
     """Apply the steps that tables of an older version lack, while no job runs and no cutover is under way.
@@ -92,8 +98,8 @@ class _DropRequest:
 @command(
     _DropRequest,
     "Drop the tables: the journal is gone, and every way back.",
-    "tables drop --app myapp.storage --yes",
-    parent=tables,
+    "journal drop --app myapp.storage --yes",
+    parent=journal,
 )
 def drop(request: _DropRequest) -> None:
     """Drop the journal's tables. After that nothing can be resumed, reported or reverted."""
@@ -117,8 +123,8 @@ class _PruneRequest:
 @command(
     _PruneRequest,
     "Forget the objects and rows of old runs.",
-    "tables prune --app myapp.storage --older-than 90d",
-    parent=tables,
+    "journal prune --app myapp.storage --older-than 90d",
+    parent=journal,
 )
 def prune(request: _PruneRequest) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
