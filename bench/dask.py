@@ -1,6 +1,6 @@
 """Two Dask workers against one, where the client's CPU is the bound (case 11).
 
-Every row's file is opened through two keys of one folder, and both are read and hashed (``verify --with``). The files
+Every row's file is opened through two keys of one folder, and both are read and hashed (``verify --compare-with``). The files
 are in memory, and the database is rarely queried, so the worker's CPU is the bound. Each worker is pinned to one core
 with its threads. The cluster runs before the clock starts; the start of the driver counts for both.
 """
@@ -112,7 +112,16 @@ class RowScenario:
 
     def contestant(self, name: str, workers: int) -> Contestant:
         """A cluster of so many workers."""
-        command = ("-m", "migrate_storage", "verify", "--app", "bench._application:engine", "--with", "new", "--quiet")
+        command = (
+            "-m",
+            "migrate_storage",
+            "verify",
+            "--app",
+            "bench._application:engine",
+            "--compare-with",
+            "new",
+            "--quiet",
+        )
         return Contestant(
             name=name,
             verifies="each file read through both keys, SHA-256 of both",

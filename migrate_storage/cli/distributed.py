@@ -42,7 +42,7 @@ _DRIVER_ONLY = frozenset(
     | {"missing_on_dst", "missing_on_src", "error"}
 )
 """Parameters that only the process which the user started obeys."""
-_MEMORY = "memory"
+_MEMORY = "max_memory"
 """The parameter of the bytes that a job holds in memory."""
 
 

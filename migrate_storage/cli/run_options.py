@@ -17,15 +17,15 @@ from migrate_storage.cli.shared_options import (
     PaceOptions,
     PatternOptions,
     RouteOptions,
-    attempts_option,
-    grace_option,
-    lease_option,
-    memory_option,
+    lease_ttl_option,
+    max_attempts_option,
+    max_memory_option,
     opaque_etags_option,
+    shutdown_timeout_option,
 )
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import visible
-from migrate_storage.jobs.run.options import KEY_RULES, RunOptions
+from migrate_storage.jobs.run.options import INVALID_KEYS, RunOptions
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
@@ -44,8 +44,9 @@ class RunRequest:
     where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
     limit: int | None = option(metavar="N", type=int, help="Only the first N rows, then stop with exit code 4.")
     patterns: PatternOptions = group(PatternOptions)
-    key_rule: str = option(
-        type=click.Choice(KEY_RULES), default=_DEFAULT.key_rule, show_default=True,
+    invalid_keys: str = option(
+        renamed={"key-rule": "invalid-keys", "refuse": "fail"},
+        type=click.Choice(INVALID_KEYS), default=_DEFAULT.invalid_keys, show_default=True,
         help="A key that the destination cannot address, such as a//b: list it, or percent-encode what cannot be "
         "said.",
     )  # fmt: skip
@@ -68,13 +69,19 @@ class RunRequest:
         metavar="URLS", type=Names(), default=(), callback=warn_of_password,
         help="Replicas to ask how far behind they are, separated by commas.",
     )  # fmt: skip
-    window: int = option(
-        metavar="N", type=int, default=_DEFAULT.window, show_default=True, help="Rows read in one short transaction."
+    batch_size: int = option(
+        renamed={"window": "batch-size"},
+        metavar="N",
+        type=int,
+        default=_DEFAULT.batch_size,
+        show_default=True,
+        help="Rows read in one short transaction.",
     )
-    memory: int = memory_option(_DEFAULT.memory)
-    attempts: int = attempts_option()
-    settle: float = option(
-        metavar="SECONDS", type=float, default=_DEFAULT.settle, show_default=True,
+    max_memory: int = max_memory_option(_DEFAULT.max_memory)
+    max_attempts: int = max_attempts_option()
+    settle_time: float = option(
+        renamed={"settle": "settle-time"},
+        metavar="SECONDS", type=float, default=_DEFAULT.settle_time, show_default=True,
         help="Time to let late writes arrive before the last look at the sources.",
     )  # fmt: skip
     opaque_etags: tuple[str, ...] = opaque_etags_option()
@@ -83,8 +90,8 @@ class RunRequest:
         help="Backends whose listings show each write that was acknowledged before: there one LIST replaces the HEADs of "
         "many sources, as it does on Amazon's, Google's and Azure's own hosts.",
     )  # fmt: skip
-    grace: float = grace_option(default=_DEFAULT.grace)
-    lease: float = lease_option(_DEFAULT.lease, "run")
+    shutdown_timeout: float = shutdown_timeout_option(default=_DEFAULT.shutdown_timeout)
+    lease_ttl: float = lease_ttl_option(_DEFAULT.lease_ttl, "run")
     journal: JournalOptions = group(JournalOptions)
 
     def options(self, application: Application, **others: Any) -> RunOptions:

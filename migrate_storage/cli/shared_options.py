@@ -31,14 +31,14 @@ __all__ = (
     "PaceOptions",
     "PatternOptions",
     "RouteOptions",
-    "attempts_option",
     "dry_run_option",
     "file_option",
-    "grace_option",
-    "lease_option",
-    "memory_option",
+    "lease_ttl_option",
+    "max_attempts_option",
+    "max_memory_option",
     "opaque_etags_option",
     "references_option",
+    "shutdown_timeout_option",
 )
 
 _DEFAULT = RunOptions(source="")
@@ -130,12 +130,17 @@ class LimitOptions:
     )  # fmt: skip
 
 
-attempts_option = partial(
-    option, metavar="N", type=int, default=_DEFAULT.attempts, show_default=True,
+max_attempts_option = partial(
+    option, renamed={"attempts": "max-attempts"}, metavar="N", type=int, default=_DEFAULT.max_attempts, show_default=True,
     help="Attempts for one request, the first included.",
 )  # fmt: skip
-grace_option = partial(
-    option, metavar="SECONDS", type=float, show_default=True, help="Time that objects in flight get after Ctrl-C."
+shutdown_timeout_option = partial(
+    option,
+    renamed={"grace": "shutdown-timeout"},
+    metavar="SECONDS",
+    type=float,
+    show_default=True,
+    help="Time that objects in flight get after Ctrl-C.",
 )
 dry_run_option = partial(
     option, in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing."
@@ -151,18 +156,18 @@ references_option = partial(
 file_option = partial(option, type=click.Path(path_type=Path), metavar="FILE")
 
 
-def memory_option(default: int) -> Any:
-    """Declare ``--memory``, with a default in bytes."""
+def max_memory_option(default: int) -> Any:
+    """Declare ``--max-memory``, with a default in bytes."""
     return option(
-        metavar="BYTES", type=BYTES, default=f"{default // MiB}MiB", show_default=True,
+        renamed={"memory": "max-memory"}, metavar="BYTES", type=BYTES, default=f"{default // MiB}MiB", show_default=True,
         help="Content held in memory at once, over all objects under way.",
     )  # fmt: skip
 
 
-def lease_option(default: float, job: str) -> Any:
-    """Declare ``--lease``, with a default in seconds."""
+def lease_ttl_option(default: float, job: str) -> Any:
+    """Declare ``--lease-ttl``, with a default in seconds."""
     return option(
-        metavar="SECONDS", type=float, default=default, show_default=True,
+        renamed={"lease": "lease-ttl"}, metavar="SECONDS", type=float, default=default, show_default=True,
         help=f"Time after which a {job} that died no longer holds up the next one.",
     )  # fmt: skip
 

@@ -113,7 +113,7 @@ def stale_note(loss: KnownLoss, reason: str) -> Note:
 
 def _create_note(location: Location, description: str, reason: str) -> Note:
     message = f"{description}: the mark says nothing any more, for {reason}"
-    todo = "migrate-storage orphans --unmark stale --yes"
+    todo = "migrate-storage orphans --forget-acknowledged stale --yes"
     return Note(severity=Severity.INFO, code="mark.stale", subject=str(location), message=message, todo=todo)
 
 

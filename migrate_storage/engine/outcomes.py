@@ -62,7 +62,7 @@ class OutcomeReporter:
         if owner.state == "leftover":
             return (
                 f", as a copy of {owner.source} that no row names since run {owner.run} was reverted: delete it with "
-                f"'migrate-storage purge {owner.run} --leftovers --older-than 0s --yes', then run again"
+                f"'migrate-storage purge {owner.run} --unreferenced-copies --older-than 0s --yes', then run again"
             )
         if self._plan.has_id(owner):
             return f", {owner.source} by run {owner.run}: give one of them another name"

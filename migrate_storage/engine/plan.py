@@ -87,7 +87,7 @@ class MigrationPlan:
         if reason is None:
             return None
         helps = not self.encode and self._reason_to_refuse(encode_key(path, local=service == "file")) is None
-        advice = "--key-rule encode gives it a percent-encoded name" if helps else "give it another name"
+        advice = "--invalid-keys encode gives it a percent-encoded name" if helps else "give it another name"
         return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
 
     def _reason_to_refuse(self, path: str) -> str | None:

@@ -75,8 +75,8 @@ class Job(ABC, Generic[F]):
             pace.concurrency, stop, self._report_throttle, widest=pace.widest if part is None else None
         )
         self.context = JobContext(
-            stats=RunStats(listener), stop=stop, retry=Retry(pace.attempts, stop, limiter.on_throttled), limiter=limiter,
-            limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop, pace.memory),
+            stats=RunStats(listener), stop=stop, retry=Retry(pace.max_attempts, stop, limiter.on_throttled), limiter=limiter,
+            limits=StoreLimits(pace.bandwidth, pace.max_requests_per_second, stop, pace.max_memory),
         )  # fmt: skip
         self.part = part
         self.share: ShardRun | None = None

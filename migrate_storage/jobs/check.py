@@ -47,14 +47,14 @@ class CheckOptions:
     bounds: ObjectBounds = field(default_factory=ObjectBounds)
     #: Objects under way at once; ``None`` means 32.
     concurrency: int | None = None
-    attempts: int = 5
+    max_attempts: int = 5
     bandwidth: int | None = None
     max_requests_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "attempts"):
+        for name in ("concurrency", "max_attempts"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise ConfigurationError(f"--{name} must be at least 1, not {value}")
+                raise ConfigurationError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
 
 
 class Check(Job[None]):

@@ -33,13 +33,13 @@ class JobPace:
     #: Objects at once to which ``concurrency`` may grow while that makes the job faster; ``None`` keeps it.
     widest: int | None = None
     #: Attempts for one request, the first included.
-    attempts: int = 5
+    max_attempts: int = 5
     #: Bytes per second; ``None`` sets no limit.
     bandwidth: int | None = None
     #: ``None`` sets no limit.
     max_requests_per_second: float | None = None
     #: Bytes of content that a store may hold at once which reads objects whole; ``None`` means 64 MiB.
-    memory: int | None = None
+    max_memory: int | None = None
     #: Bytes of content after which no further object is begun; ``None`` sets no limit.
     max_bytes: int | None = None
     #: Seconds after which no further object is begun; ``None`` sets no limit.

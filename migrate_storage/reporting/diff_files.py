@@ -4,7 +4,7 @@
 sign  meaning
 ====  =======================================================
 =     equal on both sides
--     missing at the source that the row names, or only in the store (no row names it, or ``--with``)
+-     missing at the source that the row names, or only in the store (no row names it, or ``--compare-with``)
 +     missing at the destination; for ``verify``: a row names it, and it is in no store
 *     on both sides, and different
 !     not compared because of an error, or not proved equal

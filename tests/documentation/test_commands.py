@@ -70,7 +70,10 @@ def test_the_environment_knows_every_option(name: str) -> None:
     for parameter in LEAVES[name].params:
         if isinstance(parameter, click.Option):
             long = next(option for option in parameter.opts if option.startswith("--"))
-            assert parameter.envvar and parameter.envvar[0] == "MIGRATE_STORAGE_" + long.removeprefix("--").replace("-", "_").upper()
+            assert (
+                parameter.envvar
+                and parameter.envvar[0] == "MIGRATE_STORAGE_" + long.removeprefix("--").replace("-", "_").upper()
+            )
 
 
 def test_the_pages_that_the_manual_speaks_of_are_there() -> None:

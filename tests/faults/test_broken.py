@@ -48,7 +48,14 @@ def half_way(world: World, break_it: Callable[[], None], **options: object) -> R
             if read == 20:
                 break_it()
 
-    given = {"source": "old", "destination": "new", "settle": 0.1, "concurrency": 8, "attempts": 2, "window": 40}
+    given = {
+        "source": "old",
+        "destination": "new",
+        "settle_time": 0.1,
+        "concurrency": 8,
+        "max_attempts": 2,
+        "batch_size": 40,
+    }
     return Migration(world.application, RunOptions(**{**given, **options}), listener).run()
 
 
@@ -103,7 +110,7 @@ def test_credentials_that_end_half_way_and_are_renewed(
                 sqlite_url, on_disk(tmp_path), ObstoreBackend(key="new", fs=f"s3://{bucket}/", **server.options())
             )
             documents(world, 300)
-            report = half_way(world, renew, attempts=6)
+            report = half_way(world, renew, max_attempts=6)
             assert_stopped_and_sound(world, report, 300)
             assert NOTHING_WORKS in report.error
             assert S3_SECRET not in report.error
@@ -176,13 +183,13 @@ def test_a_disk_without_room_stops_the_run_at_the_first_object(tmp_path: Path, s
             new = FSSpecBackend(key="new", fs="file", prefix=str(tmp_path / "new"), auto_mkdir=True)
         world = World(sqlite_url, on_disk(tmp_path), new)
         documents(world, 12, size=30_000)
-        report = world.run(concurrency=1, lease=1)
+        report = world.run(concurrency=1, lease_ttl=1)
         assert (report.state, report.exit_code) == ("failed", 3), report
         assert "an object failed for a reason that concerns all" in report.error
         assert "No space left" in report.error
         assert report.listed_total <= 1
         subprocess.run(["mount", "-o", "remount,size=2m", str(tmp_path / "new")], check=True)
-        assert world.run(lease=1).exit_code == 0
+        assert world.run(lease_ttl=1).exit_code == 0
         assert world.check(backend="new") == 12
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path / "new")], check=True)
@@ -209,7 +216,7 @@ def test_attempts_are_bounded(tmp_path: Path, sqlite_url: str, rclone_s3: S3Serv
         world = World(sqlite_url, on_disk(tmp_path), new)
         documents(world, 2)
         proxy.set(reset=1.0)
-        report = world.run(attempts=3)
+        report = world.run(max_attempts=3)
         assert proxy.counts[Fault.RESET] == 6, "two objects, three attempts each"
         assert (report.exit_code, report.counts) == (1, {OutcomeKind.FAILED: 2})
         proxy.set()
@@ -228,7 +235,7 @@ def test_a_streamed_body_is_read_again_and_not_replayed(tmp_path: Path, sqlite_u
         world.add(Document(title="large", file=world.file("docs/large", content)))
         proxy.set(cut_request=1.0)
         with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(world.run, attempts=20)
+            run = pool.submit(world.run, max_attempts=20)
             while not proxy.counts and not run.done():
                 time.sleep(0.01)
             proxy.set()

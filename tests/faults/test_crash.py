@@ -34,7 +34,11 @@ class Job:
     def __init__(
         self, world: World, backends: tuple[Any, Any], tmp_path: Path, *, listed: bool = False, **options: Any
     ) -> None:
-        self.world, self.backends, self.options = world, backends, {"concurrency": CONCURRENCY, "window": 5, **options}
+        self.world, self.backends, self.options = (
+            world,
+            backends,
+            {"concurrency": CONCURRENCY, "batch_size": 5, **options},
+        )
         self.notes = tmp_path / "notes"
         self.listed = listed
         self.named = world.check()
@@ -60,7 +64,7 @@ class Job:
         copied = [line.removeprefix("copy ") for line in notes if line.startswith("copy ")]
         assert not [path for path in copied if path.endswith(tuple(moved))], "what was swapped was copied again"
         again = sum(1 for path in copied if self.copied[path])
-        assert again <= CONCURRENCY + BATCH + self.options["window"], "more than was in flight and the last batch"
+        assert again <= CONCURRENCY + BATCH + self.options["batch_size"], "more than was in flight and the last batch"
         self.copied_again += again
         self.copied.update(copied)
         assert self.world.check() == self.named, "a row names what does not open with its bytes"

@@ -91,7 +91,7 @@ def ended(world: World, report: Report, rows: int) -> int:
         assert world.check() == rows
         runs += 1
         assert runs < 5
-        report = world.run(lease=1)
+        report = world.run(lease_ttl=1)
     assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), [
         each.reason for each in report.listed
     ] or report
@@ -117,7 +117,7 @@ def test_postgresql_ends_all_connections_five_times_a_second(
             return int(connection.execute(query, [name]).fetchone()[0])  # type: ignore[index]
 
         with meanwhile(terminate, 0.2) as ended_connections:
-            report = world.run(window=20, concurrency=4, lease=2)
+            report = world.run(batch_size=20, concurrency=4, lease_ttl=2)
     killed = sum(ended_connections)
     assert killed > 2
     runs = ended(world, report, rows)
@@ -168,7 +168,7 @@ def test_mariadb_restarts_in_the_middle(
 
             thread = threading.Thread(target=restart)
             thread.start()
-            report = world.run(window=20, concurrency=4)
+            report = world.run(batch_size=20, concurrency=4)
             thread.join()
             assert restarts == 1
             runs = ended(world, report, rows)
@@ -198,7 +198,7 @@ def test_the_answer_to_a_commit_is_lost(postgres_url: str, tmp_path: Path, monke
                 dbapi_connection.driver_connection.execute("SELECT 1")
 
         monkeypatch.setattr(DefaultDialect, "do_commit", lost)
-        report = world.run(window=20)
+        report = world.run(batch_size=20)
         monkeypatch.undo()
     assert len(commits) > 10
     ended(world, report, 60)
@@ -312,7 +312,7 @@ def test_postgresql_becomes_read_only_for_a_while(
 
     monkeypatch.setattr(CompareAndSwap, "swap", swap)
     monkeypatch.setattr(CompareAndSwap, "swap_all", row_by_row)
-    report = world.run(window=20)
+    report = world.run(batch_size=20)
     thread.join()
     ended(world, report, 100)
 
@@ -358,12 +358,12 @@ def test_a_database_that_does_not_come_back_stops_the_run(
 
     monkeypatch.setattr(CompareAndSwap, "swap_all", last)
     monkeypatch.setattr(database_connection, "random", SimpleNamespace(uniform=lambda *_: 0.0))
-    report = world.run(lease=1)
+    report = world.run(lease_ttl=1)
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "database is locked" in report.error
     gone.clear()
     monkeypatch.setattr(CompareAndSwap, "swap_all", swap_all)
-    assert ended(world, world.run(lease=1), 60) == 1
+    assert ended(world, world.run(lease_ttl=1), 60) == 1
 
 
 def full_at(monkeypatch: pytest.MonkeyPatch, swap: int, fill: Callable[[Any], None]) -> None:
@@ -399,7 +399,7 @@ def test_sqlite_has_no_page_left(sqlite_url: str, tmp_path: Path, monkeypatch: p
     world = local(sqlite_url, tmp_path)
     # As small as it can be made: the pages that it has already.
     full_at(monkeypatch, 25, lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
-    report = world.run(window=20, lease=1)
+    report = world.run(batch_size=20, lease_ttl=1)
     monkeypatch.undo()
     stopped_for_want_of_room(world, report, 60)
     assert ended(world, report, 60) == 2
@@ -428,15 +428,15 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with small_disk(tmp_path / "disk", "4m") as fill:
         world = local(f"sqlite:///{tmp_path}/disk/app.db", tmp_path, 200)
         full_at(monkeypatch, 95, lambda _: fill())
-        report = world.run(window=20, lease=1)
+        report = world.run(batch_size=20, lease_ttl=1)
         monkeypatch.undo()
         moved = stopped_for_want_of_room(world, report, 200)
         # Still full: it may have no room even to write down that it began.
         with contextlib.suppress(RunError):
-            assert world.run(lease=1).exit_code == 3
+            assert world.run(lease_ttl=1).exit_code == 3
         nothing_half(world)
         (tmp_path / "disk/ballast").unlink()
-        assert ended(world, world.run(lease=1), 200) == 1
+        assert ended(world, world.run(lease_ttl=1), 200) == 1
         world.close()
     evidence.record(
         "SQLite on a disk that ran full in the middle of a batch, then had room again", rows=200, moved=moved
@@ -457,11 +457,11 @@ def test_the_disk_of_postgresql_is_full(tmp_path: Path, monkeypatch: pytest.Monk
                 connection.execute(f'ALTER DATABASE "{make_url(url).database}" SET TABLESPACE small'.encode())
             world = local(url, tmp_path, 1000)
             full_at(monkeypatch, 95, lambda _: fill())
-            report = world.run(window=20, lease=1)
+            report = world.run(batch_size=20, lease_ttl=1)
             monkeypatch.undo()
             moved = stopped_for_want_of_room(world, report, 1000)
             (directory / "disk/ballast").unlink()
-            assert ended(world, world.run(lease=1), 1000) == 1
+            assert ended(world, world.run(lease_ttl=1), 1000) == 1
             world.close()
     evidence.record(
         "PostgreSQL with its tables on a disk that ran full in the middle of a batch, then had room again",
@@ -485,11 +485,13 @@ def test_through_pgbouncer_in_transaction_mode(
         application = Application(
             engine=sa.create_engine(through), columns=COLUMNS, backends={"old": world.old, "new": world.new}
         )
-        first = Migration(application, RunOptions(source="old", destination="new", settle=0.1, limit=rows // 2)).run()
+        first = Migration(
+            application, RunOptions(source="old", destination="new", settle_time=0.1, limit=rows // 2)
+        ).run()
         assert (first.exit_code, first.rows_moved) == (4, rows // 2)
         undone = Revert(application).run()
         assert (undone.exit_code, undone.rows_moved) == (0, rows // 2)
-        last = Migration(application, RunOptions(source="old", destination="new", settle=0.1)).run()
+        last = Migration(application, RunOptions(source="old", destination="new", settle_time=0.1)).run()
         assert (last.exit_code, last.rows_moved, last.rows_left) == (0, rows, 0)
         with straight.connect() as connection:
             moved = connection.execute(sa.text("SELECT count(*) FROM documents WHERE file ->> 'backend' = 'new'"))

@@ -40,7 +40,7 @@ def test_killed_while_rows_are_swapped(
     moved = []
     for after, steps in lives:
         done = outside.forked(
-            url, old, new, "--window", "20", "--concurrency", "8", after=after, steps=steps, batch=BATCH
+            url, old, new, "--batch-size", "20", "--concurrency", "8", after=after, steps=steps, batch=BATCH
         )
         assert done.returncode == -signal.SIGKILL, (after, steps, done.stdout, done.stderr)
         assert world.check() == named

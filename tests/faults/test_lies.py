@@ -151,7 +151,7 @@ def check_lie(made: LyingWorld, lie: Lie, share: str, seed: int, word: tuple[str
     chosen = keys if share == "all" else random.Random(seed).sample(keys, len(keys) // 10)
     made.liar.lie, made.liar.chosen = lie, frozenset(chosen)
     try:
-        report = made.world.run(consistent_listings=word, attempts=2, settle=0)
+        report = made.world.run(consistent_listings=word, max_attempts=2, settle_time=0)
     except PreflightError:
         # The proof of the places met the lie: no row was changed.
         made.liar.lie = None
@@ -205,7 +205,7 @@ def test_no_row_names_wrong_or_missing_parts(
 ) -> None:
     made: LyingWorld = lying_world(request.getfixturevalue(f"{server}_s3"), rows=2, large=True)
     made.liar.lie, made.liar.chosen = LIES[name], frozenset(sorted(made.world.contents)[:1])
-    report = made.world.run(attempts=2, settle=0)
+    report = made.world.run(max_attempts=2, settle_time=0)
     made.liar.lie = None
     assert made.liar.told
     assert made.judge(report) >= 1
@@ -222,7 +222,7 @@ def test_the_lies_are_what_verifying_finds(
     made: LyingWorld = lying_world(rclone_s3)
     monkeypatch.setattr(engine_verify, "verify", believed)
     made.liar.lie, made.liar.chosen = LIES["get_flips_one_bit_always"], frozenset(made.world.contents)
-    report = made.world.run(settle=0)
+    report = made.world.run(settle_time=0)
     made.liar.lie = None
     with pytest.raises(AssertionError, match="is wrong at the destination"):
         made.judge(report)

@@ -143,14 +143,14 @@ def test_what_four_processes_write_while_a_job_runs_is_true_at_its_end(
     world = live.world
     live.start()
     world.events = _Listening(live)
-    report = world.run(window=20, concurrency=8, settle=0.5, lease=2.0)
+    report = world.run(batch_size=20, concurrency=8, settle_time=0.5, lease_ttl=2.0)
     model, done = live.stop()
     assert report.state == "finished", report.error
     print(f"seed {seed}: {done}, {dict(report.counts)}, {report.passes} passes")
     assert all(done.get(work) for work in ("insert", "repoint", "delete", "restore", "replace")), done
     opened, excused = check(live, model, [report])
     assert excused <= 3, "a listed row is the exception"
-    after = world.run(settle=0.1)
+    after = world.run(settle_time=0.1)
     assert (after.rows_left, after.exit_code) == (0, 0), after.listed
     check(live, model, [report, after])
     evidence.record(
@@ -166,13 +166,13 @@ def test_with_a_revert_in_the_middle(live: Live, seed: int, evidence: Evidence) 
     world = live.world
     live.start()
     world.events = _Listening(live, calming=False)
-    half = world.run(window=20, concurrency=8, settle=0.1, lease=2.0, limit=live.rows // 2)
+    half = world.run(batch_size=20, concurrency=8, settle_time=0.1, lease_ttl=2.0, limit=live.rows // 2)
     assert half.state == "limited"
     assert half.rows_moved > 0
-    options = RevertOptions(settle=0.5, lease=2.0, concurrency=8)
+    options = RevertOptions(settle_time=0.5, lease_ttl=2.0, concurrency=8)
     back = Revert(world.application, options, listener=_Listening(live).append).run()
     assert (live.folder / "calm").exists()
-    report = world.run(window=20, concurrency=8, settle=0.5, lease=2.0)
+    report = world.run(batch_size=20, concurrency=8, settle_time=0.5, lease_ttl=2.0)
     model, done = live.stop()
     print(f"seed {seed}: {done}, {dict(back.counts)}, {dict(report.counts)}")
     assert (back.state, report.state) == ("finished", "finished")

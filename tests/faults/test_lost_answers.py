@@ -67,7 +67,7 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
 
             # Nor is it deleted when no row names it any more.
             world.sql("DELETE FROM documents")
-            assert purge(world, leftovers=True).counts.get(OutcomeKind.PURGED) is None
+            assert purge(world, unreferenced_copies=True).counts.get(OutcomeKind.PURGED) is None
             assert client.get_object(Bucket=bucket, Key=NAME)["Body"].read() == content
             world.close()
     assert told["ours"] == told["another's"]

@@ -165,7 +165,7 @@ def test_a_service_that_always_fails_stops_the_run_and_lets_it_go_on(rclone_s3, 
     made.world.run(limit=20)
     for kind in (Fault.RESET, Fault.ERROR, Fault.THROTTLE):
         made.harm("destination", **{kind: 1.0})
-        report = made.world.run(attempts=2, concurrency=8)
+        report = made.world.run(max_attempts=2, concurrency=8)
         assert (report.state, report.exit_code, report.rows_moved) == ("failed", 3, 0)
         assert "run the same command again" in report.error
         assert report.listed_total <= 60, "it does not fail the whole table item by item"
@@ -202,8 +202,8 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
         patch.setattr(owner, name, broken)
         patch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 10**9 if name == "source_changed" else 1)
         with pytest.raises(ZeroDivisionError):
-            made.world.run(lease=1)
+            made.world.run(lease_ttl=1)
     assert made.world.check() == 40
-    report = made.world.run(lease=1)
+    report = made.world.run(lease_ttl=1)
     assert (report.state, report.exit_code) == ("finished", 0)
     assert made.world.check(backend="new") == 40

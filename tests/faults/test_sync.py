@@ -115,7 +115,7 @@ def test_behind_a_network_that_fails_one_request_in_twenty(
     with fault_proxy(rclone_s3.service.port, seed=seed) as proxy:
         behind = rclone_s3.behind(proxy.endpoint)
         proxy.set(**rates)
-        options = {"delete": True, "max_delete": "100%", "min_age": 0, "attempts": 8}
+        options = {"delete": True, "max_delete": "100%", "min_age": 0, "max_attempts": 8}
         for _ in range(4):
             # A listing flipped in its midst may show what is not there: nothing is lost for it, and the next pass knows.
             report = sync(s3_backend(behind, one), s3_backend(behind, other), **options)
@@ -170,7 +170,7 @@ def test_killed_half_way_the_same_command_goes_on(
     halves = []
     for kill in range(kills):
         child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, *arguments, "--lease", "1", "--quiet"], env={**os.environ}
+            [sys.executable, "-c", _CHILD, *arguments, "--lease-ttl", "1", "--quiet"], env={**os.environ}
         )
         at = 400 * (kill + 1) // (kills + 2)
         deadline = time.monotonic() + 120
@@ -182,7 +182,7 @@ def test_killed_half_way_the_same_command_goes_on(
         # Written whole or not at all: what stands under a key is what the source holds.
         assert all(content == (source / name).read_bytes() for name, content in _finished(destination).items())
     assert halves[-1] < 400
-    report = sync(source, destination, lease=1.0)
+    report = sync(source, destination, lease_ttl=1.0)
     assert (report.exit_code, report.resumed) == (0, True)
     assert report.counts[OutcomeKind.COPIED] == 400 - halves[-1]
     assert _finished(destination) == files(source)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from migrate_storage.cli.application_options import ApplicationOptions
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.run_job import run_and_report
-from migrate_storage.cli.shared_options import BoundOptions, DiffFileOptions, JobOutput, PaceOptions, attempts_option
+from migrate_storage.cli.shared_options import (
+    BoundOptions,
+    DiffFileOptions,
+    JobOutput,
+    PaceOptions,
+    max_attempts_option,
+)
 from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.reporting.diff_files import Differences
@@ -25,7 +31,7 @@ class _CheckRequest:
     one_way: bool = option(is_flag=True, help="Leave alone what only TO holds.")
     bounds: BoundOptions = group(BoundOptions)
     pace: PaceOptions = group(PaceOptions)
-    attempts: int = attempts_option()
+    max_attempts: int = max_attempts_option()
     files: DiffFileOptions = group(DiffFileOptions)
     output: JobOutput = group(JobOutput)
 

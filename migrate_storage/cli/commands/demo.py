@@ -60,7 +60,9 @@ def demo(request: _DemoRequest) -> int:
     output.print_text([old if again else new, ""])
     how = example_folder.options
     with contextlib.closing(example_folder.application()) as application:
-        report, code = run_with_progress(lambda listener: Migration(application, how, listener), output, how.grace)
+        report, code = run_with_progress(
+            lambda listener: Migration(application, how, listener), output, how.shutdown_timeout
+        )
     compared = example_folder.compare()
     if output.json:
         click.echo(json.dumps({"event": "compared", **asdict(compared)}))

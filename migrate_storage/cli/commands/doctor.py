@@ -64,10 +64,10 @@ def doctor(request: _DoctorRequest) -> None:
         how = request.options(application)
         backend = application.backends[how.source]
         if isinstance(backend, CutoverBackend) and how.destination is None:
-            _print_cutover(examine_cutover(backend, Retry(how.attempts, threading.Event())), request.output)
+            _print_cutover(examine_cutover(backend, Retry(how.max_attempts, threading.Event())), request.output)
             return
         with connected(application, how.journal, how.journal_schema) as (database, journal):
-            facts = examine(application, how, database, journal, Retry(how.attempts, threading.Event()))
+            facts = examine(application, how, database, journal, Retry(how.max_attempts, threading.Event()))
             facts = replace(facts, notes=(*facts.notes, *note_alembic(journal.database)))
             census = find_censuses(database, journal, application, (how.source,), how)[how.source]
     if request.output.json:

@@ -129,7 +129,7 @@ class _PruneRequest:
 def prune(request: _PruneRequest) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
-    Their reports stay, and so do the lines of copies made in vain, which `purge --leftovers` will need. Of a cutover whose
+    Their reports stay, and so do the lines of copies made in vain, which `purge --unreferenced-copies` will need. Of a cutover whose
     phase has been DESTINATION for that long, the lines of keys that are settled go too.
     """
     count = 0

@@ -57,11 +57,13 @@ class _OrphansRequest:
         in_file=False, is_flag=False, flag_value="all", metavar="[RUN]",
         help="Put back what a run moved aside; without RUN, what every run did.",
     )  # fmt: skip
-    mark_missing: str | None = option(
+    acknowledge_missing: str | None = option(
+        renamed={"mark-missing": "acknowledge-missing"},
         in_file=False, metavar="REASON",
         help="Mark the missing objects of rows as known losses: they no longer fail verify, run and orphans.",
     )  # fmt: skip
-    unmark: str | None = option(
+    forget_acknowledged: str | None = option(
+        renamed={"unmark": "forget-acknowledged"},
         in_file=False, type=click.Choice(["stale", "all"]),
         help="Take marks away: those that say nothing any more, or all.",
     )  # fmt: skip
@@ -87,7 +89,7 @@ class _OrphansRequest:
     "orphans --app myapp.storage --key uploads",
     "orphans --app myapp.storage --key uploads --quarantine .quarantine --yes",
     "orphans --app myapp.storage --restore --yes",
-    "orphans --app myapp.storage --mark-missing 'lost with the disk in May' --yes",
+    "orphans --app myapp.storage --acknowledge-missing 'lost with the disk in May' --yes",
 )
 def orphans(request: _OrphansRequest) -> int:
     """Find what no row names, and what rows name in vain.

@@ -23,8 +23,14 @@ class _PurgeRequest:
     max_delete: int = option(
         type=int, default=1000, show_default=True, metavar="N", help="More than this, and nothing is deleted."
     )
-    leftovers: bool = option(is_flag=True, help="Copies made in vain, at the destination, instead of source objects.")
-    deleted: bool = option(is_flag=True, help="Also objects whose rows the application has deleted since.")
+    unreferenced_copies: bool = option(
+        renamed={"leftovers": "unreferenced-copies"}, is_flag=True,
+        help="Copies made in vain, at the destination, instead of source objects.",
+    )  # fmt: skip
+    include_deleted_rows: bool = option(
+        renamed={"deleted": "include-deleted-rows"}, is_flag=True,
+        help="Also objects whose rows the application has deleted since.",
+    )  # fmt: skip
     references: tuple[str, ...] = references_option()
     census: CensusFlags = group(CensusFlags)
     yes: bool = option(in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
@@ -36,7 +42,7 @@ class _PurgeRequest:
     "Delete source objects whose copies serve, after everything is looked at again.",
     "purge --app myapp.storage --older-than 30d",
     "purge --app myapp.storage --older-than 30d --max-delete 50000 --yes",
-    "purge --app myapp.storage --leftovers --older-than 1d --yes",
+    "purge --app myapp.storage --unreferenced-copies --older-than 1d --yes",
 )
 def purge(request: _PurgeRequest) -> int:
     """Delete the source objects of a run, or of all runs between its keys, where nothing speaks against it.

@@ -17,7 +17,8 @@ class _RevertRequest:
     run: str | None = argument(required=False)
     application: JournaledApplication = group(JournaledApplication)
     concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
-    settle: float = option(
+    settle_time: float = option(
+        renamed={"settle": "settle-time"},
         metavar="SECONDS", type=float, default=5.0, show_default=True,
         help="Time to let late writes arrive before the last look at the destination.",
     )  # fmt: skip

@@ -56,7 +56,7 @@ def run(request: _MigrationRequest) -> object:
         return request.distribution.run(
             lambda listener, part: Migration(application, how, listener, part=part), request.output,
             journal=partial(connected, application, how.journal, how.journal_schema),
-            lease=how.lease, grace=how.grace, workload=partial(measure_workload, application, how),
+            lease=how.lease_ttl, grace=how.shutdown_timeout, workload=partial(measure_workload, application, how),
         )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def plan(request: _PlanRequest) -> int:
             migration = Migration(application, how, listener)
             return migration if prices is None else _PricedMigration(migration, prices)
 
-        return run_and_report(make, request.output, how.grace)
+        return run_and_report(make, request.output, how.shutdown_timeout)
 
 
 class _PricedMigration:

@@ -15,12 +15,12 @@ from migrate_storage.cli.shared_options import (
     JobOutput,
     LimitOptions,
     PaceOptions,
-    attempts_option,
     dry_run_option,
-    grace_option,
-    lease_option,
-    memory_option,
+    lease_ttl_option,
+    max_attempts_option,
+    max_memory_option,
     opaque_etags_option,
+    shutdown_timeout_option,
 )
 from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
@@ -52,11 +52,11 @@ class _SyncRequest:
     pace: PaceOptions = group(PaceOptions)
     limits: LimitOptions = group(LimitOptions)
     census: CensusFlags = group(CensusFlags)
-    memory: int = memory_option(_DEFAULT.memory)
-    attempts: int = attempts_option()
+    max_memory: int = max_memory_option(_DEFAULT.max_memory)
+    max_attempts: int = max_attempts_option()
     opaque_etags: tuple[str, ...] = opaque_etags_option()
-    grace: float = grace_option(default=_DEFAULT.grace)
-    lease: float = lease_option(_DEFAULT.lease, "sync")
+    shutdown_timeout: float = shutdown_timeout_option(default=_DEFAULT.shutdown_timeout)
+    lease_ttl: float = lease_ttl_option(_DEFAULT.lease_ttl, "sync")
     journal: JournalOptions = group(JournalOptions)
     distribution: Distribution = group(Distribution)
     dry_run: bool = dry_run_option()
@@ -100,5 +100,5 @@ def sync(request: _SyncRequest) -> object:
             lambda listener, part: Sync(source, destination, how, application=application, listener=listener, part=part),
             request.output,
             journal=partial(journaled, application, how.journal, how.journal_schema),
-            lease=how.lease, grace=how.grace,
+            lease=how.lease_ttl, grace=how.shutdown_timeout,
         )  # fmt: skip

@@ -31,9 +31,15 @@ class _VerifyRequest:
     application: JournaledApplication = group(JournaledApplication)
     key: str | None = option(metavar="KEY", help="Only rows that name this backend.  [default: all]")
     where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
-    deep: bool = option(is_flag=True, help="Read both sides of what was copied, and compare the bytes.")
-    through: str | None = option(
-        "--with", metavar="KEY", help="Open every row through this registration too, and compare."
+    read_content: bool = option(
+        renamed={"deep": "read-content"},
+        is_flag=True,
+        help="Read both sides of what was copied, and compare the bytes.",
+    )
+    compare_with: str | None = option(
+        renamed={"with": "compare-with"},
+        metavar="KEY",
+        help="Open every row through this registration too, and compare.",
     )
     sample: float = option(
         type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
@@ -48,13 +54,13 @@ class _VerifyRequest:
     _VerifyRequest,
     "Look at what rows name: is it there, and is it what it should be?",
     "verify --app myapp.storage",
-    "verify --app myapp.storage --deep --sample 5% --combined differences.txt",
-    "verify --app myapp.storage --key old --with new",
+    "verify --app myapp.storage --read-content --sample 5% --combined differences.txt",
+    "verify --app myapp.storage --key old --compare-with new",
 )
 def verify(request: _VerifyRequest) -> object:
     """Look at every object that a row names: it exists, and is what the row and the journal say.
 
-    Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --deep and --with read the
+    Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --read-content and --compare-with read the
     bytes.
     """
     from migrate_storage.jobs.connections import connected

@@ -48,7 +48,7 @@ class Demo:
         directory: The absolute path of the folder.
     """
 
-    options = RunOptions(source="old", destination="new", settle=0.0)
+    options = RunOptions(source="old", destination="new", settle_time=0.0)
 
     def __init__(self, directory: Path) -> None:
         """Set the path of the folder, without creating it."""

@@ -74,9 +74,9 @@ class OrphansOptions(CensusOptions):
     #: Put back what this run quarantined, by its id or the beginning of it; ``all`` for every run.
     restore: str | None = None
     #: Mark the missing objects of rows as known losses, for this reason.
-    mark_missing: str | None = None
+    acknowledge_missing: str | None = None
     #: Forget known losses: ``all``, or the ``stale`` ones, whose rows or objects changed since.
-    unmark: str | None = None
+    forget_acknowledged: str | None = None
     #: Really move, mark or unmark; without it nothing is changed.
     yes: bool = False
     concurrency: int = 16
@@ -86,23 +86,31 @@ class OrphansOptions(CensusOptions):
     opaque_etags: tuple[str, ...] = ()
     journal: str | None = None
     journal_schema: str | None = None
-    lease: float = 15.0
+    lease_ttl: float = 15.0
 
     @property
     def acts(self) -> bool:
         """Whether the options ask for more than a report."""
-        done = (self.quarantine, self.restore, self.mark_missing, self.unmark)
+        done = (self.quarantine, self.restore, self.acknowledge_missing, self.forget_acknowledged)
         return any(each is not None for each in done)
 
     def __post_init__(self) -> None:
         CensusOptions.__post_init__(self)
-        modes = {"quarantine": self.quarantine, "restore": self.restore, "unmark": self.unmark}
+        modes = {
+            "quarantine": self.quarantine,
+            "restore": self.restore,
+            "forget-acknowledged": self.forget_acknowledged,
+        }
         given = [name for name, value in modes.items() if value is not None]
-        if len(given) > 1 or (self.mark_missing is not None and given in (["restore"], ["unmark"])):
-            names = " and ".join(f"--{name}" for name in (*given, *(("mark-missing",) if len(given) < 2 else ())))
+        if len(given) > 1 or (self.acknowledge_missing is not None and given in (["restore"], ["forget-acknowledged"])):
+            names = " and ".join(
+                f"--{name}" for name in (*given, *(("acknowledge-missing",) if len(given) < 2 else ()))
+            )
             raise ConfigurationError(f"{names} are different jobs: do one after the other")
-        if self.mark_missing is not None and not self.mark_missing.strip():
-            raise ConfigurationError("--mark-missing needs a reason: why is it known that these objects are lost?")
+        if self.acknowledge_missing is not None and not self.acknowledge_missing.strip():
+            raise ConfigurationError(
+                "--acknowledge-missing needs a reason: why is it known that these objects are lost?"
+            )
         if self.concurrency < 1 or self.max_quarantine < 0 or self.min_age < 0:
             raise ConfigurationError("--concurrency must be at least 1, --max-quarantine and --min-age at least 0")
         for name, value in (("bandwidth", self.bandwidth), ("max-requests-per-second", self.max_requests_per_second)):
@@ -165,7 +173,7 @@ class Orphans(Job[_Facts]):
             if options.yes:
                 journal.prepare()
             with (
-                self.hold_lease(journal, options.lease) if options.yes else nullcontext(),
+                self.hold_lease(journal, options.lease_ttl) if options.yes else nullcontext(),
                 self._find_facts(database, journal, sides, keys) as facts,
             ):
                 return self.execute(facts, journal if options.yes else None)
@@ -196,7 +204,7 @@ class Orphans(Job[_Facts]):
                 quarantine, journal, sides, limiter=context.limiter, stopping=context.stop, on_outcome=context.stats.add_outcome
             ),
         )  # fmt: skip
-        if options.restore is not None or options.unmark is not None:
+        if options.restore is not None or options.forget_acknowledged is not None:
             yield facts
             return
         with (
@@ -222,8 +230,8 @@ class Orphans(Job[_Facts]):
         reason = "objects that no row names, and rows whose object is missing"
         if options.restore is not None:
             reason = "put back from quarantine"
-        elif options.unmark is not None:
-            reason = f"{options.unmark} marks taken away"
+        elif options.forget_acknowledged is not None:
+            reason = f"{options.forget_acknowledged} marks taken away"
         return JobDescription(
             run=facts.run, source=keys, destination=keys, reason=reason,
             dry_run=options.acts and not options.yes, read_only=not options.yes,
@@ -235,7 +243,7 @@ class Orphans(Job[_Facts]):
         if options.restore is not None:
             if facts.journal is not None:
                 facts.quarantine.put_back(facts.restore_run, dry_run=not options.yes)
-        elif options.unmark is not None:
+        elif options.forget_acknowledged is not None:
             self._forget_known_losses(facts)
         elif (reachability := facts.reachability) is not None:
             self._find_missing(facts, reachability)
@@ -255,7 +263,7 @@ class Orphans(Job[_Facts]):
         finished = report.state in ("finished", "planned")
         if options.acts and (options.yes is not finished):
             moves = counts.get(OutcomeKind.QUARANTINED) or counts.get(OutcomeKind.RESTORED)
-            marks = options.mark_missing is not None or options.unmark is not None
+            marks = options.acknowledge_missing is not None or options.forget_acknowledged is not None
             return "migrate-storage orphans --yes" if moves or marks or not finished else ""
         if not finished:
             return "migrate-storage orphans"
@@ -279,9 +287,11 @@ class Orphans(Job[_Facts]):
             outcome = _note_quarantined(known.mark_known(outcome), reachability)
             # The journal's database may be unable to hold a NUL character, and such a name is never found.
             storable = "\0" not in outcome.source.path
-            if outcome.kind is OutcomeKind.MISSING and self._options.mark_missing is not None and storable:
-                losses.append(known_loss_of(outcome, self._options.mark_missing))
-                outcome = replace(outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.mark_missing}")
+            if outcome.kind is OutcomeKind.MISSING and self._options.acknowledge_missing is not None and storable:
+                losses.append(known_loss_of(outcome, self._options.acknowledge_missing))
+                outcome = replace(
+                    outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.acknowledge_missing}"
+                )
                 if journal is not None and self._options.yes and len(losses) >= KNOWN_LOSSES_BATCH:
                     journal.known_losses.add(losses)
                     losses.clear()
@@ -356,7 +366,7 @@ class Orphans(Job[_Facts]):
         if journal is None:
             return
         every = ((loss, "") for batch in journal.known_losses.all() for loss in batch)
-        for loss, reason in self._ended_losses(facts) if self._options.unmark == "stale" else every:
+        for loss, reason in self._ended_losses(facts) if self._options.forget_acknowledged == "stale" else every:
             self.context.checkpoint()
             if loss.location.backend not in facts.keys and self._options.keys:
                 continue

@@ -1,4 +1,4 @@
-"""Delete migrated source objects, or with ``--leftovers`` destination copies that no row names.
+"""Delete migrated source objects, or with ``--unreferenced-copies`` destination copies that no row names.
 
 An object is deleted only when it passes every rule of :class:`migrate_storage.jobs.purge.rules.PurgeRules`.
 """
@@ -90,7 +90,7 @@ class Purge(Job[_Facts]):
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
             first = journal.runs.migration_run(self._wanted)
             with (
-                self.hold_lease(journal, options.lease) if options.yes else nullcontext(),
+                self.hold_lease(journal, options.lease_ttl) if options.yes else nullcontext(),
                 self._find_facts(database, journal, first) as facts,
             ):
                 if options.yes:
@@ -115,7 +115,7 @@ class Purge(Job[_Facts]):
                 f"run {first.id} went from {first.source!r} to {first.destination!r}, and {side.key!r} is a cutover now "
                 f"({side.state.describe()}): nothing was deleted; end it, and register under {side.key!r} the side that the run knew"
             )
-        _refuse_own_deletes(destination if options.leftovers else source)
+        _refuse_own_deletes(destination if options.unreferenced_copies else source)
         filenames = self._sample_filenames(journal, [run.id for run in runs])
         proof = prove_places(source, destination, filenames, self.context.retry, probe=options.yes)
         if proof.by_objects:
@@ -136,7 +136,7 @@ class Purge(Job[_Facts]):
             fresh_until = read_rows()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))
-            keys = services.keys_at([destination if options.leftovers else source], sides)
+            keys = services.keys_at([destination if options.unreferenced_copies else source], sides)
             census = refuse_where_named(
                 everywhere, self._application, keys, options, "nothing was deleted", self.context,
                 journal if options.yes else None,
@@ -164,7 +164,7 @@ class Purge(Job[_Facts]):
         """See :meth:`Job.describe`."""
         return JobDescription(
             run=new_run_id(), source=facts.first.source, destination=facts.first.destination, way=Way(facts.first.way),
-            reason="copies made in vain" if self._options.leftovers else "source objects whose copies serve",
+            reason="copies made in vain" if self._options.unreferenced_copies else "source objects whose copies serve",
             dry_run=not self._options.yes,
         )  # fmt: skip
 
@@ -218,7 +218,7 @@ class Purge(Job[_Facts]):
     def _records(self, facts: _Facts) -> Iterator[ObjectRecord]:
         # An object that a killed purge was deleting comes first: its record means that it may be gone. There are few.
         objects = facts.journal.objects
-        begun, whole = ("removing", "leftover") if self._options.leftovers else ("purging", "held")
+        begun, whole = ("removing", "leftover") if self._options.unreferenced_copies else ("purging", "held")
         first = [record for run in facts.runs for batch in objects.of_run(run, state=begun) for record in batch]
         yield from first
         seen = {record.id for record in first}
@@ -227,7 +227,7 @@ class Purge(Job[_Facts]):
                 yield from (record for record in batch if record.id not in seen)
 
     def _purge_object(self, facts: _Facts, record: ObjectRecord) -> None:
-        objects, leftover = facts.journal.objects, self._options.leftovers
+        objects, leftover = facts.journal.objects, self._options.unreferenced_copies
         begun, over = ("removing", "removed") if leftover else ("purging", "purged")
         decision = facts.rules.decide(record)
         purged = decision.kind is OutcomeKind.PURGED

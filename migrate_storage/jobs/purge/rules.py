@@ -23,9 +23,9 @@ class PurgeOptions(CensusOptions):
     """What a purge deletes, and its limits."""
 
     #: Delete destination copies that no row names, instead of source objects.
-    leftovers: bool = False
+    unreferenced_copies: bool = False
     #: Also source objects whose rows the application has deleted since.
-    deleted: bool = False
+    include_deleted_rows: bool = False
     #: Seconds that must have passed since an object's copy was verified.
     older_than: float = 7 * 86400.0
     #: More candidates than this stop the purge before the first delete.
@@ -36,7 +36,7 @@ class PurgeOptions(CensusOptions):
     yes: bool = False
     journal: str | None = None
     journal_schema: str | None = None
-    lease: float = 15.0
+    lease_ttl: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,14 @@ class PurgeRules:
         if kept := self.reason_to_keep(entry):
             return PurgeDecision(OutcomeKind.SKIPPED, kept)
         try:
-            return self._check_leftover(entry) if self._options.leftovers else self._check_objects(entry)
+            return self._check_leftover(entry) if self._options.unreferenced_copies else self._check_objects(entry)
         except KeyRefusedError as error:
             return PurgeDecision(OutcomeKind.FAILED, str(error))
 
     def delete(self, entry: ObjectRecord) -> None:
         """Delete the object."""
         side, path = self._source, entry.source_path
-        if self._options.leftovers:
+        if self._options.unreferenced_copies:
             side, path = self._destination, entry.destination_path
         self._retry.call(side.resolve(path).delete)
 
@@ -96,9 +96,9 @@ class PurgeRules:
             return f"verified less than {age(self._options.older_than)} ago (--older-than)"
         moved = object_id(here, entry.destination_key) != entry.id
         # A leftover that we wrote is no source object, wherever the source key is registered now.
-        if moved and not (self._options.leftovers and entry.ours is True):
+        if moved and not (self._options.unreferenced_copies and entry.ours is True):
             return f"{entry.source_key!r} is registered for another place now than when it was copied"
-        if self._options.leftovers:
+        if self._options.unreferenced_copies:
             if entry.ours is not True:
                 return "not provably written by us"
             if self._references.names(there):
@@ -111,8 +111,8 @@ class PurgeRules:
             return f"its run ended as {entry.outcome}"
         if self._references.names(here):
             return "a row or list still names it"
-        if not self._references.names(there) and not self._options.deleted:
-            return "its row is gone: --deleted takes such objects too"
+        if not self._references.names(there) and not self._options.include_deleted_rows:
+            return "its row is gone: --include-deleted-rows takes such objects too"
         return ""
 
     @property
@@ -128,7 +128,7 @@ class PurgeRules:
         here = self._retry.or_none_if_missing(source.head)
         destination = self._destination.resolve(entry.destination_path)
         found = self._retry.or_none_if_missing(destination.head)
-        # Where no row is left, the application has most likely deleted the copy with it; that is what --deleted is for.
+        # Where no row is left, the application has most likely deleted the copy with it; that is what --include-deleted-rows is for.
         orphan = not self._references.names(self._places(entry)[1])
         if here is None:
             if entry.state == "purging":

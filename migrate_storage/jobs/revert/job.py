@@ -52,7 +52,7 @@ class RevertOptions:
     #: Rows checked at once.
     concurrency: int = 32
     #: Seconds before the last check of the destination, see :class:`migrate_storage.jobs.run.options.RunOptions`.
-    settle: float = 5.0
+    settle_time: float = 5.0
     #: Backend keys whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
     opaque_etags: tuple[str, ...] = ()
     #: URL of another database that holds the journal.
@@ -60,7 +60,7 @@ class RevertOptions:
     #: Database schema of the journal's tables.
     journal_schema: str | None = None
     #: Seconds after which a process that died no longer blocks this one.
-    lease: float = 15.0
+    lease_ttl: float = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class Revert(Job[_Facts]):
             source, destination = self._side(first.source), self._side(first.destination)
             restorer = RowRestorer(source, destination, resources, dry_run=options.dry_run)
             self._check_rights(database, journal, runs)
-            with nullcontext() if options.dry_run else self.hold_lease(journal, options.lease):
+            with nullcontext() if options.dry_run else self.hold_lease(journal, options.lease_ttl):
                 if not options.dry_run:
                     recover_intents(journal, database, self._application.columns)
                 self._refuse_purged(journal, first, runs)
@@ -185,7 +185,7 @@ class Revert(Job[_Facts]):
         self._restore_rows(facts)
         if self._moved and not options.dry_run and not stop.is_set():
             self.begin_pass()
-            stop.wait(options.settle)
+            stop.wait(options.settle_time)
             recheck = DestinationRecheck(facts.restorer, facts.database, facts.journal, self._application.columns)
             for outcome in recheck.run(began, options.concurrency, stop):
                 self.context.stats.add_outcome(outcome)

@@ -43,6 +43,9 @@ from migrate_storage.reporting.report import LISTED
 
 __all__ = ("Migration",)
 
+_PLAN_WORDS = {"fail": "refuse"}
+"""Values of options that have another word in the plans of shards, so that a job of an earlier version is resumed."""
+
 
 class Migration(Job[RunPasses]):
     """One migration of an application's rows from one backend key to another.
@@ -138,7 +141,7 @@ class Migration(Job[RunPasses]):
 
             if self.part is not None:
                 return self.run_shard(journal, self._sharded(preflight, journal, database), self.part, execute_shard)
-            with self.hold_lease(journal, options.lease):
+            with self.hold_lease(journal, options.lease_ttl):
                 recover_intents(journal, database, columns)
                 recorder = RunRecorder(journal, database, new_run_id())
                 return execute(recorder, journal, resumed=_continues_earlier(journal, preflight.route))
@@ -264,11 +267,12 @@ class Migration(Job[RunPasses]):
             raise ConfigurationError(f"{flag} goes through the rows in order: leave it out, or do it with one process")
         digest = plan_of(
             "run", options.source, options.destination, options.columns, options.where, options.include,
-            options.exclude, options.key_rule, options.copy_only, options.keep_rows,
+            options.exclude, _PLAN_WORDS.get(options.invalid_keys, options.invalid_keys), options.copy_only,
+            options.keep_rows,
         )  # fmt: skip
 
         return ShardedJob(
-            lease="engine", seconds=options.lease, plan=digest, limits=self.pace, ends=True,
+            lease="engine", seconds=options.lease_ttl, plan=digest, limits=self.pace, ends=True,
             line=partial(self.new_record, source=plan.source.key, destination=plan.destination.key, way=plan.way),
             cut=partial(cut_rows, preflight.rows),
             before=partial(recover_intents, journal, database, self._application.columns),
@@ -279,13 +283,13 @@ class Migration(Job[RunPasses]):
     ) -> Scheduler:
         options, context = self._options, self.context
         copier = ObjectCopier(
-            preflight.route, preflight.capabilities, context.copy_resources(options.memory), dry_run=options.dry_run,
+            preflight.route, preflight.capabilities, context.copy_resources(options.max_memory), dry_run=options.dry_run,
             listings=preflight.sights,
         )  # fmt: skip
         keep_rows = options.copy_only or options.keep_rows
         return Scheduler(
             copier, recorder,
-            options=SchedulerOptions(keep_rows=keep_rows, dry_run=options.dry_run, shutdown_seconds=options.grace),
+            options=SchedulerOptions(keep_rows=keep_rows, dry_run=options.dry_run, shutdown_seconds=options.shutdown_timeout),
             control=RunControl(limiter=context.limiter, stopping=context.stop, limit_reached=lambda: self.run_limits.spent),
             earlier_rows=partial(rows_repointed_to, preflight.rows, journal),
             on_outcome=partial(self._report_outcome, losses), on_copied=context.stats.add_copied,

@@ -8,9 +8,9 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
 from migrate_storage.jobs.census_options import CensusOptions
 
-__all__ = ("KEY_RULES", "RunOptions")
+__all__ = ("INVALID_KEYS", "RunOptions")
 
-KEY_RULES = ("refuse", "encode")
+INVALID_KEYS = ("fail", "encode")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,13 +34,13 @@ class RunOptions(CensusOptions):
     #: Objects under way at once; ``None`` begins with 32, and takes more while that is faster.
     concurrency: int | None = None
     #: Rows read in one short transaction.
-    window: int = 500
+    batch_size: int = 500
     #: Patterns of filenames, see :mod:`migrate_storage.core.filters`; empty includes all.
     include: tuple[str, ...] = ()
     #: Patterns of filenames that are left alone, included or not.
     exclude: tuple[str, ...] = ()
-    #: What is done with a key that the destination cannot address: ``refuse`` (listed) or ``encode``.
-    key_rule: str = "refuse"
+    #: What is done with a key that the destination cannot address: ``fail`` (listed) or ``encode``.
+    invalid_keys: str = "fail"
     #: Bytes of content read in a second, over all objects under way; ``None`` sets no limit.
     bandwidth: int | None = None
     #: Requests in a second, about; ``None`` sets no limit.
@@ -68,11 +68,11 @@ class RunOptions(CensusOptions):
     #: Rows that a dry run reads, spread over each column, where more name ``source``; 0 reads all.
     sample: int = 1000
     #: Seconds to wait before the final check of sources, and before a missing object is reported as missing.
-    settle: float = 2.0
+    settle_time: float = 2.0
     #: Attempts for one request, the first included.
-    attempts: int = 5
+    max_attempts: int = 5
     #: Bytes of object content in memory at once, over all workers.
-    memory: int = 64 * MiB
+    max_memory: int = 64 * MiB
     #: Backend keys whose ETags look like MD5s and are none, so that two reads that agree count as proof.
     opaque_etags: tuple[str, ...] = ()
     #: Backend keys whose listings show each write that was acknowledged before, so that one replaces many HEADs.
@@ -82,18 +82,18 @@ class RunOptions(CensusOptions):
     #: Database schema of the journal's tables.
     journal_schema: str | None = None
     #: Seconds after which a killed run no longer blocks the next one.
-    lease: float = 15.0
+    lease_ttl: float = 15.0
     #: Seconds given to objects in flight after the first interrupt.
-    grace: float = 20.0
+    shutdown_timeout: float = 20.0
 
     def __post_init__(self) -> None:
         CensusOptions.__post_init__(self)
         for name, least in (
-            ("concurrency", 1), ("window", 1), ("attempts", 1), ("memory", MiB), ("settle", 0), ("probe", 0),
-            ("sample", 0), ("lease", 1), ("grace", 0),
+            ("concurrency", 1), ("batch_size", 1), ("max_attempts", 1), ("max_memory", MiB), ("settle_time", 0), ("probe", 0),
+            ("sample", 0), ("lease_ttl", 1), ("shutdown_timeout", 0),
         ):  # fmt: skip
             if (value := getattr(self, name)) is not None and value < least:
-                raise ConfigurationError(f"--{name} must be at least {least}, not {value}")
+                raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
         if self.limit is not None and self.limit < 1:
             raise ConfigurationError(f"--limit must be at least 1, not {self.limit}")
         for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration"):
@@ -106,8 +106,8 @@ class RunOptions(CensusOptions):
             raise ConfigurationError(f"--max-replica-lag must be at least 0, not {self.max_replica_lag}")
         if self.replicas and self.max_replica_lag is None:
             raise ConfigurationError("--replicas says whom to ask; --max-replica-lag SECONDS says what is too much")
-        if self.key_rule not in KEY_RULES:
-            raise ConfigurationError(f"--key-rule must be {' or '.join(KEY_RULES)}, not {self.key_rule!r}")
+        if self.invalid_keys not in INVALID_KEYS:
+            raise ConfigurationError(f"--invalid-keys must be {' or '.join(INVALID_KEYS)}, not {self.invalid_keys!r}")
         self._check_recheck()
         if self.copy_only and self.keep_rows:
             raise ConfigurationError(

@@ -83,10 +83,10 @@ class RunPasses:
         if state != "finished" or not self._options.recheck:
             return state
         self._begin_pass()
-        recheck = CopyRecheck(self.session, self._context, self._options.window, self._is_over)
+        recheck = CopyRecheck(self.session, self._context, self._options.batch_size, self._is_over)
         self.rechecked = recheck.counts
         recheck.run()
-        if recheck.counts["copied_again"] and not self._context.stop.wait(self._options.settle):
+        if recheck.counts["copied_again"] and not self._context.stop.wait(self._options.settle_time):
             recheck_sources(self.session, self._context)
         return "stopped" if self._context.stop.is_set() else "limited" if self._limits.spent else "finished"
 
@@ -118,7 +118,7 @@ class RunPasses:
             elif rechecked or number > MAX_PASSES:
                 return "finished"
             else:
-                if stop.wait(options.settle):
+                if stop.wait(options.settle_time):
                     return "stopped"
                 if self._plan.way is not Way.SWAP:
                     recheck_sources(
@@ -197,7 +197,7 @@ class RunPasses:
     def _windows(self, rows: FileColumn) -> Iterator[list[Row]]:
         options, counts = self._options, self.session.row_counts
         if not self.takes_sample:
-            yield from rows.windows(options.source, options.window)
+            yield from rows.windows(options.source, options.batch_size)
             return
         count = counts.first[rows]
         wanted = math.ceil(options.sample * count / counts.expected)

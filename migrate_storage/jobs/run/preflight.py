@@ -134,7 +134,7 @@ def examine(
         check_present(destination, retry)
     proof = prove_places(source, destination, filenames, retry, probe=not options.dry_run)
     route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
-    route = replace(route, filters=filters, encode=options.key_rule == "encode")
+    route = replace(route, filters=filters, encode=options.invalid_keys == "encode")
     capabilities, sights, rule = Capabilities(), None, None
     if options.dry_run or (route.by_objects and route.way is Way.REKEY):
         check_absent(destination, retry)
@@ -169,7 +169,7 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
         ConfigurationError: what would keep the run from beginning.
     """
     with connected(application, options.journal, options.journal_schema) as (database, journal):
-        facts = examine(application, options, database, journal, Retry(options.attempts, threading.Event()))
+        facts = examine(application, options, database, journal, Retry(options.max_attempts, threading.Event()))
     route, can = facts.route, facts.capabilities
     way = Note(severity=Severity.INFO, code="way", subject=route.way, message=route.reason)
     able = (

@@ -108,7 +108,7 @@ class Sync(Job[_Facts]):
                     return self.execute(facts(run=new_run_id(), resumed=False), temporary, load)
             journal.prepare()
             load = LoadMonitor(database or journal.database)
-            exclude_runs = partial(self.hold_lease, journal, options.lease)
+            exclude_runs = partial(self.hold_lease, journal, options.lease_ttl)
 
             def sync_shard(share: ShardRun) -> Report:
                 excluding = partial(exclude_runs, owner=share.run) if self._application else nullcontext
@@ -117,7 +117,7 @@ class Sync(Job[_Facts]):
 
             if self.part is not None:
                 return self.run_shard(journal, self._sharded(), self.part, sync_shard)
-            with self.hold_lease(journal, options.lease, name=self._lease):
+            with self.hold_lease(journal, options.lease_ttl, name=self._lease):
                 excluding = exclude_runs if self._application else nullcontext
                 resumed = self._continues_earlier(journal)
                 return self.execute(facts(run=new_run_id(), resumed=resumed, exclude_runs=excluding), journal, load)
@@ -184,7 +184,7 @@ class Sync(Job[_Facts]):
 
     def _make_reconciler(self, facts: _Facts) -> Reconciler:
         context, preflight, share = self.context, facts.preflight, self.share
-        resources, dry_run = context.copy_resources(self._options.memory), self._options.dry_run
+        resources, dry_run = context.copy_resources(self._options.max_memory), self._options.dry_run
         copier = ObjectCopier(preflight.route, preflight.capabilities, resources, dry_run=dry_run)
         rows = (self._application, facts.database) if self._application and facts.database else None
         return Reconciler(
@@ -209,7 +209,7 @@ class Sync(Job[_Facts]):
             options.min_age, options.filters.given, astuple(options.bounds),
         )  # fmt: skip
         return ShardedJob(
-            lease=self._lease, seconds=options.lease, plan=plan, limits=self.pace, cut=uncut, ends=False,
+            lease=self._lease, seconds=options.lease_ttl, plan=plan, limits=self.pace, cut=uncut, ends=False,
             line=partial(self.new_record, source=self._source.key, destination=self._destination.key, way=Way.TAKE_OVER),
         )  # fmt: skip
 

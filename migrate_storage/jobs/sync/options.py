@@ -41,20 +41,26 @@ class SyncOptions(CensusOptions):
     max_requests_per_second: float | None = None
     max_bytes: int | None = None
     max_duration: float | None = None
-    attempts: int = 5
-    memory: int = 64 * MiB
+    max_attempts: int = 5
+    max_memory: int = 64 * MiB
     #: Keys, folders or URLs of stores whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
     opaque_etags: tuple[str, ...] = ()
     dry_run: bool = False
     #: URL of the journal's database; ``None`` keeps it with the rows, or in a file of our own.
     journal: str | None = None
     journal_schema: str | None = None
-    lease: float = 15.0
-    grace: float = 20.0
+    lease_ttl: float = 15.0
+    shutdown_timeout: float = 20.0
 
     def __post_init__(self) -> None:
         CensusOptions.__post_init__(self)
-        for name, least in (("concurrency", 1), ("attempts", 1), ("memory", MiB), ("lease", 1), ("min_age", 0)):
+        for name, least in (
+            ("concurrency", 1),
+            ("max_attempts", 1),
+            ("max_memory", MiB),
+            ("lease_ttl", 1),
+            ("min_age", 0),
+        ):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
         for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration", "watch"):

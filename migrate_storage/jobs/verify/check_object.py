@@ -31,9 +31,9 @@ class AuditOptions:
     columns: tuple[str, ...] = ()
     where: str | None = None
     #: Read both sides of what was copied, and compare.
-    deep: bool = False
+    read_content: bool = False
     #: Read every object through this other registration too, and compare.
-    through: str | None = None
+    compare_with: str | None = None
     #: Share of the objects that are checked, in percent: always the same ones.
     sample: float = 100.0
     concurrency: int = 32
@@ -77,7 +77,7 @@ class ObjectCheck:
         if isinstance(named, Outcome):
             return named
         began, here = time.monotonic(), named.slot.location
-        other = Location(self._options.through or here.backend, here.path)
+        other = Location(self._options.compare_with or here.backend, here.path)
 
         def outcome(kind: OutcomeKind, reason: str = "", evidence: str = "", size: int | None = None) -> Outcome:
             return Outcome(
@@ -119,14 +119,16 @@ class ObjectCheck:
         size, length = named.slot.file.get("size"), found.meta.size
         if isinstance(size, int) and size != length:
             return outcome(OutcomeKind.DIFFERS, f"the row says {size} bytes, the object has {length}", size=length)
-        if self._options.through is not None:
+        if self._options.compare_with is not None:
             # Read the object through both registrations.
             path = named.slot.location.path
-            others = find_read(self._sides[self._options.through], path, self._retry)
+            others = find_read(self._sides[self._options.compare_with], path, self._retry)
             if not others:
-                return outcome(OutcomeKind.MISSING, f"{self._name_store(self._options.through, path)} does not hold it")
+                return outcome(
+                    OutcomeKind.MISSING, f"{self._name_store(self._options.compare_with, path)} does not hold it"
+                )
             return self._compare_bytes(found.at, others[0].at, outcome, length)
-        if self._options.deep:
+        if self._options.read_content:
             return self._compare_with_source(named, found, outcome)
         record, compared = named.record, named.compared
         if compared is not None and is_as_compared(compared, found.meta):
@@ -134,10 +136,12 @@ class ObjectCheck:
         if record is not None and consistent_with(record.destination_evidence, found.meta.evidence):
             return outcome(OutcomeKind.SKIPPED, evidence="journal", size=length)
         if compared is not None and (record is None or record.updated < compared.updated):
-            reason = "it was written after the cutover compared both sides: --deep or --with compares bytes"
+            reason = (
+                "it was written after the cutover compared both sides: --read-content or --compare-with compares bytes"
+            )
             return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
         if record is None or isinstance(self._sides[named.slot.location.backend], ResolvedCutover):
-            reason = "it exists, but nothing tells what it should hold: --deep or --with compares bytes"
+            reason = "it exists, but nothing tells what it should hold: --read-content or --compare-with compares bytes"
             return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
         reason = "it was replaced since it was verified (by the application, perhaps)"
         return outcome(OutcomeKind.DIFFERS, reason, size=length)
@@ -148,8 +152,8 @@ class ObjectCheck:
             reason = describe_unread(side, here.path, find_unread(side, here.path, self._retry))
         except StoreRequestError as error:
             reason = f"{describe_unread(side, here.path)}; the other side cannot be asked: {error}"
-        if self._options.through is not None:
-            through = self._options.through
+        if self._options.compare_with is not None:
+            through = self._options.compare_with
             if found := find_read(self._sides[through], here.path, self._retry):
                 reason = f"{reason}; {self._name_store(through, here.path)} does"
                 return outcome(OutcomeKind.MISSING, reason, size=found[0].meta.size)

@@ -77,7 +77,7 @@ class Audit(Job[_Facts]):
         super().__init__(listener, JobPace.from_options(options), part=part)
         self._application, self._options = application, options
         self._source = options.key or "all keys"
-        self._destination = options.through or self._source
+        self._destination = options.compare_with or self._source
 
     def run(self) -> Report:
         """Do it.
@@ -87,7 +87,7 @@ class Audit(Job[_Facts]):
         """
         options, backends = self._options, self._application.backends
         sides = {key: resolve_backend(backend, pace=self.context.limits) for key, backend in backends.items()}
-        for key in (options.key, options.through):
+        for key in (options.key, options.compare_with):
             if key is not None:
                 find_backend(sides, key)
         with connected(self._application, options.journal, options.journal_schema) as (database, journal):
@@ -122,10 +122,10 @@ class Audit(Job[_Facts]):
 
     def describe(self, facts: _Facts) -> JobDescription:
         """See :meth:`Job.describe`."""
-        through = f"opened through {self._options.through} too" if self._options.through else "looked at"
+        through = f"opened through {self._options.compare_with} too" if self._options.compare_with else "looked at"
         return JobDescription(
             run=facts.run, source=self._source, destination=self._destination, read_only=True,
-            reason="both sides read" if self._options.deep else through,
+            reason="both sides read" if self._options.read_content else through,
         )  # fmt: skip
 
     def work(self, facts: _Facts) -> str:
@@ -159,7 +159,13 @@ class Audit(Job[_Facts]):
     def _sharded(self, database: Database) -> ShardedJob:
         options = self._options
         plan = plan_of(
-            "verify", options.key, options.columns, options.where, options.deep, options.through, options.sample
+            "verify",
+            options.key,
+            options.columns,
+            options.where,
+            options.read_content,
+            options.compare_with,
+            options.sample,
         )
         return ShardedJob(
             lease=f"verify-{plan}", seconds=LEASE, plan=plan, limits=self.pace, ends=False,

@@ -58,7 +58,7 @@ class Periodic(Shown):
 
 
 _PLAIN_VERIFY = "looked at"
-"""The reason of a verify without ``--deep`` and ``--with``, which its first line leaves out."""
+"""The reason of a verify without ``--read-content`` and ``--compare-with``, which its first line leaves out."""
 
 
 def describe_start(event: RunStarted) -> str:

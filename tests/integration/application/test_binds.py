@@ -106,7 +106,7 @@ def test_a_run_speaks_for_its_database_only_and_purge_reads_both(
     application = shop.load("engine_a", **names(shop))
     assert [str(each) for each in application.columns] == ["orders.file"]
     assert "engine_b (scans.file)" in {str(each) for each in application.elsewhere if "scans" in str(each)}
-    report = Migration(application, RunOptions(source="old", destination="new", settle=0.0, lease=1.0)).run()
+    report = Migration(application, RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0)).run()
     assert (report.exit_code, report.rows_moved) == (0, 1)
     assert "of this database names 'old' any more" in headline(report)
     assert "engine_b (scans.file)" in headline(report)
@@ -115,7 +115,9 @@ def test_a_run_speaks_for_its_database_only_and_purge_reads_both(
     assert not rows.ready
     assert "scans.file" in rows.message
     visible = bool(server)  # the role of a test sees its own database only
-    purged = Purge(application, PurgeOptions(older_than=0.0, yes=True, lease=1.0, visible_tables_only=visible)).run()
+    purged = Purge(
+        application, PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, visible_tables_only=visible)
+    ).run()
     assert purged.exit_code == 0
     assert shop.old.get_content("a") == b"content", "a row of the other database names it"
     orphans = Orphans(application, OrphansOptions(keys=("old",), min_age=0.0)).run()

@@ -68,7 +68,9 @@ def test_both_keys_resolve_before_the_first_row_moves(old: FSSpecBackend, model:
     assert before.files == {"dual-old": 3, "dual-new": 0}
 
     application = running_application(engine, picture.metadata)
-    report = Migration(application, RunOptions(source="dual-old", destination="dual-new", limit=2, settle=0.0)).run()
+    report = Migration(
+        application, RunOptions(source="dual-old", destination="dual-new", limit=2, settle_time=0.0)
+    ).run()
     assert report.rows_left == 1
     between = dual.health(engine, picture.metadata)
     assert between.healthy

@@ -18,7 +18,7 @@ from migrate_storage.cli.param_types import BYTES, SECONDS
 from tests.support.cli.project import Project, one_line_of
 
 APP = ("--app", "app")
-RUN = ("run", *APP, "--from", "old", "--to", "new", "--settle", "0")
+RUN = ("run", *APP, "--from", "old", "--to", "new", "--settle-time", "0")
 
 
 def line(project: Project) -> dict[str, Any]:

@@ -81,7 +81,7 @@ TYPER = (
         cli(prog_name="shop")
 """
 )
-RUN = ("run", "--from", "old", "--to", "new", "--settle", "0", "--limit", "2")
+RUN = ("run", "--from", "old", "--to", "new", "--settle-time", "0", "--limit", "2")
 PROGRAMS = [
     pytest.param(LITESTAR, ["-m", "litestar", "--app", "site_:app", "storage"], "litestar storage", id="litestar"),
     pytest.param(FLASK, ["-m", "flask", "--app", "site_", "storage"], "flask storage", id="flask"),
@@ -102,7 +102,7 @@ def test_a_run_needs_no_app_and_ends_as_at_home(project: Project, source: str, c
     assert ended.returncode == 4, ended.stderr
     assert "Stopped at the limit that you set. 8 rows still name 'old'.\n" in ended.stdout
     last = ended.stdout.splitlines()[-1]
-    assert last.endswith(f"{name.split(' ', 1)[1]} run --from old --to new --limit 2 --settle 0"), last
+    assert last.endswith(f"{name.split(' ', 1)[1]} run --from old --to new --limit 2 --settle-time 0"), last
     assert project.keys() == {"new": 2, "old": 8}
 
 

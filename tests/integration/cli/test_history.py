@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.support.cli.project import Project
 
-RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle-time", "0")
 APP = ("--app", "app")
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tests.support.cli.project import Project
 
-RUN = ("run", "--from", "old", "--to", "new", "--settle", "0")
+RUN = ("run", "--from", "old", "--to", "new", "--settle-time", "0")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_configuration_adds_it_to_the_columns_of_the_models(shop: Project) -
         assert done.returncode == 0, done.stderr + done.stdout
     story = shop("explain", "settings.data", "o2")
     assert ".gallery[0] names new:g2.txt" in story.stdout
-    assert shop("revert", "--settle", "0").returncode == 0
+    assert shop("revert", "--settle-time", "0").returncode == 0
     assert (backends(shop), shop.keys()) == (["old"] * 4, {"old": 10})
     assert shop(*RUN).returncode == 0
     ready = shop("status", "--ready-to-unregister", "--soak", "0s")
@@ -118,7 +118,7 @@ def test_without_an_application_columns_are_documents_too(shop: Project) -> None
     destination = f'[destination]\nkey = "new"\nfs = "file://{shop.directory}/new"'
     text = f'database = "{url(shop)}"\ncolumns = ["settings.data", "document.file"]\n{source}\n{destination}'
     shop.write(text, "migrate-storage.toml")
-    ended = shop("run", "--settle", "0")
+    ended = shop("run", "--settle-time", "0")
     assert ended.returncode == 0, ended.stderr + ended.stdout
     assert (backends(shop), shop.keys()) == (["new"] * 4, {"new": 10})
 

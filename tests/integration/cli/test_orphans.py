@@ -25,12 +25,12 @@ def test_a_look_a_move_and_the_way_back_as_each_says_it(project: Project) -> Non
     assert (project.directory / "missing.txt").read_text() == "d/3.txt\n"
     assert (project.directory / "orphans.txt").read_text().startswith("d/st")
 
-    plan = project("orphans", *APP, "--quarantine", ".q", "--mark-missing", "eaten")
+    plan = project("orphans", *APP, "--quarantine", ".q", "--acknowledge-missing", "eaten")
     assert plan.returncode == 0, plan.stderr
     assert "A plan, nothing was changed: 1 object to move." in plan.stdout
     words = shlex.split(plan.stdout.splitlines()[-1])
-    assert {"--yes", "--quarantine", ".q", "--mark-missing", "eaten"} <= set(words), words
-    moved = project("orphans", *APP, "--quarantine", ".q", "--mark-missing", "eaten", "--yes", "--json")
+    assert {"--yes", "--quarantine", ".q", "--acknowledge-missing", "eaten"} <= set(words), words
+    moved = project("orphans", *APP, "--quarantine", ".q", "--acknowledge-missing", "eaten", "--yes", "--json")
     report = json.loads(moved.stdout.splitlines()[-1])
     assert (moved.returncode, report["kind"]) == (0, "orphans")
     assert report["counts"] == {"skipped": 9, "quarantined": 1, "known": 1}

@@ -175,9 +175,9 @@ ARGUMENTS = {
     "migrate-storage convert": None,
     "migrate-storage translate": None,
     "migrate-storage inspect": None,
-    "migrate-storage doctor": ("--from", "s3", "--to", "new", "--attempts", "1"),
-    "migrate-storage plan": ("--from", "s3", "--to", "new", "--attempts", "1"),
-    "migrate-storage run": ("--from", "client", "--to", "new", "--attempts", "1"),
+    "migrate-storage doctor": ("--from", "s3", "--to", "new", "--max-attempts", "1"),
+    "migrate-storage plan": ("--from", "s3", "--to", "new", "--max-attempts", "1"),
+    "migrate-storage run": ("--from", "client", "--to", "new", "--max-attempts", "1"),
     "migrate-storage explain": ("document.file", "1"),
 }
 OTHERS = [name for name in LEAVES if ARGUMENTS.get(name, ()) is not None]

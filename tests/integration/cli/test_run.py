@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from tests.support.cli.project import APPLICATION, ROOT, Project, one_line_of
 from tests.support.servers import S3Server
 
-RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+RUN = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle-time", "0")
 PLAN = ("plan", *RUN[1:])
 
 
@@ -92,7 +92,7 @@ def test_a_limit_stops_with_code_4_and_the_same_command_goes_on(project: Project
 
 
 def test_flag_wins_over_environment_over_file_over_default(project: Project) -> None:
-    project.write('app = "app"\nfrom = "old"\nto = "new"\nlimit = 2\nsettle = 0', "migrate-storage.toml")
+    project.write('app = "app"\nfrom = "old"\nto = "new"\nlimit = 2\nsettle-time = 0', "migrate-storage.toml")
     assert project("run").returncode == 4
     assert project.keys()["new"] == 2
     project.environment = {"MIGRATE_STORAGE_LIMIT": "3"}
@@ -107,7 +107,7 @@ def test_the_database_door_needs_no_application_code(project: Project) -> None:
         f"""
         database = "sqlite:///{project.directory}/app.db"
         columns = ["document.file"]
-        settle = 0
+        settle-time = 0
         [source]
         key = "old"
         fs = "file"
@@ -140,7 +140,7 @@ def test_the_database_door_reaches_real_servers_with_secrets_from_environment_an
         f"""
         database = "${{APP_DATABASE}}"
         columns = ["document.file"]
-        settle = 0
+        settle-time = 0
         [source]
         key = "old"
         fs = "s3"
@@ -195,7 +195,7 @@ ASYNC = """
 
 def test_a_litestar_application_with_an_async_engine_and_stores_of_its_lifespan(project: Project) -> None:
     project.write(textwrap.dedent(APPLICATION) + textwrap.dedent(ASYNC))
-    door = ("run", "--app", "app:site", "--from", "old", "--to", "new", "--settle", "0")
+    door = ("run", "--app", "app:site", "--from", "old", "--to", "new", "--settle-time", "0")
     assert "--to new: no backend has this key" in project(*door).stderr
     ended = project(*door, "--lifespan")
     assert ended.returncode == 0, ended.stderr
@@ -286,7 +286,7 @@ def test_a_reader_that_leaves_early_stops_the_run_and_the_same_command_goes_on(p
 
 
 def test_recheck_copies_again_what_was_lost_since(project: Project) -> None:
-    move = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+    move = ("run", "--app", "app", "--from", "old", "--to", "new", "--settle-time", "0")
     assert project(*move).returncode == 0
     lost, replaced = (project.directory / side / "d" / f"{n}.txt" for n, side in enumerate(("new", "old")))
     lost.unlink()

@@ -102,7 +102,7 @@ def test_an_undo(answer: Answer, shim: CopyShim, moto_s3: S3Server, sqlite_url: 
     site.world.run()
     moto_s3.client.delete_object(Bucket=site.source, Key="docs/3/d3.bin")
     shim.put = shim.copy = answer
-    report = Revert(site.world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+    report = Revert(site.world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert report.exit_code == 0, report
     assert {value["backend"] for value in site.world.raw()} == {"old"}
     held = moto_s3.client.get_object(Bucket=site.source, Key="docs/3/d3.bin")

@@ -64,7 +64,7 @@ def world(tmp_path: Path, sqlite_url: str) -> World:
 @contextlib.contextmanager
 def running(world: World, **options: Any) -> Iterator[Running]:
     """Run 150 objects at no more than 40 requests a second, so that most are left for 15 seconds."""
-    migration = world.migration(**{"max_requests_per_second": 40, "window": 10, "concurrency": 4, **options})
+    migration = world.migration(**{"max_requests_per_second": 40, "batch_size": 10, "concurrency": 4, **options})
     with contextlib.closing(Database(world.url)) as database, ThreadPoolExecutor(1) as pool:
         future = pool.submit(migration.run)
         handle = Running(world, migration, Journal(database), future)

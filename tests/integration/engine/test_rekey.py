@@ -226,7 +226,9 @@ def test_it_goes_back_whole(world: World, in_bulk: None) -> None:
     assert world.run().exit_code == 0
     assert told_in_bulk(world)[1] > 30
     assert (
-        Revert(world.application, RevertOptions(lease=1.0, settle=0.05), listener=world.events.append).run().exit_code
+        Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05), listener=world.events.append)
+        .run()
+        .exit_code
         == 0
     )
     assert world.check(backend="old") == FILES
@@ -264,7 +266,7 @@ def test_a_row_that_somebody_holds_is_not_waited_for(world: World, in_bulk: None
         if isinstance(event, ItemsFinished):
             moved.set()
 
-    job = Migration(world.application, RunOptions(source="old", destination="new", settle=0.1), told)
+    job = Migration(world.application, RunOptions(source="old", destination="new", settle_time=0.1), told)
     running = threading.Thread(target=job.run)
     with world.engine.connect() as connection:
         connection.execute(sa.text("UPDATE documents SET title = 'mine' WHERE id = 3"))
@@ -460,7 +462,9 @@ def test_a_commit_that_was_not_answered_is_not_written_down_twice(
     held = lines(world, "row")
     assert len({line["row_id"] for line in held}) == len(held)
     assert (
-        Revert(world.application, RevertOptions(lease=1.0, settle=0.05), listener=world.events.append).run().exit_code
+        Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05), listener=world.events.append)
+        .run()
+        .exit_code
         == 0
     )
     assert world.check(backend="old") == FILES
@@ -602,6 +606,8 @@ def test_of_several_rules_that_of_most_names_is_taken(rclone_s3: S3Server) -> No
 def test_what_both_keys_name_is_never_purged(world: World, in_bulk: None) -> None:
     assert world.run().exit_code == 0
     assert told_in_bulk(world)[1] > 30
-    report = Purge(world.application, PurgeOptions(older_than=0, yes=True, lease=1.0, visible_tables_only=True)).run()
+    report = Purge(
+        world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0, visible_tables_only=True)
+    ).run()
     assert OutcomeKind.PURGED not in report.counts
     assert world.check(backend="new") == FILES

@@ -61,7 +61,7 @@ def test_all_files_of_a_list_are_replaced_during_a_run(worlds: World, tmp_path: 
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 20})
     [pictures] = worlds.raw("albums", "pictures")
     assert_right(worlds, pictures)
-    assert Revert(worlds.application, RevertOptions(settle=0.0, journal=url)).run().exit_code == 0
+    assert Revert(worlds.application, RevertOptions(settle_time=0.0, journal=url)).run().exit_code == 0
     [reverted] = worlds.raw("albums", "pictures")
     assert [file["filename"] for file in reverted] == [file["filename"] for file in before[0]]
     assert worlds.check(backend="old") == 20

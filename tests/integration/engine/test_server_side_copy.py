@@ -77,7 +77,7 @@ def test_what_was_copied_by_the_service_can_be_undone(rclone_s3, sqlite_url: str
     world.fill(12)
     before = world.raw()
     assert world.run().exit_code == 0
-    report = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+    report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert report.exit_code == 0, report
     assert [value["backend"] for value in world.raw()] == ["old"] * 12
     assert [value["filename"] for value in world.raw()] == [value["filename"] for value in before]
@@ -263,7 +263,7 @@ def test_hostile_keys_between_two_buckets(
     for number, name in names.items():
         with contextlib.suppress(Exception):
             contents[number] = world.old.get_content(name)
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert report.state == "finished", report.error
     check_rows(world, names, contents)
     assert report.evidence[EVIDENCE] > count / 4

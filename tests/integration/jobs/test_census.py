@@ -114,7 +114,7 @@ def test_a_narrowed_run_says_of_what_it_speaks(world: World, options: dict[str, 
 def test_a_run_of_some_columns_says_so(world: World) -> None:
     world.fill(3, 3)
     some = replace(world.application, columns=world.columns[:1], all_columns=world.columns)
-    report = Migration(some, RunOptions(source="old", destination="new", settle=0.0)).run()
+    report = Migration(some, RunOptions(source="old", destination="new", settle_time=0.0)).run()
     assert first(report) == "Finished: no row that --columns chose names 'old' any more; 2 other rows still do."
 
 
@@ -178,7 +178,7 @@ def test_a_purge_asks_for_every_key_under_which_the_objects_may_be_named(filled:
 
 def test_orphans_are_not_moved_while_a_column_that_no_model_has_names_the_key(filled: World) -> None:
     filled.run()
-    given = {"quarantine": ".quarantine", "min_age": 0.0, "yes": True, "keys": ("old",), "lease": 1.0}
+    given = {"quarantine": ".quarantine", "min_age": 0.0, "yes": True, "keys": ("old",), "lease_ttl": 1.0}
     with pytest.raises(ConfigurationError, match=r"invoice\.pdf \(2 rows\).*nothing was moved"):
         Orphans(filled.application, OrphansOptions(**given)).run()
     assert len(left(filled)) == 5

@@ -134,7 +134,7 @@ def test_a_revert_on_such_a_machine_checks_the_rows_that_went_back(
     world.fill(2)
     assert world.run().exit_code == 0
     late = Path(world.new.fs.prefix, "docs/1/d1.bin")
-    job = Revert(world.application, RevertOptions(settle=0.0))
+    job = Revert(world.application, RevertOptions(settle_time=0.0))
     begin_pass = job.begin_pass
 
     def save_late() -> int:

@@ -83,7 +83,7 @@ def test_the_same_between_other_places(elsewhere: CutoverWorld) -> None:
         assert (report.exit_code, report.counts.get(OutcomeKind.ORPHAN)) == (0, None), found
     report, _ = elsewhere.verify()
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
-    report, _ = elsewhere.verify(deep=True)
+    report, _ = elsewhere.verify(read_content=True)
     assert (report.exit_code, report.evidence) == (0, {"both read": 4})
     report, _ = elsewhere.verify(finish(elsewhere))
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
@@ -106,12 +106,12 @@ def test_deep_needs_another_object_to_compare_with(cutover: CutoverWorld, tmp_pa
     cutover.reach(Phase.DESTINATION)
     cutover.world.sql("UPDATE documents SET file = json_remove(file, '$.checksum')")
     application = finish(cutover)
-    report, _ = cutover.verify(application, deep=True)
+    report, _ = cutover.verify(application, read_content=True)
     assert report.counts == {OutcomeKind.UNVERIFIED: 4}
     cutover.world.sql("UPDATE migrate_storage_object SET source_key = 'archive'")
     archive = places.old_local(tmp_path / "old", "archive").build()
     beside = replace(application, backends={**application.backends, "archive": archive})
-    report, _ = cutover.verify(beside, deep=True)
+    report, _ = cutover.verify(beside, read_content=True)
     assert (report.exit_code, report.evidence) == (0, {"both read": 4})
 
 
@@ -129,7 +129,7 @@ def test_deep_compares_with_the_other_side_though_nothing_was_recorded(cutover: 
     }.items():  # fmt: skip
         fixed = CutoverBackend("old", world.old, world.new, outbox=cutover.outbox, phase=phase)
         application = replace(cutover.application, backends={"old": fixed})
-        report, found = cutover.verify(application, deep=True)
+        report, found = cutover.verify(application, read_content=True)
         assert (report.exit_code, found[changed].kind) == (1, kind), phase
         assert report.counts == {OutcomeKind.SKIPPED: 3, kind: 1}
 
@@ -163,7 +163,7 @@ def test_a_process_in_each_phase_must_find_the_object(cutover: CutoverWorld) -> 
         assert (report.exit_code, found[name].kind) == (1, OutcomeKind.MISSING)
         assert "DESTINATION (which reads destination)" in found[name].reason
         assert "'old (source)' has it: 'migrate-storage cutover repair --all'" in found[name].reason
-        report, listed = cutover.orphans(mark_missing="gone", yes=True)
+        report, listed = cutover.orphans(acknowledge_missing="gone", yes=True)
         assert report.exit_code == 1
         assert [each.source.path for each in listed if each.kind is OutcomeKind.CONFLICT] == [name]
         assert not any(each.kind in (OutcomeKind.MISSING, OutcomeKind.KNOWN) for each in listed), "it is not lost"
@@ -178,7 +178,7 @@ def test_what_was_written_after_the_comparison_is_unverified_and_no_difference(
     report, found = cutover.verify()
     assert (report.exit_code, found[name].kind) == (1, OutcomeKind.UNVERIFIED)
     assert "after the cutover compared" in found[name].reason
-    report, found = cutover.verify(deep=True)
+    report, found = cutover.verify(read_content=True)
     assert (report.exit_code, found[name].evidence) == (0, "both read")
     (tmp_path / "new" / name).write_bytes(b"x")
     cutover.world.sql("UPDATE documents SET file = json_set(file, '$.size', 2000)")
@@ -235,7 +235,7 @@ def test_purge_keeps_what_either_side_may_name(cutover: CutoverWorld) -> None:
         file='{"backend": "both", "filename": "docs/0/d0.bin"}',
     )
     cutover.outbox.request_repair("docs/1/d1.bin", Side.SOURCE)
-    report = Purge(application, PurgeOptions(older_than=0, yes=True, lease=1.0)).run()
+    report = Purge(application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     assert report.counts[OutcomeKind.PURGED] == 2
     assert report.kept == {"a row or list still names it": 2}
     for name in ("docs/0/d0.bin", "docs/1/d1.bin"):
@@ -258,7 +258,7 @@ def test_a_cutover_that_is_not_registered_here_stops_what_deletes_and_moves(
     assert world.run().exit_code == 0
     told = f"records a cutover of 'old' that is not over .phase {phase.name}"
     with pytest.raises(ConfigurationError, match=told):
-        Purge(world.application, PurgeOptions(older_than=0, yes=True, lease=1.0)).run()
+        Purge(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     plain = replace(cutover, backend=world.old)
     with pytest.raises(ConfigurationError, match=told):
         plain.orphans(quarantine=".aside")

@@ -44,7 +44,7 @@ def test_the_stages_of_a_row(world: World) -> None:
     assert "not as journaled any more" in told
     world.old.delete_object(D0)
     assert "the source is missing" in story(world, "1")
-    assert Revert(world.application, RevertOptions(lease=1.0, settle=0)).run().exit_code == 0
+    assert Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0)).run().exit_code == 0
     told = story(world, "1")
     assert f"run {run.run}: reverted" in told
     assert f"run {run.run} to new: leftover, rewritten" in told
@@ -56,7 +56,7 @@ def test_a_purged_row_and_one_that_is_in_conflict(world: World) -> None:
     world.run()
     world.old.fs.pipe(world.old._prepare_path("docs/1/d1.bin"), b"written since")
     assert "now: a revert would leave it: conflict" in story(world, "2")
-    Purge(world.application, PurgeOptions(older_than=0, yes=True, lease=1.0)).run()
+    Purge(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     told = story(world, "1")
     assert "the source is missing" in told
     assert "now: a revert refuses, because a source object was purged" in told

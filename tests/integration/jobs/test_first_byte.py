@@ -167,7 +167,7 @@ def test_visible_rows_only_says_so_and_then_nothing_is_purged(postgres: World) -
     postgres.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
     postgres.sql(POLICY)
     visible = replace(as_reader(postgres).application, visible_rows_only=True)
-    options = RunOptions(source="old", destination="new", settle=0.0, lease=1.0)
+    options = RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0)
     report = Migration(visible, options).run()
     assert (report.exit_code, report.rows_moved, report.hidden_rows) == (0, 2, ("documents",))
     assert "no row that this role can see names 'old' any more (row level security hides rows of documents)" in headline(report)  # fmt: skip
@@ -296,7 +296,7 @@ url, folder, name = sys.argv[1:]
 RowRepository.add = lambda *a, **k: os.kill(os.getpid(), 9)
 world = World(url, places.old_local(Path(folder) / "old").build(), places.new_local(Path(folder) / "new").build())
 world.columns, world.other_engine = engines.DOCUMENTS, engines.ENGINES[name](url)
-world.run(lease=1)
+world.run(lease_ttl=1)
 """
 
 
@@ -317,7 +317,7 @@ def test_a_revert_by_a_role_that_may_not_update_is_refused_before_its_first_row(
     for table in Tables().metadata.sorted_tables:
         postgres.sql(f"GRANT ALL ON {table.name} TO reader_{os.getpid()}")
     as_reader(postgres)
-    options = RevertOptions(lease=1.0, settle=0.0)
+    options = RevertOptions(lease_ttl=1.0, settle_time=0.0)
     for wanted in ("GRANT UPDATE on the column", "may not write migrate_storage_row of the journal"):
         with pytest.raises(PreflightError, match=wanted):
             Revert(postgres.application, options).run()

@@ -60,8 +60,8 @@ def test_no_job_ends(world: World) -> None:
     assert (report.state, report.counts[OutcomeKind.REWRITTEN]) == ("finished", 3), report.error
     jobs: tuple[Any, ...] = (
         Audit(world.application, AuditOptions()),
-        Orphans(world.application, OrphansOptions(min_age=0.0, lease=1.0)),
-        Orphans(world.application, OrphansOptions(min_age=0.0, lease=1.0, mark_missing="lost", yes=True)),
+        Orphans(world.application, OrphansOptions(min_age=0.0, lease_ttl=1.0)),
+        Orphans(world.application, OrphansOptions(min_age=0.0, lease_ttl=1.0, acknowledge_missing="lost", yes=True)),
     )
     for job in jobs:
         assert job.run().state == "finished"

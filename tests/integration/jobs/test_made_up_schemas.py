@@ -28,7 +28,7 @@ SOAK_SCHEMAS = 40
 def run(made: MadeUp, excused: tuple[str, ...], done: Counter[str]) -> Report:
     """Run; where the rows cannot be told apart, nothing is touched, and the run is made without them."""
     options = RunOptions(
-        source="old", destination="new", settle=0.0, window=made.random.choice((2, 100)), excused=excused
+        source="old", destination="new", settle_time=0.0, batch_size=made.random.choice((2, 100)), excused=excused
     )
     before = made.texts()
     try:
@@ -42,7 +42,7 @@ def run(made: MadeUp, excused: tuple[str, ...], done: Counter[str]) -> Report:
 
 
 def purge(made: MadeUp, excused: tuple[str, ...], done: Counter[str]) -> None:
-    options = PurgeOptions(older_than=0.0, yes=True, lease=1.0, visible_tables_only=True, excused=excused)
+    options = PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, visible_tables_only=True, excused=excused)
     try:
         report = Purge(made.application, options).run()
         done["purged"] += sum(count for kind, count in report.counts.items() if kind.value == "purged")

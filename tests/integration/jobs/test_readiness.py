@@ -160,7 +160,7 @@ def test_a_run_that_left_something(world: World) -> None:
 def test_the_command_answers_with_its_exit_code(project: Any) -> None:
     ask = ("status", "--app", "app", "--ready-to-unregister", "--soak", "0")
     assert project(*ask, "--from", "old").returncode == 1
-    project("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+    project("run", "--app", "app", "--from", "old", "--to", "new", "--settle-time", "0")
     ended = project(*ask)
     assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "'old' may be unregistered.")
     told = json.loads(project(*ask, "--from", "new", "--json").stdout)

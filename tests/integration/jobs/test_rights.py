@@ -39,20 +39,22 @@ TABLE = {
     for command, cells in re.findall(r"^\| `([^`]+)` \| (.*) \|$", PAGE, re.MULTILINE)
 }
 OPERATIONS = {"head": "read", "open": "read", "put": "write", "delete": "delete", "list": "list"}
-SPARED = {("run", "destination", "delete"), ("revert", "source", "delete"), ("revert", "source", "list"), ("purge", "destination", "delete"), ("purge --leftovers", "destination", "delete"), ("purge --leftovers", "source", "read"), ("plan", "source", "list"), ("plan", "destination", "list"), ("run", "source", "list"), ("run", "destination", "list")}  # fmt: skip
+SPARED = {("run", "destination", "delete"), ("revert", "source", "delete"), ("revert", "source", "list"), ("purge", "destination", "delete"), ("purge --unreferenced-copies", "destination", "delete"), ("purge --unreferenced-copies", "source", "read"), ("plan", "source", "list"), ("plan", "destination", "list"), ("run", "source", "list"), ("run", "destination", "list")}  # fmt: skip
 """What a command asks for and goes on without: removing its own probe, looking for it, telling a missing bucket from a missing key."""
 
 
 def run(application: Application, **options: Any) -> Report:
-    return Migration(application, RunOptions(source="old", destination="new", settle=0.0, lease=1.0, **options)).run()
+    return Migration(
+        application, RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0, **options)
+    ).run()
 
 
 def purge(application: Application, **options: Any) -> Report:
-    return Purge(application, PurgeOptions(older_than=0.0, yes=True, lease=1.0, **options)).run()
+    return Purge(application, PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, **options)).run()
 
 
 def orphans(application: Application, **options: Any) -> Report:
-    given = {"keys": ("old",), "min_age": 0.0, "lease": 1.0, "yes": True, **options}
+    given = {"keys": ("old",), "min_age": 0.0, "lease_ttl": 1.0, "yes": True, **options}
     return Orphans(application, OrphansOptions(**given)).run()
 
 
@@ -65,17 +67,17 @@ def prune(application: Application) -> None:
 COMMANDS: dict[str, Callable[[Application], Any]] = {
     "plan": lambda application: run(application, dry_run=True),
     "run": run,
-    "verify --deep": lambda application: Audit(application, AuditOptions(deep=True)).run(),
+    "verify --read-content": lambda application: Audit(application, AuditOptions(read_content=True)).run(),
     "explain": lambda application: explain(application, "documents.file", ["1"]),
     "status --ready-to-unregister": lambda application: ready_to_unregister(application, "old", soak=0.0),
-    "revert": lambda application: Revert(application, RevertOptions(settle=0.0, lease=1.0)).run(),
+    "revert": lambda application: Revert(application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run(),
     "purge": purge,
-    "purge --leftovers": lambda application: purge(application, leftovers=True),
+    "purge --unreferenced-copies": lambda application: purge(application, unreferenced_copies=True),
     "orphans": lambda application: orphans(application, yes=False),
     "orphans --quarantine": lambda application: orphans(application, quarantine="q"),
     "orphans --restore": lambda application: orphans(application, restore="all"),
-    "orphans --mark-missing": lambda application: orphans(application, mark_missing="lost"),
-    "orphans --unmark": lambda application: orphans(application, unmark="stale"),
+    "orphans --acknowledge-missing": lambda application: orphans(application, acknowledge_missing="lost"),
+    "orphans --forget-acknowledged": lambda application: orphans(application, forget_acknowledged="stale"),
     "journal prune": prune,
 }
 
@@ -177,8 +179,8 @@ def prepare(bed: Bed, command: str) -> None:
         _prepare_orphans(world, command)
         return
     assert world.run().exit_code == 0
-    if command == "purge --leftovers":
-        assert Revert(world.application, RevertOptions(settle=0.0, lease=1.0)).run().exit_code == 0
+    if command == "purge --unreferenced-copies":
+        assert Revert(world.application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run().exit_code == 0
     if command == "revert":
         world.new.save_object(FileObject(backend="new", filename="docs/0/d0.bin"), b"goes back")
 
@@ -189,10 +191,10 @@ def _prepare_orphans(world: World, command: str) -> None:
         world.old.save_object(FileObject(backend="old", filename="stray"), b"nobody's")
     if command == "orphans --restore":
         assert orphans(world.application, quarantine="q").exit_code == 0
-    if command in ("orphans --mark-missing", "orphans --unmark"):
+    if command in ("orphans --acknowledge-missing", "orphans --forget-acknowledged"):
         world.old.delete_object(lost.filename)
-    if command == "orphans --unmark":
-        assert orphans(world.application, mark_missing="lost").exit_code == 0
+    if command == "orphans --forget-acknowledged":
+        assert orphans(world.application, acknowledge_missing="lost").exit_code == 0
         world.old.save_object(lost, world.contents[lost.filename])
 
 
@@ -228,7 +230,7 @@ def test_a_command_runs_with_exactly_these_rights(bed: Bed, command: str) -> Non
         give()
     assert succeeds(command, bed.application)
     bed.guarding = False
-    if command == "orphans --mark-missing":
+    if command == "orphans --acknowledge-missing":
         bed.world.old.save_object(
             FileObject(backend="old", filename="docs/0/d0.bin"), bed.world.contents["docs/0/d0.bin"]
         )

@@ -54,7 +54,7 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
     rows, journal = urls
     world = World(rows, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
     world.fill(20, 5, 9)
-    report = world.run(journal=journal, window=4)
+    report = world.run(journal=journal, batch_size=4)
     assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
     world.check(backend="new")
     assert not [table for table in sa.inspect(world.engine).get_table_names() if table.startswith(PREFIX)]
@@ -81,7 +81,7 @@ def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, mom
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert states(journal) == {"intent": 20}
     assert {value["backend"] for value in world.raw()} == {"old" if then == "kept" else "new"}
-    report = world.run(journal=journal, lease=1.0)
+    report = world.run(journal=journal, lease_ttl=1.0)
     assert (report.exit_code, report.rows_left) == (0, 0)
     assert report.rows_moved == (20 if then == "kept" else 0)
     assert states(journal) == ({"kept": 20, "swapped": 20} if then == "kept" else {"swapped": 20})
@@ -100,7 +100,7 @@ def test_killed_inside_the_common_transaction(database_url: str, tmp_path: Path,
     assert not states(database_url)
     assert {value["backend"] for value in world.raw()} == {"old"}
     assert {entry.state for entry in world.journal.values()} == {"intent"}
-    report = world.run(lease=1.0)
+    report = world.run(lease_ttl=1.0)
     assert (report.exit_code, report.rows_moved) == (0, 20)
     assert states(database_url) == {"swapped": 20}
     # The killed run may have written these copies, or somebody else: nothing tells, so they are never removed.
@@ -116,12 +116,12 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(worlds: World) -> No
         with hold_lease(journal, 1.0, stopping=threading.Event(), lost=pytest.fail):
             before = worlds.dump()
             with pytest.raises(LeaseHeldError, match="another run, revert or purge is at work on .*status"):
-                worlds.run(lease=1.0)
+                worlds.run(lease_ttl=1.0)
             after = worlds.dump()
             for dumped in (before, after):
                 del dumped[f"{PREFIX}lease"]
             assert after == before
-    assert worlds.run(lease=1.0).exit_code == 0
+    assert worlds.run(lease_ttl=1.0).exit_code == 0
     worlds.check(backend="new")
 
 
@@ -131,7 +131,7 @@ def test_a_dead_run_is_waited_out(worlds: World) -> None:
         journal.prepare()
         assert journal.leases.acquire("a run that dies at once", seconds=1.5) == 0.0
     began = time.monotonic()
-    assert worlds.run(lease=1.5).exit_code == 0
+    assert worlds.run(lease_ttl=1.5).exit_code == 0
     assert time.monotonic() - began >= 1.0
     worlds.check(backend="new")
 
@@ -147,7 +147,7 @@ def test_a_run_that_lost_its_lease_stops(world: World) -> None:
             super().append(event)
 
     world.events = Events()
-    report = world.run(lease=1.0, settle=30.0)
+    report = world.run(lease_ttl=1.0, settle_time=30.0)
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "another run took the lease" in report.error
     assert world.sql(f"SELECT owner FROM {PREFIX}lease") == [("another",)], "it is not released for the other one"

@@ -68,7 +68,9 @@ def test_one_that_slept_past_its_lease_wakes_up_without_harm(
     url = request.getfixturevalue(f"{database}_url")
     world = World(url, backends[0].build(), backends[1].build())
     world.fill(80)
-    sleeper = started(url, backends, "--window", "5", "--concurrency", "2", signal=signal.SIGSTOP, steps=50, of="body")
+    sleeper = started(
+        url, backends, "--batch-size", "5", "--concurrency", "2", signal=signal.SIGSTOP, steps=50, of="body"
+    )
     process = psutil.Process(sleeper.pid)
     try:
         deadline = time.monotonic() + 60
@@ -76,7 +78,7 @@ def test_one_that_slept_past_its_lease_wakes_up_without_harm(
             assert sleeper.poll() is None, "it was through before it fell asleep"
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        second = outside.forked(url, *backends, "--lease", "2")
+        second = outside.forked(url, *backends, "--lease-ttl", "2")
         if database == "sqlite" and second.returncode == 3:
             # It fell asleep inside of a transaction: nobody writes this file until it wakes, and the second said so.
             assert "locked" in second.stdout + second.stderr

@@ -188,12 +188,12 @@ def live(world: World, kept: str, ranges: int) -> list[Any]:
     answers.append(stories(world))
     answers.append(told(Audit(world.application, AuditOptions()).run()))
     for yes in (False, True):
-        options = PurgeOptions(older_than=0, yes=yes, lease=1.0, visible_tables_only=True, max_delete=10**6)
+        options = PurgeOptions(older_than=0, yes=yes, lease_ttl=1.0, visible_tables_only=True, max_delete=10**6)
         answers.append(told(Purge(world.application, options).run()))
     answers.append(told(Revert(world.application, RevertOptions(dry_run=True)).run()))
     answers.append(told(world.run()))
     answers.append(stories(world))
-    answers.append(told(Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()))
+    answers.append(told(Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()))
     answers.append(stories(world))
     values = {
         id_: read(world, id_) for (id_,) in world.sql("SELECT id FROM documents WHERE file IS NOT NULL ORDER BY id")
@@ -238,7 +238,7 @@ def test_a_journal_of_the_version_before_goes_on(
         monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
         world.add(*(Document(id=100 + n, title="t", file=world.file(f"b/later/{n}")) for n in range(9)))
         assert (world.run().rows_moved, len(list(journal.rekeyed.rows()))) == (9, 1)
-        report = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+        report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
         assert (report.exit_code, report.rows_moved) == (0, 29)
         assert world.check(backend="old") == 29
 
@@ -331,7 +331,7 @@ def test_a_revert_begins_with_some_ranges_packed_and_some_not(database: str, tmp
         assert len(list(journal.rekeyed.rows())) == 2
         rehearsed = Revert(world.application, RevertOptions(dry_run=True)).run()
         assert (rehearsed.counts, len(list(journal.rekeyed.rows()))) == ({OutcomeKind.REWRITTEN: 20}, 2)
-        report = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+        report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
         assert (report.exit_code, report.rows_moved, list(journal.rekeyed.rows())) == (0, 20, [])
         assert world.check(backend="old") == 20
         assert [(state, count) for _, state, count in journal.rows.count_by_column(first.run)] == [("reverted", 20)]

@@ -25,7 +25,7 @@ sys.exit(main(sys.argv[1:]))
     "arguments",
     [
         ("inspect", "--app", "app"),
-        ("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0"),
+        ("run", "--app", "app", "--from", "old", "--to", "new", "--settle-time", "0"),
         ("status", "--app", "app"),
     ],
     ids=lambda arguments: arguments[0],

@@ -104,9 +104,9 @@ class Site:
         """Start a command."""
         line = ["-m", "migrate_storage", command, *arguments, "--app", "tests.support.distributed.app:application"]
         if command == "run":
-            line += ["--from", "old", "--to", "new", "--settle", "0.1"]
+            line += ["--from", "old", "--to", "new", "--settle-time", "0.1"]
         if command in ("run", "sync"):
-            line += ["--lease", str(LEASE)]
+            line += ["--lease-ttl", str(LEASE)]
         return ForkedProcess(line, {**self.environment, **environment}, ROOT)
 
     def do(self, command: str, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:

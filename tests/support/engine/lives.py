@@ -107,7 +107,7 @@ def _live(life: Life) -> None:
             connection.execute(sa.text("UPDATE migrate_storage_lease SET expires = 0"))
     backends = {each.key: each.build() for each in life.backends}
     application = Application(engine=engine, columns=world.COLUMNS, backends=backends)
-    options = {"source": "old", "destination": "new", "settle": 0.0, "lease": 1, **life.options}
+    options = {"source": "old", "destination": "new", "settle_time": 0.0, "lease_ttl": 1, **life.options}
     notes = os.open(life.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def note(line: str) -> None:

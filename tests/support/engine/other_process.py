@@ -33,9 +33,9 @@ ARGUMENTS = (
     "old",
     "--to",
     "new",
-    "--settle",
+    "--settle-time",
     "0.1",
-    "--lease",
+    "--lease-ttl",
     "1",
 )
 

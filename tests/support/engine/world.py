@@ -171,7 +171,7 @@ class World:
     # -- the migration
 
     def migration(self, **options: Any) -> Migration:
-        options = {"source": self.old.key, "destination": self.new.key, "settle": 0.1, **options}
+        options = {"source": self.old.key, "destination": self.new.key, "settle_time": 0.1, **options}
         return Migration(self.application, RunOptions(**options), self.events.append)
 
     def run(self, **options: Any) -> Report:

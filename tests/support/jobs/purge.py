@@ -13,5 +13,5 @@ from tests.support.engine.world import World
 
 def purge(world: World, *, application: Application | None = None, run: str | None = None, **options: Any) -> Report:
     """Purge in this process, without a least age. The role of a test sees its own database only."""
-    given = {"older_than": 0.0, "yes": True, "lease": 1.0, "visible_tables_only": True, **options}
+    given = {"older_than": 0.0, "yes": True, "lease_ttl": 1.0, "visible_tables_only": True, **options}
     return Purge(application or world.application, PurgeOptions(**given), run=run, listener=world.events.append).run()

@@ -143,7 +143,7 @@ def become(request: dict[str, Any]) -> None:
 def _shorten_waits() -> None:
     """Let forked commands wait for 0.1 seconds where 2 and 5 are the default: nothing uploads while they run."""
     for options in (RunOptions, RevertOptions):
-        options.__init__.__kwdefaults__["settle"] = 0.1
+        options.__init__.__kwdefaults__["settle_time"] = 0.1
 
 
 def preload() -> None:

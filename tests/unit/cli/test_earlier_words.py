@@ -47,7 +47,7 @@ def spell(command: click.Command, word: str, today: str) -> list[str]:
     if (chosen := find_choice(command, today)) is not None:
         return [chosen.opts[0], word, *arguments]
     [option] = [each for each in command.params if isinstance(each, click.Option) and has_flag(each, today)]
-    value = option.type.choices[0] if isinstance(option.type, click.Choice) else "3"
+    value = option.type.choices[-1] if isinstance(option.type, click.Choice) else "3"
     return [f"--{word}", *(() if option.is_flag else (str(value),)), *arguments]
 
 

@@ -220,8 +220,8 @@ def test_sync_and_verify_on_a_cluster(site: Site, cluster: Cluster) -> None:
     }
     assert site.report()["counts"] == {"copied": len(site.objects())}
     site.do("run")
-    one = json.loads(site.do("verify", "--deep", "--json")[0].splitlines()[-1])
-    site.do("verify", "--deep", *cluster.serve(site))
+    one = json.loads(site.do("verify", "--read-content", "--json")[0].splitlines()[-1])
+    site.do("verify", "--read-content", *cluster.serve(site))
     assert site.report()["counts"] == one["counts"]
     assert site.report()["evidence"] == one["evidence"]
 
@@ -237,7 +237,7 @@ def test_a_larger_job_with_workers_that_die_and_sleep(
     one = sites()
     one.fill(count)
     one.do("run")
-    driver = site.start("run", *cluster.serve(site), "--lease", "3")
+    driver = site.start("run", *cluster.serve(site), "--lease-ttl", "3")
     killed = slept = 0
     while driver.poll() is None:
         time.sleep(6)

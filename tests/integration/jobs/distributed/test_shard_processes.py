@@ -175,8 +175,8 @@ def test_sync_and_verify_are_shared_too(site: Site) -> None:
     assert site.report()["kind"] == "sync"
     assert site.report()["counts"]["copied"] == len(site.objects())
     site.do("run")
-    one = json.loads(site.do("verify", "--deep", "--json")[0].splitlines()[-1])
-    shards = [site.start("verify", "--deep", "--shard", f"{number}/3") for number in range(3)]
+    one = json.loads(site.do("verify", "--read-content", "--json")[0].splitlines()[-1])
+    shards = [site.start("verify", "--read-content", "--shard", f"{number}/3") for number in range(3)]
     for shard in shards:
         ended(shard, 0)
     whole = site.report()

@@ -51,7 +51,7 @@ D0 = "docs/0/d0.bin"
 
 
 def orphans(world: World, *, application: Application | None = None, **options: Any) -> Report:
-    given = {"keys": ("old",), "min_age": 0.0, "lease": 1.0, "concurrency": 4, **options}
+    given = {"keys": ("old",), "min_age": 0.0, "lease_ttl": 1.0, "concurrency": 4, **options}
     del world.events[:]
     return Orphans(application or world.application, OrphansOptions(**given), listener=world.events.append).run()
 
@@ -370,7 +370,7 @@ def test_a_row_that_is_pointed_later_at_what_is_in_quarantine_is_told_what_to_do
     stray(world, "x")
     orphans(world, quarantine="q", yes=True)
     world.add(Document(id=1, title="x", file=FileObject(backend="old", filename="x")))
-    report = orphans(world, mark_missing="lost", yes=True)
+    report = orphans(world, acknowledge_missing="lost", yes=True)
     assert report.counts == {OutcomeKind.CONFLICT: 1, SKIPPED: 1}, "never marked as a loss"
     assert "--restore puts it back" in report.listed[0].reason
     assert orphans(world, restore="all", yes=True).exit_code == 0
@@ -425,7 +425,7 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
     for number in steps:
         if "restore" in job:
             assert orphans(world, quarantine="q", yes=True).exit_code == 0
-        options = {"min_age": 0.0, "lease": 1.0, **job}
+        options = {"min_age": 0.0, "lease_ttl": 1.0, **job}
         lived = OrphansLife(
             url=world.url, old=Path(world.old.prefix), new=tmp_path / "new", steps=number, options=options
         ).live()
@@ -539,9 +539,9 @@ def test_a_known_loss_fails_no_audit_and_no_run(worlds: World) -> None:
     world = worlds
     world.fill(3)
     lose(world, D0)
-    assert orphans(world, mark_missing="burnt in May").state == "planned"
+    assert orphans(world, acknowledge_missing="burnt in May").state == "planned"
     assert orphans(world).exit_code == 1
-    done = orphans(world, mark_missing="burnt in May", yes=True)
+    done = orphans(world, acknowledge_missing="burnt in May", yes=True)
     assert (done.exit_code, done.counts) == (0, {KNOWN: 1, SKIPPED: 2})
     [(reason, by, path)] = world.sql("SELECT reason, marked_by, path FROM migrate_storage_mark")
     assert (reason, path) == ("burnt in May", D0) and "@" in by
@@ -562,7 +562,7 @@ def test_a_known_loss_fails_no_audit_and_no_run(worlds: World) -> None:
 def test_a_mark_ends_when_the_object_is_there_again_or_the_row_names_another(world: World) -> None:
     world.fill(3)
     lose(world, D0, "docs/1/d1.bin")
-    orphans(world, mark_missing="gone", yes=True)
+    orphans(world, acknowledge_missing="gone", yes=True)
     stray(world, D0, content=world.contents[D0])
     value = json.dumps({"backend": "old", "filename": "docs/2/d2.bin"})
     world.sql("UPDATE documents SET file = :v WHERE id = 2", v=value)
@@ -577,8 +577,8 @@ def test_a_mark_ends_when_the_object_is_there_again_or_the_row_names_another(wor
         or len(report.notes) == 2
     )
     assert [note.subject for note in verify(world).notes] == [f"old:{D0}"]
-    assert orphans(world, unmark="stale").state == "planned"
-    assert orphans(world, unmark="stale", yes=True).counts == {SKIPPED: 2}
+    assert orphans(world, forget_acknowledged="stale").state == "planned"
+    assert orphans(world, forget_acknowledged="stale", yes=True).counts == {SKIPPED: 2}
     assert orphans(world).notes == ()
     lose(world, D0)
     assert orphans(world).counts[MISSING] == 1, "lost again: nobody marked that"
@@ -587,8 +587,8 @@ def test_a_mark_ends_when_the_object_is_there_again_or_the_row_names_another(wor
 def test_marks_are_taken_away(world: World) -> None:
     world.fill(2)
     lose(world, D0)
-    orphans(world, mark_missing="gone", yes=True)
-    assert orphans(world, unmark="all", yes=True).exit_code == 0
+    orphans(world, acknowledge_missing="gone", yes=True)
+    assert orphans(world, forget_acknowledged="all", yes=True).exit_code == 0
     assert orphans(world).exit_code == 1
 
 
@@ -596,7 +596,7 @@ def test_jobs_that_exclude_each_other() -> None:
     with pytest.raises(ConfigurationError, match="--quarantine and --restore"):
         OrphansOptions(quarantine="q", restore="all")
     with pytest.raises(ConfigurationError, match="needs a reason"):
-        OrphansOptions(mark_missing=" ")
+        OrphansOptions(acknowledge_missing=" ")
 
 
 def test_a_server_that_fails_on_a_later_page_of_the_listing(moto_s3: Any, sqlite_url: str, tmp_path: Path) -> None:
@@ -653,7 +653,7 @@ def test_a_job_that_wakes_up_after_another_took_over_deletes_nothing(
         read(self)
 
     monkeypatch.setattr(Reachability, "read_rows", asleep)
-    orphans(world, quarantine="q", yes=True, lease=60.0)
+    orphans(world, quarantine="q", yes=True, lease_ttl=60.0)
     assert disk(world) == {"x": b"nobody's"}
 
 
@@ -669,7 +669,7 @@ def test_the_copy_of_what_a_sleeper_may_yet_delete_is_kept(world: World, monkeyp
         delete(self, path)
 
     monkeypatch.setattr(ObstoreStore, "delete", asleep)
-    orphans(world, quarantine="q", yes=True, lease=60.0)
+    orphans(world, quarantine="q", yes=True, lease_ttl=60.0)
     monkeypatch.undo()
     assert list(disk(world).values()) == [b"nobody's"]
     assert orphans(world, restore="all", yes=True).counts == {RESTORED: 1}

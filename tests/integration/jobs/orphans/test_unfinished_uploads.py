@@ -16,7 +16,7 @@ from tests.support.engine.world import World
 
 
 def quarantine(world: World, *, yes: bool = True) -> Report:
-    options = OrphansOptions(keys=("old",), min_age=0.0, lease=1.0, quarantine="q", yes=yes)
+    options = OrphansOptions(keys=("old",), min_age=0.0, lease_ttl=1.0, quarantine="q", yes=yes)
     return Orphans(world.application, options).run()
 
 

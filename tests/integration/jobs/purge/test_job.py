@@ -361,9 +361,9 @@ def test_objects_whose_row_was_deleted_are_a_class_of_their_own(moved: World) ->
         pytest.fail("the application's listener deletes the file with its row")
     report = purge(moved)
     assert report.counts == {OutcomeKind.PURGED: 3, OutcomeKind.SKIPPED: 2}
-    assert "--deleted" in kept(report, moved)[D0]
+    assert "--include-deleted-rows" in kept(report, moved)[D0]
     assert left(moved) == {D0, D1}
-    report = purge(moved, deleted=True)
+    report = purge(moved, include_deleted_rows=True)
     assert (report.counts, report.evidence) == ({OutcomeKind.PURGED: 2}, {"row deleted": 2})
     assert left(moved) == set()
     assert moved.check(backend="new") == 3
@@ -388,7 +388,7 @@ def test_it_is_a_purge_from_its_first_event_on(moved: World) -> None:
 
 def test_a_row_that_came_back_to_the_old_key_keeps_its_object(moved: World) -> None:
     moved.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "old", "filename": D0}))
-    assert purge(moved, deleted=True).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert purge(moved, include_deleted_rows=True).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
     assert left(moved) == {D0}
 
 
@@ -403,7 +403,7 @@ def test_a_row_that_comes_back_while_the_purge_goes_on(moved: World, monkeypatch
             names.discard(event.outcome.source.path)
             reference(moved, min(names))
 
-    options = PurgeOptions(older_than=0.0, yes=True, lease=1.0)
+    options = PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0)
     report = Purge(moved.application, options, listener=listen).run()
     assert report.counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
     assert left(moved) == {min(names)}
@@ -442,7 +442,7 @@ def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_leftovers_go_only_while_they_are_what_we_put(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     leftovers(world, monkeypatch)
     world.new.save_object(FileObject(backend="new", filename=D1), bytes(reversed(world.contents[D1])))
-    report = purge(world, leftovers=True)
+    report = purge(world, unreferenced_copies=True)
     assert report.counts == {OutcomeKind.PURGED: 1, OutcomeKind.CHANGED: 1}
     with pytest.raises(FileNotFoundError):
         world.new.get_content(D0)
@@ -470,7 +470,7 @@ def test_leftovers_that_must_stay(world: World, tmp_path: Path, monkeypatch: pyt
             path=D0,
         )
         options = {"older_than": 5000.0}
-    assert purge(world, leftovers=True, **options).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 1}
+    assert purge(world, unreferenced_copies=True, **options).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 1}
     assert world.new.get_content(D0) == world.contents[D0]
 
 
@@ -480,11 +480,11 @@ def test_a_leftover_that_was_purged_is_moved_again_and_can_be_undone(
     from migrate_storage.jobs.revert.job import Revert, RevertOptions
 
     leftovers(world, monkeypatch)
-    purge(world, leftovers=True)
+    purge(world, unreferenced_copies=True)
     world.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "old", "filename": D0, "content_type": world.types[D0], "metadata": {"name": D0}}))  # fmt: skip
     assert world.run().exit_code == 0
     assert world.check(backend="new") == 4
-    assert Revert(world.application, RevertOptions(lease=1.0)).run().exit_code == 0
+    assert Revert(world.application, RevertOptions(lease_ttl=1.0)).run().exit_code == 0
     assert world.check(backend="old") == 4
 
 
@@ -554,7 +554,7 @@ def test_it_excludes_and_is_excluded(moved: World) -> None:
         hold_lease(Journal(database), 0.6, stopping=Event(), lost=print),
         pytest.raises(LeaseHeldError),
     ):
-        purge(moved, lease=0.3)
+        purge(moved, lease_ttl=0.3)
     assert len(left(moved)) == 5
 
 

@@ -39,7 +39,7 @@ def s3_world(rclone_s3, sqlite_url: str) -> Iterator[World]:
 
 
 def revert(world: World, *, run: str | None = None, **options: Any) -> Report:
-    given = RevertOptions(**{"lease": 1.0, "settle": 0.05, **options})
+    given = RevertOptions(**{"lease_ttl": 1.0, "settle_time": 0.05, **options})
     return Revert(world.application, given, run=run, listener=world.events.append).run()
 
 
@@ -444,7 +444,7 @@ def test_a_rekey_goes_back_with_content_that_changed_and_without_what_is_gone(re
 def test_purged_objects_refuse_before_anything_is_touched(world: World) -> None:
     world.fill(6)
     world.run(limit=2)
-    Purge(world.application, PurgeOptions(older_than=0, yes=True, lease=1.0)).run()
+    Purge(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     world.run()
     before = world.dump()
     for options in ({}, {"dry_run": True}):
@@ -560,7 +560,7 @@ def test_rows_whose_swap_was_not_settled_when_the_run_died_go_back_too(
     with monkeypatch.context() as patch:
         patch.setattr(RowRepository, "complete_intents", _dies)
         with pytest.raises(_Death):
-            world.run(journal=journal, lease=1.0)
+            world.run(journal=journal, lease_ttl=1.0)
     # On a slow machine the first rows go by themselves, a second after they were read.
     swapped = [value["backend"] for value in world.raw()].count("new")
     assert swapped
@@ -611,7 +611,7 @@ def test_it_waits_for_no_other_at_work(world: World) -> None:
     before = world.raw()
     with closing(Database(world.url)) as database, hold_lease(Journal(database), 0.6, stopping=Event(), lost=print):
         with pytest.raises(LeaseHeldError, match="is at work"):
-            revert(world, lease=0.3)
+            revert(world, lease_ttl=0.3)
         assert revert(world, dry_run=True).counts == {OutcomeKind.REWRITTEN: 2}, "a look needs no lease"
     assert world.raw() == before
 
@@ -626,7 +626,7 @@ def test_a_stop_leaves_whole_batches_and_the_next_revert_goes_on(world: World, m
         if type(event).__name__ == "ItemFinished":
             job.stop()
 
-    job = Revert(world.application, RevertOptions(lease=1.0, concurrency=2), listener=stop)
+    job = Revert(world.application, RevertOptions(lease_ttl=1.0, concurrency=2), listener=stop)
     report = job.run()
     assert (report.state, report.exit_code) == ("stopped", 130)
     assert 10 <= report.rows_moved < 60

@@ -19,7 +19,7 @@ COUNT = 6
 
 
 def revert(world: World) -> Report:
-    return Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+    return Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
 
 
 @pytest.fixture(params=["moto_s3", "local"])

@@ -142,12 +142,12 @@ NAMES = {"a/1", "a/2", "a/3", "b/1", "d/1", "d/2", "e/1"}
 
 def revert(world: World, **options: Any) -> Report:
     return Revert(
-        world.application, RevertOptions(lease=1.0, settle=0.05, **options), listener=world.events.append
+        world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05, **options), listener=world.events.append
     ).run()
 
 
 def verify(world: World) -> Report:
-    return Audit(world.application, AuditOptions(deep=True), listener=world.events.append).run()
+    return Audit(world.application, AuditOptions(read_content=True), listener=world.events.append).run()
 
 
 def test_every_file_is_moved_and_nothing_else_changes(documents: Documents) -> None:
@@ -155,7 +155,7 @@ def test_every_file_is_moved_and_nothing_else_changes(documents: Documents) -> N
     assert documents.read() == before
     plan = world.run(dry_run=True)
     assert (plan.objects, documents.read()) == (len(NAMES), before)
-    report = world.run(window=2)
+    report = world.run(batch_size=2)
     assert (report.exit_code, report.rows_left, report.rows_moved) == (0, 0, 4), report
     assert report.counts == {OutcomeKind.REWRITTEN: len(NAMES)}
     after = documents.read()
@@ -182,7 +182,7 @@ def test_they_are_verified_explained_reverted_and_purged(documents: Documents) -
     assert documents.read() == before
     check_opens(world, before, "old", NAMES)
     assert world.run().exit_code == 0
-    orphaned = Orphans(world.application, OrphansOptions(keys=("new",), min_age=0.0, lease=1.0)).run()
+    orphaned = Orphans(world.application, OrphansOptions(keys=("new",), min_age=0.0, lease_ttl=1.0)).run()
     assert orphaned.counts.get(OutcomeKind.ORPHAN, 0) == 0
     purged = purge(world)
     assert purged.counts == {OutcomeKind.PURGED: len(NAMES)}, purged
@@ -316,7 +316,7 @@ def test_a_row_of_a_long_document_is_found_by_its_key(worlds: World) -> None:
     documents = Documents(worlds, {"postgresql": "JSONB"}.get(worlds.engine.dialect.name, "JSON"))
     documents.write({f"n{i:03}": {"text": "x" * i} for i in range(60)})
     documents.write({f"n{i:03}f": {"deep": [{"er": documents.file(f"{i}")}]} for i in range(0, 60, 7)})
-    report = worlds.run(window=3)
+    report = worlds.run(batch_size=3)
     assert (report.exit_code, report.rows_moved) == (0, 9)
     check_opens(worlds, documents.read(), "new", {str(i) for i in range(0, 60, 7)})
 

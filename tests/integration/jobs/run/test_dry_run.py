@@ -48,13 +48,13 @@ def told(world: World) -> dict[tuple[OutcomeKind, str], int]:
 def test_the_same_counts_as_the_run_and_nothing_changes(world: World, tmp_path: Path, window: int) -> None:
     difficult(world)
     files, rows = disk(tmp_path), world.dump()
-    dry = world.run(dry_run=True, window=window)
+    dry = world.run(dry_run=True, batch_size=window)
     assert (dry.state, dry.exit_code, dry.bytes_moved) == ("planned", 1, 0), dry
     assert disk(tmp_path) == files, "no object is written, read back or removed"
     assert world.dump() == rows, "no row, and no table of ours"
     said = told(world)
     world.events.clear()
-    real = world.run(window=window)
+    real = world.run(batch_size=window)
     assert dry.counts == real.counts == {
         OutcomeKind.REWRITTEN: len(world.contents) - 3, OutcomeKind.MISSING: 1, OutcomeKind.FAILED: 1, OutcomeKind.OCCUPIED: 1,
     }  # fmt: skip
@@ -122,8 +122,8 @@ def test_an_object_that_far_apart_rows_share_counts_once(world: World) -> None:
     world.add(Document(id=1, title="", file=shared), Document(id=1000, title="", file=shared))
     files = world.files_at_once([f"f{i}" for i in range(2, 200)])
     world.add(*(Document(id=i, title="", file=file) for i, file in enumerate(files, start=2)))
-    dry = world.run(dry_run=True, window=2, concurrency=1)
-    assert dry.counts == world.run(window=2, concurrency=1).counts == {OutcomeKind.REWRITTEN: 199}
+    dry = world.run(dry_run=True, batch_size=2, concurrency=1)
+    assert dry.counts == world.run(batch_size=2, concurrency=1).counts == {OutcomeKind.REWRITTEN: 199}
 
 
 def test_two_sources_that_would_become_one_are_said(rclone_s3, sqlite_url: str) -> None:

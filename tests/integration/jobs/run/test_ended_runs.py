@@ -28,7 +28,7 @@ def move_source(world: World, folder: Path) -> None:
 
 
 def revert(world: World) -> None:
-    report = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+    report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert report.exit_code == 0, report
 
 
@@ -48,7 +48,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, sqlite_url: str) -> Wo
 
 
 def test_after_its_copies_were_purged(world: World, tmp_path: Path) -> None:
-    assert purge(world, leftovers=True).counts == {OutcomeKind.PURGED: COUNT}
+    assert purge(world, unreferenced_copies=True).counts == {OutcomeKind.PURGED: COUNT}
     move_source(world, tmp_path / "old2")
     report = world.run()
     assert (report.exit_code, report.rows_left) == (0, 0), report
@@ -73,7 +73,7 @@ def test_where_its_copies_are_still_there_the_remedy_works(world: World, tmp_pat
     assert report.counts == {OutcomeKind.OCCUPIED: COUNT}
     [run] = {outcome.reason.split("purge ")[1].split()[0] for outcome in report.listed}
     assert all("no row names" in outcome.reason for outcome in report.listed)
-    assert purge(world, run=run, leftovers=True).counts == {OutcomeKind.PURGED: COUNT}
+    assert purge(world, run=run, unreferenced_copies=True).counts == {OutcomeKind.PURGED: COUNT}
     assert world.run().exit_code == 0
     assert world.check(backend="new") == COUNT
 

@@ -50,28 +50,30 @@ def count(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-@pytest.mark.parametrize("key_rule", ["refuse", "encode"])
-def test_from_memory_to_s3(count: int, key_rule: str, sqlite_url: str, moto_s3: S3Server, evidence: Evidence) -> None:
-    count //= 2 if (count, key_rule) == (NORMAL, "refuse") else 1
-    old = FSSpecBackend(key="old", fs="memory", prefix=f"hostile-{key_rule}-{count}")
+@pytest.mark.parametrize("invalid_keys", ["fail", "encode"])
+def test_from_memory_to_s3(
+    count: int, invalid_keys: str, sqlite_url: str, moto_s3: S3Server, evidence: Evidence
+) -> None:
+    count //= 2 if (count, invalid_keys) == (NORMAL, "fail") else 1
+    old = FSSpecBackend(key="old", fs="memory", prefix=f"hostile-{invalid_keys}-{count}")
     new = ObstoreBackend(key="new", fs=f"s3://{moto_s3.new_bucket()}/", **moto_s3.options())
     world = World(sqlite_url, old, new)
     names, contents = fill_rows(world, count, lambda name, content: old.fs.pipe_file(old._prepare_path(name), content))
-    report = world.run(key_rule=key_rule)
+    report = world.run(invalid_keys=invalid_keys)
     assert report.state == "finished", report.error
     ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     assert sum(outcome.kind.done for outcome in ended.values()) > count / 3
     refused = [number for number in contents if not ended[number].kind.done and unaddressable(names[number])]
-    if key_rule == "refuse":
+    if invalid_keys == "fail":
         assert refused
-        assert any("--key-rule encode" in ended[number].reason for number in refused)
+        assert any("--invalid-keys encode" in ended[number].reason for number in refused)
     else:
         relative = {number: read(old).relative(names[number]) for number in contents if ended[number].kind.done}
         encoded = {number: name for number, name in relative.items() if unaddressable(name)}
         assert len(encoded) > len(contents) / 20
         assert {number: decode_key(ended[number].destination.path) for number in encoded} == encoded
-    shown(evidence, f"memory to S3, --key-rule {key_rule}", ended)
+    shown(evidence, f"memory to S3, --invalid-keys {invalid_keys}", ended)
 
 
 def test_from_s3_to_a_disk(
@@ -84,7 +86,7 @@ def test_from_s3_to_a_disk(
     names, contents = fill_rows(
         world, count, lambda name, content: moto_s3.client.put_object(Bucket=bucket, Key=name, Body=content)
     )
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert report.state == "finished", report.error
     ended = check_rows(world, names, contents)
     assert_harmless(world, report)
@@ -108,7 +110,7 @@ def test_from_a_disk_to_s3(count: int, mariadb_url: str, tmp_path: Path, moto_s3
         path.write_bytes(content)
 
     names, contents = fill_rows(world, count, save)
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert report.state == "finished", report.error
     ended = check_rows(world, names, contents)
     assert_harmless(world, report)
@@ -127,14 +129,14 @@ def test_two_names_that_a_rule_makes_one_are_not_both_moved(world: World) -> Non
     for number, (name, content) in enumerate(store.items(), 1):
         memory.fs.pipe_file(f"/collision/{name}", content)
         assert insert_row(world, number, name)
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert (report.exit_code, report.rows_moved) == (1, 1)
     assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.OCCUPIED: 1}
     assert "another source object goes to" in report.listed[0].reason
     for value in world.raw():
         backend = world.new if value["backend"] == "new" else world.old
         assert backend.get_content(value["filename"]) in store.values()
-    again = world.run(key_rule="encode")
+    again = world.run(invalid_keys="encode")
     assert (again.exit_code, again.rows_moved) == (1, 0)
 
 
@@ -147,8 +149,8 @@ def test_by_default_a_key_that_cannot_be_said_is_listed_with_the_rule_that_helps
     report = world.run()
     assert report.exit_code == 1
     assert report.listed[0].kind is OutcomeKind.FAILED
-    assert "--key-rule encode" in report.listed[0].reason
-    report = world.run(key_rule="encode")
+    assert "--invalid-keys encode" in report.listed[0].reason
+    report = world.run(invalid_keys="encode")
     assert report.exit_code == 0
     assert [value["filename"] for value in world.raw()] == ["a/%2Fb"]
     assert world.new.get_content("a/%2Fb") == b"one"

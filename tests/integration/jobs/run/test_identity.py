@@ -58,7 +58,7 @@ def named(world: World) -> dict[str, str]:
 
 
 def revert(world: World) -> Report:
-    return Revert(world.application, RevertOptions(settle=0.1), listener=world.events.append).run()
+    return Revert(world.application, RevertOptions(settle_time=0.1), listener=world.events.append).run()
 
 
 def reasons(report: Report) -> list[str]:

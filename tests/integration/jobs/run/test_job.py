@@ -52,7 +52,7 @@ def test_every_row_of_a_missing_object_is_listed_in_whatever_window_it_comes(wor
     lost, there = world.file("lost"), world.file("there")
     world.old.delete_object("lost")
     world.add(*(Document(title=str(i), file=there if i % 5 == 4 else lost) for i in range(40)))
-    report = world.run(window=3, concurrency=1)
+    report = world.run(batch_size=3, concurrency=1)
     assert report.counts == {OutcomeKind.MISSING: 1, OutcomeKind.REWRITTEN: 1}
     assert (report.rows_left, report.listed_total) == (32, 1)
     assert len(report.listed[0].refs) == 32
@@ -84,7 +84,7 @@ def test_a_finished_job_is_run_again_without_reading_the_rows(world: World, monk
     world.fill(20)
     assert world.run().exit_code == 0
     monkeypatch.setattr(FileColumn, "windows", lambda *_, **__: pytest.fail("the rows are counted, not read"))
-    report = world.run(settle=60.0)
+    report = world.run(settle_time=60.0)
     assert (report.state, report.exit_code, report.passes, report.rows_left) == ("finished", 0, 1, 0)
 
 

@@ -121,7 +121,7 @@ def test_small_objects_in_flight_finish_when_it_is_stopped(world: World) -> None
             migration.stop()
 
     migration = Migration(
-        world.application, RunOptions(source="old", destination="new", concurrency=4, window=20), listener
+        world.application, RunOptions(source="old", destination="new", concurrency=4, batch_size=20), listener
     )
     report = migration.run()
     assert (report.state, report.exit_code) == ("stopped", 130)

@@ -52,7 +52,7 @@ def fill(world: World, count: int = 3) -> list[str]:
 
 
 def revert(world: World) -> Any:
-    return Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+    return Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
 
 
 @pytest.mark.parametrize("kind", [Vault, AsyncVault, Sealed])
@@ -62,9 +62,9 @@ def test_every_kind_moves_to_s3_and_back(kind: Any, rclone_s3, sqlite_url: str, 
     world.add(Document(id=10, title="", file=world.file("large", world.random.randbytes(LARGE))))
     world.add(Document(id=11, title="", file=world.file("//odd", b"odd")))
     before = world.raw()
-    dry = world.run(dry_run=True, key_rule="encode")
+    dry = world.run(dry_run=True, invalid_keys="encode")
     assert dry.counts == {OutcomeKind.REWRITTEN: 5}
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5}), report
     (said,) = [note for note in report.notes if note.code == "source.own-class"]
     assert kind.__name__ in said.message
@@ -75,7 +75,7 @@ def test_every_kind_moves_to_s3_and_back(kind: Any, rclone_s3, sqlite_url: str, 
     }
     assert new.get_content("large") == world.contents["large"]
     assert Audit(world.application, AuditOptions()).run().exit_code == 0
-    assert Audit(world.application, AuditOptions(deep=True)).run().exit_code == 0
+    assert Audit(world.application, AuditOptions(read_content=True)).run().exit_code == 0
     assert revert(world).exit_code == 0
     assert world.raw() == before
     if kind is AsyncVault:
@@ -193,7 +193,7 @@ def test_content_beyond_the_memory_waits(vault: World) -> None:
     names = fill(vault, 4)
     for name in names:
         vault.old.at(name).write_bytes(vault.random.randbytes(2 * 1024 * 1024))
-    vault.run(limit=1, concurrency=4, copy_only=True, memory=3 * 1024 * 1024)
+    vault.run(limit=1, concurrency=4, copy_only=True, max_memory=3 * 1024 * 1024)
     under_way, most, lock = 0, 0, threading.Lock()
     whole = vault.old.get_content
 
@@ -209,7 +209,7 @@ def test_content_beyond_the_memory_waits(vault: World) -> None:
                 under_way -= 1
 
     vault.old.get_content = read
-    assert vault.run(concurrency=4, memory=1024 * 1024).exit_code == 0
+    assert vault.run(concurrency=4, max_memory=1024 * 1024).exit_code == 0
     assert most == 1
 
 

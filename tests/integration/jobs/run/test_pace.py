@@ -109,7 +109,7 @@ def test_so_long_and_the_next_run_goes_on(world: World, monkeypatch: pytest.Monk
     # The hour is over when some objects were written.
     limits = partial(RunLimits, clock=lambda: 4000.0 if sum(path.startswith("f") for path in written) > 9 else 0.0)
     monkeypatch.setattr(base, "RunLimits", limits)
-    first = world.run(max_duration=3600.0, window=10, concurrency=2)
+    first = world.run(max_duration=3600.0, batch_size=10, concurrency=2)
     monkeypatch.undo()
     assert first.exit_code == 4
     assert 0 < first.rows_moved < 60
@@ -160,7 +160,7 @@ def test_a_limit_counts_only_rows_that_the_run_deals_with(world: World) -> None:
         ({"bandwidth": 0}, "--bandwidth must be more than 0"),
         ({"max_requests_per_second": -1}, "--max-requests-per-second must be more than 0"),
         ({"include": ("[z-a]",)}, "--include '\\[z-a\\]' is no pattern"),
-        ({"key_rule": "drop"}, "--key-rule must be refuse or encode"),
+        ({"invalid_keys": "drop"}, "--invalid-keys must be fail or encode"),
         ({"throttle_query": "SELEC 1"}, "--throttle-query cannot be asked"),
         ({"throttle_query": "SELECT 'much'"}, "its first value is a str"),
         ({"throttle_query": "DELETE FROM documents"}, "it returns no rows"),

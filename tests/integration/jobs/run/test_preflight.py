@@ -27,7 +27,7 @@ def refused(world: World, says: str, **options: Any) -> str:
     """The run is refused in one line, and left nothing behind."""
     before = world.dump()
     with pytest.raises(ConfigurationError, match=says) as caught:
-        world.run(attempts=1, **options)
+        world.run(max_attempts=1, **options)
     assert "\n" not in str(caught.value)
     assert "tester-secret" not in str(caught.value)
     assert world.dump() == before

@@ -146,7 +146,7 @@ def test_then_revert_puts_every_row_back(moved: World) -> None:
         write_old(moved, name, b"replaced after the run")
     moved.new.delete_object(PICTURES[1])
     assert recheck(moved).exit_code == 0
-    report = Revert(moved.application, RevertOptions(settle=0.0)).run()
+    report = Revert(moved.application, RevertOptions(settle_time=0.0)).run()
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 8})
     assert moved.check(backend="old") == 11
 
@@ -384,7 +384,7 @@ def test_a_copy_that_is_known_to_be_lost(on_disk: World) -> None:
     on_disk.new.delete_object(D0)
     Path(on_disk.old.prefix, D0).unlink()
     assert recheck(on_disk).counts == {OutcomeKind.MISSING: 1}
-    options = OrphansOptions(keys=("new",), mark_missing="lost in the flood", yes=True, lease=1.0)
+    options = OrphansOptions(keys=("new",), acknowledge_missing="lost in the flood", yes=True, lease_ttl=1.0)
     assert Orphans(on_disk.application, options).run().exit_code == 0
     report = recheck(on_disk)
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.KNOWN: 1})
@@ -416,7 +416,7 @@ def test_rows_in_many_windows_and_columns_name_one_copy(worlds: World) -> None:
     assert worlds.run().exit_code == 0
     worlds.contents["shared.bin"] = b"replaced after the run"
     write_old(worlds, "shared.bin", b"replaced after the run")
-    report = recheck(worlds, window=2)
+    report = recheck(worlds, batch_size=2)
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 1})
     assert report.rechecked["objects"] == report.rechecked["copied_again"] == 1
     assert_rows_right(worlds)
@@ -440,7 +440,7 @@ def test_the_journal_is_in_another_database(world: World, tmp_path: Path) -> Non
         write_old(world, name, world.contents[name])
     assert recheck(world, journal=journal).rechecked["copied_again"] == 4
     assert_rows_right(world)
-    assert Revert(world.application, RevertOptions(settle=0.0, journal=journal)).run().exit_code == 0
+    assert Revert(world.application, RevertOptions(settle_time=0.0, journal=journal)).run().exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_every_kind_of_key_in_windows_of_three(worlds: World) -> None:
     world = worlds
     world.fill(17, 11, 13)
     world.add(*(Page(slug=slug, image=world.file(f"pages/{i}")) for i, slug in enumerate(SLUGS)))
-    report = world.run(window=3)
+    report = world.run(batch_size=3)
     assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
     assert report.counts == {OutcomeKind.REWRITTEN: len(world.contents)}
     pictures = sum(i % 4 for i in range(11))
@@ -64,7 +64,7 @@ def test_rows_that_share_an_object_get_one_copy(worlds: World) -> None:
     shared = world.file("shared", b"the same for all", "text/plain")
     world.add(*(Document(id=i, title="", file=shared) for i in range(1, 11)))
     world.add(Album(pictures=[shared, world.file("own"), shared]), Note(owner="o", number=1, scan=shared, voice=shared))
-    report = world.run(window=3)
+    report = world.run(batch_size=3)
     assert (report.exit_code, report.rows_left) == (0, 0)
     assert report.counts == {OutcomeKind.REWRITTEN: 2}
     assert report.bytes_moved == len(world.contents["shared"]) + len(world.contents["own"])
@@ -152,7 +152,7 @@ def test_a_broken_row_is_one_failed_item(world: World) -> None:
     for number, value in enumerate(BROKEN.values(), start=100):
         world.sql("INSERT INTO documents (id, title, updated_at, file) VALUES (:i, '', '2020-01-01', :v)", i=number, v=value)  # fmt: skip
     before = world.sql("SELECT * FROM documents WHERE id >= 100 ORDER BY id")
-    report = world.run(window=4)
+    report = world.run(batch_size=4)
     assert (report.state, report.exit_code) == ("finished", 1)
     assert report.counts == {OutcomeKind.REWRITTEN: 6, OutcomeKind.FAILED: len(BROKEN)}
     reasons = {str(ref): outcome.reason for outcome in report.listed for ref in outcome.refs}
@@ -207,7 +207,7 @@ def test_limit_stops_and_the_same_command_goes_on(world: World) -> None:
     mixed, moved = world, []
     mixed.fill(10, 4, 6)
     for _ in range(20):
-        report = mixed.run(limit=4, window=3)
+        report = mixed.run(limit=4, batch_size=3)
         moved.append(report.rows_moved)
         mixed.check()
         if report.state == "finished":
@@ -296,7 +296,7 @@ def test_a_file_in_the_metadata_of_another_is_moved_too(worlds: World) -> None:
                 assert inner["backend"] == "new"
                 assert worlds.new.get_content(inner["filename"]) == worlds.contents[inner["filename"]]
     assert purge(worlds).counts == {OutcomeKind.PURGED: 5}
-    assert Audit(worlds.application, AuditOptions(deep=True)).run().exit_code == 0
+    assert Audit(worlds.application, AuditOptions(read_content=True)).run().exit_code == 0
 
 
 @pytest.mark.parametrize(

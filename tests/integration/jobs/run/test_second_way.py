@@ -63,7 +63,7 @@ def world(moto_s3, sqlite_url: str) -> World:
 
 
 def test_headers_arrive_or_their_loss_is_said(world: World) -> None:
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5}), report
     lost = {note.subject: note.message for note in report.not_carried if note.code == "not-carried.object"}
     assert lost.keys() == {"old:disposition.json", "old:type.txt", "old:language.json"}
@@ -80,11 +80,11 @@ def test_headers_arrive_or_their_loss_is_said(world: World) -> None:
 
 
 def test_revert_and_verify_read_them_too(world: World) -> None:
-    assert world.run(key_rule="encode").exit_code == 0
-    assert Audit(world.application, AuditOptions(deep=True)).run().exit_code == 0
+    assert world.run(invalid_keys="encode").exit_code == 0
+    assert Audit(world.application, AuditOptions(read_content=True)).run().exit_code == 0
     world.new.save_object(FileObject(backend="new", filename="x/%2Fdouble.json", content_type="text/x-new"), b"newer")
     world.new.save_object(FileObject(backend="new", filename="disposition.json", content_type="text/x-new"), b"newer")
-    report = Revert(world.application, RevertOptions(settle=0.0)).run()
+    report = Revert(world.application, RevertOptions(settle_time=0.0)).run()
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5}), report
     world.contents.update({"x//double.json": b"newer", "disposition.json": b"newer"})
     assert world.check(backend="old") == 5
@@ -113,10 +113,10 @@ def test_headers_of_gcs_come_through_fsspec_to_azure(gcs, azurite, sqlite_url: s
     attributes, name = replace(ATTRIBUTES, content_encoding=None), "x/a\x01b"
     FsspecStore(gcs.fs(), "old").put(f"{bucket}/{name}", BYTES, attributes=attributes, create=False, part_size=None)
     name_in_row(world, 1, name)
-    report = world.run(key_rule="encode")
+    report = world.run(invalid_keys="encode")
     assert report.exit_code == 0, report
     assert world.new.attributes("x/a%01b") == attributes
-    assert Audit(world.application, AuditOptions(deep=True)).run().exit_code == 0
+    assert Audit(world.application, AuditOptions(read_content=True)).run().exit_code == 0
 
 
 def test_an_encoded_object_of_gcs_is_no_sign_of_other_storage(gcs, tmp_path: Path, sqlite_url: str) -> None:

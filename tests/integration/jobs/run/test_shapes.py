@@ -32,7 +32,7 @@ FILE = Column(table="doc", column="file", key=("id",), backend="old", multiple=F
 
 
 def revert(world: World) -> Report:
-    return Revert(world.application, RevertOptions(lease=1.0, settle=0.0)).run()
+    return Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.0)).run()
 
 
 def listed(report: Report) -> dict[str, str]:
@@ -249,7 +249,7 @@ def test_a_policy_that_refuses_the_new_row_is_listed(postgres: World) -> None:
         with pytest.raises(PreflightError, match="hidden by row level security"):
             postgres.run()
         seeing = replace(postgres.application, visible_rows_only=True)
-        report = Migration(seeing, RunOptions(source="old", destination="new", settle=0.0)).run()
+        report = Migration(seeing, RunOptions(source="old", destination="new", settle_time=0.0)).run()
         assert report.exit_code == 1
         assert backends(postgres) == ["new", "old", "old", "old"]
         assert {name: "row-level security" in reason for name, reason in listed(report).items()} == {

@@ -106,7 +106,7 @@ def test_two_sources_never_become_one_object(rclone_s3, sqlite_url: str) -> None
     world.fill(3, prefix=f"{one}/")
     world.sql("UPDATE documents SET id = id + 100")
     world.fill(3, prefix=f"{two}/")
-    report = world.run(window=2)
+    report = world.run(batch_size=2)
     assert (report.exit_code, report.rows_left) == (1, 3)
     assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.OCCUPIED: 3}
     assert all("another source object goes to" in outcome.reason for outcome in report.listed)

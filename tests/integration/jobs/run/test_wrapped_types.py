@@ -79,13 +79,13 @@ def test_they_are_moved_opened_and_put_back(wrapped: tuple[World, sa.Table]) -> 
     count = len(files_of(world, table))
     assert count == len(world.contents)
     assert len(world.columns) == len(table.columns) - 1
-    report = world.run(window=2)
+    report = world.run(batch_size=2)
     assert (report.exit_code, report.rows_left, report.objects) == (0, 0, count), report
     moved = files_of(world, table)
     assert [each.backend.key for each in moved] == ["new"] * count
     assert all(each.get_content() == world.contents[each.metadata["name"]] for each in moved)
     assert world.run().objects == 0
-    reverted = Revert(world.application, RevertOptions(lease=1.0, settle=0.05)).run()
+    reverted = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert reverted.exit_code == 0
     assert world.sql("SELECT * FROM wrapped ORDER BY id") == before
 

@@ -61,7 +61,7 @@ def test_after_a_run_everything_is_equal(worlds: World) -> None:
     assert (report.kind, report.state, report.exit_code) == ("verify", "finished", 0)
     assert report.counts == {OutcomeKind.SKIPPED: count}
     assert report.evidence == {"journal": count}
-    assert audit(world, deep=True).evidence == {"both read": count}
+    assert audit(world, read_content=True).evidence == {"both read": count}
     assert world.dump() == before, "it only looks"
 
 
@@ -85,22 +85,22 @@ def test_deep_finds_what_the_journal_cannot_know(moved: World) -> None:
     """The source was replaced after the run: the copy is what was verified, and is not what the source holds."""
     moved.old.fs.pipe(moved.old._prepare_path(D[0]), bytes(reversed(moved.contents[D[0]])))
     assert audit(moved).exit_code == 0
-    report = audit(moved, deep=True)
+    report = audit(moved, read_content=True)
     assert (report.exit_code, signs(moved)[D[0]]) == (1, "*")
     assert report.counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.DIFFERS: 1}
 
 
 def test_deep_after_a_purge_compares_with_the_digest_of_what_was_copied(moved: World) -> None:
-    Purge(moved.application, PurgeOptions(older_than=0, yes=True, lease=1.0)).run()
-    report = audit(moved, deep=True)
+    Purge(moved.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
+    report = audit(moved, read_content=True)
     assert (report.exit_code, report.evidence) == (0, {"journal's SHA-256": 6})
     content = moved.contents[D[1]]
     put(moved, D[1], bytes([content[0] ^ 1]) + content[1:])
-    assert audit(moved, deep=True).counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.DIFFERS: 1}
+    assert audit(moved, read_content=True).counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.DIFFERS: 1}
     moved.sql("DELETE FROM migrate_storage_object")
-    assert audit(moved, deep=True).evidence == {"row's SHA-256": 5}
+    assert audit(moved, read_content=True).evidence == {"row's SHA-256": 5}
     moved.sql("UPDATE documents SET file = json_remove(file, '$.checksum')")
-    report = audit(moved, deep=True)
+    report = audit(moved, read_content=True)
     assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNVERIFIED: 6})
 
 
@@ -108,7 +108,7 @@ def test_unverified_is_never_equal(world: World) -> None:
     """Before any run there is nothing that tells what an object should hold; a row's own etag is no evidence."""
     world.fill(4)
     for deep in (False, True):
-        report = audit(world, deep=deep)
+        report = audit(world, read_content=deep)
         assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNVERIFIED: 4})
         assert set(signs(world).values()) == {"!"}
 
@@ -124,7 +124,7 @@ def test_with_another_registration(rclone_s3: Any, sqlite_url: str) -> None:
     bucket = rclone_s3.new_bucket()
     world = World(sqlite_url, places.old_s3(rclone_s3, bucket).build(), places.new_s3(rclone_s3, bucket).build())
     world.fill(4, 3)
-    report = audit(world, key="old", through="new")
+    report = audit(world, key="old", compare_with="new")
     assert (report.exit_code, report.evidence) == (0, {"both read": 4 + 3})
     other = rclone_s3.new_bucket()
     elsewhere = places.new_s3(rclone_s3, other, "elsewhere").build()
@@ -139,7 +139,7 @@ def test_with_another_registration(rclone_s3: Any, sqlite_url: str) -> None:
     application = Application(
         engine=given.engine, columns=given.columns, backends={**given.backends, "elsewhere": elsewhere}
     )
-    report = audit(world, application=application, columns=("documents.file",), through="elsewhere")
+    report = audit(world, application=application, columns=("documents.file",), compare_with="elsewhere")
     assert signs(world) == {D[0]: "=", D[1]: "*", D[2]: "-", D[3]: "+"}
     assert report.exit_code == 1
     world.close()
@@ -217,7 +217,7 @@ def test_the_report_files_are_in_rclone_s_form(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_them_and_ends_with_its_code(project: Any) -> None:
-    project("run", "--app", "app", "--from", "old", "--to", "new", "--settle", "0")
+    project("run", "--app", "app", "--from", "old", "--to", "new", "--settle-time", "0")
     (project.directory / "new" / "d" / "3.txt").unlink()
     ended = project("verify", "--app", "app", "--combined", "all.txt", "--missing-on-dst", "gone.txt", "--json")
     assert ended.returncode == 1, ended.stderr
