@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from migrate_storage.cli.application_options import ApplicationOptions, JournalOptions
 from migrate_storage.cli.distributed import Distribution
@@ -26,6 +27,9 @@ from migrate_storage.cli.store_arguments import StoreArguments
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.jobs.sync.options import SyncOptions
 
+if TYPE_CHECKING:
+    from migrate_storage.application.application import Application
+
 __all__ = ("sync",)
 
 _DEFAULT = SyncOptions()
@@ -45,6 +49,10 @@ class _SyncRequest:
         help="More than this, or than this share of TO's objects, and nothing is deleted.",
     )  # fmt: skip
     bounds: BoundOptions = group(BoundOptions)
+    backup_dir: str | None = option(
+        metavar="STORE",
+        help="Copy to this store, below the id of the sync, what is replaced or deleted at TO; like TO it is a key, a folder or a URL.",
+    )  # fmt: skip
     watch: float | None = option(
         metavar="INTERVAL", type=SECONDS,
         help="Look again and again, with this pause, and say how far TO was behind; ends with Ctrl-C or --max-duration.",
@@ -61,6 +69,20 @@ class _SyncRequest:
     distribution: Distribution = group(Distribution)
     dry_run: bool = dry_run_option()
     output: JobOutput = group(JobOutput)
+
+    def open_backup(self, application: Application | None) -> Any:
+        """Return the storage backend of the backups, with TO's options where it is a URL; ``None`` where there is none.
+
+        Raises:
+            ConfigurationError: it cannot be opened.
+        """
+        from migrate_storage.application.endpoints import backend_at
+
+        if self.backup_dir is None:
+            return None
+        backends = application.backends if application else self.application.settings.backends()
+        options = dict(self.stores.to_option) if "://" in self.backup_dir else {}
+        return backend_at(self.backup_dir, backends, options, "--backup-dir")
 
 
 @command(
@@ -96,8 +118,11 @@ def sync(request: _SyncRequest) -> object:
             raise ConfigurationError(
                 "several processes meet in a journal: say --journal URL, of a database that all of them reach"
             )
+        backup = request.open_backup(application)
         return request.distribution.run(
-            lambda listener, part: Sync(source, destination, how, application=application, listener=listener, part=part),
+            lambda listener, part: Sync(
+                source, destination, how, application=application, listener=listener, part=part, backup=backup
+            ),
             request.output,
             journal=partial(journaled, application, how.journal, how.journal_schema),
             lease=how.lease_ttl, grace=how.shutdown_timeout,

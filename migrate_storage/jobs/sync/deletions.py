@@ -15,6 +15,7 @@ from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKin
 from migrate_storage.core.spill import SpilledList
 from migrate_storage.engine.compare import Pair
 from migrate_storage.engine.verify import proven_unchanged
+from migrate_storage.jobs.sync.backup import BackupCopier
 from migrate_storage.stores.listing import describe_slash_key, refuse_slash_key
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
@@ -51,19 +52,31 @@ class ExtraneousDeleter:
         retry: how a failed request is sent again.
         min_age: seconds since an object was written before which it is kept.
         dry_run: return the outcome and delete nothing.
+        backup: keeps what is deleted; ``None`` keeps nothing.
     """
 
     def __init__(
-        self, source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, min_age: float, dry_run: bool
+        self,
+        source: ResolvedBackend,
+        destination: ResolvedBackend,
+        retry: Retry,
+        *,
+        min_age: float,
+        dry_run: bool,
+        backup: BackupCopier | None = None,
     ) -> None:
         self._source, self._destination, self._retry = source, destination, retry
-        self._min_age, self._dry_run = min_age, dry_run
+        self._min_age, self._dry_run, self._backup = min_age, dry_run, backup
 
     def delete(self, pair: Pair) -> Outcome:
         """Delete the destination's object, unless there is a reason to keep it."""
         assert pair.destination is not None
         try:
             reason = self._reason_to_keep(pair, pair.destination)
+            if not reason and not self._dry_run and self._backup is not None:
+                if failure := self._backup.save(pair):
+                    return self.outcome(pair, OutcomeKind.FAILED, failure)
+                reason = self._reason_to_keep(pair, pair.destination)
             if not reason and not self._dry_run:
                 self._retry.call(self._destination.resolve(pair.key).delete)
         except (StoreRequestError, KeyRefusedError) as error:

@@ -21,6 +21,7 @@ from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.recorder import temporary_journal
 from migrate_storage.engine.references import ServiceIdentity
+from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.census import refuse_where_named
 from migrate_storage.jobs.connections import all_rows, journaled
@@ -28,8 +29,9 @@ from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.cutovers import refuse_unregistered_cutovers
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, plan_of, uncut
+from migrate_storage.jobs.sync.backup import BackupCopier
 from migrate_storage.jobs.sync.options import SyncOptions
-from migrate_storage.jobs.sync.preflight import SyncPreflight, between
+from migrate_storage.jobs.sync.preflight import SyncPreflight, between, refuse_nested
 from migrate_storage.jobs.sync.reconcile import Reconciler
 from migrate_storage.journal import Journal, digest, new_run_id
 from migrate_storage.reporting import Report
@@ -43,6 +45,8 @@ __all__ = ("Sync",)
 class _Facts:
     run: str
     preflight: SyncPreflight
+    #: From the destination to the backup; ``None`` where there is none.
+    backup: SyncPreflight | None
     #: Database of the rows; ``None`` where there is no application.
     database: Database | None
     resumed: bool
@@ -62,6 +66,7 @@ class Sync(Job[_Facts]):
         listener: called with each event, one at a time.
         part: the shard of the keys' digests that this one does, where several processes share the sync; ``None`` does
             all.
+        backup: a third storage backend, which keeps what is replaced or deleted, below the sync's id; ``None`` keeps nothing.
     """
 
     kind = "sync"
@@ -75,6 +80,7 @@ class Sync(Job[_Facts]):
         application: Application | None = None,
         listener: Listener = silent,
         part: ShardRef | None = None,
+        backup: Any = None,
     ) -> None:
         super().__init__(listener, JobPace.from_options(options), part=part)
         limits = self.context.limits
@@ -83,6 +89,11 @@ class Sync(Job[_Facts]):
             ResolvedBackend(each, pace=limits, opaque_etags=each.key in options.opaque_etags)
             for each in (source, destination)
         )
+        self._backup = ResolvedBackend(backup, pace=limits) if backup is not None else None
+        if backup is not None and options.watch is not None:
+            raise ConfigurationError(
+                "--watch may replace an object twice, --backup-dir keeps one of each: give one of them"
+            )
         self._lease = f"sync-{digest(self._source.key, self._destination.key)}"
 
     def run(self) -> Report:
@@ -97,9 +108,10 @@ class Sync(Job[_Facts]):
         """
         options = self._options
         with journaled(self._application, options.journal, options.journal_schema) as (database, journal):
+            retry, dry_run = self.context.retry, options.dry_run
             facts = partial(
-                _Facts, database=database,
-                preflight=between(self._source, self._destination, self.context.retry, dry_run=options.dry_run),
+                _Facts, database=database, backup=self._examine_backup(),
+                preflight=between(self._source, self._destination, retry, dry_run=dry_run),
             )  # fmt: skip
             self._refuse_unknown_rows(database)
             if options.dry_run and self.part is None:
@@ -121,6 +133,14 @@ class Sync(Job[_Facts]):
                 excluding = exclude_runs if self._application else nullcontext
                 resumed = self._continues_earlier(journal)
                 return self.execute(facts(run=new_run_id(), resumed=resumed, exclude_runs=excluding), journal, load)
+
+    def _examine_backup(self) -> SyncPreflight | None:
+        """Check the store of the backups, which must be apart from both sides."""
+        if self._backup is None:
+            return None
+        retry, dry_run = self.context.retry, self._options.dry_run
+        refuse_nested(self._source, self._backup, retry, dry_run=dry_run)
+        return between(self._destination, self._backup, retry, dry_run=dry_run)
 
     def _refuse_unknown_rows(self, database: Database | None) -> None:
         """Refuse to delete where rows that no model has may name an object at the destination."""
@@ -183,14 +203,17 @@ class Sync(Job[_Facts]):
         return f"migrate-storage {command} {self._source.key} {self._destination.key}"
 
     def _make_reconciler(self, facts: _Facts) -> Reconciler:
-        context, preflight, share = self.context, facts.preflight, self.share
-        resources, dry_run = context.copy_resources(self._options.max_memory), self._options.dry_run
-        copier = ObjectCopier(preflight.route, preflight.capabilities, resources, dry_run=dry_run)
+        resources = self.context.copy_resources(self._options.max_memory)
+        copier = self._make_copier(facts.preflight, resources)
+        backup = None if facts.backup is None else BackupCopier(self._make_copier(facts.backup, resources), facts.run)
         rows = (self._application, facts.database) if self._application and facts.database else None
         return Reconciler(
-            preflight.route, copier, self._options, context, is_over=self._is_over, rows=rows,
-            is_mine=None if share is None else share.has,
+            copier, self._options, self.context, is_over=self._is_over, rows=rows,
+            is_mine=None if self.share is None else self.share.has, backup=backup,
         )  # fmt: skip
+
+    def _make_copier(self, preflight: SyncPreflight, resources: CopyResources) -> ObjectCopier:
+        return ObjectCopier(preflight.route, preflight.capabilities, resources, dry_run=self._options.dry_run)
 
     def _is_over(self) -> bool:
         """Whether no further object is to be begun."""
@@ -206,7 +229,7 @@ class Sync(Job[_Facts]):
             )
         plan = plan_of(
             "sync", self._source.key, self._destination.key, options.by, options.delete, options.max_delete,
-            options.min_age, options.filters.given, astuple(options.bounds),
+            options.min_age, options.filters.given, astuple(options.bounds), self._backup and self._backup.key,
         )  # fmt: skip
         return ShardedJob(
             lease=self._lease, seconds=options.lease_ttl, plan=plan, limits=self.pace, cut=uncut, ends=False,

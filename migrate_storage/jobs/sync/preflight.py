@@ -20,7 +20,7 @@ from migrate_storage.stores.retry import Retry
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import same_service
 
-__all__ = ("SyncPreflight", "between")
+__all__ = ("SyncPreflight", "between", "refuse_nested")
 
 MAX_COPY_SAMPLES = 20
 """Objects of the source that are listed to find one for a probe of the server-side copy."""
@@ -55,13 +55,7 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
             "name a folder, or a store of S3, Google Cloud Storage or Azure"
         )
     check_source(source, [source.root], retry)
-    proof = prove_places(source, destination, (), retry, probe=not dry_run)
-    in_doubt = dry_run and same_service(source.root, destination.root) is None
-    if nested(source, destination) and (proof.shared or in_doubt):
-        raise ConfigurationError(
-            f"FROM {source.key} and TO {destination.key} are one place, or one is inside the other"
-            f"{f' ({proof.reason})' if proof.reason else ''}: a sync would copy what it has just copied; name two places apart"
-        )
+    shared = refuse_nested(source, destination, retry, dry_run=dry_run)
     capabilities, notes, copiers = Capabilities(), list[Note](), dict[str, ServerSideCopier]()
     if dry_run:
         check_absent(destination, retry)
@@ -72,9 +66,25 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
         )
         notes += found
     route = MigrationPlan(
-        source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=proof.shared, copiers=copiers
+        source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=shared, copiers=copiers
     )
     return SyncPreflight(route=route, capabilities=capabilities, notes=tuple(notes))
+
+
+def refuse_nested(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, dry_run: bool) -> bool:
+    """Return whether both sides are on one service; refuse two that are one place or inside each other.
+
+    Raises:
+        ConfigurationError: they are, or nothing shows that they are not.
+    """
+    proof = prove_places(source, destination, (), retry, probe=not dry_run)
+    in_doubt = dry_run and same_service(source.root, destination.root) is None
+    if nested(source, destination) and (proof.shared or in_doubt):
+        raise ConfigurationError(
+            f"{source.key} and {destination.key} are one place, or one is inside the other"
+            f"{f' ({proof.reason})' if proof.reason else ''}: a sync would copy what it has just copied; name two places apart"
+        )
+    return proof.shared
 
 
 def _samples(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry) -> Iterator[Place]:

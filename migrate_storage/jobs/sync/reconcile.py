@@ -20,12 +20,13 @@ from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.object_copier import ObjectCopier
-from migrate_storage.engine.plan import Action, Item, MigrationPlan
+from migrate_storage.engine.plan import Action, Item
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.jobs.connections import all_rows
 from migrate_storage.jobs.context import JobContext
+from migrate_storage.jobs.sync.backup import BackupCopier
 from migrate_storage.jobs.sync.deletions import ExtraneousDeleter, SpilledPairs
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.stores.failures import Failure
@@ -72,18 +73,17 @@ class Reconciler:
     """Makes a destination equal to its source, pass by pass.
 
     Args:
-        route: from where to where.
-        copier: copies and verifies one object.
+        copier: copies and verifies one object from the source to the destination.
         options: how.
         context: the job's pace and statistics.
         is_over: whether no further object is to be begun.
         rows: the application whose rows protect objects at the destination, and its database; ``None`` where there is none.
         is_mine: whether a key belongs to this process's shard; ``None`` where all keys do.
+        backup: keeps what is replaced or deleted; ``None`` keeps nothing.
     """
 
     def __init__(
         self,
-        route: MigrationPlan,
         copier: ObjectCopier,
         options: SyncOptions,
         context: JobContext,
@@ -91,14 +91,18 @@ class Reconciler:
         is_over: Callable[[], bool],
         rows: tuple[Application, Database] | None,
         is_mine: Callable[[str], bool] | None = None,
+        backup: BackupCopier | None = None,
     ) -> None:
+        route = copier.plan
         self._route, self._copier, self._options, self._context = route, copier, options, context
-        self._is_over, self._rows, self._is_mine = is_over, rows, is_mine
+        self._is_over, self._rows, self._is_mine, self._backup = is_over, rows, is_mine, backup
         self._retry, self._stats, self._breaker = context.retry, context.stats, CircuitBreaker()
         sides = (route.source, route.destination)
         source, self._other = (Listing.of_backend(side, context.retry, context.note_fallback) for side in sides)
         self._listed = replace(source, on_end=lambda count: context.stats.send(Listed(objects=count)))
-        self._deleter = ExtraneousDeleter(*sides, context.retry, min_age=options.min_age, dry_run=options.dry_run)
+        self._deleter = ExtraneousDeleter(
+            *sides, context.retry, min_age=options.min_age, dry_run=options.dry_run, backup=backup
+        )
         self._guesses_content_type = route.source.registration.protocol not in _CLOUDS
 
     def run_pass(
@@ -215,6 +219,8 @@ class Reconciler:
                 return self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence)
             if compared.relation is Relation.ERROR:
                 return self._outcome(pair, OutcomeKind.FAILED, compared.evidence)
+            if self._backup is not None and not self._options.dry_run and (reason := self._backup.save(pair)):
+                return self._outcome(pair, OutcomeKind.FAILED, reason)
             result = self._copier.copy(self._task_for(pair))
             self._breaker.record(Failure(result.failure, result.reason) if result.failure is not None else None)
             if result.left is not None:

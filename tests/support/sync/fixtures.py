@@ -35,12 +35,20 @@ def events() -> list[Event]:
 def sync(tmp_path: Path, events: list[Event]) -> Run:
     """Sync two stores, each a text or a backend, with a journal of the test's own."""
 
-    def run(source: Any, destination: Any, *, application: Any = None, filters: Any = None, **options: Any) -> Report:
+    def run(
+        source: Any,
+        destination: Any,
+        *,
+        application: Any = None,
+        backup: Any = None,
+        filters: Any = None,
+        **options: Any,
+    ) -> Report:
         journal = None if application is not None else f"sqlite:///{tmp_path / 'journal.db'}"
         values = {"journal": journal, "concurrency": 8, "filters": filters or Filters(), **options}
         return Sync(
             end(source), end(destination), SyncOptions(**values), application=application,
-            listener=events.append,
+            listener=events.append, backup=None if backup is None else end(backup),
         ).run()  # fmt: skip
 
     return run
