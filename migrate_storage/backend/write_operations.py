@@ -14,6 +14,7 @@ from migrate_storage.backend import attributes as object_attributes
 from migrate_storage.backend.base import Located, several, text
 from migrate_storage.backend.upload import DEFAULT_PART_BYTES, prepare, prepare_small
 from migrate_storage.core.errors import DeleteFailedError, MissingBucketError
+from migrate_storage.stores.delete import delete_object
 from migrate_storage.stores.fork_guard import touch
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
 
@@ -184,7 +185,7 @@ class Writes(Located):
     async def _delete_one(self, caller: Caller, path: PathLike, store: Any, key: str) -> None:
         try:
             with self._translate_errors("deleting", path):
-                await caller.call(store, "delete", key)
+                await delete_object(caller, store, key)
         except FileNotFoundError:
             if self.protocol == "file" and not os.path.isdir(store.prefix):  # noqa: ASYNC240, PTH112 - one system call
                 raise

@@ -19,9 +19,11 @@ from obstore.store import LocalStore, MemoryStore
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.stores.base import DigestHeaders, plain_e_tag
+from migrate_storage.stores.delete import delete_object
 from migrate_storage.stores.digest_headers import read_digest_headers
 from migrate_storage.stores.fork_guard import touch
 from migrate_storage.stores.listed_paths import ListedPaths
+from migrate_storage.stores.sync_async import BLOCKING, run
 
 __all__ = ("HEADERS", "ObstoreStore", "readable_attributes", "unpanicked")
 
@@ -243,7 +245,7 @@ class ObstoreStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
         with suppress(FileNotFoundError):
-            unpanicked(lambda: self._store.delete(path))
+            unpanicked(lambda: run(delete_object(BLOCKING, self._store, path)))
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""

@@ -49,6 +49,10 @@ class CopyShim:
     copy: Answer = Answer.IGNORED
     #: Whether keys of probes get honest answers, so that only the run meets the others.
     honest_to_probes: bool = False
+    #: The status of the answer to DeleteObjects; ``None`` passes it through.
+    bulk_delete: int | None = None
+    #: DELETE requests.
+    deletes: int = 0
     #: Requests that had a condition, ``(method, path)``, each once.
     seen: set[tuple[bool, str]] = field(default_factory=set)
     #: Copies whose target this finds are forbidden.
@@ -79,6 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse("denied", 403, "AccessDenied")
         if self.command == "PUT" and self.headers.get("if-none-match") == "*" and self._refuses_condition():
             return None
+        if self.command == "POST" and self.path.endswith("?delete") and shim.bulk_delete is not None:
+            return self._answer(shim.bulk_delete, b"<Error><Code>NotImplemented</Code></Error>", {})
+        shim.deletes += self.command == "DELETE"
         if "x-amz-copy-source" in self.headers:
             shim.copies["done"] += 1
         return self._pass(body)
