@@ -53,15 +53,23 @@ class BackendUse:
     #: The first filenames that obstore cannot address.
     odd: list[OddKey] = field(default_factory=list)
     odd_count: int = 0
+    #: The first files whose rows have no size, with their filenames.
+    unsized: list[tuple[RowRef, str]] = field(default_factory=list)
+    unsized_count: int = 0
 
     @property
     def total(self) -> int:
         """Count of files under this key."""
         return self.files.total()
 
-    def add(self, ref: RowRef, filename: str) -> None:
-        """Count one file."""
+    def add(self, ref: RowRef, file: Mapping[str, object]) -> None:
+        """Count one file, as the row's JSON has it."""
+        filename = str(file["filename"])
         self.files[ref.column] += 1
+        if file.get("size") is None:
+            self.unsized_count += 1
+            if len(self.unsized) < LISTED_ODD_KEYS:
+                self.unsized.append((ref, filename))
         registrations = self.cutover or ((self.registration,) if self.registration is not None else ())
         for each in registrations:
             if not each.root and not each.own_class:
@@ -108,7 +116,7 @@ def inspect(application: Application) -> Inspection:
     broken: Counter[Column] = Counter()
     for ref, file in _read_files(application, broken):
         key = str(file["backend"])
-        uses.setdefault(key, BackendUse(key=key)).add(ref, str(file["filename"]))
+        uses.setdefault(key, BackendUse(key=key)).add(ref, file)
     used = tuple(uses[key] for key in sorted(uses))
     return Inspection(backends=used, columns=application.columns, broken=broken)
 

@@ -13,9 +13,8 @@ from advanced_alchemy.types.file_object.base import PathLike
 from migrate_storage.backend import signing
 from migrate_storage.backend.base import several
 from migrate_storage.backend.config import read_configuration, read_store
+from migrate_storage.backend.confirm import Confirms
 from migrate_storage.backend.locators import BucketLocator, StoreLocator
-from migrate_storage.backend.read_operations import Reads
-from migrate_storage.backend.write_operations import Writes
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.sync_async import AWAITING, BLOCKING, Caller, run
@@ -29,7 +28,7 @@ __all__ = ("ObstoreBackend",)
 _MIN_MASKED_CHARACTERS = 4
 
 
-class ObstoreBackend(Reads, Writes):
+class ObstoreBackend(Confirms):
     """Files on S3, Google Cloud Storage, Azure, a local disk or in memory.
 
     Replaces advanced-alchemy's class of the same name. Every operation has two forms with the same behaviour, ``name``

@@ -12,6 +12,7 @@ Every message is one line: what failed, why, and what to do.
     ├── ConditionFailedError       a condition of a read, such as if_match, is not met
     ├── DeleteFailedError          some of several objects could not be deleted; ``failures`` has the reasons
     ├── MissingBucketError         the bucket or container itself does not exist
+    ├── UploadRefusedError         an uploaded object breaks a promise or a bound; ``reasons`` has them
     ├── PhaseLostError             the lease of this process on the cutover's phase has expired
     ├── RunError                   a job cannot continue; its work is journaled          (exit code 3)
     │   ├── RefusedError           the database refuses a statement, and would again
@@ -26,12 +27,12 @@ Python's own types where there is one: ``FileNotFoundError``, ``PermissionError`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 __all__ = (
     "ApplicationError", "ConditionFailedError", "ConfigurationError", "DeleteFailedError", "KeyRefusedError",
     "LeaseHeldError", "MigrateStorageError", "MissingBucketError", "PhaseLostError", "PreflightError", "RefusedError",
-    "RunError", "StoppedError", "UnknownOptionError", "WrongUpdateError",
+    "RunError", "StoppedError", "UnknownOptionError", "UploadRefusedError", "WrongUpdateError",
 )  # fmt: skip
 
 
@@ -73,6 +74,15 @@ class MissingBucketError(MigrateStorageError, OSError):
 
     It is no ``FileNotFoundError``, which would mean that one object is missing or was deleted.
     """
+
+
+class UploadRefusedError(MigrateStorageError, ValueError):
+    """An object that a client uploaded is not what was promised, or not within the bounds."""
+
+    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        #: Each broken promise and bound, in a few words.
+        self.reasons = tuple(reasons)
 
 
 class PhaseLostError(MigrateStorageError, OSError):

@@ -11,7 +11,7 @@ from advanced_alchemy.types.file_object.base import AsyncDataLike, DataLike, Pat
 
 from migrate_storage.backend.base import several, text
 from migrate_storage.backend.upload import DEFAULT_PART_BYTES
-from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError
+from migrate_storage.core.errors import DeleteFailedError, KeyRefusedError, UploadRefusedError
 from migrate_storage.cutover import protocol
 from migrate_storage.cutover.decisions import TABLE, Operation, Phase, Side, decide
 from migrate_storage.cutover.executor import ProtocolExecutor, call_backend
@@ -136,6 +136,39 @@ class CutoverBackend(StorageBackend):
             return False
         return True
 
+    def confirm(self, file: FileObject, *, delete_refused: bool = False, **bounds: Any) -> FileObject:
+        """Check an object that a client uploaded, where this phase reads it, and describe it in its ``FileObject``.
+
+        As :meth:`ObstoreBackend.confirm`. Both sides must have the method.
+
+        Args:
+            file: names the object.
+            delete_refused: delete an object that is refused, from both sides as :meth:`delete_object` does.
+            **bounds: ``min_size``, ``max_size`` and ``content_types``.
+        """
+        return run(self._confirm(BLOCKING, file, delete_refused, bounds))
+
+    async def confirm_async(self, file: FileObject, *, delete_refused: bool = False, **bounds: Any) -> FileObject:
+        """See :meth:`confirm`."""
+        return await self._confirm(AWAITING, file, delete_refused, bounds)
+
+    async def _confirm(
+        self, caller: Caller, file: FileObject, delete_refused: bool, bounds: Mapping[str, Any]
+    ) -> FileObject:
+        for side in (self.source, self.destination):
+            if not hasattr(side, "confirm"):
+                raise NotImplementedError(
+                    f"{side.key!r} cannot confirm uploads: {type(side).__name__} has no such method"
+                )
+        try:
+            await self._read(caller, "confirm", Operation.HEAD, file.path, about=file, **bounds)
+        except UploadRefusedError as error:
+            if not delete_refused:
+                raise
+            await self._delete(caller, file.path)
+            raise UploadRefusedError(f"{error}; it was deleted", error.reasons) from None
+        return file
+
     def __getattr__(self, name: str) -> Any:
         base = name.removesuffix("_async")
         if base not in _READS or not all(hasattr(side, name) for side in (self.source, self.destination)):
@@ -144,11 +177,20 @@ class CutoverBackend(StorageBackend):
             return lambda path, **options: run(self._read(BLOCKING, base, _READS[base], path, **options))
         return lambda path, **options: self._read(AWAITING, base, _READS[base], path, **options)
 
-    async def _read(self, caller: Caller, name: str, operation: Operation, path: PathLike, **options: Any) -> Any:
+    async def _read(
+        self,
+        caller: Caller,
+        name: str,
+        operation: Operation,
+        path: PathLike,
+        *,
+        about: FileObject | None = None,
+        **options: Any,
+    ) -> Any:
         executor = self._executor
 
         def get(side: Side) -> Awaitable[Any]:
-            return call_backend(caller, executor.side(side), name, path, **options)
+            return call_backend(caller, executor.side(side), name, path if about is None else about, **options)
 
         with executor.phase_source.acquire(writing=False) or await executor.renew_lease(caller) as lease:
             rule = TABLE[lease.phase]

@@ -11,7 +11,7 @@ from tests.support import ROOT
 PACKAGE = ROOT / "migrate_storage"
 MAX_PARAMETERS = 7
 MAX_PUBLIC_METHODS = 15
-STORAGE_BACKENDS = {"ObstoreBackend", "CutoverBackend", "Reads", "Writes", "Signing"}
+STORAGE_BACKENDS = {"ObstoreBackend", "CutoverBackend", "Confirms", "Reads", "Writes", "Signing"}
 """They have the methods of advanced-alchemy's ``StorageBackend``, each in a sync and an async form."""
 LISTENERS = {"Shown", "Lines", "LiveDisplay", "JsonLines"}
 """A listener is a function of one event; these are listeners that keep state."""

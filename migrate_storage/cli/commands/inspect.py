@@ -28,6 +28,8 @@ __all__ = ("inspect",)
 
 SHOWN_ODD_KEYS = 20
 """Odd filenames that are shown for one backend."""
+SHOWN_UNSIZED = 3
+"""Files without a size that are shown for one backend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,7 @@ def _render_backends(
             yield from census_lines(census, use.key)
         yield from _render_notes(use)
         yield from _render_odd_keys(use)
+        yield from _render_unsized(use)
         yield ""
 
 
@@ -139,6 +142,17 @@ def _render_odd_keys(use: BackendUse) -> Iterator[str]:
         yield f"    {odd.ref}: {odd.filename!r} {odd.reason}"
     if use.odd_count > SHOWN_ODD_KEYS:
         yield f"    and {use.odd_count - SHOWN_ODD_KEYS:,} more: --json lists them"
+
+
+def _render_unsized(use: BackendUse) -> Iterator[str]:
+    if not use.unsized_count:
+        return
+    yield f"  {use.unsized_count:,} files without a size in their rows, which were saved without their file, or before it:"
+    for ref, filename in use.unsized[:SHOWN_UNSIZED]:
+        yield f"    {ref}: {filename!r}"
+    if use.unsized_count > SHOWN_UNSIZED:
+        yield f"    and {use.unsized_count - SHOWN_UNSIZED:,} more: --json lists them"
+    yield "    'migrate-storage verify' lists those whose file is missing; ObstoreBackend.confirm describes an upload in its row"
 
 
 def _describe_backend(use: BackendUse) -> str:
@@ -183,6 +197,8 @@ def _encode_backend(use: BackendUse, state: CutoverState | None) -> dict[str, An
         "roots": dict(use.roots),
         "odd_count": use.odd_count,
         "odd": [{"row": str(odd.ref), "filename": odd.filename, "reason": odd.reason} for odd in use.odd],
+        "unsized_count": use.unsized_count,
+        "unsized": [{"row": str(ref), "filename": filename} for ref, filename in use.unsized],
         "notes": [note_to_dict(note) for note in _list_notes(use)],
         "cutover": state and state.to_dict(),
         "sides": sides,

@@ -17,7 +17,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from sqlalchemy import event
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
+from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, UploadRefusedError
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.decisions import TABLE, Phase, Side
 from migrate_storage.cutover.outbox import Outbox
@@ -384,6 +384,18 @@ def test_an_upload_url_leaves_an_entry_until_it_expires(moto_s3: Any, phase: Pha
     signed = backend.sign("up.txt", expires_in=600)
     assert isinstance(signed, str)
     assert httpx.get(signed).content == b"uploaded"
+    file = FileObject(backend=backend, filename="up.txt", content_type="application/octet-stream")
+    assert backend.confirm(file, max_size=8).size == 8
+    with pytest.raises(UploadRefusedError, match="at most 7 are allowed; it was deleted$"):
+        backend.confirm(file, max_size=7, delete_refused=True)
+    assert not backend.exists("up.txt")
+
+
+def test_a_side_that_cannot_confirm_is_named(tmp_path: Path) -> None:
+    source = FSSpecBackend("old", fs="file", prefix=str(tmp_path))
+    backend = CutoverBackend("files", source, ObstoreBackend("new", "memory://"), phase=Phase.SOURCE)
+    with pytest.raises(NotImplementedError, match="'old' cannot confirm uploads: FSSpecBackend has no such method"):
+        backend.confirm(FileObject(backend=backend, filename="a"))
 
 
 @pytest.mark.parametrize("there", Side)
