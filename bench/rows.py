@@ -105,7 +105,7 @@ class RowScenario:
     def _count_recorded(self) -> int:
         """Count the rows in the journal: those with a line of their own, and those of re-keyed ranges."""
         packed = "SELECT COALESCE(sum(row_count), 0) FROM migrate_storage_rekey WHERE state = 'packed'"
-        return self._count("SELECT count(*) FROM migrate_storage_row WHERE state = 'swapped'") + self._count(packed)
+        return self._count("SELECT count(*) FROM migrate_storage_row WHERE state = 'repointed'") + self._count(packed)
 
     def untouched(self) -> tuple[int, Mapping[str, Any]]:
         """Rows that name the old key still.

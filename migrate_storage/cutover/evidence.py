@@ -10,8 +10,9 @@ from migrate_storage.core.errors import MigrateStorageError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.engine.compare import Compared
+from migrate_storage.journal import ObjectState
 from migrate_storage.journal.comparisons import ComparisonRepository
-from migrate_storage.journal.records import COMPARED, ObjectRecord
+from migrate_storage.journal.records import ObjectRecord
 
 __all__ = ("ComparedKeys",)
 
@@ -56,7 +57,7 @@ class ComparedKeys:
 
     def _to_record(self, found: Compared, source: ObjectMeta, destination: ObjectMeta) -> ObjectRecord:
         return ObjectRecord(
-            id="", run=_NO_RUN, state=COMPARED, evidence=found.evidence[:64], size=destination.size,
+            id="", run=_NO_RUN, state=ObjectState.COMPARED, evidence=found.evidence[:64], size=destination.size,
             source_key=self._source_key, source_path=found.pair.key,
             source_etag=source.e_tag, source_modified=source.last_modified, source_version=source.version,
             destination_key=self._outbox.backend, destination_path=found.pair.key, destination_etag=destination.e_tag,

@@ -275,7 +275,7 @@ def _written_by_us(backend: CutoverBackend, outbox: Outbox, journal: Journal, pa
         return True
     location = Location(backend.destination.key, path)
     record = journal.objects.at_destinations([location]).get(location)
-    if record is None or not record.ours:
+    if record is None or not record.written_by_us:
         return False
     try:
         found = ResolvedBackend(backend.destination).resolve(path).head()

@@ -35,7 +35,7 @@ class ControlChannel(Protocol):
     def control(self, run: str) -> Mapping[str, Any]:
         """Return what was requested of a run."""
 
-    def update(self, run: str, *, doing: str) -> None:
+    def update(self, run: str, *, progress: str) -> None:
         """Write the run's progress, as JSON."""
 
 
@@ -95,7 +95,7 @@ class ControlLoop:
         self._apply(requested)
         self._limiter.pause(PAUSED if requested.get("paused") else self._pressure.ask())
         with contextlib.suppress(RunError, SQLAlchemyError):
-            self._journal.update(self._run, doing=json.dumps(self._describe_progress()))
+            self._journal.update(self._run, progress=json.dumps(self._describe_progress()))
 
     def _apply(self, requested: Mapping[str, Any]) -> None:
         new = {name: value for name, value in requested.items() if self._applied.get(name, ...) != value}

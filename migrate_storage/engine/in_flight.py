@@ -13,7 +13,7 @@ from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified
 from migrate_storage.journal import ObjectRecord
 
-__all__ = ("ObjectState", "PendingObject", "PendingRow", "Pointing", "create_recopy")
+__all__ = ("PendingObject", "PendingRow", "PendingState", "Pointing", "create_recopy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class PendingRow:
         return {id_ for id_, _, _ in self.verified.values()}
 
 
-class ObjectState(enum.Enum):
+class PendingState(enum.Enum):
     """How far an object is. Methods of :class:`PendingObject` change it."""
 
     QUEUED = "queued"
@@ -83,7 +83,7 @@ class PendingObject:
     refs: tuple[RowRef, ...] = ()
     #: Rows that wait for it.
     _waiting: list[PendingRow] = field(default_factory=list)
-    state: ObjectState = ObjectState.QUEUED
+    state: PendingState = PendingState.QUEUED
     #: What became of it; ``None`` until it is copied and rechecked.
     result: CopyResult | None = None
     #: How many rows have its proof and were not tried yet.
@@ -112,15 +112,15 @@ class PendingObject:
 
     def start_copy(self) -> None:
         """A worker was asked to copy it."""
-        self.state = ObjectState.COPYING
+        self.state = PendingState.COPYING
 
     def await_recheck(self) -> None:
         """It is copied, and waits for a listing."""
-        self.state = ObjectState.RECHECKING
+        self.state = PendingState.RECHECKING
 
     def begin_repointing(self, result: CopyResult) -> list[PendingRow]:
         """It is verified; return the rows that waited for it."""
-        return self._end_copy(ObjectState.REPOINTING, result)
+        return self._end_copy(PendingState.REPOINTING, result)
 
     def conclude(self, result: CopyResult, *, reported: int | None = None) -> list[PendingRow]:
         """No row is to be updated; return the rows that waited for it.
@@ -130,9 +130,9 @@ class PendingObject:
             reported: with how many slots that was reported; ``None`` where it was not.
         """
         self.reported = reported
-        return self._end_copy(ObjectState.DONE, result)
+        return self._end_copy(PendingState.DONE, result)
 
-    def _end_copy(self, state: ObjectState, result: CopyResult) -> list[PendingRow]:
+    def _end_copy(self, state: PendingState, result: CopyResult) -> list[PendingRow]:
         self.state, self.result = state, result
         waiting, self._waiting = self._waiting, []
         return waiting
@@ -140,7 +140,7 @@ class PendingObject:
     def fail(self, kind: OutcomeKind, reason: str) -> CopyResult:
         """Give a verified object another outcome; return the new result."""
         assert self.result is not None
-        self.state, self.result = ObjectState.DONE, replace(self.result, kind=kind, reason=reason)
+        self.state, self.result = PendingState.DONE, replace(self.result, kind=kind, reason=reason)
         return self.result
 
     # -- its rows
@@ -156,7 +156,7 @@ class PendingObject:
     def resolve_row(self, row: PendingRow) -> bool:
         """Give a row the proof, if rows are updated; return whether the row is ready."""
         result = self.result
-        if self.state is ObjectState.REPOINTING and result is not None and result.verified is not None:
+        if self.state is PendingState.REPOINTING and result is not None and result.verified is not None:
             for path, id_ in row.slots.items():
                 if id_ == self.task.id:
                     row.verified[path] = (id_, result.verified, result.task.item.destination)
@@ -183,7 +183,7 @@ class PendingObject:
     @property
     def needs_no_repointing(self) -> bool:
         """Whether it can be dropped once its journal record is written."""
-        return self.state is ObjectState.DONE or (self.has_no_pending_rows and not self._tried)
+        return self.state is PendingState.DONE or (self.has_no_pending_rows and not self._tried)
 
     @property
     def lost_rows_reason(self) -> str:

@@ -37,7 +37,7 @@ from migrate_storage.engine.verify import (
     copy_verified,
     holds_damaged_copy,
 )
-from migrate_storage.journal import SAME_PLACE, ObjectRecord
+from migrate_storage.journal import SAME_PLACE, ObjectRecord, ObjectState
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 from migrate_storage.stores.retry import StoreRequestError
@@ -132,9 +132,9 @@ class ObjectCopier:
         Raises:
             StoppedError: the run was asked to stop.
         """
-        if owner.state not in ("intent", "leftover", "held"):
+        if owner.state not in (ObjectState.INTENT, ObjectState.UNREFERENCED, ObjectState.VERIFIED):
             return False
-        if owner.state == "held" and self.plan.has_id(owner):
+        if owner.state == ObjectState.VERIFIED and self.plan.has_id(owner):
             return False
         try:
             return self._head(self.plan.destination.resolve(owner.destination_path)) is None
@@ -196,7 +196,7 @@ class ObjectCopier:
             reason = f"{destination.store.name} shows another tag, date or version of it than {source.store.name}: nothing proves that it is the same object"
             return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
         if task.item.action is Action.REWRITE and not self.plan.by_objects:
-            verified = Verified(source=held, destination=found, evidence=SAME_PLACE, ours=False)
+            verified = Verified(source=held, destination=found, evidence=SAME_PLACE, written_by_us=False)
             return CopyResult(task=task, verified=verified)
         equal = compare_content(source, destination, self._retry)
         if equal is None:
@@ -386,7 +386,7 @@ class ObjectCopier:
         record = copy.task.record
         if (
             record is None
-            or record.state != "held"
+            or record.state != ObjectState.VERIFIED
             or not _has_known_copy(record)
             or not consistent_with(record.destination_evidence, existing.evidence)
         ):
@@ -395,7 +395,11 @@ class ObjectCopier:
         if not consistent_with(record.source_evidence, now.evidence):
             return None
         verified = Verified(
-            source=now, destination=existing, evidence="journal", sha256=record.sha256, ours=record.ours
+            source=now,
+            destination=existing,
+            evidence="journal",
+            sha256=record.sha256,
+            written_by_us=record.written_by_us,
         )
         return CopyResult(task=copy.task, verified=verified)
 
@@ -426,7 +430,7 @@ class ObjectCopier:
                 f"the source was changed since the copy, and nothing proves that we wrote {copy.task.item.destination}; both are kept: "
                 "decide by hand which one is right"
             )
-        if copy_moved and not source_moved and record.state == "held":
+        if copy_moved and not source_moved and record.state == ObjectState.VERIFIED:
             return OutcomeKind.CHANGED, (
                 f"its copy {copy.task.item.destination} was replaced since it was verified (by the application, perhaps), and is left"
             )
@@ -446,11 +450,15 @@ class ObjectCopier:
 
 def _has_known_copy(record: ObjectRecord | None) -> bool:
     """Whether the journal records that we wrote the destination, verified or not."""
-    return record is not None and record.state in ("held", "leftover") and record.size is not None
+    return (
+        record is not None
+        and record.state in (ObjectState.VERIFIED, ObjectState.UNREFERENCED)
+        and record.size is not None
+    )
 
 
 def _is_our_copy(record: ObjectRecord | None, existing: ObjectMeta) -> bool:
-    if record is None or not record.ours or not _has_known_copy(record):
+    if record is None or not record.written_by_us or not _has_known_copy(record):
         return False
     known = record.destination_etag is not None or record.destination_modified is not None
     return known and consistent_with(record.destination_evidence, existing.evidence)

@@ -9,7 +9,7 @@ from migrate_storage.engine.in_flight import PendingObject
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.recorder import RunRecorder
 from migrate_storage.engine.task import CopyResult
-from migrate_storage.journal import ObjectRecord, digest
+from migrate_storage.journal import ObjectRecord, ObjectState, digest
 
 __all__ = ("OutcomeReporter", "is_problem")
 
@@ -59,7 +59,7 @@ class OutcomeReporter:
         """Return whose destination it is, and what a person can do."""
         if owner is None or owner.run == self._recorder.run:
             return ": give one of them another name"
-        if owner.state == "leftover":
+        if owner.state == ObjectState.UNREFERENCED:
             return (
                 f", as a copy of {owner.source} that no row names since run {owner.run} was reverted: delete it with "
                 f"'migrate-storage purge {owner.run} --unreferenced-copies --older-than 0s --yes', then run again"

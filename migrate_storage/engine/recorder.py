@@ -15,7 +15,7 @@ from migrate_storage.database.compare_and_swap import SWAPPED, SwapResult
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.repoint import Rebase, RowUpdate, rebase_updates, repoint_rows
 from migrate_storage.engine.task import CopyResult, CopyTask, object_values
-from migrate_storage.journal import Journal, ObjectRecord
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState
 
 __all__ = ("DryRunRecorder", "RunRecorder", "ShardRecorder", "temporary_journal")
 
@@ -34,7 +34,7 @@ class RunRecorder:
 
     def __init__(self, journal: Journal, database: Database, run: str) -> None:
         self._journal, self._database, self.run = journal, database, run
-        self.part: int | None = None
+        self.shard: int | None = None
 
     def find_records(self, ids: Sequence[str]) -> dict[str, ObjectRecord]:
         """Return the records of these objects, where they have one."""
@@ -47,7 +47,10 @@ class RunRecorder:
             Ids of those that are not recorded, because their destination belongs to another source object.
         """
         return self._write_intents(
-            [self._create_record(task, state="held" if _is_held(task) else "intent") for task in tasks]
+            [
+                self._create_record(task, state=ObjectState.VERIFIED if _is_verified(task) else ObjectState.INTENT)
+                for task in tasks
+            ]
         )
 
     def _write_intents(self, records: list[ObjectRecord]) -> set[str]:
@@ -60,7 +63,7 @@ class RunRecorder:
     def free_destinations(self, owners: Sequence[ObjectRecord]) -> None:
         """Record that the copies of earlier runs are gone, so that other objects may go there."""
         for owner in owners:
-            self._journal.objects.claim([replace(owner, state="removed")], owner.state)
+            self._journal.objects.claim([replace(owner, state=ObjectState.COPY_DELETED)], owner.state)
 
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Update rows and record object results; return how each update ended."""
@@ -81,7 +84,7 @@ class RunRecorder:
             return False
         record = ObjectRecord(
             id=id_, run=self.run, source_key=source.backend, source_path=source.path, destination_key="", destination_path=id_,
-            state="listed", outcome=kind, reason=reason,
+            state=ObjectState.UNRESOLVED, outcome=kind, reason=reason,
         )  # fmt: skip
         self._journal.objects.record_intents([record])
         self.record_results(record)
@@ -95,16 +98,21 @@ class RunRecorder:
         """Return the new record of an object."""
         task, reason = result.task, result.reason or None
         verified, left, before = result.verified, result.left, task.record
-        if verified is None and left is None and before is not None and before.state in ("held", "leftover"):
+        if (
+            verified is None
+            and left is None
+            and before is not None
+            and before.state in (ObjectState.VERIFIED, ObjectState.UNREFERENCED)
+        ):
             # The object of an earlier copy is still there. A revert needs its record, and so does the next copy.
-            return replace(before, run=self.run, part=self.part, outcome=outcome, reason=reason)
+            return replace(before, run=self.run, shard=self.shard, outcome=outcome, reason=reason)
         found: dict[str, Any] = {}
         if verified is not None:
             found = object_values(verified.source, verified.destination, verified.sha256)
-            found |= {"ours": _is_ours(result), "evidence": verified.evidence[:64]}
+            found |= {"written_by_us": _written_by_us(result), "evidence": verified.evidence[:64]}
         elif left is not None:
             found = {
-                "ours": True, "size": left.size, "destination_etag": left.e_tag, "destination_modified": left.last_modified,
+                "written_by_us": True, "size": left.size, "destination_etag": left.e_tag, "destination_modified": left.last_modified,
                 "destination_version": left.version,
             }  # fmt: skip
         return self._create_record(task, state=state, outcome=outcome, reason=reason, seconds=result.seconds, **found)
@@ -112,7 +120,7 @@ class RunRecorder:
     def _create_record(self, task: CopyTask, **values: Any) -> ObjectRecord:
         item = task.item
         return ObjectRecord(
-            id=task.id, run=self.run, part=self.part, source_key=item.source.backend, source_path=item.source.path,
+            id=task.id, run=self.run, shard=self.shard, source_key=item.source.backend, source_path=item.source.path,
             destination_key=item.destination.backend, destination_path=item.destination.path, **values,
         )  # fmt: skip
 
@@ -126,13 +134,15 @@ class ShardRecorder(RunRecorder):
         journal: the journal.
         database: where the rows are.
         run: the run's id.
-        part: the shard's number.
+        shard: the shard's number.
         check: called before each write; raises where another process has the shard by now.
     """
 
-    def __init__(self, journal: Journal, database: Database, run: str, *, part: int, check: Callable[[], None]) -> None:
+    def __init__(
+        self, journal: Journal, database: Database, run: str, *, shard: int, check: Callable[[], None]
+    ) -> None:
         super().__init__(journal, database, run)
-        self.part, self._check = part, check
+        self.shard, self._check = shard, check
 
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """See :meth:`RunRecorder.repoint_rows`."""
@@ -148,13 +158,15 @@ class ShardRecorder(RunRecorder):
         self._check()
         taken = super()._write_intents(records)
         found = self._journal.objects.find([record.id for record in records if record.id not in taken])
-        others = [record for record in found.values() if record.state == "intent" and record.part != self.part]
+        others = [
+            record for record in found.values() if record.state == ObjectState.INTENT and record.shard != self.shard
+        ]
         leased = self._journal.shards.leased(self.run) if others else ()
         self.elsewhere = frozenset(
             record.id
             for record in others
             if record.run == self.run
-            and (record.part in leased or not self._journal.objects.take_over_intent(record, int(self.part or 0)))
+            and (record.shard in leased or not self._journal.objects.take_over_intent(record, int(self.shard or 0)))
         )
         return taken
 
@@ -218,13 +230,13 @@ def temporary_journal() -> Iterator[Journal]:
             database.close()
 
 
-def _is_held(task: CopyTask) -> bool:
-    return task.record is not None and task.record.state == "held"
+def _is_verified(task: CopyTask) -> bool:
+    return task.record is not None and task.record.state == ObjectState.VERIFIED
 
 
-def _is_ours(result: CopyResult) -> bool | None:
+def _written_by_us(result: CopyResult) -> bool | None:
     """Whether this tool wrote the destination; ``None`` if a killed run may have."""
     before, verified = result.task.record, result.verified
-    if not result.copied and before is not None and before.state == "intent":
+    if not result.copied and before is not None and before.state == ObjectState.INTENT:
         return None
-    return verified.ours if verified is not None else None
+    return verified.written_by_us if verified is not None else None

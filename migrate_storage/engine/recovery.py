@@ -9,7 +9,7 @@ from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import load_key
-from migrate_storage.journal import Journal
+from migrate_storage.journal import Journal, RowState
 
 __all__ = ("recover_intents",)
 
@@ -21,7 +21,7 @@ def recover_intents(journal: Journal, database: Database, columns: Sequence[Colu
     """
     tables: dict[tuple[str | None, str, str], FileColumn] = {}
     known = {(column.schema, column.table, column.column): column for column in columns}
-    for batch in journal.rows.in_state("intent"):
+    for batch in journal.rows.in_state(RowState.INTENT):
         for record in batch:
             name = (record["table_schema"], record["table_name"], record["column_name"])
             if name not in known:
@@ -30,4 +30,6 @@ def recover_intents(journal: Journal, database: Database, columns: Sequence[Colu
                 tables[name] = FileColumn(database, known[name])
             values = {"pk": load_key(record["pk"]), "old": record["old_value"], "new": record["new_value"]}
             result = database.transaction(partial(tables[name].compare_and_swap.result_of, **values))
-            journal.rows.set_state(record["id"], "swapped" if result.done else "kept", result.value)
+            journal.rows.set_state(
+                record["id"], RowState.REPOINTED if result.done else RowState.SUPERSEDED, result.value
+            )

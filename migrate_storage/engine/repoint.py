@@ -22,7 +22,7 @@ from migrate_storage.database.file_json import (
     same_json,
 )
 from migrate_storage.engine.verify import Verified
-from migrate_storage.journal import Journal, ObjectRecord, RowRecord
+from migrate_storage.journal import Journal, ObjectRecord, RowRecord, RowState
 
 __all__ = (
     "Rebase",
@@ -144,12 +144,12 @@ def repoint_rows(
         return database.transaction(lambda connection: _update_and_record(connection, updates, results, run, journal))
 
     def record_intents(connection: Connection) -> None:
-        journal.rows.add_missing(connection, [_row_record(run, update, "intent") for update in updates])
+        journal.rows.add_missing(connection, [_row_record(run, update, RowState.INTENT) for update in updates])
         journal.objects.record_results(connection, results)
 
     def settle_intents(connection: Connection) -> None:
         ended = [
-            _row_record(run, update, "swapped" if result.done else "kept", result.value)
+            _row_record(run, update, RowState.REPOINTED if result.done else RowState.SUPERSEDED, result.value)
             for update, result in zip(updates, done, strict=True)
         ]
         journal.rows.complete_intents(connection, ended)
@@ -163,7 +163,7 @@ def repoint_rows(
 def _update_and_record(
     connection: Connection, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord], run: str, journal: Journal
 ) -> list[SwapResult]:
-    records = [_row_record(run, update, "swapped") for update in updates]
+    records = [_row_record(run, update, RowState.REPOINTED) for update in updates]
     # A process that was suspended beyond its lease may find a row updated and recorded by another run just as it would have
     # done. Such a row gets no second record. A row that got its old value back since is updated and recorded again.
     runs_of = journal.rows.runs_that_recorded(connection, records)

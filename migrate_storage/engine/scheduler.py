@@ -22,7 +22,7 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
 from migrate_storage.engine.batched_checks import BatchedRechecks
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
-from migrate_storage.engine.in_flight import ObjectState, PendingObject, PendingRow, Pointing, create_recopy
+from migrate_storage.engine.in_flight import PendingObject, PendingRow, PendingState, Pointing, create_recopy
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.outcomes import OutcomeReporter, is_problem
 from migrate_storage.engine.plan import Action, Item
@@ -31,7 +31,7 @@ from migrate_storage.engine.repoint_batches import BatchRepointer
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified, proven_unchanged
 from migrate_storage.engine.worker_pool import Admission, Finished, WorkerPool
-from migrate_storage.journal import ObjectRecord
+from migrate_storage.journal import ObjectRecord, ObjectState
 from migrate_storage.stores.failures import Failure
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
@@ -140,7 +140,7 @@ class Scheduler:
                     self._repointer.add_row(row)
         for id_ in wanted:
             pending = self._objects[id_]
-            if pending.state is ObjectState.DONE:
+            if pending.state is PendingState.DONE:
                 self.outcomes.report_new_rows(pending)
                 if not self._repointer.has_result(id_):
                     del self._objects[id_]
@@ -308,7 +308,7 @@ class Scheduler:
             rows = pending.begin_repointing(result)
             if result.copied:
                 rows += self._find_earlier_rows(pending, rows)
-            record = self._recorder.result_record(result, state="held", outcome=OutcomeKind.REWRITTEN)
+            record = self._recorder.result_record(result, state=ObjectState.VERIFIED, outcome=OutcomeKind.REWRITTEN)
             self._repointer.add_result(record)
         for row in rows:
             if pending.resolve_row(row):
@@ -317,7 +317,7 @@ class Scheduler:
     def _find_earlier_rows(self, pending: PendingObject, rows: list[PendingRow]) -> list[PendingRow]:
         """Find rows that name an earlier copy: its place has another object now."""
         record = pending.task.record
-        if record is None or record.state != "held" or self._options.dry_run:
+        if record is None or record.state != ObjectState.VERIFIED or self._options.dry_run:
             return []
         known = {(row.rows.column, row.row.pk) for row in rows}
         return [
@@ -367,11 +367,13 @@ class Scheduler:
             self._report_finished(pending)
         elif pending.recopies < MAX_RECOPIES:
             assert pending.result is not None
-            record = self._recorder.result_record(pending.result, state="held", outcome=OutcomeKind.REWRITTEN)
+            record = self._recorder.result_record(
+                pending.result, state=ObjectState.VERIFIED, outcome=OutcomeKind.REWRITTEN
+            )
             self._copy_again(pending.recopied(record))
         else:
             reason = "the source keeps being replaced under its old key: put a CutoverBackend there or pause writes, then run again"
-            self._fail(pending, OutcomeKind.CHANGED, reason, state="held")
+            self._fail(pending, OutcomeKind.CHANGED, reason, state=ObjectState.VERIFIED)
 
     # -- objects become rows again
 
@@ -405,11 +407,13 @@ class Scheduler:
         verified, id_ = pending.result.verified, pending.task.id
         assert verified is not None
         if pending.refusal:
-            state = "held" if self._recorder.was_repointed(id_) else "leftover"
+            state = ObjectState.VERIFIED if self._recorder.was_repointed(id_) else ObjectState.UNREFERENCED
             self._fail(pending, OutcomeKind.FAILED, pending.refusal, state=state)
         elif reason := pending.lost_rows_reason:
             unused = pending.result.copied and not self._recorder.was_repointed(id_)
-            self._fail(pending, OutcomeKind.CHANGED, reason, state="leftover" if unused else "held")
+            self._fail(
+                pending, OutcomeKind.CHANGED, reason, state=ObjectState.UNREFERENCED if unused else ObjectState.VERIFIED
+            )
         elif self._options.dry_run or not pending.task.item.action.moves:
             self._report_finished(pending)
         elif self._rechecks.lists_sources:
@@ -438,7 +442,8 @@ class Scheduler:
         if result.verified is not None and result.kind is OutcomeKind.REWRITTEN:
             result = replace(result, kind=OutcomeKind.COPIED)
         rows = pending.conclude(result)
-        state = "held" if result.verified is not None else "leftover" if result.left is not None else "listed"
+        failed = ObjectState.UNRESOLVED if result.left is None else ObjectState.UNREFERENCED
+        state = ObjectState.VERIFIED if result.verified is not None else failed
         before = pending.task.record
         if before is None or before.run != self._recorder.run or before.outcome != result.kind:
             self.outcomes.report(pending)

@@ -64,7 +64,7 @@ def verify_server_side_copy(before: ObjectMeta, copy: ObjectMeta | None) -> Veri
     """
     if copy is None or copy.e_tag != before.e_tag or copy.size != before.size:
         return None
-    return Verified(source=before, destination=copy, evidence=EVIDENCE, ours=True)
+    return Verified(source=before, destination=copy, evidence=EVIDENCE, written_by_us=True)
 
 
 def probe_server_side_copy(

@@ -106,7 +106,7 @@ class Verified:
     #: SHA-256 in hex; ``None`` where no bytes were read.
     sha256: str | None = None
     #: Whether this tool wrote the object at the destination.
-    ours: bool | None = None
+    written_by_us: bool | None = None
     #: Names of headers and user metadata of the source that the copy does not have.
     not_preserved: tuple[str, ...] = ()
 
@@ -237,7 +237,7 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt, retr
         destination=copied.destination,
         evidence=f"{_prove_source(copied, source, retry)}, {_prove_destination(copied, destination, retry)}",
         sha256=copied.sha256,
-        ours=True,
+        written_by_us=True,
         not_preserved=copied.not_preserved,
     )
 
@@ -381,7 +381,9 @@ def compare_content(
         if common:
             if not opaque_source and not source.store.is_local:
                 _has_claimed_digest(source, held, frozenset[str]().union(*(e_tags[each] for each in common)), retry)
-            return Verified(source=held, destination=found, evidence="both read", sha256=common.pop(), ours=False)
+            return Verified(
+                source=held, destination=found, evidence="both read", sha256=common.pop(), written_by_us=False
+            )
         if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break
     return None

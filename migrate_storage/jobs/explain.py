@@ -21,7 +21,7 @@ from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.engine.verify import consistent_with
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.revert.restore_row import RestoreTask, RowRestorer, value_before_runs
-from migrate_storage.journal import Journal, ObjectRecord, object_id
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState, RowState, object_id
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.memory_budget import MemoryBudget
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -149,9 +149,9 @@ def _describe_comparison(compared: ObjectRecord) -> Iterator[str]:
 
 def _predict_run(record: ObjectRecord) -> str:
     """Describe what a run would do with an object that rows still name at the source."""
-    if record.state in ("purged", "purging"):
+    if record.state in (ObjectState.SOURCE_DELETED, ObjectState.SOURCE_DELETING):
         return "its source object was purged: a run finds what stands there now"
-    if record.state in ("held", "leftover") and record.size is not None:
+    if record.state in (ObjectState.VERIFIED, ObjectState.UNREFERENCED) and record.size is not None:
         return "a run uses the copy while both sides are as journaled, and copies again where only the source changed"
     return "a run looks at it again, and copies it if it can"
 
@@ -160,13 +160,13 @@ def _predict_revert(
     journal: Journal, column: Column, pk: tuple[Any, ...], rows: FileColumn, sides: dict[str, ResolvedBackend]
 ) -> Iterator[str]:
     """Describe what a revert would do with the row now, by a dry run."""
-    records = [record for record in journal.rows.of_row(column, pk) if record["state"] == "swapped"]
+    records = [record for record in journal.rows.of_row(column, pk) if record["state"] == RowState.REPOINTED]
     if not records:
         return
     before, used = value_before_runs(records)
     entries = journal.objects.find(list(dict.fromkeys(id_ for record in used for id_ in json.loads(record["objects"]))))
     keys = {(entry.source_key, entry.destination_key) for entry in entries.values()}
-    if any(entry.state in ("purged", "purging") for entry in entries.values()):
+    if any(entry.state in (ObjectState.SOURCE_DELETED, ObjectState.SOURCE_DELETING) for entry in entries.values()):
         yield "now: a revert refuses, because a source object was purged"
         return
     if len(keys) != 1 or not all(key in sides for key in next(iter(keys))):

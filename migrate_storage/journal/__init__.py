@@ -41,6 +41,7 @@ from migrate_storage.journal.rows import RowRepository
 from migrate_storage.journal.runs import RunRepository
 from migrate_storage.journal.schema import Tables
 from migrate_storage.journal.shards import NO_BOUNDS, ShardRepository, shard_lease
+from migrate_storage.journal.states import ObjectState, RowState
 
 __all__ = (
     "HASH_DIGITS",
@@ -51,10 +52,12 @@ __all__ = (
     "KnownLoss",
     "ListedFacts",
     "ObjectRecord",
+    "ObjectState",
     "RekeyMember",
     "RekeyRange",
     "RekeyRule",
     "RowRecord",
+    "RowState",
     "RunRecord",
     "ShardRecord",
     "digest",

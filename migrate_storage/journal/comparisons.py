@@ -10,7 +10,8 @@ from sqlalchemy import Connection, select
 
 from migrate_storage.core.model import Location
 from migrate_storage.journal.base import Repository, id_batches
-from migrate_storage.journal.records import COMPARED, ObjectRecord, digest
+from migrate_storage.journal.records import ObjectRecord, digest
+from migrate_storage.journal.states import ObjectState
 
 __all__ = ("ComparisonRepository",)
 
@@ -60,4 +61,4 @@ def _id_of(location: Location) -> str:
 
 def _to_row(record: ObjectRecord) -> dict[str, Any]:
     id_ = _id_of(record.destination)
-    return {**asdict(replace(record, id=id_, state=COMPARED)), "destination_id": id_}
+    return {**asdict(replace(record, id=id_, state=ObjectState.COMPARED)), "destination_id": id_}

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, func, select, update
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import amount, duration
 from migrate_storage.database.connection import Database
-from migrate_storage.journal.schema import PREFIX, Tables, check_not_newer
-from migrate_storage.journal.steps import QualifyName, Statement, Step, steps_after
+from migrate_storage.journal.schema import Tables, check_not_newer
+from migrate_storage.journal.steps import Statement, Step, needed_statements, steps_after
+from migrate_storage.journal.table_names import TableNames
 
 __all__ = ("list_statements", "migrate_tables")
 
@@ -35,14 +36,14 @@ def migrate_tables(database: Database, tables: Tables) -> list[str]:
         if version is None:
             raise ConfigurationError(f"{database} has no journal here, so there is nothing to change")
         check_not_newer(version)
-        steps, qualify = _pending_steps(version), _qualifier(connection, tables)
+        steps, names = _pending_steps(version), tables.names(connection)
         if steps:
             _refuse_while_in_use(connection, database, tables)
         for number, step in steps.items():
             # Before the first change of a table, so that a program of neither version uses a half-changed one.
             connection.execute(update(tables.version).values(version=-number))
-            for statement in _remaining_statements(step, connection, qualify):
-                connection.exec_driver_sql(statement.sql(connection, qualify))
+            for statement in _remaining_statements(step, connection, names):
+                connection.exec_driver_sql(statement.sql(connection, names))
             connection.execute(update(tables.version).values(version=number))
         return [f"{number}: {step.summary}" for number, step in steps.items()]
 
@@ -51,30 +52,24 @@ def migrate_tables(database: Database, tables: Tables) -> list[str]:
 
 def list_statements(connection: Connection, tables: Tables) -> Iterator[str]:
     """Yield the statements of the steps that existing tables lack, with a comment in front of each step."""
-    version, qualify = tables.read_version(connection), _qualifier(connection, tables)
+    version, names = tables.read_version(connection), tables.names(connection)
     assert version is not None
     check_not_newer(version)
     for number, step in _pending_steps(version).items():
         comment = f"-- {number}: {step.summary}\n"
-        for statement in _remaining_statements(step, connection, qualify):
-            yield comment + statement.sql(connection, qualify)
+        for statement in _remaining_statements(step, connection, names):
+            yield comment + statement.sql(connection, names)
             comment = ""
-        yield f"{comment}UPDATE {qualify('version')} SET version = {number}"
+        yield f"{comment}UPDATE {names.qualify('version')} SET version = {number}"
 
 
 def _pending_steps(version: int) -> dict[int, Step]:
     return steps_after(version if version > 0 else -version - 1)
 
 
-def _remaining_statements(step: Step, connection: Connection, qualify: QualifyName) -> Iterator[Statement]:
+def _remaining_statements(step: Step, connection: Connection, names: TableNames) -> Iterator[Statement]:
     """Yield the statements from the first one that is not done."""
-    return dropwhile(lambda statement: statement.done(connection, qualify), step.statements)
-
-
-def _qualifier(connection: Connection, tables: Tables) -> QualifyName:
-    quote = connection.dialect.identifier_preparer
-    place = f"{quote.quote_schema(tables.schema)}." if tables.schema is not None else ""
-    return lambda name: place + quote.quote_identifier(PREFIX + name)
+    return dropwhile(lambda statement: statement.done(connection, names), needed_statements(step, connection))
 
 
 def _refuse_while_in_use(connection: Connection, database: Database, tables: Tables) -> None:

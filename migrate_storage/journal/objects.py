@@ -13,23 +13,20 @@ from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.database.connection import Database
 from migrate_storage.database.row_sets import insert_rows, update_rows
 from migrate_storage.journal.base import Repository, id_batches
-from migrate_storage.journal.records import COMPARED, SAME_PLACE_LISTED, ObjectRecord, digest
+from migrate_storage.journal.records import SAME_PLACE_LISTED, ObjectRecord, digest
 from migrate_storage.journal.rekeyed import RekeyedRepository
 from migrate_storage.journal.schema import Tables
+from migrate_storage.journal.states import ObjectState
 
 __all__ = ("ObjectRepository",)
 
 _COLUMNS = tuple(column.name for column in fields(ObjectRecord))
 _read_columns = attrgetter(*_COLUMNS)
 _INTENT_COLUMNS = (
-    "run", "part", "state", "outcome", "reason", "updated",
+    "run", "shard", "state", "outcome", "reason", "updated",
     "source_path", "destination_key", "destination_path", "destination_id",
 )  # fmt: skip
 """Columns that a new intent changes in an earlier record. The evidence of the earlier copy stays."""
-
-
-_GONE = "removed"
-"""The state of a record whose copy is gone. Its destination belongs to nobody."""
 
 
 class ObjectRepository(Repository):
@@ -65,7 +62,7 @@ class ObjectRepository(Repository):
 
     def in_states(self, *states: str, run: str | None = None, size: int = 500) -> Iterator[list[ObjectRecord]]:
         """The objects in one of these states, of all runs or one, in batches."""
-        if "held" in states:
+        if ObjectState.VERIFIED in states:
             yield from self._rekeyed.objects(run)
         statement = self._select().where(self.c.state.in_(states))
         if run is not None:
@@ -74,7 +71,7 @@ class ObjectRepository(Repository):
 
     def any_in(self, *states: str) -> bool:
         """Whether any object is in one of these states."""
-        if "held" in states and self.database.transaction(self._rekeyed.any):
+        if ObjectState.VERIFIED in states and self.database.transaction(self._rekeyed.any):
             return True
         return bool(self._read(select(self.c.id).where(self.c.state.in_(states)).limit(1)))
 
@@ -85,7 +82,7 @@ class ObjectRepository(Repository):
         state: str | None = None,
         outcomes: Iterable[str] = (),
         without: Sequence[str] = (),
-        part: int | None = None,
+        shard: int | None = None,
         size: int = 500,
     ) -> Iterator[list[ObjectRecord]]:
         """The objects of a run, or of one shard of it, in batches.
@@ -95,12 +92,12 @@ class ObjectRepository(Repository):
             state: only objects in this state.
             outcomes: only objects with one of these outcomes.
             without: evidence; objects with it are left out.
-            part: the shard's number.
+            shard: the shard's number.
             size: objects in a batch; a transaction reads each batch.
         """
         outcomes = tuple(outcomes)
-        rekeyed = state in (None, "held") and (not outcomes or OutcomeKind.REWRITTEN in outcomes)
-        if rekeyed and part is None and SAME_PLACE_LISTED not in without:
+        rekeyed = state in (None, ObjectState.VERIFIED) and (not outcomes or OutcomeKind.REWRITTEN in outcomes)
+        if rekeyed and shard is None and SAME_PLACE_LISTED not in without:
             yield from self._rekeyed.objects(run)
         statement = self._select().where(self.c.run == run)
         if state is not None:
@@ -109,29 +106,31 @@ class ObjectRepository(Repository):
             statement = statement.where(self.c.outcome.in_(outcomes))
         if without:
             statement = statement.where(or_(self.c.evidence.is_(None), self.c.evidence.not_in(without)))
-        if part is not None:
-            statement = statement.where(self.c.part == part)
+        if shard is not None:
+            statement = statement.where(self.c.shard == shard)
         yield from self._read_records(statement, size)
 
-    def count(self, run: str, part: int | None = None) -> dict[str, int]:
+    def count(self, run: str, shard: int | None = None) -> dict[str, int]:
         """The number of objects of a run, or of one shard of it, by outcome."""
-        return self._add_rekeyed(self._count_by(self.c.outcome, run, part), OutcomeKind.REWRITTEN, run, part)
+        return self._add_rekeyed(self._count_by(self.c.outcome, run, shard), OutcomeKind.REWRITTEN, run, shard)
 
-    def count_evidence(self, run: str, part: int | None = None) -> dict[str, int]:
+    def count_evidence(self, run: str, shard: int | None = None) -> dict[str, int]:
         """The number of done objects of a run, or of one shard of it, by evidence."""
         done = self.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
-        return self._add_rekeyed(self._count_by(self.c.evidence, run, part, done), SAME_PLACE_LISTED, run, part)
+        return self._add_rekeyed(self._count_by(self.c.evidence, run, shard, done), SAME_PLACE_LISTED, run, shard)
 
-    def _add_rekeyed(self, counts: dict[str, int], name: str, run: str, part: int | None) -> dict[str, int]:
+    def _add_rekeyed(self, counts: dict[str, int], name: str, run: str, shard: int | None) -> dict[str, int]:
         """Add the packed objects of a run, which no shard has."""
-        rekeyed = self._rekeyed.count_objects(run) if part is None else 0
+        rekeyed = self._rekeyed.count_objects(run) if shard is None else 0
         return {**counts, str(name): counts.get(name, 0) + rekeyed} if rekeyed else counts
 
-    def _count_by(self, column: Column[Any], run: str, part: int | None, *where: ColumnElement[bool]) -> dict[str, int]:
+    def _count_by(
+        self, column: Column[Any], run: str, shard: int | None, *where: ColumnElement[bool]
+    ) -> dict[str, int]:
         statement = select(column.label("value"), func.count().label("objects"))
         statement = statement.where(self.c.run == run, column.is_not(None), *where).group_by(column)
-        if part is not None:
-            statement = statement.where(self.c.part == part)
+        if shard is not None:
+            statement = statement.where(self.c.shard == shard)
         return {str(row["value"]): int(row["objects"]) for row in self._read(statement)}
 
     def record_intents(self, records: Sequence[ObjectRecord]) -> set[str]:
@@ -162,18 +161,18 @@ class ObjectRepository(Repository):
 
     def _read_earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
         """State, run and shard of the records that exist."""
-        statement = select(self.c.id, self.c.state, self.c.run, self.c.part)
-        if records and records[0].part is not None:
+        statement = select(self.c.id, self.c.state, self.c.run, self.c.shard)
+        if records and records[0].shard is not None:
             # If two shards begin the same object, one of them must wait for the intent of the other.
             statement = statement.with_for_update()
         rows = self._select_where_in(connection, statement, self.c.id, [record.id for record in records])
         return {row.id: row for row in rows}
 
-    def take_over_intent(self, record: ObjectRecord, part: int) -> bool:
+    def take_over_intent(self, record: ObjectRecord, shard: int) -> bool:
         """Give an intent to another shard; return whether its shard still had it."""
-        same = self.c.part.is_(None) if record.part is None else self.c.part == record.part
-        intent = (self.c.id == record.id, self.c.state == "intent", self.c.run == record.run, same)
-        return self._write_at(lambda now: update(self.table).where(*intent).values(part=part, updated=now)) == 1
+        same = self.c.shard.is_(None) if record.shard is None else self.c.shard == record.shard
+        intent = (self.c.id == record.id, self.c.state == ObjectState.INTENT, self.c.run == record.run, same)
+        return self._write_at(lambda now: update(self.table).where(*intent).values(shard=shard, updated=now)) == 1
 
     def owned_by_others(self, records: Sequence[ObjectRecord], *, without: Collection[str] = ()) -> set[str]:
         """Ids of the records whose destination belongs to another source object.
@@ -201,7 +200,7 @@ class ObjectRepository(Repository):
         for id_, destination in destinations:
             if owners.setdefault(destination, id_) != id_:
                 taken.add(id_)
-        statement = select(self.c.destination_id, self.c.id).where(self.c.state != _GONE)
+        statement = select(self.c.destination_id, self.c.id).where(self.c.state != ObjectState.COPY_DELETED)
         rows = self._select_where_in(connection, statement, self.c.destination_id, owners)
         taken.update(
             owners[row.destination_id] for row in rows if owners[row.destination_id] != row.id and row.id not in without
@@ -210,11 +209,11 @@ class ObjectRepository(Repository):
 
     def _free_destinations(self, connection: Connection, destinations: Iterable[tuple[str, str]]) -> None:
         """Let the records of deleted copies give up the destinations of these objects."""
-        gone = select(self.c.id).where(self.c.state == _GONE)
+        gone = select(self.c.id).where(self.c.state == ObjectState.COPY_DELETED)
         wanted = [destination for _, destination in destinations]
         found = [row.id for row in self._select_where_in(connection, gone, self.c.destination_id, wanted)]
         for batch in id_batches(found):
-            freed = update(self.table).where(self.c.id.in_(batch), self.c.state == _GONE)
+            freed = update(self.table).where(self.c.id.in_(batch), self.c.state == ObjectState.COPY_DELETED)
             connection.execute(freed.values(destination_id=self.c.id))
 
     def find_recorded(self, connection: Connection, destinations: Mapping[str, Location]) -> set[str]:
@@ -262,8 +261,13 @@ class ObjectRepository(Repository):
         self._set_states([id_], state)
 
     def release(self, ids: Sequence[str]) -> int:
-        """Mark copies that no row names as leftovers; return how many. Safe to repeat."""
-        return self._set_states(ids, "leftover", self.c.state == "held", self.c.outcome.in_(("rewritten", "changed")))
+        """Mark copies that no row names as unreferenced; return how many. Safe to repeat."""
+        return self._set_states(
+            ids,
+            ObjectState.UNREFERENCED,
+            self.c.state == ObjectState.VERIFIED,
+            self.c.outcome.in_(("rewritten", "changed")),
+        )
 
     def _set_states(self, ids: Sequence[str], state: str, *where: ColumnElement[bool]) -> int:
         def write(connection: Connection) -> int:
@@ -294,12 +298,12 @@ def _may_replace(earlier: Any, record: ObjectRecord) -> bool:
     A process that was suspended beyond its lease does not know what another run verified meanwhile. So a verified
     object keeps its record. An intent of another shard of the same run is in progress there.
     """
-    other_shard = earlier.state == "intent" and earlier.run == record.run and earlier.part != record.part
-    return not other_shard and (earlier.state != "held" or record.state == "held")
+    other_shard = earlier.state == ObjectState.INTENT and earlier.run == record.run and earlier.shard != record.shard
+    return not other_shard and (earlier.state != ObjectState.VERIFIED or record.state == ObjectState.VERIFIED)
 
 
 def _destination_id(record: ObjectRecord) -> str:
-    if record.state in (_GONE, COMPARED):
+    if record.state in (ObjectState.COPY_DELETED, ObjectState.COMPARED):
         return record.id  # another object may go there
     return digest(record.destination_key, record.destination_path)
 

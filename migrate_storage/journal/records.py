@@ -12,9 +12,9 @@ from typing import Any
 
 from migrate_storage.core.model import Column, Evidence, Location, Place
 from migrate_storage.database.primary_keys import digest_of, dump_key, row_id_of
+from migrate_storage.journal.states import ObjectState, RowState
 
 __all__ = (
-    "COMPARED",
     "SAME_PLACE",
     "SAME_PLACE_LISTED",
     "ObjectRecord",
@@ -28,8 +28,6 @@ __all__ = (
     "object_name",
 )
 
-COMPARED = "compared"
-"""The state of a key whose two sides a cutover found equal. It is evidence, and owns no destination."""
 SAME_PLACE = "same place"
 """Evidence that both keys name one object: a HEAD through each key."""
 SAME_PLACE_LISTED = "same place, listed"
@@ -66,8 +64,8 @@ class ObjectRecord:
     source_path: str
     destination_key: str
     destination_path: str
-    state: str = "intent"
-    ours: bool | None = None
+    state: str = ObjectState.INTENT
+    written_by_us: bool | None = None
     outcome: str | None = None
     reason: str | None = None
     evidence: str | None = None
@@ -83,7 +81,7 @@ class ObjectRecord:
     #: When the record was last written, by the database's clock; set by the repository.
     updated: float = 0.0
     #: The shard of the run that copied it; ``None`` in a run of one process.
-    part: int | None = None
+    shard: int | None = None
 
     @property
     def same_place(self) -> bool:
@@ -123,7 +121,7 @@ class RowRecord:
     objects: tuple[str, ...]
     old_value: str
     new_value: str
-    state: str = "swapped"
+    state: str = RowState.REPOINTED
     #: The primary key as JSON with its types.
     dumped_pk: str = field(init=False, repr=False)
     #: Digest of table, column and key.
@@ -151,9 +149,9 @@ class RunRecord:
     #: The report as JSON.
     report: str | None = None
     #: What ``control`` requested, as JSON.
-    wanted: str | None = None
+    control: str | None = None
     #: The last progress as JSON.
-    doing: str | None = None
+    progress: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,7 +166,7 @@ class ShardRecord:
     bounds: str = "{}"
     state: str = "open"
     report: str | None = None
-    doing: str | None = None
+    progress: str | None = None
 
     @property
     def done(self) -> bool:

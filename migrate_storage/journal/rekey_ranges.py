@@ -19,6 +19,7 @@ from migrate_storage.core.model import Column, Location, OutcomeKind, Place
 from migrate_storage.database.file_json import BrokenValueError, rewrite_value, set_fields
 from migrate_storage.database.primary_keys import dump_key, load_parts, row_id_of
 from migrate_storage.journal.records import SAME_PLACE_LISTED, ObjectRecord
+from migrate_storage.journal.states import ObjectState, RowState
 
 __all__ = (
     "HASH_DIGITS",
@@ -193,7 +194,7 @@ def list_objects(
             seen.add(member.tail)
             yield ObjectRecord(
                 id=rule.id_of(member.tail), run=of.run, source_key=rule.source_key, source_path=rule.old + member.tail,
-                destination_key=rule.destination_key, destination_path=rule.new + member.tail, state="held", ours=False,
+                destination_key=rule.destination_key, destination_path=rule.new + member.tail, state=ObjectState.VERIFIED, written_by_us=False,
                 outcome=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED, size=member.size, updated=of.at,
                 source_etag=member.e_tag, source_modified=member.last_modified, source_version=member.version,
                 destination_etag=member.e_tag, destination_modified=member.last_modified, destination_version=member.version,
@@ -210,7 +211,7 @@ def list_rows(of: RekeyRange, members: Iterable[RekeyMember]) -> Iterator[dict[s
             "run": of.run, "table_schema": of.table_schema, "table_name": of.table_name, "column_name": of.column_name,
             "pk": pk, "row_id": row_id_of(column, pk), "objects": json.dumps([rule.id_of(member.tail)]),
             "old_value": member.old_value, "new_value": _new_value(member.old_value, rule.file_fields(member.tail, member.facts)),
-            "state": "swapped", "at": of.at,
+            "state": RowState.REPOINTED, "at": of.at,
         }  # fmt: skip
 
 

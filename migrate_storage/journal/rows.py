@@ -21,6 +21,7 @@ from migrate_storage.journal.base import IN_LIST_IDS, Repository, id_batches
 from migrate_storage.journal.records import RowRecord, dump_texts
 from migrate_storage.journal.rekeyed import RekeyedRepository
 from migrate_storage.journal.schema import Tables
+from migrate_storage.journal.states import RowState
 
 __all__ = ("RowRepository",)
 
@@ -55,7 +56,7 @@ class RowRepository(Repository):
     def runs_that_recorded(self, connection: Connection, records: Sequence[RowRecord]) -> list[set[str]]:
         """For each of these re-points the runs that recorded it."""
         self._rekeyed.unpack_objects(connection, [id_ for record in records for id_ in record.objects])
-        states = {"swapped", *(record.state for record in records)}
+        states = {RowState.REPOINTED, *(record.state for record in records)}
         statement = select(self.c.run, self.c.row_id, self.c.old_value, self.c.new_value)
         statement = statement.where(self.c.state.in_(sorted(states)))
         found: dict[tuple[str, str, str], set[str]] = {}
@@ -65,7 +66,7 @@ class RowRepository(Repository):
 
     def complete_intents(self, connection: Connection, records: Sequence[RowRecord]) -> None:
         """Set the states and the new values of records that still are intents of their run."""
-        same = (self.c.row_id == bindparam("v_row"), self.c.run == bindparam("v_run"), self.c.state == "intent")
+        same = (self.c.row_id == bindparam("v_row"), self.c.run == bindparam("v_run"), self.c.state == RowState.INTENT)
         statement = update(self.table).where(*same).values(state=bindparam("v_state"), new_value=bindparam("v_value"))
         values = [
             {"v_row": each.row_id, "v_run": each.run, "v_state": each.state, "v_value": each.new_value}
@@ -77,7 +78,7 @@ class RowRepository(Repository):
     def mark_reverted(self, connection: Connection, ids: Sequence[int]) -> None:
         """Mark records as reverted now."""
         for batch in id_batches(ids):
-            changes = {"state": "reverted", "at": self.database.now(connection)}
+            changes = {"state": RowState.REVERTED, "at": self.database.now(connection)}
             connection.execute(update(self.table).where(self.c.id.in_(batch)).values(changes))
 
     def set_state(self, id_: int, state: str, new_value: str | None = None) -> None:
@@ -89,7 +90,7 @@ class RowRepository(Repository):
         self, state: str, *, run: str | None = None, since: float | None = None, size: int = 500
     ) -> Iterator[list[dict[str, Any]]]:
         """The records in one state, in batches. Those that are packed come first; ``since`` leaves them out."""
-        if state == "swapped" and since is None:
+        if state == RowState.REPOINTED and since is None:
             yield from self._rekeyed.rows(*([run] if run is not None else []))
         statement = select(self.table).where(self.c.state == state)
         if run is not None:
@@ -107,7 +108,7 @@ class RowRepository(Repository):
     def of_object(self, id_: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """The records of the rows that were re-pointed to one object, by one run or any."""
         packed = [row for row in self._rekeyed.rows_of_object(id_) if run in (None, row["run"])]
-        statement = select(self.table).where(self.c.state == "swapped", self.c.objects.like(f'%"{id_}"%'))
+        statement = select(self.table).where(self.c.state == RowState.REPOINTED, self.c.objects.like(f'%"{id_}"%'))
         if run is not None:
             statement = statement.where(self.c.run == run)
         return sorted([*packed, *self._read(statement.order_by(self.c.id))], key=_time_of)
@@ -123,7 +124,7 @@ class RowRepository(Repository):
 
     def _repointed_by(self, runs: Sequence[str], size: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """The records that have rows of this table, by the row's digest."""
-        repointed = (self.c.run.in_(runs), self.c.state == "swapped")
+        repointed = (self.c.run.in_(runs), self.c.state == RowState.REPOINTED)
         for batch in self._read_batches(select(self.c.row_id).where(*repointed).distinct(), self.c.row_id, "", size):
             statement = select(self.table).where(self.c.row_id.in_([row["row_id"] for row in batch]), *repointed)
             # Not every database orders texts as Python does.
@@ -134,7 +135,7 @@ class RowRepository(Repository):
         """The number of records of a run for each column and state."""
         names = (self.c.table_schema, self.c.table_name, self.c.column_name, self.c.state)
         statement = select(*names, func.count().label("records")).where(self.c.run == run)
-        packed = ((*name, "swapped", count) for name, count in self._rekeyed.count_rows(run).items())
+        packed = ((*name, RowState.REPOINTED, count) for name, count in self._rekeyed.count_rows(run).items())
         counts = Counter[tuple[str | None, str, str, str]]()
         for *name, state, count in (*packed, *(row.values() for row in self._read(statement.group_by(*names)))):
             counts[(*name, state)] += int(count)
@@ -146,7 +147,7 @@ class RowRepository(Repository):
     def count_repointed(self, run: str) -> int:
         """How many columns of rows a run re-pointed."""
         statement = select(func.count(self.c.row_id.distinct()).label("repointed"))
-        repointed = self._read(statement.where(self.c.run == run, self.c.state == "swapped"))[0]["repointed"]
+        repointed = self._read(statement.where(self.c.run == run, self.c.state == RowState.REPOINTED))[0]["repointed"]
         return int(repointed) + sum(self._rekeyed.count_rows(run).values())
 
     def last_repointed(self, runs: Sequence[str]) -> float | None:
@@ -154,15 +155,15 @@ class RowRepository(Repository):
         times: list[Any] = [self._rekeyed.last(runs)]
         for batch in id_batches(runs):
             statement = select(func.max(self.c.at).label("last"))
-            rows = self._read(statement.where(self.c.run.in_(batch), self.c.state == "swapped"))
+            rows = self._read(statement.where(self.c.run.in_(batch), self.c.state == RowState.REPOINTED))
             times.extend(row["last"] for row in rows)
         return max((float(time_) for time_ in times if time_ is not None), default=None)
 
     def released_objects(self) -> Iterator[list[str]]:
         """Ids of the objects that only reverted rows named, in batches for a statement."""
         with SpilledSet() as released:
-            released.add(self._read_objects("reverted"))
-            for state in ("swapped", "intent"):
+            released.add(self._read_objects(RowState.REVERTED))
+            for state in (RowState.REPOINTED, RowState.INTENT):
                 released.discard(self._read_objects(state))
             yield from released.batches(IN_LIST_IDS)
 

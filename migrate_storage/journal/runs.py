@@ -37,24 +37,24 @@ class RunRepository(Repository):
         self.database.transaction(lambda connection: insert_run(connection, self.table, run))
 
     def update(self, run: str, **values: Any) -> None:
-        """Change a run's ``state``, ``report``, ``finished`` or ``doing``."""
+        """Change a run's ``state``, ``report``, ``finished`` or ``progress``."""
         statement = update(self.table).where(self.c.id == run)
         self._write_at(lambda now: statement.values(updated=now, **values))
 
     def control(self, run: str) -> dict[str, Any]:
         """What is requested of a run; empty where nothing is."""
-        rows = self._read(select(self.c.wanted).where(self.c.id == run))
-        return dict(json.loads(rows[0]["wanted"] or "{}")) if rows else {}
+        rows = self._read(select(self.c.control).where(self.c.id == run))
+        return dict(json.loads(rows[0]["control"] or "{}")) if rows else {}
 
     def request_control(self, run: str, **requests: Any) -> None:
         """Request something of a run. Earlier requests of other names stay."""
 
         def write(connection: Connection) -> None:
-            earlier = select(self.c.wanted).where(self.c.id == run)
+            earlier = select(self.c.control).where(self.c.id == run)
             # SQLite knows no FOR UPDATE; there the whole database has one writer.
             value = connection.execute(earlier.with_for_update()).scalar()
-            wanted = json.dumps({**(json.loads(value) if value else {}), **requests})
-            connection.execute(update(self.table).where(self.c.id == run).values(wanted=wanted))
+            requested = json.dumps({**(json.loads(value) if value else {}), **requests})
+            connection.execute(update(self.table).where(self.c.id == run).values(control=requested))
 
         self.database.transaction(write)
 

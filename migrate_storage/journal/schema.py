@@ -29,16 +29,25 @@ from migrate_storage.database.dialects import dialect_of
 from migrate_storage.database.dialects.mysql import LONG_BYTES, LONG_TEXT, TABLE_OPTIONS
 from migrate_storage.database.dialects.sqlite import AUTO_ID
 from migrate_storage.journal.rekey_ranges import RekeyRange, hash_of, list_objects, unpack_members
+from migrate_storage.journal.states import ObjectState
 from migrate_storage.journal.steps import current_version
+from migrate_storage.journal.table_names import PREFIX, TableNames
 
 __all__ = ("LAST_PHASE", "PREFIX", "Tables", "check_not_newer")
 
-PREFIX = "migrate_storage_"
 LAST_PHASE = "destination"
 """The phase of a finished cutover, as the table of phases has it."""
 PRUNED_HASHES = 400
 """Objects of a re-keyed range that one statement deletes."""
-_NEEDED_STATES = ("leftover", "purging", "removing", "moving", "deleting", "quarantined", "restoring")
+_NEEDED_STATES = (
+    ObjectState.UNREFERENCED,
+    ObjectState.SOURCE_DELETING,
+    ObjectState.COPY_DELETING,
+    ObjectState.QUARANTINE_COPYING,
+    ObjectState.QUARANTINE_DELETING,
+    ObjectState.QUARANTINED,
+    ObjectState.RESTORING,
+)
 """States of objects that are not pruned."""
 
 
@@ -77,9 +86,9 @@ def _run_table(metadata: MetaData) -> Table:
         #: The report as JSON, updated during the run.
         Column("report", LONG_TEXT),
         #: What ``control`` requested, as JSON: ``paused``, ``stop``, ``concurrency``, ``bandwidth``.
-        Column("wanted", LONG_TEXT),
+        Column("control", LONG_TEXT),
         #: The progress as JSON, updated about once per second.
-        Column("doing", LONG_TEXT),
+        Column("progress", LONG_TEXT),
         _index("run_started", "started"),
     )  # fmt: skip
 
@@ -92,21 +101,18 @@ def _object_table(metadata: MetaData) -> Table:
         Column("id", String(32), primary_key=True),
         Column("run", String(36), nullable=False),
         #: The shard of the run that copied it last; ``NULL`` in a run of one process.
-        Column("part", Integer),
+        Column("shard", Integer),
         Column("source_key", String(255), nullable=False),
         Column("source_path", LONG_TEXT, nullable=False),
         Column("destination_key", String(255), nullable=False),
         Column("destination_path", LONG_TEXT, nullable=False),
         #: Digest of the destination's key and path: two sources never share a destination.
         Column("destination_id", String(32), nullable=False),
-        #: ``intent``, ``held`` (verified at the destination), ``leftover`` (a copy that no row names), ``listed``;
-        #: of the source object ``purging`` and ``purged``, of a leftover ``removing`` and ``removed``;
-        #: of an object without a row ``moving``, ``deleting``, ``quarantined``, ``restoring`` and ``restored``;
-        #: ``compared``: a cutover found both sides of a key equal. Its destination is the key of the cutover.
-        Column("state", String(16), nullable=False),
+        #: An :class:`.ObjectState`. Where it is ``compared``, the destination is the key of the cutover.
+        Column("state", String(32), nullable=False),
         #: Whether we wrote the object at the destination; ``NULL`` when a killed run did not record it.
-        Column("ours", Boolean),
-        Column("outcome", String(16)),
+        Column("written_by_us", Boolean),
+        Column("outcome", String(32)),
         Column("reason", LONG_TEXT),
         Column("evidence", String(64)),
         Column("size", BigInteger),
@@ -127,7 +133,7 @@ def _object_table(metadata: MetaData) -> Table:
 def _shard_table(metadata: MetaData) -> Table:
     """One row a shard of a run. The last one, whose number is the total, ends it."""
     return _table(
-        metadata, "range",
+        metadata, "shard",
         Column("run", String(36), primary_key=True),
         Column("number", Integer, primary_key=True, autoincrement=False),
         Column("total", Integer, nullable=False),
@@ -140,8 +146,8 @@ def _shard_table(metadata: MetaData) -> Table:
         #: What was done in it, as JSON, once it is done.
         Column("report", LONG_TEXT),
         #: The progress as JSON, updated about once per second.
-        Column("doing", LONG_TEXT),
-        _index("range_plan", "plan"),
+        Column("progress", LONG_TEXT),
+        _index("shard_plan", "plan"),
     )  # fmt: skip
 
 
@@ -162,8 +168,7 @@ def _row_table(metadata: MetaData) -> Table:
         Column("objects", LONG_TEXT, nullable=False),
         Column("old_value", LONG_TEXT, nullable=False),
         Column("new_value", LONG_TEXT, nullable=False),
-        #: ``intent`` (before an UPDATE in another database), ``swapped``, ``kept`` (the application wrote first) or
-        #: ``reverted``.
+        #: A :class:`.RowState`.
         Column("state", String(16), nullable=False),
         Column("at", Double, nullable=False),
         _index("row_row", "row_id"),
@@ -208,7 +213,7 @@ def _rekey_object_table(metadata: MetaData) -> Table:
 def _known_loss_table(metadata: MetaData) -> Table:
     """One row a reference to a lost object that a person acknowledged."""
     return _table(
-        metadata, "mark",
+        metadata, "known_loss",
         #: Digest of the row's column, the backend's key and the filename.
         Column("id", String(32), primary_key=True),
         Column("table_schema", String(255)),
@@ -325,6 +330,10 @@ class Tables:
         self.phase = _phase_table(self.metadata)
         self.process = _process_table(self.metadata)
 
+    def names(self, connection: Connection) -> TableNames:
+        """The tables' names in a database."""
+        return TableNames(connection.dialect.identifier_preparer, self.schema)
+
     def create(self, connection: Connection, *, again: bool = False) -> None:
         """Create the tables if there are none, and check their version.
 
@@ -388,7 +397,7 @@ class Tables:
     def prune(self, connection: Connection, before: float, size: int = 400) -> int:
         """Delete some records of runs and outbox entries that ended before a moment.
 
-        It is called until it returns 0. Reports are kept. So are the records of leftovers, of objects that a purge is
+        It is called until it returns 0. Reports are kept. So are the records of unreferenced copies, of objects that a purge is
         deleting, and of objects in quarantine. An open outbox entry is kept. A closed one is kept until the shared
         phase of its backend has been the last phase since ``before``: it records that we wrote the objects of both
         sides.
@@ -409,7 +418,7 @@ class Tables:
         for table, condition in (
             (self.row, self.row.c.run.in_(old)),
             (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(_NEEDED_STATES)),
-            (self.object, (self.object.c.state == "compared") & (self.object.c.updated < before)),
+            (self.object, (self.object.c.state == ObjectState.COMPARED) & (self.object.c.updated < before)),
             (self.outbox, closed),
         ):
             ids = list(connection.execute(select(table.c.id).where(condition).limit(size)).scalars())

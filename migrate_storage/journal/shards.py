@@ -62,8 +62,8 @@ class ShardRepository(Repository):
 
     def progress_of(self, run: str) -> dict[int, str | None]:
         """The progress of each shard of a run as JSON, by number."""
-        rows = self._read(select(self.c.number, self.c.doing).where(self.c.run == run))
-        return {int(row["number"]): row["doing"] for row in rows}
+        rows = self._read(select(self.c.number, self.c.progress).where(self.c.run == run))
+        return {int(row["number"]): row["progress"] for row in rows}
 
     def set_bounds(self, run: str, bounds: Sequence[str]) -> None:
         """Set the bounds of the first shards of a run, where they are not set."""
@@ -76,7 +76,7 @@ class ShardRepository(Repository):
         self.database.transaction(write)
 
     def update(self, run: str, number: int, **values: Any) -> None:
-        """Change a shard's ``state``, ``report`` or ``doing``."""
+        """Change a shard's ``state``, ``report`` or ``progress``."""
         self._write(update(self.table).where(self.c.run == run, self.c.number == number).values(**values))
 
     def leased(self, run: str) -> set[int]:

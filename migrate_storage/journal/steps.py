@@ -7,18 +7,17 @@ renames the columns by which :mod:`migrate_storage.journal.migrate` detects that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-__all__ = ("FIRST_VERSION", "STEPS", "QualifyName", "Statement", "Step", "current_version", "steps_after")
+from migrate_storage.journal.table_names import TableNames
+
+__all__ = ("FIRST_VERSION", "STEPS", "Statement", "Step", "current_version", "needed_statements", "steps_after")
 
 FIRST_VERSION = 1
 """The version before the first step."""
-
-QualifyName = Callable[[str], str]
-"""Returns the quoted name of one of our tables with its schema, from its name without the prefix, such as ``row``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +25,13 @@ class Statement:
     """One statement of a step."""
 
     #: Returns the SQL.
-    sql: Callable[[Connection, QualifyName], str]
-    #: Returns whether an earlier attempt executed it. It is asked when all statements before it are done. MariaDB and MySQL
-    #: commit each change of a table at once, so an interrupted step continues with the first statement that is not done.
-    done: Callable[[Connection, QualifyName], bool]
+    sql: Callable[[Connection, TableNames], str]
+    #: Returns whether an earlier attempt executed it. It is asked when all statements before it are done, and later
+    #: ones may be done too. MariaDB and MySQL commit each change of a table at once, so an interrupted step continues with
+    #: the first statement that is not done. Where executing it again changes nothing, it returns ``False``.
+    done: Callable[[Connection, TableNames], bool]
+    #: The names of the databases that need it; all where ``None``.
+    databases: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +52,113 @@ _TYPES = {
 _OPTIONS = {"mysql": " CHARSET=utf8mb4 COLLATE utf8mb4_bin ENGINE=InnoDB"}
 
 
-def _create_table(name: str, columns: str) -> Statement:
+def _database_of(connection: Connection) -> str:
+    """Return ``postgresql``, ``sqlite``, or ``mysql``, which stands for MariaDB too."""
+    return "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
+
+
+def _never_done(_connection: Connection, _names: TableNames) -> bool:
+    """Whether a statement is done that changes nothing when it is executed again."""
+    return False
+
+
+def _create_table(table: str, columns: str) -> Statement:
     """A statement that creates a table, or does nothing where an earlier attempt did."""
 
-    def sql(connection: Connection, qualify: QualifyName) -> str:
-        dialect = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
-        return f"CREATE TABLE IF NOT EXISTS {qualify(name)} ({columns.format(**_TYPES[dialect])}){_OPTIONS.get(dialect, '')}"
+    def sql(connection: Connection, names: TableNames) -> str:
+        database = _database_of(connection)
+        options = _OPTIONS.get(database, "")
+        return f"CREATE TABLE IF NOT EXISTS {names.qualify(table)} ({columns.format(**_TYPES[database])}){options}"
 
-    return Statement(sql=sql, done=lambda _connection, _qualify: False)
+    return Statement(sql=sql, done=_never_done)
 
+
+def _drop_table(table: str) -> Statement:
+    """A statement that drops a table that only PostgreSQL has."""
+    return Statement(
+        sql=lambda _, names: f"DROP TABLE IF EXISTS {names.qualify(table)}",
+        done=lambda connection, names: not names.has_table(connection, table),
+        databases=("postgresql",),
+    )
+
+
+def _rename_table(table: str, new: str) -> Statement:
+    def sql(connection: Connection, names: TableNames) -> str:
+        # MySQL moves the table into the connection's default schema where the new name has none. The others take none.
+        target = names.qualify(new) if _database_of(connection) == "mysql" else names.quote(new)
+        return f"ALTER TABLE {names.qualify(table)} RENAME TO {target}"
+
+    return Statement(sql=sql, done=lambda connection, names: names.has_table(connection, new))
+
+
+def _rename_index(table: str, index: str, new: str, column: str) -> tuple[Statement, Statement]:
+    """Two statements that replace an index, for SQLite cannot rename it."""
+
+    def create(connection: Connection, names: TableNames) -> str:
+        name, on = names.quote(new), names.qualify(table)
+        if _database_of(connection) == "sqlite":
+            name, on = names.qualify(new), names.quote(table)
+        return f"CREATE INDEX {name} ON {on} ({names.preparer.quote_identifier(column)})"
+
+    def drop(connection: Connection, names: TableNames) -> str:
+        if _database_of(connection) == "mysql":
+            return f"DROP INDEX {names.quote(index)} ON {names.qualify(table)}"
+        return f"DROP INDEX {names.qualify(index)}"
+
+    return (
+        Statement(sql=create, done=lambda connection, names: names.has_index(connection, table, new)),
+        Statement(sql=drop, done=lambda connection, names: not names.has_index(connection, table, index)),
+    )
+
+
+def _rename_column(table: str, column: str, new: str) -> Statement:
+    def sql(_: Connection, names: TableNames) -> str:
+        quote = names.preparer.quote_identifier
+        return f"ALTER TABLE {names.qualify(table)} RENAME COLUMN {quote(column)} TO {quote(new)}"
+
+    return Statement(sql=sql, done=lambda connection, names: names.has_column(connection, table, new))
+
+
+def _widen_column(table: str, column: str, length: int, *, null: bool) -> Statement:
+    """A statement that makes a VARCHAR longer. SQLite needs none, for it ignores the length."""
+
+    def sql(connection: Connection, names: TableNames) -> str:
+        begun, quoted = f"ALTER TABLE {names.qualify(table)}", names.preparer.quote_identifier(column)
+        if _database_of(connection) == "mysql":
+            return f"{begun} MODIFY COLUMN {quoted} VARCHAR({length}){'' if null else ' NOT NULL'}"
+        return f"{begun} ALTER COLUMN {quoted} TYPE VARCHAR({length})"
+
+    return Statement(
+        sql=sql,
+        done=lambda connection, names: names.length(connection, table, column) == length,
+        databases=("postgresql", "mysql"),
+    )
+
+
+def _replace_values(table: str, column: str, words: Mapping[str, str]) -> Statement:
+    """A statement that replaces words in a column. No new word is an old one, so executing it again changes nothing."""
+
+    def sql(_: Connection, names: TableNames) -> str:
+        quoted = names.preparer.quote_identifier(column)
+        cases = " ".join(f"WHEN '{old}' THEN '{new}'" for old, new in words.items())
+        old_words = ", ".join(f"'{old}'" for old in words)
+        return f"UPDATE {names.qualify(table)} SET {quoted} = CASE {quoted} {cases} END WHERE {quoted} IN ({old_words})"
+
+    return Statement(sql=sql, done=_never_done)
+
+
+OBJECT_STATES = {
+    "held": "verified",
+    "leftover": "unreferenced",
+    "listed": "unresolved",
+    "purging": "source_deleting",
+    "purged": "source_deleted",
+    "removing": "copy_deleting",
+    "removed": "copy_deleted",
+    "moving": "quarantine_copying",
+    "deleting": "quarantine_deleting",
+}
+ROW_STATES = {"swapped": "repointed", "kept": "superseded"}
 
 STEPS: tuple[Step, ...] = (
     Step(
@@ -76,6 +176,26 @@ STEPS: tuple[Step, ...] = (
             ),
         ),
     ),
+    # Every name changes before every value, so that each ``done`` finds the names that it asks for.
+    Step(
+        summary="tables, columns and states have plain names",
+        statements=(
+            # A re-key that was killed may have left it.
+            _drop_table("seen"),
+            _rename_table("range", "shard"),
+            _rename_table("mark", "known_loss"),
+            *_rename_index("shard", "range_plan", "shard_plan", "plan"),
+            _rename_column("run", "wanted", "control"),
+            _rename_column("run", "doing", "progress"),
+            _rename_column("shard", "doing", "progress"),
+            _rename_column("object", "part", "shard"),
+            _rename_column("object", "ours", "written_by_us"),
+            _widen_column("object", "state", 32, null=False),
+            _widen_column("object", "outcome", 32, null=True),
+            _replace_values("object", "state", OBJECT_STATES),
+            _replace_values("row", "state", ROW_STATES),
+        ),
+    ),
 )
 """All steps. The first one leads from :data:`FIRST_VERSION` to the next version."""
 
@@ -89,3 +209,9 @@ def steps_after(version: int) -> dict[int, Step]:
     """Return the steps that a journal of a version lacks, by the version to which each leads."""
     numbered = enumerate(STEPS, FIRST_VERSION + 1)
     return {number: step for number, step in numbered if number > version}
+
+
+def needed_statements(step: Step, connection: Connection) -> list[Statement]:
+    """Return the statements of a step that a database needs."""
+    database = _database_of(connection)
+    return [each for each in step.statements if each.databases is None or database in each.databases]

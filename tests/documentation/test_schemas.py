@@ -99,7 +99,7 @@ def test_what_every_command_says(project: Project) -> None:
     # At 5 bytes a second the run lasts for 20 seconds, in which the next commands find it at work.
     slow = project.start("run", *app, "--from", "old", "--to", "new", "--bandwidth", "5", "--json")
     until = time.monotonic() + 120
-    while '"doing": {' not in project("status", *app, "--json").stdout:
+    while '"progress": {' not in project("status", *app, "--json").stdout:
         assert time.monotonic() < until, "it never said what it does"
     say("status", *app, schema="run.json")
     say("control", "set", "--concurrency", "8", *app)

@@ -83,7 +83,7 @@ class Job:
         assert self.world.check(backend="new") == self.named
         journal = self.world.journal
         assert {entry.outcome for entry in journal.values()} == {OutcomeKind.REWRITTEN}
-        assert {entry.state for entry in journal.values()} == {"held"}
+        assert {entry.state for entry in journal.values()} == {"verified"}
         swapped = self.world.sql("SELECT row_id, count(*) FROM migrate_storage_row GROUP BY row_id HAVING count(*) > 1")
         assert swapped == [], "no row was re-pointed twice"
 
@@ -173,7 +173,7 @@ def test_killed_again_and_again(
         while killed < kills and not live_until(job, drawn):
             killed += 1
         job.ends_right()
-        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
+        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.written_by_us}
         # Killed while all its copies waited for their listing, a job does not know of any whether it is its own.
         assert not by_the_server or (True in by_the_server) is how.startswith("copy")
         copied_again += job.copied_again

@@ -71,7 +71,7 @@ def admin(url: str) -> psycopg.Connection[Any]:
 def nothing_half(world: World) -> None:
     """Rows and their journal agree, row by row: both committed, or neither."""
     world.engine.dispose()  # the application's own connections may be gone
-    lines = world.sql("SELECT pk FROM migrate_storage_row WHERE state = 'swapped'")
+    lines = world.sql("SELECT pk FROM migrate_storage_row WHERE state = 'repointed'")
     values = zip(sorted(_keys(world)), world.raw(), strict=True)
     moved = [key for key, value in values if value["backend"] == "new"]
     assert sorted(int(key.strip("[]")) for (key,) in lines) == moved, "one line for each row that moved, and no other"
@@ -97,7 +97,7 @@ def ended(world: World, report: Report, rows: int) -> int:
     ] or report
     nothing_half(world)
     assert world.check(backend="new") == rows
-    assert {entry.state for entry in world.journal.values()} == {"held"}
+    assert {entry.state for entry in world.journal.values()} == {"verified"}
     return runs
 
 

@@ -55,7 +55,7 @@ def test_killed_while_rows_are_swapped(
     assert (report["state"], report["resumed"], report["rows_left"]) == ("finished", True, 0)
     assert world.check(backend="new") == named
     assert {entry.outcome for entry in world.journal.values()} == {OutcomeKind.REWRITTEN}
-    assert {entry.state for entry in world.journal.values()} == {"held"}
+    assert {entry.state for entry in world.journal.values()} == {"verified"}
     held = {meta["path"] for page in obstore.list(rclone_s3.store(bucket)) for meta in page}
     assert {path for path in held if not path.startswith(".migrate-storage/")} == set(world.contents)
     evidence.record(

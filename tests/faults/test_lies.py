@@ -217,7 +217,7 @@ def test_the_lies_are_what_verifying_finds(
     """The control: with nothing verified, a lie does end in rows with wrong bytes."""
 
     def believed(copied: UnverifiedCopy, *_: Any) -> Verified:
-        return Verified(source=copied.source, destination=copied.destination, evidence="none", ours=True)
+        return Verified(source=copied.source, destination=copied.destination, evidence="none", written_by_us=True)
 
     made: LyingWorld = lying_world(rclone_s3)
     monkeypatch.setattr(engine_verify, "verify", believed)

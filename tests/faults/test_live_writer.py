@@ -55,8 +55,8 @@ def _world(server: S3Server, url: str, how: str, looks: str) -> Iterator[World]:
     world = World(url, old.build(), places.new_s3(server, server.new_bucket()).build())
     world.run = partial(world.run, consistent_listings=("old",) if looks == "listed" else ())  # type: ignore[method-assign]
     yield world
-    if any(entry.ours for entry in world.journal.values()):
-        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.ours}
+    if any(entry.written_by_us for entry in world.journal.values()):
+        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.written_by_us}
         assert (True in by_the_server) is (how == "copy")
     world.close()
 
@@ -98,10 +98,10 @@ def test_what_the_application_writes_right_before_the_swap_stands(
         assert session.get_one(Document, 3).file is None
         assert session.get_one(Album, album).pictures[-1].get_content() == b"a late picture"
     assert world.check(backend="new") == 10 + 6 + 1
-    in_vain = {name for name, entry in world.journal.items() if entry.state == "leftover"}
+    in_vain = {name for name, entry in world.journal.items() if entry.state == "unreferenced"}
     assert in_vain == {"docs/0/d0.bin", "docs/1/d1.bin", "docs/2/d2.bin"}
     for name in in_vain:
-        assert world.journal[name].ours is True
+        assert world.journal[name].written_by_us is True
         assert world.new.get_content(name) == world.contents[name], "a run deletes nothing"
     assert report.counts[OutcomeKind.CHANGED] == 3
     assert {str(ref) for outcome in report.listed for ref in outcome.refs} == {
@@ -133,7 +133,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
     assert report.state == "finished"
     assert world.sql("SELECT id FROM documents WHERE file IS NULL") == [(1,)]
     assert world.check(backend="new") == 4
-    assert world.journal["docs/0/d0.bin"].state == "leftover"
+    assert world.journal["docs/0/d0.bin"].state == "unreferenced"
 
 
 def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +344,7 @@ def test_a_source_deleted_right_after_its_copy_may_come_back_with_other_bytes(
     monkeypatch.undo()
     assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.MISSING, name)]
     record = world.journal[name]
-    assert (record.state, record.ours) == ("leftover", True)
+    assert (record.state, record.written_by_us) == ("unreferenced", True)
     world.contents[name] = b"other bytes, under the same name"
     world.old.fs.pipe(world.old._prepare_path(name), world.contents[name])
     assert (world.run().exit_code, world.check(backend="new")) == (0, 3)

@@ -63,7 +63,7 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
             [listed] = report.listed
             assert (listed.kind, "both are kept" in listed.reason) == (OutcomeKind.CONFLICT, True), listed.reason
             assert client.get_object(Bucket=bucket, Key=NAME)["Body"].read() == content
-            assert world.journal[NAME].ours is False
+            assert world.journal[NAME].written_by_us is False
 
             # Nor is it deleted when no row names it any more.
             world.sql("DELETE FROM documents")

@@ -118,7 +118,7 @@ def test_a_bit_flipped_on_the_way_is_what_verifying_finds(
     """The control: with nothing verified the same flips do end in rows with wrong bytes, so the tests above can fail."""
 
     def believed(copied: UnverifiedCopy, *_: Any) -> Verified:
-        return Verified(source=copied.source, destination=copied.destination, evidence="none", ours=True)
+        return Verified(source=copied.source, destination=copied.destination, evidence="none", written_by_us=True)
 
     made = proxied_world(rclone_s3, 60)
     monkeypatch.setattr(engine_verify, "verify", believed)

@@ -84,13 +84,13 @@ def status(request: _StatusRequest) -> int:
         record = journal.runs.find(request.run)
         census, silent = _find_census(request, journal, record), max(0.0, journal.database.time() - record.updated)
     stored = _decode_report(record)
-    doing = json.loads(record.doing) if record.doing and record.finished is None else None
-    wanted = json.loads(record.wanted) if record.wanted else None
-    value = {**asdict(record), "report": stored and stored.to_dict(), "wanted": wanted, "doing": doing,
+    progress = json.loads(record.progress) if record.progress and record.finished is None else None
+    requested = json.loads(record.control) if record.control else None
+    value = {**asdict(record), "report": stored and stored.to_dict(), "control": requested, "progress": progress,
         "census": census and census.to_dict(), "cutovers": [state.to_dict() for state in cutovers],
     }  # fmt: skip
     shown = census_lines(census, record.source) if record.kind == "run" else ()
-    lines = (*_render_status(record, stored, doing, silent), *shown, *_render_cutovers(cutovers))
+    lines = (*_render_status(record, stored, progress, silent), *shown, *_render_cutovers(cutovers))
     request.output.print(value, lines, important=True)
     return 0
 
@@ -112,12 +112,12 @@ def _render_cutovers(cutovers: Sequence[CutoverState]) -> Iterator[str]:
 
 
 def _render_status(
-    record: RunRecord, stored: Report | None, doing: Mapping[str, Any] | None, silent: float
+    record: RunRecord, stored: Report | None, progress: Mapping[str, Any] | None, silent: float
 ) -> Iterator[str]:
     age = f", last sign of life {duration(silent)} ago" if record.finished is None else ""
     yield f"{record.id}  {record.state}{age}  {_describe_keys(record)}"
-    if doing is not None:
-        yield from _render_progress(doing, rows=record.kind == "run")
+    if progress is not None:
+        yield from _render_progress(progress, rows=record.kind == "run")
     if stored is not None:
         rows = "" if stored.kind == "sync" else f"{amount(stored.rows_moved, 'row')} re-pointed, "
         yield (
@@ -163,19 +163,19 @@ def _print_readiness(request: _StatusRequest) -> int:
     return 0 if ready else EXIT_PROBLEMS
 
 
-def _render_progress(doing: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
-    if doing["paused"]:
-        yield f"paused: {doing['paused']}"
-    moved = f"{amount(doing['rows_moved'], 'row')} re-pointed, " if rows else ""
+def _render_progress(progress: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
+    if progress["paused"]:
+        yield f"paused: {progress['paused']}"
+    moved = f"{amount(progress['rows_moved'], 'row')} re-pointed, " if rows else ""
     yield (
-        f"{amount(doing['objects'], 'object')}, {size(doing['bytes'])}, {moved}{amount(doing['listed'], 'object')} to look at"
+        f"{amount(progress['objects'], 'object')}, {size(progress['bytes'])}, {moved}{amount(progress['listed'], 'object')} to look at"
     )
-    if "ranges" in doing:
-        yield f"{amount(doing['ranges'], 'range')} under way"
-    now, most = doing["concurrency"], doing["most_concurrency"]
+    if "ranges" in progress:
+        yield f"{amount(progress['ranges'], 'range')} under way"
+    now, most = progress["concurrency"], progress["most_concurrency"]
     slowed = f" of {most:,}, because a service asked to slow down" if now < most else ""
-    bandwidth = f", {size(doing['bandwidth'])}/s at most" if doing["bandwidth"] else ""
-    requests = f", {doing['requests_per_second']:g} requests/s at most" if doing["requests_per_second"] else ""
+    bandwidth = f", {size(progress['bandwidth'])}/s at most" if progress["bandwidth"] else ""
+    requests = f", {progress['requests_per_second']:g} requests/s at most" if progress["requests_per_second"] else ""
     yield f"{now:,} at once{slowed}{bandwidth}{requests}"
 
 

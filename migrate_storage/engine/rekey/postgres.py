@@ -54,7 +54,7 @@ class PostgresRekey:
         self._rule = listing.rule
         #: The listed objects, while the job runs.
         self._listed = sa.Table(
-            f"{PREFIX}seen", sa.MetaData(schema=journal.tables.schema),
+            f"{PREFIX}listing", sa.MetaData(schema=journal.tables.schema),
             sa.Column("tail", sa.Text), sa.Column("id", sa.String(32)), sa.Column("hash", sa.BigInteger), sa.Column("size", sa.BigInteger), sa.Column("etag", sa.Text), sa.Column("modified", sa.Double),
             sa.Column("version", sa.Text), prefixes=["UNLOGGED"],
         )  # fmt: skip

@@ -53,9 +53,9 @@ class ShardRun:
         #: When the whole job began, in seconds since the epoch.
         _, self.began = journal.runs.state_of(range_.run)
         #: Whether another process worked on it before, and left copies that are to be checked once more.
-        self.again = range_.doing is not None
+        self.again = range_.progress is not None
         #: Bytes that earlier holders of this shard moved.
-        self.bytes_before = int(json.loads(range_.doing)["bytes"]) if range_.doing else 0
+        self.bytes_before = int(json.loads(range_.progress)["bytes"]) if range_.progress else 0
         #: Bytes that the other shards moved.
         self.bytes_elsewhere = 0
         self._stopped = False
@@ -124,19 +124,19 @@ class ShardRun:
             **{name: rate and rate / len(at_work) for name, rate in rates.items()},
         }
 
-    def update(self, run: str, *, doing: str) -> None:
+    def update(self, run: str, *, progress: str) -> None:
         """Write the progress of this shard, and of all of them."""
         if any(lease.lost for lease in self._leases):
             return
-        own = json.loads(doing)
+        own = json.loads(progress)
         self._progress = {**own, "bytes": own["bytes"] + self.bytes_before}
-        self._journal.shards.update(run, self.number, doing=json.dumps(self._progress))
+        self._journal.shards.update(run, self.number, progress=json.dumps(self._progress))
         ranges = self._journal.shards.progress_of(run)
         at_work = sorted(self._journal.shards.leased(run) & ranges.keys())
-        progress = {number: json.loads(each) for number, each in ranges.items() if each}
-        self.bytes_elsewhere = sum(each["bytes"] for number, each in progress.items() if number != self.number)
+        by_number = {number: json.loads(each) for number, each in ranges.items() if each}
+        self.bytes_elsewhere = sum(each["bytes"] for number, each in by_number.items() if number != self.number)
         if at_work and at_work[0] == self.number:
-            self._journal.runs.update(run, doing=json.dumps(_sum_progress(progress, at_work)))
+            self._journal.runs.update(run, progress=json.dumps(_sum_progress(by_number, at_work)))
 
     def finish(self, report: Report) -> Report:
         """Write how the shard ended.
@@ -149,12 +149,12 @@ class ShardRun:
         self.check()
         report = replace(report, bytes_moved=report.bytes_moved + self.bytes_before)
         state = "done" if report.state == "finished" else "open"
-        doing = {
+        progress = {
             **(self._progress or PROGRESS_AT_START), "bytes": report.bytes_moved,
             "objects": report.objects, "listed": report.listed_total, "rows_moved": report.rows_moved,
         }  # fmt: skip
         text = json.dumps(report.to_dict())
-        self._journal.shards.update(self.run, self.number, state=state, report=text, doing=json.dumps(doing))
+        self._journal.shards.update(self.run, self.number, state=state, report=text, progress=json.dumps(progress))
         return self._conclude_job(report) or self._note_shard(report)
 
     def _conclude_job(self, report: Report) -> Report | None:

@@ -1,7 +1,8 @@
 """Move one object to quarantine and back: copy, verify, delete the original.
 
-The state of the journal record shows where the object may be. ``moving``: at its own key. ``deleting``: at its own key or in
-quarantine only. ``quarantined``: in quarantine. ``restoring``: in quarantine, and perhaps at its own key. ``restored``: at its own key.
+The state of the journal record shows where the object may be. ``QUARANTINE_COPYING``: at its own key. ``QUARANTINE_DELETING``: at
+its own key or in quarantine only. ``QUARANTINED``: in quarantine. ``RESTORING``: in quarantine, and perhaps at its own key.
+``RESTORED``: at its own key.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from migrate_storage.engine.verify import (
     is_as_recorded,
     proven_unchanged,
 )
-from migrate_storage.journal import ObjectRecord, digest
+from migrate_storage.journal import ObjectRecord, ObjectState, digest
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 from migrate_storage.stores.listing import ListedObject
@@ -87,7 +88,7 @@ def moving_record(held: ListedObject, prefix: str, run: str) -> ObjectRecord:
     """Return the record of an object to be moved below ``prefix`` and the run's id."""
     key, name, place = held.location.backend, held.location.path, held.place
     return ObjectRecord(
-        id=digest("quarantine", run, place.service, place.endpoint, place.root, place.key), run=run, state="moving",
+        id=digest("quarantine", run, place.service, place.endpoint, place.root, place.key), run=run, state=ObjectState.QUARANTINE_COPYING,
         source_key=key, source_path=name, destination_key=key,
         destination_path=f"{prefix}/{run}/{encode_key(name, local=place.service == 'file')}",
     )  # fmt: skip
@@ -168,7 +169,7 @@ class Quarantine:
         if not self._have_same_attributes(original, copy):
             raise ObjectCheckError("the store does not keep what the object carries beside its bytes: it was not moved")
         record = with_objects(record, verified.source, found, verified.sha256)
-        record = replace(record, evidence=verified.evidence[:64], ours=True)
+        record = replace(record, evidence=verified.evidence[:64], written_by_us=True)
         return StepResult(record=record, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
 
     def delete_original(self, record: ObjectRecord) -> StepResult:
@@ -226,15 +227,19 @@ class Quarantine:
         if self._head(original) is None and record.size is not None:
             return _quarantined_result(record, "")
         result = self.put_back(record)
-        if result.record.state == "restoring":
-            return replace(result, record=replace(record, state="quarantined"))
+        if result.record.state == ObjectState.RESTORING:
+            return replace(result, record=replace(record, state=ObjectState.QUARANTINED))
         return result
 
     def _settle_existing(self, record: ObjectRecord, existing: ObjectMeta, found: ObjectMeta | None) -> StepResult:
         """Decide about the copy, if it was found, where an object is at the original's key."""
         never_deleted = record.size is None or proven_unchanged(record.source_evidence, existing.evidence)
         age_seconds = self._clock() - record.updated
-        if never_deleted and record.state == "deleting" and age_seconds < COPY_RETENTION_AFTER_CRASH_SECONDS:
+        if (
+            never_deleted
+            and record.state == ObjectState.QUARANTINE_DELETING
+            and age_seconds < COPY_RETENTION_AFTER_CRASH_SECONDS
+        ):
             # A suspended job may wake up and delete the original.
             evidence = "at its place, a copy is kept for a while"
             return StepResult(record=record, kind=OutcomeKind.RESTORED, evidence=evidence)
@@ -254,7 +259,7 @@ class Quarantine:
         _, copy = self._resolve_objects(record)
         if not self._dry_run:
             self._retry.call(copy.delete)
-        restored = replace(record, state="restored")
+        restored = replace(record, state=ObjectState.RESTORED)
         return StepResult(record=restored, kind=OutcomeKind.RESTORED, evidence=record.evidence or "")
 
     def _resolve_objects(self, record: ObjectRecord) -> tuple[ObjectAt, ObjectAt]:
@@ -279,9 +284,11 @@ class Quarantine:
 
 
 def _quarantined_result(record: ObjectRecord, evidence: str) -> StepResult:
-    return StepResult(record=replace(record, state="quarantined"), kind=OutcomeKind.QUARANTINED, evidence=evidence)
+    return StepResult(
+        record=replace(record, state=ObjectState.QUARANTINED), kind=OutcomeKind.QUARANTINED, evidence=evidence
+    )
 
 
 def _closed_result(record: ObjectRecord, reason: str) -> StepResult:
     """Close the record of an object that needs no copy any more."""
-    return StepResult(record=replace(record, state="restored"), kind=OutcomeKind.SKIPPED, reason=reason)
+    return StepResult(record=replace(record, state=ObjectState.RESTORED), kind=OutcomeKind.SKIPPED, reason=reason)

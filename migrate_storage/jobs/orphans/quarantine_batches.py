@@ -14,7 +14,7 @@ from migrate_storage.core.parallel import parallel_map
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
 from migrate_storage.jobs.orphans.quarantine import Quarantine, StepResult, moving_record
 from migrate_storage.jobs.orphans.reachability import Reachability
-from migrate_storage.journal import Journal, ObjectRecord
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState
 from migrate_storage.stores.listing import ListedObject
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
@@ -79,7 +79,13 @@ class QuarantineBatches:
             StoppedError: the job was asked to stop between two batches.
             RunError: too many objects in a row failed.
         """
-        for batch in self._journal.objects.in_states("moving", "deleting", "quarantined", "restoring", run=run):
+        for batch in self._journal.objects.in_states(
+            ObjectState.QUARANTINE_COPYING,
+            ObjectState.QUARANTINE_DELETING,
+            ObjectState.QUARANTINED,
+            ObjectState.RESTORING,
+            run=run,
+        ):
             self._check_stop()
             records = batch if dry_run else self._claim_unfinished(batch)
             for result in self._run_step(self._quarantine.put_back, records):
@@ -111,7 +117,7 @@ class QuarantineBatches:
             self._delete_copies([copied.get(record.id, record) for record in records])
         self._check_stop()
         # The evidence is committed before anything is deleted: after a kill the record shows what the copy must be.
-        ours = self._claim(copied.values(), "moving", "moving")
+        ours = self._claim(copied.values(), ObjectState.QUARANTINE_COPYING, ObjectState.QUARANTINE_COPYING)
         reachability.read_rows()
         named, free = _partition(ours, lambda record: self._is_named(reachability, record))
         for record in named:
@@ -135,7 +141,10 @@ class QuarantineBatches:
     def _delete_originals(self, records: Sequence[ObjectRecord], results: dict[str, StepResult]) -> list[ObjectRecord]:
         """Delete objects with verified copies; return those certainly not deleted."""
         kept = []
-        for result in self._run_step(self._quarantine.delete_original, self._claim(records, "moving", "deleting")):
+        for result in self._run_step(
+            self._quarantine.delete_original,
+            self._claim(records, ObjectState.QUARANTINE_COPYING, ObjectState.QUARANTINE_DELETING),
+        ):
             results[result.record.id] = result
             self._record([result.record])
             if result.kind is OutcomeKind.CHANGED:
@@ -165,7 +174,7 @@ class QuarantineBatches:
 
     def _record_finished(self, result: StepResult) -> None:
         # A record that waits until a suspended job cannot delete any more keeps its time, so that the waiting ends.
-        if result.record.state != "deleting":
+        if result.record.state != ObjectState.QUARANTINE_DELETING:
             self._record([result.record])
 
     def _record(self, records: Sequence[ObjectRecord]) -> None:
@@ -173,14 +182,14 @@ class QuarantineBatches:
 
     def _recover(self) -> None:
         """Finish the steps of a killed job."""
-        for batch in self._journal.objects.in_states("moving", "deleting"):
+        for batch in self._journal.objects.in_states(ObjectState.QUARANTINE_COPYING, ObjectState.QUARANTINE_DELETING):
             for result in self._run_step(self._quarantine.recover, self._claim_unfinished(batch)):
                 self._record_finished(result)
 
     def _claim_unfinished(self, batch: Sequence[ObjectRecord]) -> list[ObjectRecord]:
         """Claim records whose objects are not deleted yet; return them and the others."""
-        moving, others = _partition(batch, lambda record: record.state == "moving")
-        return [*self._claim(moving, "moving", "restoring"), *others]
+        moving, others = _partition(batch, lambda record: record.state == ObjectState.QUARANTINE_COPYING)
+        return [*self._claim(moving, ObjectState.QUARANTINE_COPYING, ObjectState.RESTORING), *others]
 
     def _claim(self, records: Iterable[ObjectRecord], before: str, after: str) -> list[ObjectRecord]:
         """Change the state of records that still have state ``before``; return those."""

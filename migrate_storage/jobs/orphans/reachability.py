@@ -15,7 +15,7 @@ from migrate_storage.core.model import Column, Location, Place, Slot
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, named_by_rows
 from migrate_storage.jobs.orphans.inventory import StoreInventory
-from migrate_storage.journal import Journal, ObjectRecord
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState
 from migrate_storage.stores.listing import ListedObject, StoreLister
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
@@ -23,9 +23,16 @@ __all__ = ("IN_QUARANTINE", "Reachability")
 
 IN_QUARANTINE = "in quarantine"
 """The reason of a quarantined object."""
-SOURCE_NEEDED_STATES = frozenset({"intent", "held", "purging", "leftover"})
+SOURCE_NEEDED_STATES = frozenset(
+    {ObjectState.INTENT, ObjectState.VERIFIED, ObjectState.SOURCE_DELETING, ObjectState.UNREFERENCED}
+)
 """States of a record whose source object a run, a revert or a purge may still need."""
-QUARANTINE_STATES = ("moving", "deleting", "quarantined", "restoring")
+QUARANTINE_STATES = (
+    ObjectState.QUARANTINE_COPYING,
+    ObjectState.QUARANTINE_DELETING,
+    ObjectState.QUARANTINED,
+    ObjectState.RESTORING,
+)
 
 
 class Reachability:
@@ -96,7 +103,9 @@ class Reachability:
         for source in lists:
             self.references.add_listed(source, self._rows[0][0], [self._sides[key] for key in keys])
         if self._journal is not None:
-            for batch in self._journal.objects.in_states(*SOURCE_NEEDED_STATES, "removing", *QUARANTINE_STATES):
+            for batch in self._journal.objects.in_states(
+                *SOURCE_NEEDED_STATES, ObjectState.COPY_DELETING, *QUARANTINE_STATES
+            ):
                 self._add_records(batch)
 
     def read_rows(self) -> None:
@@ -120,7 +129,9 @@ class Reachability:
             if entry.state in SOURCE_NEEDED_STATES:
                 self._journaled.add_places(here)
             # The copy of a row that was re-pointed lives as long as a row names it.
-            if not (entry.state in ("held", "purging") and entry.outcome == "rewritten"):
+            if not (
+                entry.state in (ObjectState.VERIFIED, ObjectState.SOURCE_DELETING) and entry.outcome == "rewritten"
+            ):
                 self._journaled.add_places(there)
 
     def reason_in_use(self, held: ListedObject) -> str:

@@ -29,7 +29,7 @@ from migrate_storage.jobs.connections import all_rows, connected
 from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.cutovers import cutovers_among, refuse_unregistered_cutovers
 from migrate_storage.jobs.purge.rules import PurgeOptions, PurgeRules
-from migrate_storage.journal import Journal, ObjectRecord, RunRecord, new_run_id
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState, RunRecord, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import StoreRequestError
@@ -218,7 +218,11 @@ class Purge(Job[_Facts]):
     def _records(self, facts: _Facts) -> Iterator[ObjectRecord]:
         # An object that a killed purge was deleting comes first: its record means that it may be gone. There are few.
         objects = facts.journal.objects
-        begun, whole = ("removing", "leftover") if self._options.unreferenced_copies else ("purging", "held")
+        begun, whole = (
+            (ObjectState.COPY_DELETING, ObjectState.UNREFERENCED)
+            if self._options.unreferenced_copies
+            else (ObjectState.SOURCE_DELETING, ObjectState.VERIFIED)
+        )
         first = [record for run in facts.runs for batch in objects.of_run(run, state=begun) for record in batch]
         yield from first
         seen = {record.id for record in first}
@@ -228,7 +232,11 @@ class Purge(Job[_Facts]):
 
     def _purge_object(self, facts: _Facts, record: ObjectRecord) -> None:
         objects, leftover = facts.journal.objects, self._options.unreferenced_copies
-        begun, over = ("removing", "removed") if leftover else ("purging", "purged")
+        begun, over = (
+            (ObjectState.COPY_DELETING, ObjectState.COPY_DELETED)
+            if leftover
+            else (ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED)
+        )
         decision = facts.rules.decide(record)
         purged = decision.kind is OutcomeKind.PURGED
         if purged:
@@ -242,7 +250,7 @@ class Purge(Job[_Facts]):
             self._freed += 0 if decision.versioned or decision.gone else record.size or 0
         elif record.state == begun and self._options.yes:
             # The killed purge did not delete it, and it must not be deleted now.
-            objects.set_state(record.id, "leftover" if leftover else "held")
+            objects.set_state(record.id, ObjectState.UNREFERENCED if leftover else ObjectState.VERIFIED)
         if decision.kind is OutcomeKind.SKIPPED:
             self._kept[decision.reason] += 1
         self.context.stats.add_outcome(

@@ -10,7 +10,7 @@ from migrate_storage.core.text import age
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.verify import consistent_with, is_as_recorded, proven_unchanged
 from migrate_storage.jobs.census_options import CensusOptions
-from migrate_storage.journal import ObjectRecord, object_id
+from migrate_storage.journal import ObjectRecord, ObjectState, object_id
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry
 from migrate_storage.translate.places import resolve_links
@@ -96,10 +96,10 @@ class PurgeRules:
             return f"verified less than {age(self._options.older_than)} ago (--older-than)"
         moved = object_id(here, entry.destination_key) != entry.id
         # A leftover that we wrote is no source object, wherever the source key is registered now.
-        if moved and not (self._options.unreferenced_copies and entry.ours is True):
+        if moved and not (self._options.unreferenced_copies and entry.written_by_us is True):
             return f"{entry.source_key!r} is registered for another place now than when it was copied"
         if self._options.unreferenced_copies:
-            if entry.ours is not True:
+            if entry.written_by_us is not True:
                 return "not provably written by us"
             if self._references.names(there):
                 return "a row or list names it"
@@ -131,7 +131,7 @@ class PurgeRules:
         # Where no row is left, the application has most likely deleted the copy with it; that is what --include-deleted-rows is for.
         orphan = not self._references.names(self._places(entry)[1])
         if here is None:
-            if entry.state == "purging":
+            if entry.state == ObjectState.SOURCE_DELETING:
                 return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)
             if found is None and not orphan:
                 return PurgeDecision(OutcomeKind.MISSING, f"it and its copy {entry.destination} are both gone")
@@ -153,7 +153,7 @@ class PurgeRules:
     def _check_leftover(self, entry: ObjectRecord) -> PurgeDecision:
         found = self._retry.or_none_if_missing(self._destination.resolve(entry.destination_path).head)
         if found is None:
-            if entry.state == "removing":
+            if entry.state == ObjectState.COPY_DELETING:
                 return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)
             return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
         if not consistent_with(entry.destination_evidence, found.evidence):

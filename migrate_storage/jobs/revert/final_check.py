@@ -20,7 +20,7 @@ from migrate_storage.database.primary_keys import load_key
 from migrate_storage.engine.repoint import file_fields_for
 from migrate_storage.engine.verify import Verified
 from migrate_storage.jobs.revert.restore_row import RowRestorer, updated_record
-from migrate_storage.journal import Journal, ObjectRecord
+from migrate_storage.journal import Journal, ObjectRecord, RowState
 
 __all__ = ("DestinationRecheck", "column_of", "object_ids")
 
@@ -55,7 +55,7 @@ class DestinationRecheck:
         Yields:
             The objects that could not be copied back.
         """
-        for rows in self._journal.rows.in_state("reverted", since=since):
+        for rows in self._journal.rows.in_state(RowState.REVERTED, since=since):
             records = self._journal.objects.find(object_ids(rows))
             for record, changed in parallel_map(self._restorer.destination_changed, records.values(), concurrency):
                 if changed and (outcome := self._copy_back(record, rows)) is not None:

@@ -29,7 +29,7 @@ from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.revert.final_check import DestinationRecheck, column_of, object_ids
 from migrate_storage.jobs.revert.restore_row import RestoreDecision, RestoreTask, RowRestorer, value_before_runs
 from migrate_storage.jobs.rights import check_rights
-from migrate_storage.journal import Journal, RunRecord, new_run_id
+from migrate_storage.journal import Journal, ObjectState, RowState, RunRecord, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.memory_budget import MemoryBudget
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -135,7 +135,7 @@ class Revert(Job[_Facts]):
             (column.schema, column.table, column.column)
             for run in runs
             for column, state, _ in journal.rows.count_by_column(run)
-            if state == "swapped"
+            if state == RowState.REPOINTED
         }
         columns = (each for each in self._application.columns if (each.schema, each.table, each.column) in recorded)
         rows = [FileColumn(database, each) for each in columns]
@@ -155,12 +155,16 @@ class Revert(Job[_Facts]):
 
     def _refuse_purged(self, journal: Journal, first: RunRecord, runs: Sequence[str]) -> None:
         """Raise where source objects were purged, or may have been by a killed purge: rows cannot name them again."""
-        if not journal.objects.any_in("purging", "purged"):
+        if not journal.objects.any_in(ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED):
             return
         purged = 0
         for groups in _batches(journal.rows.repointed_by(runs), RESTORE_BATCH_ROWS):
             found = journal.objects.find(object_ids(record for group in groups for record in group))
-            gone = {id_ for id_, record in found.items() if record.state in ("purging", "purged")}
+            gone = {
+                id_
+                for id_, record in found.items()
+                if record.state in (ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED)
+            }
             purged += sum(1 for group in groups if gone & set(object_ids(group)))
         if purged:
             raise ConfigurationError(

@@ -222,7 +222,7 @@ class RowRestorer:
                 return OutcomeKind.MISSING, reason, None
             if here.size != there.size:
                 return OutcomeKind.DIFFERS, "seen from both keys, the same place holds objects of different size", None
-            proof = Verified(source=there, destination=here, evidence=SAME_PLACE, ours=False)
+            proof = Verified(source=there, destination=here, evidence=SAME_PLACE, written_by_us=False)
             return OutcomeKind.REWRITTEN, SAME_PLACE, None if there_unchanged else proof
         here_unchanged = here is not None and consistent_with(record.source_evidence, here.evidence)
         if there_unchanged and here_unchanged:
@@ -297,5 +297,5 @@ def updated_record(record: ObjectRecord, verified: Verified) -> ObjectRecord:
     The object at the destination counts as ours only where it is the one that the record describes.
     """
     there, here = verified.source, verified.destination
-    ours = record.ours if consistent_with(record.destination_evidence, there.evidence) else False
-    return replace(with_objects(record, here, there, verified.sha256), ours=ours)
+    written_by_us = record.written_by_us if consistent_with(record.destination_evidence, there.evidence) else False
+    return replace(with_objects(record, here, there, verified.sha256), written_by_us=written_by_us)

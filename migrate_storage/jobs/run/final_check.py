@@ -17,7 +17,7 @@ from migrate_storage.engine.in_flight import Pointing
 from migrate_storage.engine.verify import consistent_with, proven_unchanged
 from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.run.session import RunSession
-from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, ObjectRecord
+from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, ObjectRecord, ObjectState
 from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("recheck_sources", "rows_repointed_to")
@@ -47,7 +47,7 @@ def recheck_sources(session: RunSession, context: JobContext, shard: int | None 
 
     listed = listings is not None and listings.source.trusted
     for batch in session.journal.objects.of_run(
-        session.run, state="held", outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), part=shard,
+        session.run, state=ObjectState.VERIFIED, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), shard=shard,
         without=(SAME_PLACE, SAME_PLACE_LISTED), size=LISTING_BATCH_OBJECTS if listed else HEAD_BATCH_OBJECTS,
     ):  # fmt: skip
         if listings is not None:

@@ -135,7 +135,7 @@ class Migration(Job[RunPasses]):
             def execute_shard(share: ShardRun) -> Report:
                 if share.closes:
                     recover_intents(journal, database, columns)
-                recorder = ShardRecorder(journal, database, share.run, part=share.number, check=share.check)
+                recorder = ShardRecorder(journal, database, share.run, shard=share.number, check=share.check)
                 mine = replace(preflight, rows=share.rows(preflight.rows))
                 return execute(recorder, journal, mine, resumed=share.bytes_before > 0)
 

@@ -21,7 +21,7 @@ from migrate_storage.engine.repoint_batches import BatchRepointer
 from migrate_storage.engine.verify import Verified, consistent_with, proven_unchanged
 from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.run.session import RunSession
-from migrate_storage.journal import ObjectRecord
+from migrate_storage.journal import ObjectRecord, ObjectState
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
@@ -29,9 +29,11 @@ __all__ = ("CopyRecheck",)
 
 LISTING_WINDOW_ROWS = 20_000
 """Rows read at once where a listing may replace their HEADs."""
-_COPIED_STATES = frozenset({"held", "leftover", "purging", "purged"})
+_COPIED_STATES = frozenset(
+    {ObjectState.VERIFIED, ObjectState.UNREFERENCED, ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED}
+)
 """States of a record whose copy was verified, or at least written."""
-_PURGED_STATES = frozenset({"purging", "purged"})
+_PURGED_STATES = frozenset({ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED})
 """States of a record whose source was deleted on purpose."""
 
 

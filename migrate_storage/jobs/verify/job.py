@@ -28,7 +28,7 @@ from migrate_storage.jobs.cutovers import cutovers_among
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.verify.check_object import AuditOptions, NamedObject, ObjectCheck, outcome_of_broken_row
-from migrate_storage.journal import Journal, ObjectRecord, new_run_id
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
@@ -38,7 +38,7 @@ LEASE = 15.0
 """Seconds after which a process that died is not waited for, where several verify together."""
 WINDOW_ROWS = 1000
 """Rows read in one short transaction."""
-VERIFIED_STATES = ("held", "purging", "purged")
+VERIFIED_STATES = (ObjectState.VERIFIED, ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED)
 """States of a journal record whose copy was verified."""
 
 

@@ -31,7 +31,7 @@ def line(project: Project) -> dict[str, Any]:
             )
     except sa.exc.OperationalError:
         return {}
-    loaded = {name: json.loads(found[name]) if found and found[name] else {} for name in ("doing", "wanted")}
+    loaded = {name: json.loads(found[name]) if found and found[name] else {} for name in ("progress", "control")}
     return {**found, **loaded} if found else {}
 
 
@@ -45,15 +45,15 @@ def until(condition: Callable[[], Any], run: subprocess.Popen[str]) -> None:
 
 def test_a_run_is_paused_retuned_and_stopped_from_another_process(project: Project) -> None:
     run = project.start(*RUN, "--max-requests-per-second", "2", "--concurrency", "2")
-    until(lambda: line(project).get("doing"), run)
+    until(lambda: line(project).get("progress"), run)
     said = project("control", "pause", *APP)
     assert (said.returncode, "pause is asked for" in said.stdout) == (0, True), said.stderr
-    until(lambda: line(project)["doing"]["paused"], run)
+    until(lambda: line(project)["progress"]["paused"], run)
     name = line(project)["id"]
     told = project("control", name[:17], "set", *APP, "--concurrency", "5", "--bandwidth", "10M", "--json")
     assert json.loads(told.stdout)["bandwidth"] == 10 * 1024**2
-    until(lambda: line(project)["doing"]["most_concurrency"] == 5, run)
-    assert line(project)["wanted"] == {"paused": True, "concurrency": 5, "bandwidth": 10 * 1024**2}
+    until(lambda: line(project)["progress"]["most_concurrency"] == 5, run)
+    assert line(project)["control"] == {"paused": True, "concurrency": 5, "bandwidth": 10 * 1024**2}
     shown = project("status", *APP).stdout
     assert "paused: asked to pause by 'migrate-storage control'" in shown
     assert "5 at once, 10.0 MiB/s at most, 2 requests/s at most" in shown

@@ -99,7 +99,7 @@ def test_a_record_of_a_run_to_the_same_key_stays_beside_it(cutover: CutoverWorld
     compare(cutover)
     journal = Journal(cutover.database)
     location = Location("old", NAMES[0])
-    assert journal.objects.at_destinations([location])[location].state == "held"
+    assert journal.objects.at_destinations([location])[location].state == "verified"
     assert recorded(cutover).keys() == {NAMES[0]}
 
 

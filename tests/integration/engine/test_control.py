@@ -36,9 +36,9 @@ class Running:
         return int(self.world.sql("SELECT count(*) FROM documents WHERE file LIKE '%\"new\"%'")[0][0])
 
     @property
-    def doing(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         line = self.journal.runs.find()
-        return dict(json.loads(line.doing)) if line.doing else {}
+        return dict(json.loads(line.progress)) if line.progress else {}
 
     def want(self, **wishes: Any) -> None:
         self.journal.runs.request_control(self.journal.runs.find().id, **wishes)
@@ -78,18 +78,18 @@ def running(world: World, **options: Any) -> Iterator[Running]:
 def test_paused_nothing_moves_and_resumed_it_goes_on(world: World) -> None:
     with running(world) as run:
         run.want(paused=True)
-        run.until(lambda: run.doing.get("paused") == PAUSED)
+        run.until(lambda: run.progress.get("paused") == PAUSED)
         run.until(lambda: not run.migration.context.limiter._inside)
         # What was under way is finished, and the journal hears of it with the next poll.
-        run.until(lambda: run.doing["rows_moved"] == run.moved)
-        before, journaled = run.moved, run.doing["rows_moved"]
+        run.until(lambda: run.progress["rows_moved"] == run.moved)
+        before, journaled = run.moved, run.progress["rows_moved"]
         time.sleep(1.5)
         assert run.moved == before < 150
-        assert run.doing["rows_moved"] == journaled
+        assert run.progress["rows_moved"] == journaled
         run.want(paused=False, bandwidth=10**9, concurrency=16)
         run.until(lambda: run.moved > before)
-        run.until(lambda: run.doing["most_concurrency"] == 16)
-        assert (run.doing["paused"], run.doing["bandwidth"]) == ("", 10**9)
+        run.until(lambda: run.progress["most_concurrency"] == 16)
+        assert (run.progress["paused"], run.progress["bandwidth"]) == ("", 10**9)
         run.migration.context.limits.requests.set(None)
         report = run.future.result(120)
     assert report.exit_code == 0, report
@@ -102,7 +102,7 @@ def test_more_at_once_than_it_began_with(world: World) -> None:
     names: set[str] = set()
     with running(world, concurrency=1) as run:
         run.want(concurrency=12)
-        run.until(lambda: run.doing["concurrency"] == 12)
+        run.until(lambda: run.progress["concurrency"] == 12)
         run.until(lambda: run.migration.context.limiter._inside > 4)
         names.update(thread.name for thread in threading.enumerate())
         run.migration.context.limits.requests.set(None)
@@ -126,7 +126,7 @@ def test_asked_to_stop_it_ends_tidily_and_goes_on_later(world: World) -> None:
 def test_stopped_while_it_is_paused(world: World) -> None:
     with running(world) as run:
         run.want(paused=True)
-        run.until(lambda: run.doing.get("paused"))
+        run.until(lambda: run.progress.get("paused"))
         run.want(stop=True)
         assert run.future.result(120).state == "stopped"
     world.check()
@@ -137,16 +137,16 @@ def test_the_database_is_left_in_peace_while_the_query_says_so(world: World) -> 
     world.sql("INSERT INTO load VALUES (0)")
     with running(world, throttle_query="SELECT busy FROM load") as run:
         world.sql("UPDATE load SET busy = 7")
-        run.until(lambda: run.doing.get("paused") == "--throttle-query answers 7")
+        run.until(lambda: run.progress.get("paused") == "--throttle-query answers 7")
         run.until(lambda: not run.migration.context.limiter._inside)
         before = run.moved
         time.sleep(1.2)
         assert run.moved == before < 150
         world.sql("DROP TABLE load")
-        run.until(lambda: "--throttle-query fails" in run.doing["paused"])
+        run.until(lambda: "--throttle-query fails" in run.progress["paused"])
         assert run.moved == before
         world.sql("CREATE TABLE load (busy INTEGER)")
-        run.until(lambda: not run.doing["paused"])
+        run.until(lambda: not run.progress["paused"])
         run.migration.context.limits.requests.set(None)
         assert run.future.result(120).exit_code == 0
     assert world.check(backend="new") == 150

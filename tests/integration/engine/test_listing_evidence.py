@@ -255,7 +255,7 @@ def test_a_source_deleted_while_its_copy_waits_leaves_a_copy_that_is_known_as_ou
     report = world.run(consistent_listings=("old",))
     assert (report.counts[OutcomeKind.MISSING], report.rows_left) == (1, 1)
     entry = world.journal["docs/1/d1.bin"]
-    assert (entry.state, entry.ours) == ("leftover", True)
+    assert (entry.state, entry.written_by_us) == ("unreferenced", True)
     world.contents["docs/1/d1.bin"] = b"restored with other content"
     world.old.fs.pipe(world.old._prepare_path("docs/1/d1.bin"), world.contents["docs/1/d1.bin"])
     assert world.run().exit_code == 0

@@ -426,7 +426,7 @@ def test_a_listing_that_is_no_evidence_is_not_used(
     assert told_in_bulk(world) == (0, 0)
     assert set(report.evidence) == {SAME_PLACE}
     assert world.check(backend="new") == FILES
-    assert "migrate_storage_seen" not in sa.inspect(world.engine).get_table_names()
+    assert "migrate_storage_listing" not in sa.inspect(world.engine).get_table_names()
 
 
 @BY_POSTGRES
@@ -552,8 +552,8 @@ def test_killed_in_the_middle_it_goes_on(
         assert done.returncode == 0, done.stderr
         assert outside.told(done, "report")["rows_left"] == 0
         assert world.check(backend="new") == named
-        assert {entry.state for entry in world.journal.values()} == {"held"}
-        assert "migrate_storage_seen" not in sa.inspect(world.engine).get_table_names()
+        assert {entry.state for entry in world.journal.values()} == {"verified"}
+        assert "migrate_storage_listing" not in sa.inspect(world.engine).get_table_names()
         told = [json.loads(line["new_value"]) for line in lines(world, "row") if line["table_name"] == "documents"]
         assert len(told) == documents
         assert killed > kills // 2 or documents < 1_000

@@ -66,7 +66,7 @@ def test_no_byte_passes_through_this_process_between_two_buckets_of_one_server(r
     assert "copy.service" in codes(report)
     assert world.check(backend="new") == named
     types_are_right(world, server, bucket)
-    assert {entry.ours for entry in world.journal.values()} == {True}
+    assert {entry.written_by_us for entry in world.journal.values()} == {True}
     held = {meta["path"] for page in obstore.list(server.store(bucket)) for meta in page}
     assert held == set(world.contents), "the probe is gone"
     world.close()
@@ -181,7 +181,7 @@ def test_what_stands_at_the_destination_is_not_copied_over(rclone_s3, sqlite_url
     report = world.run()
     assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.OCCUPIED: 1}
     assert server.client.get_object(Bucket=bucket, Key="docs/0/d0.bin")["Body"].read() == b"somebody else's"
-    assert {name: entry.ours for name, entry in world.journal.items()}["docs/1/d1.bin"] is False
+    assert {name: entry.written_by_us for name, entry in world.journal.items()}["docs/1/d1.bin"] is False
 
 
 @pytest.fixture

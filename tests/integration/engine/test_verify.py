@@ -116,7 +116,7 @@ def test_how_equality_is_proved(
     assert verified.evidence == evidence
     assert (source.reads, destination.reads) == reads
     assert verified.sha256 == hashlib.sha256(b"content").hexdigest()
-    assert verified.ours is True
+    assert verified.written_by_us is True
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -226,5 +226,9 @@ def test_what_stands_there_already_is_compared_by_its_bytes(server: ObstoreStore
     obstore.put(server._store, "again", b"content")
     equal = compare_content(ObjectAt(server, "right"), ObjectAt(server, "again"), RETRY)
     assert equal is not None
-    assert (equal.evidence, equal.ours, equal.sha256) == ("both read", False, sha256_of(ObjectAt(server, "right")))
+    assert (equal.evidence, equal.written_by_us, equal.sha256) == (
+        "both read",
+        False,
+        sha256_of(ObjectAt(server, "right")),
+    )
     assert compare_content(ObjectAt(server, "right"), ObjectAt(server, "wrong"), RETRY) is None

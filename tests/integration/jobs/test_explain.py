@@ -36,7 +36,7 @@ def test_the_stages_of_a_row(world: World) -> None:
     assert f"names new:{D0}" in told
     assert f"run {run.run} copied it from old:{D0} (rewritten, proved by local source, read back" in told
     assert told.count("as journaled") == 2
-    assert f"run {run.run}: swapped, from old:{D0} to new:{D0}" in told
+    assert f"run {run.run}: repointed, from old:{D0} to new:{D0}" in told
     assert f"now: a revert would name old:{D0} again" in told
     world.new.fs.put(D0, b"other")
     told = story(world, "1")
@@ -47,7 +47,7 @@ def test_the_stages_of_a_row(world: World) -> None:
     assert Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0)).run().exit_code == 0
     told = story(world, "1")
     assert f"run {run.run}: reverted" in told
-    assert f"run {run.run} to new: leftover, rewritten" in told
+    assert f"run {run.run} to new: unreferenced, rewritten" in told
     assert "now: a run uses the copy while both sides are as journaled" in told
 
 

@@ -58,7 +58,7 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
     assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
     world.check(backend="new")
     assert not [table for table in sa.inspect(world.engine).get_table_names() if table.startswith(PREFIX)]
-    assert states(journal) == {"swapped": report.rows_moved}
+    assert states(journal) == {"repointed": report.rows_moved}
     assert world.run(journal=journal).resumed
     world.close()
 
@@ -66,8 +66,8 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("moment", "then"),
     [
-        ("migrate_storage.database.compare_and_swap:CompareAndSwap.swap_all", "kept"),
-        ("migrate_storage.journal.rows:RowRepository.complete_intents", "swapped"),
+        ("migrate_storage.database.compare_and_swap:CompareAndSwap.swap_all", "superseded"),
+        ("migrate_storage.journal.rows:RowRepository.complete_intents", "repointed"),
     ],
     ids=["between intent and swap", "between swap and settling"],
 )
@@ -80,11 +80,11 @@ def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, mom
     done = outside.forked(postgres_url, old, new, "--journal", journal, steps=1, of=moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert states(journal) == {"intent": 20}
-    assert {value["backend"] for value in world.raw()} == {"old" if then == "kept" else "new"}
+    assert {value["backend"] for value in world.raw()} == {"old" if then == "superseded" else "new"}
     report = world.run(journal=journal, lease_ttl=1.0)
     assert (report.exit_code, report.rows_left) == (0, 0)
-    assert report.rows_moved == (20 if then == "kept" else 0)
-    assert states(journal) == ({"kept": 20, "swapped": 20} if then == "kept" else {"swapped": 20})
+    assert report.rows_moved == (20 if then == "superseded" else 0)
+    assert states(journal) == ({"superseded": 20, "repointed": 20} if then == "superseded" else {"repointed": 20})
     assert world.check(backend="new") == 20
     world.close()
 
@@ -102,9 +102,9 @@ def test_killed_inside_the_common_transaction(database_url: str, tmp_path: Path,
     assert {entry.state for entry in world.journal.values()} == {"intent"}
     report = world.run(lease_ttl=1.0)
     assert (report.exit_code, report.rows_moved) == (0, 20)
-    assert states(database_url) == {"swapped": 20}
+    assert states(database_url) == {"repointed": 20}
     # The killed run may have written these copies, or somebody else: nothing tells, so they are never removed.
-    assert {entry.ours for entry in world.journal.values()} == {None}
+    assert {entry.written_by_us for entry in world.journal.values()} == {None}
     assert world.check(backend="new") == 20
     world.close()
 

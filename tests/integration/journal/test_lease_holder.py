@@ -29,10 +29,10 @@ def started(url: str, backends: tuple[places.Registration, ...], *arguments: str
 def each_row_once(world: World, named: int) -> None:
     assert world.check(backend="new") == named
     twice = world.sql(
-        "SELECT row_id FROM migrate_storage_row WHERE state = 'swapped' GROUP BY row_id HAVING count(*) > 1"
+        "SELECT row_id FROM migrate_storage_row WHERE state = 'repointed' GROUP BY row_id HAVING count(*) > 1"
     )
     assert twice == []
-    assert {entry.state for entry in world.journal.values()} == {"held"}
+    assert {entry.state for entry in world.journal.values()} == {"verified"}
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +20,11 @@ from migrate_storage.database.connection import Database
 from migrate_storage.journal import Journal, steps
 from migrate_storage.journal.migrate import migrate_tables
 from migrate_storage.journal.statements import write_sql
-from migrate_storage.journal.steps import QualifyName, Statement, Step
+from migrate_storage.journal.states import ObjectState, RowState
+from migrate_storage.journal.steps import OBJECT_STATES, ROW_STATES, Statement, Step, needed_statements
+from migrate_storage.journal.table_names import TableNames
 from tests.support.cli.project import APPLICATION, Project, one_line_of
+from tests.support.journal import earlier_versions
 
 CRASH = """
     import os, signal, sys
@@ -32,22 +38,18 @@ CRASH = """
         del sys.argv[1:3]
         for step in MADE_UP[-2:]:
             for statement in step.statements:
-                def sql(connection, qualify, original=statement.sql, number=done):
+                def sql(connection, names, original=statement.sql, number=done):
                     if number == wanted:
                         os.kill(os.getpid(), signal.SIGKILL)
-                    return original(connection, qualify)
+                    return original(connection, names)
                 object.__setattr__(statement, "sql", sql)
                 done += 1
     sys.exit(main())
 """
 
 
-def _has_column(connection: sa.Connection, table: str, column: str) -> bool:
-    return column in {each["name"] for each in sa.inspect(connection).get_columns(table)}
-
-
-def _is_filled(connection: sa.Connection, qualify: QualifyName) -> bool:
-    statement = f"SELECT count(*) FROM {qualify('run')} WHERE author IS NULL"
+def _is_filled(connection: sa.Connection, names: TableNames) -> bool:
+    statement = f"SELECT count(*) FROM {names.qualify('run')} WHERE author IS NULL"
     return not connection.exec_driver_sql(statement).scalar_one()
 
 
@@ -59,11 +61,11 @@ MADE_UP = (
         summary="runs have an author",
         statements=(
             Statement(
-                sql=lambda _, qualify: f"ALTER TABLE {qualify('run')} ADD COLUMN author VARCHAR(20)",
-                done=lambda connection, _: _has_column(connection, "migrate_storage_run", "author"),
+                sql=lambda _, names: f"ALTER TABLE {names.qualify('run')} ADD COLUMN author VARCHAR(20)",
+                done=lambda connection, names: names.has_column(connection, "run", "author"),
             ),
             Statement(
-                sql=lambda _, qualify: f"UPDATE {qualify('run')} SET author = 'unknown' WHERE author IS NULL",
+                sql=lambda _, names: f"UPDATE {names.qualify('run')} SET author = 'unknown' WHERE author IS NULL",
                 done=_is_filled,
             ),
         ),
@@ -72,8 +74,8 @@ MADE_UP = (
         summary="leases have a host",
         statements=(
             Statement(
-                sql=lambda _, qualify: f"ALTER TABLE {qualify('lease')} ADD COLUMN host VARCHAR(20)",
-                done=lambda connection, _: _has_column(connection, "migrate_storage_lease", "host"),
+                sql=lambda _, names: f"ALTER TABLE {names.qualify('lease')} ADD COLUMN host VARCHAR(20)",
+                done=lambda connection, names: names.has_column(connection, "lease", "host"),
             ),
         ),
     ),
@@ -161,6 +163,17 @@ def test_refused_while_the_tables_are_in_use(database_url: str, monkeypatch: pyt
         assert migrate_tables(journal.database, journal.tables)
 
 
+def execute_by_hand(url: str, text: str) -> None:
+    """Execute statements as a person does who pipes them into the database's own client."""
+    with contextlib.closing(sa.create_engine(url).raw_connection()) as raw:
+        if url.startswith("sqlite"):
+            raw.driver_connection.isolation_level = None  # type: ignore[union-attr]
+        cursor = raw.cursor()
+        for statement in text.split(";\n")[:-1]:
+            cursor.execute(statement)
+        raw.commit()
+
+
 @pytest.mark.usefixtures("made_up")
 def test_a_person_can_run_the_statements(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with journal_in(database_url) as journal:
@@ -169,13 +182,7 @@ def test_a_person_can_run_the_statements(database_url: str, monkeypatch: pytest.
         monkeypatch.setattr(steps, "STEPS", MADE_UP)
         text = journal.database.transaction(lambda connection: write_sql(connection, journal.tables))
         assert text.startswith(f"BEGIN;\n-- {BASE + 1}: runs have an author\n")
-        with contextlib.closing(sa.create_engine(database_url).raw_connection()) as raw:
-            if database_url.startswith("sqlite"):
-                raw.driver_connection.isolation_level = None  # type: ignore[union-attr]
-            cursor = raw.cursor()
-            for statement in text.split(";\n")[:-1]:
-                cursor.execute(statement)
-            raw.commit()
+        execute_by_hand(database_url, text)
         assert version(journal) == BASE + 2
         journal.prepare()
 
@@ -210,37 +217,154 @@ def test_killed_and_continued(empty: Project, database_url: str) -> None:
     assert not list((empty.directory / "old").rglob("*.txt"))
 
 
-def make_older(journal: Journal) -> None:
-    """Give a journal the tables and the number of version 1."""
-
-    def change(connection: sa.Connection) -> None:
-        for table in (journal.tables.rekey, journal.tables.rekey_object):
-            table.drop(connection)
-        connection.execute(sa.update(journal.tables.version).values(version=1))
-
-    journal.database.transaction(change)
-
-
-def describe_tables(journal: Journal) -> dict[str, list[tuple[str, str, bool]]]:
-    def describe(connection: sa.Connection) -> dict[str, list[tuple[str, str, bool]]]:
+def describe_tables(journal: Journal) -> dict[str, list[tuple[str, ...]]]:
+    def describe(connection: sa.Connection) -> dict[str, list[tuple[str, ...]]]:
         inspector = sa.inspect(connection)
         return {
-            table.name: [
-                *((each["name"], str(each["type"]), bool(each["nullable"])) for each in inspector.get_columns(table.name)),
-                (",".join(inspector.get_pk_constraint(table.name)["constrained_columns"]), "", False),
+            table: [
+                *((each["name"], _type_of(each["type"]), str(each["nullable"])) for each in inspector.get_columns(table)),
+                tuple(inspector.get_pk_constraint(table)["constrained_columns"]),
+                *sorted((str(each["name"]), str(each["unique"]), *map(str, each["column_names"])) for each in inspector.get_indexes(table)),
             ]
-            for table in journal.tables.metadata.sorted_tables
+            for table in inspector.get_table_names()
         }  # fmt: skip
 
+    def _type_of(found: sa.types.TypeEngine[object]) -> str:
+        # SQLite ignores the length of a text.
+        return re.sub(r"VARCHAR\(\d+\)", "VARCHAR", str(found)) if sqlite else str(found)
+
+    sqlite = journal.database.dialect.name == "sqlite"
     return journal.database.transaction(describe)
 
 
-def test_the_steps_make_the_tables_that_a_new_journal_has(database_url: str) -> None:
+def read_values(journal: Journal) -> dict[str, object]:
+    """The values that :func:`insert_every_state` inserted, by what they are."""
+
+    def read(connection: sa.Connection) -> dict[str, object]:
+        objects, rows, run, shard, loss = (
+            connection.execute(sa.select(table)).mappings().all()
+            for table in (tables.object, tables.row, tables.run, tables.shard, tables.known_loss)
+        )
+        return {
+            "objects": {row["source_path"]: (row["state"], row["written_by_us"], row["shard"]) for row in objects},
+            "rows": {row["run"]: row["state"] for row in rows},
+            "run": [(row["control"], row["progress"]) for row in run],
+            "shard": [(row["number"], row["progress"]) for row in shard],
+            "loss": [(row["path"], row["marked_by"]) for row in loss],
+        }
+
+    tables = journal.tables
+    return journal.database.transaction(read)
+
+
+EXPECTED = {
+    "objects": {
+        state: (OBJECT_STATES.get(state, state), state == "held", 7) for state in earlier_versions.STATES["object"]
+    },
+    "rows": {state: ROW_STATES.get(state, state) for state in earlier_versions.STATES["row"]},
+    "run": [('{"paused": true}', '{"bytes": 3}')],
+    "shard": [(0, '{"bytes": 3}')],
+    "loss": [("lost", "me")],
+}
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_every_state_of_an_earlier_version(database_url: str, before: int) -> None:
+    """The statements are interrupted at each, and continued."""
     with journal_in(database_url) as journal:
         journal.prepare()
-        made = describe_tables(journal)
-        make_older(journal)
-        assert len(migrate_tables(journal.database, journal.tables)) == BASE - 1
+        new = describe_tables(journal)
+        journal.database.transaction(journal.tables.drop)
+        journal.database.transaction(lambda connection: earlier_versions.create_tables(connection, before))
+        journal.database.transaction(earlier_versions.insert_every_state)
+        for number, statement in journal.database.transaction(lambda connection: _list_needed(connection, before)):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
+                patch.setattr(steps, "STEPS", _interrupt_steps(number, statement))
+                migrate_tables(journal.database, journal.tables)
+        migrate_tables(journal.database, journal.tables)
         assert version(journal) == BASE
         journal.prepare()
-        assert describe_tables(journal) == made
+        assert describe_tables(journal) == new
+        assert read_values(journal) == EXPECTED
+
+
+def _list_needed(connection: sa.Connection, before: int) -> list[tuple[int, Statement]]:
+    """The statements that a database of a version needs, each with the index of its step."""
+    pending = list(enumerate(steps.STEPS))[before - steps.FIRST_VERSION :]
+    return [(number, statement) for number, step in pending for statement in needed_statements(step, connection)]
+
+
+def _interrupt_steps(number: int, statement: Statement) -> tuple[Step, ...]:
+    """The steps, of which one statement fails."""
+
+    def fail(_connection: sa.Connection, _names: TableNames) -> str:
+        raise ZeroDivisionError
+
+    statements = (replace(each, sql=fail) if each is statement else each for each in steps.STEPS[number].statements)
+    changed = replace(steps.STEPS[number], statements=tuple(statements))
+    return (*steps.STEPS[:number], changed, *steps.STEPS[number + 1 :])
+
+
+def test_a_person_can_run_the_statements_of_an_earlier_version(database_url: str) -> None:
+    with journal_in(database_url) as journal:
+        journal.database.transaction(lambda connection: earlier_versions.create_tables(connection, 1))
+        journal.database.transaction(earlier_versions.insert_every_state)
+        text = journal.database.transaction(lambda connection: write_sql(connection, journal.tables))
+        assert "\n-- 3: " in text
+        execute_by_hand(database_url, text)
+        journal.prepare()
+        assert read_values(journal) == EXPECTED
+
+
+def test_no_new_word_is_an_old_one() -> None:
+    """So a statement that is executed twice changes a value once."""
+    for words, states in ((OBJECT_STATES, ObjectState), (ROW_STATES, RowState)):
+        assert not set(words) & set(words.values())
+        assert len(set(words.values())) == len(words)
+        assert set(words.values()) <= set(states)
+    for table, states in (("object", ObjectState), ("row", RowState)):
+        words = {**OBJECT_STATES, **ROW_STATES}
+        assert {words.get(state, state) for state in earlier_versions.STATES[table]} == set(states)
+
+
+def test_runs_of_version_1_are_resumed_reverted_and_purged(empty: Project, database_url: str) -> None:
+    """Of six documents one run re-pointed two, another one two more before it was killed."""
+    empty.environment["APP_DATABASE"] = database_url
+    empty.write(APPLICATION)
+    empty.fill(6)
+    with journal_in(database_url) as journal:
+
+        def write(connection: sa.Connection) -> None:
+            earlier_versions.create_tables(connection, 1)
+            for run, state, numbers in (("20250101-a", "limited", (0, 1)), ("20250101-b", "running", (2, 3))):
+                earlier_versions.insert_run(connection, run, state=state)
+                for number in numbers:
+                    earlier_versions.repoint_document(connection, empty.directory, number, run)
+            earlier_versions.intend_document(connection, empty.directory, 4, "20250101-b")
+
+        journal.database.transaction(write)
+    app = ("--app", "app")
+    assert "run 'migrate-storage journal migrate'" in one_line_of(empty("runs", *app))
+    ended = empty("journal", "migrate", *app)
+    assert ended.returncode == 0, ended.stderr
+    assert "3: " in ended.stdout
+
+    def backends() -> list[str]:
+        with sa.create_engine(database_url).connect() as connection:
+            values = connection.exec_driver_sql("SELECT file FROM document ORDER BY id").scalars()
+            return [(json.loads(value) if isinstance(value, str) else value)["backend"] for value in values]
+
+    def call(*words: str) -> str:
+        ended = empty(*words, *app)
+        assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    assert backends() == ["new"] * 4 + ["old"] * 2
+    call("run", "--from", "old", "--to", "new")
+    assert backends() == ["new"] * 6
+    call("revert", "20250101-a")
+    assert backends() == ["old"] * 2 + ["new"] * 4
+    call("purge", "20250101-b", "--older-than", "0s", "--visible-tables-only", "--yes")
+    left = sorted(path.name for path in (empty.directory / "old").rglob("*.txt"))
+    assert left == ["0.txt", "1.txt", "4.txt", "5.txt"]
+    call("verify", "--key", "new")

@@ -26,6 +26,7 @@ from migrate_storage.jobs.run import passes
 from migrate_storage.jobs.verify.job import Audit, AuditOptions
 from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, object_id
 from migrate_storage.journal.migrate import migrate_tables
+from migrate_storage.journal.steps import STEPS
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.statistics import figures
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -158,14 +159,14 @@ def journaled(world: World, report: Report, rows_of_all: int) -> Any:
         }
         sums = figures(report, journal)
         return (
-            [(each.source_path, each.destination_path, each.state, each.size, each.ours, each.outcome) for each in (found[id_] for id_ in ids)],
-            sorted(record.source_path for batch in objects.in_states("held", run=run) for record in batch),
+            [(each.source_path, each.destination_path, each.state, each.size, each.written_by_us, each.outcome) for each in (found[id_] for id_ in ids)],
+            sorted(record.source_path for batch in objects.in_states("verified", run=run) for record in batch),
             sorted(record.source_path for batch in objects.of_run(run) for record in batch),
-            objects.count(run), sum(objects.count_evidence(run).values()), objects.any_in("held"),
+            objects.count(run), sum(objects.count_evidence(run).values()), objects.any_in("verified"),
             [[(row["pk"], json.loads(row["old_value"]), json.loads(row["new_value"])["filename"]) for row in group] for group in rows.repointed_by([run])],
             [row["pk"] for row in rows.of_object(ids[0])], rows.of_object("0" * 32),
             rows.count_by_column(run), rows.count_repointed(run), rows.last_repointed([run]) is not None,
-            sorted(row["row_id"] for batch in rows.in_state("swapped", run=run) for row in batch),
+            sorted(row["row_id"] for batch in rows.in_state("repointed", run=run) for row in batch),
             sums.objects, sums.outcomes, sum(share.bytes for share in sums.evidence.values()), sums.columns,
         )  # fmt: skip
 
@@ -234,7 +235,7 @@ def test_a_journal_of_the_version_before_goes_on(
             connection.exec_driver_sql("UPDATE migrate_storage_version SET version = 1")
         with pytest.raises(ConfigurationError, match="journal migrate"):
             world.run()
-        assert len(migrate_tables(journal.database, journal.tables)) == 1
+        assert len(migrate_tables(journal.database, journal.tables)) == len(STEPS)
         monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
         world.add(*(Document(id=100 + n, title="t", file=world.file(f"b/later/{n}")) for n in range(9)))
         assert (world.run().rows_moved, len(list(journal.rekeyed.rows()))) == (9, 1)
@@ -278,9 +279,9 @@ def test_an_object_that_several_rows_name_is_counted_once(database: str, tmp_pat
         assert sorted(row["pk"] for row in journal.rows.of_object(shared)) == ["[2]", "[38]", "[4]", "[6]"]
         last = records[-1].id if records[-1].id != shared else records[0].id
         journal.database.transaction(lambda connection: journal.rekeyed.unpack_objects(connection, [last]))
-        assert journal.objects.find([shared])[shared].state == "held"
-        journal.objects.set_state(shared, "leftover")
-        assert journal.objects.find([shared])[shared].state == "leftover"
+        assert journal.objects.find([shared])[shared].state == "verified"
+        journal.objects.set_state(shared, "unreferenced")
+        assert journal.objects.find([shared])[shared].state == "unreferenced"
         assert sum(journal.objects.count(report.run).values()) == 17
         assert sorted(row["pk"] for row in journal.rows.of_object(shared)) == ["[2]", "[38]", "[4]", "[6]"]
         assert journal.rows.count_repointed(report.run) == 20

@@ -124,7 +124,7 @@ class Site:
         """Count the rows that were re-pointed so far."""
         if not self.world.sql("SELECT 1 FROM pg_tables WHERE tablename = 'migrate_storage_row'"):
             return 0
-        return int(self.world.sql("SELECT count(*) FROM migrate_storage_row WHERE state = 'swapped'")[0][0])
+        return int(self.world.sql("SELECT count(*) FROM migrate_storage_row WHERE state = 'repointed'")[0][0])
 
     def moved_at_rest(self) -> int:
         """Count the rows that were re-pointed, once the count is the same for a second."""

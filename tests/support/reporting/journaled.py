@@ -87,7 +87,7 @@ def journaled(journal: Journal, count: int, *, hostile: bool = False, one_in: in
             counts[kind] = counts.get(kind, 0) + 1
             yield ObjectRecord(
                 id=digest("s", str(number)), run=run, source_key="old", source_path=path, destination_key="new", destination_path=path,
-                state="held" if kind.done else "listed", outcome=kind, reason=reason or None, evidence=proof or None, size=size,
+                state="verified" if kind.done else "unresolved", outcome=kind, reason=reason or None, evidence=proof or None, size=size,
                 seconds=0.01 + size / 40e6 * rng.random(), updated=at,
             ), column  # fmt: skip
 
@@ -97,10 +97,10 @@ def journaled(journal: Journal, count: int, *, hostile: bool = False, one_in: in
             {
                 "run": run, "table_schema": None, "table_name": column.table, "column_name": column.column, "pk": "[]",
                 "row_id": entry.id, "objects": json.dumps([entry.id]), "old_value": "{}", "new_value": "{}",
-                "state": "swapped", "at": entry.updated,
+                "state": "repointed", "at": entry.updated,
             }
             for entry, column in batch
-            if entry.state == "held"
+            if entry.state == "verified"
         ]  # fmt: skip
         journal.database.transaction(partial(_insert, ((table.object, objects), (table.row, swapped))))
     total = sum(number for kind, number in counts.items() if not kind.done)

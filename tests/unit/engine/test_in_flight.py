@@ -9,7 +9,7 @@ import pytest
 from migrate_storage.core.model import Column, Location, ObjectMeta, OutcomeKind, RowRef, Slot
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row
-from migrate_storage.engine.in_flight import ObjectState, PendingObject, PendingRow
+from migrate_storage.engine.in_flight import PendingObject, PendingRow, PendingState
 from migrate_storage.engine.plan import Action, Item
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import Verified
@@ -56,7 +56,7 @@ def test_a_concluded_object_gives_no_proof(verified: Verified | None) -> None:
     of, row = pending("a"), row_of(1, "a")
     of.attach(row, item_of("a"))
     assert [of.resolve_row(each) for each in of.conclude(result(of, verified=verified))] == [False]
-    assert of.state is ObjectState.DONE
+    assert of.state is PendingState.DONE
     assert of.needs_no_repointing
 
 
@@ -70,7 +70,7 @@ def test_its_states() -> None:
     of.begin_repointing(result(of, verified=VERIFIED))
     states.append(of.state)
     assert of.fail(OutcomeKind.CHANGED, "why").kind is OutcomeKind.CHANGED
-    assert [*states, of.state] == list(ObjectState)
+    assert [*states, of.state] == list(PendingState)
 
 
 def test_another_write_that_won_in_each_row_is_known_and_a_recopy_has_the_updated_rows() -> None:
@@ -83,7 +83,7 @@ def test_another_write_that_won_in_each_row_is_known_and_a_recopy_has_the_update
     assert of.lost_rows_reason
     of.mark_tried(rows[1], '{"new": 1}', refusal="")
     assert not of.lost_rows_reason
-    record = ObjectRecord(id="a", run="r", source_key="old", source_path="a", destination_key="new", destination_path="a", state="held")  # fmt: skip
+    record = ObjectRecord(id="a", run="r", source_key="old", source_path="a", destination_key="new", destination_path="a", state="verified")  # fmt: skip
     again = of.recopied(record)
     assert (again.recopies, again.task.record, again.refs) == (1, record, of.refs)
     assert [row.row.value for row in again.conclude(result(again))] == ['{"new": 1}']

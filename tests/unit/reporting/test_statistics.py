@@ -55,7 +55,7 @@ def test_a_run_of_any_length_has_a_few_spans(journal: Journal, seconds: float) -
 def test_what_a_later_purge_wrote_is_in_no_span(journal: Journal) -> None:
     report = journaled(journal, 10)
     line = next(entry for batch in journal.objects.of_run(report.run) for entry in batch)
-    journal.objects.set_state(line.id, "purged")
+    journal.objects.set_state(line.id, "source_deleted")
     found = figures(report, journal)
     assert (found.objects, found.elsewhen, sum(span.objects for span in found.spans)) == (10, 1, 9)
 

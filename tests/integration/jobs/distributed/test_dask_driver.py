@@ -153,16 +153,16 @@ def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]
     site.fill(COUNT)
     [driver] = start_halfway(site, ("run", *cluster.serve(site), "--concurrency", "2"))
     site.do("control", "pause")
-    doing = "SELECT doing FROM migrate_storage_run WHERE kind <> 'census'"
-    until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
+    progress = "SELECT progress FROM migrate_storage_run WHERE kind <> 'census'"
+    until(lambda: (told := site.world.sql(progress)[0][0]) and json.loads(told)["paused"])
     status = json.loads(site.do("status", "--json")[0])
     check_schema(status, "run.json")
-    assert status["doing"]["ranges"] == 2
+    assert status["progress"]["ranges"] == 2
     site.open_gate()
     still = site.moved_at_rest()
     site.close_gate()
     site.do("control", "resume")
-    until(lambda: not json.loads(site.world.sql(doing)[0][0])["paused"])
+    until(lambda: not json.loads(site.world.sql(progress)[0][0])["paused"])
     site.open_gate()
     until(lambda: site.moved() > still)
     site.close_gate()

@@ -126,15 +126,15 @@ def test_a_hand_on_all_of_them(site: Site) -> None:
     site.fill(COUNT)
     shards = start_halfway(site, *(("run", "--shard", f"{number}/2", "--concurrency", "2") for number in range(2)))
     site.do("control", "pause")
-    doing = "SELECT doing FROM migrate_storage_run WHERE kind <> 'census'"
-    until(lambda: (told := site.world.sql(doing)[0][0]) and json.loads(told)["paused"])
+    progress = "SELECT progress FROM migrate_storage_run WHERE kind <> 'census'"
+    until(lambda: (told := site.world.sql(progress)[0][0]) and json.loads(told)["paused"])
     site.do("control", "set", "--concurrency", "6")
-    until(lambda: json.loads(site.world.sql(doing)[0][0])["most_concurrency"] == 6)
+    until(lambda: json.loads(site.world.sql(progress)[0][0])["most_concurrency"] == 6)
     said, _ = site.do("status")
     assert "paused" in said
     still = site.moved()
     site.do("control", "resume")
-    until(lambda: not json.loads(site.world.sql(doing)[0][0])["paused"])
+    until(lambda: not json.loads(site.world.sql(progress)[0][0])["paused"])
     site.open_gate()
     until(lambda: site.moved() > still)
     site.close_gate()

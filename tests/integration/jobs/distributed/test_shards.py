@@ -217,7 +217,7 @@ def test_who_lost_a_range_finds_it_before_it_writes(journal: Journal) -> None:
         own._until = 0.0
         with pytest.raises(StoppedError):
             pace.requests.acquire(1)
-        ledger = ShardRecorder(journal, journal.database, run, part=0, check=mine.check)
+        ledger = ShardRecorder(journal, journal.database, run, shard=0, check=mine.check)
         with pytest.raises(StoppedError):
             ledger.repoint_rows((), ())
         with pytest.raises(StoppedError):
@@ -239,7 +239,7 @@ def test_one_object_is_carried_by_one_range(journal: Journal) -> None:
     told = {"stopping": threading.Event(), "lost": lambda _: None}
     work = _work(journal)
     run = ShardCoordinator(journal, work, **told).begin(total=2, into=2)  # type: ignore[arg-type]
-    ledgers = [ShardRecorder(journal, journal.database, run, part=part, check=lambda: None) for part in (0, 1)]
+    ledgers = [ShardRecorder(journal, journal.database, run, shard=part, check=lambda: None) for part in (0, 1)]
     with ShardCoordinator(journal, work, **told).take(run, 0), ShardCoordinator(journal, work, **told).take(run, 1):  # type: ignore[arg-type]
         found: list[int] = []
 
@@ -253,7 +253,7 @@ def test_one_object_is_carried_by_one_range(journal: Journal) -> None:
         for thread in threads:
             thread.join()
         assert sorted(found) == [0, 8]
-        assert {entry.part for entry in journal.objects.find([letter * 32 for letter in "abcdefgh"]).values()} == {
+        assert {entry.shard for entry in journal.objects.find([letter * 32 for letter in "abcdefgh"]).values()} == {
             0 if not ledgers[0].elsewhere else 1
         }
         # It says so again of its own, and the other still leaves them alone.
@@ -325,6 +325,6 @@ def test_ranges_are_forgotten_with_their_run(journal: Journal) -> None:
 
 def test_tables_know_the_ranges(journal: Journal) -> None:
     statements = journal.database.transaction(partial(write_sql, tables=journal.tables))
-    assert "migrate_storage_range" in statements
+    assert "migrate_storage_shard" in statements
     journal.database.transaction(journal.tables.drop)
     assert not journal.exists

@@ -437,7 +437,7 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
         assert places_of(world) == before, f"killed at step {number}"
         # A copy that is kept for a job which may yet wake up goes with the next one, when that time is over.
         world.sql(
-            "UPDATE migrate_storage_object SET updated = updated - :drain WHERE state = 'deleting'",
+            "UPDATE migrate_storage_object SET updated = updated - :drain WHERE state = 'quarantine_deleting'",
             drain=COPY_RETENTION_AFTER_CRASH_SECONDS,
         )
         assert orphans(world, restore="all", yes=True).exit_code == 0
@@ -543,7 +543,7 @@ def test_a_known_loss_fails_no_audit_and_no_run(worlds: World) -> None:
     assert orphans(world).exit_code == 1
     done = orphans(world, acknowledge_missing="burnt in May", yes=True)
     assert (done.exit_code, done.counts) == (0, {KNOWN: 1, SKIPPED: 2})
-    [(reason, by, path)] = world.sql("SELECT reason, marked_by, path FROM migrate_storage_mark")
+    [(reason, by, path)] = world.sql("SELECT reason, marked_by, path FROM migrate_storage_known_loss")
     assert (reason, path) == ("burnt in May", D0) and "@" in by
     assert (orphans(world).exit_code, found(world, KNOWN)) == (0, {D0})
     seen = verify(world)

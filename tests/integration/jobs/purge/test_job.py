@@ -76,7 +76,7 @@ def test_everything_that_was_moved_goes_and_every_row_still_opens(moved: World) 
     assert report.bytes_moved == sum(map(len, moved.contents.values())), "the bytes that were freed"
     assert left(moved) == set()
     assert moved.check(backend="new") == 5
-    assert {entry.state for entry in moved.journal.values()} == {"purged"}
+    assert {entry.state for entry in moved.journal.values()} == {"source_deleted"}
     again = purge(moved)
     assert (again.exit_code, again.objects) == (0, 0)
 
@@ -119,7 +119,7 @@ def test_what_is_not_journaled_as_verified(moved: World, outcome: str) -> None:
     assert left(moved) == {D0}
 
 
-@pytest.mark.parametrize("state", ["intent", "leftover", "listed"])
+@pytest.mark.parametrize("state", ["intent", "unreferenced", "unresolved"])
 def test_what_is_not_journaled_as_held(moved: World, state: str) -> None:
     moved.sql("UPDATE migrate_storage_object SET state = :state WHERE source_path = :path", state=state, path=D0)
     assert purge(moved).counts == {OutcomeKind.PURGED: 4}
@@ -436,7 +436,7 @@ def leftovers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(CompareAndSwap, "swap_all", swap_all)
         world.run()
-    assert {name for name, entry in world.journal.items() if entry.state == "leftover"} == {D0, D1}
+    assert {name for name, entry in world.journal.items() if entry.state == "unreferenced"} == {D0, D1}
 
 
 def test_leftovers_go_only_while_they_are_what_we_put(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +448,7 @@ def test_leftovers_go_only_while_they_are_what_we_put(world: World, monkeypatch:
         world.new.get_content(D0)
     assert world.new.get_content(D1) == bytes(reversed(world.contents[D1]))
     assert len(left(world)) == 5, "sources are not touched"
-    assert world.journal[D0].state == "removed"
+    assert world.journal[D0].state == "copy_deleted"
     assert world.check(backend="new") == 3
 
 
@@ -457,7 +457,7 @@ def test_leftovers_that_must_stay(world: World, tmp_path: Path, monkeypatch: pyt
     leftovers(world, monkeypatch)
     options: dict[str, Any] = {}
     if breach in ("not ours", "unknown"):
-        world.sql("UPDATE migrate_storage_object SET ours = :ours WHERE source_path = :path", ours=False if breach == "not ours" else None, path=D0)  # fmt: skip
+        world.sql("UPDATE migrate_storage_object SET written_by_us = :ours WHERE source_path = :path", ours=False if breach == "not ours" else None, path=D0)  # fmt: skip
     elif breach == "named":
         reference(world, D0, key="new")
     elif breach == "listed":
@@ -514,7 +514,7 @@ def test_killed_between_the_intent_and_its_end(moved: World, monkeypatch: pytest
         patch.setattr(ObstoreStore, "delete", delete_obstore)
         with pytest.raises(_Death):
             purge(moved)
-    [name] = [name for name, entry in moved.journal.items() if entry.state == "purging"]
+    [name] = [name for name, entry in moved.journal.items() if entry.state == "source_deleting"]
     assert (name in left(moved)) is not deleted
     report = purge(moved)
     assert (report.counts, report.exit_code) == ({OutcomeKind.PURGED: 5}, 0)
@@ -522,14 +522,14 @@ def test_killed_between_the_intent_and_its_end(moved: World, monkeypatch: pytest
         {"copy verified again": 4, "deleted before": 1} if deleted else {"copy verified again": 5}
     )
     assert left(moved) == set()
-    assert {entry.state for entry in moved.journal.values()} == {"purged"}
+    assert {entry.state for entry in moved.journal.values()} == {"source_deleted"}
 
 
 def test_one_that_a_killed_purge_had_in_hand_is_judged_anew(moved: World) -> None:
-    moved.sql("UPDATE migrate_storage_object SET state = 'purging' WHERE source_path = :path", path=D0)
+    moved.sql("UPDATE migrate_storage_object SET state = 'source_deleting' WHERE source_path = :path", path=D0)
     reference(moved, D0)
     assert purge(moved).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
-    assert moved.journal[D0].state == "held"
+    assert moved.journal[D0].state == "verified"
     assert left(moved) == {D0}
 
 

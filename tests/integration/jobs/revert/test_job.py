@@ -81,14 +81,14 @@ def test_after_a_run_everything_is_as_before_and_a_run_moves_it_again(worlds: Wo
         "updated_at"
     )
     assert world.check(backend="old") == count
-    assert {entry.state for entry in world.journal.values()} == {"leftover"}
+    assert {entry.state for entry in world.journal.values()} == {"unreferenced"}
     for name, content in world.contents.items():
         assert world.new.get_content(name) == content, "an undo deletes nothing"
     nothing = revert(world)
     assert (nothing.exit_code, nothing.objects) == (0, 0)
     assert world.run().exit_code == 0
     assert world.check(backend="new") == count
-    assert {entry.state for entry in world.journal.values()} == {"held"}
+    assert {entry.state for entry in world.journal.values()} == {"verified"}
     assert revert(world).rows_moved == 56
     assert world.check(backend="old") == count
 

@@ -39,7 +39,7 @@ def test_a_later_run_moves_no_bytes(copied: World) -> None:
     assert report.evidence == {"journal": len(copied.contents)}
     assert report.resumed
     assert copied.check(backend="new") == 8 + 6
-    assert {entry.ours for entry in copied.journal.values()} == {True}
+    assert {entry.written_by_us for entry in copied.journal.values()} == {True}
 
 
 def test_copying_again_moves_no_bytes_either(copied: World) -> None:

@@ -40,10 +40,10 @@ def test_what_stands_there_already(destination: places.Registration, tmp_path: P
     assert world.new.get_content(other) == b"somebody else's"
     assert world.new.head(same) == before, "what is equal is used as it is"
     assert world.check() == 5
-    ours = {name: (entry.state, entry.ours) for name, entry in world.journal.items()}
-    assert ours[same] == ("held", False), "never removed by us"
-    assert ours[other] == ("listed", None)
-    assert ours["docs/2/d2.bin"] == ("held", True)
+    ours = {name: (entry.state, entry.written_by_us) for name, entry in world.journal.items()}
+    assert ours[same] == ("verified", False), "never removed by us"
+    assert ours[other] == ("unresolved", None)
+    assert ours["docs/2/d2.bin"] == ("verified", True)
     assert world.check() == 5
     assert [value["backend"] for value in world.raw()] == ["new", "old", "new", "new", "new"]
     world.new.delete_object(other)

@@ -82,7 +82,7 @@ def test_rekey_takes_the_bucket_out_of_the_filename(rclone_s3, postgres_url: str
     assert keys(rclone_s3.store(bucket)) == objects
     assert world.check(backend="new") == 12 + 6
     told(world, report, Way.REKEY, "both keys reach the same storage")
-    assert {entry.ours for entry in world.journal.values()} == {False}
+    assert {entry.written_by_us for entry in world.journal.values()} == {False}
     assert not keys(rclone_s3.store(other))
 
 

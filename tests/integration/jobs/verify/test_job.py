@@ -113,7 +113,7 @@ def test_unverified_is_never_equal(world: World) -> None:
         assert set(signs(world).values()) == {"!"}
 
 
-@pytest.mark.parametrize("state", ["intent", "leftover", "listed", "removed"])
+@pytest.mark.parametrize("state", ["intent", "unreferenced", "unresolved", "copy_deleted"])
 def test_only_lines_of_verified_copies_speak_for_an_object(moved: World, state: str) -> None:
     moved.sql("UPDATE migrate_storage_object SET state = :state WHERE source_path = :path", state=state, path=D[0])
     assert audit(moved).counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.UNVERIFIED: 1}
