@@ -14,6 +14,7 @@ from migrate_storage.backend import signing
 from migrate_storage.backend.base import several
 from migrate_storage.backend.config import read_configuration, read_store
 from migrate_storage.backend.confirm import Confirms
+from migrate_storage.backend.frameworks import register_file_object
 from migrate_storage.backend.locators import BucketLocator, StoreLocator
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.open import open_store
@@ -23,6 +24,8 @@ from migrate_storage.translate.option_names import SECRETS
 from migrate_storage.translate.registration import read
 
 __all__ = ("ObstoreBackend",)
+
+register_file_object()
 
 #: A shorter secret is not masked in messages: it would occur in other words.
 _MIN_MASKED_CHARACTERS = 4
@@ -66,6 +69,7 @@ class ObstoreBackend(Confirms):
         exact_last_modified: bool = False,
         **options: Any,
     ) -> None:
+        register_file_object()  # again: a framework may have been imported since
         self._locator = locator = _make_locator(fs, prefix, options)
         self.key = key
         self.fs = locator.store

@@ -16,8 +16,12 @@ from typing import Any
 
 import httpx
 import pytest
-from advanced_alchemy.types.file_object import FileObject
+from advanced_alchemy.config import SQLAlchemyAsyncConfig
+from advanced_alchemy.types import StoredObject
+from advanced_alchemy.types.file_object import FileObject, storages
 from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend as UpstreamBackend
+from advanced_alchemy.types.file_object.registry import StorageRegistry
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from migrate_storage import ObstoreBackend
 from tests.support import ROOT
@@ -57,7 +61,14 @@ FAULTS = {
     "options_secret": "`backend.options` holds secrets in clear.",
     "slow_body": "A body that takes longer than 30 seconds fails, however steadily it flows.",
     "async_file": "A file that is read asynchronously, as an UploadFile is, cannot be saved.",
+    "litestar_json": "Litestar does not encode a FileObject: the guide's upload handler answers 500.",
+    "pydantic_json": "pydantic does not read the JSON that it wrote of a FileObject.",
 }  # fmt: skip
+UNMENDED = {
+    "default_backend": "`storages.set_default_backend` with a class keeps its bare name, which cannot be imported later.",
+    "hidden_failure": "The commit of an asynchronous session succeeds although the upload of its file failed.",
+}
+"""Faults outside of the backend, which nothing here mends."""
 
 Backend = Callable[..., Any]
 
@@ -68,11 +79,17 @@ def fault(name: str) -> Any:
     return pytest.mark.parametrize("kind", [upstream, ObstoreBackend], ids=["upstream", "ours"])
 
 
+def unmended(name: str) -> Any:
+    """The test fails, strictly."""
+    return pytest.mark.xfail(strict=True, reason=UNMENDED[name])
+
+
 def test_every_fault_is_tested_and_in_the_docs() -> None:
     source = Path(__file__).read_text()
     assert [name for name in FAULTS if f'@fault("{name}")' not in source] == []
+    assert [name for name in UNMENDED if f'@unmended("{name}")' not in source] == []
     text = " ".join((ROOT / "docs" / "upstream.md").read_text().split())
-    assert [line for line in FAULTS.values() if line not in text] == []
+    assert [line for line in (FAULTS | UNMENDED).values() if line not in text] == []
 
 
 @pytest.fixture
@@ -392,3 +409,74 @@ def test_async_file(kind: Backend) -> None:
     backend = kind(key="k", fs="memory://")
     saved = asyncio.run(FileObject(backend=backend, filename="a").save_async(_Upload(b"12")))  # type: ignore[arg-type]
     assert saved.size == 2
+
+
+_FILE = """
+import litestar.serialization as ls, pydantic
+from advanced_alchemy.types import FileObject
+from advanced_alchemy.types.file_object import storages
+{backend}
+storages.register_backend(kind(key="k", fs="memory://"))
+file = FileObject(backend="k", filename="a")
+class Shown(pydantic.BaseModel):
+    file: FileObject
+"""
+
+
+def _file_script(kind: Backend, script: str) -> str:
+    """Run a script as an application does that imports its frameworks first."""
+    backend = f"from {kind.__module__} import {kind.__name__} as kind"
+    done = subprocess.run(
+        [sys.executable, "-c", _FILE.format(backend=backend) + script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+@fault("litestar_json")
+def test_litestar_json(kind: Backend) -> None:
+    script = "print(b'filename' in ls.encode_json(file, ls.default_serializer))"
+    assert _file_script(kind, script) == "True"
+
+
+@fault("pydantic_json")
+def test_pydantic_json(kind: Backend) -> None:
+    script = "print(Shown.model_validate_json(Shown(file=file).model_dump_json()).file.filename)"
+    assert _file_script(kind, script) == "a"
+
+
+@unmended("default_backend")
+def test_default_backend() -> None:
+    registry = StorageRegistry(default_backend="")
+    registry.set_default_backend(ObstoreBackend)
+    registry.register_backend("memory://", "k")
+    assert registry.is_registered("k")
+
+
+class _Failing(ObstoreBackend):
+    async def save_object_async(self, *_: Any, **__: Any) -> Any:
+        raise OSError("disk full")
+
+
+@unmended("hidden_failure")
+async def test_hidden_failure() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Row(Base):
+        __tablename__ = "rows_of_a_failing_store"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject] = mapped_column(StoredObject(backend="failing"))
+
+    storages.register_backend(_Failing("failing", "memory://"))
+    config = SQLAlchemyAsyncConfig(connection_string="sqlite+aiosqlite://", metadata=Base.metadata)
+    engine = config.get_engine()
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    with pytest.raises(OSError, match="disk full"):
+        async with config.get_session() as session:
+            session.add(Row(id=1, file=FileObject(backend="failing", filename="a", content=b"1")))
+            await session.commit()

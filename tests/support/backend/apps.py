@@ -14,6 +14,7 @@ from uuid import UUID
 
 import fastapi
 import litestar as ls
+import pydantic
 from advanced_alchemy.base import UUIDAuditBase
 from advanced_alchemy.extensions.fastapi import AdvancedAlchemy
 from advanced_alchemy.extensions.fastapi import SQLAlchemyAsyncConfig as FastAPIConfig
@@ -53,17 +54,11 @@ def _register() -> None:
     storages.register_backend(ObstoreBackend(key="s3", fs=options.pop("url"), **options))
 
 
-def _shown(document: Document) -> dict[str, Any]:
-    assert document.file is not None
-    return {"id": str(document.id), "title": document.title, "file": document.file.to_dict()}
-
-
-async def _upload(service: DocumentService, name: str | None, kind: str | None, content: bytes) -> dict[str, Any]:
+async def _upload(service: DocumentService, name: str | None, kind: str | None, content: bytes) -> Document:
     file = FileObject(
         backend="s3", filename=name or "file", content_type=kind or "application/octet-stream", content=content
     )
-    document = await service.create({"title": name or "untitled", "file": file}, auto_commit=True)
-    return _shown(document)
+    return await service.create({"title": name or "untitled", "file": file}, auto_commit=True)
 
 
 async def _upload_url(filename: str, content_type: str) -> dict[str, Any]:
@@ -96,7 +91,7 @@ async def _service(db_session: AsyncSession) -> DocumentService:
 @ls.post("/upload")
 async def litestar_upload(
     data: Annotated[UploadFile, Body(media_type=RequestEncodingType.MULTI_PART)], service: DocumentService
-) -> dict[str, Any]:
+) -> Document:
     return await _upload(service, data.filename, data.content_type, await data.read())
 
 
@@ -124,13 +119,21 @@ def litestar() -> ls.Litestar:
 # FastAPI
 
 
+class ShownDocument(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(from_attributes=True)
+
+    id: UUID
+    title: str
+    file: FileObject | None
+
+
 def fast() -> fastapi.FastAPI:
     _register()
     app = fastapi.FastAPI()
     alchemy = AdvancedAlchemy(FastAPIConfig(connection_string=os.environ["DATABASE"], create_all=True), app=app)
     session = Annotated[AsyncSession, fastapi.Depends(alchemy.provide_session())]
 
-    async def upload(file: fastapi.UploadFile, db: session) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def upload(file: fastapi.UploadFile, db: session) -> Document:  # type: ignore[valid-type]
         return await _upload(DocumentService(session=db), file.filename, file.content_type, await file.read())
 
     async def download(document_id: UUID, db: session) -> StreamingResponse:  # type: ignore[valid-type]
@@ -142,7 +145,7 @@ def fast() -> fastapi.FastAPI:
         handler.__annotations__["db"] = session
     upload.__annotations__["file"] = fastapi.UploadFile
     download.__annotations__["document_id"] = UUID
-    app.post("/upload", response_model=None)(upload)
+    app.post("/upload", response_model=ShownDocument)(upload)
     app.post("/upload-url", response_model=None)(_upload_url)
     app.get("/download/{document_id}", response_model=None)(download)
     return app
