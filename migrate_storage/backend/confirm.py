@@ -62,7 +62,7 @@ class Confirms(Reads, Writes):
     ) -> FileObject:
         """Check an object that a client uploaded through a signed URL, and describe it in its ``FileObject``.
 
-        What the file says already is a promise: its ``size``, ``etag`` and ``checksum`` where they are set, and its
+        What is set in the file already is a promise: its ``size``, ``etag`` and ``checksum`` where they are set, and its
         content type. A checksum is compared by reading the object; anything else takes one request.
 
         Args:
@@ -100,9 +100,9 @@ class Confirms(Reads, Writes):
         store, key = self._locate(file.path)
         with self._translate_errors("confirming", file.path):
             result = await self._send(caller, (store, key), "get", options={"head": True})
-            meta, told = result.meta, object_attributes.decode(result.attributes).content_type or ""
+            meta, sent = result.meta, object_attributes.decode(result.attributes).content_type or ""
         found = to_meta(file.path, meta)
-        content_type = file.content_type if _media_type(told) in _UNSPECIFIC else told
+        content_type = file.content_type if _media_type(sent) in _UNSPECIFIC else sent
         problems = [*_broken_promises(file, found, content_type), *bounds.find_problems(found.size, content_type)]
         if not problems and file.checksum:
             problems = await self._check_checksum(caller, file, found)

@@ -139,7 +139,7 @@ def sides_of(
             sides[key] = resolve_backend(backend, pace=pace, opaque_etags=key in opaque_etags)
             if own := [part.registration.own_class for part in sides[key].parts if part.registration.own_class]:
                 raise ValueError(
-                    f"its class {own[0]} reads in its own way, and nothing tells which objects its rows need"
+                    f"its class {own[0]} reads in its own way, so it is unknown which objects its rows need"
                 )
             if not all(part.root.service for part in sides[key].parts):
                 raise ValueError(f"{type(backend).__name__} tells no place that is known here")

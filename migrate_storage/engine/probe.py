@@ -32,9 +32,7 @@ SCRATCH = ".migrate-storage"
 """The prefix of the objects that probe a destination."""
 _MAX_PROBE_WRITES = 3
 """How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
-_RAISE_MISSING = (
-    "let it raise FileNotFoundError for a missing file, so that one is told from a file that cannot be read"
-)
+_RAISE_MISSING = "let it raise FileNotFoundError for a missing file, to distinguish it from one that cannot be read"
 _MAX_FREE_WRITES = 2
 """How often a conditional write to a free name is tried: S3 may answer 409 while other requests are in progress."""
 

@@ -267,7 +267,7 @@ def _refuse_own_deletes(side: ResolvedBackend) -> None:
         methods = " and ".join(side.registration.overrides)
         raise ConfigurationError(
             f"the class {type(side.backend).__name__} of {side.key!r} overrides {methods}, and purge deletes from the store directly: "
-            f"delete the objects through the class, or say '{DIRECT} = True' in it if that is the same"
+            f"delete the objects through the class, or set '{DIRECT} = True' in it if that is the same"
         )
 
 

@@ -211,7 +211,7 @@ def _note_source(side: ResolvedBackend) -> tuple[Note, ...]:
     registration = side.registration
     if not registration.own_class:
         return registration.translation.notes
-    message = f"its files are read by get_content of the class {registration.own_class}: whole, and {READS_PER_OBJECT} times each"
+    message = f"its files are copied as get_content of the class {registration.own_class} returns them, decrypted for example; each is read {READS_PER_OBJECT} times"
     todo = f"nothing; where the class changes neither bytes nor keys, '{DIRECT} = True' in it lets obstore read them"
     return (Note(severity=Severity.INFO, code="source.own-class", subject=side.key, message=message, todo=todo),)
 

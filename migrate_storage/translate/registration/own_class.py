@@ -18,7 +18,7 @@ __all__ = ("DIRECT", "SERVICE", "find_overrides", "own_registration", "prefers_a
 SERVICE = "own"
 """The service of a place in a backend of the application's own class. Its endpoint is the backend key."""
 DIRECT = "migrate_storage_direct"
-"""A true attribute of this name says that what a class overrides changes neither bytes nor keys."""
+"""An attribute of this name, if true, declares that what a class overrides changes neither bytes nor keys."""
 _READS = ("get_content", "get_content_async")
 _KEYS = ("_to_path",)
 """Rules for keys; ``_prepare_path`` of an ``FSSpecBackend`` is called, so that it may be overridden."""
@@ -35,7 +35,7 @@ def find_overrides(backend: Any) -> tuple[str, ...]:
         backend: any storage backend.
 
     Returns:
-        Their names; none where the class says by :data:`DIRECT` that they change nothing.
+        Their names; none where the class declares by :data:`DIRECT` that they change nothing.
     """
     if getattr(backend, DIRECT, False):
         return ()

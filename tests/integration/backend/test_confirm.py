@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject, StoredObject
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, attributes, mapped_column
 
-from migrate_storage import ObstoreBackend
 from migrate_storage.application.application import Application
 from migrate_storage.application.inspection import inspect
 from migrate_storage.backend import ConfigurationError, UploadRefusedError
@@ -140,7 +139,10 @@ def test_a_row_is_saved_first_and_inspect_names_it_until_it_is_confirmed(bed: Be
         column = Column(table="pictures", column="file", key=("id",), backend="uploads", multiple=False)
         application = Application(engine=engine, columns=(column,), backends={"uploads": backend})
         (use,) = inspect(application).backends
-        assert (use.unsized_count, [(str(ref), name) for ref, name in use.unsized]) == (1, [("pictures.file[1]", "a.png")])
+        assert (use.unsized_count, [(str(ref), name) for ref, name in use.unsized]) == (
+            1,
+            [("pictures.file[1]", "a.png")],
+        )
         url = str(backend.sign("a.png", expires_in=600, for_upload=True))
         httpx.put(url, content=PICTURE, headers={"content-type": "image/png"}).raise_for_status()
         picture = session.get(Picture, 1)
