@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.engine.conditions import WriteConditions
+from migrate_storage.engine.existing_objects import ExistingObjects, OtherHeadersError
 from migrate_storage.engine.guarded_store import GuardedStore, WrittenByAnotherError
 from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.place_proof import is_same_object
@@ -76,6 +77,7 @@ class ObjectCopier:
         resources: what all copies of the job share.
         dry_run: send HEAD requests and compare, write nothing.
         listings: listings that may replace the last HEAD of both sides of a copy; ``None`` sends a HEAD for each.
+        existing: compares an object with what was at its destination before; ``None`` reads both.
     """
 
     def __init__(
@@ -86,8 +88,9 @@ class ObjectCopier:
         *,
         dry_run: bool = False,
         listings: SideListings | None = None,
+        existing: ExistingObjects | None = None,
     ) -> None:
-        self.plan, self.listings = plan, listings
+        self.plan, self.listings, self._existing = plan, listings, existing
         self._resources, self._retry, self._dry_run = resources, resources.retry, dry_run
         self._conditions = WriteConditions(
             create_only=capabilities.create_only, on_contradiction=resources.on_contradiction
@@ -212,7 +215,11 @@ class ObjectCopier:
         copier = self._conditions.usable(self.plan.copier(task.item))
         refuses = self._conditions.create_only if copier is None else copier.create_only
         may_be_occupied = not refuses or self._dry_run or _has_known_copy(task.record) or task.replaces is not None
+        # A refused server-side copy costs no read of the source, a refused PUT does.
+        may_be_occupied |= copier is None and self._existing is not None and self._existing.expected
         existing = self._head(copy.destination) if may_be_occupied else None
+        if self._existing is not None and may_be_occupied:
+            self._existing.count_head(found=existing is not None)
         if existing is not None:
             reused = self._reuse_verified(copy, existing)
             if reused is not None:
@@ -406,8 +413,11 @@ class ObjectCopier:
     def _destination_exists(self, copy: _Copy, sent: tuple[SentBody, ...] = ()) -> CopyResult:
         """Use an object at the destination if it is equal; replace it if it is what we sent, damaged; else leave it."""
         now = self._head_source(copy.source)
-        opaque = self.plan.source.opaque_etags
-        verified = compare_content(copy.source, copy.destination, self._retry, opaque_source=opaque)
+        try:
+            verified = self._compare_existing(copy)
+        except OtherHeadersError as error:
+            advice = "give it those headers, or delete it, then run again"
+            return CopyResult(task=copy.task, kind=OutcomeKind.OCCUPIED, reason=f"{error}; {advice}")
         if verified is not None:
             return CopyResult(task=copy.task, verified=verified)
         if holds_damaged_copy(sent, copy.source, copy.destination, self._retry):
@@ -419,6 +429,15 @@ class ObjectCopier:
             kind = OutcomeKind.OCCUPIED
             reason = f"another object stands at {copy.task.item.destination} already: move it away or choose another prefix, then run again"
         return CopyResult(task=copy.task, kind=kind, reason=reason)
+
+    def _compare_existing(self, copy: _Copy) -> Verified | None:
+        """Compare the source with the object at the destination; ``None`` where their bytes differ."""
+        if self._existing is None:
+            opaque = self.plan.source.opaque_etags
+            return compare_content(copy.source, copy.destination, self._retry, opaque_source=opaque)
+        self._existing.count_head(found=True)
+        # The application may have written new headers to a copy of ours.
+        return self._existing.compare(copy.source, copy.destination, headers=not _has_known_copy(copy.task.record))
 
     def _judge_difference(self, copy: _Copy, record: ObjectRecord, now: ObjectMeta) -> tuple[OutcomeKind, str]:
         """Return what became of a copy of ours that has other bytes than its source, and may not be replaced."""

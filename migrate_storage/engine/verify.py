@@ -41,12 +41,14 @@ __all__ = (
     "SourceChangedError",
     "UnverifiedError",
     "Verified",
+    "claimed_digest",
     "compare_content",
     "consistent_with",
     "copy_verified",
     "holds_damaged_copy",
     "is_as_recorded",
     "proven_unchanged",
+    "read_digests",
     "sha256_of",
     "sha256_of_opened",
     "verify",
@@ -251,7 +253,7 @@ def _prove_source(copied: UnverifiedCopy, source: ObjectAt, retry: Retry) -> str
         return "source digest"
     if retry.call(lambda: sha256_of(source)) != copied.sha256:
         raise UnverifiedError(f"two reads of {source.key} gave different bytes")
-    return "read twice, by option" if copied.opaque_source and _claimed_digest(copied.source) else "read twice"
+    return "read twice, by option" if copied.opaque_source and claimed_digest(copied.source) else "read twice"
 
 
 def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str], retry: Retry) -> bool:
@@ -264,7 +266,7 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
         ContradictedError: it tells another.
         SourceChangedError: the object was replaced since.
     """
-    claimed = _claimed_digest(found)
+    claimed = claimed_digest(found)
     if claimed in e_tags:
         return True
     if claimed is None and MULTIPART.fullmatch(found.e_tag or ""):
@@ -281,7 +283,7 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
     return False
 
 
-def _claimed_digest(found: ObjectMeta) -> str | None:
+def claimed_digest(found: ObjectMeta) -> str | None:
     """Return the MD5 that a store reports of the whole object; ``None`` where it reports none."""
     return found.md5 or (found.e_tag if MD5.fullmatch(found.e_tag or "") else None)
 
@@ -328,10 +330,20 @@ def sha256_of_opened(opened: Opened, key: str) -> str:
     Raises:
         ConnectionError: the body ended early.
     """
-    return _read_digests(opened, key, whole=False).sha256
+    return read_digests(opened, key, whole=False).sha256
 
 
-def _read_digests(opened: Opened, key: str, *, whole: bool = True) -> Digests:
+def read_digests(opened: Opened, key: str, *, whole: bool = True) -> Digests:
+    """Return the digests of an object's content, read in bounded memory.
+
+    Args:
+        opened: what a GET opened.
+        key: its key, for messages.
+        whole: compute the MD5 of the whole too.
+
+    Raises:
+        ConnectionError: the body ended early.
+    """
     digests = Digests(whole=whole)
     for piece in [opened.read()] if opened.meta.size <= SMALL_BYTES else opened.chunks():
         digests.update(piece)
@@ -373,7 +385,7 @@ def compare_content(
     of_destination: list[str] = []
     e_tags: dict[str, frozenset[str]] = {}
     for _ in range(_MAX_READS):
-        read = retry.call(lambda: _read_digests(source.open(), source.key))
+        read = retry.call(lambda: read_digests(source.open(), source.key))
         e_tags[read.sha256] = read.e_tags
         of_source.append(read.sha256)
         of_destination.append(retry.call(lambda: sha256_of(destination)))

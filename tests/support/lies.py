@@ -19,7 +19,7 @@ class Lie:
     """One lie, and where it is told."""
 
     name: str
-    #: ``source`` or ``destination``.
+    #: ``source``, ``destination`` or ``both``.
     side: str
     #: The calls about which it lies.
     calls: frozenset[str]

@@ -93,6 +93,8 @@ class Liar:
     chosen: frozenset[str] = frozenset()
     #: How often it lied, by call.
     told: Counter[str] = field(default_factory=Counter)
+    #: How often each call for objects of ``contents`` came, by call and bucket.
+    seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: What a lie remembers, by key.
     memory: dict[str, Answer] = field(default_factory=dict)
     rewritten: set[str] = field(default_factory=set)
@@ -130,9 +132,13 @@ class Liar:
     def answer(self, request: Request) -> Answer:
         """Answer a request: by a lie where there is one about it."""
         lie = self.lie
+        if request.key in self.contents:
+            with self.lock:
+                self.seen[request.call, request.bucket] += 1
         if lie is None:
             return self.forward(request)
-        if request.call not in lie.calls or request.bucket != self.buckets[lie.side]:
+        elsewhere = lie.side != "both" and request.bucket != self.buckets[lie.side]
+        if request.call not in lie.calls or elsewhere:
             answer = self.forward(request)
         elif request.call == "LIST" or request.key in self.chosen or lie.of_all_keys:
             answer = lie.tell(self, request)

@@ -15,6 +15,7 @@ from migrate_storage.cli.run_job import Job, run_and_report
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import JobOutput, dry_run_option
 from migrate_storage.core.events import Listener
+from migrate_storage.jobs.run.options import MANIFEST_FORMATS
 from migrate_storage.reporting import Report
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class _PlanRequest(RunRequest):
         metavar="ROWS", type=int, in_file=False, default=1000, show_default=True,
         help="Rows to look at, spread evenly, where more name --from; 0 looks at each.",
     )  # fmt: skip
+    manifest: Path | None = option(
+        metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), in_file=False,
+        help="Write each object that would be copied to FILE, for a program that copies in bulk; looks at each row.",
+    )  # fmt: skip
+    manifest_format: str = option(
+        type=click.Choice(MANIFEST_FORMATS), default="rclone", show_default=True,
+        help="The program that reads it: S3 Batch Operations (bucket,key), Storage Transfer Service, or rclone.",
+    )  # fmt: skip
     prices: Path | None = option(
         metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
         help="What requests, bytes and storage cost, in TOML: docs/prices.toml is an example.",
@@ -82,6 +91,7 @@ class _PlanRequest(RunRequest):
     "Say what a run would do and take; change nothing.",
     "plan --app myapp.storage --from old --to new",
     "plan --app myapp.storage --from old --to new --prices prices.toml",
+    "plan --app myapp.storage --from old --to new --manifest keys.txt",
 )
 def plan(request: _PlanRequest) -> int:
     """Say what `run` with the same options would do, in the same counts, and change nothing.

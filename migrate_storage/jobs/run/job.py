@@ -16,6 +16,7 @@ from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
+from migrate_storage.engine.existing_objects import ExistingObjects
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.engine.object_copier import ObjectCopier
 from migrate_storage.engine.plan import MigrationPlan
@@ -31,6 +32,7 @@ from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.run.estimate import estimate
 from migrate_storage.jobs.run.final_check import rows_repointed_to
+from migrate_storage.jobs.run.manifest import ManifestFile
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.passes import RunPasses
 from migrate_storage.jobs.run.preflight import RunPreflight, examine
@@ -74,6 +76,8 @@ class Migration(Job[RunPasses]):
         #: What single copies did not preserve, by their source.
         self._not_preserved: dict[Location, str] = {}
         self._estimate: Estimate | None = None
+        #: What a plan wrote to its manifest, and what it left out.
+        self._manifest_notes: list[Note] = []
         #: The search of the whole database: of a run at its end, of a plan the latest one.
         self._census: Census | None = None
 
@@ -182,6 +186,8 @@ class Migration(Job[RunPasses]):
                 read = facts.rows_sampled / session.row_counts.expected if facts.rows_sampled else 1.0
                 route = session.preflight.route
                 self._estimate = estimate(route, session.journal, session.run, options, self.context, share=read)
+                if options.manifest is not None:
+                    self._manifest_notes = ManifestFile(route, options).write(session.journal, session.run)
             finished = state == "finished"
             if finished and not options.dry_run and (self.share is None or self.share.closes):
                 # At the end: what it finds must hold when the report is read, and before the run every row names the key.
@@ -207,7 +213,7 @@ class Migration(Job[RunPasses]):
         return replace(
             self._count_objects(session, report), rows_left=rows_left, rows_filtered=facts.rows_excluded,
             rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
-            not_carried=(*session.preflight.not_carried, *self._note_not_preserved()), notes=session.preflight.notes, estimate=self._estimate,
+            not_carried=(*session.preflight.not_carried, *self._note_not_preserved()), notes=(*session.preflight.notes, *self._manifest_notes), estimate=self._estimate,
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
             elsewhere=tuple(map(str, self._application.elsewhere)),
             hidden_rows=tuple(dict.fromkeys(rows.column.table for rows in session.preflight.rows if rows.hides_rows)),
@@ -282,9 +288,12 @@ class Migration(Job[RunPasses]):
         self, preflight: RunPreflight, recorder: RunRecorder, journal: Journal, losses: KnownLosses
     ) -> Scheduler:
         options, context = self._options, self.context
+        resources, capabilities = context.copy_resources(options.max_memory), preflight.capabilities
+        # A dry run does not probe what the destination keeps.
+        keeps = capabilities.attributes or options.dry_run
         copier = ObjectCopier(
-            preflight.route, preflight.capabilities, context.copy_resources(options.max_memory), dry_run=options.dry_run,
-            listings=preflight.sights,
+            preflight.route, capabilities, resources, dry_run=options.dry_run, listings=preflight.sights,
+            existing=ExistingObjects(preflight.route, resources, keeps_attributes=keeps),
         )  # fmt: skip
         keep_rows = options.copy_only or options.keep_rows
         return Scheduler(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
 from migrate_storage.jobs.census_options import CensusOptions
 
-__all__ = ("INVALID_KEYS", "RunOptions")
+__all__ = ("INVALID_KEYS", "MANIFEST_FORMATS", "RunOptions")
 
 INVALID_KEYS = ("fail", "encode")
+MANIFEST_FORMATS = ("s3-batch", "storage-transfer", "rclone")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,10 @@ class RunOptions(CensusOptions):
     dry_run: bool = False
     #: Rows that a dry run reads, spread over each column, where more name ``source``; 0 reads all.
     sample: int = 1000
+    #: A file to which a dry run writes each object that would be copied; it then reads all rows.
+    manifest: Path | None = None
+    #: The program that is to read it: ``s3-batch``, ``storage-transfer`` or ``rclone``.
+    manifest_format: str = "rclone"
     #: Seconds to wait before the final check of sources, and before a missing object is reported as missing.
     settle_time: float = 2.0
     #: Attempts for one request, the first included.
@@ -109,6 +115,7 @@ class RunOptions(CensusOptions):
         if self.invalid_keys not in INVALID_KEYS:
             raise ConfigurationError(f"--invalid-keys must be {' or '.join(INVALID_KEYS)}, not {self.invalid_keys!r}")
         self._check_recheck()
+        self._check_manifest()
         if self.copy_only and self.keep_rows:
             raise ConfigurationError(
                 "--copy-only and --keep-rows exclude each other: the first leaves rows for a later run, the second for good"
@@ -132,3 +139,20 @@ class RunOptions(CensusOptions):
                     else "it updates each row that names a copy"
                 )
                 raise ConfigurationError(f"--recheck goes without {flag}: {instead}")
+
+    def _check_manifest(self) -> None:
+        """Refuse a manifest of what no dry run sees, or sees in part."""
+        if self.manifest_format not in MANIFEST_FORMATS:
+            raise ConfigurationError(
+                f"--manifest-format must be {', '.join(MANIFEST_FORMATS)}, not {self.manifest_format!r}"
+            )
+        if self.manifest is None:
+            return
+        if self.destination is None:
+            raise ConfigurationError("--manifest lists what is copied, and without --to KEY nothing is")
+        if not self.dry_run:
+            raise ConfigurationError("--manifest is written by a plan, before the run")
+        given = {"--limit": self.limit, "--max-bytes": self.max_bytes, "--max-duration": self.max_duration}
+        for flag, value in given.items():
+            if value is not None:
+                raise ConfigurationError(f"--manifest goes without {flag}: it lists all that would be copied")

@@ -68,7 +68,9 @@ class RunPasses:
     def takes_sample(self) -> bool:
         """Whether a dry run reads only a sample of the rows, because there are many."""
         options = self._options
-        return options.dry_run and options.limit is None and 0 < options.sample < self.session.row_counts.expected
+        if options.limit is not None or options.manifest is not None:
+            return False
+        return options.dry_run and 0 < options.sample < self.session.row_counts.expected
 
     def run(self) -> str:
         """Make the passes, and recheck what earlier runs copied if that is asked for.

@@ -29,6 +29,7 @@ from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.rights import check_rights
+from migrate_storage.jobs.run.manifest import check_manifest
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, RekeyRule
 from migrate_storage.stores.backend_store import READS_PER_OBJECT
@@ -122,6 +123,7 @@ def examine(
         )
     destination = ResolvedBackend(
         find_backend(application.backends, options.destination), pace=pace,
+        opaque_etags=options.destination in options.opaque_etags,
         consistent_listings=options.destination in options.consistent_listings,
     )  # fmt: skip
     refuse_own_class(destination)
@@ -135,6 +137,7 @@ def examine(
     proof = prove_places(source, destination, filenames, retry, probe=not options.dry_run)
     route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
     route = replace(route, filters=filters, encode=options.invalid_keys == "encode")
+    check_manifest(route, options)
     capabilities, sights, rule = Capabilities(), None, None
     if options.dry_run or (route.by_objects and route.way is Way.REKEY):
         check_absent(destination, retry)

@@ -13,6 +13,7 @@ import pytest
 
 from migrate_storage.core.model import ObjectMeta, OutcomeKind, Place
 from migrate_storage.engine import listing_evidence, place_proof
+from migrate_storage.engine.existing_objects import HEADS_WITHOUT_OBJECT
 from migrate_storage.engine.listing_evidence import ListingEvidence, lists_freshly
 from migrate_storage.engine.scheduler import Scheduler
 from migrate_storage.jobs.run.final_check import recheck_sources
@@ -80,7 +81,8 @@ def test_where_nobody_knows_that_listings_are_fresh_they_show_copies_only(
     assert world.run().exit_code == 0
     assert world.check(backend="new") == ROWS
     assert count["old"] >= 3 * ROWS, "after the copy, after the commit, and at the end"
-    assert count["new"] <= ROWS / 4
+    # The first copies are preceded by a HEAD, in case another program copied them.
+    assert count["new"] <= ROWS / 4 + HEADS_WITHOUT_OBJECT
     world.close()
 
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.recipes import _binary
+from tests.support.servers import AzureServer, S3Server
 
 _PARTS = (
     "a",
@@ -63,6 +64,19 @@ def files(folder: Path) -> dict[str, bytes]:
     """What a tree holds."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def s3_remote(server: S3Server, bucket: str) -> str:
+    """Name a bucket as rclone does."""
+    return (
+        f":s3,provider=Other,env_auth=false,force_path_style=true,endpoint='{server.endpoint}',region={server.region},"
+        f"access_key_id={server.key},secret_access_key='{server.secret}':{bucket}"
+    )
+
+
+def azure_remote(server: AzureServer, container: str) -> str:
+    """Name a container as rclone does."""
+    return f":azureblob,account={server.account},key='{server.key}',endpoint='{server.endpoint}':{container}"
 
 
 def rclone(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
