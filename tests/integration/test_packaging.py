@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
@@ -17,12 +18,19 @@ import migrate_storage
 from tests.support import ROOT
 
 
+def build(kind: str, source: Path, directory: Path) -> Path:
+    """Build without the isolation that would fetch the build backend again."""
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", directory], cwd=source, check=True)
+    return next(directory.glob("*.whl" if kind == "wheel" else "*.tar.gz"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the sdist."""
     made = tmp_path_factory.mktemp("wheel")
-    # Without the isolation that would fetch the build backend again.
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", made], cwd=ROOT, check=True)
-    return next(made.glob("*.whl"))
+    with tarfile.open(build("sdist", ROOT, made)) as archive:
+        archive.extractall(made, filter="data")
+    return build("wheel", next(path for path in made.iterdir() if path.is_dir()), made)
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -41,6 +49,30 @@ def test_the_wheel_starts_away_from_the_checkout(wheel: Path, tmp_path: Path) ->
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert migrate_storage.__version__ in done.stdout
+
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("extra", ["", *EXTRAS])
+def test_the_demo_runs_with_each_extra_alone(wheel: Path, tmp_path: Path, extra: str) -> None:
+    """In an empty environment, installed as README says, away from the checkout."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    name = f"migrate-storage[{extra}]" if extra else "migrate-storage"
+    programs = tmp_path / "venv" / "bin"
+    subprocess.run([programs / "pip", "install", "--quiet", name, "--find-links", wheel.parent], check=True)
+    for arguments in (["demo"], ["--help"], ["run", "--help"]):
+        done = subprocess.run(
+            [programs / "migrate-storage", *arguments], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_one_version_is_named_everywhere() -> None:
+    assert f"version: {migrate_storage.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {migrate_storage.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_what_every_user_imports_is_a_dependency_of_every_user() -> None:
