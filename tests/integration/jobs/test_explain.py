@@ -68,7 +68,7 @@ def test_what_was_listed_says_why(world: World) -> None:
     world.run()
     told = story(world, "1")
     assert "it is missing at" in told
-    assert "listed, missing (" in told
+    assert "unresolved, missing (" in told
     assert "now: a run looks at it again" in told
 
 
