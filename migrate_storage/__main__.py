@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from migrate_storage.cli import cli
 from migrate_storage.cli.exit_codes import exit_code_of
+from migrate_storage.cli.standard_output import send_stdout_to_stderr
 
 __all__ = ("main",)
 
@@ -20,7 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of :mod:`migrate_storage.core.exit_codes`.
     """
-    return exit_code_of(lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False))
+    code = exit_code_of(lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False))
+    if arguments is None:
+        send_stdout_to_stderr()
+    return code
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import click
 
 from migrate_storage.cli.param_types import Names
+from migrate_storage.cli.standard_output import reserved_stdout
 
 __all__ = (
     "PARAMETERS",
@@ -143,7 +144,8 @@ def command(
     def decorate(function: Callable[[Request], Any]) -> click.Command:
         @functools.wraps(function)
         def call_with_request(**parameters: Any) -> Any:
-            return function(_build_request(kind, parameters))
+            with reserved_stdout():
+                return function(_build_request(kind, parameters))
 
         declared: Callable[..., Any] = call_with_request
         for declare in reversed(list(_collect_declarations(kind))):

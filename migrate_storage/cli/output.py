@@ -19,6 +19,7 @@ from click.core import ParameterSource
 
 from migrate_storage.cli.embedding import surrounding_context
 from migrate_storage.cli.param_types import Names, Typed
+from migrate_storage.cli.standard_output import results
 from migrate_storage.cli.store_arguments import Assignment
 from migrate_storage.core.exit_codes import EXIT_LIMIT_REACHED, EXIT_PROBLEMS
 from migrate_storage.core.text import masked
@@ -141,10 +142,10 @@ def print_report(report: Report, figures: Figures | None = None, *, brief: bool 
 
     if report.next_command:
         report = replace(report, next_command=next_command(report.next_command))
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Console(file=results(), highlight=False, markup=False, emoji=False, soft_wrap=True)
     width = console.width if console.is_terminal else None
     text = render_brief(report) if brief else render(report, figures, width)
-    with ignore_broken_pipe(sys.stdout):
+    with ignore_broken_pipe(results()):
         console.print(style_report(report, text))
 
 

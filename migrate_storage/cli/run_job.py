@@ -14,6 +14,7 @@ import click
 
 from migrate_storage.cli.output import ignore_broken_pipe, print_report, stopped_by_signals
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.standard_output import results
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
 from migrate_storage.reporting import Report
@@ -49,8 +50,8 @@ def run_with_progress(make: Callable[[Listener], Job], output: Output, grace: fl
     from migrate_storage.reporting.progress import shown_on
     from migrate_storage.reporting.progress.json_lines import JsonLines
 
-    stream = sys.stdout if output.json else sys.stderr
-    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=sys.stdout)
+    stream = results() if output.json else sys.stderr
+    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=results())
 
     reader = ignore_broken_pipe(stream, otherwise=lambda: job.stop())
 

@@ -17,6 +17,7 @@ import click
 
 from migrate_storage.cli.option import option
 from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS, Age, Names
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.filters import ObjectBounds
 from migrate_storage.core.text import MiB, visible
 from migrate_storage.jobs.run.options import RunOptions
@@ -224,7 +225,7 @@ class Output:
     def print(self, value: Any, lines: Iterable[str], *, important: bool = False) -> None:
         """Print a value as one line of JSON, or else lines of text."""
         if self.json:
-            click.echo(json.dumps(value))
+            echo(json.dumps(value))
         else:
             self.print_text(lines, important=important)
 
@@ -232,7 +233,7 @@ class Output:
         """Print lines, but not with ``--json``; with ``--quiet`` only important ones."""
         if not self.json and (important or not self.quiet):
             for line in lines:
-                click.echo(visible(line))
+                echo(visible(line))
 
     def print_message(self, event: str, message: str) -> None:
         """Print one message."""

@@ -12,6 +12,7 @@ import click
 
 from migrate_storage.cli.option import argument, command, group, option
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import visible
@@ -103,7 +104,7 @@ def _collect_remarks(file: ConvertedFile) -> Iterator[_Remark]:
 def _print_remark(path: Path, remark: _Remark, output: Output) -> None:
     if output.json:
         place = {"event": remark.state, "path": str(path), "line": remark.line}
-        click.echo(json.dumps({**place, "reason": remark.text, "paste": remark.paste}))
+        echo(json.dumps({**place, "reason": remark.text, "paste": remark.paste}))
     elif remark.state != "converted" or (remark.text and not output.quiet):
         paste = f"\n  {visible(remark.paste)}" if remark.paste else ""
         click.echo(f"{visible(f'{path}:{remark.line}: {remark.state}: {remark.text}')}{paste}", err=True)

@@ -15,6 +15,7 @@ from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.output import interpreter, print_report, program
 from migrate_storage.cli.run_job import run_with_progress
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import amount, visible
 
@@ -65,10 +66,10 @@ def demo(request: _DemoRequest) -> int:
         )
     compared = example_folder.compare()
     if output.json:
-        click.echo(json.dumps({"event": "compared", **asdict(compared)}))
+        echo(json.dumps({"event": "compared", **asdict(compared)}))
     elif code or compared.different or not output.quiet:
         print_report(replace(report, next_command=""))
-        click.echo(f"\n{_describe_comparison(compared)}\n")
+        echo(f"\n{_describe_comparison(compared)}\n")
         output.print_text(_describe_next(directory))
     return EXIT_PROBLEMS if compared.different else code
 

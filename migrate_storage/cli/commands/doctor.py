@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from migrate_storage.cli.option import command, group
 from migrate_storage.cli.output import next_command, render_note
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.reporting.census import census_lines
 from migrate_storage.stores.retry import Retry
@@ -73,7 +72,7 @@ def doctor(request: _DoctorRequest) -> None:
     if request.output.json:
         found = {"event": "census_found", "key": how.source, "census": census and census.to_dict()}
         for event in (*_encode_events(facts), found):
-            click.echo(json.dumps(event))
+            echo(json.dumps(event))
     request.output.print_text(
         (*_render_facts(facts), *census_lines(census, how.source), *_END, f"  {next_command('migrate-storage plan')}")
     )
@@ -86,7 +85,7 @@ def _print_cutover(facts: CutoverPreflight, output: Output) -> None:
         notes = ({"event": "note", **asdict(note)} for note in facts.notes)
         found = {"event": "cutover_found", "cutover": state.to_dict(), "places": places}
         for event in (found, {"event": "destination", **capabilities}, *notes):
-            click.echo(json.dumps(event))
+            echo(json.dumps(event))
     lines = [f"cutover: {state.key}, {state.describe()}"]
     lines += [f"  {side:<11} {facts.cutover.side(side).root}" for side in Side]
     lines += _render_capabilities(capabilities)

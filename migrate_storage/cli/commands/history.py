@@ -16,6 +16,7 @@ from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.output import next_command, print_report, program
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import CensusFlags, Output
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import amount, duration, size, visible
@@ -39,11 +40,11 @@ def runs(request: JournalRequest) -> None:
     for record in records:
         if request.output.json:
             decoded = {"report": None if record.report is None else json.loads(record.report)}
-            click.echo(json.dumps({**asdict(record), **decoded}))
+            echo(json.dumps({**asdict(record), **decoded}))
         else:
             when = datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%d %H:%M")
             keys = _describe_keys(record)
-            click.echo(visible(f"{record.id}  {when}  {record.kind:<6}  {record.state:<8}  {keys}"))
+            echo(visible(f"{record.id}  {when}  {record.kind:<6}  {record.state:<8}  {keys}"))
     if not records:
         request.output.print_text(["No run yet: `migrate-storage plan` says what one would do."])
 
@@ -220,7 +221,7 @@ def report(request: _ReportRequest) -> int:
     if request.page_path is not None:
         _write_page(request.page_path, page(stored, sums, next_command), request.output)
     elif request.output.json:
-        click.echo(json.dumps({**stored.to_dict(), "figures": sums.to_dict()}))
+        echo(json.dumps({**stored.to_dict(), "figures": sums.to_dict()}))
     elif not request.output.quiet or stored.exit_code:
         print_report(stored, sums, brief=request.output.quiet)
     return stored.exit_code
@@ -228,7 +229,7 @@ def report(request: _ReportRequest) -> int:
 
 def _write_page(path: Path, text: str, output: Output) -> None:
     if str(path) == "-":
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     try:
         path.write_text(text, encoding="utf-8")

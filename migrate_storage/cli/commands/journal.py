@@ -12,6 +12,7 @@ from migrate_storage.cli.option import command, group, option, taking_earlier_wo
 from migrate_storage.cli.output import render_note
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.text import amount, duration
 
 __all__ = ("journal",)
@@ -65,7 +66,7 @@ def sql(request: _SqlRequest) -> None:
 
     with request.application.opened_tables() as (database, journal_tables):
         work = partial(write_sql, tables=journal_tables, application_role=request.application_role)
-        click.echo(database.transaction(work), nl=False)
+        echo(database.transaction(work), nl=False)
 
 
 @command(

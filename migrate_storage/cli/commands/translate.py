@@ -12,6 +12,7 @@ import click
 from migrate_storage.cli.application_options import ApplicationOptions
 from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.shared_options import Output
+from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import visible
@@ -61,7 +62,7 @@ def translate(request: _TranslateRequest) -> int:
         form = "json" if output.json else request.form
         refused = any(registration.translation.refused for registration in registrations)
         if not output.quiet or refused:
-            click.echo(_make_visible(FORMATS[form](written)), nl=False)
+            echo(_make_visible(FORMATS[form](written)), nl=False)
         checked = registrations if request.check else ()
         compared = {registration.key: _compare(backends, application, registration) for registration in checked}
     failed = [result for results in compared.values() for result in results if not result.agreed]
