@@ -21,10 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of :mod:`migrate_storage.core.exit_codes`.
     """
-    code = exit_code_of(lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False))
-    if arguments is None:
-        send_stdout_to_stderr()
-    return code
+    try:
+        return exit_code_of(
+            lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        )
+    finally:
+        if arguments is None:
+            send_stdout_to_stderr()
 
 
 if __name__ == "__main__":

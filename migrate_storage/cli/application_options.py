@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from migrate_storage.application.config_file import DEFAULT_FILE, Settings, load_settings
+from migrate_storage.cli.completion import complete_columns
 from migrate_storage.cli.embedding import application_of
 from migrate_storage.cli.option import PARAMETERS, RENAMED, group, option, parameter_variable
 from migrate_storage.cli.param_types import Names
@@ -104,7 +105,7 @@ class ApplicationOptions:
         metavar="URL", callback=warn_of_password, help="SQLAlchemy URL, instead of the application's own engine."
     )
     columns: tuple[str, ...] = option(
-        metavar="NAMES", type=Names(), default=(),
+        metavar="NAMES", type=Names(), default=(), shell_complete=complete_columns,
         help="Only these columns: table.column, separated by commas; also such as no model declares.  [default: all that "
         "hold files]",
     )  # fmt: skip

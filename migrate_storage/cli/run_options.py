@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions, JournalOptions, warn_of_password
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import fill, group, option
 from migrate_storage.cli.param_types import Names
 from migrate_storage.cli.shared_options import (
@@ -86,7 +87,7 @@ class RunRequest:
     )  # fmt: skip
     opaque_etags: tuple[str, ...] = opaque_etags_option()
     consistent_listings: tuple[str, ...] = option(
-        metavar="KEYS", type=Names(), default=(),
+        metavar="KEYS", type=Names(), default=(), shell_complete=complete_keys,
         help="Backends whose listings show each write that was acknowledged before: there one LIST replaces the HEADs of "
         "many sources, as it does on Amazon's, Google's and Azure's own hosts.",
     )  # fmt: skip

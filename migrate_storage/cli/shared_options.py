@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import option
 from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS, Age, Names
 from migrate_storage.cli.standard_output import echo
@@ -49,9 +50,11 @@ _DEFAULT = RunOptions(source="")
 class RouteOptions:
     """The backend keys between which rows are re-pointed."""
 
-    source: str | None = option("--from", metavar="KEY", help="Backend key that the rows name now.")
+    source: str | None = option(
+        "--from", metavar="KEY", shell_complete=complete_keys, help="Backend key that the rows name now."
+    )
     destination: str | None = option(
-        "--to", metavar="KEY",
+        "--to", metavar="KEY", shell_complete=complete_keys,
         help="Backend key that the rows shall name.  [default: the same key, translated to obstore: the swap]",
     )  # fmt: skip
 
@@ -147,7 +150,7 @@ dry_run_option = partial(
     option, in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing."
 )
 opaque_etags_option = partial(
-    option, metavar="KEYS", type=Names(), default=(),
+    option, metavar="KEYS", type=Names(), default=(), shell_complete=complete_keys,
     help="Backends whose ETags look like MD5s and are none, as where KMS encrypts and no HEAD says so: two reads that agree "
     "count as proof of what was read there.",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import argument, group, option
 from migrate_storage.cli.shared_options import PatternOptions
 from migrate_storage.core.errors import ConfigurationError
@@ -73,8 +74,8 @@ def _declare_store_option(side: str) -> Any:
 class StoreArguments:
     """Two stores as the user typed them, and the filters of their objects."""
 
-    from_: str = argument(metavar="FROM")
-    to: str = argument(metavar="TO")
+    from_: str = argument(metavar="FROM", shell_complete=complete_keys)
+    to: str = argument(metavar="TO", shell_complete=complete_keys)
     from_option: tuple[tuple[str, Any], ...] = _declare_store_option("FROM")
     to_option: tuple[tuple[str, Any], ...] = _declare_store_option("TO")
     patterns: PatternOptions = group(PatternOptions)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.completion import CONTROL_ACTIONS, complete_control
 from migrate_storage.cli.option import argument, command, group, option
 from migrate_storage.cli.param_types import BYTES
 from migrate_storage.cli.shared_options import Output
@@ -16,14 +17,13 @@ from migrate_storage.core.text import duration
 
 __all__ = ("control",)
 
-_ACTIONS = ("pause", "resume", "set", "stop")
 PROBABLY_DEAD_SECONDS = 30.0
 """Seconds without an update of its journal record after which a run has probably died."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ControlRequest:
-    words: tuple[str, ...] = argument(nargs=-1, metavar="[RUN] pause|resume|set|stop")
+    words: tuple[str, ...] = argument(nargs=-1, metavar="[RUN] pause|resume|set|stop", shell_complete=complete_control)
     concurrency: int | None = option(
         in_file=False, metavar="N", type=click.IntRange(1, 1024), help="With set: objects at once."
     )
@@ -39,9 +39,9 @@ class _ControlRequest:
         Raises:
             ConfigurationError: the words or the options make no sense together.
         """
-        if not 1 <= len(self.words) <= 2 or self.words[-1] not in _ACTIONS:
+        if not 1 <= len(self.words) <= 2 or self.words[-1] not in CONTROL_ACTIONS:
             raise ConfigurationError(
-                f"say what to do, one of {', '.join(_ACTIONS)}: migrate-storage control [RUN] pause"
+                f"say what to do, one of {', '.join(CONTROL_ACTIONS)}: migrate-storage control [RUN] pause"
             )
         run, action = (self.words[0] if len(self.words) == 2 else None), self.words[-1]
         retuned: dict[str, Any] = {}

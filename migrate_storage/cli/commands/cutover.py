@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import command, group, option, taking_earlier_words
 from migrate_storage.cli.output import stopped_by_signals
 from migrate_storage.cli.param_types import SECONDS
@@ -52,7 +53,9 @@ def cutover() -> None:
     """
 
 
-_backend_option = partial(option, metavar="KEY", help="Key of the cutover backend, where there are several.")
+_backend_option = partial(
+    option, metavar="KEY", shell_complete=complete_keys, help="Key of the cutover backend, where there are several."
+)
 _quiet_for_option = partial(
     option, metavar="TIME", type=SECONDS, in_file=False, default="10m", show_default=True,
     help="Into DESTINATION: how long no read must have fallen back to the source.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from migrate_storage.cli.application_options import JournalRequest
+from migrate_storage.cli.completion import complete_columns
 from migrate_storage.cli.option import argument, command
 
 __all__ = ("explain",)
@@ -12,7 +13,7 @@ __all__ = ("explain",)
 
 @dataclass(frozen=True, kw_only=True)
 class _ExplainRequest(JournalRequest):
-    column: str = argument()
+    column: str = argument(shell_complete=complete_columns)
     key: tuple[str, ...] = argument(nargs=-1, required=True)
 
 

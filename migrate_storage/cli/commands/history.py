@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
+from migrate_storage.cli.completion import complete_keys, complete_runs
 from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.output import next_command, print_report, program
 from migrate_storage.cli.param_types import Age
@@ -51,13 +52,16 @@ def runs(request: JournalRequest) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _StatusRequest:
-    run: str | None = argument(required=False)
+    run: str | None = argument(required=False, shell_complete=complete_runs)
     application: JournaledApplication = group(JournaledApplication)
     ready_to_unregister: bool = option(
         in_file=False, is_flag=True, help="Ask whether the old key may go; exit code 0 or 1."
     )
     source: str | None = option(
-        "--from", metavar="KEY", help="The key that is to go.  [default: what the latest run went from]"
+        "--from",
+        metavar="KEY",
+        shell_complete=complete_keys,
+        help="The key that is to go.  [default: what the latest run went from]",
     )
     soak: float = option(
         type=Age(), in_file=False, default="7d", show_default=True, metavar="AGE",
@@ -190,7 +194,7 @@ def _decode_report(record: RunRecord) -> Report | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _ReportRequest:
-    run: str | None = argument(required=False)
+    run: str | None = argument(required=False, shell_complete=complete_runs)
     application: JournaledApplication = group(JournaledApplication)
     page_path: Path | None = option(
         "--html", in_file=False, metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),

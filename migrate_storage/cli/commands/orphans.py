@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.param_types import BYTES, Age
 from migrate_storage.cli.run_job import run_and_report
@@ -38,7 +39,11 @@ class OrphanFileOptions:
 class _OrphansRequest:
     application: JournaledApplication = group(JournaledApplication)
     keys: tuple[str, ...] = option(
-        "--key", metavar="KEY", multiple=True, help="Backends whose objects are listed.  [default: all]"
+        "--key",
+        metavar="KEY",
+        multiple=True,
+        shell_complete=complete_keys,
+        help="Backends whose objects are listed.  [default: all]",
     )
     min_age: float = option(
         type=Age(), default="24h", show_default=True, metavar="AGE",

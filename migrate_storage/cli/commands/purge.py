@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.completion import complete_runs
 from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.run_job import run_and_report
@@ -15,7 +16,7 @@ __all__ = ("purge",)
 
 @dataclass(frozen=True, kw_only=True)
 class _PurgeRequest:
-    run: str | None = argument(required=False)
+    run: str | None = argument(required=False, shell_complete=complete_runs)
     application: JournaledApplication = group(JournaledApplication)
     older_than: float = option(
         type=Age(), default="7d", show_default=True, metavar="AGE", help="Only what was verified so long ago."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.completion import complete_runs
 from migrate_storage.cli.option import argument, command, fill, group, option
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import JobOutput, dry_run_option, opaque_etags_option
@@ -14,7 +15,7 @@ __all__ = ("revert",)
 
 @dataclass(frozen=True, kw_only=True)
 class _RevertRequest:
-    run: str | None = argument(required=False)
+    run: str | None = argument(required=False, shell_complete=complete_runs)
     application: JournaledApplication = group(JournaledApplication)
     concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
     settle_time: float = option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrate_storage.cli.application_options import ApplicationOptions
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import command, group, option
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.cli.standard_output import echo
@@ -32,7 +33,12 @@ COMPARED_OBJECTS = 5
 @dataclass(frozen=True, kw_only=True)
 class _TranslateRequest:
     application: ApplicationOptions = group(ApplicationOptions)
-    source: str | None = option("--from", metavar="KEY", help="Only this backend.  [default: every fsspec backend]")
+    source: str | None = option(
+        "--from",
+        metavar="KEY",
+        shell_complete=complete_keys,
+        help="Only this backend.  [default: every fsspec backend]",
+    )
     form: str = option(
         "--format", in_file=False, type=click.Choice(list(FORMATS)), default="python", show_default=True,
         help="Code to paste, a table for the configuration file, or JSON for programs.",

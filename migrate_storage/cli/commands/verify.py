@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from migrate_storage.cli.application_options import JournaledApplication
+from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.distributed import Distribution
 from migrate_storage.cli.option import command, fill, group, option
 from migrate_storage.cli.shared_options import DiffFileOptions, JobOutput
@@ -29,7 +30,9 @@ class _Percent(click.ParamType):  # type: ignore[type-arg]
 @dataclass(frozen=True, kw_only=True)
 class _VerifyRequest:
     application: JournaledApplication = group(JournaledApplication)
-    key: str | None = option(metavar="KEY", help="Only rows that name this backend.  [default: all]")
+    key: str | None = option(
+        metavar="KEY", shell_complete=complete_keys, help="Only rows that name this backend.  [default: all]"
+    )
     where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
     read_content: bool = option(
         renamed={"deep": "read-content"},
@@ -39,6 +42,7 @@ class _VerifyRequest:
     compare_with: str | None = option(
         renamed={"with": "compare-with"},
         metavar="KEY",
+        shell_complete=complete_keys,
         help="Open every row through this registration too, and compare.",
     )
     sample: float = option(
