@@ -168,7 +168,7 @@ def test_only_one_key_and_only_some_rows(world: World) -> None:
     assert audit(world, key="new").counts == {OutcomeKind.SKIPPED: 2}
     assert audit(world, key="old").counts == {OutcomeKind.UNVERIFIED: 4}
     assert audit(world, columns=("documents.file",), where="id = 1").counts == {OutcomeKind.SKIPPED: 1}
-    for options in ({"key": "nobody"}, {"through": "nobody"}):
+    for options in ({"key": "nobody"}, {"compare_with": "nobody"}):
         with pytest.raises(ConfigurationError, match="nobody"):
             audit(world, **options)
 
