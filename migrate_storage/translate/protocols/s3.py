@@ -128,14 +128,15 @@ def translate(
 ) -> Translation:
     """Translate the options of an ``S3FileSystem``; ``resolver`` asks botocore for addresses."""
     bucket, inner, place = rooted("s3", prefix, "bucket")
+    address = endpoint(options, "" if bucket.startswith("arn:") else bucket, environment, resolver)
     parts = (
         place,
-        endpoint(options, "" if bucket.startswith("arn:") else bucket, environment, resolver),
+        address,
         access_point(bucket),
         credentials(options, environment),
         _read_signature(options),
         _read_request_options(options),
-        _read_client_options(options, environment),
+        _read_client_options(options, environment, https="allow_http" not in address.client_options),
         Part(notes=tuple(unmatched_notes(OPTIONS, options))),
     )
     return assemble("s3", bucket, inner, parts)
@@ -188,17 +189,21 @@ def _read_request_options(options: Mapping[str, Any]) -> Part:
     return Part(options=result, client_options=client, notes=tuple(notes))
 
 
-def _read_client_options(options: Mapping[str, Any], environment: Mapping[str, str]) -> Part:
+def _read_client_options(options: Mapping[str, Any], environment: Mapping[str, str], *, https: bool) -> Part:
     client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
     result: dict[str, Any] = {}
     notes: list[Note] = []
     verify = client.get("verify")
     if verify is False:
         result["allow_invalid_certificates"] = True
-        notes.append(note("client.unverified", "client_kwargs.verify"))
+        checked = "client.unverified"
     elif bundle := text(verify) or environment.get("AWS_CA_BUNDLE", ""):
         result["root_certificate"] = Path(bundle)
-        notes.append(note("client.ca_file", "client_kwargs.verify"))
+        checked = "client.ca_file"
+    else:
+        checked = ""
+    if checked and https:  # a plain endpoint has no certificate
+        notes.append(note(checked, "client_kwargs.verify"))
     for name in ("connect_timeout", "read_timeout"):
         # The reader of live filesystems adds class attributes of a subclass as options of that name.
         value = config.get(name, options.get(name))
@@ -207,6 +212,6 @@ def _read_client_options(options: Mapping[str, Any], environment: Mapping[str, s
         elif value is not None:
             notes.append(note("option.invalid", f"config_kwargs.{name}", expected="a number of seconds"))
     retry, retry_notes = retries(mapping(config.get("retries")))
-    shared = shared_client(config, https=not text(options.get("endpoint_url")).startswith("http:"))
+    shared = shared_client(config, https=https)
     notes.extend((*retry_notes, *shared.notes))
     return Part(client_options={**shared.client_options, **result}, retry=retry, notes=tuple(notes))

@@ -237,6 +237,15 @@ ROWS = {
         {"config_kwargs": {"proxies": {"https": "http://proxy:3128", "http": "http://other:1"}}},
         {"proxy_url": "http://proxy:3128"},
     ),
+    "proxy for a plain endpoint of the client": s3(
+        {
+            **BASE,
+            "client_kwargs": region(endpoint_url="http://127.0.0.1:9000"),
+            "config_kwargs": {"proxies": {"http": "http://other:1"}},
+        },
+        {**OUT, "endpoint": "http://127.0.0.1:9000"},
+        client={"allow_http": True, "proxy_url": "http://other:1"},
+    ),
     "proxy for another scheme": client({"config_kwargs": {"proxies": {"http": "http://other:1"}}}, {}, "client.proxy"),
     "proxy's certificate": client(
         {"config_kwargs": {"proxies_config": {"proxy_ca_bundle": "/p.pem"}}}, {"proxy_ca_certificate": Path("/p.pem")}
@@ -431,6 +440,12 @@ ROWS = {
     ),
     "AWS_DEFAULT_REGION": s3(KEYS, OUT, environment={"AWS_DEFAULT_REGION": "eu-west-1"}),
     "AWS_REGION is not botocore's": s3(KEYS, GLOBAL, "s3.region.missing", environment={"AWS_REGION": "eu-west-1"}),
+    "AWS_CA_BUNDLE of a plain endpoint": s3(
+        {**BASE, "client_kwargs": region(endpoint_url="http://127.0.0.1:9000")},
+        {**OUT, "endpoint": "http://127.0.0.1:9000"},
+        client={"allow_http": True, "root_certificate": Path("/ca.pem")},
+        environment={"AWS_CA_BUNDLE": "/ca.pem"},
+    ),
     "AWS_CA_BUNDLE": s3(
         BASE,
         OUT,
