@@ -26,10 +26,12 @@ from migrate_storage.application.importing import enter_lifespan, import_target
 from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.model import Column
-from migrate_storage.database.urls import AnyEngine, engine_from_url
+from migrate_storage.database.urls import engine_from_url
 
 if TYPE_CHECKING:
     from advanced_alchemy.types.file_object import StorageBackend
+
+    from migrate_storage.database.urls import AnyEngine
 
 __all__ = ("Application", "from_database", "load_application", "running_application")
 

@@ -15,10 +15,11 @@ from migrate_storage.application.discovery import iterate_subclasses
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database, schemas_of
-from migrate_storage.database.urls import AnyEngine
 
 if TYPE_CHECKING:
     from advanced_alchemy.types.file_object import StorageBackend, StoredObject
+
+    from migrate_storage.database.urls import AnyEngine
 
 __all__ = ("backends_of", "described_columns", "find_tables", "inspected_columns", "names_of", "select_columns")
 

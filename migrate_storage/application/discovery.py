@@ -6,7 +6,7 @@ import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
@@ -16,7 +16,10 @@ from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.text import one_line
 from migrate_storage.database.connection import schemas_of
 from migrate_storage.database.dialects import refuse_kind
-from migrate_storage.database.urls import AnyEngine, in_memory
+from migrate_storage.database.urls import in_memory
+
+if TYPE_CHECKING:
+    from migrate_storage.database.urls import AnyEngine
 
 __all__ = ("NamedDatabase", "choose_database", "find_databases", "iterate_subclasses")
 

@@ -6,9 +6,9 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Self, TypeVar
 
-__all__ = ("parallel_map", "parallel_unordered")
+__all__ = ("SideBySide", "parallel_map", "parallel_unordered")
 
 Given = TypeVar("Given")
 Got = TypeVar("Got")
@@ -39,6 +39,32 @@ def parallel_map(work: Callable[[Given], Got], given: Iterable[Given], workers: 
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+class SideBySide:
+    """Calls that do not depend on each other, each in a thread of its own, while a ``with`` block runs.
+
+    The end of the block waits for all of them, also where the block or one of them raised. The caller asks for the results
+    in an order of its own, so the same error is raised whichever call failed first.
+
+    Args:
+        calls: the number of calls at most.
+        in_turn: make each call when its result is asked for instead, in the thread that asks: for calls that wait for nothing.
+    """
+
+    def __init__(self, calls: int, *, in_turn: bool = False) -> None:
+        self._pool = None if in_turn else ThreadPoolExecutor(calls, thread_name_prefix="beside")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def start(self, work: Callable[[], Got]) -> Callable[[], Got]:
+        """Start a call; return what waits for it, and returns its result or raises its exception; to be called once."""
+        return work if self._pool is None else self._pool.submit(work).result
 
 
 _MAX_THREADS = 1024

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
 from migrate_storage.core.errors import ConfigurationError, MigrateStorageError
 from migrate_storage.core.text import amount
-from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.decisions import Phase, Side
 from migrate_storage.cutover.outbox import require_tables
 from migrate_storage.cutover.phase.source import SharedPhase
@@ -21,6 +20,9 @@ from migrate_storage.cutover.phase.table import PhaseTable, ProcessRecord
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.find_schema import find_tables
 from migrate_storage.journal.schema import PREFIX, Tables
+
+if TYPE_CHECKING:
+    from migrate_storage.cutover.backend import CutoverBackend
 
 __all__ = ("CutoverState", "find_recorded_states", "read_state", "read_states")
 
@@ -124,6 +126,9 @@ def read_states(backends: Mapping[str, Any]) -> dict[str, CutoverState]:
     Raises:
         ConfigurationError: as :func:`read_state`.
     """
+    # Here, because it imports advanced-alchemy and the stores, which a command that only reads the journal does not need.
+    from migrate_storage.cutover.backend import CutoverBackend
+
     return {key: read_state(each) for key, each in backends.items() if isinstance(each, CutoverBackend)}
 
 

@@ -6,7 +6,6 @@ without a usable key is read by one cursor, of which each fetch is short.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -61,25 +60,25 @@ class CensusScope:
 
 
 def take_census(
-    database: Database, scope: CensusScope, *, stop: threading.Event, send: Callable[[CensusAdvanced], None]
+    database: Database, scope: CensusScope, *, wait: Callable[[float], bool], send: Callable[[CensusAdvanced], None]
 ) -> Census:
     """Search the database.
 
     Args:
         database: connected.
         scope: what is searched.
-        stop: set when the census is to end.
+        wait: called with seconds, perhaps 0, between two windows: waits so long, and returns whether the census is to end.
         send: called with the progress after each window.
 
     Raises:
         ConfigurationError: a table of the scope does not exist.
         RunError: the database cannot be reached any more.
-        StoppedError: ``stop`` was set.
+        StoppedError: ``wait`` returned true.
     """
     catalog = read_catalog(database, leave_out=scope.leave_out)
     tables = _choose_tables(catalog, scope.tables)
     started = database.transaction(database.now)
-    search = _Search(database, scope, stop, send, tables=len(tables))
+    search = _Search(database, scope, wait, send, tables=len(tables))
     found: dict[tuple[str | None, str, str], CensusColumn] = {}
     for each in tables:
         for name, rows, unreadable in search.search_table(each):
@@ -149,12 +148,12 @@ class _Search:
         self,
         database: Database,
         scope: CensusScope,
-        stop: threading.Event,
+        wait: Callable[[float], bool],
         send: Callable[[CensusAdvanced], None],
         *,
         tables: int,
     ) -> None:
-        self._database, self._scope, self._stop, self._send = database, scope, stop, send
+        self._database, self._scope, self._wait, self._send = database, scope, wait, send
         self._finder = FileFinder(scope.keys)
         self._tables, self._done = tables, 0
         #: Rows that were searched so far.
@@ -252,7 +251,7 @@ class _Search:
         self.rows += count
         self._report(of)
         pause = count / self._scope.rate - (time.monotonic() - began) if self._scope.rate else 0.0
-        if self._stop.wait(min(max(pause, 0.0), _MAX_PAUSE_SECONDS)):
+        if self._wait(min(max(pause, 0.0), _MAX_PAUSE_SECONDS)):
             raise StoppedError("told to stop: the census is not whole")
 
     def _report(self, of: CatalogTable) -> None:

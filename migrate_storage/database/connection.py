@@ -12,17 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError, RefusedError, RunError
 from migrate_storage.database.clock import DatabaseClock
 from migrate_storage.database.dialects import DIALECTS, dialect_of, refuse_product
 from migrate_storage.database.urls import engine_from_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("Database", "SlowStatementError", "describe_failure", "error_code", "is_timeout", "is_transient")
 
@@ -226,7 +228,7 @@ class Database:
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         with self._turn:
-            if isinstance(self._engine, AsyncEngine):
+            if not isinstance(self._engine, Engine):
                 return self._bridge(self._run_async(self._engine, work))
             with self._engine.connect() as connection:
                 return self._begin(connection, work)
@@ -272,10 +274,10 @@ class Database:
     def close(self) -> None:
         """Close our connections. The application's are not touched."""
         if self._owned:
-            if isinstance(self._engine, AsyncEngine):
-                self._bridge(self._engine.dispose())
-            else:
+            if isinstance(self._engine, Engine):
                 self._engine.dispose()
+            else:
+                self._bridge(self._engine.dispose())
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -304,7 +306,7 @@ def hidden_rows_error(what: str) -> PreflightError:
 
 
 def _sync(engine: Engine | AsyncEngine) -> Engine:
-    return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+    return engine if isinstance(engine, Engine) else engine.sync_engine
 
 
 def _make_private(engine: Engine | AsyncEngine) -> Engine | AsyncEngine:
@@ -315,7 +317,11 @@ def _make_private(engine: Engine | AsyncEngine) -> Engine | AsyncEngine:
     own = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True, execution_options=options)
     for listener in sync.dispatch.begin:
         event.listen(own, "begin", listener)
-    return AsyncEngine(own) if isinstance(engine, AsyncEngine) else own
+    if isinstance(engine, Engine):
+        return own
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    return AsyncEngine(own)
 
 
 def _find_connection_listeners(engine: Engine | AsyncEngine) -> list[Callable[[Connection], None]]:

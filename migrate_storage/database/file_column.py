@@ -157,6 +157,12 @@ class FileColumn:
         narrowed._bounds = [*self._bounds, *low, *high]  # noqa: SLF001 - of this very class
         return narrowed
 
+    def unrestricted(self) -> FileColumn:
+        """The same column in all rows of the table."""
+        whole = copy.copy(self)
+        whole._bounds, whole._where = [], []  # noqa: SLF001 - of this very class
+        return whole
+
     def split_points(self, into: int) -> list[tuple[Any, ...]]:
         """Keys that divide the rows into ranges of about one size, read in one pass.
 

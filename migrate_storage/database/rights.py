@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -11,7 +12,7 @@ from migrate_storage.core.errors import PreflightError, RefusedError
 from migrate_storage.database.connection import Database, error_code
 from migrate_storage.database.file_column import FileColumn
 
-__all__ = ("check_rows", "check_tables", "try_in_transaction")
+__all__ = ("Trial", "check_rows", "check_tables", "try_in_transaction")
 
 
 def check_rows(rows: Sequence[FileColumn], *, update: bool) -> None:
@@ -24,25 +25,37 @@ def check_rows(rows: Sequence[FileColumn], *, update: bool) -> None:
     Raises:
         PreflightError: a right is missing, the server takes no writes, or a table has no transactions.
     """
-    for each in rows:
-        column, database = each.column, each.database
-        try_in_transaction(
-            database,
+    for database in {id(each.database): each.database for each in rows}.values():
+        _check_rows(database, [each for each in rows if each.database is database], update=update)
+
+
+def _check_rows(database: Database, rows: Sequence[FileColumn], *, update: bool) -> None:
+    """Check columns of one database, with the errors of :func:`check_rows`."""
+    reads = [
+        Trial(
             lambda connection, each=each: connection.execute(each.select(each.raw).limit(0)),  # type: ignore[misc]
-            f"this role may not SELECT {column}",
-            f"GRANT SELECT on its key ({', '.join(column.key)}) and on the column",
+            f"this role may not SELECT {each.column}",
+            f"GRANT SELECT on its key ({', '.join(each.column.key)}) and on the column",
         )
-        if update:
-            if each.generated:
-                raise PreflightError(
-                    f"the database generates {column} from other columns, so that no UPDATE sets it: leave it out of "
-                    "--columns, and name the column from which it is generated"
-                )
-            check_tables(database, column.schema, [column.table])
-            try_in_transaction(
-                database, each.statements.try_update, f"this role may not UPDATE {column}",
-                "GRANT UPDATE on the column", writes=True,
-            )  # fmt: skip
+        for each in rows
+    ]
+    try_in_transaction(database, reads)
+    if not update:
+        return
+    for each in rows:
+        if each.generated:
+            raise PreflightError(
+                f"the database generates {each.column} from other columns, so that no UPDATE sets it: leave it out of "
+                "--columns, and name the column from which it is generated"
+            )
+    for schema in dict.fromkeys(each.column.schema for each in rows):
+        tables = dict.fromkeys(each.column.table for each in rows if each.column.schema == schema)
+        check_tables(database, schema, list(tables))
+    writes = [
+        Trial(each.statements.try_update, f"this role may not UPDATE {each.column}", "GRANT UPDATE on the column")
+        for each in rows
+    ]
+    try_in_transaction(database, writes, writes=True)
 
 
 def check_tables(database: Database, schema: str | None, tables: Sequence[str]) -> None:
@@ -60,28 +73,37 @@ def check_tables(database: Database, schema: str | None, tables: Sequence[str]) 
         )
 
 
-def try_in_transaction(
-    database: Database, work: Callable[[Connection], object], what: str, remedy: str, *, writes: bool = False
-) -> None:
-    """Do something that changes no row, to see whether the database lets this role do it.
+class Trial(NamedTuple):
+    """Something that changes no row, and that the database may refuse."""
+
+    work: Callable[[Connection], object]
+    #: What is forbidden if the database refuses.
+    what: str
+    #: What to do then.
+    remedy: str
+
+
+def try_in_transaction(database: Database, trials: Sequence[Trial], *, writes: bool = False) -> None:
+    """Try in one transaction whether the database lets this role do something.
 
     Args:
         database: the database.
-        work: what is tried.
-        what: what is forbidden if the database refuses.
-        remedy: what to do then.
-        writes: whether it is a write, for which the server must take writes, and in a transaction.
+        trials: what is tried, in this order.
+        writes: whether these are writes, for which the server must take writes, and in a transaction.
 
     Raises:
-        PreflightError: the database refuses.
+        PreflightError: the database refuses one of them.
     """
+    current = trials[0]
 
     def attempt(connection: Connection) -> None:
+        nonlocal current
         reason = database.dialect.trials.find_read_only(connection) if writes else ""
         if reason:
             raise _make_read_only_error(database, reason)
         try:
-            work(connection)
+            for current in trials:
+                current.work(connection)
         except DBAPIError as error:
             if writes and error_code(error) in database.dialect.read_only_codes:
                 raise _make_read_only_error(database, str(error.orig)) from error
@@ -95,7 +117,7 @@ def try_in_transaction(
     try:
         database.transaction(attempt)
     except RefusedError as error:
-        raise PreflightError(f"{what}: {error.reason}; {remedy}") from error
+        raise PreflightError(f"{current.what}: {error.reason}; {current.remedy}") from error
 
 
 def _make_read_only_error(database: Database, reason: str) -> PreflightError:

@@ -60,7 +60,7 @@ def find_doubtful_keys(rows: FileColumn) -> Iterator[DoubtfulKeys]:
     Raises:
         ConfigurationError: a key of this type cannot be recorded, compared or sorted.
     """
-    table = FileColumn(rows.database, rows.column)
+    table = rows.unrestricted()
     try:
         if not table.has_unique_key:
             yield from _find_null_keys(table)

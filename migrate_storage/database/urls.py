@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import one_line
 from migrate_storage.database.dialects import refuse_kind
 
-__all__ = ("AnyEngine", "engine_from_url", "in_memory")
+if TYPE_CHECKING:
+    # At run time only where an engine is asynchronous, because it imports the whole ORM.
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
-AnyEngine = sa.Engine | AsyncEngine
+    AnyEngine = sa.Engine | AsyncEngine
+
+__all__ = ("engine_from_url", "in_memory")
 
 
 def engine_from_url(url: str) -> AnyEngine:
@@ -31,6 +36,8 @@ def engine_from_url(url: str) -> AnyEngine:
     refuse_kind(parsed)
     try:
         if parsed.get_dialect().is_async:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
             return create_async_engine(parsed)
         return sa.create_engine(parsed)
     except sa.exc.NoSuchModuleError:

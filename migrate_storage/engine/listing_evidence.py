@@ -19,6 +19,7 @@ from itertools import islice, takewhile
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
+from migrate_storage.core.parallel import SideBySide
 from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -76,10 +77,12 @@ def listing_matches_head(at: ObjectAt, retry: Retry) -> bool:
         listed = at.store.list(_common_folder([at.key]), after=at.key[:-1])
         return [meta for meta in islice(listed, _PAGE_KEYS) if meta.path == at.key]
 
-    try:
-        listed, found = retry.call(list_object), retry.call(at.head)
-    except StoreRequestError:
-        return False
+    with SideBySide(2) as beside:
+        listing, head = beside.start(lambda: retry.call(list_object)), beside.start(lambda: retry.call(at.head))
+        try:
+            listed, found = listing(), head()
+        except StoreRequestError:
+            return False
     return (
         len(listed) == 1
         and bool(found.e_tag)

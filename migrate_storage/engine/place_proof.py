@@ -17,8 +17,14 @@ from pathlib import Path
 
 from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Attributes, Evidence, ObjectMeta, Place
-from migrate_storage.core.parallel import parallel_map
-from migrate_storage.engine.probe import SCRATCH, describe_destination, explain_unusable, remove_scratch_folder
+from migrate_storage.core.parallel import SideBySide, parallel_map
+from migrate_storage.engine.probe import (
+    SCRATCH,
+    describe_destination,
+    explain_unusable,
+    open_filesystem,
+    remove_scratch_folder,
+)
 from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of_opened
 from migrate_storage.stores.base import ObjectAt, Opened
 from migrate_storage.stores.config.url_check import find_url_difference
@@ -29,7 +35,10 @@ from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate import same_service, unaddressable
 from migrate_storage.translate.places import resolve_links
 
-__all__ = ("PlaceProof", "is_same_object", "prove_in_place", "prove_places", "prove_translation")
+__all__ = (
+    "PlaceProof", "are_local", "check_translated_urls", "compare_ways", "is_same_object", "prove_by_probe", "prove_in_place",
+    "prove_places", "prove_translation",
+)  # fmt: skip
 
 _SERVER_CACHE_SECONDS = 1.5
 """Seconds after which a server of a disk shows a file that was written to the disk directly."""
@@ -37,8 +46,8 @@ MAX_COMPARED = 20
 """Existing objects that are compared through both ways, at most."""
 _MAX_COMPARED_BYTES = 1024 * 1024
 """Up to this size the content is compared too."""
-_COMPARED_AT_ONCE = 8
-"""Objects that are compared at once."""
+_ASKED_AT_ONCE = 8
+"""Places at which a probe object is requested at once."""
 _ROUNDS = 6
 """How often two objects are compared before they count as different.
 
@@ -74,19 +83,33 @@ def prove_translation(side: ResolvedBackend, filenames: Iterable[str], retry: Re
     Raises:
         PreflightError: they reach different storage, or nothing shows that they reach the same.
     """
+    chosen = list(islice(dict.fromkeys(filenames), MAX_COMPARED))
+    check_translated_urls(side, chosen)
+    return compare_ways(side, chosen, retry)
+
+
+def check_translated_urls(side: ResolvedBackend, filenames: Sequence[str]) -> None:
+    """Check, without a request, that obstore asks the URLs that the application's filesystem asks.
+
+    Raises:
+        PreflightError: it asks another URL.
+    """
+    if side.is_translated and (difference := find_url_difference(side.registration, filenames[:1])):
+        raise PreflightError(f"the translation of {side.key!r} does not ask what its filesystem asks: {difference}")
+
+
+def compare_ways(side: ResolvedBackend, filenames: Sequence[str], retry: Retry) -> int:
+    """Do the requests of :func:`prove_translation`, which has the arguments and errors."""
     if not side.is_translated:
         return 0
     proved, doubt = 0, ""
     chosen = list(islice(dict.fromkeys(filenames), MAX_COMPARED))
-    if difference := find_url_difference(side.registration, chosen[:1]):
-        raise PreflightError(f"the translation of {side.key!r} does not ask what its filesystem asks: {difference}")
-    # The first by itself: many at once would each open the filesystem's session.
-    for names in (chosen[:1], chosen[1:]):
-        compared = parallel_map(lambda name: _compare_ways(side, name, retry), names, _COMPARED_AT_ONCE)
-        for filename, (equal, reason) in compared:
-            if equal is False:
-                raise PreflightError(_describe_two_places(side, f"{filename!r} {reason}"))
-            proved, doubt = proved + bool(equal), doubt or reason
+    open_filesystem(side, chosen)
+    at_once = 1 if are_local(side) else MAX_COMPARED
+    for filename, (equal, reason) in parallel_map(lambda name: _compare_ways(side, name, retry), chosen, at_once):
+        if equal is False:
+            raise PreflightError(_describe_two_places(side, f"{filename!r} {reason}"))
+        proved, doubt = proved + bool(equal), doubt or reason
     if not proved:
         equal, reason = _compare_listed(side, retry)
         if equal is False:
@@ -244,10 +267,15 @@ def _comparable(here: ObjectMeta, there: ObjectMeta, *, local: bool) -> tuple[Ev
     return here.evidence, there.evidence
 
 
+def are_local(*sides: ResolvedBackend) -> bool:
+    """Whether all sides are on disks of this machine or in its memory, where no request waits for a network."""
+    return all(side.root.service in ("file", "memory") for side in sides)
+
+
 def prove_places(
     source: ResolvedBackend, destination: ResolvedBackend, filenames: Sequence[str], retry: Retry, *, probe: bool
 ) -> PlaceProof:
-    """Prove that both sides reach one storage, or that they reach two.
+    """Prove that both sides reach one storage, or that they reach two, and that the source's translation reaches its own.
 
     Args:
         source: the side that rows name.
@@ -259,7 +287,23 @@ def prove_places(
     Raises:
         PreflightError: neither is proved, or one storage is reached in two ways.
     """
-    prove_translation(source, filenames, retry)
+    check_translated_urls(source, filenames)
+    open_filesystem(source, filenames)
+    with SideBySide(2, in_turn=are_local(source, destination)) as beside:
+        translation = beside.start(lambda: compare_ways(source, filenames, retry))
+        proof = beside.start(lambda: prove_by_probe(source, destination, filenames, retry, probe=probe))
+        translation()
+        return proof()
+
+
+def prove_by_probe(
+    source: ResolvedBackend, destination: ResolvedBackend, filenames: Sequence[str], retry: Retry, *, probe: bool
+) -> PlaceProof:
+    """Prove what :func:`prove_places` proves, which has the arguments, but not that a translation reaches its own storage.
+
+    Raises:
+        PreflightError: neither is proved, or one storage is reached in two ways.
+    """
     known = same_service(source.root, destination.root)
     if not probe:
         return PlaceProof(
@@ -279,9 +323,16 @@ def prove_places(
             if error.failure.kind is FailureKind.DENIED and known:
                 return PlaceProof(shared=True, by_objects=True)
             raise PreflightError(explain_unusable(what, "writing a probe object", error)) from error
-        _check_own_view(destination, name, retry)
-        seen = _request_directly(source, place, retry) if place.service == source.root.service else False
-        if _is_seen_elsewhere(source, place, buckets, retry, waits=known is None):
+        open_filesystem(destination, [name])
+        with SideBySide(3, in_turn=are_local(source, destination)) as beside:
+            own_view = beside.start(lambda: _check_own_view(destination, name, retry))
+            directly = beside.start(
+                lambda: place.service == source.root.service and _request_directly(source, place, retry)
+            )
+            elsewhere = beside.start(lambda: _is_seen_elsewhere(source, place, buckets, retry, waits=known is None))
+            own_view()
+            seen, is_elsewhere = directly(), elsewhere()
+        if is_elsewhere:
             raise PreflightError(
                 f"{what} and the source {source.key!r} are one storage reached in two ways: nothing moves between them; "
                 "register both by the same way, and 'run' re-points the rows"
@@ -347,7 +398,19 @@ def prove_in_place(
     Raises:
         PreflightError: it reaches other storage.
     """
-    prove_translation(source, filenames, retry)
+    check_translated_urls(source, filenames)
+    open_filesystem(source, filenames)
+    with SideBySide(2, in_turn=are_local(source)) as beside:
+        translation = beside.start(lambda: compare_ways(source, filenames, retry))
+        proof = beside.start(lambda: _prove_deployed(source, deployed, filenames, retry))
+        translation()
+        return proof()
+
+
+def _prove_deployed(
+    source: ResolvedBackend, deployed: ResolvedBackend, filenames: Sequence[str], retry: Retry
+) -> PlaceProof:
+    """Prove that an object which is written through a translation is seen through the application's filesystem."""
     for root in _find_buckets(source, filenames).values():
         name = f"{SCRATCH}/{uuid.uuid4().hex}"
         place = replace(root, key=(source.root.key if source.root.root else "") + name)
@@ -423,9 +486,13 @@ def _is_seen_elsewhere(
             direct = Path("/", place.key).resolve() if place.service == "file" else None
             if any(path.exists() and path.resolve() != direct for path in _candidate_files(source.root, place)):
                 return True
-        elif any(_may_exist(at, retry) for at in _candidate_objects(source, place, buckets)):
+        elif _any_may_exist(_candidate_objects(source, place, buckets), retry):
             return True
     return False
+
+
+def _any_may_exist(candidates: Iterable[ObjectAt], retry: Retry) -> bool:
+    return any(seen for _, seen in parallel_map(lambda at: _may_exist(at, retry), candidates, _ASKED_AT_ONCE))
 
 
 def _candidate_files(folder: Place, place: Place) -> Iterator[Path]:

@@ -9,12 +9,13 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Attributes, Capabilities, Note, Place, Severity
+from migrate_storage.core.parallel import SideBySide
 from migrate_storage.engine.listing_evidence import listing_matches_head
 from migrate_storage.engine.transfer import Digests, part_size
 from migrate_storage.stores.backend_store import BackendReadError, BackendStore
@@ -24,17 +25,38 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
 __all__ = (
-    "SCRATCH", "check_absent", "check_source", "describe_destination", "explain_unusable", "refuses_existing",
+    "SCRATCH", "check_absent", "check_source", "describe_destination", "explain_unusable", "open_filesystem", "refuses_existing",
     "refuses_to_replace", "remove_scratch_folder", "succeeds_where_free", "try_destination",
 )  # fmt: skip
 
 SCRATCH = ".migrate-storage"
 """The prefix of the objects that probe a destination."""
+_PROBE = b"migrate-storage looks whether it may write here"
+"""The content of these objects."""
 _MAX_PROBE_WRITES = 3
 """How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
 _RAISE_MISSING = "let it raise FileNotFoundError for a missing file, to distinguish it from one that cannot be read"
 _MAX_FREE_WRITES = 2
 """How often a conditional write to a free name is tried: S3 may answer 409 while other requests are in progress."""
+
+
+def open_filesystem(side: ResolvedBackend, filenames: Sequence[str]) -> None:
+    """Send one request through the application's filesystem, so that it opens its session before many threads use it.
+
+    Threads that send the first requests at once would each open a session, and with some versions of s3fs they never end.
+    Only the first call sends a request. Its error is not raised: the next request has the same.
+
+    Args:
+        side: nothing is sent where it is no filesystem of fsspec, or a local one.
+        filenames: of some rows; the first one is requested, or a random one where there is none.
+    """
+    if side.filesystem_opened or not side.is_translated:
+        return
+    side.filesystem_opened = True
+    with contextlib.suppress(Exception):
+        at = side.resolve_live(filenames[0] if filenames else uuid.uuid4().hex)
+        if not at.store.is_local:
+            at.head()
 
 
 def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) -> None:
@@ -57,7 +79,7 @@ def check_source(source: ResolvedBackend, roots: Sequence[Place], retry: Retry) 
                 if source.registration.own_class
                 else f"{root.service} {root.root}"
             )
-            _check_not_found(at, f"the source {source.key!r} ({where})", retry)
+            _check_not_found(source, at, f"the source {source.key!r} ({where})", retry)
 
 
 def check_absent(side: ResolvedBackend, retry: Retry) -> None:
@@ -66,7 +88,7 @@ def check_absent(side: ResolvedBackend, retry: Retry) -> None:
     Raises:
         PreflightError: its bucket is missing, or it cannot be read.
     """
-    _check_not_found(side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"), describe_destination(side), retry)
+    _check_not_found(side, side.resolve(f"{SCRATCH}/{uuid.uuid4().hex}"), describe_destination(side), retry)
 
 
 def check_present(side: ResolvedBackend, retry: Retry) -> None:
@@ -88,20 +110,25 @@ def describe_destination(side: ResolvedBackend) -> str:
     return f"the destination {side.key!r} ({side.root.service} {side.root.root})"
 
 
-def _check_not_found(at: ObjectAt, what: str, retry: Retry) -> None:
-    try:
-        retry.call(at.head)
-    except StoreRequestError as missing:
-        if missing.failure.kind is not FailureKind.MISSING:
-            raise PreflightError(explain_unusable(what, "reading a key that does not exist", missing)) from missing
-    else:
-        advice = _RAISE_MISSING if isinstance(at.store, BackendStore) else "check the endpoint and the path style"
-        raise PreflightError(f"{what} answers that a random key exists: it cannot be asked what it holds; {advice}")
-    try:
-        retry.call(lambda: next(iter(at.store.list(at.key.rpartition("/")[0])), None))
-    except StoreRequestError as error:
-        if error.failure.kind is FailureKind.NO_BUCKET:
-            raise PreflightError(explain_unusable(what, "listing", error)) from error
+def _check_not_found(side: ResolvedBackend, at: ObjectAt, what: str, retry: Retry) -> None:
+    if side.registration.translation.config is None:
+        open_filesystem(side, ())
+    with SideBySide(2, in_turn=at.store.is_local) as beside:
+        head = beside.start(lambda: retry.call(at.head))
+        listed = beside.start(lambda: retry.call(lambda: next(iter(at.store.list(at.key.rpartition("/")[0])), None)))
+        try:
+            head()
+        except StoreRequestError as missing:
+            if missing.failure.kind is not FailureKind.MISSING:
+                raise PreflightError(explain_unusable(what, "reading a key that does not exist", missing)) from missing
+        else:
+            advice = _RAISE_MISSING if isinstance(at.store, BackendStore) else "check the endpoint and the path style"
+            raise PreflightError(f"{what} answers that a random key exists: it cannot be asked what it holds; {advice}")
+        try:
+            listed()
+        except StoreRequestError as error:
+            if error.failure.kind is FailureKind.NO_BUCKET:
+                raise PreflightError(explain_unusable(what, "listing", error)) from error
 
 
 def explain_unusable(what: str, doing: str, error: StoreRequestError) -> str:
@@ -130,67 +157,85 @@ def refuses_to_replace(side: ResolvedBackend, retry: Retry) -> bool:
 
 
 def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, list[Note]]:
-    """Write, read, replace, list and delete a small object.
+    """Write, read, replace, list and delete a small object, and upload another one in parts.
 
     Raises:
         PreflightError: the destination cannot be written or read as a run would.
     """
-    name = f"{SCRATCH}/{uuid.uuid4().hex}"
     what = describe_destination(side)
+    names = [f"{SCRATCH}/{uuid.uuid4().hex}" for _ in range(2)]
     try:
-        at = side.resolve(name)
+        small, large = map(side.resolve, names)
     except KeyRefusedError as error:
         raise PreflightError(f"{what} cannot be used: {error}") from error
-    _check_not_found(at, what, retry)
-    content = b"migrate-storage looks whether it may write here"
-    attributes = Attributes(content_type="text/x-probe", metadata={"probe": "1"})
-    notes: list[Note] = []
-    doing = "writing a probe object"
-    write = partial(at.store.put, at.key, content, attributes=attributes, part_size=None)
+    _check_not_found(side, small, what, retry)
+    with SideBySide(2, in_turn=small.store.is_local) as beside:
+        of_parts = beside.start(lambda: _probe_large_object(large, retry))
+        small_probe = beside.start(lambda: _probe_small_object(small, what, retry))
+        capabilities, large_probe = small_probe(), of_parts()
+    capabilities = replace(
+        capabilities, large_etag_is_md5=large_probe.is_md5, large_etag_is_of_parts=large_probe.is_of_parts,
+        listing=capabilities.listing and large_probe.is_listed,
+    )  # fmt: skip
+    kept = {} if large_probe.kept is None else {names[1]: large_probe.kept}
     try:
-        creates = succeeds_where_free(at, partial(write, create=True), retry)
-        for attempt in range(_MAX_PROBE_WRITES):
-            if attempt or not creates:
-                retry.call(partial(write, create=False))
-            doing = "reading the probe object back"
-            written = retry.call(at.head)
-            found, back = retry.call(lambda: _read_probe(at))
-            if back == content:
-                break
-            doing = "writing a probe object"
-        else:
-            raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
-        keeps = found.content_type == attributes.content_type and found.metadata == attributes.metadata
-        # A store that answers anything else gets a HEAD before each PUT.
-        create = creates and refuses_existing(
-            lambda: at.store.put(at.key, b"other", attributes=Attributes(), create=True, part_size=None), retry
-        )
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        large_md5, large_parts = _probe_multipart_etag(at, content, retry)
-        capabilities = Capabilities(
-            create_only=create, etag_is_md5=written.e_tag == md5, attributes=keeps,
-            large_etag_is_md5=large_md5, large_etag_is_of_parts=large_parts,
-        )  # fmt: skip
+        retry.call(small.delete)
     except StoreRequestError as error:
-        raise PreflightError(explain_unusable(what, doing, error)) from error
-    listed = listing_matches_head(at, retry)
-    try:
-        retry.call(at.delete)
-        capabilities = replace(capabilities, listing=listed and _is_unlisted(at, retry))
-        remove_scratch_folder(side, name)
-    except StoreRequestError as error:
-        notes.append(Note(
+        kept[names[0]] = error
+    capabilities = replace(capabilities, listing=capabilities.listing and not kept and _is_unlisted(small, retry))
+    notes = [
+        Note(
             severity=Severity.WARNING, code="destination.delete", subject=side.key,
             message=f"the probe object {name} cannot be removed: {error.failure.message}",
             todo="remove it by hand; 'purge' will need the right to delete",
-        ))  # fmt: skip
-    if not keeps:
+        ) for name, error in kept.items()
+    ]  # fmt: skip
+    if not kept:
+        remove_scratch_folder(side, names[0])
+    if not capabilities.attributes:
         notes.append(Note(
             severity=Severity.INFO, code="destination.attributes", subject=side.key,
             message="the destination keeps no content type or metadata beside the bytes",
             todo="nothing: they stay in the rows",
         ))  # fmt: skip
     return capabilities, notes
+
+
+def _probe_small_object(at: ObjectAt, what: str, retry: Retry) -> Capabilities:
+    """Write, read, replace and list an object of a few bytes.
+
+    Raises:
+        PreflightError: one of the first two fails.
+    """
+    content, attributes = _PROBE, Attributes(content_type="text/x-probe", metadata={"probe": "1"})
+    write = partial(at.store.put, at.key, content, attributes=attributes, part_size=None)
+    doing = "writing a probe object"
+    try:
+        creates = succeeds_where_free(at, partial(write, create=True), retry)
+        for attempt in range(_MAX_PROBE_WRITES):
+            if attempt or not creates:
+                retry.call(partial(write, create=False))
+            doing = "reading the probe object back"
+            with SideBySide(2, in_turn=at.store.is_local) as beside:
+                opened = beside.start(lambda: retry.call(lambda: _read_probe(at)))
+                written = beside.start(lambda: retry.call(at.head))()
+                found, back = opened()
+            if back == content:
+                break
+            doing = "writing a probe object"
+        else:
+            raise PreflightError(f"{what} cannot be used: a probe object came back with other bytes than were written")
+        # A store that answers anything else gets a HEAD before each PUT.
+        create = creates and refuses_existing(
+            lambda: at.store.put(at.key, b"other", attributes=Attributes(), create=True, part_size=None), retry
+        )
+    except StoreRequestError as error:
+        raise PreflightError(explain_unusable(what, doing, error)) from error
+    return Capabilities(
+        create_only=create, etag_is_md5=written.e_tag == hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        attributes=found.content_type == attributes.content_type and found.metadata == attributes.metadata,
+        listing=listing_matches_head(at, retry),
+    )  # fmt: skip
 
 
 def _read_probe(at: ObjectAt) -> tuple[Attributes, bytes]:
@@ -233,17 +278,40 @@ def succeeds_where_free(at: ObjectAt, write: Callable[[], object], retry: Retry)
     return False
 
 
-def _probe_multipart_etag(at: ObjectAt, content: bytes, retry: Retry) -> tuple[bool, bool]:
-    """Whether a multipart ETag is the MD5 of the bytes, and of its parts' MD5s."""
-    put, part = at.store.put, part_size(0)
+@dataclass(frozen=True, slots=True)
+class _LargeProbe:
+    """What an upload in parts showed."""
+
+    #: Whether its ETag is the MD5 of the bytes, or of its parts' MD5s.
+    is_md5: bool = False
+    is_of_parts: bool = False
+    #: Whether a LIST shows of it what a HEAD does; true too where there is none.
+    is_listed: bool = True
+    #: Why the object could not be deleted; ``None`` where it was, or does not exist.
+    kept: StoreRequestError | None = None
+
+
+def _probe_large_object(at: ObjectAt, retry: Retry) -> _LargeProbe:
+    """Upload an object in parts, read its ETag, and delete it."""
+    put, part, found = at.store.put, part_size(0), _LargeProbe()
     try:
-        retry.call(lambda: put(at.key, iter((content,)), attributes=Attributes(), create=False, part_size=part))
-        written = retry.call(at.head)
+        retry.call(lambda: put(at.key, iter((_PROBE,)), attributes=Attributes(), create=False, part_size=part))
     except StoreRequestError:
-        return False, False  # it may take small objects only; the copy of a large one then fails with its reason
+        return found  # it may take small objects only; the copy of a large one then fails with its reason
     taken = Digests(part)
-    taken.update(content)
-    return written.e_tag == taken.md5, written.e_tag in taken.e_tags - {taken.md5}
+    taken.update(_PROBE)
+    with contextlib.suppress(StoreRequestError):
+        written = retry.call(at.head)
+        found = _LargeProbe(
+            is_md5=written.e_tag == taken.md5,
+            is_of_parts=written.e_tag in taken.e_tags - {taken.md5},
+            is_listed=listing_matches_head(at, retry),
+        )
+    try:
+        retry.call(at.delete)
+    except StoreRequestError as error:
+        return replace(found, kept=error)
+    return found
 
 
 def _is_unlisted(at: ObjectAt, retry: Retry) -> bool:

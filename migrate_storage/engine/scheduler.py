@@ -116,6 +116,8 @@ class Scheduler:
         self.outcomes = OutcomeReporter(recorder, self._plan, on_outcome)
         #: Rows that were re-pointed.
         self.rows_repointed = 0
+        #: When a row or the result of an object was last written, by the monotonic clock; ``None`` where none was.
+        self.last_written: float | None = None
         #: Rows that count against a limit: those that are new to the run, and problems of before that were re-pointed.
         self.rows_counted = 0
 
@@ -189,6 +191,10 @@ class Scheduler:
                 self._start_listing()
         self._rechecks.clear()
         self._objects.clear()
+
+    def mark_written(self) -> None:
+        """Note that rows or results were committed just now."""
+        self.last_written = time.monotonic()
 
     def check_each(self, check: Callable[[ObjectRecord], T], records: Sequence[ObjectRecord]) -> list[T]:
         """Check each object of a batch, as many at once as there are workers."""
@@ -381,6 +387,8 @@ class Scheduler:
         """Update the rows that are ready, and write the results of objects with them."""
         self._control.limiter.wait()
         batch = self._repointer.flush()
+        if batch.tried or batch.results or batch.broken:
+            self.mark_written()
         for row, reason in batch.broken:
             self.outcomes.report_broken_row(RowRef(row.rows.column, row.row.pk), reason)
             for id_ in row.objects & self._objects.keys():
@@ -434,6 +442,7 @@ class Scheduler:
         """Record and report a problem of an object that was copied and verified."""
         result = pending.fail(kind, reason)
         self._recorder.record_results(self._recorder.result_record(result, state=state, outcome=kind))
+        self.mark_written()
         self.outcomes.report(pending, new=False)
         self._objects.pop(pending.task.id, None)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from threading import Event
+from typing import TYPE_CHECKING
 
-from migrate_storage.application.application import Application
 from migrate_storage.core.census import Census, CensusColumn
 from migrate_storage.core.errors import PreflightError
 from migrate_storage.core.events import silent
@@ -16,9 +16,12 @@ from migrate_storage.core.text import amount
 from migrate_storage.database.census import CensusScope, check_tables, take_census
 from migrate_storage.database.connection import Database
 from migrate_storage.jobs.census_options import CensusOptions
-from migrate_storage.jobs.context import JobContext
 from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.journal.schema import Tables
+
+if TYPE_CHECKING:
+    from migrate_storage.application.application import Application
+    from migrate_storage.jobs.context import JobContext
 
 __all__ = (
     "check_options",
@@ -41,6 +44,8 @@ def search(
     options: CensusOptions,
     context: JobContext | None = None,
     journal: Journal | None = None,
+    *,
+    until: float | None = None,
 ) -> Census | None:
     """Search a database for backend keys.
 
@@ -51,6 +56,7 @@ def search(
         options: what is searched.
         context: the job's listener, and its request to stop; ``None`` reports nothing and goes to the end.
         journal: where the census is recorded; ``None`` records it nowhere.
+        until: when it must be whole, by the monotonic clock; ``None`` sets no limit.
 
     Returns:
         What was found; ``None`` where the options leave the census out.
@@ -58,7 +64,7 @@ def search(
     Raises:
         ConfigurationError: the options name a table that does not exist.
         RunError: the database cannot be reached any more.
-        StoppedError: the job was asked to stop.
+        StoppedError: the job was asked to stop, or the time is over.
     """
     if options.census == ("none",):
         return None
@@ -70,9 +76,12 @@ def search(
         tables=() if options.census == ("full",) else options.census, excused=options.excused,
         hidden_excused=options.visible_tables_only, rate=options.census_rate,
     )  # fmt: skip
-    found = take_census(
-        database, scope, stop=context.stop if context else Event(), send=context.stats.send if context else silent
-    )
+
+    def wait(seconds: float) -> bool:
+        over = until is not None and time.monotonic() + seconds > until
+        return over or (context is not None and context.stop.wait(seconds))
+
+    found = take_census(database, scope, wait=wait, send=context.stats.send if context else silent)
     if journal is not None:
         # The journal may be in another database, which has its own clock.
         now = journal.database.time()

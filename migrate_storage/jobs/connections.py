@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column
 from migrate_storage.database.connection import Database
 from migrate_storage.database.urls import in_memory
 from migrate_storage.journal import Journal
+
+if TYPE_CHECKING:
+    from migrate_storage.application.application import Application
 
 __all__ = ("all_rows", "connected", "find_backend", "journaled", "own_journal")
 

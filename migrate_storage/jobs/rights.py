@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, false, select
 from migrate_storage.core.errors import PreflightError
 from migrate_storage.database.dialects import Dialect
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.database.rights import check_rows, check_tables, try_in_transaction
+from migrate_storage.database.rights import Trial, check_rows, check_tables, try_in_transaction
 from migrate_storage.journal import Journal
 from migrate_storage.journal.schema import PREFIX
 
@@ -44,11 +44,13 @@ def _check_journal(journal: Journal) -> None:
         return
     written = [tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.rekey, tables.rekey_object]
     check_tables(database, tables.schema, [table.name for table in written])
-    for table in written:
-        try_in_transaction(
-            database, partial(_try_writes, dialect=database.dialect, table=table), f"this role may not write {table.fullname} of the journal",
-            "GRANT SELECT, INSERT, UPDATE on it", writes=True,
-        )  # fmt: skip
+    trials = [
+        Trial(
+            partial(_try_writes, dialect=database.dialect, table=table), f"this role may not write {table.fullname} of the journal",
+            "GRANT SELECT, INSERT, UPDATE on it",
+        ) for table in written
+    ]  # fmt: skip
+    try_in_transaction(database, trials, writes=True)
 
 
 def _try_writes(connection: Connection, dialect: Dialect, table: Table) -> None:

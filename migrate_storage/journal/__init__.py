@@ -89,7 +89,7 @@ class Journal:
     """
 
     def __init__(self, database: Database, schema: str | None = None) -> None:
-        self.database = database
+        self.database, self._exists = database, False
         self.tables = tables = Tables(schema)
         self.runs = RunRepository(database, tables, tables.run)
         self.shards = ShardRepository(database, tables, tables.shard)
@@ -135,9 +135,10 @@ class Journal:
 
     @property
     def exists(self) -> bool:
-        """Whether the tables exist.
+        """Whether the tables exist; once they did, they are not asked for again.
 
         Raises:
             ConfigurationError: they have another version, or some of them are gone.
         """
-        return self.database.transaction(self.tables.exist)
+        self._exists = self._exists or self.database.transaction(self.tables.exist)
+        return self._exists

@@ -79,11 +79,15 @@ class RunRepository(Repository):
         return self._latest(self.c.kind == _CENSUS, limit)
 
     def _latest(self, condition: ColumnElement[bool], limit: int) -> list[RunRecord]:
-        if not self.database.transaction(self.tables.exist):
-            return []
         columns = (self.c[name] for name in RUN_COLUMNS)
         statement = select(*columns).where(condition).order_by(self.c.started.desc(), self.c.id).limit(limit)
-        return [RunRecord(**row) for row in self._read(statement)]
+
+        def read(connection: Connection) -> list[RunRecord]:
+            if not self.tables.exist(connection):
+                return []
+            return [RunRecord(**row) for row in connection.execute(statement).mappings()]
+
+        return self.database.transaction(read)
 
     def find(self, name: str | None = None) -> RunRecord:
         """One run by its id or the beginning of it; the latest when ``None``.

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from migrate_storage.core.model import Column, Outcome, OutcomeKind
-from migrate_storage.journal import RowState
 from migrate_storage.reporting.report import Report, outcome_to_dict
 
 if TYPE_CHECKING:
@@ -29,13 +28,8 @@ BANDS = (0, *(8**power for power in range(3, 12)))
 _SPAN_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 _MAX_SPANS = 60
 
-_ROW_STATES: dict[str, str] = {
-    RowState.REPOINTED: "re-pointed",
-    RowState.SUPERSEDED: "kept",
-    RowState.REVERTED: "put back",
-    RowState.INTENT: "open",
-}
-"""The words of a report for the states of a row in the journal."""
+_ROW_STATES = {"repointed": "re-pointed", "superseded": "kept", "reverted": "put back", "intent": "open"}
+"""The words of a report by the values of ``RowState``, whose package would import SQLAlchemy into every command."""
 
 
 @dataclass(slots=True)

@@ -89,6 +89,8 @@ class ResolvedBackend:
         self._by_key: dict[Bucket, Store] = {}
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
+        #: Whether a request was sent through the application's filesystem, so that its session is open.
+        self.filesystem_opened = False
         self._probing = threading.Lock()
 
     @property

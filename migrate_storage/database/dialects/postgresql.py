@@ -22,7 +22,6 @@ from sqlalchemy import (
     text,
     types,
 )
-from sqlalchemy.dialects import postgresql
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
@@ -233,7 +232,9 @@ class PostgreSQL(Dialect):
         return func.strpos(searched, part) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
-        return postgresql.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
+        from sqlalchemy.dialects.postgresql import insert
+
+        return insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)
 
     def replica_lag(self) -> ReplicaLag:
         return _WalLag()

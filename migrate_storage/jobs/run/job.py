@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
@@ -47,6 +48,8 @@ __all__ = ("Migration",)
 
 _PLAN_WORDS = {"fail": "refuse"}
 """Values of options that have another word in the plans of shards, so that a job of an earlier version is resumed."""
+MIN_EARLY_CENSUS_SECONDS = 0.5
+"""Seconds that a wait must have left for a census to be begun in it."""
 
 
 class Migration(Job[RunPasses]):
@@ -80,6 +83,9 @@ class Migration(Job[RunPasses]):
         self._manifest_notes: list[Note] = []
         #: The search of the whole database: of a run at its end, of a plan the latest one.
         self._census: Census | None = None
+        #: The search that was made during the wait for late writes, and when the run had written last before it.
+        self._early_census: tuple[Census, float | None] | None = None
+        self._tried_early_census = False
 
     @classmethod
     def for_app(
@@ -125,8 +131,9 @@ class Migration(Job[RunPasses]):
                     scheduler=self._make_scheduler(preflight, recorder, journal, losses),
                 )  # fmt: skip
                 passes = RunPasses(
-                    session, options, self.context, limits=self.run_limits, share=self.share, begin_pass=self.begin_pass
-                )
+                    session, options, self.context, limits=self.run_limits, share=self.share, begin_pass=self.begin_pass,
+                    while_settling=partial(self._search_early, session),
+                )  # fmt: skip
                 return self.execute(passes, journal, load)
 
             if options.dry_run:
@@ -191,7 +198,9 @@ class Migration(Job[RunPasses]):
             finished = state == "finished"
             if finished and not options.dry_run and (self.share is None or self.share.closes):
                 # At the end: what it finds must hold when the report is read, and before the run every row names the key.
-                self._census = self._search(session.preflight.rows[0].database, session.journal)
+                self._census = self._reuse_census(session) or self._search(
+                    session.preflight.rows[0].database, session.journal
+                )
         finally:
             if not finished:
                 self.context.stop.set()
@@ -229,11 +238,34 @@ class Migration(Job[RunPasses]):
             return f"migrate-storage run --from {options.source}{to}{recheck}"
         return "migrate-storage report"
 
-    def _search(self, database: Database, journal: Journal | None) -> Census | None:
+    def _search(self, database: Database, journal: Journal | None, *, until: float | None = None) -> Census | None:
         options = self._options
         if options.dry_run and not options.census:
             return latest_census(journal, options.source)
-        return search(database, self._application.known_columns, (options.source,), options, self.context, journal)
+        return search(
+            database, self._application.known_columns, (options.source,), options, self.context, journal, until=until
+        )
+
+    def _search_early(self, session: RunSession, until: float) -> None:
+        """Take the census during the first wait for late writes. If that is too short, it is taken at the end as well."""
+        options, too_short = self._options, until - time.monotonic() < MIN_EARLY_CENSUS_SECONDS
+        leaves_rows = options.copy_only or options.keep_rows or self._find_narrowing()
+        if self._tried_early_census or self.share is not None or too_short or leaves_rows:
+            return
+        self._tried_early_census, written = True, session.scheduler.last_written
+        try:
+            census = self._search(session.preflight.rows[0].database, session.journal, until=until)
+        except RunError:
+            return  # the time is over, or the database failed: the census at the end says so
+        self._early_census = None if census is None else (census, written)
+
+    def _reuse_census(self, session: RunSession) -> Census | None:
+        """Return the early census, unless the run wrote since, or a row was found that may have been written since."""
+        if self._early_census is None:
+            return None
+        census, written = self._early_census
+        unchanged = written == session.scheduler.last_written and not census.known(self._options.source)
+        return census if unchanged else None
 
     def _find_narrowing(self) -> tuple[str, ...]:
         """Name the options that restrict the rows."""

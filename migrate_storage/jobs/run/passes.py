@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from migrate_storage.core.model import OutcomeKind, Way
@@ -41,6 +42,7 @@ class RunPasses:
         limits: what the run may do before it ends.
         share: the shard that this process does; ``None`` where it does all.
         begin_pass: announces a pass; returns its number, from 1.
+        while_settling: called before each wait for late writes with its end, by the monotonic clock; works at most so long.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class RunPasses:
         limits: RunLimits,
         share: ShardRun | None,
         begin_pass: Callable[[], int],
+        while_settling: Callable[[float], None],
     ) -> None:
         self.session = session
         self._options, self._context, self._limits, self._share = options, context, limits, share
-        self._begin_pass = begin_pass
+        self._begin_pass, self._while_settling = begin_pass, while_settling
         self._scheduler, self._plan = session.scheduler, session.preflight.route
         #: Rows that the last pass left out by the patterns of filenames.
         self.rows_excluded = 0
@@ -88,7 +91,7 @@ class RunPasses:
         recheck = CopyRecheck(self.session, self._context, self._options.batch_size, self._is_over)
         self.rechecked = recheck.counts
         recheck.run()
-        if recheck.counts["copied_again"] and not self._context.stop.wait(self._options.settle_time):
+        if recheck.counts["copied_again"] and not self._settle():
             recheck_sources(self.session, self._context)
         return "stopped" if self._context.stop.is_set() else "limited" if self._limits.spent else "finished"
 
@@ -120,13 +123,23 @@ class RunPasses:
             elif rechecked or number > MAX_PASSES:
                 return "finished"
             else:
-                if stop.wait(options.settle_time):
+                if self._settle():
                     return "stopped"
                 if self._plan.way is not Way.SWAP:
                     recheck_sources(
                         self.session, self._context, self._share.number if self._share is not None else None
                     )
                 rechecked = True
+
+    def _settle(self) -> bool:
+        """Wait for late writes of those who read a row before it was re-pointed; return whether the run is to end.
+
+        The wait begins with the last row that was written: passes since then that found nothing are a part of it.
+        """
+        written = self._scheduler.last_written
+        until = (time.monotonic() if written is None else written) + self._options.settle_time
+        self._while_settling(until)
+        return self._context.stop.wait(max(0.0, until - time.monotonic()))
 
     def _rekey_in_batches(self) -> None:
         """Re-key many rows at a time where that is possible; the passes find the rest."""
@@ -143,6 +156,7 @@ class RunPasses:
 
         def report(objects: int, rows: int) -> None:
             self._scheduler.rows_repointed += rows
+            self._scheduler.mark_written()
             stats.add_outcomes(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=rows)
 
         listing = PrefixListing(self._plan, rule, self._context.retry, expected, go_on)

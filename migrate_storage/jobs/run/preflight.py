@@ -16,15 +16,24 @@ from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Capabilities, Note, Place, Severity, Way
+from migrate_storage.core.parallel import SideBySide
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.database.rights import check_rows
 from migrate_storage.database.row_identity import check_row_identity
 from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, lists_freshly
-from migrate_storage.engine.place_proof import PlaceProof, prove_in_place, prove_places, prove_translation
+from migrate_storage.engine.place_proof import (
+    PlaceProof,
+    are_local,
+    check_translated_urls,
+    compare_ways,
+    prove_by_probe,
+    prove_in_place,
+    prove_translation,
+)
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
-from migrate_storage.engine.probe import check_absent, check_present, check_source, try_destination
+from migrate_storage.engine.probe import check_absent, check_present, check_source, open_filesystem, try_destination
 from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.connections import connected, find_backend
@@ -134,32 +143,72 @@ def examine(
     if options.recheck:
         # Before anything is written there, which would make the folder.
         check_present(destination, retry)
-    proof = prove_places(source, destination, filenames, retry, probe=not options.dry_run)
-    route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
-    route = replace(route, filters=filters, encode=options.invalid_keys == "encode")
-    check_manifest(route, options)
-    capabilities, sights, rule = Capabilities(), None, None
-    if options.dry_run or (route.by_objects and route.way is Way.REKEY):
-        check_absent(destination, retry)
-    else:
-        capabilities, found = try_destination(destination, retry)
-        notes.extend(found)
-        sights = SideListings(
-            ListingEvidence.probe(source, retry, filenames if lists_freshly(source) else ()),
-            ListingEvidence(destination, retry, trusted=capabilities.listing),
-        )
-        # A disk is walked: its listing needs no probe.
-        rule = (
-            find_prefix_rule(route, filenames) if capabilities.listing or destination.root.service == "file" else None
-        )
-        if route.shared:
-            moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
-            copiers, found = probe_server_side_copy(source, destination, moving, capabilities, retry)
-            route = replace(route, copiers=copiers)
-            notes.extend(found)
+    stores = _examine_stores(source, destination, samples, filenames, options, filters, retry)
     return RunPreflight(
-        route=route, rows=rows, capabilities=capabilities, sights=sights, rule=rule, notes=tuple(notes), not_carried=_note_not_preserved(source),
+        route=stores.route, rows=rows, capabilities=stores.capabilities, sights=stores.sights,
+        rule=stores.rule, notes=(*notes, *stores.notes), not_carried=_note_not_preserved(source),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stores:
+    """The part of a :class:`RunPreflight` that the stores answer."""
+
+    route: MigrationPlan
+    capabilities: Capabilities
+    sights: SideListings | None = None
+    rule: RekeyRule | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def _examine_stores(
+    source: ResolvedBackend,
+    destination: ResolvedBackend,
+    samples: Sequence[Place],
+    filenames: Sequence[str],
+    options: RunOptions,
+    filters: Filters,
+    retry: Retry,
+) -> _Stores:
+    """Prove where both sides are, and probe what they can do: what does not depend on each other is asked side by side.
+
+    Raises:
+        PreflightError: a side cannot be read or written, or where it is cannot be proved.
+    """
+    writes = not options.dry_run
+    check_translated_urls(source, filenames)
+    open_filesystem(source, filenames)
+    with SideBySide(3, in_turn=are_local(source, destination)) as beside:
+        translation = beside.start(lambda: compare_ways(source, filenames, retry))
+        listed = filenames if writes and lists_freshly(source) else ()
+        listing = beside.start(lambda: ListingEvidence.probe(source, retry, listed))
+
+        def prove_destination() -> _Stores:
+            proof = prove_by_probe(source, destination, filenames, retry, probe=writes)
+            route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
+            route = replace(route, filters=filters, encode=options.invalid_keys == "encode")
+            check_manifest(route, options)
+            if not writes or (route.by_objects and route.way is Way.REKEY):
+                check_absent(destination, retry)
+                return _Stores(route=route, capabilities=Capabilities())
+            capabilities, notes = try_destination(destination, retry)
+            sights = SideListings(listing(), ListingEvidence(destination, retry, trusted=capabilities.listing))
+            return _Stores(route=route, capabilities=capabilities, sights=sights, notes=tuple(notes))
+
+        destined = beside.start(prove_destination)
+        translation()
+        stores = destined()
+    route, capabilities, copy_notes = stores.route, stores.capabilities, list[Note]()
+    if stores.sights is None:
+        return stores
+    # A disk is walked: its listing needs no probe.
+    walked = capabilities.listing or destination.root.service == "file"
+    rule = find_prefix_rule(route, filenames) if walked else None
+    if route.shared:
+        moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
+        copiers, copy_notes = probe_server_side_copy(source, destination, moving, capabilities, retry)
+        route = replace(route, copiers=copiers)
+    return replace(stores, route=route, rule=rule, notes=(*stores.notes, *copy_notes))
 
 
 def check(application: Application, options: RunOptions) -> tuple[Note, ...]:

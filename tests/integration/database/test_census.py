@@ -72,7 +72,7 @@ def sql(database: Database) -> Callable[..., None]:
 
 def census(database: Database, listen: Callable[[CensusAdvanced], None] = lambda _: None, **changes: Any) -> Census:
     changes.setdefault("hidden_excused", True)
-    return take_census(database, scope(**changes), stop=threading.Event(), send=listen)
+    return take_census(database, scope(**changes), wait=threading.Event().wait, send=listen)
 
 
 def rows(found: Census, key: str = "old") -> dict[str, int]:
@@ -108,7 +108,7 @@ def test_a_key_of_any_characters_in_each_spelling(database: Database, sql: Calla
     for number, value in enumerate(spellings):
         sql("INSERT INTO audit VALUES (:id, :value)", id=number, value=value)
     sql("INSERT INTO audit VALUES (99, :value)", value=json.dumps({**written, "backend": f"{key}2"}))
-    found = take_census(database, scope(keys=("old", key)), stop=threading.Event(), send=lambda _: None)
+    found = take_census(database, scope(keys=("old", key)), wait=threading.Event().wait, send=lambda _: None)
     assert rows(found, key) == {"audit.payload": len(spellings)}
 
 
@@ -300,4 +300,4 @@ def test_a_stop_ends_it(database: Database, sql: Callable[..., None]) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(StoppedError, match="not whole"):
-        take_census(database, scope(), stop=stop, send=lambda _: None)
+        take_census(database, scope(), wait=stop.wait, send=lambda _: None)

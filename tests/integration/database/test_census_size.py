@@ -30,10 +30,10 @@ database = Database(url)
 database.connect()
 scope = CensusScope(keys=("old",), known=frozenset(), tables=("audit", "log"), hidden_excused=True)
 began = time.monotonic()
-found = take_census(database, scope, stop=threading.Event(), send=lambda event: None)
+found = take_census(database, scope, wait=threading.Event().wait, send=lambda event: None)
 taken = time.monotonic() - began
 began = time.monotonic()
-most = take_census(database, replace(scope, keys=("new",)), stop=threading.Event(), send=lambda event: None)
+most = take_census(database, replace(scope, keys=("new",)), wait=threading.Event().wait, send=lambda event: None)
 matching, memory = time.monotonic() - began, peak()
 began = time.monotonic()
 with sa.create_engine(url).connect().execution_options(stream_results=True, yield_per=1000) as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +15,19 @@ import sqlalchemy as sa
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import CensusAdvanced
 from migrate_storage.database.connection import Database
-from migrate_storage.jobs.census import latest_census
+from migrate_storage.engine.scheduler import Scheduler
+from migrate_storage.jobs.census import latest_census, search
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
+from migrate_storage.jobs.run import job, passes
 from migrate_storage.jobs.run.job import Migration
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.sync.job import Sync
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.journal import Journal
-from migrate_storage.reporting import render
-from tests.support.engine.world import World
+from migrate_storage.reporting import Report, render
+from tests.support.engine.world import Document, World
 from tests.support.jobs.purge import purge
 
 
@@ -128,6 +131,76 @@ def test_a_row_that_is_written_after_the_rows_were_counted_is_no_row_that_nobody
     monkeypatch.setattr(RowCounts, "left", lambda self: 0)
     report = world.run(copy_only=True)
     assert report.rows_left == 2
+
+
+def searches(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[bool]:
+    """Return a list that gets for each census of a run whether it was the early one; ``changes`` are its arguments."""
+    early: list[bool] = []
+
+    def listen(*args: Any, until: float | None = None) -> Any:
+        early.append(until is not None)
+        return search(*args, until=changes.get("until", until) if until is not None else None)
+
+    monkeypatch.setattr(job, "search", listen)
+    return early
+
+
+def run_without_waiting(world: World) -> Report:
+    """Run with a wait of an hour for late writes, which is over as soon as the run does nothing but wait."""
+    migration = world.migration(settle_time=3600.0)
+    migration.context.stop.wait = lambda timeout=None: migration.context.stop.is_set()  # type: ignore[method-assign]
+    return migration.run()
+
+
+def test_the_census_is_taken_while_the_run_waits_for_late_writes(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = searches(monkeypatch)
+    report = run_without_waiting(filled)
+    assert early == [True]
+    assert report.census is not None
+    assert [str(column) for column in report.census.unknown("old")] == ["invoice.pdf"]
+
+
+def test_a_census_that_takes_longer_than_the_wait_is_taken_at_the_end(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = searches(monkeypatch, until=0.0)
+    report = run_without_waiting(filled)
+    assert early == [True, False]
+    assert report.census is not None
+    assert report.census.tables == 5
+
+
+def test_a_row_that_is_seen_only_after_the_wait_is_moved_and_the_census_taken_again(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = searches(monkeypatch)
+    recheck_sources, late = passes.recheck_sources, filled.file("late")
+
+    def write_then_recheck(*given: Any) -> None:
+        if not filled.sql("SELECT id FROM documents WHERE id = 99"):
+            filled.add(Document(id=99, title="late", file=late))
+            add(filled, 3, "docs/2/d2.bin")
+        recheck_sources(*given)
+
+    monkeypatch.setattr(passes, "recheck_sources", write_then_recheck)
+    report = run_without_waiting(filled)
+    assert early == [True, False]
+    assert (report.rows_left, report.rows_moved) == (0, 6)
+    assert report.census is not None
+    assert [sum(column.rows.values()) for column in report.census.unknown("old")] == [3]
+    assert filled.check(backend="new") == 6
+
+
+def test_passes_that_find_nothing_are_a_part_of_the_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.fill(3)
+
+    def mark_written(self: Scheduler) -> None:
+        self.last_written = time.monotonic() - 3600.0  # as after a long pass
+
+    monkeypatch.setattr(Scheduler, "mark_written", mark_written)
+    assert world.run(settle_time=3600.0).exit_code == 0
 
 
 def test_a_plan_shows_the_last_census_and_takes_one_when_asked(filled: World, journal: Journal) -> None:

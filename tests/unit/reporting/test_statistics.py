@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.journal import Journal
+from migrate_storage.journal import Journal, RowState
 from migrate_storage.reporting import figures, render
-from migrate_storage.reporting.statistics import BANDS, SLOWEST
+from migrate_storage.reporting.statistics import _ROW_STATES, BANDS, SLOWEST
 from tests.support.evidence import Evidence
 from tests.support.reporting.journaled import BEGAN, SECONDS, journaled
 
@@ -87,3 +87,7 @@ def test_memory_does_not_grow_with_the_run(journal: Journal, count: int, evidenc
     assert found.outcomes[OutcomeKind.REWRITTEN].objects == report.counts[OutcomeKind.REWRITTEN]
     assert peak < 12 * 1024**2
     evidence.record("the report's figures are summed in bounded memory", objects=count, peak_bytes=peak)
+
+
+def test_each_state_of_a_row_has_a_word_in_the_report() -> None:
+    assert set(_ROW_STATES) == {state.value for state in RowState}
