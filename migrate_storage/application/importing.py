@@ -12,6 +12,7 @@ from typing import Any
 
 from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError
+from migrate_storage.core.extras import install_advice
 from migrate_storage.core.text import masked, one_line
 
 __all__ = ("enter_lifespan", "import_target")
@@ -54,8 +55,9 @@ def _import_module(spec: str, name: str) -> ModuleType:
             raise ApplicationError(
                 f"--app {spec}: there is no module {error.name!r} in {here} or on the Python path"
             ) from None
+        advice = install_advice(error)
         raise ApplicationError(
-            f"--app {spec}: importing it needs {error.name!r}, which is not installed here"
+            f"--app {spec}: importing it needs {error.name!r}, which is not installed here{advice and f': {advice}'}"
         ) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is imported
         raise ApplicationError(f"--app {spec}: importing it raised {one_line(error)}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from migrate_storage.core.extras import install_advice
+
 __all__ = ("MiB", "age", "amount", "duration", "masked", "masked_literals", "one_line", "printable", "size", "visible")
 
 MiB = 1024 * 1024
@@ -53,10 +55,9 @@ def _mask_match(found: re.Match[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's type and the first line of its message, without secrets."""
-    name = type(error).__name__
+    """Return an error's type and the first line of its message, without secrets; and how to install what it misses."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return visible(masked(f"{name}: {lines[0]}")) if lines else name
+    return visible(masked(": ".join(filter(None, (type(error).__name__, *lines[:1], install_advice(error))))))
 
 
 def amount(count: int, noun: str, plural: str = "") -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.extras import install_advice
 from migrate_storage.core.text import one_line
 from migrate_storage.database.dialects import refuse_kind
 
@@ -44,8 +45,8 @@ def engine_from_url(url: str) -> AnyEngine:
         raise ConfigurationError(f"{shown}: SQLAlchemy knows no database called {parsed.drivername!r}") from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"{shown}: the driver {error.name!r} is not installed: pip install it, or migrate-storage[postgres] or "
-            "[mysql]"
+            f"{shown}: the driver {error.name!r} is not installed: "
+            f"{install_advice(error) or 'pip install it, or migrate-storage[postgres] or [mysql]'}"
         ) from None
     except (sa.exc.ArgumentError, TypeError) as error:
         raise ConfigurationError(f"{shown}: {one_line(error)}") from None

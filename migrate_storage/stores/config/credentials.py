@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.extras import install_command
 from migrate_storage.translate.model import CredentialSource
 
 __all__ = ("Provider", "StaticCredentials", "provider")
@@ -259,4 +260,5 @@ def _import_module(name: str, package: str) -> Any:
     try:
         return __import__(name, fromlist=["*"])
     except ImportError:
-        raise ConfigurationError(f"these credentials need {package}; install it") from None
+        command = install_command(package) or "install it"
+        raise ConfigurationError(f"these credentials need {package}: {command}") from None

@@ -96,6 +96,14 @@ def test_what_the_configuration_says_wrongly(project: Project, text: str, says: 
             r"importing it raised RuntimeError: vault",
         ),
         ("import no_such_library", r"importing it needs 'no_such_library', which is not installed"),
+        (
+            "import sys; sys.modules['s3fs'] = None; import s3fs",
+            r"needs 's3fs', .* here: pip install 'migrate-storage\[s3fs\]'$",
+        ),
+        (
+            "import sys; sys.modules['s3fs'] = None; import fsspec; fsspec.filesystem('s3')",
+            r"importing it raised ImportError: Install s3fs .*: pip install 'migrate-storage\[s3fs\]'$",
+        ),
         ("def (", r"importing it raised SyntaxError"),
         ("import sqlalchemy as sa\nengine = sa.create_engine('sqlite://')", r"no StoredObject column"),
     ],

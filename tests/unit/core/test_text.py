@@ -58,3 +58,14 @@ def test_masked_leaves_text_without_secrets_alone() -> None:
 def test_one_line_names_the_kind_and_the_first_line_only() -> None:
     assert one_line(ValueError("\n first\nsecond ")) == "ValueError: first"
     assert one_line(KeyError()) == "KeyError"
+
+
+def test_one_line_says_how_to_install_what_is_missing() -> None:
+    with pytest.raises(ModuleNotFoundError) as missing:
+        __import__("no_such_library")
+    assert one_line(missing.value) == "ModuleNotFoundError: No module named 'no_such_library'"
+    missing.value.name = "gcsfs.core"
+    assert one_line(missing.value).endswith(": pip install 'migrate-storage[gcsfs]'")
+    of_fsspec = ImportError("Install adlfs to access Azure Datalake Gen2 and Azure Blob Storage")
+    assert one_line(of_fsspec).endswith(": pip install 'migrate-storage[adlfs]'")
+    assert "pip" not in one_line(ImportError("cannot import name 'x' from 's3fs'", name="s3fs"))
